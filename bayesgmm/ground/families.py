@@ -1,0 +1,126 @@
+"""The table of covariance families: everything that differs between full, tied, diag and spherical.
+
+A family is a residual (what the kernel computes per row, see `bayesgmm.ground.kernel`) and a sharing: each
+component its own covariance, or one for all. Two shapes of the same covariances are in use:
+
+- *covariances*, scikit-learn's: full (K, D, D), tied (D, D), diag (K, D), spherical (K,);
+- *factors* (G, rows, columns), G = K or 1: lower Cholesky factors (G, D, D) for full residuals, standard
+  deviations (G, 1, D) for diagonal and (G, 1, 1) for spherical ones. A *block* is one of the G.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
+from bayesgmm.words.arrays import Array, Covariances, Factors
+from bayesgmm.words.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class CovarianceFamily:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name, code : str
+        scikit-learn's name and mclust's code.
+    residual : int
+        FULL, DIAGONAL or SPHERICAL.
+    shared : bool
+        Whether one covariance serves all components.
+    """
+
+    name: str
+    code: str
+    residual: int
+    shared: bool
+
+    def n_blocks(self, n_components: int) -> int:
+        """How many distinct covariances there are."""
+        return 1 if self.shared else n_components
+
+    def block_shape(self, n_features: int) -> tuple[int, int]:
+        """Rows and columns of one factor, and of one component's second moment."""
+        return {FULL: (n_features, n_features), DIAGONAL: (1, n_features), SPHERICAL: (1, 1)}[self.residual]
+
+    def block_size(self, n_features: int) -> int:
+        """Free parameters of one covariance."""
+        return {FULL: n_features * (n_features + 1) // 2, DIAGONAL: n_features, SPHERICAL: 1}[self.residual]
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """Free parameters of the whole mixture: weights, means and covariances."""
+        covariances = self.n_blocks(n_components) * self.block_size(n_features)
+        return n_components - 1 + n_components * n_features + covariances
+
+    def covariances_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """scikit-learn's shape of ``covariances_``."""
+        block = {FULL: (n_features, n_features), DIAGONAL: (n_features,), SPHERICAL: ()}[self.residual]
+        return block if self.shared else (n_components, *block)
+
+    def factors(self, covariances: Covariances, n_features: int) -> Factors:
+        """Covariances to factors; raises ``numpy.linalg.LinAlgError`` unless positive definite."""
+        blocks = np.asarray(covariances, dtype=np.float64).reshape(-1, *self.block_shape(n_features))
+        if self.residual == FULL:
+            return np.linalg.cholesky(blocks)
+        if blocks.min() <= 0:
+            raise np.linalg.LinAlgError("variances must be positive")
+        return np.sqrt(blocks)
+
+    def covariances(self, factors: Factors) -> Covariances:
+        """Factors (..., G, rows, columns) to scikit-learn's shape, with any leading axes."""
+        if self.residual == FULL:
+            blocks = factors @ np.swapaxes(factors, -1, -2)
+        else:
+            blocks = np.square(factors[..., 0, :])
+            blocks = blocks[..., 0] if self.residual == SPHERICAL else blocks
+        axis = factors.ndim - 3
+        return np.take(blocks, 0, axis=axis) if self.shared else blocks
+
+    def precision_factors(self, factors: Factors) -> Factors:
+        """Inverse factors L^-1, in the same shape."""
+        return np.linalg.inv(factors) if self.residual == FULL else 1.0 / factors
+
+    def log_precision_determinants(self, precision_factors: Factors, n_features: int) -> Array:
+        """log |L^-1| per block."""
+        if self.residual == FULL:
+            return np.log(np.diagonal(precision_factors, axis1=-2, axis2=-1)).sum(axis=-1)
+        total = np.log(precision_factors).sum(axis=(-2, -1))
+        return total * n_features if self.residual == SPHERICAL else total
+
+    def expand(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
+        """Factors (..., G, rows, columns) to full matrices (..., K, D, D), with any leading axes."""
+        if self.residual == FULL:
+            blocks = factors @ np.swapaxes(factors, -1, -2)
+        else:
+            variances = np.square(factors[..., 0, :])
+            blocks = variances[..., :, None] * np.eye(n_features)
+        return np.broadcast_to(blocks, (*blocks.shape[:-3], n_components, n_features, n_features)).copy()
+
+    def compress(self, covariances: Covariances) -> Covariances:
+        """Full matrices (..., K, D, D) to scikit-learn's shape, by averaging what the family ties together."""
+        blocks: Array = covariances
+        if self.residual != FULL:
+            blocks = np.diagonal(covariances, axis1=-2, axis2=-1)
+        if self.residual == SPHERICAL:
+            blocks = blocks.mean(axis=-1)
+        axis = covariances.ndim - 3
+        return blocks.mean(axis=axis) if self.shared else blocks.copy()
+
+
+_FAMILIES = (
+    CovarianceFamily("full", "VVV", FULL, shared=False),
+    CovarianceFamily("tied", "EEE", FULL, shared=True),
+    CovarianceFamily("diag", "VVI", DIAGONAL, shared=False),
+    CovarianceFamily("spherical", "VII", SPHERICAL, shared=False),
+)
+FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
+
+
+def covariance_family(covariance_type: str) -> CovarianceFamily:
+    """Look a family up by scikit-learn's name or mclust's code."""
+    try:
+        return FAMILIES[covariance_type]
+    except (KeyError, TypeError):
+        known = ", ".join(f"'{f.name}' ({f.code})" for f in _FAMILIES)
+        raise InputError(expected=f"covariance_type one of {known}", got=repr(covariance_type)) from None

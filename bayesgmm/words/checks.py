@@ -1,0 +1,84 @@
+"""Border validators: they turn user input into clean arrays or raise `InputError` before any work."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm.words.arrays import Array, PerRow, Rows
+from bayesgmm.words.errors import InputError
+
+
+def as_rows(X: ArrayLike, *, n_features: int | None = None, name: str = "X") -> Rows:
+    """A finite float64 matrix (obs, feature), stored feature-major as the kernel reads it."""
+    X = as_finite(X, name=name)
+    if X.ndim != 2 or 0 in X.shape:
+        raise InputError(
+            expected=f"{name} with shape (obs, feature), at least one of each",
+            got=f"shape {X.shape}",
+            hint="A single feature is a column: reshape it with X.reshape(-1, 1)." if X.ndim == 1 else "",
+        )
+    if n_features is not None and X.shape[1] != n_features:
+        raise InputError(expected=f"{name} with {n_features} features", got=f"{X.shape[1]}")
+    return np.asfortranarray(X)
+
+
+def as_finite(value: ArrayLike, *, name: str) -> Array:
+    """A float64 array without NaN or infinity."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(expected=f"{name} to be numeric", got=str(error)) from error
+    bad = int(array.size - np.isfinite(array).sum())
+    if bad:
+        raise InputError(
+            expected=f"{name} without missing or infinite values",
+            got=f"{bad} of {array.size} values missing or infinite",
+            hint="Drop or impute those rows first.",
+        )
+    return array
+
+
+def as_row_weights(weights: ArrayLike | None, n_rows: int) -> PerRow | None:
+    """Non-negative frequency weights (obs,), or None."""
+    if weights is None:
+        return None
+    array = as_finite(weights, name="row_weights")
+    if array.shape != (n_rows,) or array.min() < 0 or array.sum() == 0:
+        raise InputError(
+            expected=f"row_weights of shape ({n_rows},), non-negative, not all zero",
+            got=f"shape {array.shape}, minimum {array.min() if array.size else 'none'}",
+        )
+    return np.ascontiguousarray(array)
+
+
+def as_positive(value: ArrayLike, *, name: str) -> Array:
+    """A float64 array of finite values above zero."""
+    array = as_finite(value, name=name)
+    if array.size == 0 or array.min() <= 0:
+        raise InputError(expected=f"{name} > 0", got=f"{value}")
+    return array
+
+
+def as_covariance(value: ArrayLike, *, n_features: int, name: str) -> Array:
+    """Symmetric positive definite matrices (..., D, D); a scalar is read as a 1 x 1 matrix when D = 1."""
+    array = as_finite(value, name=name)
+    if n_features == 1 and array.ndim < 2:
+        array = array.reshape(array.shape + (1, 1))
+    if array.shape[-2:] != (n_features, n_features):
+        raise InputError(
+            expected=f"{name} with shape (..., {n_features}, {n_features})", got=f"shape {array.shape}"
+        )
+    tolerance = 1e-8 * np.abs(array).max()
+    symmetric = np.allclose(array, np.swapaxes(array, -1, -2), rtol=0.0, atol=tolerance)
+    if not symmetric or np.linalg.eigvalsh(array).min() <= 0:
+        raise InputError(expected=f"{name} symmetric positive definite", got="a matrix that is not")
+    return array
+
+
+def check_components(n_components: int, n_rows: int) -> None:
+    """At least one component and no more components than rows."""
+    if not (isinstance(n_components, int | np.integer) and 1 <= n_components <= n_rows):
+        raise InputError(
+            expected=f"n_components an integer between 1 and the number of rows ({n_rows})",
+            got=f"{n_components}",
+            hint="Ask for fewer components or bring more rows.",
+        )

@@ -1,0 +1,36 @@
+"""Exceptions and warnings. Each carries the values that explain it."""
+
+from collections.abc import Mapping
+
+
+class InputError(ValueError):
+    """Bad input, told before any work: what was expected, what came, what to try."""
+
+    def __init__(self, *, expected: str, got: str, hint: str = "") -> None:
+        self.expected, self.got, self.hint = expected, got, hint
+        super().__init__(f"Expected {expected}; got {got}." + (f" {hint}" if hint else ""))
+
+
+class DegenerateComponentError(ValueError):
+    """A component's covariance collapsed, or every start did; carries the figures of the collapse."""
+
+    def __init__(self, message: str, *, figures: Mapping[str, float]) -> None:
+        self.figures = dict(figures)
+        shown = ", ".join(f"{name} = {value:.3g}" for name, value in self.figures.items())
+        super().__init__(f"{message} ({shown})" if shown else message)
+
+
+class SamplingError(RuntimeError):
+    """The sampler could not start or ended without a draw."""
+
+
+class DegeneracyWarning(UserWarning):
+    """A component emptied or sits at the eigenvalue floor; the fit may describe a spike, not a cluster."""
+
+
+class InterruptedWarning(UserWarning):
+    """Sampling was interrupted; the draws made so far were kept."""
+
+
+class SamplingWarning(UserWarning):
+    """The sampler reported something the user can act on: divergences, low ESS, high R-hat."""
