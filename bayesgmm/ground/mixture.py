@@ -15,6 +15,7 @@ from bayesgmm.words.errors import InputError
 from bayesgmm.words.statistics import Statistics
 
 _NO_WEIGHTS = np.empty(0)
+_FIELDS = ("weights", "means", "covariances", "covariance_type", "factors", "precision_factors", "log_scale")
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,24 @@ class Mixture:
         self._set(weights, means, covariances, family.name, factors, precision, log_scale)
 
     def _set(self, *values: object) -> None:
-        names = ("weights", "means", "covariances", "covariance_type", "factors", "precision_factors", "log_scale")
-        for name, value in zip(names, values, strict=True):
-            object.__setattr__(self, name, value)
+        self.__dict__.update(zip(_FIELDS, values, strict=True))
+
+    @classmethod
+    def from_checked(
+        cls,
+        family: CovarianceFamily,
+        weights: Weights,
+        means: Means,
+        covariances: Covariances,
+        factors: Factors,
+        precision_factors: Factors,
+        log_scale: Weights,
+    ) -> Self:
+        """Assemble a mixture from parts that already agree, as EM does at each step; nothing is checked."""
+        mixture = object.__new__(cls)
+        mixture._set(weights, means, covariances, family.name, factors, precision_factors, log_scale)
+        mixture.__dict__["family"] = family
+        return mixture
 
     @property
     def n_components(self) -> int:

@@ -1,0 +1,227 @@
+"""The M-step of every Gaussian family, with or without a prior, from one set of whitened sums.
+
+In the coordinates whitened by the current factor L the new mean is mu + L s and the new covariance is
+L M Lᵀ, so the new factor is L chol(M): nothing is unwhitened. Means independent of the covariances make it
+an ECM step (mean given the old covariance, then covariance given the new mean); the objective still rises.
+"""
+
+import math
+
+import numpy as np
+
+from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL
+from bayesgmm.ground.linalg import cholesky_lower, compiled, invert_lower, multiply_lower, solve_cholesky
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.pseudo_data import PseudoData, add_outer, add_scale, covariance_counts, to_factor
+from bayesgmm.words.arrays import Array, Factors, Means, Weights
+from bayesgmm.words.statistics import Statistics
+
+_EMPTY = 1e-200  # the weight an empty component keeps, so that its logarithm stays finite
+_NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean or covariance
+
+
+def m_step(statistics: Statistics, mixture: Mixture, prior: PseudoData, *, floor: float) -> tuple[Mixture, int]:
+    """The next mixture, and how many covariances were lifted to the eigenvalue floor.
+
+    Weights are N_k + a_k - 1 normalised (mode on the simplex) if every concentration a_k >= 1, otherwise
+    N_k + a_k (mode in softmax coordinates, where it exists). Eigenvalues of covariances are kept at or above
+    ``floor``, which is the exact constrained maximiser: the objective stays monotone.
+    """
+    family = mixture.family
+    means, factors = np.empty_like(mixture.means), np.empty_like(mixture.factors)
+    precision, blocks = np.empty_like(factors), np.empty_like(factors)
+    weights, log_scale = np.empty_like(mixture.weights), np.empty_like(mixture.weights)
+    n_floored = _m_step(
+        family.residual,
+        floor,
+        statistics.counts,
+        statistics.first,
+        statistics.second,
+        mixture.means,
+        mixture.factors,
+        mixture.precision_factors,
+        prior,
+        weights,
+        means,
+        factors,
+        precision,
+        blocks,
+        log_scale,
+    )
+    covariances = blocks.reshape(mixture.covariances.shape)
+    return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale), n_floored
+
+
+@compiled
+def _m_step(  # type: ignore[no-untyped-def]
+    residual: int,
+    floor: float,
+    counts: Weights,
+    first: Means,
+    second: Array,
+    mu: Means,
+    factors: Factors,
+    prec: Factors,
+    prior: PseudoData,
+    new_weights: Weights,
+    new_mu: Means,
+    new_factors: Factors,
+    new_prec: Factors,
+    new_blocks: Factors,
+    log_scale: Weights,
+):
+    n_components, n_features = mu.shape
+    n_blocks = factors.shape[0]
+    scatter = np.zeros(factors.shape)
+    for k in range(n_components):
+        g = min(k, n_blocks - 1)
+        _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior, new_mu, scatter[g])
+    totals = covariance_counts(residual, counts, prior, n_features)
+    n_floored = 0
+    for g in range(n_blocks):
+        add_scale(residual, prec, g, prior.scale, scatter[g])
+        if totals[g] > _NEGLIGIBLE:
+            scatter[g] /= totals[g]
+            n_floored += _update_block(residual, floor, scatter[g], factors[g], new_factors[g], new_prec[g])
+        else:
+            new_factors[g] = factors[g]
+            new_prec[g] = prec[g]
+        _square(residual, new_factors[g], new_blocks[g])
+    _update_weights(counts, prior.concentration, new_weights)
+    for k in range(n_components):
+        log_det = _log_determinant(residual, new_prec[min(k, n_blocks - 1)], n_features)
+        log_scale[k] = math.log(new_weights[k]) + log_det - 0.5 * n_features * LOG_2PI
+    return n_floored
+
+
+@compiled
+def _update_weights(counts: Weights, concentration: Weights, weights: Weights) -> None:
+    n_components = counts.shape[0]
+    shift = 0.0 if concentration.min() < 1.0 else 1.0
+    total = 0.0
+    for k in range(n_components):
+        weights[k] = max(counts[k] + concentration[k] - shift, 0.0)
+        total += weights[k]
+    for k in range(n_components):
+        weights[k] = max(weights[k] / total, _EMPTY)
+
+
+@compiled
+def _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior, new_mu, scatter):  # type: ignore[no-untyped-def]
+    """Move one mean by L s and add its second moment about the new mean to the scatter of its block."""
+    n_features = mu.shape[1]
+    count = counts[k] + prior.kappa[k]
+    moment = first[k].copy()
+    offset = prior.mean[k] - mu[k]
+    whitened = np.empty(n_features)
+    if prior.kappa[k] > 0.0:
+        _times_inverse(residual, prec, g, offset, whitened)
+        for d in range(n_features):
+            moment[d] += prior.kappa[k] * whitened[d]
+        add_outer(residual, prior.kappa[k], whitened, whitened, scatter)
+    shift = moment / max(count, _NEGLIGIBLE)
+    if prior.mean_precision.shape[0] > 0:
+        _pulled_shift(residual, g, factors, prior.mean_precision[k], offset, counts[k], moment, shift)
+    to_factor(residual, factors, g, shift, whitened, False)
+    for d in range(n_features):
+        new_mu[k, d] = mu[k, d] + whitened[d]
+    for i in range(scatter.shape[0]):
+        for j in range(scatter.shape[1]):
+            scatter[i, j] += second[k, i, j]
+    add_outer(residual, -2.0, moment, shift, scatter)
+    add_outer(residual, count, shift, shift, scatter)
+
+
+@compiled
+def _pulled_shift(residual, g, factors, mean_precision, offset, count, moment, shift):  # type: ignore[no-untyped-def]
+    """Solve (N I + Lᵀ B^-1 L) s = first + Lᵀ B^-1 (m - mu), means independent of covariances."""
+    n_features = offset.shape[0]
+    system = np.empty((n_features, n_features))
+    column, product = np.zeros(n_features), np.empty(n_features)
+    for j in range(n_features):
+        column[:] = 0.0
+        column[j] = 1.0
+        to_factor(residual, factors, g, column, product, False)
+        to_factor(residual, factors, g, _symmetric_times(mean_precision, product), column, True)
+        system[:, j] = column
+        system[j, j] += count
+    to_factor(residual, factors, g, _symmetric_times(mean_precision, offset), product, True)
+    for d in range(n_features):
+        shift[d] = moment[d] + product[d]
+    lower = np.empty((n_features, n_features))
+    if cholesky_lower(system, lower):
+        solve_cholesky(lower, shift)
+    else:
+        shift[:] = 0.0
+
+
+@compiled
+def _symmetric_times(matrix: Array, vector: Array) -> Array:
+    product = np.zeros(vector.shape[0])
+    for i in range(vector.shape[0]):
+        for j in range(vector.shape[0]):
+            product[i] += matrix[i, j] * vector[j]
+    return product
+
+
+@compiled
+def _times_inverse(residual, prec, g, vector, product):  # type: ignore[no-untyped-def]
+    to_factor(residual, prec, g, vector, product, False)
+
+
+@compiled
+def _update_block(residual, floor, moment, factor, new_factor, new_prec):  # type: ignore[no-untyped-def]
+    """New factor L chol(M) of one block, lifted to the eigenvalue floor; returns 1 if it was lifted."""
+    if residual != FULL:
+        lifted = 0
+        for j in range(moment.shape[1]):
+            variance = factor[0, j] ** 2 * moment[0, j]
+            if not variance >= floor:
+                variance = floor
+                lifted = 1
+            new_factor[0, j] = math.sqrt(variance)
+            new_prec[0, j] = 1.0 / new_factor[0, j]
+        return lifted
+    n = factor.shape[0]
+    change = np.empty((n, n))
+    if cholesky_lower(moment, change):
+        multiply_lower(factor, change, new_factor)
+        invert_lower(new_factor, new_prec)
+        if 1.0 >= floor * np.sum(new_prec**2):  # 1 / |L^-1|^2 bounds the smallest eigenvalue from below
+            return 0
+    return _lift(factor @ moment @ factor.T, floor, new_factor, new_prec)
+
+
+@compiled
+def _lift(covariance, floor, new_factor, new_prec):  # type: ignore[no-untyped-def]
+    """Clip the eigenvalues of a covariance from below; returns 1 if any was below."""
+    n = covariance.shape[0]
+    values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
+    lifted = 1 if values.min() < floor else 0
+    clipped = np.maximum(values, max(floor, 1e-15 * values.max()))
+    cholesky_lower((vectors * clipped) @ vectors.T + np.zeros((n, n)), new_factor)
+    invert_lower(new_factor, new_prec)
+    return lifted
+
+
+@compiled
+def _square(residual: int, factor: Array, block: Array) -> None:
+    n_rows, n_columns = factor.shape
+    for i in range(n_rows):
+        for j in range(n_columns):
+            if residual != FULL:
+                block[i, j] = factor[i, j] ** 2
+            else:
+                total = 0.0
+                for h in range(min(i, j) + 1):
+                    total += factor[i, h] * factor[j, h]
+                block[i, j] = total
+
+
+@compiled
+def _log_determinant(residual: int, factor: Array, n_features: int) -> float:
+    """log of the determinant of one block's factor, a D x D matrix whatever its shape."""
+    total = 0.0
+    for j in range(factor.shape[1]):
+        total += math.log(factor[j if residual == FULL else 0, j])
+    return total * n_features if residual == SPHERICAL else total
