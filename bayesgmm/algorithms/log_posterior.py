@@ -1,0 +1,401 @@
+"""The log posterior density with gradient in unconstrained coordinates: expected statistics, pseudo-data, algebra.
+
+One pass over the rows gives the sums; the prior adds its pseudo-data to them; what is left are a few small
+triangular products. The compiled function reads everything through one array of sizes and addresses, so that
+neither new data nor a new shape or prior compiles anything again.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from numba import carray, cfunc
+from numba.core.ccallback import CFunc
+
+from bayesgmm.algorithms.coordinates import Coordinates
+from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL, add_statistics
+from bayesgmm.ground.linalg import compiled, invert_lower, multiply_lower
+from bayesgmm.ground.pointers import (
+    FINITE,
+    GRADIENT_NOT_FINITE,
+    LOG_DENSITY_SIGNATURE,
+    VALUE_NOT_FINITE,
+    address_as_pointer,
+    header_of,
+)
+from bayesgmm.ground.priors import ResolvedPrior
+from bayesgmm.ground.pseudo_data import PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
+from bayesgmm.words.arrays import Array, Columns, Factors, IntArray, Means, PerRow, Weights
+
+
+@dataclass(frozen=True)
+class LogPosterior:
+    """Log posterior density of a mixture, Jacobian included, as a function of unconstrained points.
+
+    Attributes
+    ----------
+    columns : (feature, obs)
+        The data, C-contiguous.
+    row_weights : (obs,) or (0,)
+    prior : ResolvedPrior
+    coordinates : Coordinates
+    """
+
+    columns: Columns
+    row_weights: PerRow
+    prior: ResolvedPrior
+    coordinates: Coordinates
+
+    def __call__(self, point: Array) -> tuple[float, Array]:
+        """Value and gradient at one point (n_dim,)."""
+        point = np.ascontiguousarray(point, dtype=np.float64)
+        gradient = np.empty_like(point)
+        return _from_addresses(point, gradient, self.header), gradient
+
+    @property
+    def n_dim(self) -> int:
+        """Number of coordinates."""
+        return self.coordinates.n_dim
+
+    @cached_property
+    def _arrays(self) -> tuple[Array | IntArray, ...]:
+        """Every array the compiled function reads, in the order in which it reads them."""
+        centre = self.coordinates.centre
+        shape = (centre.n_components, centre.n_features)
+        prior = pseudo_data(self.prior, *shape, centre.family)
+        data = (self.columns, self.row_weights)
+        around = (np.log(centre.weights), centre.means, centre.factors)
+        affine = (self.coordinates.shift, self.coordinates.bounds, self.coordinates.matrices)
+        constants = np.array([self.prior.log_constant, self.coordinates.log_constant])
+        return tuple(np.ascontiguousarray(a) for a in (*data, *around, *affine, *prior, constants))
+
+    @cached_property
+    def header(self) -> IntArray:
+        """Sizes and addresses for the compiled function; valid as long as this object lives."""
+        centre = self.coordinates.centre
+        return header_of(
+            centre.family.residual,
+            self.columns.shape[1],
+            self.row_weights.size,
+            centre.n_features,
+            centre.n_components,
+            centre.family.n_blocks(centre.n_components),
+            len(self.coordinates.bounds) - 1,
+            int(not self.prior.kappa.any()),
+            *self._arrays,
+        )
+
+
+@cache
+def c_log_posterior() -> CFunc:
+    """The compiled density with the signature that samplers call, loaded from the disk cache if it is there."""
+    return cfunc(LOG_DENSITY_SIGNATURE, cache=True, error_model="numpy")(_c_log_posterior)
+
+
+@compiled
+def _inner(point: Array, shift: Array, bounds: IntArray, matrices: Array) -> Array:
+    """q = shift + A y."""
+    inner = shift.copy()
+    offset = 0
+    for b in range(bounds.shape[0] - 1):
+        start, size = bounds[b], bounds[b + 1] - bounds[b]
+        for i in range(size):
+            total = 0.0
+            for j in range(i + 1):
+                total += matrices[offset + i * size + j] * point[start + j]
+            inner[start + i] += total
+        offset += size * size
+    return inner
+
+
+@compiled
+def _outer_gradient(inner: Array, bounds: IntArray, matrices: Array, gradient: Array) -> None:
+    """gradient = Aᵀ (gradient in q)."""
+    gradient[:] = 0.0
+    offset = 0
+    for b in range(bounds.shape[0] - 1):
+        start, size = bounds[b], bounds[b + 1] - bounds[b]
+        for i in range(size):
+            g = inner[start + i]
+            for j in range(i + 1):
+                gradient[start + j] += matrices[offset + i * size + j] * g
+        offset += size * size
+
+
+@compiled
+def _factor_change(residual: int, q: Array, start: int, change: Array) -> None:
+    """C of one block from its packed coordinates."""
+    index = start
+    for i in range(change.shape[0]):
+        for j in range(change.shape[1]):
+            if residual == FULL and j > i:
+                change[i, j] = 0.0
+                continue
+            change[i, j] = math.exp(q[index]) if residual != FULL or i == j else q[index]
+            index += 1
+
+
+@compiled
+def _log_weights(q: Array, log_w0: Weights, log_w: Weights) -> None:
+    n_components = log_w0.shape[0]
+    highest = log_w0[n_components - 1]
+    for k in range(n_components):
+        log_w[k] = log_w0[k] + (q[k] if k < n_components - 1 else 0.0)
+        highest = max(highest, log_w[k])
+    total = 0.0
+    for k in range(n_components):
+        total += math.exp(log_w[k] - highest)
+    for k in range(n_components):
+        log_w[k] -= highest + math.log(total)
+
+
+@compiled
+def _place(residual, q, mu0, factors0, mean_starts, block_starts, mu, factors, prec, change):  # type: ignore[no-untyped-def]
+    """Means, factors and inverse factors at q; returns log |L| per block."""
+    n_components, n_features = mu0.shape
+    n_blocks = factors0.shape[0]
+    log_det = np.zeros(n_blocks)
+    for g in range(n_blocks):
+        _factor_change(residual, q, block_starts[g], change[g])
+        if residual == FULL:
+            multiply_lower(factors0[g], change[g], factors[g])
+            invert_lower(factors[g], prec[g])
+            for i in range(n_features):
+                log_det[g] += math.log(factors[g, i, i])
+        else:
+            width = n_features if residual == SPHERICAL else 1
+            for j in range(factors.shape[2]):
+                factors[g, 0, j] = factors0[g, 0, j] * change[g, 0, j]
+                prec[g, 0, j] = 1.0 / factors[g, 0, j]
+                log_det[g] += width * math.log(factors[g, 0, j])
+    step = np.empty(n_features)
+    for k in range(n_components):
+        start = mean_starts[k]
+        to_factor(residual, factors0, min(k, n_blocks - 1), q[start : start + n_features], step, False)
+        for d in range(n_features):
+            mu[k, d] = mu0[k, d] + step[d]
+    return log_det
+
+
+@compiled
+def _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second):  # type: ignore[no-untyped-def]
+    """Add the pseudo-data of the means to the sums; returns their log density less constants."""
+    n_components, n_features = mu.shape
+    value = 0.0
+    product = np.empty(n_features)
+    for k in range(n_components):
+        g = min(k, factors.shape[0] - 1)
+        offset = prior.mean[k] - mu[k]
+        if prior.kappa[k] > 0.0:
+            to_factor(residual, prec, g, offset, product, False)
+            add_outer(residual, prior.kappa[k], product, product, second[g])
+            value -= log_det[g] + 0.5 * prior.kappa[k] * np.sum(product**2)
+            for d in range(n_features):
+                first[k, d] += prior.kappa[k] * product[d]
+        elif prior.mean_precision.shape[0] > 0:
+            pull = np.zeros(n_features)
+            for i in range(n_features):
+                for j in range(n_features):
+                    pull[i] += prior.mean_precision[k, i, j] * offset[j]
+                value -= 0.5 * offset[i] * pull[i]
+            to_factor(residual, factors, g, pull, product, True)
+            for d in range(n_features):
+                first[k, d] += product[d]
+    return value
+
+
+@compiled
+def _add_covariance_prior(residual, prec, log_det, prior, second):  # type: ignore[no-untyped-def]
+    """Add the whitened prior scales to the second moments; returns their log density less constants."""
+    value = 0.0
+    for g in range(prec.shape[0]):
+        before = _trace(second[g])
+        add_scale(residual, prec, g, prior.scale, second[g])
+        value -= 0.5 * (_trace(second[g]) - before) + prior.exponent[g] * _power(residual, prec, g, log_det)
+    return value
+
+
+@compiled
+def _power(residual, prec, g, log_det):  # type: ignore[no-untyped-def]
+    """log |L| for full residuals; the sum of the free log standard deviations for the others."""
+    if residual == FULL:
+        return log_det[g]
+    total = 0.0
+    for j in range(prec.shape[2]):
+        total -= math.log(prec[g, 0, j])
+    return total
+
+
+@compiled
+def _trace(second: Array) -> float:
+    total = 0.0
+    if second.shape[0] == 1:
+        for j in range(second.shape[1]):
+            total += second[0, j]
+        return total
+    for i in range(second.shape[0]):
+        total += second[i, i]
+    return total
+
+
+@compiled
+def _mean_gradient(residual, change, g, first, gradient):  # type: ignore[no-untyped-def]
+    """Solve Cᵀ gradient = first: the gradient in m."""
+    n_features = first.shape[0]
+    last = change.shape[2] - 1
+    for i in range(n_features - 1, -1, -1):
+        total = first[i]
+        if residual == FULL:
+            for j in range(i + 1, n_features):
+                total -= change[g, j, i] * gradient[j]
+            gradient[i] = total / change[g, i, i]
+        else:
+            gradient[i] = total / change[g, 0, min(i, last)]
+
+
+@compiled
+def _covariance_gradient(residual, change, second, total, gradient):  # type: ignore[no-untyped-def]
+    """Gradient in c of one block, tril(C^-T (second - total I)) and the Jacobian; returns the log-Jacobian in C."""
+    jacobian = 0.0
+    if residual != FULL:
+        for j in range(change.shape[1]):
+            gradient[j] = second[0, j] - total + 2.0
+            jacobian += 2.0 * math.log(change[0, j])
+        return jacobian
+    n = change.shape[0]
+    column = np.empty(n)
+    for j in range(n):
+        for i in range(n - 1, j - 1, -1):
+            value = second[i, j] - (total if i == j else 0.0)
+            for h in range(i + 1, n):
+                value -= change[h, i] * column[h]
+            column[i] = value / change[i, i]
+            gradient[i * (i + 1) // 2 + j] = column[i]
+        diagonal = j * (j + 1) // 2 + j
+        power = n - j + 1.0
+        jacobian += power * math.log(change[j, j])
+        gradient[diagonal] = gradient[diagonal] * change[j, j] + power
+    return jacobian
+
+
+@compiled
+def _log_posterior(  # type: ignore[no-untyped-def]
+    residual: int,
+    point: Array,
+    gradient: Array,
+    x: Columns,
+    row_weights: PerRow,
+    log_w0: Weights,
+    mu0: Means,
+    factors0: Factors,
+    shift: Array,
+    bounds: IntArray,
+    matrices: Array,
+    prior: PseudoData,
+    constants: Array,
+):
+    n_components, n_features = mu0.shape
+    n_blocks = factors0.shape[0]
+    q = _inner(point, shift, bounds, matrices)
+    mean_starts, block_starts = _starts(residual, n_components, n_features, n_blocks)
+    log_w, mu = np.empty(n_components), np.empty(mu0.shape)
+    factors, prec, change = np.empty(factors0.shape), np.empty(factors0.shape), np.empty(factors0.shape)
+    _log_weights(q, log_w0, log_w)
+    log_det = _place(residual, q, mu0, factors0, mean_starts, block_starts, mu, factors, prec, change)
+    log_scale = np.empty(n_components)
+    for k in range(n_components):
+        log_scale[k] = log_w[k] - log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
+    counts, first = np.zeros(n_components), np.zeros(mu.shape)
+    sums = np.zeros((n_components, factors.shape[1], factors.shape[2]))
+    value = add_statistics(residual, x, row_weights, log_scale, mu, prec, counts, first, sums)
+    second = sums if n_blocks == n_components else np.zeros(factors.shape)
+    if n_blocks < n_components:
+        for k in range(n_components):
+            second[0] += sums[k]
+    value += _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second)
+    value += _add_covariance_prior(residual, prec, log_det, prior, second)
+    totals = covariance_counts(residual, counts, prior, n_features)
+    q_gradient = np.empty(q.shape[0])
+    for g in range(n_blocks):
+        start = block_starts[g]
+        value += _covariance_gradient(residual, change[g], second[g], totals[g], q_gradient[start:])
+    for k in range(n_components):
+        start = mean_starts[k]
+        _mean_gradient(residual, change, min(k, n_blocks - 1), first[k], q_gradient[start : start + n_features])
+    mass = 0.0
+    for k in range(n_components):
+        mass += counts[k] + prior.concentration[k]
+        value += prior.concentration[k] * log_w[k]  # the Dirichlet's a - 1 and the Jacobian's 1
+    for k in range(n_components - 1):
+        q_gradient[k] = counts[k] + prior.concentration[k] - math.exp(log_w[k]) * mass
+    _outer_gradient(q_gradient, bounds, matrices, gradient)
+    return value + constants[0] + constants[1]
+
+
+@compiled
+def _starts(residual: int, n_components: int, n_features: int, n_blocks: int) -> tuple[IntArray, IntArray]:
+    """Where the mean of each component and the factor of each block begin in q."""
+    size = n_features * (n_features + 1) // 2
+    if residual != FULL:
+        size = 1 if residual == SPHERICAL else n_features
+    means, blocks = np.empty(n_components, np.int64), np.empty(n_blocks, np.int64)
+    shared = n_blocks < n_components
+    stride = n_features if shared else n_features + size
+    for k in range(n_components):
+        means[k] = n_components - 1 + k * stride
+        if not shared:
+            blocks[k] = means[k] + n_features
+    if shared:
+        blocks[0] = n_components - 1 + n_components * n_features
+    return means, blocks
+
+
+@compiled
+def _array(address, shape):  # type: ignore[no-untyped-def]
+    return carray(address_as_pointer(address), shape, np.float64)
+
+
+@compiled
+def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
+    """The density, reading sizes and addresses from ``info`` as `LogPosterior.header` lays them out."""
+    residual, n_rows, n_weights, d, k, g, n_blocks = info[0], info[1], info[2], info[3], info[4], info[5], info[6]
+    independent = k if info[7] else 0
+    rows = d if residual == FULL else 1
+    columns = 1 if residual == SPHERICAL else d
+    bounds = carray(address_as_pointer(info[14]), (n_blocks + 1,), np.int64)
+    n_entries = 0
+    for b in range(n_blocks):
+        n_entries += (bounds[b + 1] - bounds[b]) ** 2
+    prior = PseudoData(
+        _array(info[16], (k,)),
+        _array(info[17], (k, d)),
+        _array(info[18], (k,)),
+        _array(info[19], (independent, d, d)),
+        _array(info[20], (g,)),
+        _array(info[21], (g, rows, columns)),
+    )
+    return _log_posterior(
+        residual,
+        point,
+        gradient,
+        _array(info[8], (d, n_rows)),
+        _array(info[9], (n_weights,)),
+        _array(info[10], (k,)),
+        _array(info[11], (k, d)),
+        _array(info[12], (g, rows, columns)),
+        _array(info[13], (point.shape[0],)),
+        bounds,
+        _array(info[15], (n_entries,)),
+        prior,
+        _array(info[22], (2,)),
+    )
+
+
+def _c_log_posterior(n_dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]
+    slope = carray(gradient, (n_dim,))
+    density = _from_addresses(carray(point, (n_dim,)), slope, carray(user_data, (23,), np.int64))
+    carray(value, (1,))[0] = density
+    if not np.isfinite(density):
+        return VALUE_NOT_FINITE
+    return FINITE if np.all(np.isfinite(slope)) else GRADIENT_NOT_FINITE
