@@ -43,16 +43,16 @@ _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to the nearest inte
 
 
 @intrinsic
-def _bits_of(typing_context, value):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _bits_of(_typing, _value):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, args):  # type: ignore[no-untyped-def]
         return builder.bitcast(args[0], ir.IntType(64))
 
     return types.int64(types.float64), codegen
 
 
 @intrinsic
-def _float_of(typing_context, bits):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _float_of(_typing, _bits):  # type: ignore[no-untyped-def]
+    def codegen(_context, builder, _signature, args):  # type: ignore[no-untyped-def]
         return builder.bitcast(args[0], ir.DoubleType())
 
     return types.float64(types.int64), codegen
@@ -278,7 +278,13 @@ def _add_scaled_second(z, k, resp, second, size):  # type: ignore[no-untyped-def
         second[k, 0, min(d, last)] += total
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_REASSOCIATE)
+# Signatures are declared, so that read-only input can never trigger another compilation.
+_kernel = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": _REASSOCIATE}
+_IN_1, _IN_2, _IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
+_OUT_1, _OUT_2, _OUT_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+
+
+@njit(types.float64(types.int64, _IN_2, _IN_1, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2, _OUT_3), **_kernel)
 def add_statistics(
     residual: int,
     x: Columns,
@@ -339,7 +345,7 @@ def add_statistics(
     return log_likelihood
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_REASSOCIATE)
+@njit(types.void(types.int64, _IN_2, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2), **_kernel)
 def pointwise(
     residual: int,
     x: Columns,

@@ -59,7 +59,7 @@ class Mixture:
     def __post_init__(self) -> None:
         family = covariance_family(self.covariance_type)
         weights = as_positive(self.weights, name="weights")
-        means = as_finite(self.means, name="means")
+        means = np.ascontiguousarray(as_finite(self.means, name="means"))
         covariances = as_finite(self.covariances, name="covariances")
         if weights.ndim != 1 or abs(weights.sum() - 1.0) > 1e-6:
             raise InputError(expected="weights (cluster,) that sum to one", got=f"{self.weights}")
@@ -132,9 +132,7 @@ class Mixture:
         return resp.T
 
     def _pointwise(self, X: Array, log_density: PerRow, resp: Array) -> None:
-        pointwise(
-            self.family.residual, X.T, self.log_scale, self.means, self.precision_factors, log_density, resp
-        )
+        pointwise(self.family.residual, X.T, self.log_scale, self.means, self.precision_factors, log_density, resp)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""
