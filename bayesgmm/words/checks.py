@@ -62,11 +62,9 @@ def as_covariance(value: ArrayLike, *, n_features: int, name: str) -> Array:
     """Symmetric positive definite matrices (..., D, D); a scalar is read as a 1 x 1 matrix when D = 1."""
     array = as_finite(value, name=name)
     if n_features == 1 and array.ndim < 2:
-        array = array.reshape(array.shape + (1, 1))
+        array = array.reshape((*array.shape, 1, 1))
     if array.shape[-2:] != (n_features, n_features):
-        raise InputError(
-            expected=f"{name} with shape (..., {n_features}, {n_features})", got=f"shape {array.shape}"
-        )
+        raise InputError(expected=f"{name} with shape (..., {n_features}, {n_features})", got=f"shape {array.shape}")
     tolerance = 1e-8 * np.abs(array).max()
     symmetric = np.allclose(array, np.swapaxes(array, -1, -2), rtol=0.0, atol=tolerance)
     if not symmetric or np.linalg.eigvalsh(array).min() <= 0:
