@@ -1,0 +1,299 @@
+"""Priors: densities against SciPy's, defaults that follow the data, and no posterior mass on spikes."""
+
+import numpy as np
+import pytest
+from reference import FAMILIES, load_data, load_json, random_mixture
+from scipy.optimize import minimize, minimize_scalar
+from scipy.special import softmax
+from scipy.stats import dirichlet, invgamma, invwishart, multivariate_normal, norm
+
+from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.errors import InputError
+
+SHAPES = ((1, 1), (3, 1), (1, 3), (3, 4))
+REFERENCES = load_json("mclust_prior_map")
+MODEL_NAMES = {"VVV": "full", "V": "full", "EEE": "tied", "E": "tied"}
+
+
+def spd(rng, *shape):
+    root = rng.normal(size=(*shape, shape[-1]))
+    return root @ np.swapaxes(root, -1, -2) + np.eye(shape[-1])
+
+
+def some_prior(rng, form, shape, *, shared_covariance, by_cluster):
+    """A prior whose hyperparameters differ between clusters, or not."""
+    k, d = shape
+    axis = (k,) if by_cluster else ()
+    blocks = () if shared_covariance else axis
+    common = {
+        "concentration": rng.uniform(0.5, 3.0, axis),
+        "mean": rng.normal(size=(*axis, d)),
+        "dof": d + rng.uniform(0.0, 4.0, blocks),
+        "scale": spd(rng, *blocks, d),
+    }
+    if form == "independent":
+        return Prior.independent(mean_covariance=spd(rng, *axis, d), **common)
+    return Prior.normal_inverse_wishart(kappa=rng.uniform(0.1, 2.0, axis), **common)
+
+
+def scipy_log_prob(prior, mixture):
+    """The same density from SciPy's distributions, term by term."""
+    k, d = mixture.means.shape
+    family, full = mixture.family, mixture.full_covariances
+    total = dirichlet(np.broadcast_to(prior.concentration, k)).logpdf(mixture.weights)
+    mean = np.broadcast_to(prior.mean, (k, d))
+    for j in range(k):
+        if prior.kappa is None:
+            cov = np.broadcast_to(prior.mean_covariance, (k, d, d))[j]
+        else:
+            cov = full[j] / np.broadcast_to(prior.kappa, k)[j]
+        total += multivariate_normal(mean[j], cov).logpdf(mixture.means[j])
+    n_blocks = family.n_blocks(k)
+    dof, scale = np.broadcast_to(prior.dof, n_blocks), np.broadcast_to(prior.scale, (n_blocks, d, d))
+    for g in range(n_blocks):
+        diagonal = np.diagonal(scale[g])
+        if family.name in ("full", "tied"):
+            total += invwishart(dof[g], scale[g]).logpdf(full[g])
+        elif family.name == "diag":
+            total += invgamma(dof[g] / 2, scale=diagonal / 2).logpdf(mixture.covariances[g]).sum()
+        else:
+            total += invgamma(dof[g] / 2, scale=diagonal.sum() / (2 * d)).logpdf(mixture.covariances[g])
+    return total
+
+
+@pytest.mark.parametrize("by_cluster", [False, True])
+@pytest.mark.parametrize("form", ["independent", "normal_inverse_wishart"])
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_log_density_equals_scipys(covariance_type, form, shape, by_cluster):
+    rng = np.random.default_rng(0)
+    shared = covariance_family(covariance_type).shared
+    for _ in range(3):
+        prior = some_prior(rng, form, shape, shared_covariance=shared, by_cluster=by_cluster)
+        mixture = random_mixture(rng, covariance_type, shape)
+        assert prior.log_prob(mixture) == pytest.approx(scipy_log_prob(prior, mixture), rel=1e-11, abs=1e-11)
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_resolved_prior_gives_the_same_density(covariance_type):
+    rng = np.random.default_rng(1)
+    mixture = random_mixture(rng, covariance_type, (3, 2))
+    prior = Prior.weakly_informative(rng.normal(size=(40, 2)))
+    assert prior.resolve(3, 2, covariance_type).log_prob(mixture) == prior.log_prob(mixture)
+    assert prior.resolve(3, 2, covariance_type).n_hyper == 0
+
+
+def test_weakly_informative_is_what_its_docstring_says():
+    X = load_data("iris")
+    prior, cov = Prior.weakly_informative(X), np.cov(X.T)
+    np.testing.assert_allclose(prior.mean, X.mean(axis=0))
+    np.testing.assert_allclose(prior.mean_covariance, 4.0 * cov)
+    np.testing.assert_allclose(prior.scale / (prior.dof - 5.0), cov / 10.0)  # the mean of the inverse-Wishart
+    assert (prior.dof, prior.concentration) == (6.0, 1.0)
+    assert Prior.weakly_informative(X, concentration=0.5).concentration == 0.5
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+def test_weakly_informative_is_affine_equivariant(covariance_type):
+    """Moving data and parameters by x -> A x + b changes the log density by its Jacobian only."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(30, 3)) @ np.diag([1.0, 10.0, 0.1])
+    A, b = rng.normal(size=(3, 3)), rng.normal(size=3)
+    mixture = random_mixture(rng, covariance_type, (2, 3))
+    moved = Mixture(mixture.weights, mixture.means @ A.T + b, A @ mixture.covariances @ A.T, covariance_type)
+    n_blocks = 1 if covariance_type == "tied" else 2
+    jacobian = np.linalg.slogdet(A)[1] * (2 + 4 * n_blocks)  # means: |A| each; covariances: |A|^(d+1) each
+    before = Prior.weakly_informative(X).log_prob(mixture)
+    after = Prior.weakly_informative(X @ A.T + b).log_prob(moved)
+    assert after == pytest.approx(before - jacobian, rel=1e-10)
+
+
+@pytest.mark.parametrize("entry", REFERENCES, ids=lambda e: f"{e['dataset']}-{e['model']}-{e['G']}")
+def test_fraley_raftery_equals_mclust(entry):
+    prior = Prior.fraley_raftery(load_data(entry["dataset"]), entry["G"], covariance_type=MODEL_NAMES[entry["model"]])
+    want = entry["prior"]
+    np.testing.assert_allclose(prior.mean, want["mean"], rtol=1e-9)
+    np.testing.assert_allclose(prior.scale, want["scale"], rtol=1e-9)
+    assert (prior.kappa, prior.dof) == (want["shrinkage"], want["dof"])
+
+
+@pytest.mark.parametrize("entry", REFERENCES, ids=lambda e: f"{e['dataset']}-{e['model']}-{e['G']}")
+def test_fraley_raftery_posterior_is_flat_at_mclusts_optimum(entry):
+    """The log posterior there is stationary along scale and shift of every component, and falls on both sides."""
+    X, name = load_data(entry["dataset"]), MODEL_NAMES[entry["model"]]
+    prior = Prior.fraley_raftery(X, entry["G"], covariance_type=name)
+    given = entry["parameters"]
+    weights, means, covariances = (np.array(given[key]) for key in ("weights", "means", "covariances"))
+    covariances = covariances[0] if name == "tied" else covariances
+
+    def objective(log_factor, shift=0.0):
+        mixture = Mixture(
+            weights / weights.sum(), means + shift * X.std(axis=0), covariances * np.exp(log_factor), name
+        )
+        return mixture.log_prob(X).sum() + prior.log_prob(mixture)
+
+    best, h = objective(0.0), 1e-3
+    for step in ((h, 0.0), (0.0, h)):
+        up, down = objective(*step), objective(*(-s for s in step))
+        curvature = (2 * best - up - down) / h**2
+        assert curvature > 0.0
+        assert abs(up - down) / (2 * h) < 1e-5 * curvature
+
+
+def test_fraley_raftery_pools_the_variances_of_diagonal_families():
+    X = load_data("iris")
+    mean_variance = X.var(axis=0, ddof=1).mean()
+    for covariance_type in ("diag", "spherical"):
+        prior = Prior.fraley_raftery(X, 3, covariance_type=covariance_type)
+        np.testing.assert_allclose(prior.scale, np.eye(4) * mean_variance / np.sqrt(3.0))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.c_[np.arange(9.0), 2.0 * np.arange(9.0)],  # dependent columns
+        np.c_[np.arange(9.0), np.ones(9)],  # a constant column
+        np.arange(6.0).reshape(2, 3) ** 2,  # fewer rows than features
+    ],
+)
+def test_singular_data_warn_and_get_a_usable_prior(X):
+    with pytest.warns(UserWarning, match="singular"):
+        prior = Prior.weakly_informative(X)
+    assert np.linalg.eigvalsh(prior.scale)[0] > 0.0
+    cov = np.cov(X.T)
+    np.testing.assert_allclose(prior.scale, cov / 10.0, atol=1e-8 * cov.max())
+
+
+def test_identical_rows_raise():
+    with pytest.raises(InputError, match="identical rows"):
+        Prior.weakly_informative(np.ones((5, 2)))
+    with pytest.raises(InputError, match="identical rows"):
+        Prior.fraley_raftery([[1.0, 2.0]], 1)
+
+
+GOOD = {"mean": [0.0, 0.0], "kappa": 1.0, "dof": 3.0, "scale": np.eye(2)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dof": 1.0}, "dof > 1"),
+        ({"dof": -1.0}, "dof > 0"),
+        ({"kappa": 0.0}, "kappa > 0"),
+        ({"concentration": [1.0, 0.0]}, "concentration > 0"),
+        ({"scale": np.eye(3)}, "scale with shape"),
+        ({"scale": [[1.0, 2.0], [2.0, 1.0]]}, "positive definite"),
+        ({"scale": [[1.0, 0.5], [0.0, 1.0]]}, "symmetric"),
+        ({"mean": [np.nan, 0.0]}, "mean without missing"),
+        ({"mean": np.zeros((1, 1, 2))}, "mean with shape"),
+    ],
+)
+def test_wrong_hyperparameters_raise(change, message):
+    with pytest.raises(InputError, match=message):
+        Prior.normal_inverse_wishart(**{**GOOD, **change})
+
+
+def test_wrong_mean_covariance_raises():
+    with pytest.raises(InputError, match="mean_covariance"):
+        Prior.independent(mean=[0.0, 0.0], mean_covariance=-np.eye(2), dof=3.0, scale=np.eye(2))
+
+
+def test_priors_that_do_not_fit_the_mixture_raise():
+    prior = Prior.normal_inverse_wishart(**GOOD)
+    with pytest.raises(InputError, match="2 features|3 features"):
+        prior.resolve(2, 3)
+    by_cluster = Prior.normal_inverse_wishart(**{**GOOD, "dof": [3.0, 4.0]})
+    assert by_cluster.resolve(2, 2).dof.tolist() == [3.0, 4.0]
+    with pytest.raises(InputError, match="dof that fits"):
+        by_cluster.resolve(3, 2)
+    with pytest.raises(InputError, match="Tied covariances have one prior"):
+        by_cluster.resolve(2, 2, "tied")
+
+
+def test_exchangeable_means_that_no_hyperparameter_differs():
+    assert Prior.normal_inverse_wishart(**GOOD).exchangeable
+    assert Prior.normal_inverse_wishart(**{**GOOD, "mean": np.zeros((3, 2)), "kappa": np.ones(3)}).exchangeable
+    for change in (
+        {"mean": [[0.0, 0.0], [0.0, 1.0]]},
+        {"kappa": [1.0, 2.0]},
+        {"concentration": [1.0, 2.0]},
+        {"dof": [3.0, 4.0]},
+        {"scale": [np.eye(2), 2 * np.eye(2)]},
+    ):
+        assert not Prior.normal_inverse_wishart(**{**GOOD, **change}).exchangeable
+    independent = {"mean": [0.0], "mean_covariance": [[[1.0]], [[2.0]]], "dof": 3.0, "scale": [[1.0]]}
+    assert not Prior.independent(**independent).exchangeable
+
+
+# Ties. Petal widths of Iris are rounded to 0.1 and 29 of them are 0.2. A component that shrinks onto those
+# rows gains likelihood without bound, so what the log posterior gains there is up to the prior.
+
+PETAL_WIDTH = load_data("iris")[:, 3:]
+SPECIES = ([1 / 3, 1 / 3], [0.246, 1.326, 2.026], np.log([0.104, 0.196, 0.272]))
+
+
+def _petal_mixture(vector):
+    """Two log ratios of weights, three means, three log standard deviations."""
+    return Mixture(softmax([*vector[:2], 0.0]), vector[2:5, None], np.exp(2.0 * vector[5:]), "spherical")
+
+
+def _maximum(objective, start, *, fixed=()):
+    """Maximise over all coordinates but the fixed ones."""
+    free = np.setdiff1d(np.arange(8), fixed)
+
+    def negative(values):
+        vector = start.copy()
+        vector[free] = values
+        return -objective(vector)
+
+    found = minimize(negative, start[free], method="BFGS")
+    vector = start.copy()
+    vector[free] = found.x
+    return vector, -found.fun
+
+
+def spike_gain(log_prior):
+    """Log posterior, in natural coordinates, of the best spike on the tied rows, less that of the regular fit."""
+
+    def objective(vector):
+        mixture = _petal_mixture(vector)
+        return mixture.log_prob(PETAL_WIDTH).sum() + log_prior(mixture)
+
+    regular = np.concatenate([[0.0, 0.0], *SPECIES[1:]])
+    _, regular_value = _maximum(objective, regular)
+    # The rest of setosa has to be explained too: by the second component, at first as wide as setosa.
+    spike = np.array([0.5, -0.5, 0.2, 0.25, 1.7, np.log(1e-3), np.log(0.1), np.log(0.45)])
+    rest, _ = _maximum(objective, spike, fixed=[2, 5])
+
+    def by_scale(log_sd):
+        return -objective(np.concatenate([rest[:5], [log_sd], rest[6:]]))
+
+    # A spike is much narrower than the rounding: 0.1 / 10.
+    scale = minimize_scalar(by_scale, bounds=(np.log(1e-80), np.log(1e-2)), method="bounded")
+    return -scale.fun - regular_value
+
+
+def log_normal_prior(spread):
+    """The weakly informative prior with log-normal standard deviations in place of its inverse gammas."""
+    base = Prior.weakly_informative(PETAL_WIDTH)
+    means = norm(base.mean[0], np.sqrt(base.mean_covariance[0, 0]))
+    standard_deviations = norm(0.5 * np.log(base.scale[0, 0]), spread)
+
+    def log_prob(mixture):
+        log_variance = np.log(mixture.covariances)
+        scales = standard_deviations.logpdf(0.5 * log_variance) - np.log(2.0) - log_variance
+        return means.logpdf(mixture.means).sum() + scales.sum()
+
+    return log_prob
+
+
+def test_ties_hold_no_posterior_mass_under_the_default_prior():
+    assert (PETAL_WIDTH == 0.2).sum() == 29
+    assert spike_gain(Prior.weakly_informative(PETAL_WIDTH).log_prob) < -10.0
+
+
+@pytest.mark.parametrize("spread", [1.0, 2.0])
+def test_the_tie_check_finds_the_spikes_of_log_normal_scales(spread):
+    assert spike_gain(log_normal_prior(spread)) > 100.0
