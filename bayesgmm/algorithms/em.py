@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
+from math import inf, isfinite
 from operator import add
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -56,8 +57,7 @@ class EMSettings:
     reg_covar: float = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class EMState:
+class EMState(NamedTuple):
     """Where EM stands after a step: the mixture, the sums it produced and the objective there."""
 
     iteration: int
@@ -145,7 +145,7 @@ def run_em(
         )
         converged = _gain_to_come(history) < settings.tol * statistics.counts.sum()
         stopped = callback is not None and bool(callback(state))
-        if converged or stopped or len(history) > settings.max_iter:
+        if converged or stopped or len(history) > settings.max_iter or not isfinite(objective):
             return _result(state, converged, history)
         mixture, n_floored = m_step(statistics, mixture, pseudo, floor=settings.reg_covar)
 
@@ -165,12 +165,12 @@ def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
 def _gain_to_come(history: list[float]) -> float:
     """What a geometric sequence through the last three objectives would still gain."""
     if len(history) < 3:
-        return np.inf
+        return inf
     gain, before = history[-1] - history[-2], history[-2] - history[-3]
     if gain <= 1e-14 * abs(history[-1]):
         return 0.0
     if gain >= before:
-        return np.inf
+        return inf
     return gain * gain / (before - gain)
 
 

@@ -1,0 +1,366 @@
+"""Starts for EM: rows are shared out among the components, then one M-step gives a mixture.
+
+How rows are shared out is a table, `INIT_METHODS`, with scikit-learn's names. The methods that measure
+distances work on scaled columns, see `scaled_for_distances`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.metrics import pairwise_distances_argmin
+
+from bayesgmm.algorithms.m_step import m_step
+from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import ResolvedPrior
+from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
+from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm.words.checks import as_finite, as_row_weights, as_rows, check_components
+from bayesgmm.words.errors import InputError
+from bayesgmm.words.statistics import Statistics
+
+type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
+
+_RELATIVE_RANK = 1e-10  # directions with less than this share of the largest variance are rounding errors
+
+
+@dataclass(frozen=True, slots=True)
+class Initialisation:
+    """Where EM starts: a method of `INIT_METHODS`, and parameters that the user knows already.
+
+    Attributes
+    ----------
+    method : str
+        ``"k-means++"``, ``"kmeans"``, ``"random_from_data"`` or ``"random"``.
+    weights : (cluster,), optional
+    means : (cluster, feature), optional
+    precisions : array, optional
+        Inverse covariances in scikit-learn's shape of the family.
+    """
+
+    method: str = "k-means++"
+    weights: Weights | None = None
+    means: Means | None = None
+    precisions: Covariances | None = None
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every start would be the same one: rows go to the nearest of the given means."""
+        return self.means is not None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the user said which component is which."""
+        return not (self.weights is None and self.means is None and self.precisions is None)
+
+
+def starting_mixture(
+    X: ArrayLike,
+    n_components: int,
+    *,
+    rng: np.random.Generator,
+    covariance_type: str = "full",
+    initialisation: Initialisation | None = None,
+    row_weights: ArrayLike | None = None,
+    reg_covar: float = 1e-6,
+    decorrelate: bool = False,
+) -> Mixture:
+    r"""One start: rows shared out by a method, one M-step, then whatever the user gave.
+
+    The M-step is regularised, so that a component with one row or none starts as a usable one: covariances
+    get :math:`D + 1` pseudo-rows of scatter :math:`cov(X) / K^{2/D}` (the scale of Fraley & Raftery 2007),
+    weights one pseudo-row each. A component without rows starts at the mean of the data.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    n_components : int
+    rng : numpy.random.Generator
+    covariance_type : str
+    initialisation : Initialisation, optional
+        Given means share the rows out themselves: each row goes to the nearest.
+    row_weights : (obs,), optional
+    reg_covar : float
+        Smallest eigenvalue of a covariance.
+    decorrelate : bool
+        Passed to `scaled_for_distances`.
+
+    Raises
+    ------
+    InputError
+        If there are more components than rows, the method is unknown, or given parameters have a wrong
+        shape or are no weights, means or precisions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.algorithms.initialise import starting_mixture
+    >>> X = np.array([[0.0], [0.1], [5.0], [5.1]])
+    >>> np.sort(starting_mixture(X, 2, rng=np.random.default_rng(0)).means, axis=0)
+    array([[0.05],
+           [5.05]])
+    """
+    X = as_rows(X)
+    check_components(n_components, len(X))
+    family = covariance_family(covariance_type)
+    init = _checked(initialisation or Initialisation(), (n_components, X.shape[1]), family)
+    v = _weights_or_ones(row_weights, len(X))
+    scaled, scaling = scaled_for_distances(X, family, row_weights=v, decorrelate=decorrelate)
+    if init.means is not None:
+        resp = _nearest(scaled, init.means @ scaling)
+    else:
+        resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
+    unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
+    pseudo = _mild_pseudo_data(X, v, n_components, family)
+    return _override(_one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar), init)
+
+
+def mixture_from_responsibilities(
+    X: ArrayLike,
+    resp: ArrayLike,
+    covariance_type: str = "full",
+    *,
+    prior: ResolvedPrior | None = None,
+    reg_covar: float = 1e-6,
+    row_weights: ArrayLike | None = None,
+) -> Mixture:
+    """The M-step for given responsibilities: the mixture that EM would reach from them in one step.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    resp : (obs, cluster)
+        How much of each row each component takes; one-hot for labels.
+    covariance_type : str
+    prior : ResolvedPrior, optional
+        Makes it a maximum a posteriori step (for means independent of the covariances the first of two
+        conditional steps, from the diagonal covariance of the data).
+    reg_covar : float
+        Smallest eigenvalue of a covariance.
+    row_weights : (obs,), optional
+
+    Examples
+    --------
+    >>> from bayesgmm.algorithms.initialise import mixture_from_responsibilities
+    >>> mixture_from_responsibilities([[0.0], [2.0], [7.0]], [[1, 0], [1, 0], [0, 1]]).means
+    array([[1.],
+           [7.]])
+    """
+    X = as_rows(X)
+    resp = as_finite(resp, name="resp")
+    if resp.ndim != 2 or len(resp) != len(X) or resp.shape[1] == 0 or resp.min() < 0:
+        raise InputError(expected=f"resp with shape ({len(X)}, cluster), non-negative", got=f"shape {resp.shape}")
+    family = covariance_family(covariance_type)
+    v = _weights_or_ones(row_weights, len(X))
+    unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
+    pseudo = pseudo_data(prior, resp.shape[1], X.shape[1], family)
+    return _one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar)
+
+
+def scaled_for_distances(
+    X: Rows, family: CovarianceFamily, *, row_weights: PerRow, decorrelate: bool = False
+) -> tuple[Rows, Array]:
+    """Rows in coordinates in which Euclidean distance means something to the family, and the map (D, D') there.
+
+    A fit of the family does not change (but for its units) under the transformations that the coordinates
+    undo: spherical components know Euclidean distance itself, so columns stay as they are; diagonal ones
+    allow each column its own unit, so columns are divided by their standard deviations; full and tied ones
+    allow any linear map, so ``decorrelate`` may whiten by the covariance of the data. That shows groups which
+    differ across the main direction of the data, and hides groups that differ along it: use both.
+    Constant directions are left out.
+    """
+    n_features = X.shape[1]
+    if family.residual == SPHERICAL:
+        return X, np.eye(n_features)
+    cov = weighted_covariance(X, row_weights)
+    sd = np.sqrt(np.diagonal(cov))
+    unit = 1.0 / np.where(sd > 0, sd, np.inf)
+    if family.residual == DIAGONAL or not decorrelate:
+        return X * unit, np.diag(unit)
+    values, vectors = np.linalg.eigh(cov * np.outer(unit, unit))
+    kept = values > _RELATIVE_RANK * max(values[-1], 1e-300)
+    scaling = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
+    return (X @ scaling, scaling) if kept.any() else (X * unit, np.diag(unit))
+
+
+def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
+    """Covariance of the data, divided by the total weight (maximum likelihood)."""
+    deviation = X - np.average(X, axis=0, weights=row_weights)
+    cov: Array = (deviation * row_weights[:, None]).T @ deviation / row_weights.sum()
+    return cov
+
+
+def aligned_to_prior(mixture: Mixture, prior: ResolvedPrior) -> Mixture:
+    """Order the components so that each sits where a prior that tells components apart expects it."""
+    k = mixture.n_components
+    cost = np.array([[-_component_log_prior(mixture, prior, j, slot) for j in range(k)] for slot in range(k)])
+    return mixture.permute(linear_sum_assignment(cost)[1])
+
+
+def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: int) -> float:
+    """Log prior of component ``j`` in place ``slot``, up to a constant of the place."""
+    block_j, block = min(j, len(mixture.factors) - 1), min(slot, len(prior.dof) - 1)
+    one = Mixture.from_checked(
+        mixture.family,
+        mixture.weights[j : j + 1],
+        mixture.means[j : j + 1],
+        mixture.covariances,
+        mixture.factors[block_j : block_j + 1],
+        mixture.precision_factors[block_j : block_j + 1],
+        mixture.log_scale[j : j + 1],
+    )
+    place = slice(slot, slot + 1)
+    alone = replace(
+        prior,
+        concentration=prior.concentration[place],
+        mean=prior.mean[place],
+        kappa=prior.kappa[place],
+        mean_precision=prior.mean_precision[place],
+        dof=prior.dof[block : block + 1],
+        scale=prior.scale[block : block + 1],
+        log_constant=0.0,
+    )
+    return alone.log_prob(one)
+
+
+def _weights_or_ones(row_weights: ArrayLike | None, n_rows: int) -> PerRow:
+    weights = as_row_weights(row_weights, n_rows)
+    return np.ones(n_rows) if weights is None else weights
+
+
+def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> Initialisation:
+    if init.method not in INIT_METHODS:
+        known = ", ".join(repr(name) for name in INIT_METHODS)
+        raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
+    weights = _given(init.weights, "weights_init", shape[:1])
+    if weights is not None and (weights.min() <= 0 or abs(weights.sum() - 1.0) > 1e-6):
+        raise InputError(expected="weights_init positive, with sum one", got=f"{init.weights}")
+    precisions = _given(init.precisions, "precisions_init", family.covariances_shape(*shape))
+    if precisions is not None:
+        try:
+            family.factors(precisions, shape[1])
+        except np.linalg.LinAlgError:
+            raise InputError(
+                expected="precisions_init positive definite", got="precisions that are not"
+            ) from None
+    return Initialisation(init.method, weights, _given(init.means, "means_init", shape), precisions)
+
+
+def _given(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
+    if value is None:
+        return None
+    array = as_finite(value, name=name)
+    if array.shape != shape:
+        raise InputError(expected=f"{name} with shape {shape}", got=f"shape {array.shape}")
+    return array
+
+
+def _override(start: Mixture, init: Initialisation) -> Mixture:
+    if not init.labelled:
+        return start
+    covariances = start.covariances
+    if init.precisions is not None:
+        full = start.family.residual == FULL
+        covariances = np.linalg.inv(init.precisions) if full else 1.0 / init.precisions
+    weights = start.weights if init.weights is None else init.weights
+    means = start.means if init.means is None else init.means
+    return Mixture(weights, means, covariances, start.covariance_type)
+
+
+def _unit_mixture(
+    X: Rows, resp: Responsibilities, row_weights: PerRow, *, family: CovarianceFamily, reg_covar: float
+) -> Mixture:
+    """Means of the shares, variances of the data: coordinates for one M-step, kept by components without rows."""
+    k, d = resp.shape[1], X.shape[1]
+    shares = resp * row_weights[:, None]
+    counts = shares.sum(axis=0)
+    centre = np.average(X, axis=0, weights=row_weights)
+    means = np.where(counts[:, None] > 0, shares.T @ (X - centre) / np.where(counts > 0, counts, 1.0)[:, None], 0.0)
+    variances = np.average((X - centre) ** 2, axis=0, weights=row_weights)
+    diagonal = np.diag(np.maximum(variances, max(reg_covar, 1e-300)))
+    covariances = family.compress(np.broadcast_to(diagonal, (k, d, d)))
+    return Mixture(np.full(k, 1.0 / k), means + centre, covariances, family.name)
+
+
+def _mild_pseudo_data(X: Rows, row_weights: PerRow, n_components: int, family: CovarianceFamily) -> PseudoData:
+    d = X.shape[1]
+    nothing = pseudo_data(None, n_components, d, family)
+    rows = d + 1.0
+    cov = weighted_covariance(X, row_weights) / n_components ** (2.0 / d)
+    per_block = {FULL: cov, DIAGONAL: np.diagonal(cov)[None, :], SPHERICAL: np.trace(cov).reshape(1, 1)}
+    scale = np.broadcast_to(rows * per_block[family.residual], nothing.scale.shape).copy()
+    exponent = np.full_like(nothing.exponent, rows * (d if family.residual == SPHERICAL else 1))
+    return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
+
+
+def _one_step(
+    X: Rows, shares: Responsibilities, unit: Mixture, *, pseudo: PseudoData, reg_covar: float
+) -> Mixture:
+    """The M-step from rows already shared out, through the residuals whitened by a unit mixture."""
+    family = unit.family
+    first = np.empty_like(unit.means)
+    second = np.empty((unit.n_components, *family.block_shape(unit.n_features)))
+    for k in range(unit.n_components):
+        factor = unit.precision_factors[min(k, len(unit.precision_factors) - 1)]
+        z = (X - unit.means[k]) @ factor.T if family.residual == FULL else (X - unit.means[k]) * factor
+        first[k] = shares[:, k] @ z
+        second[k] = _second_moment(z, shares[:, k], family)
+    statistics = Statistics(0.0, shares.sum(axis=0), first, second)
+    return m_step(statistics, unit, pseudo, floor=reg_covar)[0]
+
+
+def _second_moment(z: Array, share: PerRow, family: CovarianceFamily) -> Array:
+    if family.residual == FULL:
+        return (z * share[:, None]).T @ z
+    squares = (share @ z**2)[None, :]
+    return squares.sum(keepdims=True) if family.residual == SPHERICAL else squares
+
+
+def _one_hot(labels: IntArray, n_components: int) -> Responsibilities:
+    return np.eye(n_components)[labels]
+
+
+def _nearest(X: Rows, centres: Array) -> Responsibilities:
+    return _one_hot(pairwise_distances_argmin(X, centres), len(centres))
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**32))
+
+
+def _k_means_plus_plus(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to the nearest of K rows picked by k-means++."""
+    centres, _ = kmeans_plusplus(X, k, sample_weight=v, random_state=_seed(rng))
+    return _nearest(X, centres)
+
+
+def _k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to their k-means cluster; fewer clusters than K when there are fewer distinct rows."""
+    distinct = min(k, len(np.unique(X, axis=0)))
+    return _one_hot(KMeans(distinct, n_init=1, random_state=_seed(rng)).fit(X, sample_weight=v).labels_, k)
+
+
+def _random_from_data(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to the nearest of K rows picked at random."""
+    picked = rng.choice(len(X), size=k, replace=np.count_nonzero(v) < k, p=v / v.sum())
+    return _nearest(X, X[picked])
+
+
+def _random(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Random shares of every row: all components start close to the mean of the data."""
+    shares = rng.uniform(size=(len(X), k))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
+
+
+INIT_METHODS: dict[str, InitMethod] = {
+    "k-means++": _k_means_plus_plus,
+    "kmeans": _k_means,
+    "random_from_data": _random_from_data,
+    "random": _random,
+}

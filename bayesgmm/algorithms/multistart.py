@@ -1,0 +1,334 @@
+"""EM from several starts: the best optimum that is not a spike, and a record of what every start found."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm.algorithms.em import BlockSource, EMResult, EMSettings, EMState, run_em
+from bayesgmm.algorithms.em import Rows as RowsSource
+from bayesgmm.algorithms.initialise import (
+    Initialisation,
+    aligned_to_prior,
+    starting_mixture,
+    weighted_covariance,
+)
+from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.kernel import DIAGONAL, FULL
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior, ResolvedPrior
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
+from bayesgmm.words.checks import as_row_weights, as_rows, check_components
+from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
+
+COLLAPSED = 1e-3  # smallest eigenvalue of a component over that of the data's covariance
+EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
+_SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
+
+type StartCallback = Callable[[int, EMState], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """What the starts of a fit found, in the order in which they were made.
+
+    Attributes
+    ----------
+    objectives : (start,)
+        The objective each start ended at; NaN if it broke down numerically.
+    degenerate : (start,) bool
+        Whether it ended with a collapsed or emptied component, see `best_of_starts`.
+    converged : (start,) bool
+    n_iter : (start,) int
+    best : int
+        The start that was kept.
+    tolerance : float
+        Objectives closer than this are taken for the same optimum: ten times EM's tolerance, because EM stops
+        that close to its optimum and cannot tell nearer ones apart.
+    interrupted : bool
+        Whether the fit was interrupted; starts that had not begun are not listed.
+    """
+
+    objectives: Array
+    degenerate: NDArray[np.bool_]
+    converged: NDArray[np.bool_]
+    n_iter: IntArray
+    best: int
+    tolerance: float
+    interrupted: bool = False
+
+    @property
+    def n_starts(self) -> int:
+        """How many starts were made."""
+        return len(self.objectives)
+
+    @property
+    def n_degenerate(self) -> int:
+        """How many starts ended in a collapsed or emptied component, or broke down."""
+        return int(self.degenerate.sum())
+
+    @property
+    def n_best_reached(self) -> int:
+        """How many starts reached the optimum that was kept, itself included."""
+        same_kind = self.degenerate == self.degenerate[self.best]
+        close = np.abs(self.objectives - self.objectives[self.best]) <= self.tolerance
+        return int((same_kind & close).sum())
+
+
+def best_of_starts(
+    X: ArrayLike,
+    n_components: int,
+    *,
+    rng: np.random.Generator,
+    covariance_type: str = "full",
+    prior: Prior | None = None,
+    settings: EMSettings | None = None,
+    n_init: int = 10,
+    initialisation: Initialisation | None = None,
+    start: Mixture | None = None,
+    row_weights: ArrayLike | None = None,
+    n_jobs: int | None = None,
+    callback: StartCallback | None = None,
+) -> tuple[EMResult, Starts]:
+    """Run EM to convergence from several starts and keep the best one that is not degenerate.
+
+    Without a prior a start is *degenerate* if a component's smallest eigenvalue is below 1e-3 of that of the
+    covariance of the data (diagonal families: the smallest ratio of variances; spherical: over the mean
+    variance), or sits at the floor ``reg_covar``, or if the component holds fewer than D + 1 rows' worth of
+    weight (a shared covariance: if it emptied). Such likelihoods measure the floor, not the data. A prior
+    bounds the objective and may ask for narrow or empty components, so with one only the floor counts.
+    A direction in which the data themselves do not vary beyond the floor cannot show a collapse.
+
+    Components come out in ascending order of the first feature's mean (ties: of the next feature's), unless
+    the user gave parameters to start from or the prior tells components apart.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    n_components : int
+    rng : numpy.random.Generator
+        Each start draws from a child of its own: the result does not depend on ``n_jobs``.
+    covariance_type : str
+    prior : Prior, optional
+        Makes the objective the log posterior density.
+    settings : EMSettings, optional
+    n_init : int
+        Number of starts; one is made where all would be the same (``start`` or means given).
+    initialisation : Initialisation, optional
+    start : Mixture, optional
+        The one mixture to start from.
+    row_weights : (obs,), optional
+        Frequency weights.
+    n_jobs : int, optional
+        Threads, in joblib's meaning.
+    callback : callable, optional
+        Called as ``callback(index of the start, EMState)``; a true return value ends the whole fit, which
+        keeps the best so far, as an interruption from the keyboard does.
+
+    Returns
+    -------
+    EMResult, Starts
+
+    Raises
+    ------
+    InputError
+        For input that cannot be fitted.
+    DegenerateComponentError
+        If every start broke down numerically.
+
+    Warns
+    -----
+    DegeneracyWarning
+        If every start is degenerate; the best of them is returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.algorithms.multistart import best_of_starts
+    >>> X = np.array([[-1.1], [-0.9], [-1.0], [2.0], [2.2], [1.8]])
+    >>> result, starts = best_of_starts(X, 2, rng=np.random.default_rng(0))
+    >>> result.mixture.means.round(3), starts.n_starts
+    (array([[-1.],
+           [ 2.]]), 10)
+    """
+    X = as_rows(X)
+    check_components(n_components, len(X))
+    if n_init < 1:
+        raise InputError(expected="n_init >= 1", got=f"{n_init}")
+    init = initialisation or Initialisation()
+    family = covariance_family(covariance_type)
+    exchangeable = prior is None or prior.exchangeable
+    resolved = None if prior is None else prior.resolve(n_components, X.shape[1], family.name)
+    plan = _Plan(
+        X,
+        n_components,
+        family.name,
+        as_row_weights(row_weights, len(X)),
+        resolved,
+        settings or EMSettings(),
+        init,
+        start,
+        align=not (exchangeable or init.labelled),
+    )
+    n_starts = 1 if start is not None or init.fixed else n_init
+    runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
+    starts = replace(_record(plan, runs), interrupted=interrupted)
+    best = runs[starts.best]
+    _report(starts, best, plan)
+    in_order = exchangeable and not init.labelled and start is None
+    return (_ordered(best) if in_order else best), starts
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Everything that the starts of a fit have in common."""
+
+    X: Rows
+    n_components: int
+    covariance_type: str
+    row_weights: PerRow | None
+    prior: ResolvedPrior | None
+    settings: EMSettings
+    initialisation: Initialisation
+    start: Mixture | None
+    align: bool
+
+    @property
+    def source(self) -> BlockSource:
+        return RowsSource(self.X, self.row_weights)
+
+    def starting_mixture(self, index: int, rng: np.random.Generator) -> Mixture:
+        """Every second start measures distances in decorrelated coordinates."""
+        if self.start is not None:
+            return self.start
+        start = starting_mixture(
+            self.X,
+            self.n_components,
+            rng=rng,
+            covariance_type=self.covariance_type,
+            initialisation=self.initialisation,
+            row_weights=self.row_weights,
+            reg_covar=self.settings.reg_covar,
+            decorrelate=index % 2 == 1,
+        )
+        return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
+
+
+def _run_all(
+    plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
+) -> tuple[list[EMResult], bool]:
+    """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
+    stop = threading.Event()
+    source = plan.source
+
+    def run(index: int, rng: np.random.Generator) -> EMResult | None:
+        def after_step(state: EMState) -> bool:
+            if callback is not None and callback(index, state):
+                stop.set()
+            return stop.is_set()
+
+        if stop.is_set():
+            return None
+        start = plan.starting_mixture(index, rng)
+        return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step)
+
+    with ThreadPoolExecutor(min(effective_n_jobs(n_jobs), len(rngs))) as pool:
+        futures = [pool.submit(run, index, rng) for index, rng in enumerate(rngs)]
+        try:
+            results = [future.result() for future in futures]
+        except KeyboardInterrupt:
+            stop.set()
+            results = [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            raise
+    finished = [result for result in results if result is not None]
+    if not finished:
+        raise KeyboardInterrupt
+    return finished, stop.is_set()
+
+
+def _record(plan: _Plan, runs: list[EMResult]) -> Starts:
+    objectives = np.array([run.objective for run in runs])
+    objectives[~np.isfinite(objectives)] = np.nan
+    if np.isnan(objectives).all():
+        raise DegenerateComponentError(
+            "EM broke down numerically from every start. Bring the columns to a moderate scale, or ask for fewer "
+            "components.",
+            figures={"largest absolute value": float(np.abs(plan.X).max())},
+        )
+    degenerate = np.isnan(objectives) | degenerate_runs(plan, runs)
+    candidates = objectives if degenerate.all() else np.where(degenerate, np.nan, objectives)
+    total = float(len(plan.X) if plan.row_weights is None else plan.row_weights.sum())
+    return Starts(
+        objectives,
+        degenerate,
+        np.array([run.converged for run in runs]),
+        np.array([run.n_iter for run in runs]),
+        int(np.nanargmax(candidates)),
+        _SAME_OPTIMUM * plan.settings.tol * total,
+    )
+
+
+def degenerate_runs(plan: _Plan, runs: Iterable[EMResult]) -> NDArray[np.bool_]:
+    """Which runs ended in a collapsed or emptied component; see `best_of_starts` for the rule."""
+    if plan.prior is not None:
+        return np.array([run.n_floored > 0 for run in runs])
+    weights = np.ones(len(plan.X)) if plan.row_weights is None else plan.row_weights
+    spread = weighted_covariance(plan.X, weights)
+    floor = plan.settings.reg_covar
+    return np.array([_degenerate(run, spread, floor) for run in runs])
+
+
+def _degenerate(run: EMResult, spread: Array, floor: float) -> bool:
+    mixture = run.mixture
+    fewest = EMPTIED if mixture.family.shared else mixture.n_features + 1.0
+    emptied = mixture.n_components > 1 and run.counts.min() < fewest
+    variances, of_data = _variances(mixture), _variances_of_data(mixture, spread)
+    collapsed = variances < COLLAPSED * np.maximum(of_data, floor)
+    at_floor = (variances <= 1.001 * floor) & (of_data > floor)
+    return bool(emptied or collapsed.any() or at_floor.any())
+
+
+def _variances(mixture: Mixture) -> Array:
+    """The variances (block, direction) that must not collapse: of full covariances the smallest eigenvalue."""
+    if mixture.family.residual == FULL:
+        blocks = mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)
+        return np.linalg.eigvalsh(blocks)[:, :1]
+    return mixture.factors[:, 0, :] ** 2
+
+
+def _variances_of_data(mixture: Mixture, spread: Array) -> Array:
+    """What `_variances` are measured against, (direction,)."""
+    if mixture.family.residual == FULL:
+        return np.linalg.eigvalsh(spread)[:1]
+    variances: Array = np.diagonal(spread)
+    return variances if mixture.family.residual == DIAGONAL else variances.mean(keepdims=True)
+
+
+def _report(starts: Starts, best: EMResult, plan: _Plan) -> None:
+    if not starts.degenerate[starts.best]:
+        return
+    if plan.prior is None:
+        try_this = "a prior (prior=Prior.weakly_informative(X)), fewer components or a larger reg_covar"
+    else:
+        try_this = "a prior with a larger scale, fewer components, or a reg_covar below the variances you expect"
+    warnings.warn(
+        f"Every start ({starts.n_starts}) ended with a collapsed or emptied component: the smallest holds "
+        f"{best.counts.min():.3g} rows' worth of weight, the smallest variance is {_variances(best.mixture).min():.3g} "
+        f"(floor reg_covar = {plan.settings.reg_covar:.3g}). The likelihood of such a fit measures the floor, not "
+        f"the data. Try {try_this}.",
+        DegeneracyWarning,
+        stacklevel=3,
+    )
+
+
+def _ordered(result: EMResult) -> EMResult:
+    """Components in ascending order of the first feature's mean, ties by the next."""
+    order = np.lexsort(result.mixture.means.T[::-1])
+    return replace(result, mixture=result.mixture.permute(order), counts=result.counts[order])
