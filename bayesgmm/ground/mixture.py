@@ -43,9 +43,9 @@ class Mixture:
     >>> from bayesgmm import Mixture
     >>> mixture = Mixture([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]])
     >>> mixture.log_prob([[0.0], [5.0]]).round(3)
-    array([-2.091, -1.969])
+    array([-2.073, -1.969])
     >>> mixture.responsibilities([[0.0]]).round(3)
-    array([[0.954, 0.046]])
+    array([[0.951, 0.049]])
     """
 
     weights: Weights
