@@ -202,6 +202,20 @@ def test_the_python_route_counts_divergences_too(monkeypatch):
     assert draws.stats["diverging"].any()
 
 
+def test_a_density_that_gives_up_ends_sampling_with_one_error(capfd):
+    @cfunc(LOG_DENSITY_SIGNATURE)
+    def log_density(n_dim, point_, gradient_, value_, header_):
+        point, gradient, value = carray(point_, (n_dim,)), carray(gradient_, (n_dim,)), carray(value_, (1,))
+        value[0] = -0.5 * point[0] ** 2
+        gradient[0] = -point[0]
+        return -1 if point[0] > 1.0 else 0
+
+    broken = Target(1, log_density.address, np.zeros(1), keep=(log_density,))
+    with pytest.raises(SamplingError, match="nutpie stopped"):
+        sample_nuts(broken, [[0.5]], SamplerSettings(seed=1, chains=1))
+    capfd.readouterr()  # Rust tells of its panic on stderr
+
+
 # ---- Ctrl-C
 
 

@@ -10,8 +10,8 @@ import functools
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import joblib
@@ -160,7 +160,8 @@ class Draws:
 
     Attributes
     ----------
-    points : ndarray, shape (chain, draw, n_dim)
+    values : dict of ndarray, shape (chain, draw, ...)
+        What was stored of each draw, by name.
     stats : dict of ndarray, shape (chain, draw)
         Sample statistics by ArviZ's names: `lp`, `diverging`, `energy`, `n_steps`, `tree_depth`,
         `reached_max_treedepth`, `acceptance_rate`, `step_size`, and a few of nutpie's own.
@@ -174,12 +175,17 @@ class Draws:
         Wall time of the run.
     """
 
-    points: Array
+    values: dict[str, Array]
     stats: dict[str, NDArray[Any]]
     n_gradients: IntArray
     chains: IntArray
     interrupted: bool
     seconds: float
+
+    @property
+    def points(self) -> Array:
+        """The unconstrained points (chain, draw, n_dim) of a run on a `Target`."""
+        return self.values[_POINT]
 
 
 def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Draws:
@@ -214,19 +220,42 @@ def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) ->
 
     References
     ----------
-    Hoffman & Gelman (2014), JMLR 15, 1593-1623; Seyboldt, Carlson & Carpenter (2026), nutpie.
+    Hoffman and Gelman (2014), JMLR 15, 1593-1623; nutpie, https://github.com/pymc-devs/nutpie.
     """
     points = _usable_starts(target, starts, settings)
     model = _nutpie_model(target, _start_function(points, settings))
+    return _sample(model, settings, {_POINT: (target.n_dim,)})
+
+
+def sample_model(
+    model: CompiledPyMCModel, starts: ArrayLike, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]
+) -> Draws:
+    """Draw from a model that nutpie compiled, every chain from its own start; see `sample_nuts`.
+
+    Parameters
+    ----------
+    model : nutpie.compile_pymc.CompiledPyMCModel
+        What ``nutpie.compile_pymc_model`` returns.
+    starts : array_like, shape (chain, n_dim)
+        Unconstrained points, in the model's order.
+    settings : SamplerSettings
+    shapes : mapping of str to tuple
+        The variables to keep of each draw, and their shapes.
+    """
+    points = _checked_starts(starts, model.n_dim, settings)
+    return _sample(replace(model, initial_point_func=_start_function(points, settings)), settings, shapes)
+
+
+def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
     begun = time.perf_counter()
     trace, interrupted = _run(model, settings)
     seconds = time.perf_counter() - begun
-    draws = _collect(trace, target.n_dim, interrupted=interrupted, seconds=seconds)
+    draws = _collect(trace, shapes, interrupted=interrupted, seconds=seconds)
     if interrupted:
-        n_chains, n_draws = draws.points.shape[:2]
+        n_chains, n_draws = draws.stats["lp"].shape
         message = f"Sampling was interrupted: kept {n_draws} draws of {n_chains} chains"
         asked = f" ({settings.draws} draws of {settings.chains} chains were asked for)."
-        warnings.warn(message + asked, InterruptedWarning, stacklevel=2)
+        warnings.warn(message + asked, InterruptedWarning, stacklevel=3)
     return draws
 
 
@@ -238,11 +267,16 @@ def _is_integer(value: object) -> bool:
 
 
 def _usable_starts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Array:
+    points = _checked_starts(starts, target.n_dim, settings)
+    return np.array([_usable_start(target, point, chain=chain) for chain, point in enumerate(points)])
+
+
+def _checked_starts(starts: ArrayLike, n_dim: int, settings: SamplerSettings) -> Array:
     points = as_finite(starts, name="starts")
-    expected = (settings.chains, target.n_dim)
+    expected = (settings.chains, n_dim)
     if points.shape != expected:
         raise InputError(expected=f"starts of shape (chains, n_dim) = {expected}", got=f"{points.shape}")
-    return np.array([_usable_start(target, point, chain=chain) for chain, point in enumerate(points)])
+    return points
 
 
 def _usable_start(target: Target, start: Array, *, chain: int) -> Array:
@@ -294,7 +328,7 @@ def _chain_seeds(settings: SamplerSettings) -> list[int]:
 
     model = _python_model(1, lambda: log_density, start)
     trace = nutpie.sample(model, **_arguments(settings, draws=1, tune=1), progress_bar=False, blocking=True)
-    firsts = [_point_column(batch, 1)[0, 0] for batch in trace.get_arrow_trace()[0]]
+    firsts = [_values(batch, _POINT, (1,))[0, 0] for batch in trace.get_arrow_trace()[0]]
     return [seeds[round(first / _WELL_SPACING)] for first in firsts]
 
 
@@ -409,19 +443,24 @@ def _is_watched() -> bool:
 # ---- draws
 
 
-def _collect(trace: Any, n_dim: int, *, interrupted: bool, seconds: float) -> Draws:
-    point_batches, stat_batches = trace.get_arrow_trace()
+def _collect(
+    trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float
+) -> Draws:
+    value_batches, stat_batches = trace.get_arrow_trace()
     kept = [~_column(batch, "tuning").astype(bool) for batch in stat_batches]
     chains, n_draws = _largest_block([int(k.sum()) for k in kept])
     if n_draws == 0:
         raise KeyboardInterrupt("sampling was interrupted before the first draw after warm-up")
-    points = [_point_column(point_batches[c], n_dim)[kept[c]][:n_draws] for c in chains]
+    values = {
+        name: np.stack([_values(value_batches[c], name, shape)[kept[c]][:n_draws] for c in chains])
+        for name, shape in shapes.items()
+    }
     stats = {
         name: np.stack([_column(stat_batches[c], theirs)[kept[c]][:n_draws] for c in chains])
         for theirs, name in _STATISTICS.items()
     }
     n_gradients = np.array([_column(stat_batches[c], "n_steps").sum() for c in chains], dtype=np.int64)
-    return Draws(np.stack(points), stats, n_gradients, np.array(chains), interrupted, seconds)
+    return Draws(values, stats, n_gradients, np.array(chains), interrupted, seconds)
 
 
 def _largest_block(lengths: Sequence[int]) -> tuple[list[int], int]:
@@ -444,6 +483,6 @@ def _column(batch: Any, name: str) -> NDArray[Any]:
     return values
 
 
-def _point_column(batch: Any, n_dim: int) -> Array:
-    values: Array = pa.array(batch.column(_POINT)).flatten().to_numpy()
-    return values.reshape(batch.num_rows, n_dim)
+def _values(batch: Any, name: str, shape: tuple[int, ...]) -> Array:
+    values: Array = pa.array(batch.column(name)).flatten().to_numpy()
+    return values.reshape(batch.num_rows, *shape)
