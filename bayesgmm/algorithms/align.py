@@ -1,0 +1,57 @@
+"""Alignment of components: the permutation of labels that brings mixtures closest to a reference."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Weights
+
+
+def align_to(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> IntArray:
+    r"""Permutations that match mixtures to a reference by optimal assignment.
+
+    The cost of calling component j by the reference's label k is the symmetrised Kullback-Leibler divergence
+    between the two Gaussians plus that between their weights,
+    :math:`\tfrac12 KL(N_j, N_k) + \tfrac12 KL(N_k, N_j) + \tfrac12 (w_j - w_k) \log(w_j / w_k)`. It does not
+    depend on the units of the data.
+
+    Parameters
+    ----------
+    reference : Mixture
+    weights : (..., cluster)
+    means : (..., cluster, feature)
+    covariances : (..., cluster, feature, feature_bis)
+        Full matrices.
+
+    Returns
+    -------
+    (..., cluster) integers
+        ``order[k]`` is the component that takes label k: ``weights[order]`` is aligned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import Mixture
+    >>> from bayesgmm.algorithms.align import align_to
+    >>> mixture = Mixture([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]])
+    >>> align_to(mixture, mixture.weights[::-1], mixture.means[::-1], mixture.covariances[::-1])
+    array([1, 0])
+    """
+    cost = divergences(reference, weights, means, covariances)
+    flat = cost.reshape(-1, *cost.shape[-2:])
+    order = np.stack([linear_sum_assignment(table.T)[1] for table in flat])
+    return order.reshape(cost.shape[:-1])
+
+
+def divergences(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> Array:
+    """The cost table (..., component, label) of `align_to`."""
+    own = np.linalg.inv(covariances)[..., :, None, :, :]
+    other_cov = reference.full_covariances
+    other = np.linalg.inv(other_cov)
+    shift = means[..., :, None, :] - reference.means
+    trace = (own * other_cov).sum(axis=(-2, -1)) + (other * covariances[..., :, None, :, :]).sum(axis=(-2, -1))
+    distance = np.einsum("...i,...ij,...j->...", shift, own + other, shift)
+    gaussian = 0.25 * (trace + distance) - 0.5 * reference.n_features
+    gap = weights[..., :, None] - reference.weights
+    ratio = np.log(weights[..., :, None]) - np.log(reference.weights)
+    return gaussian + 0.5 * gap * ratio

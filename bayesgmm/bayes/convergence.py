@@ -1,0 +1,73 @@
+"""Whether the chains can be believed: R-hat, effective sample size and divergences, by ArviZ."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import arviz_stats as azs
+import numpy as np
+import xarray as xr
+
+from bayesgmm.words.errors import SamplingWarning
+
+MAX_R_HAT = 1.01  # Vehtari et al. 2021
+MIN_ESS_PER_CHAIN = 100  # likewise: below it R-hat and ESS are not to be trusted themselves
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """The worst figures over the log density and all weights, means and covariances.
+
+    Attributes
+    ----------
+    max_r_hat : float
+        NaN with fewer than two chains or four draws.
+    min_ess_bulk, min_ess_tail : float
+    n_chains, n_divergences : int
+    """
+
+    max_r_hat: float
+    min_ess_bulk: float
+    min_ess_tail: float
+    n_chains: int
+    n_divergences: int
+
+    @property
+    def findings(self) -> list[str]:
+        """What is wrong and what to try, one sentence each; empty if nothing is."""
+        found = []
+        if self.n_divergences:
+            found.append(f"{self.n_divergences} divergences: raise target_accept (0.95) and look where they are.")
+        if self.max_r_hat > MAX_R_HAT:
+            found.append(
+                f"R-hat {self.max_r_hat:.2f} is above {MAX_R_HAT}: the chains disagree. Modes may be many, labels may "
+                "be switching, or components may not be identified: try fewer components, a stronger prior or more draws."
+            )
+        least = min(self.min_ess_bulk, self.min_ess_tail)
+        if least < MIN_ESS_PER_CHAIN * self.n_chains:
+            found.append(f"Effective sample size {least:.0f} is below {MIN_ESS_PER_CHAIN} per chain: take more draws.")
+        return found
+
+
+def convergence(tree: xr.DataTree) -> Convergence:
+    """The convergence figures of a posterior, over every parameter and the log density."""
+    values = tree["posterior"].to_dataset().assign(lp=tree["sample_stats"]["lp"])
+    return Convergence(
+        _extreme(azs.rhat(values), np.fmax.reduce),
+        _extreme(azs.ess(values, method="bulk"), np.fmin.reduce),
+        _extreme(azs.ess(values, method="tail"), np.fmin.reduce),
+        values.sizes["chain"],
+        int(tree["sample_stats"]["diverging"].sum()),
+    )
+
+
+def warn_if_unconverged(tree: xr.DataTree) -> None:
+    """Warn with every finding there is."""
+    findings = convergence(tree).findings
+    if findings:
+        warnings.warn(" ".join(findings), SamplingWarning, stacklevel=3)
+
+
+def _extreme(figures: xr.Dataset, reduce: Callable[..., float]) -> float:
+    """The extreme figure, constants (NaN) apart."""
+    return float(reduce([float(reduce(variable.to_numpy(), axis=None)) for variable in figures.data_vars.values()]))

@@ -1,0 +1,182 @@
+"""The posterior as a DataTree: how draws, data, the EM start and the record of the run are laid out, saved and read.
+
+Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family),
+``sample_stats`` (nutpie's, and ``permutation``: the component that took each label), ``observed_data`` (y),
+``constant_data`` (the EM solution that started the chains). Root attributes describe the run.
+"""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm.algorithms.align import align_to
+from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.words.errors import InputError
+
+CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
+SAMPLE_DIMS = ("chain", "draw")
+_VARIABLES = {"weights": (CLUSTER,), "means": (CLUSTER, FEATURE), "covariances": (CLUSTER, FEATURE, FEATURE_BIS)}
+_PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
+
+
+def aligned(
+    reference: Mixture, weights: Weights, means: Means, covariances: Covariances, *, exchangeable: bool
+) -> tuple[Weights, Means, Covariances, IntArray]:
+    """Draws (chain, draw, cluster, ...) in the reference's labels, and the permutations that put them there.
+
+    A prior that is not exchangeable gives labels a meaning: then every permutation is the identity.
+    """
+    if not exchangeable:
+        order = np.broadcast_to(np.arange(weights.shape[-1]), weights.shape).copy()
+        return weights, means, covariances, order
+    order = align_to(reference, weights, means, covariances)
+    return (
+        np.take_along_axis(weights, order, axis=2),
+        np.take_along_axis(means, order[..., None], axis=2),
+        np.take_along_axis(covariances, order[..., None, None], axis=2),
+        order,
+    )
+
+
+def posterior_tree(
+    draws: Mapping[str, Array],
+    stats: Mapping[str, Array],
+    *,
+    X: Rows,
+    feature_names: Sequence[str],
+    start: Mixture,
+    attributes: Mapping[str, str | int | float],
+) -> xr.DataTree:
+    """Lay draws of weights, means and covariances out as a DataTree that every ArviZ function takes.
+
+    Parameters
+    ----------
+    draws : mapping
+        ``weights`` (chain, draw, cluster), ``means`` and full ``covariances`` likewise.
+    stats : mapping
+        Sample statistics (chain, draw), and ``permutation`` (chain, draw, cluster).
+    X : (obs, feature)
+    feature_names : sequence of str
+    start : Mixture
+        The EM solution that started the chains.
+    attributes : mapping
+        What describes the run; versions and time are added.
+    """
+    names = list(feature_names)
+    coords = {CLUSTER: np.arange(start.n_components), FEATURE: names, FEATURE_BIS: names}
+    em = {"em_weights": start.weights, "em_means": start.means, "em_covariances": start.full_covariances}
+    groups = {
+        "posterior": _sample_dataset(draws, coords),
+        "sample_stats": _sample_dataset(stats, {CLUSTER: coords[CLUSTER]}),
+        "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
+        "constant_data": xr.Dataset({k: (_VARIABLES[k.removeprefix("em_")], v) for k, v in em.items()}, coords),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {**attributes, **_provenance()}
+    return tree
+
+
+def _sample_dataset(variables: Mapping[str, Array], coords: Mapping[str, object]) -> xr.Dataset:
+    data = {}
+    for name, values in variables.items():
+        own = _VARIABLES.get(name, (CLUSTER,) if name == "permutation" else ())
+        data[name] = ((*SAMPLE_DIMS, *own), values)
+    shape = next(iter(variables.values())).shape[:2]
+    sample = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, shape, strict=True)}
+    return xr.Dataset(data, {**sample, **coords})
+
+
+def _provenance() -> dict[str, str]:
+    versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": json.dumps(versions)}
+
+
+def start_mixture(tree: xr.DataTree) -> Mixture:
+    """The EM solution kept with a posterior."""
+    data = tree["constant_data"]
+    mixture = Mixture(
+        data["em_weights"].to_numpy(), data["em_means"].to_numpy(), data["em_covariances"].to_numpy(), "full"
+    )
+    return in_family(mixture, str(tree.attrs["covariance_type"]))
+
+
+def in_family(mixture: Mixture, covariance_type: str) -> Mixture:
+    """A mixture with full covariances, rewritten in the shape of its family."""
+    covariances = covariance_family(covariance_type).compress(mixture.full_covariances)
+    return Mixture(mixture.weights, mixture.means, covariances, covariance_type)
+
+
+def mean_mixture(tree: xr.DataTree) -> Mixture:
+    """Posterior means of weights, means and covariances as a mixture of the fit's family."""
+    means = tree["posterior"].to_dataset().mean(SAMPLE_DIMS)
+    weights = means["weights"].to_numpy()
+    full = Mixture(weights / weights.sum(), means["means"].to_numpy(), means["covariances"].to_numpy(), "full")
+    return in_family(full, str(tree.attrs["covariance_type"]))
+
+
+def prior_to_json(prior: Prior) -> str:
+    """A prior as JSON, every number exact."""
+    values = {field.name: getattr(prior, field.name) for field in fields(prior)}
+    return json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()})
+
+
+def prior_from_json(text: str) -> Prior:
+    """The inverse of `prior_to_json`."""
+    values = json.loads(text)
+    form = values.pop("form")
+    return Prior(form, **{k: None if v is None else np.asarray(v, dtype=np.float64) for k, v in values.items()})
+
+
+def save_tree(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    """Write a DataTree to NetCDF; a file that fails half way leaves the old one untouched.
+
+    Raises
+    ------
+    InputError
+        If the file exists and ``overwrite`` is false, or its folder does not exist.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise InputError(expected=f"a new file name for {target}", got="an existing file", hint="Pass overwrite=True.")
+    if not target.parent.is_dir():
+        raise InputError(expected=f"an existing folder for {target}", got="none", hint="Create it first.")
+    descriptor, temporary = tempfile.mkstemp(suffix=".nc", prefix=f".{target.stem}-", dir=target.parent)
+    os.close(descriptor)
+    try:
+        tree.to_netcdf(temporary, engine="h5netcdf")
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Read a DataTree that `save_tree` wrote, into memory.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it holds no posterior of this package.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(expected="a file that save() wrote", got=f"no file at {source}")
+    try:
+        with xr.open_datatree(source, engine="h5netcdf") as opened:
+            tree = opened.load()
+    except (OSError, ValueError) as error:
+        raise InputError(expected="a NetCDF file that save() wrote", got=f"{source}: {error}") from error
+    if "posterior" not in tree.children or "covariance_type" not in tree.attrs:
+        raise InputError(expected="a file that save() wrote", got=f"a NetCDF file without its groups: {source}")
+    return tree

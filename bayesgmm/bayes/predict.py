@@ -1,0 +1,137 @@
+"""What a posterior says about rows, old or new: memberships, predictive density, predictive draws.
+
+Draws pass through the pointwise kernel one by one and rows in blocks, so that memory stays bounded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_stats.base import array_stats
+
+from bayesgmm.bayes.posterior import CLUSTER, OBS
+from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.kernel import LOG_2PI, pointwise
+from bayesgmm.words.arrays import Array, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+
+_BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
+_NO_RESPONSIBILITIES = np.empty((0, 0))
+
+
+@dataclass(frozen=True)
+class DrawSet:
+    """Draws of a mixture's parameters, chains end to end, as the kernel reads them.
+
+    Attributes
+    ----------
+    covariance_type : str
+    weights : (sample, cluster)
+    means : (sample, cluster, feature)
+    factors, precision_factors : (sample, block, rows, columns)
+    log_scale : (sample, cluster)
+    """
+
+    covariance_type: str
+    weights: Weights
+    means: Means
+    factors: Factors
+    precision_factors: Factors
+    log_scale: Weights
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+def draw_set(tree: xr.DataTree) -> DrawSet:
+    """All draws of a posterior."""
+    posterior = tree["posterior"]
+    family = covariance_family(str(tree.attrs["covariance_type"]))
+    weights, means, covariances = (
+        posterior[name].to_numpy().reshape(-1, *posterior[name].shape[2:])
+        for name in ("weights", "means", "covariances")
+    )
+    n_samples, _, n_features = means.shape
+    n_blocks = family.n_blocks(weights.shape[1])
+    compressed = family.compress(covariances)
+    factors = family.factors(compressed, n_features).reshape(n_samples, n_blocks, *family.block_shape(n_features))
+    precision = family.precision_factors(factors)
+    log_det = family.log_precision_determinants(precision, n_features)
+    log_scale = np.log(weights) + log_det - 0.5 * n_features * LOG_2PI
+    return DrawSet(family.name, weights, means, factors, precision, log_scale)
+
+
+def mean_memberships(draws: DrawSet, X: Rows) -> Responsibilities:
+    """Posterior probability of each label for each row, averaged over draws, (obs, cluster)."""
+    total = np.zeros((draws.weights.shape[1], len(X)))
+    for _, resp in _each_draw(draws, X, with_memberships=True):
+        total += resp
+    return (total / len(draws)).T
+
+
+def membership_intervals(
+    draws: DrawSet, X: Rows, *, ci_prob: float | None = None, ci_kind: str | None = None
+) -> xr.Dataset:
+    """Mean, standard deviation and interval of each row's membership probabilities.
+
+    Parameters
+    ----------
+    draws : DrawSet
+    X : (obs, feature)
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mean``, ``sd`` and ``ci`` (with a dimension ``ci_bound``: lower, upper) over (obs, cluster).
+    """
+    prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
+    interval = {"eti": array_stats.eti, "hdi": array_stats.hdi}[rcParams["stats.ci_kind"] if ci_kind is None else ci_kind]
+    n_clusters = draws.weights.shape[1]
+    size = max(1, _BLOCK_VALUES // (len(draws) * n_clusters))
+    parts = []
+    for start in range(0, len(X), size):
+        rows = np.asfortranarray(X[start : start + size])
+        sampled = np.stack([resp.copy() for _, resp in _each_draw(draws, rows, with_memberships=True)], axis=-1)
+        parts.append((sampled.mean(axis=-1), sampled.std(axis=-1, ddof=1), interval(sampled, prob)))
+    mean, sd, bounds = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
+    data = {
+        "mean": ((CLUSTER, OBS), mean),
+        "sd": ((CLUSTER, OBS), sd),
+        "ci": ((CLUSTER, OBS, "ci_bound"), bounds),
+    }
+    coords = {CLUSTER: np.arange(n_clusters), OBS: np.arange(len(X)), "ci_bound": ["lower", "upper"]}
+    return xr.Dataset(data, coords).transpose(OBS, CLUSTER, "ci_bound")
+
+
+def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
+    """log of the density of each row averaged over draws, (obs,)."""
+    running = np.full(len(X), -np.inf)
+    for log_density, _ in _each_draw(draws, X, with_memberships=False):
+        running = np.logaddexp(running, log_density)
+    return running - np.log(len(draws))
+
+
+def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
+    """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+    which = rng.integers(len(draws), size=n)
+    cumulative = draws.weights[which].cumsum(axis=1)
+    labels = (rng.random((n, 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+    blocks = np.minimum(labels, draws.factors.shape[1] - 1)
+    noise = rng.standard_normal((n, draws.means.shape[2]))
+    factors = draws.factors[which, blocks]
+    full = factors.shape[1] == draws.means.shape[2]
+    offsets = np.einsum("nij,nj->ni", factors, noise) if full else factors[:, 0] * noise
+    return draws.means[which, labels] + offsets, labels
+
+
+def _each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+    """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are used again."""
+    residual = covariance_family(draws.covariance_type).residual
+    log_density = np.empty(len(X))
+    resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES
+    for s in range(len(draws)):
+        pointwise(residual, X.T, draws.log_scale[s], draws.means[s], draws.precision_factors[s], log_density, resp)
+        yield log_density, resp

@@ -1,0 +1,77 @@
+"""What every engine gets and gives: a problem with its starting points, and draws of mixture parameters."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bayesgmm.algorithms.coordinates import Parameters
+from bayesgmm.algorithms.log_posterior import LogPosterior
+from bayesgmm.algorithms.whitening import whitened_log_posterior
+from bayesgmm.bayes.nuts import Draws
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array, Covariances, Means, Rows, Weights
+
+
+_NEAR = 1e-3  # so close to the mode, in posterior standard deviations, halving has no use any more
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be sampled: rows, prior, and the mixture at which the chains start.
+
+    Attributes
+    ----------
+    X : (obs, feature), Fortran order
+    prior : Prior
+    start : Mixture
+        The EM solution under the same prior; gives the family and the number of components too.
+    """
+
+    X: Rows
+    prior: Prior
+    start: Mixture
+
+    @cached_property
+    def log_posterior(self) -> LogPosterior:
+        """The native density in whitened coordinates."""
+        shape = (self.start.n_components, self.start.n_features)
+        resolved = self.prior.resolve(*shape, self.start.covariance_type)
+        return whitened_log_posterior(self.X.T, np.empty(0), resolved, self.start)
+
+    def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
+        """Draws (chain, n_dim) of the normal approximation, halved towards the mode until they are finite."""
+        points = rng.standard_normal((chains, self.log_posterior.n_dim))
+        for point in points:
+            while not np.isfinite(self.log_posterior(point)[0]) and np.abs(point).max() > _NEAR:
+                point *= 0.5
+        return points
+
+    def parameters(self, points: Array) -> Parameters:
+        """Constrained parameters of native points."""
+        return self.log_posterior.coordinates.parameters(points)
+
+    def full_covariances(self, parameters: Parameters) -> Covariances:
+        """Their covariances as full matrices (..., cluster, feature, feature_bis)."""
+        start = self.start
+        return start.family.expand(parameters.factors, start.n_components, start.n_features)
+
+
+@dataclass(frozen=True)
+class MixtureDraws:
+    """Draws of mixture parameters, full covariance matrices for every family, as the engine labelled them.
+
+    Attributes
+    ----------
+    weights : (chain, draw, cluster)
+    means : (chain, draw, cluster, feature)
+    covariances : (chain, draw, cluster, feature, feature_bis)
+    run : Draws
+        Points in the engine's own coordinates, sample statistics and the record of the run.
+    """
+
+    weights: Weights
+    means: Means
+    covariances: Covariances
+    run: Draws

@@ -1,0 +1,44 @@
+"""The engine that samples the PyMC model itself: the specification that the native engine is held to."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import nutpie
+import pymc as pm
+import pytensor
+from pytensor.compile.mode import Mode
+
+from bayesgmm.bayes.model import build_model
+from bayesgmm.bayes.nuts import SamplerSettings, sample_model
+from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.words.arrays import Array
+
+_INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would cost more
+
+
+def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
+    """Sample the PyMC model by nutpie, chains starting where the native engine's do."""
+    parameters = problem.parameters(problem.starting_points(settings.chains, rng))
+    covariances = problem.full_covariances(parameters)
+    starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
+    start = problem.start
+    model = build_model(
+        problem.X, start.n_components, covariance_type=start.covariance_type, prior=problem.prior
+    )
+    shapes = {name: values.shape[1:] for name, values in starts.items()}
+    compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
+    run = sample_model(compiled, unconstrained_points(model, starts), settings, shapes)
+    return MixtureDraws(run.values["weights"], run.values["means"], run.values["covariances"], run)
+
+
+def unconstrained_points(model: pm.Model, parameters: Mapping[str, Array]) -> Array:
+    """Points (chain, n_dim) of a model's free variables, in its own order, from constrained values (chain, ...)."""
+    inputs, outputs = [], []
+    for variable in model.free_RVs:
+        value = variable.type(variable.name)
+        transform = model.rvs_to_transforms[variable]
+        inputs.append(value)
+        outputs.append(value if transform is None else transform.forward(value, *variable.owner.inputs))
+    forward = pytensor.function(inputs, outputs, mode=_INTERPRETED)
+    chains = zip(*(parameters[variable.name] for variable in model.free_RVs), strict=True)
+    return np.stack([np.concatenate([np.ravel(part) for part in forward(*values)]) for values in chains])

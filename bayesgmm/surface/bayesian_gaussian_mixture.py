@@ -1,0 +1,385 @@
+"""`BayesianGaussianMixture`: the posterior of a Gaussian mixture as a scikit-learn estimator."""
+
+import json
+import os
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+import bayesgmm.bayes.posterior as tree_of
+from bayesgmm.algorithms.em import EMSettings
+from bayesgmm.algorithms.multistart import Starts, best_of_starts
+from bayesgmm.bayes.convergence import warn_if_unconverged
+from bayesgmm.bayes.engines import ENGINES
+from bayesgmm.bayes.nuts import SamplerSettings
+from bayesgmm.bayes.predict import (
+    DrawSet,
+    draw_set,
+    log_predictive_density,
+    mean_memberships,
+    membership_intervals,
+    predictive_sample,
+)
+from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.words.checks import as_rows, check_components
+from bayesgmm.words.errors import InputError
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+DEFAULT_TUNE = 400
+
+
+class BayesianGaussianMixture(DensityMixin, BaseEstimator):
+    r"""Posterior of a Gaussian mixture, sampled by NUTS from starts that EM finds.
+
+    .. math::
+
+        w \sim Dirichlet(\alpha), \quad (\mu_k, \Sigma_k) \sim \text{prior}, \quad
+        x_i \sim \sum_k w_k N(\mu_k, \Sigma_k)
+
+    The labels are summed out. Draws are put in the labels of the EM solution by optimal assignment (see
+    `bayesgmm.algorithms.align`); the permutations are kept in ``posterior_["sample_stats"]``.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of mixture components K.
+    covariance_type : str
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII.
+    prior : Prior, optional
+        By default ``Prior.weakly_informative(X)``.
+    draws, tune, chains : int
+        Draws kept and draws of warm-up per chain (400 by default), and number of chains.
+    cores : int, optional
+        Chains that run at the same time; the draws do not depend on it.
+    target_accept : float
+        Acceptance rate the step size aims at; raise it towards 1 against divergences.
+    engine : {"native", "pymc"}
+        The compiled log posterior of this package, or the PyMC model `build_model`: the same density.
+    inference : {"nuts"}
+        How the posterior is explored.
+    n_init : int
+        EM starts; the best maximum a posteriori starts the chains.
+    random_state : int, RandomState or None
+        The same seed gives the same draws.
+    progress : bool
+        Progress and time left, in a terminal or notebook only.
+
+    Attributes
+    ----------
+    posterior_ : xarray.DataTree
+        Draws and everything about the run; every ArviZ function takes it. Groups ``posterior`` (``weights``,
+        ``means``, ``covariances``: full matrices), ``sample_stats``, ``observed_data``, ``constant_data``.
+    em_ : Mixture
+        The maximum a posteriori estimate at which the chains started.
+    prior_ : Prior
+        The prior with its numbers.
+    weights_, means_, covariances_ : ndarray
+        Posterior means, in scikit-learn's shapes.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    InputError
+        For data or settings that cannot be fitted, before any work.
+
+    Warns
+    -----
+    SamplingWarning
+        If the chains diverged or did not mix (R-hat, effective sample size).
+
+    See Also
+    --------
+    GaussianMixture : maximum likelihood or maximum a posteriori by EM.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> X = load_old_faithful()
+    >>> model = BayesianGaussianMixture(2, random_state=1, progress=False).fit(X)
+    >>> model.means_.round(0)
+    array([[ 2., 55.],
+           [ 4., 80.]])
+    >>> model.posterior_["posterior"]["weights"].sizes["draw"]
+    1000
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [str],
+        "prior": [Prior, None],
+        "draws": [Interval(Integral, 1, None, closed="left")],
+        "tune": [Interval(Integral, 1, None, closed="left"), None],
+        "chains": [Interval(Integral, 1, None, closed="left")],
+        "cores": [Interval(Integral, 1, None, closed="left"), None],
+        "target_accept": [Interval(Real, 0.0, 1.0, closed="neither")],
+        "engine": [StrOptions({"native", "pymc"})],
+        "inference": [StrOptions({"nuts"})],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+        "progress": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        prior: Prior | None = None,
+        draws: int = 1000,
+        tune: int | None = None,
+        chains: int = 4,
+        cores: int | None = None,
+        target_accept: float = 0.8,
+        engine: str = "native",
+        inference: str = "nuts",
+        n_init: int = 10,
+        random_state: int | np.random.RandomState | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.prior = prior
+        self.draws = draws
+        self.tune = tune
+        self.chains = chains
+        self.cores = cores
+        self.target_accept = target_accept
+        self.engine = engine
+        self.inference = inference
+        self.n_init = n_init
+        self.random_state = random_state
+        self.progress = progress
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: None = None) -> Self:
+        """Find the EM solution, then sample the posterior.
+
+        Ctrl-C during sampling keeps the draws made so far and says so.
+
+        Parameters
+        ----------
+        X : array_like or DataFrame, (obs, feature)
+            Rows.
+        y : ignored
+
+        Returns
+        -------
+        BayesianGaussianMixture
+            Itself.
+        """
+        rows = as_rows(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
+        check_components(self.n_components, len(rows))
+        prior = Prior.weakly_informative(rows) if self.prior is None else self.prior
+        seed = self._seed()
+        rng = np.random.default_rng(seed)
+        em, starts = best_of_starts(
+            rows,
+            self.n_components,
+            rng=rng,
+            covariance_type=self.covariance_type,
+            prior=prior,
+            settings=EMSettings(),
+            n_init=self.n_init,
+        )
+        sampled = ENGINES[self.engine](Problem(rows, prior, em.mixture), self._settings(rng), rng)
+        self._set_posterior(_tree(sampled, rows, self._names(), em.mixture, prior, self._record(seed, starts)))
+        warn_if_unconverged(self.posterior_)
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: None = None) -> IntArray:
+        """Fit, then the most probable label of each row."""
+        return self.fit(X).predict(X)
+
+    def predict_proba(self, X: ArrayLike) -> Responsibilities:
+        """Posterior mean of each row's membership probabilities, (obs, cluster)."""
+        return mean_memberships(self._draws(), self._rows(X))
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """Label with the highest mean membership, (obs,)."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def membership(
+        self, X: ArrayLike | None = None, *, ci_prob: float | None = None, ci_kind: str | None = None
+    ) -> xr.Dataset:
+        """Mean, standard deviation and interval of membership probabilities, for old or new rows.
+
+        Parameters
+        ----------
+        X : (obs, feature), optional
+            By default the rows of the fit.
+        ci_prob, ci_kind : optional
+            ArviZ's rcParams by default: 89 %, equal-tailed.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``mean``, ``sd`` and ``ci`` over (obs, cluster).
+        """
+        check_is_fitted(self)
+        rows = as_rows(self.posterior_["observed_data"]["y"].to_numpy()) if X is None else self._rows(X)
+        return membership_intervals(self._draws(), rows, ci_prob=ci_prob, ci_kind=ci_kind)
+
+    def score_samples(self, X: ArrayLike) -> PerRow:
+        r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
+        return log_predictive_density(self._draws(), self._rows(X))
+
+    def score(self, X: ArrayLike, y: None = None) -> float:
+        """Mean log posterior predictive density per row."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
+        """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+        draws = self._draws()
+        return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
+
+    def summary(self) -> pd.DataFrame:
+        """EM estimate, posterior mean, standard deviation, interval and diagnostics of every parameter."""
+        from bayesgmm.surface.tables import estimates_table
+
+        check_is_fitted(self)
+        return estimates_table(self.em_, self.posterior_)
+
+    @property
+    def model(self) -> "pm.Model":
+        """The PyMC model of this fit, on the rows of the fit."""
+        check_is_fitted(self)
+        from bayesgmm.bayes.model import build_model
+
+        data = self.posterior_["observed_data"]["y"]
+        return build_model(
+            data.to_numpy(),
+            self.n_components,
+            covariance_type=self.covariance_type,
+            prior=self.prior_,
+            feature_names=[str(name) for name in data["feature"].to_numpy()],
+        )
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read."""
+        check_is_fitted(self)
+        tree_of.save_tree(self.posterior_, path, overwrite=overwrite)
+
+    def _seed(self) -> int:
+        """The number that everything random in a fit comes from."""
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _settings(self, rng: np.random.Generator) -> SamplerSettings:
+        return SamplerSettings(
+            seed=int(rng.integers(2**63)),
+            draws=self.draws,
+            tune=DEFAULT_TUNE if self.tune is None else self.tune,
+            chains=self.chains,
+            cores=self.cores,
+            target_accept=self.target_accept,
+            progress=self.progress,
+        )
+
+    def _names(self) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{j}" for j in range(self.n_features_in_)] if names is None else [str(name) for name in names]
+
+    def _record(self, seed: int, starts: Starts) -> dict[str, str | int | float]:
+        """What a saved fit must know to become this estimator again."""
+        settings = {k: v for k, v in self.get_params(deep=False).items() if k != "prior"}
+        settings["random_state"] = seed
+        named = int(hasattr(self, "feature_names_in_"))
+        reached = {"em_starts": starts.n_starts, "em_best_reached": starts.n_best_reached}
+        return {"settings": json.dumps(settings), "seed": seed, "named_features": named, **reached}
+
+    def _set_posterior(self, tree: xr.DataTree) -> None:
+        self.posterior_ = tree
+        self.prior_ = tree_of.prior_from_json(str(tree.attrs["prior"]))
+        self.em_ = tree_of.start_mixture(tree)
+        mean = tree_of.mean_mixture(tree)
+        self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
+        self._draw_set: DrawSet | None = None
+
+    def _draws(self) -> DrawSet:
+        check_is_fitted(self)
+        if self._draw_set is None:
+            self._draw_set = draw_set(self.posterior_)
+        return self._draw_set
+
+    def _rows(self, X: ArrayLike) -> Array:
+        return as_rows(validate_data(self, X, dtype=np.float64, reset=False))
+
+
+def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
+    """Read a fit that `BayesianGaussianMixture.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    BayesianGaussianMixture
+        Fitted, as it was saved.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds no saved fit.
+
+    Examples
+    --------
+    >>> import tempfile, bayesgmm
+    >>> from bayesgmm.datasets import load_galaxies
+    >>> fit = bayesgmm.BayesianGaussianMixture(3, random_state=1, progress=False).fit(load_galaxies())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     fit.save(f"{folder}/galaxies.nc")
+    ...     again = bayesgmm.load(f"{folder}/galaxies.nc")
+    >>> bool((again.means_ == fit.means_).all())
+    True
+    """
+    tree = tree_of.load_tree(path)
+    if "settings" not in tree.attrs:
+        raise InputError(expected="a file that save() wrote", got=f"a posterior without the record of a fit: {path}")
+    names = [str(name) for name in tree["observed_data"]["feature"].to_numpy()]
+    prior = tree_of.prior_from_json(str(tree.attrs["prior"]))
+    settings = json.loads(str(tree.attrs["settings"]))
+    estimator = BayesianGaussianMixture(**settings, prior=prior)
+    estimator.n_features_in_ = len(names)
+    if tree.attrs["named_features"]:
+        estimator.feature_names_in_ = np.asarray(names, dtype=object)
+    estimator._set_posterior(tree)
+    return estimator
+
+
+def _tree(
+    sampled: MixtureDraws, X: Rows, names: list[str], start: Mixture, prior: Prior, record: dict[str, Any]
+) -> xr.DataTree:
+    """Draws in the labels of the start, laid out with everything that describes them."""
+    weights, means, covariances, order = tree_of.aligned(
+        start, sampled.weights, sampled.means, sampled.covariances, exchangeable=prior.exchangeable
+    )
+    attributes = {
+        **record,
+        "covariance_type": start.covariance_type,
+        "prior": tree_of.prior_to_json(prior),
+        "sampling_time": sampled.run.seconds,
+        "interrupted": int(sampled.run.interrupted),
+        "n_gradients": int(sampled.run.n_gradients.sum()),
+    }
+    draws = {"weights": weights, "means": means, "covariances": covariances}
+    stats = {**sampled.run.stats, "permutation": order}
+    return tree_of.posterior_tree(
+        draws, stats, X=np.ascontiguousarray(X), feature_names=names, start=start, attributes=attributes
+    )
