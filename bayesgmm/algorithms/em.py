@@ -45,7 +45,7 @@ class EMSettings:
     ----------
     tol : float
         EM stops when the gain still to come, extrapolated from the last three objectives (Aitken), is below
-        ``tol`` per row.
+        ``tol`` per row; zero means down to rounding error.
     max_iter : int
         Most EM steps.
     reg_covar : float
@@ -140,10 +140,8 @@ def run_em(
         statistics = _total(source, mixture)
         objective = statistics.log_likelihood + _penalty(mixture, prior)
         history.append(objective)
-        state = EMState(
-            len(history) - 1, mixture, objective, statistics.log_likelihood, statistics.counts, n_floored
-        )
-        converged = _gain_to_come(history) < settings.tol * statistics.counts.sum()
+        state = EMState(len(history) - 1, mixture, objective, statistics.log_likelihood, statistics.counts, n_floored)
+        converged = bool(_gain_to_come(history) <= settings.tol * statistics.counts.sum())
         stopped = callback is not None and bool(callback(state))
         if converged or stopped or len(history) > settings.max_iter or not isfinite(objective):
             return _result(state, converged, history)

@@ -6,6 +6,7 @@ distances work on scaled columns, see `scaled_for_distances`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,9 +45,9 @@ class Initialisation:
     """
 
     method: str = "k-means++"
-    weights: Weights | None = None
-    means: Means | None = None
-    precisions: Covariances | None = None
+    weights: ArrayLike | None = None
+    means: ArrayLike | None = None
+    precisions: ArrayLike | None = None
 
     @property
     def fixed(self) -> bool:
@@ -57,6 +58,14 @@ class Initialisation:
     def labelled(self) -> bool:
         """Whether the user said which component is which."""
         return not (self.weights is None and self.means is None and self.precisions is None)
+
+
+class _Given(NamedTuple):
+    """What the user gave, checked."""
+
+    weights: Weights | None
+    means: Means | None
+    precisions: Covariances | None
 
 
 def starting_mixture(
@@ -108,16 +117,17 @@ def starting_mixture(
     X = as_rows(X)
     check_components(n_components, len(X))
     family = covariance_family(covariance_type)
-    init = _checked(initialisation or Initialisation(), (n_components, X.shape[1]), family)
+    init = initialisation or Initialisation()
+    given = _checked(init, (n_components, X.shape[1]), family)
     v = _weights_or_ones(row_weights, len(X))
     scaled, scaling = scaled_for_distances(X, family, row_weights=v, decorrelate=decorrelate)
-    if init.means is not None:
-        resp = _nearest(scaled, init.means @ scaling)
+    if given.means is not None:
+        resp = _nearest(scaled, given.means @ scaling)
     else:
         resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
     unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
     pseudo = _mild_pseudo_data(X, v, n_components, family)
-    return _override(_one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar), init)
+    return _override(_one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar), given)
 
 
 def mixture_from_responsibilities(
@@ -233,7 +243,7 @@ def _weights_or_ones(row_weights: ArrayLike | None, n_rows: int) -> PerRow:
     return np.ones(n_rows) if weights is None else weights
 
 
-def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> Initialisation:
+def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> _Given:
     if init.method not in INIT_METHODS:
         known = ", ".join(repr(name) for name in INIT_METHODS)
         raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
@@ -245,10 +255,8 @@ def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFam
         try:
             family.factors(precisions, shape[1])
         except np.linalg.LinAlgError:
-            raise InputError(
-                expected="precisions_init positive definite", got="precisions that are not"
-            ) from None
-    return Initialisation(init.method, weights, _given(init.means, "means_init", shape), precisions)
+            raise InputError(expected="precisions_init positive definite", got="precisions that are not") from None
+    return _Given(weights, _given(init.means, "means_init", shape), precisions)
 
 
 def _given(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
@@ -260,15 +268,15 @@ def _given(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array 
     return array
 
 
-def _override(start: Mixture, init: Initialisation) -> Mixture:
-    if not init.labelled:
+def _override(start: Mixture, given: _Given) -> Mixture:
+    if all(value is None for value in given):
         return start
     covariances = start.covariances
-    if init.precisions is not None:
+    if given.precisions is not None:
         full = start.family.residual == FULL
-        covariances = np.linalg.inv(init.precisions) if full else 1.0 / init.precisions
-    weights = start.weights if init.weights is None else init.weights
-    means = start.means if init.means is None else init.means
+        covariances = np.linalg.inv(given.precisions) if full else 1.0 / given.precisions
+    weights = start.weights if given.weights is None else given.weights
+    means = start.means if given.means is None else given.means
     return Mixture(weights, means, covariances, start.covariance_type)
 
 
@@ -298,9 +306,7 @@ def _mild_pseudo_data(X: Rows, row_weights: PerRow, n_components: int, family: C
     return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
 
 
-def _one_step(
-    X: Rows, shares: Responsibilities, unit: Mixture, *, pseudo: PseudoData, reg_covar: float
-) -> Mixture:
+def _one_step(X: Rows, shares: Responsibilities, unit: Mixture, *, pseudo: PseudoData, reg_covar: float) -> Mixture:
     """The M-step from rows already shared out, through the residuals whitened by a unit mixture."""
     family = unit.family
     first = np.empty_like(unit.means)
@@ -347,7 +353,7 @@ def _k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibi
 
 def _random_from_data(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """Rows to the nearest of K rows picked at random."""
-    picked = rng.choice(len(X), size=k, replace=np.count_nonzero(v) < k, p=v / v.sum())
+    picked = rng.choice(len(X), size=k, replace=bool(np.count_nonzero(v) < k), p=v / v.sum())
     return _nearest(X, X[picked])
 
 

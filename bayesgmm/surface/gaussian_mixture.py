@@ -1,0 +1,356 @@
+"""`GaussianMixture`: EM as a scikit-learn estimator."""
+
+import warnings
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from bayesgmm.algorithms import criteria
+from bayesgmm.algorithms.em import EMResult, EMSettings, EMState
+from bayesgmm.algorithms.initialise import INIT_METHODS, Initialisation
+from bayesgmm.algorithms.multistart import StartCallback, Starts, best_of_starts
+from bayesgmm.ground.families import FAMILIES
+from bayesgmm.ground.kernel import FULL
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.words.checks import as_rows
+from bayesgmm.words.errors import InputError, InterruptedWarning
+
+PRIORS: dict[str, Callable[[Rows, int, str], Prior]] = {
+    "weakly_informative": lambda X, n_components, covariance_type: Prior.weakly_informative(X),
+    "fraley_raftery": lambda X, n_components, covariance_type: Prior.fraley_raftery(
+        X, n_components, covariance_type=covariance_type
+    ),
+}
+
+
+class GaussianMixture(DensityMixin, BaseEstimator):
+    r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori when given a prior.
+
+    .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
+
+    Parameters, methods and fitted attributes are scikit-learn's. Three defaults differ, because the steps are
+    fast enough to be careful: ``n_init=10`` starts instead of one, ``tol=1e-6`` instead of 1e-3 and
+    ``max_iter=1000`` instead of 100. Components come out in ascending order of the first feature's mean,
+    unless you gave parameters to start from or the prior tells components apart.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of mixture components K.
+    covariance_type : str
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII.
+    tol : float
+        EM stops when the gain in the objective still to come, extrapolated from its last three values, is at
+        most ``tol`` per row. scikit-learn looks at the last gain instead, which says little where EM is slow.
+    reg_covar : float
+        Smallest eigenvalue of a covariance, in squared units of the data. A floor, not an addition to the
+        diagonal as in scikit-learn: it does nothing while covariances are larger, and the objective never
+        falls.
+    max_iter : int
+        Most EM steps of a start.
+    n_init : int
+        Number of starts; the best one that is not degenerate is kept, see ``starts_``.
+    init_params : {"k-means++", "kmeans", "random_from_data", "random"}
+        How starts share rows out. ``"k-means++"`` and ``"random_from_data"`` pick K rows and give every row
+        to the nearest. Distances are measured on scaled columns, on whitened ones at every second start
+        (diagonal covariances: scaled only; spherical ones: as they are).
+    weights_init, means_init, precisions_init : array-like, optional
+        Parameters to start from, in scikit-learn's shapes. With means given there is one start.
+    random_state : int, RandomState or None
+        The same seed gives the same fit, whatever ``n_jobs``.
+    warm_start : bool
+        Start at the last solution when fitted again.
+    verbose : int
+        1 shows starts, 2 also the objective every ``verbose_interval`` steps.
+    verbose_interval : int
+    prior : Prior, {"weakly_informative", "fraley_raftery"} or None
+        Makes the fit maximum a posteriori; the names take the prior's numbers from the data.
+    n_jobs : int, optional
+        Threads that run starts, in joblib's meaning.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
+        Parameters in scikit-learn's shapes.
+    converged_, n_iter_ : bool, int
+        Of the start that was kept.
+    lower_bound_, lower_bounds_ : float, list of float
+        Objective per row, at the end and after each step: the mean log-likelihood, without a prior.
+    mixture_ : Mixture
+        All parameters in one record.
+    log_likelihood_ : float
+        Total over rows.
+    objective_, history_ : float, (n_iter_ + 1,)
+        Log-likelihood, plus the log prior if there is one: at the end, and all along; it never falls.
+    starts_ : Starts
+        The objective of every start, how often the best optimum was reached, how many starts degenerated.
+    prior_ : Prior or None
+        The prior with its numbers.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    InputError
+        For data or settings that cannot be fitted, before any work.
+    DegenerateComponentError
+        If every start broke down numerically.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the best start ran out of steps.
+    DegeneracyWarning
+        If every start ended with a collapsed or emptied component.
+    InterruptedWarning
+        If the fit was interrupted; the best mixture so far is kept.
+
+    See Also
+    --------
+    BayesianGaussianMixture : the posterior instead of its mode.
+
+    References
+    ----------
+    Dempster, Laird & Rubin 1977; Fraley & Raftery 2007 for the prior.
+
+    Examples
+    --------
+    >>> from bayesgmm import GaussianMixture
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> fit = GaussianMixture(2, random_state=0).fit(load_old_faithful())
+    >>> fit.means_.round(1)
+    array([[ 2. , 54.5],
+           [ 4.3, 80. ]])
+    >>> round(fit.log_likelihood_, 2)
+    -1130.26
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(FAMILIES))],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions(set(INIT_METHODS))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "prior": [Prior, StrOptions(set(PRIORS)), None],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-6,
+        reg_covar: float = 1e-6,
+        max_iter: int = 1000,
+        n_init: int = 10,
+        init_params: str = "k-means++",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        prior: Prior | str | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.prior = prior
+        self.n_jobs = n_jobs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit by EM from several starts.
+
+        Ctrl-C keeps the best mixture so far and says so.
+
+        Parameters
+        ----------
+        X : array-like or dataframe, (obs, feature)
+        y : ignored
+        sample_weight : (obs,), optional
+            Frequency weights: a weight of two is that row twice.
+
+        Returns
+        -------
+        GaussianMixture
+            Itself.
+        """
+        rows = self._rows(X, reset=True)
+        row_weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float64)
+        self.prior_ = self._resolved_prior(rows)
+        result, starts = best_of_starts(
+            rows,
+            self.n_components,
+            rng=self._rng(),
+            covariance_type=self.covariance_type,
+            prior=self.prior_,
+            settings=EMSettings(self.tol, self.max_iter, self.reg_covar),
+            n_init=self.n_init,
+            initialisation=self._initialisation(),
+            start=self._last_solution(),
+            row_weights=row_weights,
+            n_jobs=self.n_jobs,
+            callback=_progress(self.verbose, self.verbose_interval),
+        )
+        self._set_fit(result, starts)
+        self._training = criteria.measure(rows, result.mixture, row_weights)
+        self._warn(starts)
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
+        """Fit, then the most probable component of each row."""
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    def predict_proba(self, X: ArrayLike) -> Responsibilities:
+        """Probability of each component for each row, (obs, cluster)."""
+        return self._fitted().responsibilities(self._rows(X))
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """The most probable component of each row, (obs,)."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def score_samples(self, X: ArrayLike) -> PerRow:
+        """Log density of each row, (obs,)."""
+        return self._fitted().log_prob(self._rows(X))
+
+    def score(self, X: ArrayLike, y: object = None) -> float:
+        """Mean log density per row."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
+        """Rows drawn from the mixture, (n_samples, feature), and the components they came from."""
+        mixture = self._fitted()
+        if n_samples < 1:
+            raise InputError(expected="n_samples >= 1", got=f"{n_samples}")
+        return mixture.sample(n_samples, rng=self._rng())
+
+    def n_parameters(self) -> int:
+        """Free parameters: weights, means and covariances."""
+        mixture = self._fitted()
+        return mixture.family.n_parameters(mixture.n_components, mixture.n_features)
+
+    def aic(self, X: ArrayLike | None = None) -> float:
+        """Akaike's criterion, lower is better; of the rows of the fit by default. See `criteria.aic`."""
+        return criteria.aic(self._measured(X))
+
+    def bic(self, X: ArrayLike | None = None) -> float:
+        """Schwarz's criterion, lower is better; of the rows of the fit by default. See `criteria.bic`."""
+        return criteria.bic(self._measured(X))
+
+    def icl(self, X: ArrayLike | None = None) -> float:
+        """Integrated completed likelihood, lower is better; of the rows of the fit by default.
+
+        See `criteria.icl`: BIC plus what uncertain assignments cost.
+        """
+        return criteria.icl(self._measured(X))
+
+    def _rows(self, X: ArrayLike, *, reset: bool = False) -> Rows:
+        if reset:
+            return as_rows(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
+        return as_rows(validate_data(self, X, dtype=np.float64, reset=False))
+
+    def _fitted(self) -> Mixture:
+        check_is_fitted(self)
+        mixture: Mixture = self.mixture_
+        return mixture
+
+    def _measured(self, X: ArrayLike | None) -> criteria.Measured:
+        mixture = self._fitted()
+        training: criteria.Measured = self._training
+        return training if X is None else criteria.measure(self._rows(X), mixture)
+
+    def _rng(self) -> np.random.Generator:
+        if isinstance(self.random_state, Integral):
+            return np.random.default_rng(int(self.random_state))
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+
+    def _initialisation(self) -> Initialisation:
+        return Initialisation(self.init_params, self.weights_init, self.means_init, self.precisions_init)
+
+    def _last_solution(self) -> Mixture | None:
+        last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None
+        return last
+
+    def _resolved_prior(self, X: Rows) -> Prior | None:
+        if isinstance(self.prior, str):
+            return PRIORS[self.prior](X, self.n_components, self.covariance_type)
+        return self.prior
+
+    def _set_fit(self, result: EMResult, starts: Starts) -> None:
+        mixture = result.mixture
+        self.mixture_, self.starts_ = mixture, starts
+        self.weights_, self.means_, self.covariances_ = mixture.weights, mixture.means, mixture.covariances
+        self.precisions_, self.precisions_cholesky_ = _precisions(mixture)
+        self.converged_, self.n_iter_ = result.converged, result.n_iter
+        self.log_likelihood_, self.objective_ = result.log_likelihood, result.objective
+        self.history_ = result.history
+        per_row = result.history / result.counts.sum()
+        self.lower_bound_, self.lower_bounds_ = float(per_row[-1]), per_row[1:].tolist()
+
+    def _warn(self, starts: Starts) -> None:
+        if starts.interrupted:
+            text = f"Interrupted: the best mixture of the {starts.n_starts} starts so far was kept."
+            warnings.warn(text, InterruptedWarning, stacklevel=3)
+        elif not self.converged_ and self.max_iter > 0:
+            text = f"EM did not converge in max_iter={self.max_iter} steps. Increase max_iter or tol."
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+
+
+def _precisions(mixture: Mixture) -> tuple[Covariances, Covariances]:
+    """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
+    factors, shape = mixture.precision_factors, mixture.covariances.shape
+    if mixture.family.residual != FULL:
+        return (factors**2).reshape(shape), factors.reshape(shape)
+    upper: Array = np.swapaxes(factors, -1, -2).copy()
+    return (upper @ factors).reshape(shape), upper.reshape(shape)
+
+
+def _progress(verbose: int, interval: int) -> StartCallback | None:
+    """A callback that shows how starts go, or None."""
+    if not verbose:
+        return None
+    from rich.console import Console
+
+    console = Console(highlight=False)
+
+    def show(index: int, state: EMState) -> None:
+        if state.iteration == 0:
+            console.print(f"Start {index}")
+        elif verbose > 1 and state.iteration % interval == 0:
+            console.print(f"  step {state.iteration}: objective {state.objective:.6f}")
+
+    return show
