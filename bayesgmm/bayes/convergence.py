@@ -1,7 +1,6 @@
 """Whether the chains can be believed: R-hat, effective sample size and divergences, by ArviZ."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import arviz_stats as azs
@@ -51,14 +50,27 @@ class Convergence:
 
 def convergence(tree: xr.DataTree) -> Convergence:
     """The convergence figures of a posterior, over every parameter and the log density."""
-    values = tree["posterior"].to_dataset().assign(lp=tree["sample_stats"]["lp"])
+    values = _varying(tree["posterior"].to_dataset().assign(lp=tree["sample_stats"]["lp"]))
     return Convergence(
-        _extreme(azs.rhat(values), np.fmax.reduce),
-        _extreme(azs.ess(values, method="bulk"), np.fmin.reduce),
-        _extreme(azs.ess(values, method="tail"), np.fmin.reduce),
+        float(azs.rhat(values).max()),
+        float(azs.ess(values, method="bulk").min()),
+        float(azs.ess(values, method="tail").min()),
         values.sizes["chain"],
         int(tree["sample_stats"]["diverging"].sum()),
     )
+
+
+def _varying(draws: xr.Dataset) -> xr.DataArray:
+    """All scalars that vary, side by side: structural zeros and the weight of a single component have no R-hat."""
+    columns = np.concatenate(
+        [variable.transpose("chain", "draw", ...).to_numpy().reshape(*_shape(draws), -1) for variable in draws.values()],
+        axis=2,
+    )
+    return xr.DataArray(columns[:, :, np.ptp(columns, axis=(0, 1)) > 0], dims=("chain", "draw", "scalar"))
+
+
+def _shape(draws: xr.Dataset) -> tuple[int, int]:
+    return draws.sizes["chain"], draws.sizes["draw"]
 
 
 def warn_if_unconverged(tree: xr.DataTree) -> None:
@@ -66,8 +78,3 @@ def warn_if_unconverged(tree: xr.DataTree) -> None:
     findings = convergence(tree).findings
     if findings:
         warnings.warn(" ".join(findings), SamplingWarning, stacklevel=3)
-
-
-def _extreme(figures: xr.Dataset, reduce: Callable[..., float]) -> float:
-    """The extreme figure, constants (NaN) apart."""
-    return float(reduce([float(reduce(variable.to_numpy(), axis=None)) for variable in figures.data_vars.values()]))
