@@ -6,6 +6,8 @@ from scipy.optimize import linear_sum_assignment
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Weights
 
+_SMALLEST = np.finfo(np.float64).tiny  # an emptied component may have a weight that rounds to zero
+
 
 def align_to(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> IntArray:
     r"""Permutations that match mixtures to a reference by optimal assignment.
@@ -45,13 +47,13 @@ def align_to(reference: Mixture, weights: Weights, means: Means, covariances: Co
 
 def divergences(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> Array:
     """The cost table (..., component, label) of `align_to`."""
-    own = np.linalg.inv(covariances)[..., :, None, :, :]
-    other_cov = reference.full_covariances
+    own, other_cov = np.linalg.inv(covariances), reference.full_covariances
     other = np.linalg.inv(other_cov)
     shift = means[..., :, None, :] - reference.means
-    trace = (own * other_cov).sum(axis=(-2, -1)) + (other * covariances[..., :, None, :, :]).sum(axis=(-2, -1))
-    distance = np.einsum("...i,...ij,...j->...", shift, own + other, shift)
-    gaussian = 0.25 * (trace + distance) - 0.5 * reference.n_features
-    gap = weights[..., :, None] - reference.weights
-    ratio = np.log(weights[..., :, None]) - np.log(reference.weights)
+    trace = np.einsum("...jab,kab->...jk", own, other_cov) + np.einsum("kab,...jab->...jk", other, covariances)
+    by_own = ((shift @ own) * shift).sum(axis=-1)
+    by_other = (np.einsum("...jka,kab->...jkb", shift, other) * shift).sum(axis=-1)
+    gaussian = 0.25 * (trace + by_own + by_other) - 0.5 * reference.n_features
+    weights = np.maximum(weights, _SMALLEST)[..., :, None]
+    gap, ratio = weights - reference.weights, np.log(weights) - np.log(reference.weights)
     return gaussian + 0.5 * gap * ratio

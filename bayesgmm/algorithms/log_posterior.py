@@ -49,7 +49,9 @@ class LogPosterior:
 
     def __call__(self, point: Array) -> tuple[float, Array]:
         """Value and gradient at one point (n_dim,)."""
-        point = np.ascontiguousarray(point, dtype=np.float64)
+        point = np.array(point, dtype=np.float64)  # a copy: compiled code would tell a read-only array apart
+        if point.shape != (self.n_dim,):
+            raise ValueError(f"a point has shape ({self.n_dim},), this one {point.shape}")
         gradient = np.empty_like(point)
         return _from_addresses(point, gradient, self.header), gradient
 

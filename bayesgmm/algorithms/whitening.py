@@ -1,6 +1,7 @@
 """Coordinates in which the posterior is close to a standard normal: centred at the mode, scaled by the information."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import minimize
@@ -30,7 +31,7 @@ def whitened_log_posterior(
     bounds = plain.coordinates.component_bounds()
     if plain.n_dim <= DENSE_LIMIT:
         bounds = np.array([0, plain.n_dim])
-    blocks = [_scale(_information(plain, mode, slice(i, j))) for i, j in zip(bounds[:-1], bounds[1:], strict=True)]
+    blocks = [_scale(_information(plain, mode, slice(i, j))) for i, j in pairwise(bounds)]
     return LogPosterior(columns, row_weights, prior, plain.coordinates.whitened(mode, blocks))
 
 

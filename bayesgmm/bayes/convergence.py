@@ -40,7 +40,7 @@ class Convergence:
         if self.max_r_hat > MAX_R_HAT:
             found.append(
                 f"R-hat {self.max_r_hat:.2f} is above {MAX_R_HAT}: the chains disagree. Modes may be many, labels may "
-                "be switching, or components may not be identified: try fewer components, a stronger prior or more draws."
+                "be switching, or components may not be identified: try fewer components, a stronger prior, more draws."
             )
         least = min(self.min_ess_bulk, self.min_ess_tail)
         if least < MIN_ESS_PER_CHAIN * self.n_chains:
@@ -63,7 +63,10 @@ def convergence(tree: xr.DataTree) -> Convergence:
 def _varying(draws: xr.Dataset) -> xr.DataArray:
     """All scalars that vary, side by side: structural zeros and the weight of a single component have no R-hat."""
     columns = np.concatenate(
-        [variable.transpose("chain", "draw", ...).to_numpy().reshape(*_shape(draws), -1) for variable in draws.values()],
+        [
+            variable.transpose("chain", "draw", ...).to_numpy().reshape(*_shape(draws), -1)
+            for variable in draws.values()
+        ],
         axis=2,
     )
     return xr.DataArray(columns[:, :, np.ptp(columns, axis=(0, 1)) > 0], dims=("chain", "draw", "scalar"))

@@ -12,9 +12,8 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
-import joblib
 import numpy as np
 import nutpie
 import pyarrow as pa
@@ -24,15 +23,14 @@ from nutpie.compile_pymc import CompiledPyMCModel
 from nutpie.compiled_pyfunc import from_pyfunc
 from nutpie.sample import CompiledModel, in_marimo_notebook, in_notebook
 
+from bayesgmm.bayes.sampling_records import POINT, Draws, SamplerSettings
 from bayesgmm.ground.pointers import EXPAND_SIGNATURE, FINITE
-from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.arrays import Array
 from bayesgmm.words.checks import as_finite
 from bayesgmm.words.errors import InputError, InterruptedWarning, SamplingError, SamplingWarning
 
-Adaptation = Literal["diag", "draw_diag", "low_rank"]
 type StartFunction = Callable[[int], Array]  # seed of a chain -> its first point
 
-_POINT = "point"
 _C_LOG_DENSITY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
 _STATISTICS = {  # nutpie's name -> ArviZ's, where it has one
     "diverging": "diverging",
@@ -88,106 +86,6 @@ class Target:
         return status, float(value[0]), gradient
 
 
-@dataclass(frozen=True, kw_only=True)
-class SamplerSettings:
-    """What the user decides about a run of NUTS.
-
-    Parameters
-    ----------
-    seed : int
-        Below 2**64. The same seed gives the same draws, whatever ``cores``.
-    draws, tune : int
-        Draws kept and draws of warm-up, per chain; at least one of each.
-    chains : int
-        Number of chains.
-    cores : int, optional
-        Chains that run at the same time; by default as many as the machine allows.
-    target_accept : float
-        Mean acceptance rate that the step size aims at, between 0 and 1.
-    max_depth : int
-        A draw costs at most 2**max_depth gradients.
-    adaptation : {"diag", "draw_diag", "low_rank"}
-        Mass matrix: diagonal from draws and gradients, diagonal from draws, or diagonal plus low rank.
-    progress : bool
-        Show nutpie's progress bars in a terminal or notebook; elsewhere nothing is shown.
-
-    Raises
-    ------
-    InputError
-        A setting is outside its range.
-
-    Examples
-    --------
-    >>> SamplerSettings(seed=1, chains=2).tune
-    400
-    >>> SamplerSettings(seed=1, tune=0)
-    Traceback (most recent call last):
-    ...
-    bayesgmm.words.errors.InputError: Expected tune an integer >= 1; got 0.
-    """
-
-    seed: int
-    draws: int = 1000
-    tune: int = 400
-    chains: int = 4
-    cores: int | None = None
-    target_accept: float = 0.8
-    max_depth: int = 10
-    adaptation: Adaptation = "diag"
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("draws", "tune", "chains", "cores", "max_depth"):
-            value = getattr(self, name)
-            if not (_is_integer(value) and value >= 1) and not (name == "cores" and value is None):
-                raise InputError(expected=f"{name} an integer >= 1", got=f"{value!r}")
-        if not (_is_integer(self.seed) and 0 <= self.seed < 2**64):
-            raise InputError(expected="seed an integer from 0 to 2**64 - 1", got=f"{self.seed!r}")
-        if not 0.0 < self.target_accept < 1.0:
-            raise InputError(expected="target_accept between 0 and 1", got=f"{self.target_accept!r}")
-        if self.adaptation not in get_args(Adaptation):
-            raise InputError(expected=f"adaptation one of {get_args(Adaptation)}", got=f"{self.adaptation!r}")
-
-    @property
-    def n_cores(self) -> int:
-        """Chains that run at the same time."""
-        return min(self.chains, self.cores or joblib.cpu_count())
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Draws of NUTS after warm-up.
-
-    Attributes
-    ----------
-    values : dict of ndarray, shape (chain, draw, ...)
-        What was stored of each draw, by name.
-    stats : dict of ndarray, shape (chain, draw)
-        Sample statistics by ArviZ's names: `lp`, `diverging`, `energy`, `n_steps`, `tree_depth`,
-        `reached_max_treedepth`, `acceptance_rate`, `step_size`, and a few of nutpie's own.
-    n_gradients : ndarray of int64, shape (chain,)
-        Leapfrog steps of each chain, warm-up included: one gradient each.
-    chains : ndarray of int64, shape (chain,)
-        Rows of ``starts`` that the chains began at; all of them unless the run was interrupted.
-    interrupted : bool
-        Whether Ctrl-C ended the run early.
-    seconds : float
-        Wall time of the run.
-    """
-
-    values: dict[str, Array]
-    stats: dict[str, NDArray[Any]]
-    n_gradients: IntArray
-    chains: IntArray
-    interrupted: bool
-    seconds: float
-
-    @property
-    def points(self) -> Array:
-        """The unconstrained points (chain, draw, n_dim) of a run on a `Target`."""
-        return self.values[_POINT]
-
-
 def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Draws:
     """Draw from a density by the No-U-Turn sampler, every chain from its own start.
 
@@ -224,7 +122,7 @@ def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) ->
     """
     points = _usable_starts(target, starts, settings)
     model = _nutpie_model(target, _start_function(points, settings))
-    return _sample(model, settings, {_POINT: (target.n_dim,)})
+    return _sample(model, settings, {POINT: (target.n_dim,)})
 
 
 def sample_model(
@@ -257,10 +155,6 @@ def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str
         asked = f" ({settings.draws} draws of {settings.chains} chains were asked for)."
         warnings.warn(message + asked, InterruptedWarning, stacklevel=3)
     return draws
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 # ---- starts
@@ -328,7 +222,7 @@ def _chain_seeds(settings: SamplerSettings) -> list[int]:
 
     model = _python_model(1, lambda: log_density, start)
     trace = nutpie.sample(model, **_arguments(settings, draws=1, tune=1), progress_bar=False, blocking=True)
-    firsts = [_values(batch, _POINT, (1,))[0, 0] for batch in trace.get_arrow_trace()[0]]
+    firsts = [_values(batch, POINT, (1,))[0, 0] for batch in trace.get_arrow_trace()[0]]
     return [seeds[round(first / _WELL_SPACING)] for first in firsts]
 
 
@@ -360,11 +254,11 @@ def _compiled_model(target: Target, start: StartFunction) -> CompiledModel:
         shared_var_keys={},
         user_data=target.user_data,
         n_expanded=n_dim,
-        shape_info=([_POINT], [slice(0, n_dim)], [(n_dim,)]),
+        shape_info=([POINT], [slice(0, n_dim)], [(n_dim,)]),
         logp_func=None,
         expand_func=None,
         _n_dim=n_dim,
-        _shapes={_POINT: (n_dim,)},
+        _shapes={POINT: (n_dim,)},
         _coords=None,
     )
 
@@ -386,10 +280,10 @@ def _python_model(n_dim: int, make_log_density: Callable[[], Any], start: StartF
     return from_pyfunc(
         n_dim,
         make_log_density,
-        lambda *_: lambda point: {_POINT: point.copy()},
+        lambda *_: lambda point: {POINT: point.copy()},
         [np.dtype(np.float64)],
         [(n_dim,)],
-        [_POINT],
+        [POINT],
         make_initial_point_fn=start,
     )
 
@@ -443,9 +337,7 @@ def _is_watched() -> bool:
 # ---- draws
 
 
-def _collect(
-    trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float
-) -> Draws:
+def _collect(trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float) -> Draws:
     value_batches, stat_batches = trace.get_arrow_trace()
     kept = [~_column(batch, "tuning").astype(bool) for batch in stat_batches]
     chains, n_draws = _largest_block([int(k.sum()) for k in kept])

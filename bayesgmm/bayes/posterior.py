@@ -14,6 +14,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -134,9 +135,9 @@ def prior_to_json(prior: Prior) -> str:
 
 def prior_from_json(text: str) -> Prior:
     """The inverse of `prior_to_json`."""
-    values = json.loads(text)
-    form = values.pop("form")
-    return Prior(form, **{k: None if v is None else np.asarray(v, dtype=np.float64) for k, v in values.items()})
+    values: dict[str, Any] = json.loads(text)
+    arrays = {k: v if v is None or k == "form" else np.asarray(v, dtype=np.float64) for k, v in values.items()}
+    return Prior(**arrays)
 
 
 def save_tree(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -152,13 +153,10 @@ def save_tree(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: boo
         raise InputError(expected=f"a new file name for {target}", got="an existing file", hint="Pass overwrite=True.")
     if not target.parent.is_dir():
         raise InputError(expected=f"an existing folder for {target}", got="none", hint="Create it first.")
-    descriptor, temporary = tempfile.mkstemp(suffix=".nc", prefix=f".{target.stem}-", dir=target.parent)
-    os.close(descriptor)
-    try:
-        tree.to_netcdf(temporary, engine="h5netcdf")
-        os.replace(temporary, target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
+        written = Path(folder, target.name)
+        tree.to_netcdf(written, engine="h5netcdf")
+        written.replace(target)
 
 
 def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:

@@ -3,7 +3,8 @@
 Draws pass through the pointwise kernel one by one and rows in blocks, so that memory stays bounded.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,11 @@ from bayesgmm.bayes.posterior import CLUSTER, OBS
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import LOG_2PI, pointwise
 from bayesgmm.words.arrays import Array, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm.words.errors import InputError
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
 _NO_RESPONSIBILITIES = np.empty((0, 0))
+_INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def draw_set(tree: xr.DataTree) -> DrawSet:
     factors = family.factors(compressed, n_features).reshape(n_samples, n_blocks, *family.block_shape(n_features))
     precision = family.precision_factors(factors)
     log_det = family.log_precision_determinants(precision, n_features)
-    log_scale = np.log(weights) + log_det - 0.5 * n_features * LOG_2PI
+    log_scale = np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + log_det - 0.5 * n_features * LOG_2PI
     return DrawSet(family.name, weights, means, factors, precision, log_scale)
 
 
@@ -87,23 +90,36 @@ def membership_intervals(
     xarray.Dataset
         ``mean``, ``sd`` and ``ci`` (with a dimension ``ci_bound``: lower, upper) over (obs, cluster).
     """
-    prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
-    interval = {"eti": array_stats.eti, "hdi": array_stats.hdi}[rcParams["stats.ci_kind"] if ci_kind is None else ci_kind]
+    interval = functools.partial(_interval_function(ci_kind), prob=_interval_probability(ci_prob))
     n_clusters = draws.weights.shape[1]
     size = max(1, _BLOCK_VALUES // (len(draws) * n_clusters))
-    parts = []
-    for start in range(0, len(X), size):
-        rows = np.asfortranarray(X[start : start + size])
-        sampled = np.stack([resp.copy() for _, resp in _each_draw(draws, rows, with_memberships=True)], axis=-1)
-        parts.append((sampled.mean(axis=-1), sampled.std(axis=-1, ddof=1), interval(sampled, prob)))
-    mean, sd, bounds = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
-    data = {
-        "mean": ((CLUSTER, OBS), mean),
-        "sd": ((CLUSTER, OBS), sd),
-        "ci": ((CLUSTER, OBS, "ci_bound"), bounds),
-    }
-    coords = {CLUSTER: np.arange(n_clusters), OBS: np.arange(len(X)), "ci_bound": ["lower", "upper"]}
-    return xr.Dataset(data, coords).transpose(OBS, CLUSTER, "ci_bound")
+    parts = [_summary(draws, np.asfortranarray(X[i : i + size]), interval) for i in range(0, len(X), size)]
+    mean, sd, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    data = {"mean": ((OBS, CLUSTER), mean), "sd": ((OBS, CLUSTER), sd), "ci": ((OBS, CLUSTER, "ci_bound"), bounds)}
+    coords = {OBS: np.arange(len(X)), CLUSTER: np.arange(n_clusters), "ci_bound": ["lower", "upper"]}
+    return xr.Dataset(data, coords)
+
+
+def _summary(draws: DrawSet, X: Rows, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
+    """Mean and standard deviation (obs, cluster) and interval (obs, cluster, bound) of memberships."""
+    sampled = np.empty((len(X), draws.weights.shape[1], len(draws)))
+    for s, (_, resp) in enumerate(_each_draw(draws, X, with_memberships=True)):
+        sampled[..., s] = resp.T
+    return sampled.mean(axis=-1), sampled.std(axis=-1), interval(sampled)
+
+
+def _interval_probability(ci_prob: float | None) -> float:
+    prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
+    if not 0.0 < prob < 1.0:
+        raise InputError(expected="ci_prob between 0 and 1", got=f"{prob}")
+    return float(prob)
+
+
+def _interval_function(ci_kind: str | None) -> Callable[..., Array]:
+    kind = rcParams["stats.ci_kind"] if ci_kind is None else ci_kind
+    if kind not in _INTERVALS:
+        raise InputError(expected=f"ci_kind one of {tuple(_INTERVALS)}", got=f"{kind!r}")
+    return _INTERVALS[kind]
 
 
 def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
@@ -116,6 +132,8 @@ def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
 
 def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
     """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+    if n < 1:
+        raise InputError(expected="at least one row to draw", got=f"{n}")
     which = rng.integers(len(draws), size=n)
     cumulative = draws.weights[which].cumsum(axis=1)
     labels = (rng.random((n, 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)

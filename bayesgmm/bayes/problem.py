@@ -8,11 +8,10 @@ import numpy as np
 from bayesgmm.algorithms.coordinates import Parameters
 from bayesgmm.algorithms.log_posterior import LogPosterior
 from bayesgmm.algorithms.whitening import whitened_log_posterior
-from bayesgmm.bayes.nuts import Draws
+from bayesgmm.bayes.sampling_records import Draws
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, Covariances, Means, Rows, Weights
-
 
 _NEAR = 1e-3  # so close to the mode, in posterior standard deviations, halving has no use any more
 

@@ -9,8 +9,9 @@ import pytensor
 from pytensor.compile.mode import Mode
 
 from bayesgmm.bayes.model import build_model
-from bayesgmm.bayes.nuts import SamplerSettings, sample_model
+from bayesgmm.bayes.nuts import sample_model
 from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.words.arrays import Array
 
 _INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would cost more
@@ -22,9 +23,7 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     covariances = problem.full_covariances(parameters)
     starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
     start = problem.start
-    model = build_model(
-        problem.X, start.n_components, covariance_type=start.covariance_type, prior=problem.prior
-    )
+    model = build_model(problem.X, start.n_components, covariance_type=start.covariance_type, prior=problem.prior)
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
     run = sample_model(compiled, unconstrained_points(model, starts), settings, shapes)

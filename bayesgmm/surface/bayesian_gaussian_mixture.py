@@ -19,7 +19,6 @@ from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.algorithms.multistart import Starts, best_of_starts
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
-from bayesgmm.bayes.nuts import SamplerSettings
 from bayesgmm.bayes.predict import (
     DrawSet,
     draw_set,
@@ -29,6 +28,7 @@ from bayesgmm.bayes.predict import (
     predictive_sample,
 )
 from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
