@@ -1,0 +1,163 @@
+"""`MvNormalMixture`: a Gaussian mixture as a PyMC distribution, for `build_model` and for models of one's own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from numba import njit
+from pymc.distributions.distribution import Continuous
+from pymc.distributions.shape_utils import rv_size_is_none
+from pymc.logprob.abstract import _logprob
+from pytensor.link.numba.dispatch.basic import numba_njit
+from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
+from pytensor.tensor.random.op import RandomVariable
+from pytensor.tensor.variable import TensorVariable
+
+from bayesgmm.bayes.mixture_ops import MixtureLogDensity, code_stamp
+from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.kernel import DIAGONAL, FULL
+from bayesgmm.ground.linalg import cholesky_lower, times_lower
+from bayesgmm.words.arrays import Array
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _draw_row(rng, residual, weights, means, covariances):  # type: ignore[no-untyped-def]
+    """One row of the mixture; NaN if the covariance of its component is not positive definite."""
+    n_features = means.shape[1]
+    threshold, k, passed = rng.random() * weights.sum(), 0, weights[0]
+    while passed < threshold and k < weights.shape[0] - 1:
+        k += 1
+        passed += weights[k]
+    noise, row = np.empty(n_features), np.empty(n_features)
+    for d in range(n_features):
+        noise[d] = rng.standard_normal()
+    if residual == FULL:
+        lower = np.empty((n_features, n_features))
+        if not cholesky_lower(covariances[k], lower):
+            lower[:, :] = np.nan
+        times_lower(lower, noise, row)
+    else:
+        spread = np.diag(covariances[k])
+        row[:] = np.sqrt(spread if residual == DIAGONAL else spread.mean()) * noise
+    return means[k] + row
+
+
+class MvNormalMixtureRV(RandomVariable):
+    """The random variable behind `MvNormalMixture`."""
+
+    name = "mv_normal_mixture"
+    signature = "(k),(k,d),(k,d,d)->(d)"
+    dtype = "floatX"
+    _print_name = ("MvNormalMixture", "\\operatorname{MvNormalMixture}")
+    __props__ = (*RandomVariable.__props__, "residual")
+
+    def __init__(self, *, residual: int = FULL, **kwargs: Any) -> None:
+        self.residual = residual
+        super().__init__(**kwargs)
+
+    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:  # type: ignore[override]
+        """Draw rows (*size, feature)."""
+        weights, means, covariances, size = args
+        batch = np.broadcast_shapes(weights.shape[:-1], means.shape[:-2], covariances.shape[:-3])
+        size = batch if size is None else size
+        weights = np.broadcast_to(weights, (*size, *weights.shape[-1:]))
+        covariances = np.broadcast_to(covariances, (*size, *covariances.shape[-3:]))
+        means = np.broadcast_to(means, (*size, *means.shape[-2:]))
+        rows = np.empty((*size, means.shape[-1]))
+        for index in np.ndindex(*size):
+            parameters = (np.ascontiguousarray(p[index]) for p in (weights, means, covariances))
+            rows[index] = _draw_row(rng, self.residual, *parameters)
+        return rows
+
+
+@numba_core_rv_funcify.register(MvNormalMixtureRV)
+def _numba_draw(op: MvNormalMixtureRV, node: Any) -> tuple[Any, int]:
+    residual = op.residual
+
+    @numba_njit
+    def draw(rng, weights, means, covariances):  # type: ignore[no-untyped-def]
+        return _draw_row(rng, residual, weights, means, covariances)
+
+    return draw, code_stamp(__name__)
+
+
+def _mixture_rv(
+    weights: Any, means: Any, covariances: Any, *, residual: int = FULL, rng: Any = None, size: Any = None
+) -> TensorVariable:
+    rng = pt.random.shared_rng(seed=None) if rng is None else rng
+    return MvNormalMixtureRV(residual=residual)(
+        weights, means, covariances, rng=rng, size=size, return_next_rng=True
+    )[1]
+
+
+class MvNormalMixture(Continuous):
+    r"""Mixture of multivariate normal distributions, component memberships summed out.
+
+    .. math::
+
+       p(x \mid w, \mu, \Sigma) = \sum_{k=1}^K w_k\, N(x \mid \mu_k, \Sigma_k)
+
+    The log density and its gradient are one compiled pass over the rows. It is pointwise:
+    ``pm.compute_log_likelihood`` gives one number a row. Where a covariance is not positive definite it is
+    -inf. It is not differentiable twice, nor with respect to the observed rows.
+
+    Parameters
+    ----------
+    weights : tensor_like of float, (cluster,)
+        Mixture weights; they are taken as they come and should be non-negative and sum to one.
+    means : tensor_like of float, (cluster, feature)
+        Component means.
+    covariances : tensor_like of float, (cluster, feature, feature)
+        Component covariances, full symmetric matrices whatever the family.
+    covariance_type : str
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"`` or mclust's code. It says which kernel is used: for
+        ``"diag"`` only the diagonals are read, for ``"spherical"`` only their means.
+
+    Raises
+    ------
+    InputError
+        If ``covariance_type`` is not known.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> from bayesgmm import MvNormalMixture
+    >>> rows = MvNormalMixture.dist(weights=[0.3, 0.7], means=[[0.0], [5.0]], covariances=[[[1.0]], [[4.0]]])
+    >>> pm.logp(rows, np.array([0.0])).eval().round(3).item()
+    -2.091
+    """
+
+    rv_type = MvNormalMixtureRV
+    rv_op = _mixture_rv
+
+    @classmethod
+    def dist(  # type: ignore[override]
+        cls, weights: Any, means: Any, covariances: Any, *, covariance_type: str = "full", **kwargs: Any
+    ) -> TensorVariable:
+        """An unregistered variable of this distribution."""
+        residual = covariance_family(covariance_type).residual
+        parameters = [pt.as_tensor_variable(p, dtype="float64") for p in (weights, means, covariances)]
+        return super().dist(parameters, residual=residual, **kwargs)
+
+    @staticmethod
+    def support_point(rv: Any, size: Any, weights: Any, means: Any, covariances: Any) -> TensorVariable:
+        """Mean of the mixture."""
+        mean = (weights[..., None] * means).sum(axis=-2)
+        return mean if rv_size_is_none(size) else pt.full(pt.concatenate([size, [means.shape[-1]]]), mean)
+
+
+@_logprob.register(MvNormalMixtureRV)
+def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: Any, *parameters: Any, **kwargs: Any):  # type: ignore[no-untyped-def]
+    """Log density of rows (..., feature); one Op for all rows unless the parameters themselves are batched."""
+    (value,) = values
+    density = MixtureLogDensity(op.residual)
+    batches = [p.type.broadcastable[:-core] for p, core in zip(parameters, (1, 2, 3), strict=True)]
+    if not all(all(batch) for batch in batches):
+        return pt.vectorize(lambda x, *p: density(x[None, :], *p)[0], signature="(d),(k),(k,d),(k,d,d)->()")(value, *parameters)
+    single = [p.squeeze(tuple(range(len(b)))) if b else p for p, b in zip(parameters, batches, strict=True)]
+    if value.type.ndim == 2:
+        return density(value, *single)
+    rows = value.reshape((-1, value.shape[-1]))
+    return density(rows, *single).reshape(value.shape[:-1], ndim=value.type.ndim - 1)

@@ -1,0 +1,122 @@
+"""`build_model`: the mixture with its prior as an ordinary PyMC model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from pytensor.tensor.variable import TensorVariable
+
+from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
+from bayesgmm.bayes.distribution import MvNormalMixture
+from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array
+from bayesgmm.words.checks import as_rows, check_components
+from bayesgmm.words.errors import InputError
+
+
+def build_model(
+    X: Any,
+    n_components: int,
+    *,
+    covariance_type: str = "full",
+    prior: Prior | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> pm.Model:
+    r"""A Gaussian mixture with its prior as a PyMC model.
+
+    .. math::
+
+       w &\sim Dirichlet(\alpha), \quad \Sigma_k \sim IW(\nu, S)
+           \text{ (or the family's inverse gammas)}, \\
+       \mu_k &\sim N(m, B) \text{ or } N(m, \Sigma_k / \kappa), \quad
+       y_i \sim \sum_k w_k N(\mu_k, \Sigma_k)
+
+    The free variables are ``weights`` (cluster), ``means`` (cluster, feature) and ``covariances``
+    (cluster, feature, feature_bis), full matrices for every family; the likelihood is ``y`` (obs, feature).
+    Data and hyperparameters are ``pm.Data`` (``X`` and ``prior_*``), so that ``pm.set_data`` brings new rows and
+    another data set needs no recompilation. Inside ``with model:`` it can be extended like any model.
+
+    Parameters
+    ----------
+    X : array_like or DataFrame, (obs, feature)
+        Rows.
+    n_components : int
+        Number of mixture components K.
+    covariance_type : str
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"`` or mclust's code.
+    prior : Prior, optional
+        By default ``Prior.weakly_informative(X)``.
+    feature_names : sequence of str, optional
+        By default the columns of a DataFrame, else x0, x1, ...
+
+    Returns
+    -------
+    pm.Model
+
+    Raises
+    ------
+    InputError
+        If data, prior, number of components and family do not fit together.
+
+    Examples
+    --------
+    >>> from bayesgmm import build_model
+    >>> model = build_model([[0.0], [0.1], [5.0], [5.2]], 2)
+    >>> [variable.name for variable in model.free_RVs]
+    ['weights', 'covariances', 'means']
+    """
+    names = _feature_names(X, feature_names)
+    X = as_rows(X)
+    check_components(n_components, len(X))
+    family = covariance_family(covariance_type)
+    hyper = _hyperparameters(Prior.weakly_informative(X) if prior is None else prior, n_components, X.shape[1], family.name)
+    names = [f"x{j}" for j in range(X.shape[1])] if names is None else names
+    if len(names) != X.shape[1] or len(set(names)) != len(names):
+        raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
+    coords = {"cluster": range(n_components), "feature": names, "feature_bis": names}
+    with pm.Model(coords=coords) as model:
+        data = pm.Data("X", np.ascontiguousarray(X), dims=("obs", "feature"))
+        given = {name: pm.Data(f"prior_{name}", value, dims=_DIMS[: value.ndim]) for name, value in hyper.items()}
+        weights = pm.Dirichlet("weights", a=given["concentration"], dims="cluster")
+        covariances = InverseWishartCovariances(
+            "covariances",
+            dof=given["dof"],
+            scale=given["scale"],
+            covariance_type=family.name,
+            dims=("cluster", "feature", "feature_bis"),
+        )
+        if "kappa" in given:
+            mean_covariances = covariances / given["kappa"][:, None, None]
+        else:
+            mean_covariances = given["mean_covariance"]
+        means = pm.MvNormal("means", mu=given["mean"], cov=mean_covariances, dims=("cluster", "feature"))
+        MvNormalMixture(
+            "y",
+            weights=weights,
+            means=means,
+            covariances=covariances,
+            covariance_type=family.name,
+            observed=data,
+            dims=("obs", "feature"),
+        )
+    return model
+
+
+_DIMS = ("cluster", "feature", "feature_bis")
+
+
+def _hyperparameters(prior: Prior, n_components: int, n_features: int, covariance_type: str) -> dict[str, Array]:
+    """Hyperparameters broadcast over clusters; checked by `Prior.resolve`."""
+    prior.resolve(n_components, n_features, covariance_type)
+    ranks = {"concentration": 0, "mean": 1, "dof": 0, "scale": 2, "kappa": 0, "mean_covariance": 2}
+    values = {name: getattr(prior, name) for name in ranks if getattr(prior, name) is not None}
+    shape = (n_components, n_features, n_features)
+    return {name: np.broadcast_to(value, shape[: ranks[name] + 1]).copy() for name, value in values.items()}
+
+
+def _feature_names(X: Any, feature_names: Sequence[str] | None) -> list[str] | None:
+    columns = getattr(X, "columns", None) if feature_names is None else feature_names
+    return None if columns is None else [str(name) for name in columns]
