@@ -8,10 +8,10 @@ neither new data nor a new shape or prior compiles anything again.
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
-from numba import carray, cfunc
-from numba.core.ccallback import CFunc
+from numba import carray, cfunc, njit
 
 from bayesgmm.algorithms.coordinates import Coordinates
 from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL, add_statistics
@@ -90,38 +90,46 @@ class LogPosterior:
 
 
 @cache
-def c_log_posterior() -> CFunc:
+def c_log_posterior() -> Any:  # a numba CFunc
     """The compiled density with the signature that samplers call, loaded from the disk cache if it is there."""
     return cfunc(LOG_DENSITY_SIGNATURE, cache=True, error_model="numpy")(_c_log_posterior)
 
 
-@compiled
+# Sums may be taken in any order, without which the compiler does not vectorise them.
+_vectorised = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+
+
+@_vectorised
 def _inner(point: Array, shift: Array, bounds: IntArray, matrices: Array) -> Array:
     """q = shift + A y."""
     inner = shift.copy()
     offset = 0
     for b in range(bounds.shape[0] - 1):
         start, size = bounds[b], bounds[b + 1] - bounds[b]
+        block = matrices[offset : offset + size * size].reshape(size, size)
+        y = point[start : start + size]
         for i in range(size):
             total = 0.0
             for j in range(i + 1):
-                total += matrices[offset + i * size + j] * point[start + j]
+                total += block[i, j] * y[j]
             inner[start + i] += total
         offset += size * size
     return inner
 
 
-@compiled
+@_vectorised
 def _outer_gradient(inner: Array, bounds: IntArray, matrices: Array, gradient: Array) -> None:
     """gradient = Aᵀ (gradient in q)."""
     gradient[:] = 0.0
     offset = 0
     for b in range(bounds.shape[0] - 1):
         start, size = bounds[b], bounds[b + 1] - bounds[b]
+        block = matrices[offset : offset + size * size].reshape(size, size)
+        own = gradient[start : start + size]
         for i in range(size):
-            g = inner[start + i]
+            slope = inner[start + i]
             for j in range(i + 1):
-                gradient[start + j] += matrices[offset + i * size + j] * g
+                own[j] += block[i, j] * slope
         offset += size * size
 
 
@@ -185,26 +193,40 @@ def _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second):
     """Add the pseudo-data of the means to the sums; returns their log density less constants."""
     n_components, n_features = mu.shape
     value = 0.0
-    product = np.empty(n_features)
+    offset, product = np.empty(n_features), np.empty(n_features)
     for k in range(n_components):
         g = min(k, factors.shape[0] - 1)
-        offset = prior.mean[k] - mu[k]
+        for d in range(n_features):
+            offset[d] = prior.mean[k, d] - mu[k, d]
         if prior.kappa[k] > 0.0:
             to_factor(residual, prec, g, offset, product, False)
             add_outer(residual, prior.kappa[k], product, product, second[g])
-            value -= log_det[g] + 0.5 * prior.kappa[k] * np.sum(product**2)
+            value -= log_det[g]
             for d in range(n_features):
+                value -= 0.5 * prior.kappa[k] * product[d] ** 2
                 first[k, d] += prior.kappa[k] * product[d]
         elif prior.mean_precision.shape[0] > 0:
-            pull = np.zeros(n_features)
-            for i in range(n_features):
-                for j in range(n_features):
-                    pull[i] += prior.mean_precision[k, i, j] * offset[j]
-                value -= 0.5 * offset[i] * pull[i]
-            to_factor(residual, factors, g, pull, product, True)
+            value -= 0.5 * _pull(prior.mean_precision, k, offset)
+            to_factor(residual, factors, g, offset, product, True)
             for d in range(n_features):
                 first[k, d] += product[d]
     return value
+
+
+@compiled
+def _pull(precision, k, offset):  # type: ignore[no-untyped-def]
+    """Replace an offset by precision @ offset; returns the quadratic form."""
+    n = offset.shape[0]
+    pull = np.empty(n)
+    square = 0.0
+    for i in range(n):
+        total = 0.0
+        for j in range(n):
+            total += precision[k, i, j] * offset[j]
+        square += total * offset[i]
+        pull[i] = total
+    offset[:] = pull
+    return square
 
 
 @compiled
