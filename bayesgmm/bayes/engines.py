@@ -20,7 +20,7 @@ type Engine = Callable[[Problem, SamplerSettings, np.random.Generator], MixtureD
 def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
     """Sample the hand-written log posterior."""
     density, function = problem.log_posterior, c_log_posterior()
-    target = Target(density.n_dim, int(function.address), density.header, keep=(function, density))
+    target = Target(density.n_dim, function.address, density.header, keep=(function, density))
     run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)
     parameters = problem.parameters(run.points)
     return MixtureDraws(parameters.weights, parameters.means, problem.full_covariances(parameters), run)

@@ -136,7 +136,9 @@ def prior_to_json(prior: Prior) -> str:
 def prior_from_json(text: str) -> Prior:
     """The inverse of `prior_to_json`."""
     values: dict[str, Any] = json.loads(text)
-    arrays = {k: v if v is None or k == "form" else np.asarray(v, dtype=np.float64) for k, v in values.items()}
+    arrays: dict[str, Any] = {
+        k: v if v is None or k == "form" else np.asarray(v, dtype=np.float64) for k, v in values.items()
+    }
     return Prior(**arrays)
 
 

@@ -14,7 +14,7 @@ from bayesgmm.bayes.problem import MixtureDraws, Problem
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.words.arrays import Array
 
-_INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would cost more
+INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would cost more
 
 
 def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
@@ -38,6 +38,6 @@ def unconstrained_points(model: pm.Model, parameters: Mapping[str, Array]) -> Ar
         transform = model.rvs_to_transforms[variable]
         inputs.append(value)
         outputs.append(value if transform is None else transform.forward(value, *variable.owner.inputs))
-    forward = pytensor.function(inputs, outputs, mode=_INTERPRETED)
+    forward = pytensor.function(inputs, outputs, mode=INTERPRETED)
     chains = zip(*(parameters[variable.name] for variable in model.free_RVs), strict=True)
     return np.stack([np.concatenate([np.ravel(part) for part in forward(*values)]) for values in chains])

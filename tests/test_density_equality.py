@@ -1,0 +1,94 @@
+"""The native log posterior against the PyMC model: one density, constants included, and one gradient."""
+
+import numpy as np
+import pytest
+from posterior_cases import PAIRS, SHAPES, Case, case, numerical_gradient
+from pymc.blocking import DictToArrayBijection, RaveledVars
+
+from bayesgmm.bayes.model import build_model
+from bayesgmm.bayes.pymc_engine import INTERPRETED, unconstrained_points
+from bayesgmm.ground.priors import Prior
+
+
+def constrained(at: Case, points):
+    """Values of the model's free variables at native points (..., n_dim)."""
+    parameters = at.coordinates().parameters(points)
+    family, (k, d) = at.centre.family, at.centre.means.shape
+    covariances = family.expand(parameters.factors, k, d)
+    return {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
+
+
+def model_of(at: Case):
+    return build_model(at.X, at.centre.n_components, covariance_type=at.centre.covariance_type, prior=at.prior)
+
+
+def model_point(model, z):
+    """What compiled functions of a model take, from one unconstrained vector."""
+    info = DictToArrayBijection.map(model.initial_point()).point_map_info
+    return DictToArrayBijection.rmap(RaveledVars(z, info))
+
+
+def native(at: Case, point) -> float:
+    """The native density in natural parameters."""
+    return at.log_posterior()(point)[0] - float(at.coordinates().parameters(point).log_jacobian)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("covariance_type", "form"), PAIRS)
+def test_both_densities_are_equal_constants_included(covariance_type, form, shape):
+    at = case(covariance_type, form, shape)
+    model = model_of(at)
+    log_density = model.compile_logp(jacobian=False, mode=INTERPRETED)
+    points = np.stack([at.coordinates().point(mixture) for mixture in (at.centre, at.elsewhere)])
+    for point, z in zip(points, unconstrained_points(model, constrained(at, points)), strict=True):
+        assert log_density(model_point(model, z)) == pytest.approx(native(at, point), rel=1e-10)
+
+
+@pytest.mark.parametrize(("covariance_type", "form"), PAIRS)
+def test_both_gradients_are_equal_through_the_chain_rule(covariance_type, form):
+    at = case(covariance_type, form, (3, 2))
+    model, coordinates = model_of(at), at.coordinates()
+    point = coordinates.point(at.elsewhere)
+    forward = compiled_forward(model, at)
+    slope = model.compile_dlogp(jacobian=False, mode=INTERPRETED)(model_point(model, forward(point)))
+    expected = numerical_gradient(forward, point) @ slope
+    jacobian = numerical_gradient(lambda y: coordinates.parameters(y).log_jacobian, point)
+    np.testing.assert_allclose(
+        at.log_posterior()(point)[1] - jacobian, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max()
+    )
+
+
+def compiled_forward(model, at: Case):
+    """Native point -> the model's unconstrained point; asked for one by one, computed once for all."""
+    known = {}
+
+    def forward(point):
+        key = point.tobytes()
+        if key not in known:
+            stencil = [point, *(point + s * e for e in np.eye(len(point)) * 1e-4 for s in (1, -1, 2, -2))]
+            values = unconstrained_points(model, constrained(at, np.stack(stencil)))
+            known.update({p.tobytes(): z for p, z in zip(stencil, values, strict=True)})
+        return known[key]
+
+    return forward
+
+
+@pytest.mark.parametrize("n_components", [1, 3])
+def test_the_default_prior_is_the_same_in_both(n_components):
+    at = case("full", "independent", (n_components, 2))
+    at = Case(at.X, Prior.weakly_informative(at.X), at.centre, at.elsewhere)
+    model = build_model(at.X, n_components)
+    point = at.coordinates().point(at.elsewhere)
+    (z,) = unconstrained_points(model, constrained(at, point[None]))
+    log_density = model.compile_logp(jacobian=False, mode=INTERPRETED)
+    assert log_density(model_point(model, z)) == pytest.approx(native(at, point), rel=1e-10)
+
+
+def test_the_comparison_can_fail():
+    at = case("full", "independent", (2, 2))
+    other = case("full", "independent", (2, 2), seed=1)
+    model = model_of(Case(at.X, other.prior, at.centre, at.elsewhere))
+    point = at.coordinates().point(at.elsewhere)
+    (z,) = unconstrained_points(model, constrained(at, point[None]))
+    log_density = model.compile_logp(jacobian=False, mode=INTERPRETED)
+    assert abs(log_density(model_point(model, z)) - native(at, point)) > 0.1
