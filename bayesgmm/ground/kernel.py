@@ -16,275 +16,283 @@ SPHERICAL  (1, 1) 1 / sd            (1, 1) its trace                      O(D)
 =========  =======================  ====================================  ==========
 
 A leading axis of length 1 of the factors means that all components share one.
+
+How it is laid out. All scratch space is one array, ``work``, and a *place* is an index into it. What belongs to
+the rows of a block is stored feature by feature, _BLOCK apart, and worked through in vectors of TILE or
+LANES rows (see `bayesgmm.ground.vectors`); the last block is padded with copies of its last row, at weight
+zero. Sums are kept lane by lane until the pass ends: to add up the lanes of every sum in every block would
+cost more than the products. They stand in the order log-likelihood; then for each component count, first
+moment (D), second moment (FULL: lower triangle by rows; else D).
 """
 
 import math
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
 
+from bayesgmm.ground.vectors import LANES, TILE, aligned_start, exp, fold, load, log, maximum, store, zeros
 from bayesgmm.words.arrays import Array, Columns, Factors, Means, PerRow, Weights
 
 FULL, DIAGONAL, SPHERICAL = 0, 1, 2
 LOG_2PI = math.log(2.0 * math.pi)
 
 _BLOCK = 128
-_LOWEST = -200.0  # responsibilities below exp(-200) are flushed to zero: denormals cost ten times as much
-_REASSOCIATE = {"reassoc", "contract", "arcp", "nsz"}  # NaN and infinity keep their meaning
 
-_LOG2_E = 1.4426950408889634
-_LN2_HIGH = 0.693147180369123816490
-_LN2_LOW = 1.90821492927058770002e-10
-_SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
-_TWO_52_BITS = 0x4330000000000000
-_ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to the nearest integer, kept in the low bits
+_CACHE_LINE = 8  # doubles
+
+_compiled = {"nogil": True, "error_model": "numpy"}
+# Helpers allocate nothing. Without this option they count references to their arrays, an atomic operation per
+# array and call, which took a quarter of the time.
+_helper = njit(_nrt=False, **_compiled)
 
 
-@intrinsic
-def _bits_of(_typing, _value):  # type: ignore[no-untyped-def]
-    def codegen(_context, builder, _signature, args):  # type: ignore[no-untyped-def]
-        return builder.bitcast(args[0], ir.IntType(64))
-
-    return types.int64(types.float64), codegen
-
-
-@intrinsic
-def _float_of(_typing, _bits):  # type: ignore[no-untyped-def]
-    def codegen(_context, builder, _signature, args):  # type: ignore[no-untyped-def]
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.int64), codegen
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _exp(x: float) -> float:
-    """exp(x) for x <= 0, zero below _LOWEST; free of branches and calls, so that loops over it vectorise."""
-    clipped = max(x, _LOWEST)
-    shifted = clipped * _LOG2_E + _ROUND
-    n = shifted - _ROUND
-    r = clipped - n * _LN2_HIGH - n * _LN2_LOW
-    p = 1.0 / 6227020800.0
-    p = p * r + 1.0 / 479001600.0
-    p = p * r + 1.0 / 39916800.0
-    p = p * r + 1.0 / 3628800.0
-    p = p * r + 1.0 / 362880.0
-    p = p * r + 1.0 / 40320.0
-    p = p * r + 1.0 / 5040.0
-    p = p * r + 1.0 / 720.0
-    p = p * r + 1.0 / 120.0
-    p = p * r + 1.0 / 24.0
-    p = p * r + 1.0 / 6.0
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    power = _float_of((_bits_of(shifted) + 1023) << 52)
-    return p * power if x >= _LOWEST else 0.0
+@_helper
+def _load_block(x, row_weights, start, size, work, columns, v):  # type: ignore[no-untyped-def]
+    """Copy a block of rows and weights, pad it to whole tiles, and return the padded size."""
+    padded = (size + TILE - 1) // TILE * TILE
+    whole = size // LANES * LANES
+    n_rows = x.shape[1]
+    for d in range(x.shape[0]):
+        place, source = columns + d * _BLOCK, d * n_rows + start
+        for i in range(0, whole, LANES):
+            store(work, place + i, load(LANES, x, source + i))
+        for i in range(whole, padded):
+            work[place + i] = x[d, start + min(i, size - 1)]
+    for i in range(0, whole, LANES):
+        store(work, v + i, load(LANES, row_weights, start + i) if row_weights.size > 0 else zeros(LANES) + 1.0)
+    for i in range(whole, padded):
+        work[v + i] = 0.0 if i >= size else row_weights[start + i] if row_weights.size > 0 else 1.0
+    return padded
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
-def _log(x: float) -> float:
-    """log(x) for finite x >= 1; free of branches and calls, so that loops over it vectorise."""
-    bits = _bits_of(x)
-    offset = bits - _SQRT_HALF_BITS
-    exponent = _float_of((offset >> 52) | _TWO_52_BITS) - 4503599627370496.0
-    mantissa = _float_of((offset & 0x000FFFFFFFFFFFFF) + _SQRT_HALF_BITS)
-    s = (mantissa - 1.0) / (mantissa + 1.0)
-    t = s * s
-    p = 1.0 / 21.0
-    p = p * t + 1.0 / 19.0
-    p = p * t + 1.0 / 17.0
-    p = p * t + 1.0 / 15.0
-    p = p * t + 1.0 / 13.0
-    p = p * t + 1.0 / 11.0
-    p = p * t + 1.0 / 9.0
-    p = p * t + 1.0 / 7.0
-    p = p * t + 1.0 / 5.0
-    p = p * t + 1.0 / 3.0
-    return exponent * _LN2_HIGH + (2.0 * s + (2.0 * s * t * p + exponent * _LN2_LOW))
+@_helper
+def _whiten_full(padded, work, columns, mu, k, prec, g, r, z, squares):  # type: ignore[no-untyped-def]
+    """Whiten a block of rows by one component, and write their squared lengths."""
+    n_features = mu.shape[1]
+    for i in range(0, padded, TILE):
+        square = zeros(TILE)
+        for d in range(0, n_features - 1, 2):
+            place = d * _BLOCK + i
+            r0 = load(TILE, work, columns + place) - mu[k, d]
+            r1 = load(TILE, work, columns + place + _BLOCK) - mu[k, d + 1]
+            store(work, r + d * TILE, r0)
+            store(work, r + (d + 1) * TILE, r1)
+            z0 = r0 * prec[g, d, d]
+            z1 = r0 * prec[g, d + 1, d] + r1 * prec[g, d + 1, d + 1]
+            for e in range(d):
+                other = load(TILE, work, r + e * TILE)
+                z0 = z0 + other * prec[g, d, e]
+                z1 = z1 + other * prec[g, d + 1, e]
+            store(work, z + place, z0)
+            store(work, z + place + _BLOCK, z1)
+            square = square + z0 * z0
+            square = square + z1 * z1
+        if n_features % 2:
+            d = n_features - 1
+            place = d * _BLOCK + i
+            z0 = (load(TILE, work, columns + place) - mu[k, d]) * prec[g, d, d]
+            for e in range(d):
+                z0 = z0 + load(TILE, work, r + e * TILE) * prec[g, d, e]
+            store(work, z + place, z0)
+            square = square + z0 * z0
+        store(work, squares + i, square)
 
 
-# Loops over the rows of a block are innermost and two features are treated at a time, so that a loaded
-# vector serves several products. The helpers are inlined into the pass that owns the scratch arrays: there
-# the block length is a constant stride, without which the compiler gives up on vectorising.
-_inlined = njit(nogil=True, error_model="numpy", fastmath=_REASSOCIATE, inline="always")
-
-
-@_inlined
-def _whiten_full(r, prec, g, z, h, quad, k, size):  # type: ignore[no-untyped-def]
-    n_features = r.shape[0]
-    odd = n_features % 2
-    for d in range(0, n_features - odd, 2):
-        p, q, s = prec[g, d, d], prec[g, d + 1, d], prec[g, d + 1, d + 1]
-        for i in range(size):
-            z[h, d, i] = p * r[d, i]
-            z[h, d + 1, i] = q * r[d, i] + s * r[d + 1, i]
-        for e in range(0, d - 3, 4):
-            p0, p1, p2, p3 = prec[g, d, e], prec[g, d, e + 1], prec[g, d, e + 2], prec[g, d, e + 3]
-            q0, q1 = prec[g, d + 1, e], prec[g, d + 1, e + 1]
-            q2, q3 = prec[g, d + 1, e + 2], prec[g, d + 1, e + 3]
-            for i in range(size):
-                z[h, d, i] += p0 * r[e, i] + p1 * r[e + 1, i] + p2 * r[e + 2, i] + p3 * r[e + 3, i]
-                z[h, d + 1, i] += q0 * r[e, i] + q1 * r[e + 1, i] + q2 * r[e + 2, i] + q3 * r[e + 3, i]
-        for e in range(d - d % 4, d, 2):
-            p0, p1, q0, q1 = prec[g, d, e], prec[g, d, e + 1], prec[g, d + 1, e], prec[g, d + 1, e + 1]
-            for i in range(size):
-                z[h, d, i] += p0 * r[e, i] + p1 * r[e + 1, i]
-                z[h, d + 1, i] += q0 * r[e, i] + q1 * r[e + 1, i]
-        for i in range(size):
-            quad[k, i] += z[h, d, i] * z[h, d, i] + z[h, d + 1, i] * z[h, d + 1, i]
-    if odd:
-        d = n_features - 1
-        p = prec[g, d, d]
-        for i in range(size):
-            z[h, d, i] = p * r[d, i]
-        for e in range(0, d, 2):
-            p0, p1 = prec[g, d, e], prec[g, d, e + 1]
-            for i in range(size):
-                z[h, d, i] += p0 * r[e, i] + p1 * r[e + 1, i]
-        for i in range(size):
-            quad[k, i] += z[h, d, i] * z[h, d, i]
-
-
-@_inlined
-def _whiten_scaled(r, prec, g, z, h, quad, k, size):  # type: ignore[no-untyped-def]
+@_helper
+def _whiten_scaled(padded, work, columns, mu, k, prec, g, z, squares):  # type: ignore[no-untyped-def]
     last = prec.shape[2] - 1
-    for d in range(r.shape[0]):
-        p = prec[g, 0, min(d, last)]
-        for i in range(size):
-            z[h, d, i] = p * r[d, i]
-            quad[k, i] += z[h, d, i] * z[h, d, i]
-
-
-@_inlined
-def _log_densities(residual, x, start, size, log_scale, mu, prec, r, z, logp):  # type: ignore[no-untyped-def]
-    """Weighted component log densities (cluster, row) of one block, and the whitened residuals behind them."""
-    origin = np.uintp(start)  # unsigned: a signed sum as an index is tested for wrapping and stops vectorising
-    for k in range(mu.shape[0]):
+    for i in range(0, padded, TILE):
+        square = zeros(TILE)
         for d in range(mu.shape[1]):
-            m = mu[k, d]
-            for i in range(size):
-                r[d, i] = x[d, origin + np.uintp(i)] - m
-        for i in range(size):
-            logp[k, i] = 0.0
-        g = min(k, prec.shape[0] - 1)
+            z0 = (load(TILE, work, columns + d * _BLOCK + i) - mu[k, d]) * prec[g, 0, min(d, last)]
+            store(work, z + d * _BLOCK + i, z0)
+            square = square + z0 * z0
+        store(work, squares + i, square)
+
+
+@_helper
+def _whiten(residual, padded, mu, prec, work, columns, r, z, z_step, squares):  # type: ignore[no-untyped-def]
+    """Whitened residuals of a block by every component, and their squared lengths (cluster, row)."""
+    for k in range(mu.shape[0]):
+        g, zk, mine = min(k, prec.shape[0] - 1), z + k * z_step, squares + k * _BLOCK
         if residual == FULL:
-            _whiten_full(r, prec, g, z, k % z.shape[0], logp, k, size)
+            _whiten_full(padded, work, columns, mu, k, prec, g, r, zk, mine)
         else:
-            _whiten_scaled(r, prec, g, z, k % z.shape[0], logp, k, size)
-        c = log_scale[k]
-        for i in range(size):
-            logp[k, i] = c - 0.5 * logp[k, i]
+            _whiten_scaled(padded, work, columns, mu, k, prec, g, zk, mine)
 
 
-@_inlined
-def _normalise(logp, highest, total, size):  # type: ignore[no-untyped-def]
-    """Turn log densities (cluster, row) into responsibilities; log p(row) is left in ``highest``."""
-    n_components = logp.shape[0]
-    for i in range(size):
-        highest[i] = logp[0, i]
-        total[i] = 0.0
-    for k in range(1, n_components):
-        for i in range(size):
-            highest[i] = max(highest[i], logp[k, i])
+@_helper
+def _normalise(log_scale, padded, work, logp, v, log_density, sums):  # type: ignore[no-untyped-def]
+    """Turn squared lengths (cluster, row) into weighted responsibilities; write log p(row), and add it up."""
+    n_components = log_scale.shape[0]
+    log_likelihood = zeros(TILE)
+    for i in range(0, padded, TILE):
+        highest = zeros(TILE) - np.inf
+        for k in range(n_components):
+            log_joint = log_scale[k] - load(TILE, work, logp + k * _BLOCK + i) * 0.5
+            store(work, logp + k * _BLOCK + i, log_joint)
+            highest = maximum(highest, log_joint)
+        total = zeros(TILE)
+        for k in range(n_components):
+            term = exp(load(TILE, work, logp + k * _BLOCK + i) - highest)
+            store(work, logp + k * _BLOCK + i, term)
+            total = total + term
+        row_weights = load(TILE, work, v + i)
+        log_total = highest + log(total)
+        store(work, log_density + i, log_total)
+        log_likelihood = log_likelihood + row_weights * log_total
+        share = row_weights / total
+        for k in range(n_components):
+            store(work, logp + k * _BLOCK + i, load(TILE, work, logp + k * _BLOCK + i) * share)
+    _add_to(work, sums, fold(log_likelihood))
+
+
+@_helper
+def _add_block(residual, shape, padded, work, logp, z, weighted, sums):  # type: ignore[no-untyped-def]
+    """Add the counts, first and second moments of one block; ``shape`` is (cluster, feature)."""
+    n_components, n_features = shape
     for k in range(n_components):
-        for i in range(size):
-            logp[k, i] = _exp(logp[k, i] - highest[i])
-            total[i] += logp[k, i]
-    for i in range(size):
-        highest[i] += _log(total[i])
-        total[i] = 1.0 / total[i]
-    for k in range(n_components):
-        for i in range(size):
-            logp[k, i] *= total[i]
+        resp, zk = logp + k * _BLOCK, z + k * n_features * _BLOCK
+        count = zeros(TILE)
+        for i in range(0, padded, TILE):
+            count = count + load(TILE, work, resp + i)
+        _add_to(work, sums, fold(count))
+        first = sums + LANES
+        sums = first + n_features * LANES
+        if residual == FULL:
+            sums = _add_full(n_features, padded, work, resp, zk, weighted, first, sums)
+        else:
+            for d in range(n_features):
+                _add_single(padded, work, resp, zk + d * _BLOCK, weighted, first + d * LANES, sums)
+                sums += LANES
 
 
-@_inlined
-def _add_full_second(z, k, resp, weighted, second, size):  # type: ignore[no-untyped-def]
-    """Add the lower triangle of one component's second moment of a block."""
-    n_features = z.shape[1]
-    odd = n_features % 2
-    for d in range(0, n_features - odd, 2):
-        aa = ab = bb = 0.0
-        for i in range(size):
-            a = resp[k, i] * z[k, d, i]
-            b = resp[k, i] * z[k, d + 1, i]
-            weighted[0, i] = a
-            weighted[1, i] = b
-            aa += a * z[k, d, i]
-            ab += a * z[k, d + 1, i]
-            bb += b * z[k, d + 1, i]
-        second[k, d, d] += aa
-        second[k, d + 1, d] += ab
-        second[k, d + 1, d + 1] += bb
+@_helper
+def _add_full(n_features, padded, work, resp, z, weighted, first, row):  # type: ignore[no-untyped-def]
+    """Add one component's moments, two features at a time; returns the place behind its sums."""
+    for d in range(0, n_features - 1, 2):
+        below = row + (d + 1) * LANES
+        _add_double(padded, work, resp, z + d * _BLOCK, weighted, first + d * LANES, row + d * LANES, below + d * LANES)
         for e in range(0, d - 3, 4):
-            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
-            for i in range(size):
-                a = weighted[0, i]
-                b = weighted[1, i]
-                a0 += a * z[k, e, i]
-                a1 += a * z[k, e + 1, i]
-                a2 += a * z[k, e + 2, i]
-                a3 += a * z[k, e + 3, i]
-                b0 += b * z[k, e, i]
-                b1 += b * z[k, e + 1, i]
-                b2 += b * z[k, e + 2, i]
-                b3 += b * z[k, e + 3, i]
-            second[k, d, e] += a0
-            second[k, d, e + 1] += a1
-            second[k, d, e + 2] += a2
-            second[k, d, e + 3] += a3
-            second[k, d + 1, e] += b0
-            second[k, d + 1, e + 1] += b1
-            second[k, d + 1, e + 2] += b2
-            second[k, d + 1, e + 3] += b3
-        for e in range(d - d % 4, d, 2):
-            a0 = a1 = b0 = b1 = 0.0
-            for i in range(size):
-                a = weighted[0, i]
-                b = weighted[1, i]
-                a0 += a * z[k, e, i]
-                a1 += a * z[k, e + 1, i]
-                b0 += b * z[k, e, i]
-                b1 += b * z[k, e + 1, i]
-            second[k, d, e] += a0
-            second[k, d, e + 1] += a1
-            second[k, d + 1, e] += b0
-            second[k, d + 1, e + 1] += b1
-    if odd:
+            _add_products(padded, work, weighted, z + e * _BLOCK, row + e * LANES, below + e * LANES)
+        for e in range(d - d % 4, d):
+            _add_pair(padded, work, z + e * _BLOCK, weighted, row + e * LANES, below + e * LANES)
+        row = below + (d + 2) * LANES
+    if n_features % 2:
         d = n_features - 1
-        aa = 0.0
-        for i in range(size):
-            weighted[0, i] = resp[k, i] * z[k, d, i]
-            aa += weighted[0, i] * z[k, d, i]
-        second[k, d, d] += aa
+        _add_single(padded, work, resp, z + d * _BLOCK, weighted, first + d * LANES, row + d * LANES)
         for e in range(0, d, 2):
-            a0 = a1 = 0.0
-            for i in range(size):
-                a0 += weighted[0, i] * z[k, e, i]
-                a1 += weighted[0, i] * z[k, e + 1, i]
-            second[k, d, e] += a0
-            second[k, d, e + 1] += a1
+            _add_pair(padded, work, weighted, z + e * _BLOCK, row + e * LANES, row + (e + 1) * LANES)
+        row += n_features * LANES
+    return row
 
 
-@_inlined
-def _add_scaled_second(z, k, resp, second, size):  # type: ignore[no-untyped-def]
+@_helper
+def _add_single(padded, work, resp, z, weighted, first, square):  # type: ignore[no-untyped-def]
+    """Add one feature's first moment and square; leaves r z in ``weighted``."""
+    f, aa = zeros(TILE), zeros(TILE)
+    for i in range(0, padded, TILE):
+        z0 = load(TILE, work, z + i)
+        a = load(TILE, work, resp + i) * z0
+        store(work, weighted + i, a)
+        f = f + a
+        aa = aa + a * z0
+    _add_to(work, first, fold(f))
+    _add_to(work, square, fold(aa))
+
+
+@_helper
+def _add_double(padded, work, resp, z, weighted, first, square, below):  # type: ignore[no-untyped-def]
+    """Add two features' first moments, squares and product; leaves their r z in ``weighted``."""
+    f0 = f1 = aa = ab = bb = zeros(LANES)
+    for i in range(0, padded, LANES):
+        r, z0, z1 = load(LANES, work, resp + i), load(LANES, work, z + i), load(LANES, work, z + _BLOCK + i)
+        a, b = r * z0, r * z1
+        store(work, weighted + i, a)
+        store(work, weighted + _BLOCK + i, b)
+        f0, f1 = f0 + a, f1 + b
+        aa, ab, bb = aa + a * z0, ab + a * z1, bb + b * z1
+    _add_to(work, first, f0)
+    _add_to(work, first + LANES, f1)
+    _add_to(work, square, aa)
+    _add_to(work, below, ab)
+    _add_to(work, below + LANES, bb)
+
+
+@_helper
+def _add_products(padded, work, two, four, row, below):  # type: ignore[no-untyped-def]
+    """Add the products of two stored rows with four others, the bulk of the work."""
+    a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = zeros(LANES)
+    for i in range(0, padded, LANES):
+        a, b = load(LANES, work, two + i), load(LANES, work, two + _BLOCK + i)
+        z0, z1 = load(LANES, work, four + i), load(LANES, work, four + _BLOCK + i)
+        z2, z3 = load(LANES, work, four + 2 * _BLOCK + i), load(LANES, work, four + 3 * _BLOCK + i)
+        a0, a1, a2, a3 = a0 + a * z0, a1 + a * z1, a2 + a * z2, a3 + a * z3
+        b0, b1, b2, b3 = b0 + b * z0, b1 + b * z1, b2 + b * z2, b3 + b * z3
+    _add_to(work, row, a0)
+    _add_to(work, row + LANES, a1)
+    _add_to(work, row + 2 * LANES, a2)
+    _add_to(work, row + 3 * LANES, a3)
+    _add_to(work, below, b0)
+    _add_to(work, below + LANES, b1)
+    _add_to(work, below + 2 * LANES, b2)
+    _add_to(work, below + 3 * LANES, b3)
+
+
+@_helper
+def _add_pair(padded, work, one, two, place0, place1):  # type: ignore[no-untyped-def]
+    """Add the products of one stored row with two others."""
+    sum0, sum1 = zeros(TILE), zeros(TILE)
+    for i in range(0, padded, TILE):
+        a = load(TILE, work, one + i)
+        sum0 = sum0 + a * load(TILE, work, two + i)
+        sum1 = sum1 + a * load(TILE, work, two + _BLOCK + i)
+    _add_to(work, place0, fold(sum0))
+    _add_to(work, place1, fold(sum1))
+
+
+@_helper
+def _add_to(work, place, value):  # type: ignore[no-untyped-def]
+    store(work, place, load(LANES, work, place) + value)
+
+
+@_helper
+def _lane_sum(work, place):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for lane in range(LANES):
+        total += work[place + lane]
+    return total
+
+
+@_helper
+def _unload(residual, work, sums, counts, first, second):  # type: ignore[no-untyped-def]
+    """Add up the lanes, into the arrays of the caller."""
+    n_components, n_features = first.shape
     last = second.shape[2] - 1
-    for d in range(z.shape[1]):
-        total = 0.0
-        for i in range(size):
-            total += resp[k, i] * z[k, d, i] * z[k, d, i]
-        second[k, 0, min(d, last)] += total
+    place = sums
+    for k in range(n_components):
+        counts[k] += _lane_sum(work, place)
+        place += LANES
+        for d in range(n_features):
+            first[k, d] += _lane_sum(work, place)
+            place += LANES
+        for d in range(n_features):
+            if residual == FULL:
+                for e in range(d + 1):
+                    second[k, d, e] += _lane_sum(work, place)
+                    second[k, e, d] = second[k, d, e]
+                    place += LANES
+            else:
+                second[k, 0, min(d, last)] += _lane_sum(work, place)
+                place += LANES
 
 
 # Signatures are declared, so that read-only input can never trigger another compilation.
-_kernel = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": _REASSOCIATE}
 _IN_1, _IN_2, _IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
 _OUT_1, _OUT_2, _OUT_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 
 
-@njit(types.float64(types.int64, _IN_2, _IN_1, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2, _OUT_3), **_kernel)
+@njit(types.float64(types.int64, _IN_2, _IN_1, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2, _OUT_3), cache=True, **_compiled)
 def add_statistics(
     residual: int,
     x: Columns,
@@ -302,50 +310,31 @@ def add_statistics(
     """
     n_features, n_rows = x.shape
     n_components = mu.shape[0]
-    r = np.empty((n_features, _BLOCK))
-    z = np.empty((n_components, n_features, _BLOCK))
-    logp = np.empty((n_components, _BLOCK))
-    weighted = np.empty((2, _BLOCK))
-    highest = np.empty(_BLOCK)
-    total = np.empty(_BLOCK)
-    log_likelihood = 0.0
+    n_second = n_features * (n_features + 1) // 2 if residual == FULL else n_features
+    n_sums = (1 + n_components * (1 + n_features + n_second)) * LANES
+    n_z = n_features * _BLOCK
+    n_scratch = (n_components + 4) * _BLOCK + n_features * TILE + (n_components + 1) * n_z
+    work = np.empty(_CACHE_LINE + n_sums + n_scratch)
+    sums = aligned_start(work)
+    v = sums + n_sums
+    log_density = v + _BLOCK
+    weighted = log_density + _BLOCK
+    logp = weighted + 2 * _BLOCK
+    r = logp + n_components * _BLOCK
+    columns = r + n_features * TILE
+    z = columns + n_z
+    for i in range(sums, v, LANES):
+        store(work, i, zeros(LANES))
     for start in range(0, n_rows, _BLOCK):
-        size = min(_BLOCK, n_rows - start)
-        _log_densities(residual, x, start, size, log_scale, mu, prec, r, z, logp)
-        _normalise(logp, highest, total, size)
-        if row_weights.size > 0:
-            v = row_weights[start : start + size]
-            for k in range(n_components):
-                for i in range(size):
-                    logp[k, i] *= v[i]
-            for i in range(size):
-                log_likelihood += v[i] * highest[i]
-        else:
-            for i in range(size):
-                log_likelihood += highest[i]
-        for k in range(n_components):
-            count = 0.0
-            for i in range(size):
-                count += logp[k, i]
-            counts[k] += count
-            for d in range(n_features):
-                shift = 0.0
-                for i in range(size):
-                    shift += logp[k, i] * z[k, d, i]
-                first[k, d] += shift
-            if residual == FULL:
-                _add_full_second(z, k, logp, weighted, second, size)
-            else:
-                _add_scaled_second(z, k, logp, second, size)
-    if residual == FULL:
-        for k in range(n_components):
-            for d in range(n_features):
-                for e in range(d):
-                    second[k, e, d] = second[k, d, e]
-    return log_likelihood
+        padded = _load_block(x, row_weights, start, min(_BLOCK, n_rows - start), work, columns, v)
+        _whiten(residual, padded, mu, prec, work, columns, r, z, n_z, logp)
+        _normalise(log_scale, padded, work, logp, v, log_density, sums)
+        _add_block(residual, mu.shape, padded, work, logp, z, weighted, sums + LANES)
+    _unload(residual, work, sums + LANES, counts, first, second)
+    return _lane_sum(work, sums)
 
 
-@njit(types.void(types.int64, _IN_2, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2), **_kernel)
+@njit(types.void(types.int64, _IN_2, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2), cache=True, **_compiled)
 def pointwise(
     residual: int,
     x: Columns,
@@ -358,15 +347,22 @@ def pointwise(
     """Write log p(row) into ``log_density`` (obs,) and, unless it has no rows, responsibilities (cluster, obs)."""
     n_features, n_rows = x.shape
     n_components = mu.shape[0]
-    r = np.empty((n_features, _BLOCK))
-    z = np.empty((1, n_features, _BLOCK))
-    logp = np.empty((n_components, _BLOCK))
-    highest = np.empty(_BLOCK)
-    total = np.empty(_BLOCK)
+    work = np.empty(_CACHE_LINE + (n_components + 3 + 2 * n_features) * _BLOCK + n_features * TILE)
+    v = aligned_start(work)
+    unused = v + _BLOCK
+    block_density = unused + _BLOCK
+    logp = block_density + _BLOCK
+    r = logp + n_components * _BLOCK
+    columns = r + n_features * TILE
+    z = columns + n_features * _BLOCK
+    store(work, unused, zeros(LANES))
     for start in range(0, n_rows, _BLOCK):
         size = min(_BLOCK, n_rows - start)
-        _log_densities(residual, x, start, size, log_scale, mu, prec, r, z, logp)
-        _normalise(logp, highest, total, size)
-        log_density[start : start + size] = highest[:size]
-        if resp.shape[0] > 0:
-            resp[:, start : start + size] = logp[:, :size]
+        padded = _load_block(x, log_scale[:0], start, size, work, columns, v)
+        _whiten(residual, padded, mu, prec, work, columns, r, z, 0, logp)
+        _normalise(log_scale, padded, work, logp, v, block_density, unused)
+        for i in range(size):
+            log_density[start + i] = work[block_density + i]
+        for k in range(resp.shape[0]):
+            for i in range(size):
+                resp[k, start + i] = work[logp + k * _BLOCK + i]
