@@ -1,22 +1,27 @@
 """Expectation-maximisation: sum the expected statistics over blocks of rows, take the M-step, repeat."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
-from math import inf, isfinite
+from math import inf, isfinite, nan
 from operator import add
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.algorithms.m_step import m_step
+from bayesgmm.algorithms.m_step import assembled, compiled_m_step, empty_parts, m_step
+from bayesgmm.ground.kernel import add_statistics
+from bayesgmm.ground.linalg import compiled
 from bayesgmm.ground.mixture import Mixture, column_statistics
 from bayesgmm.ground.priors import ResolvedPrior
-from bayesgmm.ground.pseudo_data import pseudo_data
+from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
 from bayesgmm.words.arrays import Array, Columns, PerRow, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.statistics import Statistics
+
+_ROWS_PER_LEAP, _STEPS_PER_LEAP = 200_000, 64  # below a hundredth of a second between two calls of a callback
 
 
 class BlockSource(Protocol):
@@ -31,10 +36,10 @@ class Rows:
     def __init__(self, X: ArrayLike, row_weights: ArrayLike | None = None) -> None:
         X = as_rows(X)
         weights = as_row_weights(row_weights, len(X))
-        self._block = (X.T, np.empty(0) if weights is None else weights)
+        self.block = (X.T, np.empty(0) if weights is None else weights)
 
     def __iter__(self) -> Iterator[tuple[Columns, PerRow]]:
-        yield self._block
+        return iter((self.block,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,8 @@ def run_em(
         weights when a concentration is below one).
     settings : EMSettings, optional
     callback : callable, optional
-        Called with an `EMState` after every E-step; a true return value ends the run.
+        Called with an `EMState` after an E-step; a true return value ends the run. After every one, or for
+        data in memory without a prior once in a while: every 200,000 rows read, at least every 64 steps.
 
     Examples
     --------
@@ -134,22 +140,30 @@ def run_em(
     """
     settings = settings or EMSettings()
     pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-    mixture, n_floored, converged = start, 0, False
+    block = source.block if isinstance(source, Rows) and prior is None else None
+    mixture, n_floored = start, 0
     history: list[float] = []
     while True:
         statistics = _total(source, mixture)
         objective = statistics.log_likelihood + _penalty(mixture, prior)
         history.append(objective)
-        state = EMState(len(history) - 1, mixture, objective, statistics.log_likelihood, statistics.counts, n_floored)
-        converged = bool(_gain_to_come(history) <= settings.tol * statistics.counts.sum())
+        n_steps = len(history) - 1
+        state = EMState(n_steps, mixture, objective, statistics.log_likelihood, statistics.counts, n_floored)
+        if n_steps == 0:
+            smallest_gain = settings.tol * float(statistics.counts.sum())
+        converged = _gain_to_come(*_last_three(history)) <= smallest_gain
         stopped = callback is not None and bool(callback(state))
-        if converged or stopped or len(history) > settings.max_iter or not isfinite(objective):
+        if converged or stopped or n_steps >= settings.max_iter or not isfinite(objective):
             return _result(state, converged, history)
-        mixture, n_floored = m_step(statistics, mixture, pseudo, floor=settings.reg_covar)
+        if block is None:
+            mixture, n_floored = m_step(statistics, mixture, pseudo, floor=settings.reg_covar)
+        else:
+            goal = _Goal(settings.reg_covar, smallest_gain, settings.max_iter - n_steps)
+            mixture, n_floored = _leap(block, statistics, mixture, pseudo=pseudo, goal=goal, history=history)
 
 
 def _total(source: Iterable[tuple[Columns, PerRow]], mixture: Mixture) -> Statistics:
-    return reduce(add, (column_statistics(x, mixture, weights) for x, weights in source))
+    return reduce(add, [column_statistics(x, mixture, weights) for x, weights in source])
 
 
 def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
@@ -160,16 +174,115 @@ def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
     return prior.log_prob(mixture) + softmax
 
 
-def _gain_to_come(history: list[float]) -> float:
-    """What a geometric sequence through the last three objectives would still gain."""
-    if len(history) < 3:
-        return inf
-    gain, before = history[-1] - history[-2], history[-2] - history[-3]
-    if gain <= 1e-14 * abs(history[-1]):
+def _last_three(history: list[float]) -> tuple[float, float, float]:
+    """The last three objectives; NaN for those that are not there yet."""
+    now, *earlier = history[:-4:-1]
+    before, first = (*earlier, nan, nan)[:2]
+    return first, before, now
+
+
+@compiled
+def _gain_to_come(first: float, before: float, now: float) -> float:
+    """What a geometric sequence through three objectives would still gain."""
+    gain = now - before
+    if gain <= 1e-14 * abs(now):
         return 0.0
-    if gain >= before:
+    if not gain < before - first:
         return inf
-    return gain * gain / (before - gain)
+    return gain * gain / (before - first - gain)
+
+
+class _Goal(NamedTuple):
+    """When a leap ends."""
+
+    floor: float
+    smallest_gain: float
+    most_steps: int
+
+
+def _leap(
+    block: tuple[Columns, PerRow],
+    statistics: Statistics,
+    mixture: Mixture,
+    *,
+    pseudo: PseudoData,
+    goal: _Goal,
+    history: list[float],
+) -> tuple[Mixture, int]:
+    """`m_step`, and for few rows more steps after it without coming back to Python; objectives go to history.
+
+    It stops short of the step that would end EM: that decision is made in one place, `run_em`.
+    """
+    x, row_weights = block
+    n_steps = max(1, min(_ROWS_PER_LEAP // x.shape[1], _STEPS_PER_LEAP, goal.most_steps))
+    parts, objectives = empty_parts(mixture), np.empty(n_steps + 2)
+    objectives[:2] = _last_three(history)[1:]
+    n_more, n_floored = _compiled_leap(
+        mixture.family.residual,
+        goal.floor,
+        goal.smallest_gain,
+        x,
+        row_weights,
+        statistics.counts,
+        statistics.first,
+        statistics.second,
+        mixture.means,
+        mixture.factors,
+        mixture.precision_factors,
+        *pseudo,
+        *parts,
+        objectives,
+    )
+    history.extend(objectives[2 : n_more + 2].tolist())
+    return assembled(mixture, parts), n_floored
+
+
+@compiled
+def _compiled_leap(  # type: ignore[no-untyped-def]
+    residual,
+    floor,
+    smallest_gain,
+    x,
+    row_weights,
+    counts,
+    first,
+    second,
+    mu,
+    factors,
+    prec,
+    concentration,
+    prior_mean,
+    kappa,
+    mean_precision,
+    exponent,
+    scale,
+    weights,
+    new_mu,
+    new_factors,
+    new_prec,
+    blocks,
+    log_scale,
+    objectives,
+):
+    counts, first, second = counts.copy(), first.copy(), second.copy()
+    mu, factors, prec = mu.copy(), factors.copy(), prec.copy()
+    last = objectives.shape[0] - 1
+    for step in range(2, last + 1):
+        n_floored = compiled_m_step(
+            residual, floor, counts, first, second, mu, factors, prec,
+            concentration, prior_mean, kappa, mean_precision, exponent, scale,
+            weights, new_mu, new_factors, new_prec, blocks, log_scale,
+        )  # fmt: skip
+        if step == last:
+            break
+        mu[:], factors[:], prec[:] = new_mu, new_factors, new_prec
+        counts[:], first[:], second[:] = 0.0, 0.0, 0.0
+        value = add_statistics(residual, x, row_weights, log_scale, mu, prec, counts, first, second)
+        gain = _gain_to_come(objectives[step - 2], objectives[step - 1], value)
+        if gain <= smallest_gain or not math.isfinite(value):
+            break
+        objectives[step] = value
+    return step - 2, n_floored
 
 
 def _result(state: EMState, converged: bool, history: list[float]) -> EMResult:

@@ -16,6 +16,9 @@ from bayesgmm.ground.pseudo_data import PseudoData, add_outer, add_scale, covari
 from bayesgmm.words.arrays import Array, Factors, Means, Weights
 from bayesgmm.words.statistics import Statistics
 
+type Parts = tuple[Weights, Means, Factors, Factors, Factors, Weights]
+"""Weights, means, factors, inverse factors, covariance blocks and log scales, as the compiled step writes them."""
+
 _EMPTY = 1e-200  # the weight an empty component keeps, so that its logarithm stays finite
 _NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean or covariance
 
@@ -27,12 +30,9 @@ def m_step(statistics: Statistics, mixture: Mixture, prior: PseudoData, *, floor
     N_k + a_k (mode in softmax coordinates, where it exists). Eigenvalues of covariances are kept at or above
     ``floor``, which is the exact constrained maximiser: the objective stays monotone.
     """
-    family = mixture.family
-    means, factors = np.empty_like(mixture.means), np.empty_like(mixture.factors)
-    precision, blocks = np.empty_like(factors), np.empty_like(factors)
-    weights, log_scale = np.empty_like(mixture.weights), np.empty_like(mixture.weights)
-    n_floored = _m_step(
-        family.residual,
+    parts = empty_parts(mixture)
+    n_floored = compiled_m_step(
+        mixture.family.residual,
         floor,
         statistics.counts,
         statistics.first,
@@ -40,20 +40,28 @@ def m_step(statistics: Statistics, mixture: Mixture, prior: PseudoData, *, floor
         mixture.means,
         mixture.factors,
         mixture.precision_factors,
-        prior,
-        weights,
-        means,
-        factors,
-        precision,
-        blocks,
-        log_scale,
+        *prior,
+        *parts,
     )
-    covariances = blocks.reshape(mixture.covariances.shape)
-    return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale), n_floored
+    return assembled(mixture, parts), n_floored
+
+
+def empty_parts(mixture: Mixture) -> Parts:
+    """Room for the parameters of the next mixture."""
+    weights, log_scale = np.empty((2, *mixture.weights.shape))
+    factors, precision, blocks = np.empty((3, *mixture.factors.shape))
+    return weights, np.empty(mixture.means.shape), factors, precision, blocks, log_scale
+
+
+def assembled(before: Mixture, parts: Parts) -> Mixture:
+    """A mixture of the same family and shape as the one before."""
+    weights, means, factors, precision, blocks, log_scale = parts
+    covariances = blocks.reshape(before.covariances.shape)
+    return Mixture.from_checked(before.family, weights, means, covariances, factors, precision, log_scale)
 
 
 @compiled
-def _m_step(  # type: ignore[no-untyped-def]
+def compiled_m_step(  # type: ignore[no-untyped-def]
     residual: int,
     floor: float,
     counts: Weights,
@@ -62,7 +70,12 @@ def _m_step(  # type: ignore[no-untyped-def]
     mu: Means,
     factors: Factors,
     prec: Factors,
-    prior: PseudoData,
+    concentration: Weights,
+    prior_mean: Means,
+    kappa: Weights,
+    mean_precision: Array,
+    exponent: Weights,
+    scale: Factors,
     new_weights: Weights,
     new_mu: Means,
     new_factors: Factors,
@@ -70,6 +83,9 @@ def _m_step(  # type: ignore[no-untyped-def]
     new_blocks: Factors,
     log_scale: Weights,
 ):
+    """`m_step` on arrays; it writes into the last six and returns how many covariances were lifted."""
+    # A named tuple of arrays costs more to hand over than its arrays do.
+    prior = PseudoData(concentration, prior_mean, kappa, mean_precision, exponent, scale)
     n_components, n_features = mu.shape
     n_blocks = factors.shape[0]
     scatter = np.zeros(factors.shape)
@@ -79,7 +95,7 @@ def _m_step(  # type: ignore[no-untyped-def]
     totals = covariance_counts(residual, counts, prior, n_features)
     n_floored = 0
     for g in range(n_blocks):
-        add_scale(residual, prec, g, prior.scale, scatter[g])
+        add_scale(residual, prec, g, scale, scatter[g])
         if totals[g] > _NEGLIGIBLE:
             scatter[g] /= totals[g]
             n_floored += _update_block(residual, floor, scatter[g], factors[g], new_factors[g], new_prec[g])
@@ -87,7 +103,7 @@ def _m_step(  # type: ignore[no-untyped-def]
             new_factors[g] = factors[g]
             new_prec[g] = prec[g]
         _square(residual, new_factors[g], new_blocks[g])
-    _update_weights(counts, prior.concentration, new_weights)
+    _update_weights(counts, concentration, new_weights)
     for k in range(n_components):
         log_det = _log_determinant(residual, new_prec[min(k, n_blocks - 1)], n_features)
         log_scale[k] = math.log(new_weights[k]) + log_det - 0.5 * n_features * LOG_2PI

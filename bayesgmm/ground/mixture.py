@@ -93,8 +93,16 @@ class Mixture:
     ) -> Self:
         """Assemble a mixture from parts that already agree, as EM does at each step; nothing is checked."""
         mixture = object.__new__(cls)
-        mixture._set(weights, means, covariances, family.name, factors, precision_factors, log_scale)
-        mixture.__dict__["family"] = family
+        mixture.__dict__.update(
+            weights=weights,
+            means=means,
+            covariances=covariances,
+            covariance_type=family.name,
+            factors=factors,
+            precision_factors=precision_factors,
+            log_scale=log_scale,
+            family=family,
+        )
         return mixture
 
     @property
@@ -184,7 +192,7 @@ def column_statistics(x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIG
     """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it."""
     counts = np.zeros(mixture.n_components)
     first = np.zeros(mixture.means.shape)
-    second = np.zeros((mixture.n_components, *mixture.family.block_shape(mixture.n_features)))
+    second = np.zeros((len(counts), *mixture.precision_factors.shape[1:]))
     log_likelihood = add_statistics(
         mixture.family.residual,
         x,

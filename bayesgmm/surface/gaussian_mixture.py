@@ -71,7 +71,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     warm_start : bool
         Start at the last solution when fitted again.
     verbose : int
-        1 shows starts, 2 also the objective every ``verbose_interval`` steps.
+        1 shows starts, 2 also the objective, ``verbose_interval`` or more steps apart.
     verbose_interval : int
     prior : Prior, {"weakly_informative", "fraley_raftery"} or None
         Makes the fit maximum a posteriori; the names take the prior's numbers from the data.
@@ -346,11 +346,15 @@ def _progress(verbose: int, interval: int) -> StartCallback | None:
     from rich.console import Console
 
     console = Console(highlight=False)
+    due: dict[int, int] = {}
 
     def show(index: int, state: EMState) -> None:
         if state.iteration == 0:
             console.print(f"Start {index}")
-        elif verbose > 1 and state.iteration % interval == 0:
-            console.print(f"  step {state.iteration}: objective {state.objective:.6f}")
+        elif verbose > 1 and state.iteration >= due[index]:
+            console.print(f"Start {index}, step {state.iteration}: objective {state.objective:.6f}")
+        else:
+            return
+        due[index] = state.iteration + interval
 
     return show
