@@ -6,16 +6,14 @@ from scipy.optimize import linear_sum_assignment
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Weights
 
-_SMALLEST = np.finfo(np.float64).tiny  # an emptied component may have a weight that rounds to zero
-
 
 def align_to(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> IntArray:
     r"""Permutations that match mixtures to a reference by optimal assignment.
 
     The cost of calling component j by the reference's label k is the symmetrised Kullback-Leibler divergence
-    between the two Gaussians plus that between their weights,
-    :math:`\tfrac12 KL(N_j, N_k) + \tfrac12 KL(N_k, N_j) + \tfrac12 (w_j - w_k) \log(w_j / w_k)`. It does not
-    depend on the units of the data.
+    between the two Gaussians plus the Hellinger distance between their weights, scaled like it:
+    :math:`\tfrac12 KL(N_j, N_k) + \tfrac12 KL(N_k, N_j) + 2 (\sqrt{w_j} - \sqrt{w_k})^2`. It does not depend
+    on the units of the data, and a component that empties keeps its label.
 
     Parameters
     ----------
@@ -54,6 +52,5 @@ def divergences(reference: Mixture, weights: Weights, means: Means, covariances:
     by_own = ((shift @ own) * shift).sum(axis=-1)
     by_other = (np.einsum("...jka,kab->...jkb", shift, other) * shift).sum(axis=-1)
     gaussian = 0.25 * (trace + by_own + by_other) - 0.5 * reference.n_features
-    weights = np.maximum(weights, _SMALLEST)[..., :, None]
-    gap, ratio = weights - reference.weights, np.log(weights) - np.log(reference.weights)
-    return gaussian + 0.5 * gap * ratio
+    apart = np.sqrt(weights)[..., :, None] - np.sqrt(reference.weights)
+    return gaussian + 2.0 * apart**2
