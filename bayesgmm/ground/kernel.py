@@ -36,8 +36,7 @@ from bayesgmm.words.arrays import Array, Columns, Factors, Means, PerRow, Weight
 FULL, DIAGONAL, SPHERICAL = 0, 1, 2
 LOG_2PI = math.log(2.0 * math.pi)
 
-_BLOCK = 128
-
+_BLOCK = 128  # rows: whole tiles, and few enough for the first-level cache
 _CACHE_LINE = 8  # doubles
 
 _compiled = {"nogil": True, "error_model": "numpy"}

@@ -8,12 +8,13 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
 
-LANES = 8 if binding.get_host_cpu_features().get("avx512f") else 4
+LANES = 8 if "+avx512f" in get_host_cpu_features() else 4  # doubles in a register
 TILE = 4 * LANES
 LOWEST = -200.0  # exponentials below exp(-200) are flushed to zero: denormals cost ten times as much
 
