@@ -163,7 +163,8 @@ class InverseWishartCovariances(Continuous):
     Examples
     --------
     >>> import numpy as np
-    >>>     >>> from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
+    >>> import pymc as pm
+    >>> from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
     >>> prior = InverseWishartCovariances.dist(dof=[4.0], scale=[[[2.0]]], covariance_type="diag")
     >>> bool(np.isclose(pm.logp(prior, [[[0.5]]]).eval(), pm.logp(pm.InverseGamma.dist(2.0, 1.0), 0.5).eval()))
     True

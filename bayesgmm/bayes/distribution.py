@@ -38,8 +38,9 @@ def _draw_row(rng, residual, weights, means, covariances):  # type: ignore[no-un
             lower[:, :] = np.nan
         times_lower(lower, noise, row)
     else:
-        spread = np.diag(covariances[k])
-        row[:] = np.sqrt(spread if residual == DIAGONAL else spread.mean()) * noise
+        shared = np.trace(covariances[k]) / n_features
+        for d in range(n_features):
+            row[d] = np.sqrt(covariances[k, d, d] if residual == DIAGONAL else shared) * noise[d]
     return means[k] + row
 
 
@@ -86,9 +87,9 @@ def _mixture_rv(
     weights: Any, means: Any, covariances: Any, *, residual: int = FULL, rng: Any = None, size: Any = None
 ) -> TensorVariable:
     rng = pt.random.shared_rng(seed=None) if rng is None else rng
-    return MvNormalMixtureRV(residual=residual)(
-        weights, means, covariances, rng=rng, size=size, return_next_rng=True
-    )[1]
+    return MvNormalMixtureRV(residual=residual)(weights, means, covariances, rng=rng, size=size, return_next_rng=True)[
+        1
+    ]
 
 
 class MvNormalMixture(Continuous):
@@ -126,7 +127,7 @@ class MvNormalMixture(Continuous):
     >>> from bayesgmm import MvNormalMixture
     >>> rows = MvNormalMixture.dist(weights=[0.3, 0.7], means=[[0.0], [5.0]], covariances=[[[1.0]], [[4.0]]])
     >>> pm.logp(rows, np.array([0.0])).eval().round(3).item()
-    -2.091
+    -2.073
     """
 
     rv_type = MvNormalMixtureRV
@@ -155,7 +156,9 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
     density = MixtureLogDensity(op.residual)
     batches = [p.type.broadcastable[:-core] for p, core in zip(parameters, (1, 2, 3), strict=True)]
     if not all(all(batch) for batch in batches):
-        return pt.vectorize(lambda x, *p: density(x[None, :], *p)[0], signature="(d),(k),(k,d),(k,d,d)->()")(value, *parameters)
+        return pt.vectorize(lambda x, *p: density(x[None, :], *p)[0], signature="(d),(k),(k,d),(k,d,d)->()")(
+            value, *parameters
+        )
     single = [p.squeeze(tuple(range(len(b)))) if b else p for p, b in zip(parameters, batches, strict=True)]
     if value.type.ndim == 2:
         return density(value, *single)

@@ -134,9 +134,7 @@ def value_and_gradient(residual, X, row_weights, weights, means, covariances):  
 @_compiled
 def pulled_back(residual, X, row_weights, weights, means, covariances):  # type: ignore[no-untyped-def]
     """The gradients of `value_and_gradient` alone."""
-    _, d_weights, d_means, d_covariances = value_and_gradient(
-        residual, X, row_weights, weights, means, covariances
-    )
+    _, d_weights, d_means, d_covariances = value_and_gradient(residual, X, row_weights, weights, means, covariances)
     return d_weights, d_means, d_covariances
 
 

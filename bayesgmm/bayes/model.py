@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor.tensor as pt
-from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
 from bayesgmm.bayes.distribution import MvNormalMixture
+from bayesgmm.bayes.hyperparameters import hyperparameters
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array
 from bayesgmm.words.checks import as_rows, check_components
 from bayesgmm.words.errors import InputError
 
@@ -71,28 +69,29 @@ def build_model(
     names = _feature_names(X, feature_names)
     X = as_rows(X)
     check_components(n_components, len(X))
-    family = covariance_family(covariance_type)
-    hyper = _hyperparameters(Prior.weakly_informative(X) if prior is None else prior, n_components, X.shape[1], family.name)
     names = [f"x{j}" for j in range(X.shape[1])] if names is None else names
     if len(names) != X.shape[1] or len(set(names)) != len(names):
         raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
+    family = covariance_family(covariance_type)
+    prior = Prior.weakly_informative(X) if prior is None else prior
+    hyper = hyperparameters(prior, n_components, X.shape[1], covariance_type=family.name)
     coords = {"cluster": range(n_components), "feature": names, "feature_bis": names}
     with pm.Model(coords=coords) as model:
         data = pm.Data("X", np.ascontiguousarray(X), dims=("obs", "feature"))
-        given = {name: pm.Data(f"prior_{name}", value, dims=_DIMS[: value.ndim]) for name, value in hyper.items()}
-        weights = pm.Dirichlet("weights", a=given["concentration"], dims="cluster")
+        given = {name: pm.Data(name, value, dims=dims) for name, (dims, value) in hyper.items()}
+        weights = pm.Dirichlet("weights", a=given["prior_concentration"], dims="cluster")
         covariances = InverseWishartCovariances(
             "covariances",
-            dof=given["dof"],
-            scale=given["scale"],
+            dof=given["prior_dof"],
+            scale=given["prior_scale"],
             covariance_type=family.name,
             dims=("cluster", "feature", "feature_bis"),
         )
-        if "kappa" in given:
-            mean_covariances = covariances / given["kappa"][:, None, None]
+        if "prior_kappa" in given:
+            mean_covariances = covariances / given["prior_kappa"][:, None, None]
         else:
-            mean_covariances = given["mean_covariance"]
-        means = pm.MvNormal("means", mu=given["mean"], cov=mean_covariances, dims=("cluster", "feature"))
+            mean_covariances = given["prior_mean_covariance"]
+        means = pm.MvNormal("means", mu=given["prior_mean"], cov=mean_covariances, dims=("cluster", "feature"))
         MvNormalMixture(
             "y",
             weights=weights,
@@ -103,18 +102,6 @@ def build_model(
             dims=("obs", "feature"),
         )
     return model
-
-
-_DIMS = ("cluster", "feature", "feature_bis")
-
-
-def _hyperparameters(prior: Prior, n_components: int, n_features: int, covariance_type: str) -> dict[str, Array]:
-    """Hyperparameters broadcast over clusters; checked by `Prior.resolve`."""
-    prior.resolve(n_components, n_features, covariance_type)
-    ranks = {"concentration": 0, "mean": 1, "dof": 0, "scale": 2, "kappa": 0, "mean_covariance": 2}
-    values = {name: getattr(prior, name) for name in ranks if getattr(prior, name) is not None}
-    shape = (n_components, n_features, n_features)
-    return {name: np.broadcast_to(value, shape[: ranks[name] + 1]).copy() for name, value in values.items()}
 
 
 def _feature_names(X: Any, feature_names: Sequence[str] | None) -> list[str] | None:
