@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
     from bayesgmm.surface.bayesian_gaussian_mixture import load as load
     from bayesgmm.surface.gaussian_mixture import GaussianMixture as GaussianMixture
+    from bayesgmm.surface.plots import plot_clusters as plot_clusters
 
     __version__: str
 
@@ -27,6 +28,7 @@ _HOMES = {
     "Prior": "bayesgmm.ground.priors",
     "build_model": "bayesgmm.bayes.model",
     "load": "bayesgmm.surface.bayesian_gaussian_mixture",
+    "plot_clusters": "bayesgmm.surface.plots",
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "build_model",
     "datasets",
     "load",
+    "plot_clusters",
 ]
 
 
