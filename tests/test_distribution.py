@@ -65,6 +65,7 @@ def test_log_density_is_the_mixtures(name, k, d):
         pytest.param("diag", NUMBA, marks=pytest.mark.slow),
         pytest.param("spherical", NUMBA, marks=pytest.mark.slow),
     ],
+    ids=["full", "diag", "spherical", "full-numba", "diag-numba", "spherical-numba"],
 )
 def test_gradient_with_any_cotangent(name, mode):
     _, X, values = mixture_values(name, 2, 3)
@@ -126,7 +127,7 @@ def test_illegal_covariances_have_no_density(name):
 
 
 def test_empty_component():
-    mixture, X, (weights, means, covariances) = mixture_values("full", 2, 2)
+    mixture, X, (_, means, covariances) = mixture_values("full", 2, 2)
     parameters = symbols()
     logp = pm.logp(MvNormalMixture.dist(*parameters, shape=X.shape), X)
     outputs = [logp, *pt.grad(logp.sum(), parameters)]

@@ -201,7 +201,7 @@ class StackCovariances(Op):
             for output, cotangent in zip(outputs, cotangents, strict=True)
         )
         gradient = StackPullback(self.residual)(inputs[0], d_covariances, d_log_jacobian)
-        return [gradient, disconnected_type(), disconnected_type()]  # type: ignore[list-item]
+        return [gradient, disconnected_type(), disconnected_type()]
 
 
 class StackPullback(Op):

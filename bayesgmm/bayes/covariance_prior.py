@@ -101,7 +101,7 @@ class InverseWishartCovariancesRV(RandomVariable):
         """The row of the family table."""
         return covariance_family(self.covariance_type)
 
-    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:  # type: ignore[override]
+    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:
         """Draw stacks (*size, cluster, feature, feature_bis)."""
         dof, scale, size = args
         size = np.broadcast_shapes(dof.shape[:-1], scale.shape[:-3]) if size is None else size
@@ -241,7 +241,7 @@ class CovariancesTransform(Transform):
         value = pt.as_tensor_variable(value)
         if value.type.ndim == 1:
             value = value[None] if self.family.shared else value[:, None]
-        return StackCovariances(self.family.residual)(value, scale.shape[-3], scale.shape[-1])  # type: ignore[return-value]
+        return StackCovariances(self.family.residual)(value, scale.shape[-3], scale.shape[-1])
 
 
 @_default_transform.register(InverseWishartCovariancesRV)

@@ -57,7 +57,7 @@ class MvNormalMixtureRV(RandomVariable):
         self.residual = residual
         super().__init__(**kwargs)
 
-    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:  # type: ignore[override]
+    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:
         """Draw rows (*size, feature)."""
         weights, means, covariances, size = args
         batch = np.broadcast_shapes(weights.shape[:-1], means.shape[:-2], covariances.shape[:-3])
@@ -134,7 +134,7 @@ class MvNormalMixture(Continuous):
     rv_op = _mixture_rv
 
     @classmethod
-    def dist(  # type: ignore[override]
+    def dist(
         cls, weights: Any, means: Any, covariances: Any, *, covariance_type: str = "full", **kwargs: Any
     ) -> TensorVariable:
         """An unregistered variable of this distribution."""

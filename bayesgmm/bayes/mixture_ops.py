@@ -204,7 +204,7 @@ class MixtureLogDensity(Op):
         X, *parameters = inputs
         gradients = MixturePullback(self.residual)(X, cotangents[0], *parameters)
         reason = "the density of a mixture is not differentiated with respect to rows"
-        return [grad_not_implemented(self, 0, X, reason), *gradients]  # type: ignore[misc, list-item]
+        return [grad_not_implemented(self, 0, X, reason), *gradients]
 
 
 class MixturePullback(Op):
@@ -308,13 +308,13 @@ def fuse_value_and_gradient(fgraph: FunctionGraph, node: Apply) -> dict[Variable
     factor = _common_value(cotangent)
     if factor is None:
         return None
-    total, *gradients = MixtureValueAndGradient(node.op.residual)(X, *parameters)  # type: ignore[misc]
+    total, *gradients = MixtureValueAndGradient(node.op.residual)(X, *parameters)
     scaled = [factor * gradient for gradient in gradients]
     replacements = dict(zip(node.outputs, scaled, strict=True))
     density = MixtureLogDensity(node.op.residual)
     for client, _ in fgraph.clients[X]:
         if client.op == density and client.inputs == [X, *parameters]:
-            replacements.update({s: total for s in _sums(fgraph, client.outputs[0])})
+            replacements.update(dict.fromkeys(_sums(fgraph, client.outputs[0]), total))
     return replacements
 
 
