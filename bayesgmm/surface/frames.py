@@ -13,6 +13,15 @@ from bayesgmm.words.errors import InputError
 _NAMES_SHOWN = 5
 
 
+class NotNumericError(InputError):
+    """Columns that are not numeric; carries the names of those that are."""
+
+    def __init__(self, described: Sequence[str], numeric: Sequence[str]) -> None:
+        self.numeric = list(numeric)
+        hint = f"Choose among the numeric ones: {_listed(numeric)}." if numeric else "No column is numeric."
+        super().__init__(expected="numeric columns only", got=f"{_shortened(described)}, not numeric", hint=hint)
+
+
 class Table(NamedTuple):
     """Checked data: rows (obs, feature), stored feature-major, and the names of their features."""
 
@@ -100,8 +109,7 @@ def _numeric_columns(frame: nw.DataFrame, names: Sequence[str]) -> Mapping[str, 
     if bad:
         described = [f"'{name}' ({_kind(column)})" for name, column in bad.items()]
         numeric = [name for name in columns if name not in bad]
-        hint = f"Choose among the numeric ones: {_listed(numeric)}." if numeric else "No column is numeric."
-        raise InputError(expected="numeric columns only", got=f"{_shortened(described)}, not numeric", hint=hint)
+        raise NotNumericError(described, numeric)
     return {name: values for name, values in columns.items() if values is not None}
 
 

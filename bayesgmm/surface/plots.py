@@ -24,6 +24,7 @@ from bayesgmm.bayes.predict import DrawSet, draw_set, mean_memberships
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.checks import as_rows
 from bayesgmm.words.errors import InputError
 
 # Petroff (2021), arXiv:2107.02270: ten colours that stay apart under colour-vision deficiencies.
@@ -80,8 +81,9 @@ class _Scene:
 
 def plot_clusters(
     fit: Any,
+    X: Any = None,
     *,
-    em: Mixture | None = None,
+    em: Any = None,
     features: Sequence[str | int] | None = None,
     n_draws: int = 30,
     mass: float = 0.9,
@@ -99,7 +101,9 @@ def plot_clusters(
     ----------
     fit : BayesianGaussianMixture or DataTree
         A fitted model, or its ``posterior_``.
-    em : Mixture, optional
+    X : dataframe or array, (obs, feature), optional
+        Rows to show; by default those of the fit.
+    em : GaussianMixture or Mixture, optional
         The EM solution to show; by default the one that started the chains.
     features : sequence of names or positions, optional
         Which features to show; by default the first five.
@@ -139,7 +143,10 @@ def plot_clusters(
         raise InputError(
             expected="one or two features with ax", got=f"{len(shown)}", hint="Name them: features=['a', 'b']."
         )
-    scene = _scene(tree, em, n_draws=n_draws, mass=mass)
+    n_features = tree["observed_data"].sizes["feature"]
+    rows = tree["observed_data"]["y"].to_numpy() if X is None else as_rows(X, n_features=n_features)
+    mixture = start_mixture(tree) if em is None else getattr(em, "mixture_", em)
+    scene = _scene(tree, rows, mixture, n_draws=n_draws, mass=mass)
     if len(shown) > 2:
         return _pairs_figure(scene, shown)
     return _single_figure(scene, shown, ax)
@@ -159,26 +166,25 @@ def _positions(features: Sequence[str | int] | None, names: list[str]) -> list[i
     return positions
 
 
-def _scene(tree: xr.DataTree, em: Mixture | None, *, n_draws: int, mass: float) -> _Scene:
+def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: float) -> _Scene:
     """Compute once what all panels show."""
-    rows = tree["observed_data"]["y"]
-    X = np.asfortranarray(rows.to_numpy()[:: -(-rows.shape[0] // _MOST_ROWS)])
+    X = np.asfortranarray(rows[:: -(-len(rows) // _MOST_ROWS)])
     draws = draw_set(tree)
-    members = mean_memberships(_thinned(draws, _MOST_EVALUATIONS // len(X)), X)
+    members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), X)
     return _Scene(
         X=X,
         labels=members.argmax(axis=1),
         uncertainty=1.0 - members.max(axis=1),
-        names=[str(name) for name in rows["feature"].to_numpy()],
-        em=start_mixture(tree) if em is None else em,
+        names=[str(name) for name in tree["observed_data"]["feature"].to_numpy()],
+        em=em,
         mean=mean_mixture(tree),
-        draws=_thinned(draws, n_draws),
+        draws=thinned(draws, n_draws),
         all_draws=draws,
         mass=mass,
     )
 
 
-def _thinned(draws: DrawSet, n: int) -> DrawSet:
+def thinned(draws: DrawSet, n: int) -> DrawSet:
     """At most n draws, evenly spaced over all chains."""
     kept = np.unique(np.linspace(0, len(draws) - 1, min(n, len(draws))).round().astype(int))
     arrays = (draws.weights, draws.means, draws.factors, draws.precision_factors, draws.log_scale)
@@ -323,7 +329,7 @@ def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
     x = scene.X[:, j]
     panel.hist(x, bins=_n_bins(x), density=True, color="#d9d9d9", edgecolor="white", linewidth=0.5, zorder=1)
     at = np.linspace(*_limits(x), 201 if compact else 401)
-    band = _thinned(scene.all_draws, 200 if compact else 1_000)
+    band = thinned(scene.all_draws, 200 if compact else 1_000)
     spread = _sd(band, j)
     components = band.weights[:, :, None] * norm.pdf(at, band.means[:, :, j, None], spread[:, :, None])
     density = components.sum(axis=1)

@@ -1,0 +1,355 @@
+"""The command line: ``bayesgmm demo`` and ``bayesgmm fit FILE.csv --components K``.
+
+What a command needs is imported when it runs, so that ``--help`` answers at once.
+"""
+
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+
+import typer
+
+from bayesgmm.words.errors import DegenerateComponentError, InputError, SamplingError, SamplingWarning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesgmm.surface.job import Outcome
+
+DEMO_SEED = 1
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+_UsageError = cast(type[Exception], typer.BadParameter.__base__)  # typer's name for it differs between versions
+_FIT, _SAMPLER, _OUTPUT = "Model", "Sampler", "Output"
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Covariance(StrEnum):
+    """Names of covariance families: scikit-learn's and mclust's."""
+
+    FULL = "full"
+    TIED = "tied"
+    DIAG = "diag"
+    SPHERICAL = "spherical"
+    VVV = "VVV"
+    EEE = "EEE"
+    VVI = "VVI"
+    VII = "VII"
+
+
+class PriorName(StrEnum):
+    """Priors that take their numbers from the data."""
+
+    WEAKLY_INFORMATIVE = "weakly-informative"
+    FRALEY_RAFTERY = "fraley-raftery"
+
+
+class EngineName(StrEnum):
+    """Ways to draw from the same posterior."""
+
+    NATIVE = "native"
+    PYMC = "pymc"
+
+
+Draws = Annotated[int, typer.Option(min=4, help="Draws kept per chain.", rich_help_panel=_SAMPLER)]
+Tune = Annotated[int, typer.Option(min=1, help="Draws of warm-up per chain.", rich_help_panel=_SAMPLER)]
+Chains = Annotated[int, typer.Option(min=1, help="Number of chains.", rich_help_panel=_SAMPLER)]
+Cores = Annotated[
+    int | None,
+    typer.Option(min=1, help="Chains that run at the same time; all that fit by default.", rich_help_panel=_SAMPLER),
+]
+TargetAccept = Annotated[
+    float,
+    typer.Option(min=0.01, max=0.999, help="Raise it towards 1 against divergences.", rich_help_panel=_SAMPLER),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(help="The compiled density, or the PyMC model: the same posterior.", rich_help_panel=_SAMPLER),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=2**32 - 1, help="The same seed gives the same draws; a new one by default.", rich_help_panel=_SAMPLER
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Folder to write to; bayesgmm-NAME-output by default.", rich_help_panel=_OUTPUT
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace output of an earlier run.", rich_help_panel=_OUTPUT)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.", rich_help_panel=_OUTPUT)
+]
+Progress = Annotated[bool, typer.Option(help="Show a progress bar in a terminal.", rich_help_panel=_OUTPUT)]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"bayesgmm {version('bayesgmm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Gaussian mixtures with honest error bars: EM beside the Bayesian posterior, in seconds."""
+
+
+@app.command()
+def demo(
+    draws: Draws = 1000,
+    tune: Tune = 400,
+    chains: Chains = 4,
+    cores: Cores = None,
+    seed: Seed = DEMO_SEED,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    progress: Progress = True,
+) -> None:
+    """Fit the two kinds of eruptions of the Old Faithful geyser, from data inside the package.
+
+    Prints EM's estimates beside the posterior, and whether the chains converged.
+    Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
+
+    [bold]Examples[/bold]
+
+        bayesgmm demo
+
+        bayesgmm demo --output old-faithful --overwrite
+    """
+    from bayesgmm.datasets import load_old_faithful
+
+    settings = {"n_components": 2, "draws": draws, "tune": tune, "chains": chains, "cores": cores, "seed": seed}
+    settings["progress"] = progress and not quiet
+    folder = Path("bayesgmm-demo-output") if output is None else output
+    _run("Old Faithful", load_old_faithful(), settings, folder=folder, overwrite=overwrite, quiet=quiet)
+
+
+@app.command()
+def fit(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Table with column names in its first line.")],
+    components: Annotated[
+        int, typer.Option("--components", "-k", min=1, help="Number of clusters K.", rich_help_panel=_FIT)
+    ],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", "-c", metavar="A,B", help="Columns to use; all by default.", rich_help_panel=_FIT),
+    ] = None,
+    covariance: Annotated[
+        Covariance,
+        typer.Option(
+            metavar="TYPE",
+            help="full (VVV), tied (EEE), diag (VVI) or spherical (VII), by scikit-learn's name or mclust's code.",
+            case_sensitive=False,
+            rich_help_panel=_FIT,
+        ),
+    ] = Covariance.FULL,
+    prior: Annotated[
+        PriorName,
+        typer.Option(
+            metavar="NAME", help="weakly-informative or fraley-raftery, scaled by the data.", rich_help_panel=_FIT
+        ),
+    ] = PriorName.WEAKLY_INFORMATIVE,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether the first line holds column names.", rich_help_panel=_FIT),
+    ] = None,
+    draws: Draws = 1000,
+    tune: Tune = 400,
+    chains: Chains = 4,
+    cores: Cores = None,
+    target_accept: TargetAccept = 0.8,
+    engine: Engine = EngineName.NATIVE,
+    seed: Seed = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    progress: Progress = True,
+) -> None:
+    """Fit a Gaussian mixture to the columns of a CSV file, by EM and by NUTS.
+
+    All columns used must be numeric, without missing values.
+    Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
+
+    [bold]Examples[/bold]
+
+        bayesgmm fit customers.csv --components 4
+
+        bayesgmm fit customers.csv -k 4 --columns age,income --covariance diag
+
+        bayesgmm fit customers.csv -k 4 --output run2 --seed 1 --draws 2000
+    """
+    frame = _read(file, columns, header)
+    if components > len(frame):
+        raise InputError(expected=f"--components no larger than the number of rows ({len(frame)})", got=f"{components}")
+    settings = {
+        "n_components": components,
+        "covariance_type": covariance.value,
+        "prior": prior.value,
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        "cores": cores,
+        "target_accept": target_accept,
+        "engine": engine.value,
+        "seed": secrets.randbelow(2**32) if seed is None else seed,
+        "progress": progress and not quiet,
+    }
+    folder = Path(f"bayesgmm-{file.name.split('.')[0]}-output") if output is None else output
+    _run(file.name, frame, settings, folder=folder, overwrite=overwrite, quiet=quiet)
+
+
+def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
+    """The table; where columns are not numeric, the option that chooses others is named."""
+    from bayesgmm.surface.files import read_csv
+    from bayesgmm.surface.frames import NotNumericError
+
+    try:
+        return read_csv(file, columns=columns, header=header)
+    except NotNumericError as error:
+        if not error.numeric:
+            raise
+        hint = f"Choose numeric ones: --columns {','.join(error.numeric[:5])}"
+        raise InputError(expected=error.expected, got=error.got, hint=hint) from error
+
+
+def _run(
+    title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, overwrite: bool, quiet: bool
+) -> None:
+    """Fit, report, write: the folder is checked before any work and filled at the end."""
+    from bayesgmm.surface.files import OUTPUT_FILES, staged_output
+
+    with _plain_warnings(quiet), staged_output(folder, OUTPUT_FILES, overwrite=overwrite) as stage:
+        if not quiet:
+            _introduce(title, frame, settings)
+        from bayesgmm.surface.job import JobSettings, fit_both, write_outputs
+
+        outcome = fit_both(frame, JobSettings(**settings))
+        if not quiet:
+            _report(outcome)
+        write_outputs(outcome, frame, stage)
+    if not quiet:
+        width = max(map(len, OUTPUT_FILES))
+        _say(f"\n{folder}{os.sep}", *(f"  {name:{width}}  {purpose}" for name, purpose in OUTPUT_FILES.items()))
+
+
+# ---- what is printed
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> None:
+    names = [str(name) for name in frame.columns]
+    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    _say(
+        f"{title}: {len(frame):,} rows of {listed}; K = {settings['n_components']}, "
+        f"{settings.get('covariance_type', 'full')} covariances"
+    )
+
+
+def _report(outcome: "Outcome") -> None:
+    """Both fits in a line each, the table that compares them, and whether the chains converged."""
+    from rich.console import Console
+
+    from bayesgmm.surface.tables import convergence_lines, estimates_renderable
+
+    console = Console(highlight=False, markup=False)
+    console.print(_em_line(outcome))
+    console.print(_nuts_line(outcome))
+    console.print()
+    console.print(estimates_renderable(outcome.table, width=min(console.width, 100)))
+    console.print()
+    for line in convergence_lines(outcome.bayes.posterior_):
+        console.print(line)
+
+
+def _em_line(outcome: "Outcome") -> str:
+    em, starts = outcome.em, outcome.em.starts_
+    return (
+        f"EM: log-likelihood {em.log_likelihood_:.2f} at its maximum, BIC {em.bic():.2f}; "
+        f"reached by {starts.n_best_reached} of {starts.n_starts} starts"
+    )
+
+
+def _nuts_line(outcome: "Outcome") -> str:
+    tree = outcome.bayes.posterior_
+    sizes, attributes = tree["posterior"].sizes, tree.attrs
+    return (
+        f"NUTS: {sizes['chain']} chains x {sizes['draw']:,} draws in {attributes['sampling_time']:.1f} s; "
+        f"seed {attributes['seed']}"
+    )
+
+
+@contextmanager
+def _plain_warnings(quiet: bool) -> Iterator[None]:
+    """Warnings as single lines on stderr; those about convergence stand in the report already."""
+
+    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
+        if quiet or not issubclass(category, SamplingWarning):
+            _complain("Warning", str(message))
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _complain(kind: str, message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    typer.echo(f"{kind}: {' '.join(message.split())}", err=True)
+
+
+# ---- the entry point
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run a command; what the user can mend ends in one line on stderr and exit status 2."""
+    sys.exit(_status(args))
+
+
+def _status(args: list[str] | None) -> int:
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(args, prog_name="bayesgmm", standalone_mode=False)
+    except _UsageError as error:
+        _complain("Error", cast(Any, error).format_message())
+        return BAD_INPUT
+    except InputError as error:
+        _complain("Error", str(error))
+        return BAD_INPUT
+    except (DegenerateComponentError, SamplingError) as error:
+        _complain("Error", str(error))
+        return FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        _complain("Interrupted", "nothing was written.")
+    return int(status or 0)
+
+
+if __name__ == "__main__":
+    main()
