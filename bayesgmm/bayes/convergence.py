@@ -36,13 +36,17 @@ class Convergence:
         """What is wrong and what to try, one sentence each; empty if nothing is."""
         found = []
         if self.n_divergences:
-            found.append(f"{self.n_divergences} divergences: raise target_accept (0.95) and look where they are.")
+            found.append(
+                f"Divergent transitions, {self.n_divergences}: raise target_accept (0.95) and look where they are."
+            )
         if self.max_r_hat > MAX_R_HAT:
             found.append(
                 f"R-hat {self.max_r_hat:.2f} is above {MAX_R_HAT}: the chains disagree. Modes may be many, labels may "
                 "be switching, or components may not be identified: try fewer components, a stronger prior, more draws."
             )
         least = min(self.min_ess_bulk, self.min_ess_tail)
+        if np.isnan(least):
+            found.append("Too few draws to tell whether the chains converged: take more.")
         if least < MIN_ESS_PER_CHAIN * self.n_chains:
             found.append(f"Effective sample size {least:.0f} is below {MIN_ESS_PER_CHAIN} per chain: take more draws.")
         return found
@@ -51,13 +55,11 @@ class Convergence:
 def convergence(tree: xr.DataTree) -> Convergence:
     """The convergence figures of a posterior, over every parameter and the log density."""
     values = _varying(tree["posterior"].to_dataset().assign(lp=tree["sample_stats"]["lp"]))
-    return Convergence(
-        float(azs.rhat(values).max()),
-        float(azs.ess(values, method="bulk").min()),
-        float(azs.ess(values, method="tail").min()),
-        values.sizes["chain"],
-        int(tree["sample_stats"]["diverging"].sum()),
-    )
+    n_chains, n_divergences = values.sizes["chain"], int(tree["sample_stats"]["diverging"].sum())
+    if values.sizes["scalar"] == 0:  # a single draw: nothing can be told
+        return Convergence(np.nan, np.nan, np.nan, n_chains, n_divergences)
+    ess_bulk, ess_tail = (float(azs.ess(values, method=method).min()) for method in ("bulk", "tail"))
+    return Convergence(float(azs.rhat(values).max()), ess_bulk, ess_tail, n_chains, n_divergences)
 
 
 def _varying(draws: xr.Dataset) -> xr.DataArray:

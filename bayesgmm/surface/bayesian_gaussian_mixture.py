@@ -193,9 +193,11 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
             rng=rng,
             covariance_type=self.covariance_type,
             prior=prior,
-            settings=EMSettings(),
+            settings=EMSettings(reg_covar=_idle_floor(prior, len(rows))),
             n_init=self.n_init,
         )
+        if starts.interrupted:
+            raise KeyboardInterrupt("interrupted before the first draw")
         sampled = ENGINES[self.engine](Problem(rows, prior, em.mixture), self._settings(rng), rng)
         self._set_posterior(_tree(sampled, rows, self._names(), em.mixture, prior, self._record(seed, starts)))
         warn_if_unconverged(self.posterior_)
@@ -301,7 +303,13 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         settings["random_state"] = seed
         named = int(hasattr(self, "feature_names_in_"))
         reached = {"em_starts": starts.n_starts, "em_best_reached": starts.n_best_reached}
-        return {"settings": json.dumps(settings), "seed": seed, "named_features": named, **reached}
+        return {
+            "settings": json.dumps(settings),
+            "seed": seed,
+            "engine": self.engine,
+            "named_features": named,
+            **reached,
+        }
 
     def _set_posterior(self, tree: xr.DataTree) -> None:
         self.posterior_ = tree
@@ -361,6 +369,12 @@ def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
     estimator._set_posterior(tree)
     return estimator
+
+
+def _idle_floor(prior: Prior, n_rows: int) -> float:
+    """An eigenvalue floor for EM that the prior keeps it from reaching, whatever the units of the data."""
+    heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
+    return 1e-3 * float(np.linalg.eigvalsh(prior.scale).min()) / heaviest
 
 
 def _tree(
