@@ -165,6 +165,94 @@ def _inverse_gammas(residual, covariance, dof, scale, d_covariance, d_scale):  #
     return total
 
 
+@_compiled
+def stack_cholesky(covariances):  # type: ignore[no-untyped-def]
+    """Lower Cholesky factors; NaN where there is none."""
+    factors = np.zeros(covariances.shape)
+    for k in range(covariances.shape[0]):
+        if not cholesky_lower(covariances[k], factors[k]):
+            factors[k] = np.nan
+    return factors
+
+
+@_compiled
+def _times_inverses(inner, inverse, half, result):  # type: ignore[no-untyped-def]
+    """Write L^-T M L^-1 for a symmetric M, without BLAS: its wrapper alone takes seconds to compile."""
+    n = inner.shape[0]
+    for i in range(n):
+        for j in range(n):
+            half[i, j] = 0.0
+            for m in range(j, n):
+                half[i, j] += inner[i, m] * inverse[m, j]
+    for i in range(n):
+        for j in range(n):
+            for m in range(i, n):
+                result[i, j] += inverse[m, i] * half[m, j]
+
+
+@_compiled
+def stack_cholesky_pulled_back(factors, d_factors):  # type: ignore[no-untyped-def]
+    """Symmetric gradient by covariances: (P + P^T) / 2 in whitened axes, P the lower half of L^T dL."""
+    n = factors.shape[1]
+    result = np.zeros(factors.shape)
+    inverse, inner, half = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+    for k in range(factors.shape[0]):
+        for i in range(n):
+            for j in range(i + 1):
+                total = 0.0
+                for m in range(i, n):
+                    total += factors[k, m, i] * d_factors[k, m, j]
+                inner[i, j] = inner[j, i] = 0.5 * total
+        invert_lower(factors[k], inverse)
+        _times_inverses(inner, inverse, half, result[k])
+    return result
+
+
+class StackCholesky(Op):
+    """Lower Cholesky factors of a stack (cluster, feature, feature_bis).
+
+    PyTensor's own batched Cholesky falls back to object mode in its gradient.
+    """
+
+    __props__ = ()
+
+    def make_node(self, covariances: Any) -> Apply:
+        """Check ranks; see `Op.make_node`."""
+        inputs = as_inputs((covariances, 3))
+        return Apply(self, inputs, [inputs[0].type()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Evaluate; see `Op.perform`."""
+        output_storage[0][0] = stack_cholesky(*inputs)
+
+    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+        """Shape of the stack."""
+        return shapes
+
+    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+        """See `stack_cholesky_pulled_back`."""
+        return [StackCholeskyPullback()(outputs[0], cotangents[0])]
+
+
+class StackCholeskyPullback(Op):
+    """The pullback of `StackCholesky`."""
+
+    __props__ = ()
+
+    def make_node(self, factors: Any, d_factors: Any) -> Apply:
+        """Check ranks; see `Op.make_node`."""
+        inputs = as_inputs((factors, 3), (d_factors, 3))
+        return Apply(self, inputs, [inputs[0].type()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Evaluate; see `Op.perform`."""
+        output_storage[0][0] = stack_cholesky_pulled_back(*inputs)
+
+    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+        """Shape of the stack."""
+        return shapes[:1]
+
+
 class StackCovariances(Op):
     """Values (block, size), K and D to covariances (cluster, feature, feature_bis) and the log-Jacobian."""
 
@@ -269,6 +357,24 @@ def _numba_stack(op, node, **kwargs):  # type: ignore[no-untyped-def]
         return covariances, np.asarray(log_jacobian)
 
     return stack, code_stamp(__name__)
+
+
+@register_funcify_default_op_cache_key(StackCholesky)
+def _numba_cholesky(op, node, **kwargs):  # type: ignore[no-untyped-def]
+    @numba_njit
+    def cholesky(covariances):  # type: ignore[no-untyped-def]
+        return stack_cholesky(covariances)
+
+    return cholesky, code_stamp(__name__)
+
+
+@register_funcify_default_op_cache_key(StackCholeskyPullback)
+def _numba_cholesky_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
+    @numba_njit
+    def cholesky_pullback(factors, d_factors):  # type: ignore[no-untyped-def]
+        return stack_cholesky_pulled_back(factors, d_factors)
+
+    return cholesky_pullback, code_stamp(__name__)
 
 
 @register_funcify_default_op_cache_key(StackPullback)

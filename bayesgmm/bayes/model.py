@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
+from bayesgmm.bayes.covariance_ops import StackCholesky
 from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
 from bayesgmm.bayes.distribution import MvNormalMixture
 from bayesgmm.bayes.hyperparameters import hyperparameters
@@ -88,10 +89,10 @@ def build_model(
             dims=("cluster", "feature", "feature_bis"),
         )
         if "prior_kappa" in given:
-            mean_covariances = covariances / given["prior_kappa"][:, None, None]
+            chol = StackCholesky()(covariances) / pm.math.sqrt(given["prior_kappa"])[:, None, None]
         else:
-            mean_covariances = given["prior_mean_covariance"]
-        means = pm.MvNormal("means", mu=given["prior_mean"], cov=mean_covariances, dims=("cluster", "feature"))
+            chol = StackCholesky()(given["prior_mean_covariance"])
+        means = pm.MvNormal("means", mu=given["prior_mean"], chol=chol, dims=("cluster", "feature"))
         MvNormalMixture(
             "y",
             weights=weights,
