@@ -9,9 +9,21 @@ from operator import add
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numba import njit, types
 from numpy.typing import ArrayLike
 
-from bayesgmm.algorithms.m_step import assembled, compiled_m_step, empty_parts, m_step
+from bayesgmm.algorithms.m_step import (
+    IN_1,
+    IN_2,
+    OUT_1,
+    PARTS,
+    PRIOR,
+    SUMS_AND_MIXTURE,
+    assembled,
+    compiled_m_step,
+    empty_parts,
+    m_step,
+)
 from bayesgmm.ground.kernel import add_statistics
 from bayesgmm.ground.linalg import compiled
 from bayesgmm.ground.mixture import Mixture, column_statistics
@@ -237,7 +249,14 @@ def _leap(
     return assembled(mixture, parts), n_floored
 
 
-@compiled
+@njit(
+    types.UniTuple(types.int64, 2)(
+        types.int64, types.float64, types.float64, IN_2, IN_1, *SUMS_AND_MIXTURE, *PRIOR, *PARTS, OUT_1
+    ),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
 def _compiled_leap(  # type: ignore[no-untyped-def]
     residual,
     floor,

@@ -8,6 +8,7 @@ an ECM step (mean given the old covariance, then covariance given the new mean);
 import math
 
 import numpy as np
+from numba import njit, types
 
 from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL
 from bayesgmm.ground.linalg import cholesky_lower, compiled, invert_lower, multiply_lower, solve_cholesky
@@ -58,56 +59,6 @@ def assembled(before: Mixture, parts: Parts) -> Mixture:
     weights, means, factors, precision, blocks, log_scale = parts
     covariances = blocks.reshape(before.covariances.shape)
     return Mixture.from_checked(before.family, weights, means, covariances, factors, precision, log_scale)
-
-
-@compiled
-def compiled_m_step(  # type: ignore[no-untyped-def]
-    residual: int,
-    floor: float,
-    counts: Weights,
-    first: Means,
-    second: Array,
-    mu: Means,
-    factors: Factors,
-    prec: Factors,
-    concentration: Weights,
-    prior_mean: Means,
-    kappa: Weights,
-    mean_precision: Array,
-    exponent: Weights,
-    scale: Factors,
-    new_weights: Weights,
-    new_mu: Means,
-    new_factors: Factors,
-    new_prec: Factors,
-    new_blocks: Factors,
-    log_scale: Weights,
-):
-    """`m_step` on arrays; it writes into the last six and returns how many covariances were lifted."""
-    # A named tuple of arrays costs more to hand over than its arrays do.
-    prior = PseudoData(concentration, prior_mean, kappa, mean_precision, exponent, scale)
-    n_components, n_features = mu.shape
-    n_blocks = factors.shape[0]
-    scatter = np.zeros(factors.shape)
-    for k in range(n_components):
-        g = min(k, n_blocks - 1)
-        _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior, new_mu, scatter[g])
-    totals = covariance_counts(residual, counts, prior, n_features)
-    n_floored = 0
-    for g in range(n_blocks):
-        add_scale(residual, prec, g, scale, scatter[g])
-        if totals[g] > _NEGLIGIBLE:
-            scatter[g] /= totals[g]
-            n_floored += _update_block(residual, floor, scatter[g], factors[g], new_factors[g], new_prec[g])
-        else:
-            new_factors[g] = factors[g]
-            new_prec[g] = prec[g]
-        _square(residual, new_factors[g], new_blocks[g])
-    _update_weights(counts, concentration, new_weights)
-    for k in range(n_components):
-        log_det = _log_determinant(residual, new_prec[min(k, n_blocks - 1)], n_features)
-        log_scale[k] = math.log(new_weights[k]) + log_det - 0.5 * n_features * LOG_2PI
-    return n_floored
 
 
 @compiled
@@ -241,3 +192,66 @@ def _log_determinant(residual: int, factor: Array, n_features: int) -> float:
     for j in range(factor.shape[1]):
         total += math.log(factor[j if residual == FULL else 0, j])
     return total * n_features if residual == SPHERICAL else total
+
+
+# Signatures are declared, so that read-only input can never trigger another compilation.
+IN_1, IN_2, IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
+OUT_1, OUT_2, OUT_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+SUMS_AND_MIXTURE = (IN_1, IN_2, IN_3, IN_2, IN_3, IN_3)
+PRIOR = (IN_1, IN_2, IN_1, IN_3, IN_1, IN_3)
+PARTS = (OUT_1, OUT_2, OUT_3, OUT_3, OUT_3, OUT_1)
+
+
+@njit(
+    types.int64(types.int64, types.float64, *SUMS_AND_MIXTURE, *PRIOR, *PARTS),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def compiled_m_step(  # type: ignore[no-untyped-def]
+    residual: int,
+    floor: float,
+    counts: Weights,
+    first: Means,
+    second: Array,
+    mu: Means,
+    factors: Factors,
+    prec: Factors,
+    concentration: Weights,
+    prior_mean: Means,
+    kappa: Weights,
+    mean_precision: Array,
+    exponent: Weights,
+    scale: Factors,
+    new_weights: Weights,
+    new_mu: Means,
+    new_factors: Factors,
+    new_prec: Factors,
+    new_blocks: Factors,
+    log_scale: Weights,
+):
+    """`m_step` on arrays; it writes into the last six and returns how many covariances were lifted."""
+    # A named tuple of arrays costs more to hand over than its arrays do.
+    prior = PseudoData(concentration, prior_mean, kappa, mean_precision, exponent, scale)
+    n_components, n_features = mu.shape
+    n_blocks = factors.shape[0]
+    scatter = np.zeros(factors.shape)
+    for k in range(n_components):
+        g = min(k, n_blocks - 1)
+        _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior, new_mu, scatter[g])
+    totals = covariance_counts(residual, counts, prior, n_features)
+    n_floored = 0
+    for g in range(n_blocks):
+        add_scale(residual, prec, g, scale, scatter[g])
+        if totals[g] > _NEGLIGIBLE:
+            scatter[g] /= totals[g]
+            n_floored += _update_block(residual, floor, scatter[g], factors[g], new_factors[g], new_prec[g])
+        else:
+            new_factors[g] = factors[g]
+            new_prec[g] = prec[g]
+        _square(residual, new_factors[g], new_blocks[g])
+    _update_weights(counts, concentration, new_weights)
+    for k in range(n_components):
+        log_det = _log_determinant(residual, new_prec[min(k, n_blocks - 1)], n_features)
+        log_scale[k] = math.log(new_weights[k]) + log_det - 0.5 * n_features * LOG_2PI
+    return n_floored
