@@ -314,6 +314,7 @@ def _plain_warnings(quiet: bool) -> Iterator[None]:
             _complain("Warning", str(message))
 
     with warnings.catch_warnings():
+        warnings.simplefilter("once", UserWarning)
         warnings.showwarning = show  # type: ignore[assignment]
         yield
 
@@ -336,7 +337,9 @@ def _status(args: list[str] | None) -> int:
     try:
         status = command.main(args, prog_name="bayesgmm", standalone_mode=False)
     except _UsageError as error:
-        _complain("Error", cast(Any, error).format_message())
+        message = cast(Any, error).format_message()
+        if message:  # there is none where help was shown instead
+            _complain("Error", message)
         return BAD_INPUT
     except InputError as error:
         _complain("Error", str(error))

@@ -75,13 +75,14 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
     --------
     >>> from bayesgmm.datasets import load_old_faithful
     >>> from bayesgmm.surface.job import JobSettings, fit_both
-    >>> outcome = fit_both(load_old_faithful(), JobSettings(n_components=2, seed=1, draws=200, progress=False))
+    >>> outcome = fit_both(load_old_faithful(), JobSettings(n_components=2, seed=1, progress=False))
     >>> outcome.table.loc["means[0, waiting]", ["em", "mean"]].astype(float).round(0).tolist()
     [54.0, 55.0]
     """
     if len(frame) < 2:
         raise InputError(expected="at least two rows", got=f"{len(frame)}")
     check_components(settings.n_components, len(frame))
+    prior = _prior(frame, settings)
     em = GaussianMixture(
         settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed
     ).fit(frame)
@@ -90,7 +91,7 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
     bayes = BayesianGaussianMixture(
         settings.n_components,
         covariance_type=settings.covariance_type,
-        prior=_prior(frame, settings),
+        prior=prior,
         draws=settings.draws,
         tune=settings.tune,
         chains=settings.chains,

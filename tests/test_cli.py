@@ -1,0 +1,275 @@
+"""The command line as a user meets it: help, the main job end to end, and one clear line for every mistake."""
+
+import subprocess
+import sys
+import warnings
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesgmm
+from bayesgmm import cli
+from bayesgmm.datasets import load_old_faithful
+from bayesgmm.ground.families import FAMILIES
+from bayesgmm.surface import job
+from bayesgmm.surface.files import OUTPUT_FILES
+from bayesgmm.words.errors import DegenerateComponentError, InterruptedWarning, SamplingError
+
+FAITHFUL = load_old_faithful()
+QUICK = ["--draws", "50", "--chains", "2", "--seed", "1"]
+
+
+def run(capsys, *args: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a command."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    return ended.value.code, out, err
+
+
+def refused(capsys, *args: str) -> str:
+    """The one line that a mistake ends in, with exit status 2."""
+    status, out, err = run(capsys, *args)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.fixture
+def faithful_csv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "geyser.csv"
+    FAITHFUL.to_csv(path, index=False)
+    return path
+
+
+# ---- help
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["fit", "--help"], ["demo", "-h"], ["--version"], ["fit", "none.csv", "-k2"]]
+)
+def test_answers_at_once_load_nothing_heavy(args) -> None:
+    code = f"import sys\nfrom bayesgmm.cli import _status\n_status({args})\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "typer" in loaded
+    assert not loaded & {
+        "numba",
+        "pymc",
+        "pytensor",
+        "nutpie",
+        "arviz",
+        "arviz_stats",
+        "matplotlib",
+        "sklearn",
+        "scipy",
+    }
+
+
+def test_help_names_every_option_and_shows_examples(capsys) -> None:
+    _, out, err = run(capsys, "fit", "--help")
+    options = "components columns covariance prior no-header draws tune chains cores target-accept engine seed output"
+    assert all(f"--{name}" in out for name in [*options.split(), "overwrite", "quiet", "no-progress"])
+    assert "bayesgmm fit customers.csv --components 4" in out
+    assert err == ""
+    _, out, _ = run(capsys, "--help")
+    assert "demo" in out
+    assert "fit" in out
+
+
+def test_version(capsys) -> None:
+    assert run(capsys, "--version") == (0, f"bayesgmm {bayesgmm.__version__}\n", "")
+
+
+def test_the_list_of_covariance_types_is_the_table_of_families() -> None:
+    assert {item.value for item in cli.Covariance} == set(FAMILIES)
+
+
+def test_no_command_shows_the_help(capsys) -> None:
+    status, out, err = run(capsys)
+    assert (status, err) == (2, "")
+    assert "Usage: bayesgmm" in out
+
+
+# ---- the main job
+
+
+def test_demo_end_to_end(tmp_path) -> None:
+    command = [sys.executable, "-m", "bayesgmm.cli", "demo", "--draws", "200", "--chains", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stderr == ""
+    assert "Old Faithful: 272 rows of eruptions, waiting; K = 2, full covariances" in done.stdout
+    assert "EM: log-likelihood -1130.26" in done.stdout
+    assert "NUTS: 4 chains x 200 draws" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    row = next(line.split() for line in done.stdout.splitlines() if line.startswith("0, waiting "))
+    assert float(row[2]) == pytest.approx(54.48, abs=0.06)
+    assert float(row[3]) == pytest.approx(54.48, abs=0.2)
+    for words in ("R-hat: at most", "Effective draws: at least", "Divergences: 0 of 800", "bayesgmm-demo-output"):
+        assert words in done.stdout
+    folder = tmp_path / "bayesgmm-demo-output"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(OUTPUT_FILES)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A fit of a file, once for all tests that look at what it wrote."""
+    folder = tmp_path_factory.mktemp("fit")
+    path = folder / "geyser.csv"
+    FAITHFUL.assign(site="Yellowstone").to_csv(path, index=False)
+    args = ["fit", path, "-k", 2, "--columns", "waiting,eruptions", "--covariance", "vvi", "-o", folder / "out", *QUICK]
+    assert cli._status([str(arg) for arg in args]) == 0
+    return folder / "out"
+
+
+def test_the_posterior_opens_with_arviz_and_bayesgmm(fitted) -> None:
+    tree = az.from_netcdf(fitted / "posterior.nc")
+    assert tree["posterior"].sizes["draw"] == 50
+    assert list(tree["posterior"]["feature"].to_numpy()) == ["waiting", "eruptions"]
+    assert len(az.summary(tree, var_names=["means"])) == 4
+    model = bayesgmm.load(fitted / "posterior.nc")
+    assert model.covariance_type == "VVI"
+    assert model.means_.shape == (2, 2)
+
+
+def test_the_table_has_em_by_maximum_likelihood_in_the_labels_of_the_posterior(fitted) -> None:
+    table = pd.read_csv(fitted / "estimates.csv", index_col="parameter")
+    em = bayesgmm.GaussianMixture(2, covariance_type="diag", random_state=0).fit(FAITHFUL[["waiting", "eruptions"]])
+    np.testing.assert_allclose(table.loc["means[0, eruptions]", "em"], em.means_[0, 1], rtol=1e-4)
+    np.testing.assert_allclose(table.loc["covariances[1, waiting]", "em"], em.covariances_[1, 0], rtol=1e-3)
+    assert ((table["em"] - table["mean"]).abs() < 2 * table["sd"]).all()
+    assert list(table.columns[:5]) == ["em", "mean", "sd", "eti89_lb", "eti89_ub"]
+
+
+def test_memberships_and_figure_are_there(fitted) -> None:
+    members = pd.read_csv(fitted / "memberships.csv", index_col="row")
+    assert len(members) == len(FAITHFUL)
+    np.testing.assert_allclose(members["p0"] + members["p1"], 1.0)
+    assert ((FAITHFUL["waiting"] > 68).astype(int) == members["cluster"]).mean() > 0.95
+    assert (fitted / "clusters.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_quiet_prints_nothing_of_a_good_fit(capsys, faithful_csv) -> None:
+    status, out, err = run(capsys, "fit", faithful_csv, "-k", "1", "--quiet", "--draws", "400", "--seed", "1")
+    assert (status, out, err) == (0, "", "")
+    assert (faithful_csv.parent / "bayesgmm-geyser-output" / "posterior.nc").exists()
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["fit", "none.csv", "-k", "2"], "no file at none.csv"),
+        (["fit", ".", "-k", "2"], "a folder at ."),
+        (["fit", "geyser.csv"], "Missing option '--components'"),
+        (["fit"], "Missing argument 'FILE.csv'"),
+        (["fit", "geyser.csv", "-k", "0"], "Invalid value for '--components'"),
+        (["fit", "geyser.csv", "-k", "two"], "valid integer"),
+        (["fit", "geyser.csv", "-k", "273"], "no larger than the number of rows (272); got 273"),
+        (["fit", "geyser.csv", "-k", "2", "--columns", "eruptions,height"], "'eruptions', 'waiting'; got 'height'"),
+        (["fit", "geyser.csv", "-k", "2", "--covariance", "round"], "'round' is not one of"),
+        (["fit", "geyser.csv", "-k", "2", "--prior", "mine"], "'mine' is not one of"),
+        (["fit", "geyser.csv", "-k", "2", "--target-accept", "1"], "Invalid value for '--target-accept'"),
+        (["fit", "geyser.csv", "-k", "2", "--draws", "0"], "Invalid value for '--draws'"),
+        (["fit", "geyser.csv", "-k", "2", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["fit", "geyser.csv", "-k", "2", "--wat"], "No such option: --wat"),
+        (["fit", "geyser.csv", "-k", "2", "-o", "geyser.csv"], "a folder to write to; got geyser.csv"),
+        (["fti"], "No such command 'fti'"),
+        (["demo", "--chains", "0"], "Invalid value for '--chains'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_is_one_line(capsys, faithful_csv, args, expected) -> None:
+    assert expected in refused(capsys, *args)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "the empty file"),
+        (b"a,b\n", "at least one row"),
+        (b"\x89PNG\r\n\x1a\n\xff\xfe\x00", "cannot be read as one"),
+        (b"a,b\n1,x\n2,y\n", "'b' (text such as 'x'), not numeric. Choose numeric ones: --columns a"),
+        (b"a,b\n1,\n2,\n3,4\n", "2 missing in 'b' (2 of 3 rows affected)"),
+        (b"a\n7\n7\n7\n", "data that vary; got 3 identical rows"),
+        (b"a\n7\n", "no larger than the number of rows (1); got 2"),
+        (b"1.5,2\n2.5,3\n", "--no-header"),
+    ],
+)
+def test_a_wrong_file_is_one_line(capsys, tmp_path, monkeypatch, content, expected) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.csv").write_bytes(content)
+    status, _, err = run(capsys, "fit", "wrong.csv", "-k", "2", *QUICK)
+    assert status == 2
+    assert err.count("\n") == 1
+    assert expected in err
+    assert [path.name for path in tmp_path.iterdir()] == ["wrong.csv"]
+
+
+def test_a_single_row_is_one_line(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.csv").write_text("a\n7\n")
+    _, _, err = run(capsys, "fit", "one.csv", "-k", "1")
+    assert err == "Error: Expected at least two rows; got 1.\n"
+
+
+def test_output_is_not_overwritten_unless_asked(capsys, faithful_csv) -> None:
+    folder = faithful_csv.parent / "bayesgmm-geyser-output"
+    folder.mkdir()
+    (folder / "posterior.nc").write_text("precious")
+    args = ["fit", faithful_csv, "-k", "1", *QUICK]
+    assert "holds posterior.nc. Name another with --output, or say --overwrite." in refused(capsys, *args)
+    assert (folder / "posterior.nc").read_text() == "precious"
+    assert run(capsys, *args, "--overwrite")[0] == 0
+    assert bayesgmm.load(folder / "posterior.nc").n_components == 1
+
+
+# ---- what goes wrong on the way
+
+
+def fail_with(monkeypatch, error: BaseException) -> None:
+    def fit_both(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(job, "fit_both", fit_both)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted: nothing was written.\n"),
+        (SamplingError("Chain 0\ncannot start"), 1, "Error: Chain 0 cannot start\n"),
+        (DegenerateComponentError("all collapsed", figures={"n": 2}), 1, "Error: all collapsed (n = 2)\n"),
+    ],
+)
+def test_failures_leave_one_line_and_no_files(capsys, faithful_csv, monkeypatch, error, status, line) -> None:
+    fail_with(monkeypatch, error)
+    assert run(capsys, "fit", faithful_csv, "-k", "1")[0::2] == (status, line)
+    assert [path.name for path in faithful_csv.parent.iterdir()] == ["geyser.csv"]
+
+
+def test_a_bug_is_not_hidden(faithful_csv, monkeypatch) -> None:
+    fail_with(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["fit", str(faithful_csv), "-k", "1"])
+
+
+def test_an_interrupted_run_writes_what_it_has_and_says_so(capsys, faithful_csv, monkeypatch) -> None:
+    original = job.fit_both
+
+    def fit_both(*args):
+        warnings.warn("Sampling was interrupted;\nkept 50 draws.", InterruptedWarning, stacklevel=2)
+        return original(*args)
+
+    monkeypatch.setattr(job, "fit_both", fit_both)
+    status, _, err = run(capsys, "fit", faithful_csv, "-k", "1", *QUICK)
+    assert (status, err) == (0, "Warning: Sampling was interrupted; kept 50 draws.\n")
+    assert (faithful_csv.parent / "bayesgmm-geyser-output" / "posterior.nc").exists()
