@@ -1,6 +1,7 @@
 """The PyMC model: its density is the prior times the mixture, and PyMC's own functions work on it."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytensor
 import pytest
 import xarray as xr
 from pytensor.compile.mode import Mode
+from scipy import stats
 
 from bayesgmm.bayes.hyperparameters import hyperparameters
 from bayesgmm.bayes.mixture_ops import MixtureLogDensity, MixturePullback, MixtureValueAndGradient
@@ -192,6 +194,22 @@ def test_extending_the_model(frame):
     point = model.initial_point()
     base = build_model(frame, 2).compile_logp(mode=PYTHON)(point)
     np.testing.assert_allclose(model.compile_logp(mode=PYTHON)(point), base - point["means"][0, 0])
+
+
+def test_hyperpriors_take_the_place_of_numbers(frame):
+    rng = np.random.default_rng(5)
+    prior, mixture = Prior.weakly_informative(frame), make_mixture("full", 2, 2, rng)
+    scale = np.broadcast_to(prior.scale, (2, 2, 2))
+    sampled = {"scale": lambda: pm.HalfNormal("spread", 1.0) * scale}
+    hierarchical = build_model(frame, 2, prior=prior, hyperpriors=sampled)
+    given = replace(prior, scale=0.7 * prior.scale)
+    point = point_of(build_model(frame, 2, prior=given), mixture)
+    expected = mixture.log_prob(frame).sum() + given.log_prob(mixture) + stats.halfnorm.logpdf(0.7)
+    with hierarchical:
+        value = hierarchical.compile_logp(jacobian=False, mode=PYTHON)({**point, "spread_log__": np.log(0.7)})
+    np.testing.assert_allclose(value, expected)
+    with pytest.raises(InputError, match="hyperpriors for some of"):
+        build_model(frame, 2, hyperpriors={"width": lambda: pm.HalfNormal("width")})
 
 
 def test_input_errors(frame):

@@ -1,10 +1,11 @@
 """`build_model`: the mixture with its prior as an ordinary PyMC model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pymc as pm
+from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_ops import StackCholesky
 from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
@@ -23,6 +24,7 @@ def build_model(
     covariance_type: str = "full",
     prior: Prior | None = None,
     feature_names: Sequence[str] | None = None,
+    hyperpriors: Mapping[str, Callable[[], TensorVariable]] | None = None,
 ) -> pm.Model:
     r"""A Gaussian mixture with its prior as a PyMC model.
 
@@ -51,6 +53,12 @@ def build_model(
     feature_names : sequence of str, optional
         By default the columns of a DataFrame, else x0, x1, ...
 
+    hyperpriors : mapping of str to callable, optional
+        Hyperparameters to be sampled: for ``"concentration"`` (cluster,), ``"mean"`` (cluster, feature),
+        ``"dof"`` (cluster,), ``"scale"`` (cluster, feature, feature_bis), ``"kappa"`` or ``"mean_covariance"`` a
+        function that is called inside the model and returns the random variable that takes its place. The
+        numbers of ``prior`` stand for the others.
+
     Returns
     -------
     pm.Model
@@ -66,6 +74,14 @@ def build_model(
     >>> model = build_model([[0.0], [0.1], [5.0], [5.2]], 2)
     >>> [variable.name for variable in model.free_RVs]
     ['weights', 'covariances', 'means']
+
+    A concentration that is sampled too:
+
+    >>> import pymc as pm
+    >>> sparse = {"concentration": lambda: pm.Gamma("concentration", 1, 20) * np.ones(2)}
+    >>> model = build_model([[0.0], [0.1], [5.0], [5.2]], 2, hyperpriors=sparse)
+    >>> [variable.name for variable in model.free_RVs]
+    ['concentration', 'weights', 'covariances', 'means']
     """
     names = _feature_names(X, feature_names)
     X = as_rows(X)
@@ -76,10 +92,17 @@ def build_model(
     family = covariance_family(covariance_type)
     prior = Prior.weakly_informative(X) if prior is None else prior
     hyper = hyperparameters(prior, n_components, X.shape[1], covariance_type=family.name)
+    sampled = {f"prior_{name}": make for name, make in (hyperpriors or {}).items()}
+    if unknown := sampled.keys() - hyper.keys():
+        known, wrong = ([name.removeprefix("prior_") for name in sorted(names)] for names in (hyper, unknown))
+        raise InputError(expected=f"hyperpriors for some of {known}", got=f"{wrong}")
     coords = {"cluster": range(n_components), "feature": names, "feature_bis": names}
     with pm.Model(coords=coords) as model:
         data = pm.Data("X", np.ascontiguousarray(X), dims=("obs", "feature"))
-        given = {name: pm.Data(name, value, dims=dims) for name, (dims, value) in hyper.items()}
+        given = {
+            name: sampled[name]() if name in sampled else pm.Data(name, value, dims=dims)
+            for name, (dims, value) in hyper.items()
+        }
         weights = pm.Dirichlet("weights", a=given["prior_concentration"], dims="cluster")
         covariances = InverseWishartCovariances(
             "covariances",
