@@ -76,8 +76,8 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
     >>> from bayesgmm.datasets import load_old_faithful
     >>> from bayesgmm.surface.job import JobSettings, fit_both
     >>> outcome = fit_both(load_old_faithful(), JobSettings(n_components=2, seed=1, progress=False))
-    >>> outcome.table.loc["means[0, waiting]", ["em", "mean"]].astype(float).round(0).tolist()
-    [54.0, 55.0]
+    >>> outcome.table.loc["means[1, waiting]", ["em", "mean"]].astype(float).round(0).tolist()
+    [80.0, 80.0]
     """
     if len(frame) < 2:
         raise InputError(expected="at least two rows", got=f"{len(frame)}")
