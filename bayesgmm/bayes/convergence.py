@@ -41,7 +41,7 @@ class Convergence:
             )
         if self.max_r_hat > MAX_R_HAT:
             found.append(
-                f"R-hat {self.max_r_hat:.2f} is above {MAX_R_HAT}: the chains disagree. Modes may be many, labels may "
+                f"R-hat {self.max_r_hat:.3f} is above {MAX_R_HAT}: the chains disagree. Modes may be many, labels may "
                 "be switching, or components may not be identified: try fewer components, a stronger prior, more draws."
             )
         least = min(self.min_ess_bulk, self.min_ess_tail)

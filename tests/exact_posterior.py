@@ -1,0 +1,49 @@
+"""Independent draws from the exact posterior of a mixture of a few rows, by summing over every allocation.
+
+Given an allocation of rows to components a normal-inverse-Wishart prior is conjugate, so the posterior is a
+mixture of K^n closed forms. Only for full covariances, and for n up to a dozen.
+"""
+
+from itertools import product
+
+import numpy as np
+from scipy.special import gammaln, multigammaln
+from scipy.stats import invwishart
+
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array
+
+
+def updated(prior: Prior, counts, sums, squares) -> tuple[Array, Array, Array, Array]:
+    """kappa_n, mean_n, dof_n and scale_n from counts (...), sums (..., D) and sums of x xᵀ (..., D, D)."""
+    kappa, dof = prior.kappa + counts, prior.dof + counts
+    mean = (prior.kappa * prior.mean + sums) / kappa[..., None]
+    outer = prior.kappa * np.outer(prior.mean, prior.mean)
+    scale = prior.scale + squares + outer - kappa[..., None, None] * mean[..., :, None] * mean[..., None, :]
+    return kappa, mean, dof, scale
+
+
+def exact_draws(X: Array, prior: Prior, n_components: int, *, size: int, seed: int = 0) -> dict[str, Array]:
+    """Draws (size, cluster, ...) of weights, means and covariances; the prior's alpha is the same for all."""
+    rng = np.random.default_rng(seed)
+    n, d = X.shape
+    labels = np.array(list(product(range(n_components), repeat=n)))
+    member = (labels[:, None, :] == np.arange(n_components)[:, None]).astype(float)  # (allocation, cluster, obs)
+    counts, sums = member.sum(axis=2), member @ X
+    squares = (member @ (X[:, :, None] * X[:, None, :]).reshape(n, d * d)).reshape(*counts.shape, d, d)
+    kappa, mean, dof, scale = updated(prior, counts, sums, squares)
+    log_marginal = (
+        multigammaln(0.5 * dof.ravel(), d).reshape(dof.shape)
+        - 0.5 * dof * np.linalg.slogdet(scale)[1]
+        - 0.5 * d * np.log(kappa)
+        + gammaln(prior.concentration + counts)
+    ).sum(axis=1)
+    probability = np.exp(log_marginal - log_marginal.max())
+    chosen = rng.choice(len(labels), size=size, p=probability / probability.sum())
+    gammas = rng.gamma(prior.concentration + counts[chosen])
+    covariances = np.empty((size, n_components, d, d))
+    for s, k in np.ndindex(size, n_components):
+        covariances[s, k] = invwishart.rvs(dof[chosen[s], k], scale[chosen[s], k], random_state=rng)
+    noise = np.einsum("skij,skj->ski", np.linalg.cholesky(covariances), rng.standard_normal((size, n_components, d)))
+    means = mean[chosen] + noise / np.sqrt(kappa[chosen])[..., None]
+    return {"weights": gammas / gammas.sum(axis=1, keepdims=True), "means": means, "covariances": covariances}
