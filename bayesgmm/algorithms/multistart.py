@@ -28,6 +28,7 @@ from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, I
 
 COLLAPSED = 1e-3  # smallest eigenvalue of a component over that of the data's covariance
 EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
+_LARGEST = 1e100
 _SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
 
 type StartCallback = Callable[[int, EMState], object]
@@ -158,6 +159,10 @@ def best_of_starts(
     """
     X = as_rows(X)
     check_components(n_components, len(X))
+    if np.abs(X).max() > _LARGEST:
+        raise InputError(
+            expected=f"absolute values below {_LARGEST:.0e}, whose squares can be added", got="larger ones"
+        )
     if n_init < 1:
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
     init = initialisation or Initialisation()
@@ -258,9 +263,9 @@ def _record(plan: _Plan, runs: list[EMResult]) -> Starts:
     objectives[~np.isfinite(objectives)] = np.nan
     if np.isnan(objectives).all():
         raise DegenerateComponentError(
-            "EM broke down numerically from every start. Bring the columns to a moderate scale, or ask for fewer "
-            "components.",
-            figures={"largest absolute value": float(np.abs(plan.X).max())},
+            "EM broke down numerically from every start. Set reg_covar above zero, drop constant columns, bring the "
+            "others to a moderate scale, or ask for fewer components.",
+            figures={"largest absolute value": float(np.abs(plan.X).max()), "reg_covar": plan.settings.reg_covar},
         )
     degenerate = np.isnan(objectives) | degenerate_runs(plan, runs)
     candidates = objectives if degenerate.all() else np.where(degenerate, np.nan, objectives)

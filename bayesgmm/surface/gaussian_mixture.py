@@ -211,7 +211,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         """
         rows = self._rows(X, reset=True)
         row_weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float64)
-        self.prior_ = self._resolved_prior(rows)
+        self.prior_ = self._resolved_prior(rows, row_weights)
         result, starts = best_of_starts(
             rows,
             self.n_components,
@@ -305,7 +305,14 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None
         return last
 
-    def _resolved_prior(self, X: Rows) -> Prior | None:
+    def _resolved_prior(self, X: Rows, row_weights: PerRow | None) -> Prior | None:
+        if isinstance(self.prior, str) and row_weights is not None:
+            raise InputError(
+                expected="a Prior with numbers where rows have weights",
+                got=f"prior={self.prior!r}",
+                hint="Priors by name take their numbers from the rows without their weights; build one, for instance "
+                "Prior.weakly_informative(X).",
+            )
         if isinstance(self.prior, str):
             return PRIORS[self.prior](X, self.n_components, self.covariance_type)
         return self.prior
