@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from pretend_posterior import em_fit, pretend_posterior
 from scipy.stats import chi2
 
+from bayesgmm import GaussianMixture, Mixture
 from bayesgmm.bayes.posterior import mean_mixture
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.surface.plots import COLOURS, plot_clusters
@@ -129,6 +130,21 @@ def test_the_band_holds_the_density() -> None:
     peak = at[values.argmax()]
     heights = outline[np.isclose(outline[:, 0], peak), 1]
     assert heights.min() < values.max() < heights.max()
+
+
+def test_a_spike_of_em_does_not_flatten_the_panel() -> None:
+    posterior = posterior_of(load_galaxies(), 2)
+    spike = Mixture([0.5, 0.5], [[20000.0], [25000.0]], [[[1.0]], [[1e6]]])
+    panel = plot_clusters(posterior, em=spike).axes[0]
+    (band,) = by_gid(panel, "band")
+    assert panel.get_ylim()[1] < 2 * band.get_paths()[0].vertices[:, 1].max()
+    assert -0.15 * panel.get_ylim()[1] < panel.get_ylim()[0] < 0
+
+
+def test_other_rows_can_be_shown(faithful) -> None:
+    panel = plot_clusters(faithful, FAITHFUL.head(5), em=GaussianMixture(2, random_state=0).fit(FAITHFUL)).axes[0]
+    points = np.concatenate([by_gid(panel, f"rows {k}")[0].get_offsets() for k in range(2)])
+    assert sorted(points.tolist()) == sorted(FAITHFUL.head(5).to_numpy().tolist())
 
 
 # ---- several features

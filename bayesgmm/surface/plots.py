@@ -43,6 +43,7 @@ COLOURS = (
 _MARKERS = "osD^vP"  # one more for every ten components
 _MOST_PANELS, _MOST_ROWS, _MOST_EVALUATIONS = 5, 5_000, 4_000_000
 _SMALLEST, _LARGEST = 14.0, 90.0  # area of a marker, in square points, at no and at full uncertainty
+_TALLEST = 1.8  # height of a density panel, as a multiple of the band
 _INK = "#222222"
 _HEADING = "heading"
 _CIRCLE = np.column_stack([f(np.linspace(0.0, 2.0 * np.pi, 121)) for f in (np.cos, np.sin)])
@@ -339,7 +340,7 @@ def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
     for k, curve in enumerate(components.mean(axis=0)):
         panel.plot(at, curve, color=_colour(k), linewidth=1.4, zorder=4, gid=f"component {k}")
     panel.plot(at, _marginal_density(scene.em, j, at), **_EM_STYLE)
-    top = panel.get_ylim()[1]
+    top = min(panel.get_ylim()[1], _TALLEST * float(upper.max()))  # a spike of EM's may leave the panel
     _draw_rows(panel, scene, x, np.full(len(x), -0.05 * top), compact=True)
     panel.axhline(0.0, color=_INK, linewidth=0.6)
     panel.set_xlim(*_limits(x))
