@@ -12,7 +12,8 @@ from gaussian_target import compiled_log_density, gaussian_arrays, gaussian_head
 from numba import carray, cfunc
 
 from bayesgmm.bayes import nuts
-from bayesgmm.bayes.nuts import Draws, SamplerSettings, Target, sample_nuts
+from bayesgmm.bayes.nuts import Target, sample_model, sample_nuts
+from bayesgmm.bayes.sampling_records import Draws, SamplerSettings
 from bayesgmm.ground.pointers import LOG_DENSITY_SIGNATURE
 from bayesgmm.words.errors import InputError, InterruptedWarning, SamplingError, SamplingWarning
 
@@ -122,6 +123,15 @@ def test_every_chain_begins_exactly_at_its_own_start(islands, seed, cores, adapt
 def test_a_start_at_the_mode_is_moved_by_next_to_nothing():
     draws = draw(starts=np.tile(MEAN, (2, 1)))
     assert np.isfinite(draws.points).all()
+
+
+def test_a_compiled_model_is_sampled_like_a_target():
+    model = nuts._compiled_model(target(), lambda seed: np.full(3, np.nan))  # its own starts are replaced
+    settings = SamplerSettings(seed=7, draws=20, tune=30)
+    draws = sample_model(model, STARTS, settings, {"point": (3,)})
+    np.testing.assert_array_equal(draws.points, sample_nuts(target(), STARTS, settings).points)
+    with pytest.raises(InputError, match="starts of shape"):
+        sample_model(model, STARTS[:, :2], settings, {"point": (3,)})
 
 
 # ---- things that go wrong
@@ -278,7 +288,8 @@ SAMPLE = """
 import sys
 import numpy as np
 from gaussian_target import compiled_log_density, gaussian_arrays, gaussian_header
-from bayesgmm.bayes.nuts import SamplerSettings, Target, sample_nuts
+from bayesgmm.bayes.nuts import Target, sample_nuts
+from bayesgmm.bayes.sampling_records import SamplerSettings
 arrays = gaussian_arrays(np.zeros(2), np.eye(2))
 target = Target(2, compiled_log_density().address, gaussian_header(*arrays), keep=arrays)
 sample_nuts(target, np.ones((2, 2)), SamplerSettings(seed=1, chains=2))
