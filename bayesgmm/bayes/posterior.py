@@ -2,7 +2,7 @@
 
 Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family),
 ``sample_stats`` (nutpie's, and ``permutation``: the component that took each label), ``observed_data`` (y),
-``constant_data`` (the EM solution that started the chains). Root attributes describe the run.
+``constant_data`` (the EM solution that started the chains, hyperparameters). Root attributes describe the run.
 """
 
 import json
@@ -59,6 +59,7 @@ def posterior_tree(
     feature_names: Sequence[str],
     start: Mixture,
     attributes: Mapping[str, str | int | float],
+    hyperparameters: Mapping[str, tuple[tuple[str, ...], Array]] | None = None,
 ) -> xr.DataTree:
     """Lay draws of weights, means and covariances out as a DataTree that every ArviZ function takes.
 
@@ -74,15 +75,18 @@ def posterior_tree(
         The EM solution that started the chains.
     attributes : mapping
         What describes the run; versions and time are added.
+    hyperparameters : mapping, optional
+        Dims and values by name, see `bayesgmm.bayes.hyperparameters`.
     """
     names = list(feature_names)
     coords = {CLUSTER: np.arange(start.n_components), FEATURE: names, FEATURE_BIS: names}
-    em = {"em_weights": start.weights, "em_means": start.means, "em_covariances": start.full_covariances}
+    em = {"weights": start.weights, "means": start.means, "covariances": start.full_covariances}
+    constants = {f"em_{name}": (_VARIABLES[name], values) for name, values in em.items()}
     groups = {
         "posterior": _sample_dataset(draws, coords),
         "sample_stats": _sample_dataset(stats, {CLUSTER: coords[CLUSTER]}),
         "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
-        "constant_data": xr.Dataset({k: (_VARIABLES[k.removeprefix("em_")], v) for k, v in em.items()}, coords),
+        "constant_data": xr.Dataset({**constants, **(hyperparameters or {})}, coords),
     }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {**attributes, **_provenance()}

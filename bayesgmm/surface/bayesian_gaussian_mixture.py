@@ -19,6 +19,7 @@ from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.algorithms.multistart import Starts, best_of_starts
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
+from bayesgmm.bayes.hyperparameters import hyperparameters
 from bayesgmm.bayes.predict import (
     DrawSet,
     draw_set,
@@ -395,5 +396,11 @@ def _tree(
     draws = {"weights": weights, "means": means, "covariances": covariances}
     stats = {**sampled.run.stats, "permutation": order}
     return tree_of.posterior_tree(
-        draws, stats, X=np.ascontiguousarray(X), feature_names=names, start=start, attributes=attributes
+        draws,
+        stats,
+        X=np.ascontiguousarray(X),
+        feature_names=names,
+        start=start,
+        attributes=attributes,
+        hyperparameters=hyperparameters(prior, *start.means.shape, covariance_type=start.covariance_type),
     )
