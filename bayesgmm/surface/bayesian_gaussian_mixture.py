@@ -251,7 +251,11 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
 
     def summary(self) -> pd.DataFrame:
-        """EM estimate, posterior mean, standard deviation, interval and diagnostics of every parameter."""
+        """Every parameter: the maximum a posteriori that EM found (``em``), posterior mean, sd, interval, diagnostics.
+
+        The prior pulls ``em`` a little; `GaussianMixture` gives maximum likelihood. See
+        `bayesgmm.surface.tables.estimates_table` for the columns.
+        """
         from bayesgmm.surface.tables import estimates_table
 
         check_is_fitted(self)
