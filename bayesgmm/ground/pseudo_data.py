@@ -40,7 +40,9 @@ class PseudoData(NamedTuple):
     scale: Factors
 
 
-def pseudo_data(prior: ResolvedPrior | None, n_components: int, n_features: int, family: CovarianceFamily) -> PseudoData:
+def pseudo_data(
+    prior: ResolvedPrior | None, n_components: int, n_features: int, family: CovarianceFamily
+) -> PseudoData:
     """Lay a prior, or its absence, out for compiled code."""
     k, d, g = n_components, n_features, family.n_blocks(n_components)
     nothing = np.empty((0, d, d))
@@ -48,9 +50,7 @@ def pseudo_data(prior: ResolvedPrior | None, n_components: int, n_features: int,
         shape = (g, *family.block_shape(d))
         return PseudoData(np.ones(k), np.zeros((k, d)), np.zeros(k), nothing, np.zeros(g), np.zeros(shape))
     precision = nothing if prior.kappa.any() else prior.mean_precision
-    return PseudoData(
-        prior.concentration, prior.mean, prior.kappa, precision, prior.covariance_exponent, prior.scale
-    )
+    return PseudoData(prior.concentration, prior.mean, prior.kappa, precision, prior.covariance_exponent, prior.scale)
 
 
 @compiled
