@@ -249,6 +249,14 @@ def _leap(
     return assembled(mixture, parts), n_floored
 
 
+@compiled
+def _copy(source: Array, target: Array) -> None:
+    """target[...] = source of the same shape, without what numba compiles to see whether they broadcast."""
+    a, b = source.ravel(), target.ravel()
+    for i in range(a.shape[0]):
+        b[i] = a[i]
+
+
 @njit(
     types.UniTuple(types.int64, 2)(
         types.int64, types.float64, types.float64, IN_2, IN_1, *SUMS_AND_MIXTURE, *PRIOR, *PARTS, OUT_1
@@ -294,7 +302,9 @@ def _compiled_leap(  # type: ignore[no-untyped-def]
         )  # fmt: skip
         if step == last:
             break
-        mu[:], factors[:], prec[:] = new_mu, new_factors, new_prec
+        _copy(new_mu, mu)
+        _copy(new_factors, factors)
+        _copy(new_prec, prec)
         counts[:], first[:], second[:] = 0.0, 0.0, 0.0
         value = add_statistics(residual, x, row_weights, log_scale, mu, prec, counts, first, second)
         gain = _gain_to_come(objectives[step - 2], objectives[step - 1], value)

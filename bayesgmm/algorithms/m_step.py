@@ -64,8 +64,10 @@ def assembled(before: Mixture, parts: Parts) -> Mixture:
 @compiled
 def _update_weights(counts: Weights, concentration: Weights, weights: Weights) -> None:
     n_components = counts.shape[0]
-    shift = 0.0 if concentration.min() < 1.0 else 1.0
-    total = 0.0
+    shift, total = 1.0, 0.0
+    for k in range(n_components):
+        if concentration[k] < 1.0:
+            shift = 0.0
     for k in range(n_components):
         weights[k] = max(counts[k] + concentration[k] - shift, 0.0)
         total += weights[k]
@@ -78,15 +80,18 @@ def _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior
     """Move one mean by L s and add its second moment about the new mean to the scatter of its block."""
     n_features = mu.shape[1]
     count = counts[k] + prior.kappa[k]
-    moment = first[k].copy()
-    offset = prior.mean[k] - mu[k]
-    whitened = np.empty(n_features)
+    moment, offset, whitened = np.empty(n_features), np.empty(n_features), np.empty(n_features)
+    for d in range(n_features):
+        moment[d] = first[k, d]
+        offset[d] = prior.mean[k, d] - mu[k, d]
     if prior.kappa[k] > 0.0:
         _times_inverse(residual, prec, g, offset, whitened)
         for d in range(n_features):
             moment[d] += prior.kappa[k] * whitened[d]
         add_outer(residual, prior.kappa[k], whitened, whitened, scatter)
-    shift = moment / max(count, _NEGLIGIBLE)
+    shift = np.empty(n_features)
+    for d in range(n_features):
+        shift[d] = moment[d] / max(count, _NEGLIGIBLE)
     if prior.mean_precision.shape[0] > 0:
         _pulled_shift(residual, g, factors, prior.mean_precision[k], offset, counts[k], moment, shift)
     to_factor(residual, factors, g, shift, whitened, False)
@@ -106,11 +111,12 @@ def _pulled_shift(residual, g, factors, mean_precision, offset, count, moment, s
     system = np.empty((n_features, n_features))
     column, product = np.zeros(n_features), np.empty(n_features)
     for j in range(n_features):
-        column[:] = 0.0
-        column[j] = 1.0
+        for d in range(n_features):
+            column[d] = 1.0 if d == j else 0.0
         to_factor(residual, factors, g, column, product, False)
         to_factor(residual, factors, g, _symmetric_times(mean_precision, product), column, True)
-        system[:, j] = column
+        for d in range(n_features):
+            system[d, j] = column[d]
         system[j, j] += count
     to_factor(residual, factors, g, _symmetric_times(mean_precision, offset), product, True)
     for d in range(n_features):
@@ -119,7 +125,8 @@ def _pulled_shift(residual, g, factors, mean_precision, offset, count, moment, s
     if cholesky_lower(system, lower):
         solve_cholesky(lower, shift)
     else:
-        shift[:] = 0.0
+        for d in range(n_features):
+            shift[d] = 0.0
 
 
 @compiled
@@ -154,21 +161,43 @@ def _update_block(residual, floor, moment, factor, new_factor, new_prec):  # typ
     if cholesky_lower(moment, change):
         multiply_lower(factor, change, new_factor)
         invert_lower(new_factor, new_prec)
-        if 1.0 >= floor * np.sum(new_prec**2):  # 1 / |L^-1|^2 bounds the smallest eigenvalue from below
+        squares = 0.0
+        for i in range(n):
+            for j in range(i + 1):
+                squares += new_prec[i, j] ** 2
+        if 1.0 >= floor * squares:  # 1 / |L^-1|^2 bounds the smallest eigenvalue from below
             return 0
-    return _lift(factor @ moment @ factor.T, floor, new_factor, new_prec)
+    return _lift(_sandwich(factor, moment), floor, new_factor, new_prec)
 
 
 @compiled
 def _lift(covariance, floor, new_factor, new_prec):  # type: ignore[no-untyped-def]
     """Clip the eigenvalues of a covariance from below; returns 1 if any was below."""
     n = covariance.shape[0]
-    values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
-    lifted = 1 if values.min() < floor else 0
-    clipped = np.maximum(values, max(floor, 1e-15 * values.max()))
-    cholesky_lower((vectors * clipped) @ vectors.T + np.zeros((n, n)), new_factor)
+    values, vectors = np.linalg.eigh(covariance)  # ascending
+    clipped = np.zeros((n, n))
+    for i in range(n):
+        clipped[i, i] = max(values[i], floor, 1e-15 * values[n - 1])
+    cholesky_lower(_sandwich(vectors, clipped), new_factor)
     invert_lower(new_factor, new_prec)
-    return lifted
+    return 1 if values[0] < floor else 0
+
+
+@compiled
+def _sandwich(a, middle):  # type: ignore[no-untyped-def]
+    """The symmetric product a m aᵀ; loops, because matrix products take seconds to compile."""
+    n = middle.shape[0]
+    half, product = np.zeros((n, n)), np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            for h in range(n):
+                half[i, j] += a[i, h] * middle[h, j]
+    for i in range(n):
+        for j in range(i + 1):
+            for h in range(n):
+                product[i, j] += half[i, h] * a[j, h]
+            product[j, i] = product[i, j]
+    return product
 
 
 @compiled
@@ -244,11 +273,15 @@ def compiled_m_step(  # type: ignore[no-untyped-def]
     for g in range(n_blocks):
         add_scale(residual, prec, g, scale, scatter[g])
         if totals[g] > _NEGLIGIBLE:
-            scatter[g] /= totals[g]
+            for i in range(scatter.shape[1]):
+                for j in range(scatter.shape[2]):
+                    scatter[g, i, j] /= totals[g]
             n_floored += _update_block(residual, floor, scatter[g], factors[g], new_factors[g], new_prec[g])
         else:
-            new_factors[g] = factors[g]
-            new_prec[g] = prec[g]
+            for i in range(scatter.shape[1]):
+                for j in range(scatter.shape[2]):
+                    new_factors[g, i, j] = factors[g, i, j]
+                    new_prec[g, i, j] = prec[g, i, j]
         _square(residual, new_factors[g], new_blocks[g])
     _update_weights(counts, concentration, new_weights)
     for k in range(n_components):
