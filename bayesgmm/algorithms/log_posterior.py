@@ -69,7 +69,8 @@ class LogPosterior:
         data = (self.columns, self.row_weights)
         around = (np.log(centre.weights), centre.means, centre.factors)
         affine = (self.coordinates.shift, self.coordinates.bounds, self.coordinates.matrices)
-        constants = np.array([self.prior.log_constant, self.coordinates.log_constant])
+        log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
+        constants = np.array([self.prior.log_constant + self.coordinates.log_constant, *log_det])
         return tuple(np.ascontiguousarray(a) for a in (*data, *around, *affine, *prior, constants))
 
     @cached_property
@@ -100,9 +101,8 @@ _vectorised = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reass
 
 
 @_vectorised
-def _inner(point: Array, shift: Array, bounds: IntArray, matrices: Array) -> Array:
-    """q = shift + A y."""
-    inner = shift.copy()
+def _inner(point: Array, shift: Array, bounds: IntArray, matrices: Array, inner: Array) -> None:
+    """inner = shift + A y."""
     offset = 0
     for b in range(bounds.shape[0] - 1):
         start, size = bounds[b], bounds[b + 1] - bounds[b]
@@ -112,9 +112,8 @@ def _inner(point: Array, shift: Array, bounds: IntArray, matrices: Array) -> Arr
             total = 0.0
             for j in range(i + 1):
                 total += block[i, j] * y[j]
-            inner[start + i] += total
+            inner[start + i] = shift[start + i] + total
         offset += size * size
-    return inner
 
 
 @_vectorised
@@ -161,39 +160,35 @@ def _log_weights(q: Array, log_w0: Weights, log_w: Weights) -> None:
 
 
 @compiled
-def _place(residual, q, mu0, factors0, mean_starts, block_starts, mu, factors, prec, change):  # type: ignore[no-untyped-def]
-    """Means, factors and inverse factors at q; returns log |L| per block."""
+def _place(residual, q, mu0, factors0, first_block, stride, mu, factors, prec, change, log_det, step):  # type: ignore[no-untyped-def]
+    """Means, factors, inverse factors and log |L|, which comes in as that of the centre, at q."""
     n_components, n_features = mu0.shape
     n_blocks = factors0.shape[0]
-    log_det = np.zeros(n_blocks)
     for g in range(n_blocks):
-        _factor_change(residual, q, block_starts[g], change[g])
+        _factor_change(residual, q, first_block + g * stride, change[g])
         if residual == FULL:
             multiply_lower(factors0[g], change[g], factors[g])
             invert_lower(factors[g], prec[g])
             for i in range(n_features):
-                log_det[g] += math.log(factors[g, i, i])
+                log_det[g] += q[first_block + g * stride + i * (i + 3) // 2]
         else:
             width = n_features if residual == SPHERICAL else 1
             for j in range(factors.shape[2]):
                 factors[g, 0, j] = factors0[g, 0, j] * change[g, 0, j]
                 prec[g, 0, j] = 1.0 / factors[g, 0, j]
-                log_det[g] += width * math.log(factors[g, 0, j])
-    step = np.empty(n_features)
+                log_det[g] += width * q[first_block + g * stride + j]
     for k in range(n_components):
-        start = mean_starts[k]
+        start = n_components - 1 + k * stride
         to_factor(residual, factors0, min(k, n_blocks - 1), q[start : start + n_features], step, False)
         for d in range(n_features):
             mu[k, d] = mu0[k, d] + step[d]
-    return log_det
 
 
 @compiled
-def _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second):  # type: ignore[no-untyped-def]
+def _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second, offset, product):  # type: ignore[no-untyped-def]
     """Add the pseudo-data of the means to the sums; returns their log density less constants."""
     n_components, n_features = mu.shape
     value = 0.0
-    offset, product = np.empty(n_features), np.empty(n_features)
     for k in range(n_components):
         g = min(k, factors.shape[0] - 1)
         for d in range(n_features):
@@ -206,26 +201,23 @@ def _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second):
                 value -= 0.5 * prior.kappa[k] * product[d] ** 2
                 first[k, d] += prior.kappa[k] * product[d]
         elif prior.mean_precision.shape[0] > 0:
-            value -= 0.5 * _pull(prior.mean_precision, k, offset)
-            to_factor(residual, factors, g, offset, product, True)
+            value -= 0.5 * _pull(prior.mean_precision, k, offset, product)
+            to_factor(residual, factors, g, product, offset, True)
             for d in range(n_features):
-                first[k, d] += product[d]
+                first[k, d] += offset[d]
     return value
 
 
 @compiled
-def _pull(precision, k, offset):  # type: ignore[no-untyped-def]
-    """Replace an offset by precision @ offset; returns the quadratic form."""
-    n = offset.shape[0]
-    pull = np.empty(n)
+def _pull(precision, k, offset, pull):  # type: ignore[no-untyped-def]
+    """Write precision @ offset into ``pull``; returns the quadratic form."""
     square = 0.0
-    for i in range(n):
+    for i in range(offset.shape[0]):
         total = 0.0
-        for j in range(n):
+        for j in range(offset.shape[0]):
             total += precision[k, i, j] * offset[j]
         square += total * offset[i]
         pull[i] = total
-    offset[:] = pull
     return square
 
 
@@ -279,16 +271,15 @@ def _mean_gradient(residual, change, g, first, gradient):  # type: ignore[no-unt
 
 
 @compiled
-def _covariance_gradient(residual, change, second, total, gradient):  # type: ignore[no-untyped-def]
+def _covariance_gradient(residual, q, change, second, total, gradient, column):  # type: ignore[no-untyped-def]
     """Gradient in c of one block, tril(C^-T (second - total I)) and the Jacobian; returns the log-Jacobian in C."""
     jacobian = 0.0
     if residual != FULL:
         for j in range(change.shape[1]):
             gradient[j] = second[0, j] - total + 2.0
-            jacobian += 2.0 * math.log(change[0, j])
+            jacobian += 2.0 * q[j]
         return jacobian
     n = change.shape[0]
-    column = np.empty(n)
     for j in range(n):
         for i in range(n - 1, j - 1, -1):
             value = second[i, j] - (total if i == j else 0.0)
@@ -298,9 +289,21 @@ def _covariance_gradient(residual, change, second, total, gradient):  # type: ig
             gradient[i * (i + 1) // 2 + j] = column[i]
         diagonal = j * (j + 1) // 2 + j
         power = n - j + 1.0
-        jacobian += power * math.log(change[j, j])
+        jacobian += power * q[diagonal]
         gradient[diagonal] = gradient[diagonal] * change[j, j] + power
     return jacobian
+
+
+@compiled
+def _array(address, shape):  # type: ignore[no-untyped-def]
+    return carray(address_as_pointer(address), shape, np.float64)
+
+
+@compiled
+def _carve(address, shape):  # type: ignore[no-untyped-def]
+    """An array of the shape at the address, and the address behind it."""
+    array = _array(address, shape)
+    return array, address + 8 * array.size
 
 
 @compiled
@@ -318,34 +321,43 @@ def _log_posterior(  # type: ignore[no-untyped-def]
     matrices: Array,
     prior: PseudoData,
     constants: Array,
+    scratch: int,
 ):
     n_components, n_features = mu0.shape
-    n_blocks = factors0.shape[0]
-    q = _inner(point, shift, bounds, matrices)
-    mean_starts, block_starts = _starts(residual, n_components, n_features, n_blocks)
-    log_w, mu = np.empty(n_components), np.empty(mu0.shape)
-    factors, prec, change = np.empty(factors0.shape), np.empty(factors0.shape), np.empty(factors0.shape)
+    n_blocks, rows, columns = factors0.shape
+    points, scratch = _carve(scratch, (2, point.shape[0]))
+    of_components, scratch = _carve(scratch, (4, n_components))
+    of_features, scratch = _carve(scratch, (2, n_features))
+    of_means, scratch = _carve(scratch, (2, n_components, n_features))
+    of_blocks, scratch = _carve(scratch, (4, n_blocks, rows, columns))
+    sums, scratch = _carve(scratch, (n_components, rows, columns))
+    q, q_gradient = points[0], points[1]
+    log_w, log_scale, counts, log_det = of_components[0], of_components[1], of_components[2], of_components[3]
+    mu, first = of_means[0], of_means[1]
+    factors, prec, change, second = of_blocks[0], of_blocks[1], of_blocks[2], of_blocks[3]
+    _inner(point, shift, bounds, matrices, q)
+    first_block, stride = _layout(residual, n_components, n_features, n_blocks)
     _log_weights(q, log_w0, log_w)
-    log_det = _place(residual, q, mu0, factors0, mean_starts, block_starts, mu, factors, prec, change)
-    log_scale = np.empty(n_components)
+    log_det[:n_blocks] = constants[1:]
+    _place(residual, q, mu0, factors0, first_block, stride, mu, factors, prec, change, log_det, of_features[0])
     for k in range(n_components):
         log_scale[k] = log_w[k] - log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
-    counts, first = np.zeros(n_components), np.zeros(mu.shape)
-    sums = np.zeros((n_components, factors.shape[1], factors.shape[2]))
     value = add_statistics(residual, x, row_weights, log_scale, mu, prec, counts, first, sums)
-    second = sums if n_blocks == n_components else np.zeros(factors.shape)
-    if n_blocks < n_components:
-        for k in range(n_components):
-            second[0] += sums[k]
-    value += _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second)
+    for k in range(n_components):
+        g = min(k, n_blocks - 1)
+        for i in range(rows):
+            for j in range(columns):
+                second[g, i, j] += sums[k, i, j]
+    value += _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second, of_features[0], of_features[1])
     value += _add_covariance_prior(residual, prec, log_det, prior, second)
     totals = covariance_counts(residual, counts, prior, n_features)
-    q_gradient = np.empty(q.shape[0])
     for g in range(n_blocks):
-        start = block_starts[g]
-        value += _covariance_gradient(residual, change[g], second[g], totals[g], q_gradient[start:])
+        start = first_block + g * stride
+        value += _covariance_gradient(
+            residual, q[start:], change[g], second[g], totals[g], q_gradient[start:], of_features[0]
+        )
     for k in range(n_components):
-        start = mean_starts[k]
+        start = n_components - 1 + k * stride
         _mean_gradient(residual, change, min(k, n_blocks - 1), first[k], q_gradient[start : start + n_features])
     mass = 0.0
     for k in range(n_components):
@@ -354,30 +366,18 @@ def _log_posterior(  # type: ignore[no-untyped-def]
     for k in range(n_components - 1):
         q_gradient[k] = counts[k] + prior.concentration[k] - math.exp(log_w[k]) * mass
     _outer_gradient(q_gradient, bounds, matrices, gradient)
-    return value + constants[0] + constants[1]
+    return value + constants[0]
 
 
 @compiled
-def _starts(residual: int, n_components: int, n_features: int, n_blocks: int) -> tuple[IntArray, IntArray]:
-    """Where the mean of each component and the factor of each block begin in q."""
+def _layout(residual: int, n_components: int, n_features: int, n_blocks: int) -> tuple[int, int]:
+    """Where the first block's factor begins in q, and the distance from one component to the next."""
+    if n_blocks < n_components:
+        return n_components - 1 + n_components * n_features, n_features
     size = n_features * (n_features + 1) // 2
     if residual != FULL:
         size = 1 if residual == SPHERICAL else n_features
-    means, blocks = np.empty(n_components, np.int64), np.empty(n_blocks, np.int64)
-    shared = n_blocks < n_components
-    stride = n_features if shared else n_features + size
-    for k in range(n_components):
-        means[k] = n_components - 1 + k * stride
-        if not shared:
-            blocks[k] = means[k] + n_features
-    if shared:
-        blocks[0] = n_components - 1 + n_components * n_features
-    return means, blocks
-
-
-@compiled
-def _array(address, shape):  # type: ignore[no-untyped-def]
-    return carray(address_as_pointer(address), shape, np.float64)
+    return n_components - 1 + n_features, n_features + size
 
 
 @compiled
@@ -399,7 +399,10 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         _array(info[20], (g,)),
         _array(info[21], (g, rows, columns)),
     )
-    return _log_posterior(
+    # All the room that is needed, at once, and arrays that know it by its address only: allocating them one by
+    # one and counting references to them takes a third of the time when there are few rows.
+    scratch = np.zeros(2 * (point.shape[0] + d) + k * (4 + 2 * d + rows * columns) + 4 * g * rows * columns)
+    value = _log_posterior(
         residual,
         point,
         gradient,
@@ -412,8 +415,11 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         bounds,
         _array(info[15], (n_entries,)),
         prior,
-        _array(info[22], (2,)),
+        _array(info[22], (1 + g,)),
+        scratch.ctypes.data,
     )
+    scratch[0] = value  # whatever is used here is not freed before
+    return scratch[0]
 
 
 def _c_log_posterior(n_dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]

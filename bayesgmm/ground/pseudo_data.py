@@ -93,16 +93,17 @@ def add_scale(residual: int, prec: Factors, g: int, scale: Factors, second: Arra
         for j in range(n):
             second[0, j] += scale[g, 0, j] * prec[g, 0, j] ** 2
         return
-    half = np.zeros((n, n))
-    for i in range(n):
-        for j in range(n):
-            for h in range(i + 1):
-                half[i, j] += prec[g, i, h] * scale[g, h, j]
+    half = np.empty(n)  # row i of L^-1 S, as far as it is needed
     for i in range(n):
         for j in range(i + 1):
             total = 0.0
+            for h in range(i + 1):
+                total += prec[g, i, h] * scale[g, h, j]
+            half[j] = total
+        for j in range(i + 1):
+            total = 0.0
             for h in range(j + 1):
-                total += half[i, h] * prec[g, j, h]
+                total += half[h] * prec[g, j, h]
             second[i, j] += total
             if i != j:
                 second[j, i] += total
