@@ -1,5 +1,7 @@
 """EM climbs, stops where the gradient is zero, and reaches the optima that other programs reached."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from em_cases import NAMES, PRIORS, SHARED_NAMES, shared_data
@@ -231,3 +233,20 @@ def test_labels_of_the_optimum_do_not_depend_on_the_order_of_the_start():
     first, second = (run_em(Rows(X), s).mixture for s in (start, start.permute([2, 0, 1])))
     order = align_to(first, second.weights, second.means, second.full_covariances)
     np.testing.assert_allclose(second.permute(order).means, first.means, rtol=1e-8)
+
+
+def test_threads_share_the_blocks_and_change_nothing(monkeypatch):
+    monkeypatch.setattr("bayesgmm.algorithms.em.ROWS_PER_BLOCK", 100)
+    rng = np.random.default_rng(4)
+    X, v = rng.normal(size=(950, 3)), rng.integers(1, 4, 950)
+    start = Mixture([0.5, 0.5], X[:2], [np.eye(3)] * 2)
+    source = Rows(X, v)
+    assert [weights.size for _, weights in source] == [100] * 9 + [50]
+    with ThreadPoolExecutor(3) as pool:
+        shared = run_em(source, start, pool=pool)
+    alone = run_em(source, start)
+    assert np.array_equal(shared.history, alone.history)
+    assert np.array_equal(shared.mixture.means, alone.mixture.means)
+    monkeypatch.undo()
+    whole = run_em(Rows(X, v), start)
+    np.testing.assert_allclose(shared.mixture.means, whole.mixture.means, rtol=1e-6)

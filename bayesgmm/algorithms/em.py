@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from math import inf, isfinite, nan
 from operator import add
 from typing import NamedTuple, Protocol
@@ -33,6 +34,7 @@ from bayesgmm.words.arrays import Array, Columns, PerRow, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.statistics import Statistics
 
+ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
 _ROWS_PER_LEAP, _STEPS_PER_LEAP = 200_000, 64  # below a hundredth of a second between two calls of a callback
 
 
@@ -43,15 +45,17 @@ class BlockSource(Protocol):
 
 
 class Rows:
-    """The block source of data in memory: a single block."""
+    """The block source of data in memory: one block up to `ROWS_PER_BLOCK` rows, else copies of so many rows."""
 
     def __init__(self, X: ArrayLike, row_weights: ArrayLike | None = None) -> None:
         X = as_rows(X)
         weights = as_row_weights(row_weights, len(X))
-        self.block = (X.T, np.empty(0) if weights is None else weights)
+        starts = range(ROWS_PER_BLOCK, len(X), ROWS_PER_BLOCK)
+        columns = [np.ascontiguousarray(part) for part in np.split(X.T, starts, axis=1)]
+        self.blocks = list(zip(columns, np.split(np.empty(0) if weights is None else weights, starts), strict=True))
 
     def __iter__(self) -> Iterator[tuple[Columns, PerRow]]:
-        return iter((self.block,))
+        return iter(self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ def run_em(
     prior: ResolvedPrior | None = None,
     settings: EMSettings | None = None,
     callback: Callable[[EMState], object] | None = None,
+    pool: Executor | None = None,
 ) -> EMResult:
     """Climb from ``start`` to a maximum of the likelihood, or of the posterior density when given a prior.
 
@@ -138,6 +143,8 @@ def run_em(
     callback : callable, optional
         Called with an `EMState` after an E-step; a true return value ends the run. After every one, or for
         data in memory without a prior once in a while: every 200,000 rows read, at least every 64 steps.
+    pool : concurrent.futures.Executor, optional
+        Threads among which the blocks of data in memory are shared out. The result is the same without.
 
     Examples
     --------
@@ -152,11 +159,13 @@ def run_em(
     """
     settings = settings or EMSettings()
     pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-    block = source.block if isinstance(source, Rows) and prior is None else None
+    n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
+    block = source.blocks[0] if isinstance(source, Rows) and n_blocks == 1 and prior is None else None
+    spread = pool.map if pool is not None and n_blocks > 1 else map
     mixture, n_floored = start, 0
     history: list[float] = []
     while True:
-        statistics = _total(source, mixture)
+        statistics = reduce(add, spread(partial(_statistics, mixture), source))
         objective = statistics.log_likelihood + _penalty(mixture, prior)
         history.append(objective)
         n_steps = len(history) - 1
@@ -174,8 +183,8 @@ def run_em(
             mixture, n_floored = _leap(block, statistics, mixture, pseudo=pseudo, goal=goal, history=history)
 
 
-def _total(source: Iterable[tuple[Columns, PerRow]], mixture: Mixture) -> Statistics:
-    return reduce(add, [column_statistics(x, mixture, weights) for x, weights in source])
+def _statistics(mixture: Mixture, block: tuple[Columns, PerRow]) -> Statistics:
+    return column_statistics(block[0], mixture, block[1])
 
 
 def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:

@@ -229,7 +229,7 @@ def _run_all(
 ) -> tuple[list[EMResult], bool]:
     """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
     stop = threading.Event()
-    source = plan.source
+    source, n_workers = plan.source, min(effective_n_jobs(n_jobs), len(rngs))
 
     def run(index: int, rng: np.random.Generator) -> EMResult | None:
         def after_step(state: EMState) -> bool:
@@ -240,10 +240,10 @@ def _run_all(
         if stop.is_set():
             return None
         start = plan.starting_mixture(index, rng)
-        return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step)
+        return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
 
-    with ThreadPoolExecutor(min(effective_n_jobs(n_jobs), len(rngs))) as pool:
-        futures = [pool.submit(run, index, rng) for index, rng in enumerate(rngs)]
+    with ThreadPoolExecutor(n_workers) as workers, ThreadPoolExecutor(effective_n_jobs(-1)) as pool:
+        futures = [workers.submit(run, index, rng) for index, rng in enumerate(rngs)]
         try:
             results = [future.result() for future in futures]
         except KeyboardInterrupt:
