@@ -1,7 +1,7 @@
 """One process of `benchmarks/nuts.py --as-written`: a mixture from import to summary, as a user writes it.
 
-`python benchmarks/as_written.py {bayesgmm,pm.Mixture} {iris,simulated} START`, START being `time.time()` when the
-process was asked for. Prints seconds until the summary was there, and how good the draws are, as JSON.
+`python benchmarks/as_written.py {bayesgmm,pm.Mixture} {faithful,iris,simulated} START`, START being `time.time()` when
+the process was asked for. Prints seconds until the summary was there, and how good the draws are, as JSON.
 """
 
 import json
@@ -74,6 +74,10 @@ def data(name):  # type: ignore[no-untyped-def]
         from sklearn.datasets import load_iris
 
         return load_iris().data, 3
+    if name == "faithful":
+        from bayesgmm.datasets import load_old_faithful
+
+        return load_old_faithful().to_numpy(), 2
     import numpy as np
 
     rng = np.random.default_rng(2)

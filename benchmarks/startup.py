@@ -38,13 +38,18 @@ CASES = {  # name: (imports, fit, seconds that the fit may take with cached kern
 FIRST_RUN = 45.0
 
 
+def environment(bytecode: Path) -> dict[str, str]:
+    """Of a process that caches its bytecode in a folder and computes in one thread."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return own | threads | {"PYTHONPYCACHEPREFIX": str(bytecode)}
+
+
 def seconds(code: str, kernels: Path, bytecode: Path) -> float:
     """Wall time of a process that runs the code with its own folders of compiled code."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {"PYTHONPYCACHEPREFIX": str(bytecode), "NUMBA_CACHE_DIR": str(kernels)}
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    variables = environment(bytecode) | {"NUMBA_CACHE_DIR": str(kernels)}
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-c", code], env=variables, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
