@@ -354,11 +354,11 @@ def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
     Examples
     --------
     >>> import tempfile, bayesgmm
-    >>> from bayesgmm.datasets import load_galaxies
-    >>> fit = bayesgmm.BayesianGaussianMixture(3, random_state=1, progress=False).fit(load_galaxies())
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> fit = bayesgmm.BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     fit.save(f"{folder}/galaxies.nc")
-    ...     again = bayesgmm.load(f"{folder}/galaxies.nc")
+    ...     fit.save(f"{folder}/geyser.nc")
+    ...     again = bayesgmm.load(f"{folder}/geyser.nc")
     >>> bool((again.means_ == fit.means_).all())
     True
     """
