@@ -5,7 +5,6 @@ Matrices are lower triangular where the name says `lower`. Nothing here raises: 
 
 import math
 
-import numpy as np
 from numba import njit
 
 from bayesgmm.words.arrays import Array
@@ -83,20 +82,3 @@ def times_lower(lower: Array, vector: Array, product: Array) -> None:
         for j in range(i + 1):
             total += lower[i, j] * vector[j]
         product[i] = total
-
-
-@compiled
-def times_lower_transposed(lower: Array, vector: Array, product: Array) -> None:
-    """Write Lᵀ x into ``product``."""
-    n = lower.shape[0]
-    for i in range(n):
-        total = 0.0
-        for j in range(i, n):
-            total += lower[j, i] * vector[j]
-        product[i] = total
-
-
-def log_determinant(factors: Array) -> Array:
-    """log |L| of triangular factors (..., D, D)."""
-    diagonal: Array = np.diagonal(factors, axis1=-2, axis2=-1)
-    return np.log(diagonal).sum(axis=-1)

@@ -177,8 +177,6 @@ class ResolvedPrior:
         S for full residuals, its diagonal for diagonal ones, tr(S)/D for spherical ones.
     log_constant : float
         Log density less the terms that change with the parameters.
-    n_hyper : int
-        How many hyperparameters are sampled along with the mixture: none for the forms here.
     """
 
     covariance_type: str
@@ -189,7 +187,6 @@ class ResolvedPrior:
     dof: Array
     scale: Array
     log_constant: float
-    n_hyper: int = 0
 
     @property
     def covariance_exponent(self) -> Array:
