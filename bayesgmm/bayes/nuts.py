@@ -1,8 +1,7 @@
 """NUTS by nutpie on a compiled log density. Nothing here knows of mixtures, PyMC or PyTensor.
 
-nutpie calls the density through its C address, without Python and without the interpreter lock: the sampler
-itself then costs below one microsecond a gradient, against 11 to 16 for a Python callable on one core and 29
-to 39 where two chains compete for the lock (measured at 15 and 44 dimensions).
+nutpie calls the density through its C address, without Python and without the interpreter lock, for which chains
+in several threads would compete at every gradient.
 """
 
 import ctypes
@@ -235,7 +234,7 @@ def _nutpie_model(target: Target, start: StartFunction) -> CompiledModel:
     except (TypeError, AttributeError) as error:
         warnings.warn(
             f"nutpie {nutpie.__version__} does not take a C function as this version expects ({error}); "
-            "sampling through Python, which costs some 10 to 40 microseconds more a gradient.",
+            "sampling through Python, which costs tens of microseconds more a gradient.",
             SamplingWarning,
             stacklevel=3,
         )
