@@ -81,7 +81,7 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
 def variables_of(posterior: Posterior) -> Mapping[str, Any]:
     """The variables of a posterior by name, whatever holds them."""
     if isinstance(posterior, xr.DataTree):
-        return dict((posterior["posterior"] if "posterior" in posterior.children else posterior).to_dataset())
+        posterior = (posterior["posterior"] if "posterior" in posterior.children else posterior).to_dataset()
     if isinstance(posterior, Mapping | xr.Dataset):
         return {str(name): posterior[name] for name in posterior}
     raise InputError(
