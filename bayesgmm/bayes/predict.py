@@ -68,7 +68,7 @@ def draw_set(tree: xr.DataTree) -> DrawSet:
 def mean_memberships(draws: DrawSet, X: Rows) -> Responsibilities:
     """Posterior probability of each label for each row, averaged over draws, (obs, cluster)."""
     total = np.zeros((draws.weights.shape[1], len(X)))
-    for _, resp in _each_draw(draws, X, with_memberships=True):
+    for _, resp in each_draw(draws, X, with_memberships=True):
         total += resp
     return (total / len(draws)).T
 
@@ -103,7 +103,7 @@ def membership_intervals(
 def _summary(draws: DrawSet, X: Rows, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
     """Mean and standard deviation (obs, cluster) and interval (obs, cluster, bound) of memberships."""
     sampled = np.empty((len(X), draws.weights.shape[1], len(draws)))
-    for s, (_, resp) in enumerate(_each_draw(draws, X, with_memberships=True)):
+    for s, (_, resp) in enumerate(each_draw(draws, X, with_memberships=True)):
         sampled[..., s] = resp.T
     return sampled.mean(axis=-1), sampled.std(axis=-1), interval(sampled)
 
@@ -125,7 +125,7 @@ def _interval_function(ci_kind: str | None) -> Callable[..., Array]:
 def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
     """log of the density of each row averaged over draws, (obs,)."""
     running = np.full(len(X), -np.inf)
-    for log_density, _ in _each_draw(draws, X, with_memberships=False):
+    for log_density, _ in each_draw(draws, X, with_memberships=False):
         running = np.logaddexp(running, log_density)
     return running - np.log(len(draws))
 
@@ -145,7 +145,7 @@ def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tu
     return draws.means[which, labels] + offsets, labels
 
 
-def _each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+def each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are used again."""
     residual = covariance_family(draws.covariance_type).residual
     log_density = np.empty(len(X))
