@@ -18,7 +18,7 @@ def log_ratio(points, d, log_z):
 def test_the_constant_is_found_whatever_its_size(log_z):
     rng = np.random.default_rng(0)
     d = 5
-    draws, proposals = rng.normal(size=(3000, d)), 0.2 + np.sqrt(1.5) * rng.normal(size=(3000, d))
+    draws, proposals = rng.normal(size=(3000, d)), 0.2 + np.sqrt(1.5) * rng.normal(size=(9000, d))
     found = bridge(log_ratio(draws, d, log_z), log_ratio(proposals, d, log_z), effective_size=len)
     assert found.se < 0.05
     assert abs(found.log_z - log_z) < 4.0 * found.se
@@ -36,11 +36,10 @@ def test_the_standard_error_covers_and_is_not_too_wide():
 
 def test_correlated_draws_widen_the_standard_error():
     rng = np.random.default_rng(2)
-    draws, proposals = norm.logpdf(rng.normal(size=2000)), norm.logpdf(rng.normal(size=2000) * 2.0)
-    assert (
-        bridge(draws, proposals, effective_size=lambda x: len(x) / 50).se
-        > 2.0 * bridge(draws, proposals, effective_size=len).se
-    )
+    ratio = lambda x: log_ratio(x, 3, 0.0)  # noqa: E731
+    draws, proposals = ratio(rng.normal(size=(2000, 3))), ratio(0.2 + np.sqrt(1.5) * rng.normal(size=(2000, 3)))
+    alone, correlated = (bridge(draws, proposals, effective_size=lambda x, c=c: len(x) / c).se for c in (1, 50))
+    assert correlated > 2.0 * alone
 
 
 def test_part_of_a_density_has_its_own_constant():

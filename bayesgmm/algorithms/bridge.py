@@ -88,7 +88,7 @@ def _fixed_point(draws: Array, proposals: Array, log_odds: float) -> float:
     log_z = float(np.median(draws))
     for _ in range(_MOST_STEPS):
         of_draws, of_proposals = _terms(draws, proposals, log_z, log_odds)
-        change = float(np.log(of_proposals.mean()) - np.log(of_draws.mean()) + log_odds)
+        change = float(np.log(of_proposals.mean()) - np.log(of_draws.mean()) - log_odds)
         log_z += change
         if abs(change) < _TOLERANCE:
             break

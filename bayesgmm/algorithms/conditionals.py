@@ -91,7 +91,7 @@ class Conditionals:
             mean=mean,
             kappa=kappa,
             mean_precision=precision,
-            **self._covariances_given(added, counts),
+            **self._covariances_given(added, counts),  # type: ignore[arg-type]
         )
 
     def _covariances_given(self, added: Array, counts: Array) -> dict[str, Array]:
@@ -134,7 +134,7 @@ class Conditionals:
         return table, features[:, 0] @ of_covariance[:, 0].T
 
     def _coefficients(self) -> tuple[Array, Array]:
-        """What multiplies the features, (allocation, cluster or block, feature): of weights and means, of covariances."""
+        """What multiplies the features, of weights and means (allocation, cluster, feature) and of covariances."""
         d, conjugate = self.mean.shape[2], self.kappa.any()
         own = np.zeros((*self.concentration.shape, 3 + 2 * d * d + d))
         own[..., 0] = self.concentration - 1.0
