@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 from numba import njit
 
-from bayesgmm.ground.vectors import LANES, LOWEST, TILE, aligned_start, exp, fold, load, log, maximum, store, zeros
+from bayesgmm.ground.vectors import (
+    LANES,
+    LOWEST,
+    TILE,
+    aligned_start,
+    exp,
+    fold,
+    load,
+    load_single,
+    log,
+    maximum,
+    store,
+    zeros,
+)
 
 
 def apply(function, values):
@@ -31,6 +44,16 @@ def test_exp_is_accurate_to_a_few_ulp_and_flushes():
 def test_log_is_accurate_to_a_few_ulp():
     x = np.concatenate([1.0 + np.geomspace(1e-16, 1.0, 4001), np.geomspace(1.0, 1e300, 4001)])
     np.testing.assert_allclose(apply(log, x), np.log(x), rtol=5e-16, atol=0.0)
+
+
+def test_single_precision_is_widened_exactly():
+    @njit
+    def widen(source, target):
+        store(target, 0, load_single(LANES, source, 3))
+
+    source, target = np.random.default_rng(0).normal(size=LANES + 3).astype(np.float32), np.empty(LANES)
+    widen(source, target)
+    np.testing.assert_array_equal(target, source[3:])
 
 
 @pytest.mark.parametrize("lanes", [LANES, TILE])

@@ -72,6 +72,20 @@ def load(_typing, lanes, array, index):  # type: ignore[no-untyped-def]
     return Vector(n)(lanes, array, types.intp), codegen
 
 
+@intrinsic(prefer_literal=True)
+def load_single(_typing, lanes, array, index):  # type: ignore[no-untyped-def]
+    """``lanes`` numbers of a flat array of single precision from ``index`` on, as doubles."""
+    n = lanes.literal_value
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[1])(context, builder, args[1]).data
+        narrow = ir.VectorType(ir.FloatType(), n)
+        pointer = builder.bitcast(cgutils.gep(builder, data, args[2]), narrow.as_pointer())
+        return builder.fpext(builder.load(pointer, align=4), ir.VectorType(ir.DoubleType(), n))
+
+    return Vector(n)(lanes, array, types.intp), codegen
+
+
 @intrinsic
 def store(_typing, array, index, vector):  # type: ignore[no-untyped-def]
     """Write a vector into a flat array from ``index`` on."""
