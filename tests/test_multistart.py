@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from em_cases import corrected_diabetes, mass_galaxies
 from reference import FAMILIES, load_data
+from sklearn.datasets import load_iris
 
 from bayesgmm.algorithms.criteria import bic, measure
 from bayesgmm.algorithms.em import EMSettings
@@ -242,3 +243,15 @@ def test_an_interruption_from_the_keyboard_keeps_the_best_so_far(monkeypatch):
     assert starts.interrupted
     assert starts.n_starts == 1
     assert np.isfinite(best.objective)
+
+
+def test_distinct_optima_are_kept_best_first():
+    X = np.asarray(load_iris().data)
+    _, starts = best_of_starts(X, 3, rng=np.random.default_rng(0), n_init=12)
+    found = [mixture.log_prob(X).sum() for mixture in starts.optima]
+    assert found == sorted(found, reverse=True)
+    assert len(found) > 1
+    assert -np.diff(found).max() > starts.tolerance
+    np.testing.assert_allclose(found[0], starts.objectives[starts.best], atol=starts.tolerance)
+    good = starts.objectives[~starts.degenerate]
+    assert np.abs(good[:, None] - np.array(found)).min(axis=1).max() <= starts.tolerance * 2.0

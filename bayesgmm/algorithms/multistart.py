@@ -51,6 +51,8 @@ class Starts:
     tolerance : float
         Objectives closer than this are taken for the same optimum: ten times EM's tolerance, because EM stops
         that close to its optimum and cannot tell nearer ones apart.
+    optima : tuple of Mixture
+        The distinct optima that are not degenerate, best first.
     interrupted : bool
         Whether the fit was interrupted; starts that had not begun are not listed.
     """
@@ -61,6 +63,7 @@ class Starts:
     n_iter: IntArray
     best: int
     tolerance: float
+    optima: tuple[Mixture, ...] = ()
     interrupted: bool = False
 
     @property
@@ -270,14 +273,25 @@ def _record(plan: _Plan, runs: list[EMResult]) -> Starts:
     degenerate = np.isnan(objectives) | degenerate_runs(plan, runs)
     candidates = objectives if degenerate.all() else np.where(degenerate, np.nan, objectives)
     total = float(len(plan.X) if plan.row_weights is None else plan.row_weights.sum())
+    tolerance = _SAME_OPTIMUM * plan.settings.tol * total
     return Starts(
         objectives,
         degenerate,
         np.array([run.converged for run in runs]),
         np.array([run.n_iter for run in runs]),
         int(np.nanargmax(candidates)),
-        _SAME_OPTIMUM * plan.settings.tol * total,
+        tolerance,
+        tuple(runs[i].mixture for i in _distinct(candidates, tolerance)),
     )
+
+
+def _distinct(objectives: Array, tolerance: float) -> list[int]:
+    """One start for each optimum, best first; NaN is none."""
+    kept: list[int] = []
+    for index in np.argsort(-objectives)[: int(np.isfinite(objectives).sum())]:
+        if not kept or objectives[kept[-1]] - objectives[index] > tolerance:
+            kept.append(int(index))
+    return kept
 
 
 def degenerate_runs(plan: _Plan, runs: Iterable[EMResult]) -> NDArray[np.bool_]:

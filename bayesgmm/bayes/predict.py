@@ -15,7 +15,7 @@ from arviz_stats.base import array_stats
 from bayesgmm.bayes.posterior import CLUSTER, OBS
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import LOG_2PI, pointwise
-from bayesgmm.words.arrays import Array, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm.words.arrays import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.words.errors import InputError
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
@@ -49,16 +49,20 @@ class DrawSet:
 
 def draw_set(tree: xr.DataTree) -> DrawSet:
     """All draws of a posterior."""
-    posterior = tree["posterior"]
-    family = covariance_family(str(tree.attrs["covariance_type"]))
     weights, means, covariances = (
-        posterior[name].to_numpy().reshape(-1, *posterior[name].shape[2:])
+        tree["posterior"][name].to_numpy().reshape(-1, *tree["posterior"][name].shape[2:])
         for name in ("weights", "means", "covariances")
     )
-    n_samples, _, n_features = means.shape
-    n_blocks = family.n_blocks(weights.shape[1])
+    return draw_set_of(str(tree.attrs["covariance_type"]), weights, means, covariances)
+
+
+def draw_set_of(covariance_type: str, weights: Weights, means: Means, covariances: Covariances) -> DrawSet:
+    """Draws from arrays with one leading axis; covariances are full matrices."""
+    family = covariance_family(covariance_type)
+    n_samples, n_clusters, n_features = means.shape
     compressed = family.compress(covariances)
-    factors = family.factors(compressed, n_features).reshape(n_samples, n_blocks, *family.block_shape(n_features))
+    blocks = (n_samples, family.n_blocks(n_clusters), *family.block_shape(n_features))
+    factors = family.factors(compressed, n_features).reshape(blocks)
     precision = family.precision_factors(factors)
     log_det = family.log_precision_determinants(precision, n_features)
     log_scale = np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + log_det - 0.5 * n_features * LOG_2PI
