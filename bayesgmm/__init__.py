@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from bayesgmm import datasets as datasets
     from bayesgmm.bayes.distribution import MvNormalMixture as MvNormalMixture
     from bayesgmm.bayes.model import build_model as build_model
+    from bayesgmm.bayes.relabel import compare_relabellings as compare_relabellings
+    from bayesgmm.bayes.relabel import component_summary as component_summary
+    from bayesgmm.bayes.relabel import relabel as relabel
+    from bayesgmm.bayes.relabel import restore_labels as restore_labels
     from bayesgmm.ground.mixture import Mixture as Mixture
     from bayesgmm.ground.priors import Prior as Prior
     from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
@@ -27,8 +31,12 @@ _HOMES = {
     "MvNormalMixture": "bayesgmm.bayes.distribution",
     "Prior": "bayesgmm.ground.priors",
     "build_model": "bayesgmm.bayes.model",
+    "compare_relabellings": "bayesgmm.bayes.relabel",
+    "component_summary": "bayesgmm.bayes.relabel",
     "load": "bayesgmm.surface.bayesian_gaussian_mixture",
     "plot_clusters": "bayesgmm.surface.plots",
+    "relabel": "bayesgmm.bayes.relabel",
+    "restore_labels": "bayesgmm.bayes.relabel",
 }
 
 __all__ = [
@@ -38,9 +46,13 @@ __all__ = [
     "MvNormalMixture",
     "Prior",
     "build_model",
+    "compare_relabellings",
+    "component_summary",
     "datasets",
     "load",
     "plot_clusters",
+    "relabel",
+    "restore_labels",
 ]
 
 

@@ -1,6 +1,6 @@
 """Exceptions and warnings. Each carries the values that explain it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class InputError(ValueError):
@@ -18,6 +18,14 @@ class DegenerateComponentError(ValueError):
         self.figures = dict(figures)
         shown = ", ".join(f"{name} = {value:.3g}" for name, value in self.figures.items())
         super().__init__(f"{message} ({shown})" if shown else message)
+
+
+class NotIdentifiedError(ValueError):
+    """Components of a posterior that cannot be told apart: what was found, and what to do instead."""
+
+    def __init__(self, findings: Sequence[str], *, hint: str) -> None:
+        self.findings, self.hint = tuple(findings), hint
+        super().__init__(" ".join(["The components are not identified.", *self.findings, hint]))
 
 
 class SamplingError(RuntimeError):
