@@ -94,7 +94,7 @@ def membership_intervals(
     xarray.Dataset
         ``mean``, ``sd`` and ``ci`` (with a dimension ``ci_bound``: lower, upper) over (obs, cluster).
     """
-    interval = functools.partial(_interval_function(ci_kind), prob=_interval_probability(ci_prob))
+    interval = functools.partial(interval_function(ci_kind), prob=interval_probability(ci_prob))
     n_clusters = draws.weights.shape[1]
     size = max(1, _BLOCK_VALUES // (len(draws) * n_clusters))
     parts = [_summary(draws, np.asfortranarray(X[i : i + size]), interval) for i in range(0, len(X), size)]
@@ -112,14 +112,14 @@ def _summary(draws: DrawSet, X: Rows, interval: Callable[[Array], Array]) -> tup
     return sampled.mean(axis=-1), sampled.std(axis=-1), interval(sampled)
 
 
-def _interval_probability(ci_prob: float | None) -> float:
+def interval_probability(ci_prob: float | None) -> float:
     prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
     if not 0.0 < prob < 1.0:
         raise InputError(expected="ci_prob between 0 and 1", got=f"{prob}")
     return float(prob)
 
 
-def _interval_function(ci_kind: str | None) -> Callable[..., Array]:
+def interval_function(ci_kind: str | None) -> Callable[..., Array]:
     kind = rcParams["stats.ci_kind"] if ci_kind is None else ci_kind
     if kind not in _INTERVALS:
         raise InputError(expected=f"ci_kind one of {tuple(_INTERVALS)}", got=f"{kind!r}")

@@ -41,12 +41,12 @@ COLOURS = (
     "#92dadd",
 )
 _MARKERS = "osD^vP"  # one more for every ten components
-_MOST_PANELS, _MOST_ROWS, _MOST_EVALUATIONS = 5, 5_000, 4_000_000
+_MOST_PANELS, MOST_ROWS, _MOST_EVALUATIONS = 5, 5_000, 4_000_000
 _SMALLEST, _LARGEST = 14.0, 90.0  # area of a marker, in square points, at no and at full uncertainty
 _TALLEST = 1.8  # height of a density panel, as a multiple of the band
-_INK = "#222222"
+INK = "#222222"
 _HEADING = "heading"
-_CIRCLE = np.column_stack([f(np.linspace(0.0, 2.0 * np.pi, 121)) for f in (np.cos, np.sin)])
+CIRCLE = np.column_stack([f(np.linspace(0.0, 2.0 * np.pi, 121)) for f in (np.cos, np.sin)])
 
 
 class ClusterFigure(Figure):
@@ -139,7 +139,7 @@ def plot_clusters(
     tree = getattr(fit, "posterior_", fit)
     if not (0.0 < mass < 1.0 and n_draws >= 0):
         raise InputError(expected="0 < mass < 1 and n_draws >= 0", got=f"mass = {mass}, n_draws = {n_draws}")
-    shown = _positions(features, [str(name) for name in tree["observed_data"]["feature"].to_numpy()])
+    shown = positions_of(features, [str(name) for name in tree["observed_data"]["feature"].to_numpy()])
     if ax is not None and len(shown) > 2:
         raise InputError(
             expected="one or two features with ax", got=f"{len(shown)}", hint="Name them: features=['a', 'b']."
@@ -153,7 +153,7 @@ def plot_clusters(
     return _single_figure(scene, shown, ax)
 
 
-def _positions(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
+def positions_of(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
     """Positions of the features to show."""
     if features is None:
         return list(range(len(names)))[:_MOST_PANELS]
@@ -169,7 +169,7 @@ def _positions(features: Sequence[str | int] | None, names: list[str]) -> list[i
 
 def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: float) -> _Scene:
     """Compute once what all panels show."""
-    X = np.asfortranarray(rows[:: -(-len(rows) // _MOST_ROWS)])
+    X = np.asfortranarray(rows[:: -(-len(rows) // MOST_ROWS)])
     draws = draw_set(tree)
     members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), X)
     return _Scene(
@@ -273,8 +273,8 @@ def _draw_pair(panel: Axes, scene: _Scene, i: int, j: int, *, compact: bool) -> 
         for mixture, style in ((scene.mean, _mean_style(k, compact)), (scene.em, _EM_STYLE)):
             outline = _ellipse(mixture.means[k], mixture.full_covariances[k], (i, j), radius)
             panel.plot(*outline.T, **style)
-    panel.set_xlim(*_limits(scene.X[:, i]))
-    panel.set_ylim(*_limits(scene.X[:, j]))
+    panel.set_xlim(*limits_of(scene.X[:, i]))
+    panel.set_ylim(*limits_of(scene.X[:, j]))
     panel.set_xlabel(_wrapped(scene.names[i], compact))
     panel.set_ylabel(_wrapped(scene.names[j], compact))
 
@@ -282,7 +282,7 @@ def _draw_pair(panel: Axes, scene: _Scene, i: int, j: int, *, compact: bool) -> 
 def _ellipse(mu: Array, cov: Array, features: tuple[int, int], radius: float) -> Array:
     """The outline (121, 2) of a component's marginal in two features."""
     index = list(features)
-    return mu[index] + radius * _CIRCLE @ np.linalg.cholesky(cov[np.ix_(index, index)]).T
+    return mu[index] + radius * CIRCLE @ np.linalg.cholesky(cov[np.ix_(index, index)]).T
 
 
 def _draws_of(draws: DrawSet, k: int) -> list[tuple[Array, Array]]:
@@ -305,7 +305,7 @@ def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool)
         panel.scatter(
             x[mine],
             y[mine],
-            s=shrink * _marker_area(scene.uncertainty[mine]),
+            s=shrink * marker_area(scene.uncertainty[mine]),
             color=_colour(k),
             marker=_marker(k),
             alpha=0.65,
@@ -317,7 +317,7 @@ def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool)
         )
 
 
-def _marker_area(uncertainty: Array) -> Array:
+def marker_area(uncertainty: Array) -> Array:
     """Area of a marker: uncertainty runs from 0 to, at most, 1 - 1/K."""
     return _SMALLEST + (_LARGEST - _SMALLEST) * np.minimum(uncertainty / 0.5, 1.0)
 
@@ -328,22 +328,22 @@ def _marker_area(uncertainty: Array) -> Array:
 def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
     """Histogram, predictive density with band, components, EM; rows as a strip below."""
     x = scene.X[:, j]
-    panel.hist(x, bins=_n_bins(x), density=True, color="#d9d9d9", edgecolor="white", linewidth=0.5, zorder=1)
-    at = np.linspace(*_limits(x), 201 if compact else 401)
+    panel.hist(x, bins=n_bins(x), density=True, color="#d9d9d9", edgecolor="white", linewidth=0.5, zorder=1)
+    at = np.linspace(*limits_of(x), 201 if compact else 401)
     band = thinned(scene.all_draws, 200 if compact else 1_000)
     spread = _sd(band, j)
     components = band.weights[:, :, None] * norm.pdf(at, band.means[:, :, j, None], spread[:, :, None])
     density = components.sum(axis=1)
     lower, upper = array_stats.eti(density.T, rcParams["stats.ci_prob"]).T
-    panel.fill_between(at, lower, upper, color=_INK, alpha=0.2, linewidth=0, zorder=3, gid="band")
-    panel.plot(at, density.mean(axis=0), color=_INK, linewidth=1.4, zorder=4, gid="density")
+    panel.fill_between(at, lower, upper, color=INK, alpha=0.2, linewidth=0, zorder=3, gid="band")
+    panel.plot(at, density.mean(axis=0), color=INK, linewidth=1.4, zorder=4, gid="density")
     for k, curve in enumerate(components.mean(axis=0)):
         panel.plot(at, curve, color=_colour(k), linewidth=1.4, zorder=4, gid=f"component {k}")
     panel.plot(at, _marginal_density(scene.em, j, at), **_EM_STYLE)
     top = min(panel.get_ylim()[1], _TALLEST * float(upper.max()))  # a spike of EM's may leave the panel
     _draw_rows(panel, scene, x, np.full(len(x), -0.05 * top), compact=True)
-    panel.axhline(0.0, color=_INK, linewidth=0.6)
-    panel.set_xlim(*_limits(x))
+    panel.axhline(0.0, color=INK, linewidth=0.6)
+    panel.set_xlim(*limits_of(x))
     panel.set_ylim(-0.1 * top, top)
     panel.set_xlabel(_wrapped(scene.names[j], compact))
     panel.set_ylabel("density")
@@ -363,7 +363,7 @@ def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:
     return density
 
 
-def _n_bins(x: Array) -> int:
+def n_bins(x: Array) -> int:
     """Freedman and Diaconis' rule, within reason: distance between clusters widens its bins, ties narrow them."""
     return int(np.clip(len(np.histogram_bin_edges(x, bins="fd")) - 1, min(2 * np.sqrt(len(x)), 40), 60))
 
@@ -371,7 +371,7 @@ def _n_bins(x: Array) -> int:
 # ---- styles
 
 
-_EM_STYLE: dict[str, Any] = {"color": _INK, "linewidth": 1.3, "linestyle": (0, (4, 2.5)), "zorder": 5, "gid": "em"}
+_EM_STYLE: dict[str, Any] = {"color": INK, "linewidth": 1.3, "linestyle": (0, (4, 2.5)), "zorder": 5, "gid": "em"}
 
 
 def _mean_style(k: int, compact: bool) -> dict[str, Any]:
@@ -386,7 +386,7 @@ def _marker(k: int) -> str:
     return _MARKERS[k // len(COLOURS) % len(_MARKERS)]
 
 
-def _limits(x: Array) -> tuple[float, float]:
+def limits_of(x: Array) -> tuple[float, float]:
     """The range of the data and a little more; ellipses may leave it."""
     margin = 0.08 * float(np.ptp(x)) or 1.0
     return float(x.min()) - margin, float(x.max()) + margin
@@ -409,13 +409,13 @@ def _legend_handles(scene: _Scene, *, ellipses: bool, density: bool) -> list[Any
         handles.append(Line2D([], [], color=grey, linewidth=0.6, label="posterior draws"))
     if density:
         handles.append(
-            Line2D([], [], color=_INK, linewidth=1.4, label="posterior density" if ellipses else "posterior")
+            Line2D([], [], color=INK, linewidth=1.4, label="posterior density" if ellipses else "posterior")
         )
-        handles.append(Patch(color=_INK, alpha=0.2, linewidth=0, label=f"{rcParams['stats.ci_prob']:.0%} band"))
+        handles.append(Patch(color=INK, alpha=0.2, linewidth=0, label=f"{rcParams['stats.ci_prob']:.0%} band"))
     handles.append(Line2D([], [], **{**_EM_STYLE, "gid": None}, label="EM"))
     handles.append(_heading("\nuncertainty of assignment"))
     for value in (0.0, 0.25, 0.5):
-        size = float(np.sqrt(_marker_area(np.array([value]))[0]))
+        size = float(np.sqrt(marker_area(np.array([value]))[0]))
         handles.append(
             Line2D(
                 [],
