@@ -9,23 +9,37 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bayesgmm import datasets as datasets
+    from bayesgmm.bayes.allocations import occupied_clusters as occupied_clusters
+    from bayesgmm.bayes.allocations import sample_labels as sample_labels
+    from bayesgmm.bayes.diagnosis import Diagnosis as Diagnosis
+    from bayesgmm.bayes.diagnosis import diagnose as diagnose
     from bayesgmm.bayes.distribution import MvNormalMixture as MvNormalMixture
     from bayesgmm.bayes.model import build_model as build_model
+    from bayesgmm.bayes.partition import credible_ball as credible_ball
+    from bayesgmm.bayes.partition import estimate_partition as estimate_partition
+    from bayesgmm.bayes.partition import partition_loss as partition_loss
     from bayesgmm.bayes.relabel import compare_relabellings as compare_relabellings
     from bayesgmm.bayes.relabel import component_summary as component_summary
     from bayesgmm.bayes.relabel import relabel as relabel
     from bayesgmm.bayes.relabel import restore_labels as restore_labels
+    from bayesgmm.bayes.representatives import representative_partitions as representative_partitions
+    from bayesgmm.bayes.similarity import similarity_matrix as similarity_matrix
+    from bayesgmm.bayes.uncertainty import membership_uncertainty as membership_uncertainty
     from bayesgmm.ground.mixture import Mixture as Mixture
     from bayesgmm.ground.priors import Prior as Prior
     from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
     from bayesgmm.surface.bayesian_gaussian_mixture import load as load
     from bayesgmm.surface.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesgmm.surface.plots import plot_clusters as plot_clusters
+    from bayesgmm.surface.plots_components import plot_components as plot_components
+    from bayesgmm.surface.plots_density import plot_density as plot_density
+    from bayesgmm.surface.plots_components import plot_pairs as plot_pairs
 
     __version__: str
 
 _HOMES = {
     "BayesianGaussianMixture": "bayesgmm.surface.bayesian_gaussian_mixture",
+    "Diagnosis": "bayesgmm.bayes.diagnosis",
     "GaussianMixture": "bayesgmm.surface.gaussian_mixture",
     "Mixture": "bayesgmm.ground.mixture",
     "MvNormalMixture": "bayesgmm.bayes.distribution",
@@ -33,14 +47,27 @@ _HOMES = {
     "build_model": "bayesgmm.bayes.model",
     "compare_relabellings": "bayesgmm.bayes.relabel",
     "component_summary": "bayesgmm.bayes.relabel",
+    "credible_ball": "bayesgmm.bayes.partition",
+    "diagnose": "bayesgmm.bayes.diagnosis",
+    "estimate_partition": "bayesgmm.bayes.partition",
     "load": "bayesgmm.surface.bayesian_gaussian_mixture",
+    "membership_uncertainty": "bayesgmm.bayes.uncertainty",
+    "occupied_clusters": "bayesgmm.bayes.allocations",
+    "partition_loss": "bayesgmm.bayes.partition",
     "plot_clusters": "bayesgmm.surface.plots",
+    "plot_components": "bayesgmm.surface.plots_components",
+    "plot_density": "bayesgmm.surface.plots_density",
+    "plot_pairs": "bayesgmm.surface.plots_components",
     "relabel": "bayesgmm.bayes.relabel",
+    "representative_partitions": "bayesgmm.bayes.representatives",
     "restore_labels": "bayesgmm.bayes.relabel",
+    "sample_labels": "bayesgmm.bayes.allocations",
+    "similarity_matrix": "bayesgmm.bayes.similarity",
 }
 
 __all__ = [
     "BayesianGaussianMixture",
+    "Diagnosis",
     "GaussianMixture",
     "Mixture",
     "MvNormalMixture",
@@ -48,11 +75,23 @@ __all__ = [
     "build_model",
     "compare_relabellings",
     "component_summary",
+    "credible_ball",
     "datasets",
+    "diagnose",
+    "estimate_partition",
     "load",
+    "membership_uncertainty",
+    "occupied_clusters",
+    "partition_loss",
     "plot_clusters",
+    "plot_components",
+    "plot_density",
+    "plot_pairs",
     "relabel",
+    "representative_partitions",
     "restore_labels",
+    "sample_labels",
+    "similarity_matrix",
 ]
 
 

@@ -28,7 +28,7 @@ def by_pairs(truth, estimate, a):
 
 
 def by_entropies(truth, estimate, a):
-    """a H(truth's own share) + (2 - a) H(estimate's own share), in bits: conditional entropies from mutual information."""
+    """(2 - a) H(truth | estimate) + a H(estimate | truth) in bits, by way of mutual information."""
     shared = mutual_info_score(truth, estimate)
     entropy_truth, entropy_estimate = mutual_info_score(truth, truth), mutual_info_score(estimate, estimate)
     bits = ((2.0 - a) * (entropy_truth - shared) + a * (entropy_estimate - shared)) / np.log(2.0)

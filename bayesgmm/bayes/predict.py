@@ -50,7 +50,7 @@ class DrawSet:
 def draw_set(tree: xr.DataTree) -> DrawSet:
     """All draws of a posterior."""
     weights, means, covariances = (
-        tree["posterior"][name].to_numpy().reshape(-1, *tree["posterior"][name].shape[2:])
+        np.ascontiguousarray(tree["posterior"][name].to_numpy().reshape(-1, *tree["posterior"][name].shape[2:]))
         for name in ("weights", "means", "covariances")
     )
     return draw_set_of(str(tree.attrs["covariance_type"]), weights, means, covariances)
@@ -106,13 +106,31 @@ def membership_intervals(
 
 def _summary(draws: DrawSet, X: Rows, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
     """Mean and standard deviation (obs, cluster) and interval (obs, cluster, bound) of memberships."""
-    sampled = np.empty((len(X), draws.weights.shape[1], len(draws)))
-    for s, (_, resp) in enumerate(each_draw(draws, X, with_memberships=True)):
-        sampled[..., s] = resp.T
+    sampled = sampled_memberships(draws, X)
     return sampled.mean(axis=-1), sampled.std(axis=-1), interval(sampled)
 
 
+def blocks_of_rows(draws: DrawSet, X: Rows) -> Iterator[Rows]:
+    """Rows in blocks whose memberships under all draws can be held at once."""
+    size = max(1, _BLOCK_VALUES // draws.weights.size)
+    return (np.asfortranarray(X[i : i + size]) for i in range(0, len(X), size))
+
+
+def sampled_memberships(draws: DrawSet, X: Rows) -> Array:
+    """Memberships (obs, cluster, sample) under all draws at once."""
+    sampled = np.empty((len(X), draws.weights.shape[1], len(draws)))
+    for s, (_, resp) in enumerate(each_draw(draws, X, with_memberships=True)):
+        sampled[..., s] = resp.T
+    return sampled
+
+
+def interval_over_draws(ci_prob: float | None, ci_kind: str | None) -> Callable[[Array], Array]:
+    """What turns (..., sample) into bounds (..., lower and upper); ArviZ's rcParams by default."""
+    return functools.partial(interval_function(ci_kind), prob=interval_probability(ci_prob))
+
+
 def interval_probability(ci_prob: float | None) -> float:
+    """The probability given, or else ArviZ's; checked."""
     prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
     if not 0.0 < prob < 1.0:
         raise InputError(expected="ci_prob between 0 and 1", got=f"{prob}")
@@ -120,6 +138,7 @@ def interval_probability(ci_prob: float | None) -> float:
 
 
 def interval_function(ci_kind: str | None) -> Callable[..., Array]:
+    """The function behind the kind of interval given, or else ArviZ's kind; checked."""
     kind = rcParams["stats.ci_kind"] if ci_kind is None else ci_kind
     if kind not in _INTERVALS:
         raise InputError(expected=f"ci_kind one of {tuple(_INTERVALS)}", got=f"{kind!r}")

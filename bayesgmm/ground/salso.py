@@ -116,7 +116,7 @@ def salso(
 class State(NamedTuple):
     """A partition under construction and its contingency tables with all draws.
 
-    A *row* is a cluster of a draw: row s C + c for cluster c of draw s, with C the most clusters of any draw.
+    A *row* is a cluster of a draw; those of the first draw come first.
     """
 
     additive: bool
@@ -140,15 +140,16 @@ class State(NamedTuple):
 def new_state(draws: Labels, settings: SalsoSettings) -> State:
     """Nothing allocated yet."""
     loss, (n_draws, n) = find_loss(settings.loss, settings.a), draws.shape
-    n_labels, width = int(draws.max()) + 1, -(-settings.max_clusters // LANES) * LANES
+    width = -(-settings.max_clusters // LANES) * LANES
     f = loss.f(np.arange(n + 2.0))
-    n_rows = n_draws * n_labels
+    ends = (draws.max(axis=1) + 1).cumsum(dtype=np.int32)
+    n_rows = int(ends[-1])
     return State(
         additive=loss.additive,
         own_cost=COST - settings.a,
         max_clusters=settings.max_clusters,
         width=width,
-        rows=np.ascontiguousarray((draws + n_labels * np.arange(n_draws, dtype=np.int32)[:, None]).T),
+        rows=np.ascontiguousarray(draws.T + np.append(np.int32(0), ends[:-1])),
         f=f[:-1],
         steps=np.diff(f).astype(np.float32).astype(np.float64),  # what `gains` can hold
         labels=np.full(n, -1),
@@ -309,9 +310,9 @@ def _best_cluster(state: State, i: int) -> int:
         _score_rand(state, i, n_labels)
     best = own
     for k in range(n_labels):
-        if state.sizes[k] > 0 or k == empty:
-            if best < 0 or state.scores[k] < state.scores[best] - _TOLERANCE:
-                best = k
+        allowed = state.sizes[k] > 0 or k == empty
+        if allowed and (best < 0 or state.scores[k] < state.scores[best] - _TOLERANCE):
+            best = k
     return best
 
 
