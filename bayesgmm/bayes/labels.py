@@ -76,8 +76,8 @@ def permuted(draws: xr.Dataset, permutation: IntArray, dims: Mapping[str, str]) 
 def _permuted(variable: xr.DataArray, permutation: IntArray, dim: str) -> xr.DataArray:
     first = variable.transpose(*SAMPLE_DIMS, dim, ...)
     index = permutation.reshape(*permutation.shape, *(1,) * (first.ndim - 3))
-    moved = first.copy(data=np.take_along_axis(first.to_numpy(), index, axis=2))
-    return moved.transpose(*variable.dims)
+    moved = first.copy(data=np.take_along_axis(first.to_numpy(), index, axis=2)).transpose(*variable.dims)
+    return moved.copy(data=np.ascontiguousarray(moved.to_numpy()))
 
 
 def relabelled_tree(tree: xr.DataTree, permutation: IntArray, dims: Mapping[str, str], margin: Array) -> xr.DataTree:
