@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -25,12 +26,15 @@ class Problem:
     X : (obs, feature), Fortran order
     prior : Prior
     start : Mixture
-        The EM solution under the same prior; gives the family and the number of components too.
+        The EM solution under the same prior; gives the coordinates, the family and the number of components too.
+    chain_starts : tuple of Mixture
+        Where the chains begin; none means at draws of the normal approximation at ``start``.
     """
 
     X: Rows
     prior: Prior
     start: Mixture
+    chain_starts: tuple[Mixture, ...] = ()
 
     @cached_property
     def log_posterior(self) -> LogPosterior:
@@ -40,7 +44,13 @@ class Problem:
         return whitened_log_posterior(self.X.T, np.empty(0), resolved, self.start)
 
     def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
-        """Draws (chain, n_dim) of the normal approximation, halved towards the mode until they are finite."""
+        """Points (chain, n_dim): the given ones, or draws of the normal approximation.
+
+        Such draws are halved towards the mode until the density there is finite.
+        """
+        if self.chain_starts:
+            given = [self.log_posterior.coordinates.point(mixture) for mixture in self.chain_starts]
+            return np.stack(list(islice(cycle(given), chains)))
         points = rng.standard_normal((chains, self.log_posterior.n_dim))
         for point in points:
             while not np.isfinite(self.log_posterior(point)[0]) and np.abs(point).max() > _NEAR:

@@ -20,6 +20,7 @@ from bayesgmm.algorithms.multistart import Starts, best_of_starts
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
 from bayesgmm.bayes.hyperparameters import hyperparameters
+from bayesgmm.bayes.pooling import SCOUTS, combine_modes, modes_record
 from bayesgmm.bayes.predict import (
     DrawSet,
     draw_set,
@@ -30,6 +31,7 @@ from bayesgmm.bayes.predict import (
 )
 from bayesgmm.bayes.problem import MixtureDraws, Problem
 from bayesgmm.bayes.sampling_records import SamplerSettings
+from bayesgmm.bayes.scouts import Exploration, explore
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
@@ -72,7 +74,13 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
     inference : {"nuts"}
         How the posterior is explored.
     n_init : int
-        EM starts; the best maximum a posteriori starts the chains.
+        EM starts; the best maximum a posteriori gives the coordinates in which the chains move.
+    init : {"spread", "modes", "best"}
+        Where the chains start. ``"spread"``: short chains first look from the best optimum, from an emptied
+        component, from two components in one place and from the next best optimum; where they settle in different
+        modes, the chains proper start in each that carries weight, and all at the best optimum otherwise.
+        ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which proves nothing
+        about others.
     random_state : int, RandomState or None
         The same seed gives the same draws.
     progress : bool
@@ -100,7 +108,8 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
     Warns
     -----
     SamplingWarning
-        If the chains diverged or did not mix (R-hat, effective sample size).
+        If the chains diverged or did not mix, or stay in several modes, see `bayesgmm.diagnose`. Modes are put
+        together by their evidences, see `bayesgmm.combine_modes`, never silently.
 
     See Also
     --------
@@ -131,6 +140,7 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         "engine": [StrOptions({"native", "pymc"})],
         "inference": [StrOptions({"nuts"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"spread", "modes", "best"})],
         "random_state": ["random_state"],
         "progress": ["boolean"],
     }
@@ -149,6 +159,7 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         engine: str = "native",
         inference: str = "nuts",
         n_init: int = 10,
+        init: str = "spread",
         random_state: int | np.random.RandomState | None = None,
         progress: bool = True,
     ) -> None:
@@ -163,6 +174,7 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         self.engine = engine
         self.inference = inference
         self.n_init = n_init
+        self.init = init
         self.random_state = random_state
         self.progress = progress
 
@@ -199,8 +211,15 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         )
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
-        sampled = ENGINES[self.engine](Problem(rows, prior, em.mixture), self._settings(rng), rng)
-        self._set_posterior(_tree(sampled, rows, self._names(), em.mixture, prior, self._record(seed, starts)))
+        settings = self._settings(rng)
+        explored = explore(self.init, Problem(rows, prior, em.mixture), starts.optima, settings=settings, rng=rng)
+        sampled = ENGINES[self.engine](explored.problem, settings, rng)
+        record = {**self._record(seed, starts), **_starting_record(explored, sampled)}
+        tree = _tree(sampled, rows, self._names(), em.mixture, prior, record)
+        if explored.scouts is not None and explored.scouts.several:
+            scouts = _tree(explored.scouts.draws, rows, self._names(), em.mixture, prior, {})
+            tree[SCOUTS] = xr.DataTree(scouts["posterior"].to_dataset())
+        self._set_posterior(combine_modes(tree, random_state=seed))
         warn_if_unconverged(self.posterior_)
         return self
 
@@ -380,6 +399,14 @@ def _idle_floor(prior: Prior, n_rows: int) -> float:
     """An eigenvalue floor for EM that the prior keeps it from reaching, whatever the units of the data."""
     heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
     return 1e-3 * float(np.linalg.eigvalsh(prior.scale).min()) / heaviest
+
+
+def _starting_record(explored: Exploration, sampled: MixtureDraws) -> dict[str, str]:
+    """Where the chains that were kept began, and what the scouts found."""
+    record = {"starting_modes": json.dumps([explored.starting_modes[c] for c in sampled.run.chains])}
+    if explored.scouts is not None:
+        record["scouts"] = json.dumps({"starts": explored.scouts.names, "modes": modes_record(explored.scouts.modes)})
+    return record
 
 
 def _tree(

@@ -1,0 +1,237 @@
+"""Chains that stay in different modes, put together in the modes' right proportions."""
+
+import json
+from dataclasses import replace
+
+import arviz_stats as azs
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.bayes.modes import Modes, Points, Sample, Target, find_modes, pool, weigh_modes
+from bayesgmm.bayes.posterior import CLUSTER, OBS, SAMPLE_DIMS, aligned, prior_from_json, start_mixture
+from bayesgmm.bayes.predict import draw_set_of, each_draw
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array, Rows
+from bayesgmm.words.errors import InputError
+
+UNPOOLED, UNPOOLED_STATS, SCOUTS = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
+WEIGHTS = ("evidence", "stacking")
+_DRAWS_PER_MODE, _VALUES = 500, 20_000_000  # for stacking: draws of a mode, and log densities held at once
+
+
+def combine_modes(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    weights: str = "evidence",
+    prior: Prior | None = None,
+    names: Names = NO_NAMES,
+    random_state: int | None = None,
+) -> xr.DataTree:
+    r"""Resample a posterior whose chains stay in different modes, so that each mode has its proper share.
+
+    Chains that stay where they are say nothing about how much a mode weighs. With ``"evidence"`` mode m has the
+    weight :math:`Z_m / \sum_j Z_j`, where :math:`Z_m = \int_{A_m} p(X \mid \theta)\, p(\theta)\, d\theta` is taken
+    by bridge sampling over the mode's own region with all its label copies: the posterior itself, given that no
+    further mode exists. ``"stacking"`` maximises the leave-one-out log predictive density
+    :math:`\sum_i \log \sum_m w_m p(x_i \mid x_{-i}, A_m)`: better for prediction if the model is wrong, but not the
+    posterior.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset or mapping
+        See `bayesgmm.bayes.adapter.mixture_posterior`.
+    X : (obs, feature), optional
+    weights : {"evidence", "stacking"}
+    prior : Prior, optional
+        The prior of the model, needed for evidences of a posterior that was not fitted by this package.
+    names : mapping, optional
+    random_state : int, optional
+
+    Returns
+    -------
+    DataTree
+        As many draws as before. For evidences they are resampled from the draws of every mode together with the
+        proposals of bridge sampling, each with its weight, so that within a mode, too, it does not matter where the
+        chains lingered. ``sample_stats`` tells the ``mode`` of each and the ``source``: its place in the chains laid
+        end to end (scouts behind them), -1 for a proposal. The chains as they were sampled are in
+        ``unpooled_posterior`` and ``unpooled_sample_stats``; ``attrs["modes"]`` is a JSON list of weights, standard
+        errors, evidences and effective sizes. R-hat of resampled draws means nothing: ask `diagnose`. If the chains
+        move in one mode, the posterior comes back unchanged.
+
+    Raises
+    ------
+    InputError
+        For unknown weights, or evidences without a prior.
+
+    References
+    ----------
+    Meng & Wong (1996); Frühwirth-Schnatter (2004); Yao, Vehtari & Gelman (2022) for stacking.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture, combine_modes
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
+    >>> combine_modes(fit) is fit.posterior_  # one mode: nothing to combine
+    True
+    """
+    if weights not in WEIGHTS:
+        raise InputError(expected=f"weights one of {WEIGHTS}", got=repr(weights))
+    tree = mixture_posterior(posterior, X, names=names)
+    if weights == "evidence" and prior is None and "prior" not in tree.attrs:
+        raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
+    rng = np.random.default_rng(random_state)
+    raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
+    points = _points(raw)
+    modes = find_modes(points, rows, family)
+    if not modes.separate:
+        return tree
+    if weights == "evidence":
+        prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
+        target = Target(rows, prior, points.weights.shape[1], family)
+        modes = weigh_modes(modes, points, target, rng=rng)
+    else:
+        modes = stacked(modes, points, rows, family)
+    return _pooled_tree(raw, modes, rng=rng, weights=weights)
+
+
+def unpooled(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with its chains as they were sampled."""
+    if UNPOOLED not in tree.children:
+        return tree
+    groups = {"posterior": UNPOOLED, "sample_stats": UNPOOLED_STATS}
+    raw = tree.copy()
+    for own, kept in groups.items():
+        if kept in tree.children:
+            raw[own] = xr.DataTree(tree[kept].to_dataset())
+            del raw[kept]
+    raw.attrs = {name: value for name, value in tree.attrs.items() if name not in ("modes", "mode_weights")}
+    return raw
+
+
+def _points(tree: xr.DataTree) -> Points:
+    """The draws of a posterior, chains end to end, and behind them those of scouts if they are kept."""
+    parts, offset = [], 0
+    for group in ("posterior", SCOUTS):
+        if group in tree.children:
+            values = [tree[group][name].to_numpy() for name in ("weights", "means", "covariances")]
+            n_chains, n_draws = values[0].shape[:2]
+            flat = [value.reshape(-1, *value.shape[2:]) for value in values]
+            parts.append((*flat, np.repeat(np.arange(offset, offset + n_chains), n_draws)))
+            offset += n_chains
+    return Points(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, weights: str) -> xr.DataTree:
+    """A posterior resampled by the weights of its modes; the chains as they were are kept."""
+    draws = tree["posterior"].to_dataset()
+    shape = (draws.sizes["chain"], draws.sizes["draw"])
+    chosen = pool(modes, shape[0] * shape[1], rng=rng)
+    arrays = dict(zip(("weights", "means", "covariances"), chosen.points.arrays, strict=False))
+    arrays = {name: values.reshape(*shape, *values.shape[1:]) for name, values in arrays.items()}
+    sources = {"mode": chosen.mode.reshape(shape), "source": chosen.source.reshape(shape)}
+    pooled = tree.copy()
+    pooled["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in arrays.items()}))
+    pooled[UNPOOLED] = xr.DataTree(draws)
+    if "sample_stats" in tree.children:
+        pooled[UNPOOLED_STATS] = xr.DataTree(tree["sample_stats"].to_dataset())
+    stats = {name: (SAMPLE_DIMS, values) for name, values in sources.items()}
+    pooled["sample_stats"] = xr.DataTree(xr.Dataset(stats, {dim: draws.coords[dim] for dim in SAMPLE_DIMS}))
+    pooled.attrs = {**tree.attrs, "modes": json.dumps(modes_record(modes)), "mode_weights": weights}
+    return _in_labels(pooled)
+
+
+def _in_labels(tree: xr.DataTree) -> xr.DataTree:
+    """Pooled draws in the labels of the EM solution, if there is one: proposals come as they were proposed."""
+    if "constant_data" not in tree.children:
+        return tree
+    draws = tree["posterior"].to_dataset()
+    arrays = (draws[name].to_numpy() for name in ("weights", "means", "covariances"))
+    exchangeable = prior_from_json(str(tree.attrs["prior"])).exchangeable
+    *ordered, order = aligned(start_mixture(tree), *arrays, exchangeable=exchangeable)
+    values = dict(zip(("weights", "means", "covariances"), ordered, strict=True))
+    tree["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in values.items()}))
+    stats = tree["sample_stats"].to_dataset().assign(permutation=((*SAMPLE_DIMS, CLUSTER), order))
+    tree["sample_stats"] = xr.DataTree(stats.assign_coords({CLUSTER: draws.coords[CLUSTER]}))
+    return tree
+
+
+def modes_record(modes: Modes) -> list[dict[str, object]]:
+    """The modes as JSON takes them."""
+    return [
+        {
+            "weight": mode.weight,
+            "weight_se": mode.weight_se,
+            "log_evidence": None if mode.bridge is None else mode.bridge.log_z,
+            "log_evidence_se": None if mode.bridge is None else mode.bridge.se,
+            "n_clusters": mode.n_clusters,
+            "cluster_sizes": sorted(np.unique(mode.centre, return_counts=True)[1].tolist(), reverse=True),
+            "n_draws": mode.n_draws,
+            "chains": mode.chains,
+            "mean_log_likelihood": mode.mean_log_likelihood,
+            "effective_size": None if mode.sample is None else mode.sample.effective_size,
+        }
+        for mode in modes.modes
+    ]
+
+
+def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
+    r"""Posterior mean of a quantity over weighed modes, and its standard error.
+
+    .. math:: \bar g = \sum_m w_m \bar g_m, \quad
+        se^2 = \sum_m se(w_m)^2 (\bar g_m - \bar g)^2 + \sum_m w_m^2\, var_m(g) / n_m
+
+    with :math:`n_m` the effective size of mode m's sample.
+
+    Parameters
+    ----------
+    values : (chain, draw)
+        The quantity at the draws of a pooled posterior.
+    tree : DataTree
+        What `combine_modes` gave, by evidences.
+
+    Returns
+    -------
+    mean, standard error : float
+    """
+    flat, labels = np.asarray(values, dtype=np.float64).ravel(), tree["sample_stats"]["mode"].to_numpy().ravel()
+    record = json.loads(str(tree.attrs["modes"]))
+    own = [(mode, flat[labels == m]) for m, mode in enumerate(record) if (labels == m).any()]
+    weights, errors, sizes = (
+        np.array([mode[name] for mode, _ in own]) for name in ("weight", "weight_se", "effective_size")
+    )
+    means, variances = (np.array([moment(part) for _, part in own]) for moment in (np.mean, np.var))
+    mean = float(weights @ means / weights.sum())
+    return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes)))
+
+
+def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str) -> Modes:
+    """Weights that predict best, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022)."""
+    trees = {}
+    for m, mode in enumerate(modes.modes):
+        own = np.flatnonzero(modes.labels == m)
+        most = max(20, min(_DRAWS_PER_MODE, _VALUES // len(X)))
+        own = own[np.unique(np.linspace(0, len(own) - 1, most).astype(np.int64))]
+        if mode.n_draws:
+            trees[str(m)] = _with_log_likelihood(points[own], X, covariance_type)
+    table = azs.compare({name: azs.loo(tree, pointwise=True) for name, tree in trees.items()}, method="stacking")
+    weights = [float(table["weight"].get(str(m), 0.0)) for m in range(len(modes.modes))]
+    samples = [_draws_of(modes, m, points) for m in range(len(modes.modes))]
+    triples = zip(modes.modes, weights, samples, strict=True)
+    return replace(modes, modes=tuple(replace(mode, weight=w, sample=own) for mode, w, own in triples))
+
+
+def _draws_of(modes: Modes, m: int, points: Points) -> Sample:
+    own = np.flatnonzero(modes.labels == m)
+    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, float(len(own)))
+
+
+def _with_log_likelihood(points: Points, X: Rows, covariance_type: str) -> xr.DataTree:
+    draws = draw_set_of(covariance_type, points.weights, points.means, points.covariances)
+    values: Array = np.stack([density.copy() for density, _ in each_draw(draws, X, with_memberships=False)])
+    dims = (*SAMPLE_DIMS, OBS)
+    posterior = xr.Dataset({"weights": (("chain", "draw", "cluster"), points.weights[None])})
+    return xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": xr.Dataset({"y": (dims, values[None])})})

@@ -1,0 +1,186 @@
+"""Short chains that start away from the best optimum: where else the posterior lives.
+
+Chains that start together and agree prove nothing. Scouts start at the best optimum, at a mixture with one
+component emptied, at one with two components in the place of one, and at the next best optimum of EM. Where they
+settle in different modes, the modes are weighed (see `bayesgmm.bayes.modes`), and the chains proper start in each
+mode that carries weight.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+
+import numpy as np
+
+from bayesgmm.algorithms.conditionals import Conditionals
+from bayesgmm.algorithms.em import EMSettings
+from bayesgmm.algorithms.multistart import best_of_starts
+from bayesgmm.bayes.engines import sample_native
+from bayesgmm.bayes.modes import Modes, Points, Target, find_modes, weigh_modes
+from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.bayes.sampling_records import SamplerSettings
+from bayesgmm.ground.mixture import Mixture
+
+SCOUT_DRAWS, SCOUT_TUNE, SCOUT_DEPTH = 150, 150, 7
+RELEVANT = 1e-3  # a mode of less weight is left out
+_STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
+
+
+@dataclass(frozen=True)
+class Scouts:
+    """What the scouts found.
+
+    Attributes
+    ----------
+    names : list of str
+        Where each scout began.
+    draws : MixtureDraws
+    modes : Modes
+        Weighed if they are separate.
+    """
+
+    names: list[str]
+    draws: MixtureDraws
+    modes: Modes
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one mode carries weight."""
+        return self.modes.separate and sum(mode.weight > RELEVANT for mode in self.modes.modes) > 1
+
+
+def points_of(draws: MixtureDraws) -> Points:
+    """The draws of a run, chains end to end."""
+    n_chains, n_draws = draws.weights.shape[:2]
+    flat = [part.reshape(-1, *part.shape[2:]) for part in (draws.weights, draws.means, draws.covariances)]
+    return Points(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws))
+
+
+def target_of(problem: Problem) -> Target:
+    """The density that a problem asks for."""
+    return Target(problem.X, problem.prior, problem.start.n_components, problem.start.covariance_type)
+
+
+def send_scouts(
+    problem: Problem, others: tuple[Mixture, ...], settings: SamplerSettings, rng: np.random.Generator
+) -> Scouts:
+    """Sample shortly from the best optimum and from other places, and compare where the chains settle."""
+    starts = {"best optimum": problem.start, **away_starts(problem, rng)}
+    starts |= {"next optimum": others[0]} if others else {}
+    short = replace(
+        settings,
+        seed=int(rng.integers(2**63)),
+        draws=SCOUT_DRAWS,
+        tune=SCOUT_TUNE,
+        chains=len(starts),
+        max_depth=SCOUT_DEPTH,
+        progress=False,
+    )
+    draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
+    points = points_of(draws)
+    modes = find_modes(points, problem.X, problem.start.covariance_type)
+    if modes.separate:
+        modes = weigh_modes(modes, points, target_of(problem), rng=rng)
+    return Scouts(list(starts), draws, modes)
+
+
+def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture]:
+    """Mixtures with a component emptied and with two in one place, on the best fit with one component fewer."""
+    k = problem.start.n_components
+    if k == 1 or not problem.prior.exchangeable:
+        return {}
+    fewer, _ = best_of_starts(
+        problem.X,
+        k - 1,
+        rng=rng,
+        covariance_type=problem.start.covariance_type,
+        prior=problem.prior,
+        settings=EMSettings(reg_covar=0.0),
+        n_init=_STARTS_OF_FEWER,
+    )
+    return {"one emptied": _with_empty(fewer.mixture, problem, rng), "two in one place": _with_twin(fewer.mixture)}
+
+
+def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> Mixture:
+    """One more component, drawn from the prior, with the weight of a component that holds no row."""
+    k = fewer.n_components + 1
+    prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
+    _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
+    alpha = float(prior.concentration[0])
+    share = alpha / (len(problem.X) + k * alpha)
+    weights = np.append(fewer.weights * (1.0 - share), share)
+    if not fewer.family.shared:
+        both = np.concatenate([fewer.full_covariances, covariances[0]])
+        return Mixture(weights, np.vstack([fewer.means, means[0]]), fewer.family.compress(both), fewer.covariance_type)
+    return Mixture(weights, np.vstack([fewer.means, means[0]]), fewer.covariances, fewer.covariance_type)
+
+
+def _with_twin(fewer: Mixture) -> Mixture:
+    """The largest component twice, at half its weight."""
+    largest = int(fewer.weights.argmax())
+    order = np.append(np.arange(fewer.n_components), largest)
+    weights = fewer.weights[order]
+    weights[[largest, -1]] *= 0.5
+    covariances = fewer.covariances if fewer.family.shared else fewer.covariances[order]
+    return Mixture(weights, fewer.means[order], covariances, fewer.covariance_type)
+
+
+def chain_starts(
+    scouts: Scouts, problem: Problem, chains: int, rng: np.random.Generator
+) -> tuple[tuple[Mixture, ...], list[int]]:
+    """Draws of scouts for the chains to start at, and their modes: each relevant one, then in proportion to weights."""
+    modes, family = scouts.modes, problem.start.family
+    relevant = [m for m, mode in enumerate(modes.modes) if mode.weight > RELEVANT]
+    weights = np.array([modes.modes[m].weight for m in relevant])
+    first = [relevant[i] for i in np.argsort(-weights)][:chains]
+    rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
+    points, chosen = points_of(scouts.draws), [*first, *(int(m) for m in rest)]
+    picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
+    starts = (
+        Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked
+    )
+    return tuple(starts), chosen
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """Where the chains of a fit begin, and why.
+
+    Attributes
+    ----------
+    problem : Problem
+        With the starts of its chains.
+    starting_modes : list of int
+        The mode or optimum that each chain starts in.
+    scouts : Scouts or None
+    """
+
+    problem: Problem
+    starting_modes: list[int]
+    scouts: Scouts | None = None
+
+
+def explore(
+    init: str, problem: Problem, optima: tuple[Mixture, ...], *, settings: SamplerSettings, rng: np.random.Generator
+) -> Exploration:
+    """Decide where the chains start.
+
+    Parameters
+    ----------
+    init : {"spread", "modes", "best"}
+        ``"spread"`` sends scouts first; ``"modes"`` starts the chains at the distinct optima of EM in turn;
+        ``"best"`` starts them all at the best.
+    problem : Problem
+    optima : tuple of Mixture
+        Distinct optima, best first.
+    """
+    together = Exploration(problem, [0] * settings.chains)
+    if init == "modes" and len(optima) > 1:
+        starts = tuple(islice(cycle(optima), settings.chains))
+        return Exploration(replace(problem, chain_starts=starts), [c % len(optima) for c in range(settings.chains)])
+    if init != "spread" or problem.start.n_components == 1 or not (problem.prior.exchangeable or optima[1:]):
+        return together
+    scouts = send_scouts(problem, optima[1:], settings, rng)
+    if not scouts.several:
+        return replace(together, scouts=scouts)
+    starts, modes = chain_starts(scouts, problem, settings.chains, rng)
+    return Exploration(replace(problem, chain_starts=starts), modes, scouts)
