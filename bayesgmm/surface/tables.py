@@ -14,7 +14,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bayesgmm.bayes.convergence import MAX_R_HAT, MIN_ESS_PER_CHAIN, Convergence, convergence
+from bayesgmm.bayes.diagnosis import diagnose
+from bayesgmm.bayes.mixing import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
@@ -119,22 +120,26 @@ def _summary(values: np.ndarray, ci_prob: float | None, ci_kind: Literal["eti", 
 
 
 def convergence_lines(posterior: xr.DataTree) -> list[str]:
-    """R-hat, effective sample size and divergences in words: what was found, and what to do if it is not fine."""
-    found = convergence(posterior)
-    n_draws = posterior["sample_stats"]["diverging"].size
-    least = MIN_ESS_PER_CHAIN * found.n_chains
-    r_hat = f"at most {found.max_r_hat:.3f}" if isfinite(found.max_r_hat) else "needs two chains of at least four draws"
+    """R-hat, effective sample size, divergences and the verdict in words: what was found, and what to do next."""
+    found = diagnose(posterior)
+    figures = found.figures
+    sets = [figures.invariants] if figures.relabelled is None else [figures.invariants, figures.relabelled]
+    r_hat, ess_bulk, ess_tail = (
+        max(mixing.r_hat for mixing in sets),
+        min(mixing.ess_bulk for mixing in sets),
+        min(mixing.ess_tail for mixing in sets),
+    )
+    least = MIN_ESS_PER_CHAIN * figures.n_chains
+    shown_r_hat = f"at most {r_hat:.3f}" if isfinite(r_hat) else "needs at least four draws that differ"
     return [
-        f"R-hat: {r_hat} (fine up to {MAX_R_HAT})",
-        f"Effective draws: at least {found.min_ess_bulk:,.0f} (bulk) and {found.min_ess_tail:,.0f} (tail) "
-        f"of {n_draws:,} (fine from {least:,})",
-        f"Divergences: {found.n_divergences:,} of {n_draws:,} draws",
-        *(found.findings or _all_well(found)),
+        f"R-hat: {shown_r_hat} (fine up to {MAX_R_HAT})",
+        f"Effective draws: at least {ess_bulk:,.0f} (bulk) and {ess_tail:,.0f} (tail) "
+        f"of {figures.n_samples:,} (fine from {least:,})",
+        f"Divergences: {figures.n_divergences:,} of {figures.n_samples:,} draws",
+        f"Verdict: {found.verdict}.",
+        *found.findings,
+        *found.next_steps,
     ]
-
-
-def _all_well(found: Convergence) -> list[str]:
-    return ["The chains agree, and the draws are enough."] if isfinite(found.max_r_hat) else []
 
 
 # ---- in a terminal

@@ -1,0 +1,383 @@
+"""From figures about chains to findings, one verdict by stated precedence, and what to do next."""
+
+from dataclasses import dataclass
+from math import isnan, log
+
+from bayesgmm.bayes.mixing import MAX_R_HAT, MIN_DRAWS, MIN_ESS_PER_CHAIN, Mixing
+
+CONVERGED = "converged"
+SWITCHED = "converged, labels switched"
+SEVERAL_MODES = "several real modes"
+NOT_MIXED = "not mixed"
+DEGENERATE = "collapsed or empty component"
+DIVERGENCES = "divergences"
+
+MAX_DIVERGING = 1e-3  # share of draws
+EMPTY_COUNT = log(2.0)  # expected rows below which a component more probably has none than some (Poisson)
+COLLAPSED_RATIO = 1e-6  # least variance of a component over that of the data: a thousandth of the data's width
+MAX_DEGENERATE = 0.1  # share of a chain's draws
+MAX_SWITCHED = 0.01  # share of draws whose labels are not those of the others
+
+
+@dataclass(frozen=True)
+class ChainGroup:
+    """An island of chains, and what tells it from the others.
+
+    Attributes
+    ----------
+    chains : tuple of int
+    r_hat : float
+        Worst split R-hat of invariants among its own chains.
+    is_settled : bool
+        Whether its chains stay where they are, rather than wander.
+    log_likelihood, max_log_likelihood : float
+        Mean over draws, and the highest.
+    lp, max_lp : float, optional
+        Likewise the log posterior density, if the sampler kept it.
+    n_clusters : int
+        Clusters with rows in the partition of its best draw.
+    vi : tuple of float
+        Variation of information in bits between that partition and those of all islands in turn.
+    """
+
+    chains: tuple[int, ...]
+    r_hat: float
+    is_settled: bool
+    log_likelihood: float
+    max_log_likelihood: float
+    lp: float | None
+    max_lp: float | None
+    n_clusters: int
+    vi: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PooledMode:
+    """A mode in the proportion in which its draws were pooled."""
+
+    weight: float
+    weight_se: float
+    log_evidence: float | None
+    log_evidence_se: float | None
+    n_clusters: int | None
+    chains: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that a verdict rests on.
+
+    Attributes
+    ----------
+    n_chains, n_draws, n_components : int
+        Draws a chain.
+    n_divergences : int
+    invariants : Mixing
+        Of label-invariant quantities.
+    labelled : Mixing
+        Of parameters in the labels the posterior has.
+    relabelled : Mixing, optional
+        Of parameters in common labels; None where components are not identified.
+    nested_r_hat : float, optional
+        Worst nested R-hat of invariants by starting mode.
+    starting_modes : tuple of int, optional
+        The mode at which each chain started.
+    switched_share : float
+        Share of draws whose labels are not those that most draws have.
+    identified : bool
+        Whether components can be told apart at all.
+    label_findings : tuple of str
+        What stands against that.
+    empty_share, collapsed_share : tuple of float
+        For each chain the share of draws with a component that holds less than log 2 expected rows, or whose least
+        variance is below a millionth of the data's in the same direction.
+    log_likelihood, lp : tuple of float
+        Means by chain; ``lp`` is None if the sampler did not keep it.
+    islands : tuple of ChainGroup
+    modes : tuple of PooledMode
+        If modes were pooled.
+    """
+
+    n_chains: int
+    n_draws: int
+    n_components: int
+    n_divergences: int
+    invariants: Mixing
+    labelled: Mixing
+    relabelled: Mixing | None
+    nested_r_hat: float | None
+    starting_modes: tuple[int, ...] | None
+    switched_share: float
+    identified: bool
+    label_findings: tuple[str, ...]
+    empty_share: tuple[float, ...]
+    collapsed_share: tuple[float, ...]
+    log_likelihood: tuple[float, ...]
+    lp: tuple[float, ...] | None
+    islands: tuple[ChainGroup, ...]
+    modes: tuple[PooledMode, ...]
+
+    @property
+    def n_samples(self) -> int:
+        """Draws of all chains."""
+        return self.n_chains * self.n_draws
+
+    @property
+    def is_too_short(self) -> bool:
+        """Whether there are too few draws to tell anything."""
+        return self.n_draws < MIN_DRAWS or isnan(self.invariants.r_hat + self.invariants.ess_bulk)
+
+    @property
+    def has_divergences(self) -> bool:
+        """Whether more than a draw in a thousand ended a divergent transition."""
+        return self.n_divergences > MAX_DIVERGING * self.n_samples
+
+    @property
+    def has_collapsed(self) -> bool:
+        """Whether a component of some chain is far narrower than the data."""
+        return max(self.collapsed_share) > MAX_DEGENERATE
+
+    @property
+    def has_empty(self) -> bool:
+        """Whether a component of some chain has no rows."""
+        return max(self.empty_share) > MAX_DEGENERATE
+
+    @property
+    def settled(self) -> tuple[ChainGroup, ...]:
+        """Islands whose chains stay where they are."""
+        return tuple(group for group in self.islands if group.is_settled)
+
+    @property
+    def has_several_modes(self) -> bool:
+        """Whether chains stay in different places that no permutation of labels explains, or modes were pooled."""
+        return len(self.settled) > 1 or len(self.modes) > 1
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether invariants are, nested R-hat too, and relabelled parameters if there are any."""
+        nested = self.nested_r_hat is None or self.nested_r_hat <= MAX_R_HAT
+        relabelled = self.relabelled is None or not self.relabelled.worst or self.relabelled.is_fine(self.n_chains)
+        return self.invariants.is_fine(self.n_chains) and nested and relabelled
+
+    @property
+    def has_switched(self) -> bool:
+        """Whether the labels that the posterior has do not name components."""
+        disagree = self.labelled.r_hat > MAX_R_HAT
+        return self.n_components > 1 and (disagree or self.switched_share > MAX_SWITCHED or not self.identified)
+
+
+def verdict_of(figures: Figures) -> str:
+    """The verdict: the first that holds of
+
+    1. ``not mixed``, if there are too few draws to tell anything;
+    2. ``divergences``: draws avoid a region, which biases all that follows;
+    3. ``collapsed or empty component``, if one has collapsed: a spike of the density is an artefact of the prior, and
+       weighing it as a mode would only let it win;
+    4. ``several real modes``: at least two islands of chains that are settled, or modes that were pooled;
+    5. ``collapsed or empty component``, if one is empty: a cause, of which bad mixing is often the symptom;
+    6. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
+    7. ``converged, labels switched``: only labels stand in the way;
+    8. ``converged``.
+    """  # noqa: D400
+    rules = (
+        (figures.is_too_short, NOT_MIXED),
+        (figures.has_divergences, DIVERGENCES),
+        (figures.has_collapsed, DEGENERATE),
+        (figures.has_several_modes, SEVERAL_MODES),
+        (figures.has_empty, DEGENERATE),
+        (not figures.is_mixed, NOT_MIXED),
+        (figures.has_switched, SWITCHED),
+    )
+    return next((verdict for holds, verdict in rules if holds), CONVERGED)
+
+
+# ---- findings
+
+
+def findings_of(figures: Figures) -> tuple[str, ...]:
+    """Everything that was found, one sentence each, the gravest first."""
+    if figures.is_too_short:
+        return ("Too few draws, or draws that never move, to tell whether the chains converged.",)
+    parts = (_divergences, _degenerate, _pooled, _islands, _mixing, _labels, _starts)
+    return tuple(sentence for part in parts for sentence in part(figures))
+
+
+def _divergences(f: Figures) -> list[str]:
+    return [f"Divergent transitions: {f.n_divergences:,} of {f.n_samples:,} draws."] if f.n_divergences else []
+
+
+def _degenerate(f: Figures) -> list[str]:
+    found = []
+    if f.has_collapsed:
+        found.append(
+            f"A component has collapsed in {_shares(f.collapsed_share)}: its least variance is below "
+            f"{COLLAPSED_RATIO:g} of the data's. It is a spike of the density, not a cluster."
+        )
+    if f.has_empty:
+        found.append(
+            f"A component is empty in {_shares(f.empty_share)}: the data need fewer than {f.n_components} components."
+        )
+    return found
+
+
+def _shares(shares: tuple[float, ...]) -> str:
+    many = [chain for chain, share in enumerate(shares) if share > MAX_DEGENERATE]
+    where = "all chains" if len(many) == len(shares) else chain_names(many)
+    return f"{sum(shares) / len(shares):.0%} of the draws ({where})"
+
+
+def chain_names(chains: tuple[int, ...] | list[int]) -> str:
+    """``chain 3``, ``chains 0, 1``."""
+    return f"chain{'s' if len(chains) > 1 else ''} {', '.join(map(str, chains))}"
+
+
+def _pooled(f: Figures) -> list[str]:
+    return [
+        f"Mode {number}: weight {mode.weight:.3f} ± {mode.weight_se:.3f}"
+        + (f", {mode.n_clusters} clusters" if mode.n_clusters is not None else "")
+        + (f" ({chain_names(mode.chains)})." if mode.chains else ".")
+        for number, mode in enumerate(f.modes)
+        if len(f.modes) > 1
+    ]
+
+
+def _islands(f: Figures) -> list[str]:
+    if len(f.islands) == 1:
+        return []
+    first, *others = f.islands
+    found = [f"The chains form {len(f.islands)} islands that do not meet, whatever their labels."]
+    found.append(f"{_island_name(first)}: {_level(first)}.")
+    for group in others:
+        density = "log-likelihood" if group.lp is None or first.lp is None else "log posterior density"
+        mean, best = _difference(group, first)
+        found.append(
+            f"{_island_name(group)}: {_level(group)}; {density} {mean:+.1f} in the mean and {best:+.1f} at its "
+            f"best from {chain_names(first.chains)}; partitions {group.vi[0]:.2f} bits of information apart."
+        )
+    return found
+
+
+def _island_name(group: ChainGroup) -> str:
+    name = chain_names(group.chains)
+    return name[0].upper() + name[1:]
+
+
+def _level(group: ChainGroup) -> str:
+    clusters = f"{group.n_clusters} cluster{'s' if group.n_clusters > 1 else ''} with rows"
+    return f"mean log-likelihood {group.log_likelihood:.1f}, {clusters}" + ("" if group.is_settled else ", not settled")
+
+
+def _difference(group: ChainGroup, first: ChainGroup) -> tuple[float, float]:
+    if group.lp is None or group.max_lp is None or first.lp is None or first.max_lp is None:
+        return group.log_likelihood - first.log_likelihood, group.max_log_likelihood - first.max_log_likelihood
+    return group.lp - first.lp, group.max_lp - first.max_lp
+
+
+def _mixing(f: Figures) -> list[str]:
+    found = _disagreement("what does not depend on labels", f.invariants, f.n_chains)
+    if f.nested_r_hat is not None and f.nested_r_hat > MAX_R_HAT:
+        found.append(
+            f"Nested R-hat by starting mode is {f.nested_r_hat:.3f}: chains still remember where they started."
+        )
+    if f.relabelled is not None:
+        found += _disagreement("relabelled parameters", f.relabelled, f.n_chains)
+    return found
+
+
+def _disagreement(what: str, mixing: Mixing, n_chains: int) -> list[str]:
+    found, least = [], min(mixing.ess_bulk, mixing.ess_tail)
+    if mixing.r_hat > MAX_R_HAT:
+        found.append(f"R-hat of {what} is up to {mixing.r_hat:.3f}, above {MAX_R_HAT} (worst: {mixing.worst}).")
+    if least < MIN_ESS_PER_CHAIN * n_chains:
+        found.append(f"Effective sample size of {what} is down to {least:.0f}, below {MIN_ESS_PER_CHAIN} a chain.")
+    return found
+
+
+def _labels(f: Figures) -> list[str]:
+    if not f.has_switched:
+        return []
+    if not f.identified:
+        return ["Components are not identified, relabelled or not.", *f.label_findings]
+    return [
+        f"Labels switched: R-hat of parameters in the labels they have is {f.labelled.r_hat:.3f}, and "
+        f"{f.switched_share:.0%} of the draws are in other labels than the rest."
+    ]
+
+
+def _starts(f: Figures) -> list[str]:
+    if f.n_components == 1 or len(f.islands) > 1 or len(f.modes) > 1:
+        return []
+    if f.n_chains == 1:
+        return ["A single chain has nothing to agree with."]
+    if f.starting_modes is None:
+        return [
+            "Where the chains started is not known: if at the same optimum, their agreement is no proof that there is "
+            "no other mode."
+        ]
+    if len(set(f.starting_modes)) == 1:
+        return [
+            "All chains started at the same optimum: agreement is no proof that there is no other mode; use "
+            "init='spread'."
+        ]
+    return []
+
+
+# ---- what to do next
+
+_TELLS_NOTHING = "Average nothing over these chains yet, neither parameters nor densities."
+_PARTITION = "Look at what needs no labels: similarity_matrix(), estimate_partition(), the density."
+_MODES = (
+    "Fit again with init='modes': it samples every mode, estimates its evidence by bridge sampling and pools the draws "
+    "in the right proportions."
+)
+
+
+def next_steps_of(figures: Figures, verdict: str) -> tuple[str, ...]:
+    """What to do next, the most promising first."""
+    if verdict == SEVERAL_MODES and len(figures.modes) > 1:
+        return (
+            "The pooled posterior has the modes in these weights, which are conditional on the modes found: quote them "
+            "with their standard errors.",
+            "Read the modes one by one too: an average over different partitions describes none of them.",
+        )
+    if verdict == DEGENERATE:
+        return _DEGENERATE_STEPS["collapsed" if figures.has_collapsed else "empty"]
+    if verdict == SWITCHED:
+        return _LABEL_STEPS["identified" if figures.identified else "not identified"]
+    return _STEPS[verdict]
+
+
+_STEPS = {
+    CONVERGED: ("Read the posterior: summary(), similarity_matrix(), estimate_partition().",),
+    SEVERAL_MODES: (
+        _TELLS_NOTHING,
+        _MODES,
+        "Compare the islands' partitions: a stronger prior or another number of components may leave one of them.",
+    ),
+    NOT_MIXED: (
+        "Take more draws: draws=4000, tune=1000.",
+        "Try fewer components or a stronger prior: components that the data do not separate mix slowly.",
+        "If chains jump between places now and then, fit with init='modes'.",
+    ),
+    DIVERGENCES: (
+        "Raise target_accept to 0.95 or 0.99.",
+        "Look where they are: nearly empty and nearly singular components cause them; try fewer components or "
+        "a stronger prior.",
+    ),
+}
+_DEGENERATE_STEPS = {
+    "collapsed": (
+        "Use a prior on covariances that vanishes at zero, as Prior.weakly_informative does, or a larger scale.",
+        "Look for rows with tied values or duplicates: a spike sits on them.",
+        "Try fewer components.",
+    ),
+    "empty": (
+        "Fit fewer components, or keep them and report how many are occupied.",
+        "An empty component's parameters are draws from its prior: do not read them.",
+        _PARTITION,
+    ),
+}
+_LABEL_STEPS = {
+    "identified": ("Call relabel() before anything that names a component: summaries, traces, means.", _PARTITION),
+    "not identified": (_PARTITION, "Try fewer components or a stronger prior."),
+}
