@@ -14,13 +14,11 @@ from bayesgmm.algorithms.identifiability import (
     relabelled,
     share_without_permutation,
 )
+from bayesgmm.algorithms.label_search import SampledMixture, assign, descend, share_agreeing
 from bayesgmm.algorithms.relabelling import (
     METHODS,
     Options,
-    SampledMixture,
-    assign,
     component_features,
-    descend,
     log_scores,
     membership_sweep,
     permutations,
@@ -28,7 +26,6 @@ from bayesgmm.algorithms.relabelling import (
     pivotal_units,
     pra_costs,
     relabelling_method,
-    share_agreeing,
     stephens_costs,
     wasserstein,
 )

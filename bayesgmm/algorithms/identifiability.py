@@ -8,16 +8,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 
-from bayesgmm.algorithms.relabelling import (
-    ALL,
-    Options,
-    SampledMixture,
-    component_features,
-    log_scores,
-    permutations,
-    share_agreeing,
-    stephens_costs,
-)
+from bayesgmm.algorithms.label_search import ALL, SampledMixture, share_agreeing
+from bayesgmm.algorithms.relabelling import Options, component_features, log_scores, permutations, stephens_costs
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, IntArray
 
@@ -148,12 +140,12 @@ def clarity(sampled: SampledMixture, permutation: IntArray) -> Clarity:
     mean, squares = mean_memberships(sampled, permutation)
     stability = ((mean**2).sum(axis=1) / np.maximum(squares, np.finfo(np.float64).tiny)).min()
     log_q = log_scores(mean)
-    figures = np.empty((3, len(sampled)))
+    loss, margin, smallest = np.empty((3, len(sampled)))
     for s, (_, resp) in enumerate(sampled.memberships(ALL, ALL)):
         costs = stephens_costs(resp, log_q)
-        loss = costs[permutation[s], np.arange(len(costs))].sum()
-        figures[:, s] = loss, margin_of(costs, permutation[s]), resp.sum(axis=1).min()
-    return Clarity(*figures, stability=float(stability))
+        loss[s] = costs[permutation[s], np.arange(len(costs))].sum()
+        margin[s], smallest[s] = margin_of(costs, permutation[s]), resp.sum(axis=1).min()
+    return Clarity(loss, margin, smallest, float(stability))
 
 
 def mean_memberships(sampled: SampledMixture, permutation: IntArray) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
-from bayesgmm.algorithms.relabelling import SampledMixture, Which
+from bayesgmm.algorithms.label_search import SampledMixture, Which
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior
 from bayesgmm.bayes.posterior import CLUSTER, SAMPLE_DIMS
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw

@@ -12,14 +12,8 @@ from arviz_stats import summary
 from numpy.typing import ArrayLike
 
 from bayesgmm.algorithms.identifiability import Relabelling, relabelled
-from bayesgmm.algorithms.relabelling import (
-    DIVERGENCES,
-    METHODS,
-    Options,
-    permutations,
-    relabelling_method,
-    share_agreeing,
-)
+from bayesgmm.algorithms.label_search import share_agreeing
+from bayesgmm.algorithms.relabelling import DIVERGENCES, METHODS, Options, permutations, relabelling_method
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
 from bayesgmm.bayes.labels import cluster_dims, own_tree, relabelled_tree, restored_tree, root_of, sampled_mixture
 from bayesgmm.bayes.posterior import FEATURE, prior_from_json
