@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from bayesgmm.surface.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesgmm.surface.plots import plot_clusters as plot_clusters
     from bayesgmm.surface.plots_components import plot_components as plot_components
-    from bayesgmm.surface.plots_density import plot_density as plot_density
     from bayesgmm.surface.plots_components import plot_pairs as plot_pairs
+    from bayesgmm.surface.plots_density import plot_density as plot_density
+    from bayesgmm.surface.plots_mixing import plot_mixing as plot_mixing
+    from bayesgmm.surface.plots_partition import plot_membership_uncertainty as plot_membership_uncertainty
+    from bayesgmm.surface.plots_partition import plot_similarity as plot_similarity
 
     __version__: str
 
@@ -57,6 +60,9 @@ _HOMES = {
     "plot_clusters": "bayesgmm.surface.plots",
     "plot_components": "bayesgmm.surface.plots_components",
     "plot_density": "bayesgmm.surface.plots_density",
+    "plot_membership_uncertainty": "bayesgmm.surface.plots_partition",
+    "plot_mixing": "bayesgmm.surface.plots_mixing",
+    "plot_similarity": "bayesgmm.surface.plots_partition",
     "plot_pairs": "bayesgmm.surface.plots_components",
     "relabel": "bayesgmm.bayes.relabel",
     "representative_partitions": "bayesgmm.bayes.representatives",
@@ -86,7 +92,10 @@ __all__ = [
     "plot_clusters",
     "plot_components",
     "plot_density",
+    "plot_membership_uncertainty",
+    "plot_mixing",
     "plot_pairs",
+    "plot_similarity",
     "relabel",
     "representative_partitions",
     "restore_labels",

@@ -1,0 +1,117 @@
+"""Do the chains mix? ArviZ's rank and trace plots of what labels cannot disturb, or of relabelled parameters."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_plots import PlotCollection, plot_rank, plot_trace
+from numpy.typing import ArrayLike
+
+from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.bayes.invariants import invariants
+from bayesgmm.surface.plots_canvas import Canvas, Visuals
+from bayesgmm.surface.plots_sample import in_same_labels
+from bayesgmm.words.errors import InputError
+
+_KINDS = {"rank": plot_rank, "trace": plot_trace}
+_QUANTITIES = ("invariant", "relabelled")
+
+
+def plot_mixing(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    kind: str = "rank",
+    quantities: str = "invariant",
+    names: Names = NO_NAMES,
+    force: bool = False,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    visuals: Visuals | None = None,
+    **arviz_kwargs: Any,
+) -> PlotCollection:
+    """Rank or trace plots of all chains, on quantities that switched labels leave alone.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws of anybody's mixture, see `bayesgmm.bayes.adapter.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows; by default those kept with a fit of this package.
+    kind : {"rank", "trace"}
+        `arviz.plot_rank`: differences of the ranks' empirical distributions from uniform, flat for chains that mix; or
+        `arviz.plot_trace`, with divergences.
+    quantities : {"invariant", "relabelled"}
+        Those of `bayesgmm.bayes.invariants.invariants`: log-likelihood, sorted weights, log density at a few rows,
+        entropy, co-clustering; or weight, mean and standard deviation of every component after `bayesgmm.relabel`.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    force : bool
+        Draw parameters of components that are not identified.
+    plot_collection, backend, visuals
+        As in ArviZ.
+    **arviz_kwargs
+        All else that ArviZ's function takes: ``var_names``, ``coords``, ``labeller``, ``figure_kwargs`` and so on.
+
+    Returns
+    -------
+    PlotCollection
+
+    Raises
+    ------
+    InputError
+        Unknown kind, quantities or backend, or no rows.
+    NotIdentifiedError
+        Relabelled parameters of components that cannot be told apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import plot_mixing
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, 50), rng.normal(3, 1, 50)])[:, None]
+    >>> mu = np.array([-3.0, 3.0]) + rng.normal(0, 0.1, (4, 100, 2))
+    >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": rng.permuted(mu, axis=2), "sd": np.ones((4, 100, 2))}
+    >>> names = {"weights": "w", "means": "mu", "sds": "sd"}
+    >>> collection = plot_mixing(draws, X, names=names, var_names=["log_likelihood", "entropy"])
+    >>> list(collection.viz["plot"].data_vars)
+    ['log_likelihood', 'entropy']
+    """
+    if kind not in _KINDS:
+        raise InputError(expected=f"kind one of {tuple(_KINDS)}", got=f"{kind!r}")
+    if quantities not in _QUANTITIES:
+        raise InputError(expected=f"quantities one of {_QUANTITIES}", got=f"{quantities!r}")
+    Canvas(None, plot_collection, backend).checked()
+    tree = mixture_posterior(posterior, X, names=names)
+    rows = rows_of(tree, X)
+    if quantities == "invariant":
+        found = invariants(tree, rows)
+    else:
+        found = component_parameters(in_same_labels(posterior, tree, rows, force=force))
+    groups = {"posterior": found}
+    if "sample_stats" in tree.children:
+        groups["sample_stats"] = tree["sample_stats"].to_dataset()
+    return _KINDS[kind](
+        xr.DataTree.from_dict(groups),
+        plot_collection=plot_collection,
+        backend=backend,
+        visuals=visuals,
+        **_with_layout(plot_collection, backend, arviz_kwargs),
+    )
+
+
+def component_parameters(tree: xr.DataTree) -> xr.Dataset:
+    """Weight, mean and standard deviation (chain, draw, cluster, feature) of every component."""
+    draws = tree["posterior"].to_dataset()
+    sd = np.sqrt(np.diagonal(draws["covariances"].to_numpy(), axis1=-2, axis2=-1))
+    return xr.Dataset({"weight": draws["weights"], "mean": draws["means"], "sd": (draws["means"].dims, sd)}).drop_vars(
+        "feature_bis", errors="ignore"
+    )
+
+
+def _with_layout(pc: PlotCollection | None, backend: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Matplotlib's constrained layout by default, so that titles do not overlap."""
+    if pc is not None or (backend or rcParams["plot.backend"]) != "matplotlib":
+        return settings
+    return {**settings, "figure_kwargs": {"layout": "constrained", **settings.get("figure_kwargs", {})}}

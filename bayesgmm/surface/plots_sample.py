@@ -1,0 +1,125 @@
+"""The part of a posterior that a figure shows: some draws, in the same labels, and some rows, with their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm.bayes.adapter import Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.bayes.labels import root_of
+from bayesgmm.bayes.posterior import CLUSTER, FEATURE, FEATURE_BIS, SAMPLE_DIMS, mean_mixture, prior_from_json
+from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw, mean_memberships
+from bayesgmm.bayes.relabel import RECORD, relabel, relabelling
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.surface.plots import MOST_ROWS
+from bayesgmm.words.arrays import Array, IntArray, Rows
+from bayesgmm.words.errors import InputError, NotIdentifiedError
+
+_INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components all the same."
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Draws and rows of one figure.
+
+    Attributes
+    ----------
+    tree : DataTree
+        Draws, thinned, in this package's layout.
+    X : (obs, feature)
+        Rows, thinned.
+    """
+
+    tree: xr.DataTree
+    X: Rows
+
+    @property
+    def names(self) -> list[str]:
+        """Of the features."""
+        return [str(name) for name in self.tree["posterior"][FEATURE].to_numpy()]
+
+    @property
+    def mean(self) -> Mixture:
+        """Posterior means of the parameters."""
+        return mean_mixture(self.tree)
+
+    @property
+    def labels(self) -> IntArray:
+        """The most probable label of each row, (obs,)."""
+        return mean_memberships(draw_set(self.tree), self.X).argmax(axis=1)
+
+
+def shown(
+    posterior: Posterior, X: ArrayLike | None, *, names: Names, num_samples: int, labelled: bool = True, force: bool
+) -> Shown:
+    """Draws evenly spaced within chains, put in the same labels if the figure shows components.
+
+    Raises
+    ------
+    NotIdentifiedError
+        The figure shows components, and these cannot be told apart.
+    """
+    if num_samples < 1:
+        raise InputError(expected="num_samples, at least one", got=f"{num_samples}")
+    canonical = mixture_posterior(posterior, X, names=names)
+    rows = rows_of(canonical, X)
+    rows = np.asfortranarray(rows[:: -(-len(rows) // MOST_ROWS)])
+    tree = thinned_tree(canonical, num_samples)
+    return Shown(in_same_labels(posterior, tree, rows, force=force) if labelled else tree, rows)
+
+
+def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: bool) -> xr.DataTree:
+    """Draws (some of those) of a posterior in the same labels, if its components can be told apart.
+
+    Draws that `relabel` has seen, and those of a prior that gives labels a meaning, keep their labels.
+
+    Raises
+    ------
+    NotIdentifiedError
+        They cannot, and ``force`` is not set.
+    """
+    attrs = getattr(root_of(posterior), "attrs", {})
+    one = tree["posterior"].sizes[CLUSTER] == 1
+    if one or ("prior" in attrs and not prior_from_json(str(attrs["prior"])).exchangeable):
+        return tree
+    if RECORD not in attrs:
+        tree = relabel(tree, X)
+    record = relabelling(root_of(posterior) if RECORD in attrs else tree)
+    if not (record.identified or force):
+        raise NotIdentifiedError(record.findings, hint=_INSTEAD)
+    return tree
+
+
+def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
+    """At most ``num_samples`` draws, evenly spaced within each chain and at least one of each."""
+    n_chains, n_draws = (tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS)
+    kept = np.unique(np.linspace(0, n_draws - 1, min(n_draws, max(1, num_samples // n_chains))).round().astype(int))
+    groups = {
+        name: group.to_dataset().isel(draw=kept) if "draw" in group.dims else group.to_dataset()
+        for name, group in tree.children.items()
+    }
+    result = xr.DataTree.from_dict(groups)
+    result.attrs = dict(tree.attrs)
+    return result
+
+
+def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:
+    """The posterior of the mixture of some features: sub-vectors of means, sub-matrices of covariances."""
+    index = list(features)
+    draws = tree["posterior"].to_dataset()[["weights", "means", "covariances"]]
+    result = xr.DataTree.from_dict({"posterior": draws.isel({FEATURE: index, FEATURE_BIS: index})})
+    result.attrs = {"covariance_type": "full"}
+    return result
+
+
+def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> DrawSet:
+    """All draws of the mixture of some features."""
+    return draw_set(marginal(tree, features))
+
+
+def weighted_densities(draws: DrawSet, at: Rows) -> Array:
+    """Weight times density of every component in every draw, (sample, cluster, obs)."""
+    each = each_draw(draws, np.asfortranarray(at), with_memberships=True)
+    return np.array([np.exp(log_density) * memberships for log_density, memberships in each])
