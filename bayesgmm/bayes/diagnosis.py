@@ -23,6 +23,7 @@ from bayesgmm.bayes.mixing import (
     most_common_share,
     nested_r_hat,
 )
+from bayesgmm.bayes.pooling import unpooled
 from bayesgmm.bayes.posterior import CLUSTER, FEATURE, OBS, SAMPLE_DIMS, prior_from_json
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw
 from bayesgmm.bayes.relabel import RECORD, relabel, relabelling
@@ -104,20 +105,21 @@ def diagnose(
     holds of
 
     1. ``not mixed``: there are too few draws to tell anything;
-    2. ``divergences``: of more than one draw in a thousand;
-    3. ``collapsed or empty component``: in a tenth of some chain's draws a component has a least variance below a
+    2. ``several real modes``, if the fit pooled modes in proportion to their evidence (`combine_modes`): what ails the
+       chains that its draws came from is a finding;
+    3. ``divergences``: of more than one draw in a thousand;
+    4. ``collapsed or empty component``: in a tenth of some chain's draws a component has a least variance below a
        millionth of the data's;
-    4. ``several real modes``: two islands or more whose chains stay where they are (split R-hat up to 1.1), or modes
-       that the fit pooled in proportion to their evidence;
-    5. ``collapsed or empty component``: in a tenth of some chain's draws a component holds less than log 2 expected
-       rows, so that it more probably has none than some;
-    6. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
+    5. ``several real modes``: two islands or more whose chains stay where they are (split R-hat up to 1.1);
+    6. ``collapsed or empty component``: in most draws a component holds less than log 2 expected rows, so that it more
+       probably has none than some;
+    7. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
        relabelled parameters if components are identified, or nested R-hat by starting mode (Margossian et al. 2024);
-    7. ``converged, labels switched``: R-hat of the parameters in the labels they have is above 1.01, more than a draw
+    8. ``converged, labels switched``: R-hat of the parameters in the labels they have is above 1.01, more than a draw
        in a hundred is in other labels than the rest, or the components are not identified;
-    8. ``converged``.
+    9. ``converged``.
 
-    Chains that agree are no proof: where all started at one optimum, a finding says so.
+    Chains that agree are no proof: where all started at one optimum, and no scouts looked elsewhere, a finding says so.
 
     Parameters
     ----------
@@ -155,23 +157,11 @@ def diagnose(
     >>> diagnose(draws, X, names={"sds": "sd"}).verdict
     'converged, labels switched'
     """
-    tree = as_sampled(mixture_posterior(posterior, X, names=names))
-    figures = _figures(tree, rows_of(tree, X), _starting_modes(tree, starting_mode))
+    given = mixture_posterior(posterior, X, names=names)
+    tree = unpooled(given)
+    figures = _figures(given, rows_of(tree, X), _starting_modes(tree, starting_mode))
     verdict = verdict_of(figures)
     return Diagnosis(verdict, findings_of(figures), next_steps_of(figures, verdict), figures)
-
-
-def as_sampled(tree: xr.DataTree) -> xr.DataTree:
-    """The chains as they were sampled, where the posterior was pooled from several modes."""
-    if "unpooled_posterior" not in tree.children:
-        return tree
-    groups = {name: tree[name].to_dataset() for name in ("observed_data", "constant_data") if name in tree.children}
-    groups["posterior"] = tree["unpooled_posterior"].to_dataset()
-    if "unpooled_sample_stats" in tree.children:
-        groups["sample_stats"] = tree["unpooled_sample_stats"].to_dataset()
-    result = xr.DataTree.from_dict(groups)
-    result.attrs = dict(tree.attrs)
-    return result
 
 
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -181,17 +171,17 @@ def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int
         if len(modes) != n_chains:
             raise InputError(expected=f"starting_mode with a number for each of {n_chains} chains", got=f"{len(modes)}")
         return modes
-    if "starting_modes" in tree.attrs:
-        kept = tuple(int(mode) for mode in json.loads(str(tree.attrs["starting_modes"])))
-        return kept if len(kept) == n_chains else None
-    return (0,) * n_chains if tree.attrs.get("init") == "best" else None
+    kept = json.loads(str(tree.attrs.get("starting_modes", "[]")))
+    return tuple(int(mode) for mode in kept) if len(kept) == n_chains else None
 
 
 # ---- figures
 
 
-def _figures(tree: xr.DataTree, X: Rows, starting_modes: tuple[int, ...] | None) -> Figures:
+def _figures(given: xr.DataTree, X: Rows, starting_modes: tuple[int, ...] | None) -> Figures:
+    tree, modes = unpooled(given), _pooled_modes(given)
     found, labels = invariants(tree, X), _label_figures(tree, X)
+    counts = (invariants(given, X) if modes else found)["count"]
     sizes, by_chain = tree["posterior"].sizes, found.mean("draw")
     return Figures(
         n_chains=sizes["chain"],
@@ -203,15 +193,16 @@ def _figures(tree: xr.DataTree, X: Rows, starting_modes: tuple[int, ...] | None)
         relabelled=labels.relabelled,
         nested_r_hat=None if starting_modes is None else nested_r_hat(found, starting_modes),
         starting_modes=starting_modes,
+        scouts=tuple(json.loads(str(tree.attrs.get("scouts", "{}"))).get("starts", ())),
         switched_share=labels.switched_share,
         identified=labels.identified,
         label_findings=labels.findings,
-        empty_share=_floats((found["count"].min("rank") < EMPTY_COUNT).mean("draw")),
+        empty_share=_floats((counts.min("rank") < EMPTY_COUNT).mean("draw")),
         collapsed_share=_collapsed_share(tree, X),
         log_likelihood=_floats(by_chain["log_likelihood"]),
         lp=_floats(by_chain["lp"]) if "lp" in by_chain else None,
         islands=_chain_groups(tree, X, found),
-        modes=_pooled_modes(tree),
+        modes=modes,
     )
 
 
@@ -243,9 +234,10 @@ def _pooled_modes(tree: xr.DataTree) -> tuple[PooledMode, ...]:
     return tuple(
         PooledMode(
             weight=mode["weight"],
-            weight_se=mode["weight_se"],
+            weight_se=mode.get("weight_se"),
             log_evidence=mode.get("log_evidence"),
-            log_evidence_se=mode.get("se"),
+            log_evidence_se=mode.get("log_evidence_se"),
+            effective_size=mode.get("effective_size"),
             n_clusters=mode.get("n_clusters"),
             chains=tuple(mode.get("chains", ())),
         )
@@ -398,6 +390,8 @@ def _other_figures(figures: Figures) -> list[str]:
         f"Draws with an empty component: {_mean_share(figures.empty_share)}; with a collapsed one: "
         f"{_mean_share(figures.collapsed_share)}",
     ]
+    if figures.scouts:
+        lines.append(f"Scouts looked for other modes from: {', '.join(figures.scouts)}")
     if figures.nested_r_hat is not None:
         lines.append(f"Nested R-hat by starting mode: {figures.nested_r_hat:.3f}")
     return lines

@@ -16,6 +16,8 @@ MAX_DIVERGING = 1e-3  # share of draws
 EMPTY_COUNT = log(2.0)  # expected rows below which a component more probably has none than some (Poisson)
 COLLAPSED_RATIO = 1e-6  # least variance of a component over that of the data: a thousandth of the data's width
 MAX_DEGENERATE = 0.1  # share of a chain's draws
+MOSTLY = 0.5  # share of all draws
+MAX_WEIGHT_SE = 0.05  # of a mode: more, and its weight is known to one digit at most
 MAX_SWITCHED = 0.01  # share of draws whose labels are not those of the others
 
 
@@ -53,12 +55,25 @@ class ChainGroup:
 
 @dataclass(frozen=True)
 class PooledMode:
-    """A mode in the proportion in which its draws were pooled."""
+    """A mode in the proportion in which its draws were pooled.
+
+    Attributes
+    ----------
+    weight, weight_se : float
+        The standard error is None for weights that are not evidences.
+    log_evidence, log_evidence_se : float, optional
+    effective_size : float, optional
+        Of the weighted sample of the mode.
+    n_clusters : int, optional
+    chains : tuple of int
+        Those with draws in it; numbers beyond the chains are scouts.
+    """
 
     weight: float
-    weight_se: float
+    weight_se: float | None
     log_evidence: float | None
     log_evidence_se: float | None
+    effective_size: float | None
     n_clusters: int | None
     chains: tuple[int, ...]
 
@@ -82,6 +97,8 @@ class Figures:
         Worst nested R-hat of invariants by starting mode.
     starting_modes : tuple of int, optional
         The mode at which each chain started.
+    scouts : tuple of str
+        Where short chains started that looked for other modes before.
     switched_share : float
         Share of draws whose labels are not those that most draws have.
     identified : bool
@@ -90,7 +107,8 @@ class Figures:
         What stands against that.
     empty_share, collapsed_share : tuple of float
         For each chain the share of draws with a component that holds less than log 2 expected rows, or whose least
-        variance is below a millionth of the data's in the same direction.
+        variance is below a millionth of the data's in the same direction. The first is of the pooled draws if modes
+        were pooled.
     log_likelihood, lp : tuple of float
         Means by chain; ``lp`` is None if the sampler did not keep it.
     islands : tuple of ChainGroup
@@ -107,6 +125,7 @@ class Figures:
     relabelled: Mixing | None
     nested_r_hat: float | None
     starting_modes: tuple[int, ...] | None
+    scouts: tuple[str, ...]
     switched_share: float
     identified: bool
     label_findings: tuple[str, ...]
@@ -139,8 +158,8 @@ class Figures:
 
     @property
     def has_empty(self) -> bool:
-        """Whether a component of some chain has no rows."""
-        return max(self.empty_share) > MAX_DEGENERATE
+        """Whether a component has no rows in most of the draws."""
+        return sum(self.empty_share) > MOSTLY * self.n_chains
 
     @property
     def settled(self) -> tuple[ChainGroup, ...]:
@@ -148,9 +167,14 @@ class Figures:
         return tuple(group for group in self.islands if group.is_settled)
 
     @property
+    def is_pooled(self) -> bool:
+        """Whether the posterior was resampled from several modes."""
+        return len(self.modes) > 1
+
+    @property
     def has_several_modes(self) -> bool:
         """Whether chains stay in different places that no permutation of labels explains, or modes were pooled."""
-        return len(self.settled) > 1 or len(self.modes) > 1
+        return self.is_pooled or len(self.settled) > 1
 
     @property
     def is_mixed(self) -> bool:
@@ -170,17 +194,20 @@ def verdict_of(figures: Figures) -> str:
     """The verdict: the first that holds of
 
     1. ``not mixed``, if there are too few draws to tell anything;
-    2. ``divergences``: draws avoid a region, which biases all that follows;
-    3. ``collapsed or empty component``, if one has collapsed: a spike of the density is an artefact of the prior, and
+    2. ``several real modes``, if modes were pooled: the draws were resampled by evidence, and what ails the chains that
+       they came from is a finding;
+    3. ``divergences``: draws avoid a region, which biases all that follows;
+    4. ``collapsed or empty component``, if one has collapsed: a spike of the density is an artefact of the prior, and
        weighing it as a mode would only let it win;
-    4. ``several real modes``: at least two islands of chains that are settled, or modes that were pooled;
-    5. ``collapsed or empty component``, if one is empty: a cause, of which bad mixing is often the symptom;
-    6. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
-    7. ``converged, labels switched``: only labels stand in the way;
-    8. ``converged``.
+    5. ``several real modes``: at least two islands of chains that are settled;
+    6. ``collapsed or empty component``, if one is empty in most draws: bad mixing is often its symptom;
+    7. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
+    8. ``converged, labels switched``: only labels stand in the way;
+    9. ``converged``.
     """  # noqa: D400
     rules = (
         (figures.is_too_short, NOT_MIXED),
+        (figures.is_pooled, SEVERAL_MODES),
         (figures.has_divergences, DIVERGENCES),
         (figures.has_collapsed, DEGENERATE),
         (figures.has_several_modes, SEVERAL_MODES),
@@ -213,10 +240,9 @@ def _degenerate(f: Figures) -> list[str]:
             f"A component has collapsed in {_shares(f.collapsed_share)}: its least variance is below "
             f"{COLLAPSED_RATIO:g} of the data's. It is a spike of the density, not a cluster."
         )
-    if f.has_empty:
-        found.append(
-            f"A component is empty in {_shares(f.empty_share)}: the data need fewer than {f.n_components} components."
-        )
+    if max(f.empty_share) > MAX_DEGENERATE:
+        need = f": the data need fewer than {f.n_components} components" if f.has_empty else ""
+        found.append(f"A component is empty in {_shares(f.empty_share)}{need}.")
     return found
 
 
@@ -232,18 +258,33 @@ def chain_names(chains: tuple[int, ...] | list[int]) -> str:
 
 
 def _pooled(f: Figures) -> list[str]:
-    return [
-        f"Mode {number}: weight {mode.weight:.3f} ± {mode.weight_se:.3f}"
-        + (f", {mode.n_clusters} clusters" if mode.n_clusters is not None else "")
-        + (f" ({chain_names(mode.chains)})." if mode.chains else ".")
-        for number, mode in enumerate(f.modes)
-        if len(f.modes) > 1
-    ]
+    if not f.is_pooled:
+        return []
+    found = [f"The posterior was resampled from {len(f.modes)} modes, conditional on there being no other."]
+    found += [f"Mode {number}: {_pooled_mode(mode, f.n_chains)}." for number, mode in enumerate(f.modes)]
+    if max(mode.weight_se or 0.0 for mode in f.modes) > MAX_WEIGHT_SE:
+        found.append("The weights are uncertain: their standard errors are above 0.05.")
+    return found
+
+
+def _pooled_mode(mode: PooledMode, n_chains: int) -> str:
+    parts = [f"weight {mode.weight:.3f}" + ("" if mode.weight_se is None else f" ± {mode.weight_se:.3f}")]
+    if mode.n_clusters is not None:
+        parts.append(_clusters(mode.n_clusters))
+    if mode.effective_size is not None:
+        parts.append(f"{mode.effective_size:,.0f} effective draws")
+    chains = [chain for chain in mode.chains if chain < n_chains]
+    parts.append(chain_names(chains) if chains else "scouts only")
+    return ", ".join(parts)
 
 
 def _islands(f: Figures) -> list[str]:
     if len(f.islands) == 1:
         return []
+    if len(f.settled) < 2:
+        many = len(f.islands)
+        wander = f"The chains lie apart in {many} groups, whatever their labels, but wander: more draws may join them."
+        return [] if f.is_pooled else [wander]
     first, *others = f.islands
     found = [f"The chains form {len(f.islands)} islands that do not meet, whatever their labels."]
     found.append(f"{_island_name(first)}: {_level(first)}.")
@@ -263,8 +304,12 @@ def _island_name(group: ChainGroup) -> str:
 
 
 def _level(group: ChainGroup) -> str:
-    clusters = f"{group.n_clusters} cluster{'s' if group.n_clusters > 1 else ''} with rows"
-    return f"mean log-likelihood {group.log_likelihood:.1f}, {clusters}" + ("" if group.is_settled else ", not settled")
+    level = f"mean log-likelihood {group.log_likelihood:.1f}, {_clusters(group.n_clusters)}"
+    return level + ("" if group.is_settled else ", not settled")
+
+
+def _clusters(number: int) -> str:
+    return f"{number} cluster{'s' if number > 1 else ''} with rows"
 
 
 def _difference(group: ChainGroup, first: ChainGroup) -> tuple[float, float]:
@@ -274,6 +319,8 @@ def _difference(group: ChainGroup, first: ChainGroup) -> tuple[float, float]:
 
 
 def _mixing(f: Figures) -> list[str]:
+    if f.is_pooled:
+        return []
     found = _disagreement("what does not depend on labels", f.invariants, f.n_chains)
     if f.nested_r_hat is not None and f.nested_r_hat > MAX_R_HAT:
         found.append(
@@ -294,7 +341,7 @@ def _disagreement(what: str, mixing: Mixing, n_chains: int) -> list[str]:
 
 
 def _labels(f: Figures) -> list[str]:
-    if not f.has_switched:
+    if not f.has_switched or f.has_several_modes:
         return []
     if not f.identified:
         return ["Components are not identified, relabelled or not.", *f.label_findings]
@@ -305,7 +352,7 @@ def _labels(f: Figures) -> list[str]:
 
 
 def _starts(f: Figures) -> list[str]:
-    if f.n_components == 1 or len(f.islands) > 1 or len(f.modes) > 1:
+    if f.n_components == 1 or len(f.islands) > 1 or f.is_pooled or f.scouts:
         return []
     if f.n_chains == 1:
         return ["A single chain has nothing to agree with."]
@@ -327,18 +374,18 @@ def _starts(f: Figures) -> list[str]:
 _TELLS_NOTHING = "Average nothing over these chains yet, neither parameters nor densities."
 _PARTITION = "Look at what needs no labels: similarity_matrix(), estimate_partition(), the density."
 _MODES = (
-    "Fit again with init='modes': it samples every mode, estimates its evidence by bridge sampling and pools the draws "
-    "in the right proportions."
+    "combine_modes() weighs the modes by their evidence and resamples the draws in the right proportions; "
+    "init='spread' or init='modes' starts chains in more of them."
 )
 
 
 def next_steps_of(figures: Figures, verdict: str) -> tuple[str, ...]:
     """What to do next, the most promising first."""
-    if verdict == SEVERAL_MODES and len(figures.modes) > 1:
+    if verdict == SEVERAL_MODES and figures.is_pooled:
         return (
-            "The pooled posterior has the modes in these weights, which are conditional on the modes found: quote them "
-            "with their standard errors.",
-            "Read the modes one by one too: an average over different partitions describes none of them.",
+            "Quote the weights with their standard errors.",
+            "Look at the modes one by one (sample_stats['mode']): an average over different partitions describes none.",
+            _PARTITION,
         )
     if verdict == DEGENERATE:
         return _DEGENERATE_STEPS["collapsed" if figures.has_collapsed else "empty"]
@@ -357,7 +404,7 @@ _STEPS = {
     NOT_MIXED: (
         "Take more draws: draws=4000, tune=1000.",
         "Try fewer components or a stronger prior: components that the data do not separate mix slowly.",
-        "If chains jump between places now and then, fit with init='modes'.",
+        "If chains jump between places now and then, start them in each: init='modes'.",
     ),
     DIVERGENCES: (
         "Raise target_accept to 0.95 or 0.99.",
