@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bayesgmm.bayes.partition import credible_ball as credible_ball
     from bayesgmm.bayes.partition import estimate_partition as estimate_partition
     from bayesgmm.bayes.partition import partition_loss as partition_loss
+    from bayesgmm.bayes.pooling import combine_modes as combine_modes
+    from bayesgmm.bayes.pooling import mode_mean as mode_mean
     from bayesgmm.bayes.relabel import compare_relabellings as compare_relabellings
     from bayesgmm.bayes.relabel import component_summary as component_summary
     from bayesgmm.bayes.relabel import relabel as relabel
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
     from bayesgmm.surface.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesgmm.surface.plots import plot_clusters as plot_clusters
     from bayesgmm.surface.plots_components import plot_components as plot_components
-    from bayesgmm.surface.plots_components import plot_pairs as plot_pairs
     from bayesgmm.surface.plots_density import plot_density as plot_density
     from bayesgmm.surface.plots_mixing import plot_mixing as plot_mixing
+    from bayesgmm.surface.plots_pairs import plot_pairs as plot_pairs
     from bayesgmm.surface.plots_partition import plot_membership_uncertainty as plot_membership_uncertainty
     from bayesgmm.surface.plots_partition import plot_similarity as plot_similarity
 
@@ -48,6 +50,7 @@ _HOMES = {
     "MvNormalMixture": "bayesgmm.bayes.distribution",
     "Prior": "bayesgmm.ground.priors",
     "build_model": "bayesgmm.bayes.model",
+    "combine_modes": "bayesgmm.bayes.pooling",
     "compare_relabellings": "bayesgmm.bayes.relabel",
     "component_summary": "bayesgmm.bayes.relabel",
     "credible_ball": "bayesgmm.bayes.partition",
@@ -55,6 +58,7 @@ _HOMES = {
     "estimate_partition": "bayesgmm.bayes.partition",
     "load": "bayesgmm.surface.bayesian_gaussian_mixture",
     "membership_uncertainty": "bayesgmm.bayes.uncertainty",
+    "mode_mean": "bayesgmm.bayes.pooling",
     "occupied_clusters": "bayesgmm.bayes.allocations",
     "partition_loss": "bayesgmm.bayes.partition",
     "plot_clusters": "bayesgmm.surface.plots",
@@ -63,7 +67,7 @@ _HOMES = {
     "plot_membership_uncertainty": "bayesgmm.surface.plots_partition",
     "plot_mixing": "bayesgmm.surface.plots_mixing",
     "plot_similarity": "bayesgmm.surface.plots_partition",
-    "plot_pairs": "bayesgmm.surface.plots_components",
+    "plot_pairs": "bayesgmm.surface.plots_pairs",
     "relabel": "bayesgmm.bayes.relabel",
     "representative_partitions": "bayesgmm.bayes.representatives",
     "restore_labels": "bayesgmm.bayes.relabel",
@@ -79,6 +83,7 @@ __all__ = [
     "MvNormalMixture",
     "Prior",
     "build_model",
+    "combine_modes",
     "compare_relabellings",
     "component_summary",
     "credible_ball",
@@ -87,6 +92,7 @@ __all__ = [
     "estimate_partition",
     "load",
     "membership_uncertainty",
+    "mode_mean",
     "occupied_clusters",
     "partition_loss",
     "plot_clusters",

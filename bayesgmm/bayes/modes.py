@@ -19,6 +19,7 @@ from sklearn.metrics import silhouette_score
 
 from bayesgmm.algorithms.bridge import Bridge, bridge
 from bayesgmm.algorithms.conditionals import MOST_COMPONENTS, Conditionals
+from bayesgmm.bayes.allocations import drawn_labels
 from bayesgmm.bayes.predict import DrawSet, draw_set_of, each_draw
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.partitions import Labels, losses
@@ -249,7 +250,7 @@ def _evidence(
     size = target.X.shape[0] * target.n_components
     built = own[::2][_spread(len(own[::2]), min(_ALLOCATIONS, max(20, _LABELS_HELD // len(target.X))))]
     kept = own[1::2]
-    allocations = _allocations(points[built].draws(target.covariance_type), target.X, rng)
+    allocations = np.stack(list(drawn_labels(points[built].draws(target.covariance_type), target.X, rng=rng)))
     chosen = points[built]
     proposal = target.of_prior.given(target.X, allocations, chosen.means, chosen.covariances)
     n = int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, _PROPOSALS))
@@ -358,15 +359,6 @@ def _partitions(draws: DrawSet, X: Rows) -> Labels:
     return np.stack([resp.argmax(axis=0) for _, resp in each_draw(draws, X, with_memberships=True)]).astype(np.int32)
 
 
-def _allocations(draws: DrawSet, X: Rows, rng: np.random.Generator) -> IntArray:
-    """Every row to a component drawn from its memberships, (draw, obs)."""
-    drawn = [
-        (rng.random(len(X)) * resp.sum(axis=0) > resp.cumsum(axis=0)).sum(axis=0)
-        for _, resp in each_draw(draws, X, with_memberships=True)
-    ]
-    return np.minimum(np.stack(drawn), draws.weights.shape[1] - 1)
-
-
 def _centres(partitions: Labels) -> list[Labels]:
     """Medoids of the groups that partitions fall into; a single one unless groups stand clearly apart."""
     distances = _distances(partitions)
@@ -375,7 +367,7 @@ def _centres(partitions: Labels) -> list[Labels]:
     for n_groups in range(2, MOST_MODES + 1 if len(tree) else 2):
         found = _without_outliers(fcluster(tree, n_groups, "maxclust").astype(np.int64))
         inside = found > 0
-        if len(np.unique(found[inside])) < 2:
+        if not 2 <= len(np.unique(found[inside])) < inside.sum():
             continue
         score = silhouette_score(distances[np.ix_(inside, inside)], found[inside], metric="precomputed")
         if score > best:

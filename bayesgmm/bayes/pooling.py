@@ -182,9 +182,9 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     r"""Posterior mean of a quantity over weighed modes, and its standard error.
 
     .. math:: \bar g = \sum_m w_m \bar g_m, \quad
-        se^2 = \sum_m se(w_m)^2 (\bar g_m - \bar g)^2 + \sum_m w_m^2\, var_m(g) / n_m
+        se^2 = \sum_m se(w_m)^2 (\bar g_m - \bar g)^2 + \sum_m w_m^2\, var_m(g) (1 / n_m + 1 / r_m)
 
-    with :math:`n_m` the effective size of mode m's sample.
+    with :math:`n_m` the effective size of mode m's sample and :math:`r_m` the draws resampled from it.
 
     Parameters
     ----------
@@ -203,9 +203,9 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     weights, errors, sizes = (
         np.array([mode[name] for mode, _ in own]) for name in ("weight", "weight_se", "effective_size")
     )
-    means, variances = (np.array([moment(part) for _, part in own]) for moment in (np.mean, np.var))
+    means, variances, counts = (np.array([moment(part) for _, part in own]) for moment in (np.mean, np.var, len))
     mean = float(weights @ means / weights.sum())
-    return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes)))
+    return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes + variances / counts)))
 
 
 def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str) -> Modes:
