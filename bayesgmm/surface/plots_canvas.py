@@ -22,7 +22,7 @@ from bayesgmm.words.errors import InputError
 type Visuals = Mapping[str, Mapping[str, Any] | bool]
 
 NO_VISUALS: Visuals = {}
-BACKENDS = ("matplotlib", "plotly", "bokeh")
+BACKENDS = ("matplotlib", "plotly")
 GREY = "#d9d9d9"
 _PANEL = (6.4, 4.4)  # inches
 _TEXTS = ("xlabel", "ylabel", "title")
@@ -56,6 +56,14 @@ class Canvas:
             )
         if self.name not in known:
             raise InputError(expected=f"a backend among {', '.join(known)}", got=f"{self.name!r}")
+        try:
+            import_module(f"arviz_plots.backend.{self.name}")
+        except ModuleNotFoundError as error:
+            raise InputError(
+                expected="a backend that is installed",
+                got=f"{self.name!r} without {error.name}",
+                hint=f'pip install "arviz-plots[{self.name}]" brings it.',
+            ) from error
         return self
 
     @property

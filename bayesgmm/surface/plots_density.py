@@ -51,7 +51,7 @@ ONE_FEATURE: dict[str, dict[str, Any]] = {
 }
 _TWO_FEATURES: dict[str, dict[str, Any]] = {
     "regions": {"cmap": "Blues", "alpha": 0.6},
-    "rows": {"color": INK, "size": 9, "alpha": 0.5, "edgecolor": "none"},
+    "rows": {"color": INK, "size": 9, "alpha": 0.5, "width": 0.0},
     "contours": {"color": "#20507a", "alpha": 1.0},
 }
 _LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": TITLE}
@@ -99,7 +99,7 @@ def plot_density(
         Where to draw; by default a new figure.
     plot_collection : PlotCollection, optional
         Where to draw, as in ArviZ.
-    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    backend : {"matplotlib", "plotly"}, optional
         By default ArviZ's rcParams ``plot.backend``.
     visuals : mapping of str to mapping or bool, optional
         Settings of each visual, or False to leave it out. One feature: ``hist``, ``band``, ``mean``, ``rug``; two:

@@ -10,12 +10,14 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
 from bayesgmm.bayes.invariants import invariants
+from bayesgmm.bayes.posterior import SAMPLE_DIMS
 from bayesgmm.surface.plots_canvas import Canvas, Visuals
 from bayesgmm.surface.plots_sample import in_same_labels
 from bayesgmm.words.errors import InputError
 
 _KINDS = {"rank": plot_rank, "trace": plot_trace}
 _QUANTITIES = ("invariant", "relabelled")
+_SHOWN = ["log_likelihood", "log_density", "weight", "entropy"]  # by default; ranks of the others are full of ties
 
 
 def plot_mixing(
@@ -43,8 +45,8 @@ def plot_mixing(
         `arviz.plot_rank`: differences of the ranks' empirical distributions from uniform, flat for chains that mix; or
         `arviz.plot_trace`, with divergences.
     quantities : {"invariant", "relabelled"}
-        Those of `bayesgmm.bayes.invariants.invariants`: log-likelihood, sorted weights, log density at a few rows,
-        entropy, co-clustering; or weight, mean and standard deviation of every component after `bayesgmm.relabel`.
+        Those of `bayesgmm.bayes.invariants.invariants`, by default log-likelihood, log density at a few rows, sorted
+        weights and entropy; or weight, mean and standard deviation of every component after `bayesgmm.relabel`.
     names : mapping, optional
         What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
     force : bool
@@ -82,14 +84,16 @@ def plot_mixing(
         raise InputError(expected=f"kind one of {tuple(_KINDS)}", got=f"{kind!r}")
     if quantities not in _QUANTITIES:
         raise InputError(expected=f"quantities one of {_QUANTITIES}", got=f"{quantities!r}")
-    Canvas(None, plot_collection, backend).checked()
+    Canvas(None, plot_collection, backend).checked(("matplotlib", "plotly", "bokeh"))
     tree = mixture_posterior(posterior, X, names=names)
     rows = rows_of(tree, X)
     if quantities == "invariant":
         found = invariants(tree, rows)
+        arviz_kwargs = {"var_names": _SHOWN} | arviz_kwargs
     else:
         found = component_parameters(in_same_labels(posterior, tree, rows, force=force))
-    groups = {"posterior": found}
+    numbers = {dim: np.arange(found.sizes[dim]) for dim in SAMPLE_DIMS if dim not in found.coords}
+    groups = {"posterior": found.assign_coords(numbers)}  # ArviZ tells chains apart by their coordinate
     if "sample_stats" in tree.children:
         groups["sample_stats"] = tree["sample_stats"].to_dataset()
     return _KINDS[kind](

@@ -16,7 +16,7 @@ from bayesgmm.bayes.partition import PartitionEstimate, estimate_partition
 from bayesgmm.bayes.similarity import similarity_matrix
 from bayesgmm.bayes.uncertainty import membership_uncertainty
 from bayesgmm.ground.partitions import canonical_labels
-from bayesgmm.surface.plots import INK, limits_of, marker_area
+from bayesgmm.surface.plots import INK, limits_of
 from bayesgmm.surface.plots_canvas import (
     Canvas,
     Pen,
@@ -39,6 +39,7 @@ from bayesgmm.words.arrays import Array, IntArray
 from bayesgmm.words.errors import InputError
 
 _DRAWS_OF_LABELS = 1_000
+_SMALLEST, _LARGEST = 10.0, 220.0  # area of a marker, in square points, for a label that is certain, and for log K
 _SIMILARITY: dict[str, dict[str, Any]] = {
     "image": {"cmap": "Blues"},
     "borders": {"color": "#bd1f01", "width": 1.2, "alpha": 1.0},
@@ -79,7 +80,8 @@ def plot_similarity(
 ) -> PlotCollection:
     r"""Co-clustering probabilities of all pairs of rows, in the order of an estimated partition.
 
-    Clusters follow each other by size, the largest first; within one, rows are ordered by their mean similarity to it.
+    The largest cluster comes first, then always the one most similar to the last; within a cluster, rows are ordered
+    by their mean similarity to it.
     Squares mark the clusters. Labels of components play no part.
 
     Parameters
@@ -127,7 +129,7 @@ def plot_similarity(
     array([[0.  , 0.  , 0.33, 1.  , 0.67],
            [0.33, 0.33, 0.67, 0.67, 1.  ]])
     """
-    canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked(("matplotlib", "plotly"))
+    canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
     settings = visual_settings(visuals, _SIMILARITY)
     if max_rows < 1 or num_samples < 1:
         raise InputError(expected="max_rows and num_samples, at least one", got=f"{max_rows} and {num_samples}")
@@ -167,13 +169,23 @@ def _similarity_of_rows(
 
 
 def partition_order(matrix: Array, clusters: IntArray) -> tuple[IntArray, IntArray]:
-    """An order of rows in which clusters are blocks, the largest first, and the sizes of the blocks."""
+    """An order of rows in which clusters are blocks, similar ones next to each other, and the sizes of the blocks."""
     sizes = np.bincount(clusters)
-    by_size = np.argsort(-sizes, kind="stable")
-    rank = np.argsort(by_size)[clusters]
-    together = clusters[:, None] == clusters
-    own = np.where(together, matrix, 0.0).sum(axis=1) / together.sum(axis=1)
-    return np.lexsort((-own, rank)), sizes[by_size]
+    members = clusters == np.arange(len(sizes))[:, None]
+    to_clusters = matrix @ (members / sizes[:, None]).T  # (obs, cluster), mean similarities
+    sequence = _neighbours(members @ to_clusters / sizes[:, None], sizes)
+    rank = np.argsort(sequence)[clusters]
+    own = to_clusters[np.arange(len(clusters)), clusters]
+    return np.lexsort((-own, rank)), sizes[sequence]
+
+
+def _neighbours(between: Array, sizes: IntArray) -> IntArray:
+    """A sequence of clusters: the largest, then always the one most similar to the last, or the larger of equals."""
+    left = np.argsort(-sizes, kind="stable").tolist()
+    sequence = [left.pop(0)]
+    while left:
+        sequence.append(left.pop(int(np.argmax(between[sequence[-1], left]))))
+    return np.array(sequence)
 
 
 def block_outlines(sizes: IntArray) -> xr.DataArray:
@@ -194,7 +206,7 @@ def _draw_similarity(matrix: Array, sizes: IntArray, canvas: Canvas, settings: d
     pen.pc.map(
         _ticks,
         data=xr.DataArray((ends[:-1] + ends[1:] - 1) / 2, dims="block", name="blocks"),
-        labels=sizes.tolist(),
+        sizes=sizes.tolist(),
         store_artist=False,
         ignore_aes="all",
     )
@@ -220,15 +232,14 @@ def _image(da: xr.DataArray, target: Any, *, cmap: str, bar: dict[str, Any] | bo
     return image
 
 
-def _ticks(da: xr.DataArray, target: Any, *, labels: Sequence[int]) -> None:
+def _ticks(da: xr.DataArray, target: Any, *, sizes: Sequence[int]) -> None:
     """The size of each block at its centre; small blocks that would overlap stay without."""
-    at, names, end = [], [], -np.inf
-    least = 0.04 * (2 * float(da[-1]) + 1)
-    for centre, label in zip(da.to_numpy(), labels, strict=True):
-        if centre - end >= least:
+    at: list[float] = []
+    names: list[str] = []
+    for centre, size in zip(da.to_numpy().tolist(), sizes, strict=True):
+        if not at or centre - at[-1] >= 0.04 * sum(sizes):
             at.append(centre)
-            names.append(f"{label:,}")
-            end = centre
+            names.append(f"{size:,}")
     if isinstance(target, Axes):
         target.set_xticks(at, names)
         target.set_yticks(at, names)
@@ -286,7 +297,7 @@ def plot_membership_uncertainty(
         Where to draw a single part; by default a new figure.
     plot_collection : PlotCollection, optional
         Where to draw, as in ArviZ; its panels may have the dimension ``part``.
-    backend : {"matplotlib", "plotly", "bokeh"}, optional
+    backend : {"matplotlib", "plotly"}, optional
         By default ArviZ's rcParams ``plot.backend``.
     visuals : mapping of str to mapping or bool, optional
         Settings of each visual, or False to leave it out: ``rows``; ``interval`` (one feature); ``sizes``, a legend
@@ -368,7 +379,7 @@ def _uncertain_rows(sample: Shown, split: xr.Dataset, chosen: Sequence[int], par
 
 def _size(uncertainty: Array, n_clusters: int) -> Array:
     """Area of a marker: uncertainty runs from 0 to log K."""
-    return marker_area(0.5 * uncertainty / np.log(max(n_clusters, 2)))
+    return _SMALLEST + (_LARGEST - _SMALLEST) * uncertainty / np.log(max(n_clusters, 2))
 
 
 def _intervals(sample: Shown, split: xr.Dataset, j: int, parts: Sequence[str]) -> xr.DataArray:
@@ -387,13 +398,16 @@ def _intervals(sample: Shown, split: xr.Dataset, j: int, parts: Sequence[str]) -
 def _label_uncertainty(pen: Pen, sample: Shown, split: xr.Dataset, chosen: Sequence[int], parts: Sequence[str]) -> None:
     coords = {"part": list(parts)}
     names = [sample.names[j] for j in chosen] + ["uncertainty (nats)"]
-    titles = [f"{part}: {float(split[f'mean_{part}'].item()):.2g} nats a row" for part in parts]
+    titles = [f"{part}: mean {float(split[part].mean()):.2g} nats" for part in parts]
     first = [names[1]] + [""] * (len(parts) - 1)
     pen.draw("xlabel", name_x, xr.DataArray([names[0]] * len(parts), dims="part", coords=coords))
     pen.draw("ylabel", name_y, xr.DataArray(first, dims="part", coords=coords))
     pen.draw("title", name_panel, xr.DataArray(titles, dims="part", coords=coords))
     limits = [limits_of(sample.X[:, j]) for j in chosen]
-    for visual, bounds in zip((frame_x, frame_y), limits, strict=False):
+    if len(chosen) == 1:
+        top = max(float(split[name].max()) for name in split if str(name).removesuffix("_ci") in parts)
+        limits.append((-0.04 * top, 1.06 * top))
+    for visual, bounds in zip((frame_x, frame_y), limits, strict=True):
         data = xr.DataArray([list(bounds)] * len(parts), dims=("part", "bound"), coords=coords, name="limits")
         pen.pc.map(visual, data=data, store_artist=False, ignore_aes="all")
 
