@@ -7,6 +7,7 @@ from itertools import permutations as all_orders
 import numpy as np
 import pytest
 
+from bayesgmm.algorithms import relabelling
 from bayesgmm.algorithms.identifiability import (
     Relabelling,
     clarity,
@@ -170,6 +171,19 @@ def test_labels_follow_the_reference(method):
     moved, back = shuffled(*separated())
     reference = Mixture([0.5, 0.2, 0.3], CENTRES[[2, 0, 1]], [np.eye(2)] * 3)
     np.testing.assert_array_equal(permutations(moved, method, Options(), reference).permutation, back[:, [2, 0, 1]])
+
+
+@pytest.mark.parametrize("method", ["stephens", "ecr-iterative"])
+def test_some_rows_choose_the_start_among_many(method, monkeypatch):
+    weights, means, covariances, X = separated()
+    moved, back = shuffled(weights, means, covariances, X)
+    whole = permutations(moved, method, Options(), None)
+    monkeypatch.setattr(relabelling, "_ENOUGH_ROWS", 20)
+    found = permutations(moved, method, Options(), None)
+    np.testing.assert_array_equal(found.permutation, back)
+    np.testing.assert_allclose(found.cost, whole.cost)
+    again = sampled_from(*moved.permuted(found.permutation), X)
+    np.testing.assert_array_equal(permutations(again, method, Options(), None).permutation, again.identity)
 
 
 def test_stephens_is_the_best_of_all_permutations():

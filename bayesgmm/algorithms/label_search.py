@@ -1,7 +1,7 @@
 """Search for permutations of labels: draws with their memberships, assignment, and sweeps from several starts."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -74,6 +74,10 @@ class SampledMixture:
     def memberships_of(self, sample: int) -> Array:
         """Memberships (cluster, obs) of one draw."""
         return next(iter(self.memberships(np.array([sample]), ALL)))[1].copy()
+
+    def of_rows(self, rows: IntArray) -> "SampledMixture":
+        """The same draws, and memberships of some rows only."""
+        return replace(self, memberships=lambda samples, which: self.memberships(samples, rows[which]))
 
     def permuted(self, permutation: IntArray) -> tuple[Weights, Means, Covariances]:
         """Parameters in other labels."""
@@ -153,6 +157,9 @@ class Sweep:
 type Sweeper = Callable[[Any, IntArray], Sweep]  # from a reference and permutations
 
 
+type Start = tuple[IntArray, Any]  # permutations, and the reference they imply
+
+
 def _better(cost: float, than: float) -> bool:
     return not np.isfinite(than) or cost < than - ROUNDING * (1.0 + abs(than))
 
@@ -171,7 +178,7 @@ def descend(sweep: Sweeper, permutation: IntArray, reference: Any) -> Found:
     return found
 
 
-def search(sweep: Sweeper, starts: list[tuple[IntArray, Any]]) -> Found:
+def search(sweep: Sweeper, starts: list[Start]) -> Found:
     """The best of several descents; the first start wins ties, and a start equal to an earlier one is left out."""
     found = descend(sweep, *starts[0])
     seen: list[IntArray] = []

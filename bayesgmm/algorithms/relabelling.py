@@ -12,6 +12,7 @@ changes nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from bayesgmm.algorithms.label_search import (
     TINY,
     Found,
     SampledMixture,
+    Start,
     Sweep,
     assign,
     assign_all,
@@ -34,6 +36,7 @@ from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Weights
 from bayesgmm.words.errors import InputError
 
 _LOWEST = 1e-100  # mean memberships below it are rounding: the kernel flushes responsibilities below exp(-200)
+_ENOUGH_ROWS = 2_000  # to choose between starts
 _SAMPLES_AT_ONCE = 1_000  # in what holds (sample, component, label, feature, feature)
 
 
@@ -96,13 +99,28 @@ def membership_sweep(sampled: SampledMixture, score: Callable[[Array], Array], s
 
 
 def _search_memberships(sampled: SampledMixture, score: Callable[[Array], Array]) -> Found:
-    def sweep(scores: Array, kept: IntArray) -> Sweep:
-        return membership_sweep(sampled, score, scores, kept)
+    """Search from all starts; of very many rows, every n-th chooses among those that do not depend on labels."""
+    n_rows = sampled.memberships_of(0).shape[1]
+    if n_rows <= _ENOUGH_ROWS:
+        starts = _pivot_starts(sampled, sampled.pivots, score)
+    else:
+        some = sampled.of_rows(np.linspace(0, n_rows - 1, _ENOUGH_ROWS).astype(np.int64))
+        best = search(partial(membership_sweep, some, score), _pivot_starts(some, sampled.pivots, score))
+        starts = [_start(sampled, best.permutation, score)]
+    return search(partial(membership_sweep, sampled, score), [_start(sampled, sampled.identity, score), *starts])
 
-    allocations = [pivot_scores(sampled.memberships_of(int(s))) for s in sampled.pivots]
-    first = sweep(np.zeros_like(allocations[0]), sampled.identity)
-    others = [sweep(scores, sampled.identity) for scores in allocations]
-    return search(sweep, [(step.proposed, step.reference) for step in (first, *others)])
+
+def _pivot_starts(sampled: SampledMixture, pivots: IntArray, score: Callable[[Array], Array]) -> list[Start]:
+    """Agreement with the allocations of single draws."""
+    allocations = [pivot_scores(sampled.memberships_of(int(s))) for s in pivots]
+    steps = [membership_sweep(sampled, score, scores, sampled.identity) for scores in allocations]
+    return [(step.proposed, step.reference) for step in steps]
+
+
+def _start(sampled: SampledMixture, permutation: IntArray, score: Callable[[Array], Array]) -> Start:
+    """Permutations and what they imply: a sweep in which nothing is better than anything else."""
+    nothing = np.zeros_like(sampled.memberships_of(0))
+    return permutation, membership_sweep(sampled, score, nothing, permutation).reference
 
 
 def _stephens(sampled: SampledMixture, options: Options) -> Found:
