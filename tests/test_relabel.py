@@ -8,11 +8,12 @@ import pytest
 import xarray as xr
 from pretend_posterior import em_fit, pretend_posterior
 
-from bayesgmm import Prior, compare_relabellings, component_summary, relabel, restore_labels
+from bayesgmm import BayesianGaussianMixture, Prior, compare_relabellings, component_summary, relabel, restore_labels
 from bayesgmm.algorithms.relabelling import METHODS
 from bayesgmm.bayes.labels import sampled_mixture
 from bayesgmm.bayes.posterior import prior_to_json
 from bayesgmm.bayes.relabel import relabelling
+from bayesgmm.datasets import load_galaxies, load_old_faithful
 from bayesgmm.words.errors import InputError, NotIdentifiedError
 
 CHAINS, DRAWS, K, D = 2, 30, 3, 2
@@ -269,6 +270,26 @@ def test_the_summary_is_arviz_own(theirs, their_tree, X):
     assert len(table) == K * D
     np.testing.assert_allclose(table["mean"].astype(float), theirs[1]["mu"].mean(axis=(0, 1)).ravel(), atol=0.01)
     assert len(component_summary(tree)) == K * D * 2 + K * 2  # log_w as well
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.SamplingWarning")  # few draws, and components too many
+@pytest.mark.parametrize(
+    ("rows", "n_components", "identified"),
+    [
+        pytest.param(load_old_faithful().to_numpy(), 2, True, id="Old Faithful"),
+        pytest.param(load_galaxies().to_numpy().reshape(-1, 1), 6, False, id="galaxies"),
+        pytest.param(np.random.default_rng(8).normal(size=(200, 2)), 2, False, id="one Gaussian, two components"),
+        pytest.param(
+            np.random.default_rng(9).normal(size=(300, 1)) * np.repeat([1, 10], 150)[:, None], 2, True, id="scales"
+        ),
+    ],
+)
+def test_the_verdict_on_real_posteriors(rows, n_components, identified):
+    fit = BayesianGaussianMixture(n_components, draws=250, chains=2, random_state=1, progress=False).fit(rows)
+    tree = relabel(fit)
+    assert relabelling(tree).identified == identified
+    assert relabel(tree)["posterior"].identical(tree["posterior"])
+    assert restore_labels(tree).identical(fit.posterior_)
 
 
 # ---- what is refused

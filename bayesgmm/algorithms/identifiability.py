@@ -62,7 +62,7 @@ class Relabelling:
 
     @property
     def identified(self) -> bool:
-        """Whether summaries of single components mean something."""
+        """Whether summaries of single components mean something: no bad share above 0.1, stability at least 0.8."""
         shares = (self.unclear_share, self.no_permutation_share, self.empty_share, 1.0 - self.agreement)
         return max(shares) <= MAX_SHARE and self.stability >= MIN_STABILITY
 

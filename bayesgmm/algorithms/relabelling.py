@@ -37,6 +37,7 @@ from bayesgmm.words.errors import InputError
 
 _LOWEST = 1e-100  # mean memberships below it are rounding: the kernel flushes responsibilities below exp(-200)
 _ENOUGH_ROWS = 2_000  # to choose between starts
+_ONE = 1.0 - 1e-12  # Fisher's transform of a correlation stays finite
 _SAMPLES_AT_ONCE = 1_000  # in what holds (sample, component, label, feature, feature)
 
 
@@ -176,7 +177,7 @@ def _all_features(sampled: SampledMixture) -> Array:
     """`component_features`, weights, and correlations on Fisher's scale."""
     d = sampled.means.shape[2]
     sd = np.sqrt(np.diagonal(sampled.covariances, axis1=-2, axis2=-1))
-    correlations = sampled.covariances / (sd[..., :, None] * sd[..., None, :])
+    correlations = (sampled.covariances / (sd[..., :, None] * sd[..., None, :])).clip(-_ONE, _ONE)
     rows, columns = np.tril_indices(d, -1)
     more = np.concatenate([sampled.weights[..., None], np.arctanh(correlations[..., rows, columns])], axis=-1)
     return np.concatenate([component_features(sampled), _standardised(more)], axis=-1)
