@@ -105,19 +105,18 @@ def diagnose(
     holds of
 
     1. ``not mixed``: there are too few draws to tell anything;
-    2. ``several real modes``, if the fit pooled modes in proportion to their evidence (`combine_modes`): what ails the
-       chains that its draws came from is a finding;
-    3. ``divergences``: of more than one draw in a thousand;
-    4. ``collapsed or empty component``: in a tenth of some chain's draws a component has a least variance below a
+    2. ``divergences``: of more than one draw in a thousand, or in a hundred if modes were pooled;
+    3. ``collapsed or empty component``: in a tenth of some chain's draws a component has a least variance below a
        millionth of the data's;
-    5. ``several real modes``: two islands or more whose chains stay where they are (split R-hat up to 1.1);
-    6. ``collapsed or empty component``: in most draws a component holds less than log 2 expected rows, so that it more
+    4. ``several real modes``: two islands or more whose chains stay where they are (split R-hat up to 1.1 and at least
+       25 effective draws), or modes that were pooled in proportion to their evidence (`combine_modes`);
+    5. ``collapsed or empty component``: in most draws a component holds less than log 2 expected rows, so that it more
        probably has none than some;
-    7. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
+    6. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
        relabelled parameters if components are identified, or nested R-hat by starting mode (Margossian et al. 2024);
-    8. ``converged, labels switched``: R-hat of the parameters in the labels they have is above 1.01, more than a draw
+    7. ``converged, labels switched``: R-hat of the parameters in the labels they have is above 1.01, more than a draw
        in a hundred is in other labels than the rest, or the components are not identified;
-    9. ``converged``.
+    8. ``converged``.
 
     Chains that agree are no proof: where all started at one optimum, and no scouts looked elsewhere, a finding says so.
 

@@ -15,8 +15,9 @@ from bayesgmm.words.arrays import Array, IntArray
 
 MAX_R_HAT = 1.01  # Vehtari et al. 2021
 MIN_ESS_PER_CHAIN = 100  # likewise: below it R-hat and ESS are not to be trusted themselves
-SEPARATE = 1.2  # two chains whose means differ by 1.1 standard deviations: at 50 effective draws each, 5.7 errors
-SETTLED = 1.1  # Gelman & Rubin's own bound: chains of one island that chance alone can tell apart
+SEPARATE = 1.2  # two chains whose means differ by 1.1 standard deviations
+SETTLED = 1.1  # Gelman & Rubin's own bound, for the halves of an island's chains
+MIN_SETTLED_ESS = 25  # effective draws of an island: a difference of 1.1 standard deviations is then four errors
 MIN_DRAWS = 4  # below, a chain cannot be split in two halves that have a variance
 _CONSTANT = 1e-9  # relative range below which a quantity does not vary but by rounding
 
@@ -164,26 +165,35 @@ class Island:
     chains : tuple of int
     r_hat : float
         Worst split R-hat among its own chains.
+    ess : float
+        Least effective sample size of its own chains; NaN if there is no other island.
     """
 
     chains: tuple[int, ...]
     r_hat: float
+    ess: float
 
     @property
     def is_settled(self) -> bool:
         """Whether its chains stay where they are, rather than wander."""
-        return self.r_hat <= SETTLED
+        return bool(self.r_hat <= SETTLED and not self.ess < MIN_SETTLED_ESS)
 
 
 def islands(draws: xr.Dataset) -> tuple[Island, ...]:
     """Connected parts of the graph that joins every two chains whose R-hat is below 1.2, by their first chains."""
     n_chains = draws.sizes["chain"]
-    if draws.sizes["draw"] < MIN_DRAWS or not columns(draws)[1]:
-        return (Island(tuple(range(n_chains)), float("nan")),)
+    values, names = columns(draws)
+    if draws.sizes["draw"] < MIN_DRAWS or not names:
+        return (Island(tuple(range(n_chains)), np.nan, np.nan),)
     halves = _half_chains(draws)
     _, part = connected_components(pairwise_r_hat(draws) < SEPARATE, directed=False)
     members = [tuple(np.flatnonzero(part == number).tolist()) for number in range(part.max() + 1)]
-    return tuple(Island(chains, _r_hat(halves, chains)) for chains in sorted(members))
+    if len(members) == 1:
+        return (Island(members[0], _r_hat(halves, members[0]), np.nan),)
+    ess = [float(azs.ess(values.isel(chain=list(chains))).min()) for chains in members]
+    return tuple(
+        Island(chains, _r_hat(halves, chains), size) for chains, size in sorted(zip(members, ess, strict=True))
+    )
 
 
 def most_common_share(permutation: IntArray) -> float:

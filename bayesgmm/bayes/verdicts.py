@@ -13,6 +13,7 @@ DEGENERATE = "collapsed or empty component"
 DIVERGENCES = "divergences"
 
 MAX_DIVERGING = 1e-3  # share of draws
+MAX_DIVERGING_POOLED = 1e-2  # likewise; pooled draws are weighed by the density itself, and only coverage suffers
 EMPTY_COUNT = log(2.0)  # expected rows below which a component more probably has none than some (Poisson)
 COLLAPSED_RATIO = 1e-6  # least variance of a component over that of the data: a thousandth of the data's width
 MAX_DEGENERATE = 0.1  # share of a chain's draws
@@ -148,8 +149,9 @@ class Figures:
 
     @property
     def has_divergences(self) -> bool:
-        """Whether more than a draw in a thousand ended a divergent transition."""
-        return self.n_divergences > MAX_DIVERGING * self.n_samples
+        """Whether more than a draw in a thousand ended a divergent transition; in a hundred if modes were pooled."""
+        limit = MAX_DIVERGING_POOLED if self.is_pooled else MAX_DIVERGING
+        return self.n_divergences > limit * self.n_samples
 
     @property
     def has_collapsed(self) -> bool:
@@ -194,20 +196,17 @@ def verdict_of(figures: Figures) -> str:
     """The verdict: the first that holds of
 
     1. ``not mixed``, if there are too few draws to tell anything;
-    2. ``several real modes``, if modes were pooled: the draws were resampled by evidence, and what ails the chains that
-       they came from is a finding;
-    3. ``divergences``: draws avoid a region, which biases all that follows;
-    4. ``collapsed or empty component``, if one has collapsed: a spike of the density is an artefact of the prior, and
+    2. ``divergences``: draws avoid a region, which biases all that follows;
+    3. ``collapsed or empty component``, if one has collapsed: a spike of the density is an artefact of the prior, and
        weighing it as a mode would only let it win;
-    5. ``several real modes``: at least two islands of chains that are settled;
-    6. ``collapsed or empty component``, if one is empty in most draws: bad mixing is often its symptom;
-    7. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
-    8. ``converged, labels switched``: only labels stand in the way;
-    9. ``converged``.
+    4. ``several real modes``: at least two islands of chains that are settled, or modes that were pooled;
+    5. ``collapsed or empty component``, if one is empty in most draws: bad mixing is often its symptom;
+    6. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
+    7. ``converged, labels switched``: only labels stand in the way;
+    8. ``converged``.
     """  # noqa: D400
     rules = (
         (figures.is_too_short, NOT_MIXED),
-        (figures.is_pooled, SEVERAL_MODES),
         (figures.has_divergences, DIVERGENCES),
         (figures.has_collapsed, DEGENERATE),
         (figures.has_several_modes, SEVERAL_MODES),
