@@ -25,8 +25,9 @@ NO_VISUALS: Visuals = {}
 BACKENDS = ("matplotlib", "plotly")
 GREY = "#d9d9d9"
 _PANEL = (6.4, 4.4)  # inches
+_OVERLAY = "overlay_cluster"  # ArviZ then draws clusters one by one, whatever else tells them apart
 _TEXTS = ("xlabel", "ylabel", "title")
-_MARKS = 6  # markers that ArviZ numbers C0, C1, ... in every backend
+_MARKERS = ("C0", "C2", "C5", "C4")  # ArviZ's names, for every backend; of matplotlib's those with an edge
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Canvas:
         for key, of_clusters in cluster_aesthetics(data.sizes.get(CLUSTER, 0)).items():
             if aes.setdefault(key, [CLUSTER]) == [CLUSTER]:
                 values[key] = self.settings.get(key, of_clusters)
+        if CLUSTER in data.dims:
+            aes[_OVERLAY] = [CLUSTER]
         return {"aes": aes, **values}
 
 
@@ -112,18 +115,21 @@ def cluster_aesthetics(n_clusters: int) -> dict[str, list[str]]:
         return {}
     aesthetics = {"color": [COLOURS[k % len(COLOURS)] for k in range(n_clusters)]}
     if n_clusters > len(COLOURS):
-        aesthetics["marker"] = [f"C{k // len(COLOURS) % _MARKS}" for k in range(n_clusters)]
+        aesthetics["marker"] = [_MARKERS[k // len(COLOURS) % len(_MARKERS)] for k in range(n_clusters)]
     return aesthetics
 
 
 def _with_clusters(pc: PlotCollection, data: xr.Dataset) -> PlotCollection:
     """A collection of the user's; clusters get colours if nothing tells them apart."""
-    mapped = {dim for key in pc.aes_set for dim in pc.aes[key].dataset.dims}
-    if CLUSTER not in data.dims or CLUSTER in mapped:
+    if CLUSTER not in data.dims:
         return pc
-    for key, values in cluster_aesthetics(data.sizes[CLUSTER]).items():
-        name = key if key not in pc.aes_set else f"overlay_{key}"
-        pc.update_aes_from_dataset(name, xr.Dataset({"mapping": (CLUSTER, values)}, {CLUSTER: data[CLUSTER]}))
+    mapped = {dim for key in pc.aes_set for dim in pc.aes[key].dataset.dims}
+    values = {_OVERLAY: list(range(data.sizes[CLUSTER]))}
+    if CLUSTER not in mapped:
+        ours = cluster_aesthetics(data.sizes[CLUSTER])
+        values |= {key: ours[key] for key in ours if key not in pc.aes_set}
+    for key, of_clusters in values.items():
+        pc.update_aes_from_dataset(key, xr.Dataset({"mapping": (CLUSTER, of_clusters)}, {CLUSTER: data[CLUSTER]}))
     return pc
 
 
@@ -189,10 +195,9 @@ class Pen:
             return
         has_clusters = CLUSTER in data.dims
         unused = set(ignored) | {key for key in self.pc.aes_set if not has_clusters and self._of_clusters(key)}
-        fixed = {key for key in settings if key in self.pc.aes_set}  # the user's colour goes before a mapping
         if self.pc.backend == "matplotlib" and name not in _TEXTS:
             extra["zorder"] = 2  # ArviZ's own for most visuals: later ones lie on top of earlier ones
-        ignored_here = self.pc.aes_set & (unused | fixed)
+        ignored_here = self.pc.aes_set & unused
         self.pc.map(visual, name, data=data.rename(name), ignore_aes=ignored_here, **{**extra, **settings})
 
     def _of_clusters(self, key: str) -> bool:

@@ -284,7 +284,7 @@ def hdi_levels(density: xr.DataArray, probs: Sequence[float]) -> Array:
 def _listed(probs: Sequence[float]) -> str:
     """Probabilities in words, the smallest first."""
     *first, last = [f"{prob:.3g}" for prob in 100 * np.array(sorted(probs))]
-    return (f"{', '.join(first)} and " if first else "") + f"{last}% of the probability"
+    return (f"{', '.join(first)} and " if first else "") + f"{last}%"
 
 
 def _two_features(
@@ -297,7 +297,7 @@ def _two_features(
     pen.draw("regions", filled_contours, density, levels=np.append(levels, float(density.max())))
     pen.draw("rows", points, row_data(sample.X[:, i], sample.X[:, j]))
     pen.draw("contours", contours, density, levels=levels)
-    draw_labels(pen, sample.names[i], sample.names[j], f"Posterior mean density: regions with {_listed(probs)}")
+    draw_labels(pen, sample.names[i], sample.names[j], f"Posterior mean density: {_listed(probs)} regions")
     frame(pen, limits_of(sample.X[:, i]), limits_of(sample.X[:, j]))
     finish(pen.pc)
     return pen.pc

@@ -126,8 +126,8 @@ def plot_similarity(
     >>> from bayesgmm import plot_similarity
     >>> collection = plot_similarity([[0, 1, 0, 1, 1], [0, 1, 0, 1, 1], [0, 1, 1, 1, 1]])
     >>> collection.viz["figure"].item().axes[0].get_images()[0].get_array().round(2)[3:].data
-    array([[0.  , 0.  , 0.33, 1.  , 0.67],
-           [0.33, 0.33, 0.67, 0.67, 1.  ]])
+    array([[0.  , 0.  , 0.  , 1.  , 0.67],
+           [0.33, 0.33, 0.33, 0.67, 1.  ]])
     """
     canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
     settings = visual_settings(visuals, _SIMILARITY)
