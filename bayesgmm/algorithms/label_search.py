@@ -160,7 +160,8 @@ type Sweeper = Callable[[Any, IntArray], Sweep]  # from a reference and permutat
 type Start = tuple[IntArray, Any]  # permutations, and the reference they imply
 
 
-def _better(cost: float, than: float) -> bool:
+def better(cost: float, than: float) -> bool:
+    """Lower by more than rounding."""
     return not np.isfinite(than) or cost < than - ROUNDING * (1.0 + abs(than))
 
 
@@ -169,7 +170,7 @@ def descend(sweep: Sweeper, permutation: IntArray, reference: Any) -> Found:
     found = Found(permutation, np.inf, 0)
     for n in range(1, MAX_SWEEPS + 1):
         step = sweep(reference, permutation)
-        if not _better(step.cost, found.cost):
+        if not better(step.cost, found.cost):
             break
         found = Found(permutation, step.cost, n)
         if np.array_equal(step.proposed, permutation):
@@ -187,7 +188,7 @@ def search(sweep: Sweeper, starts: list[Start]) -> Found:
             continue
         seen.append(permutation)
         other = descend(sweep, permutation, reference)
-        found = other if _better(other.cost, found.cost) else found
+        found = other if better(other.cost, found.cost) else found
     return found
 
 

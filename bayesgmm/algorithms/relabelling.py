@@ -27,6 +27,8 @@ from bayesgmm.algorithms.label_search import (
     Sweep,
     assign,
     assign_all,
+    better,
+    descend,
     mixture_of,
     search,
     total_cost,
@@ -100,15 +102,16 @@ def membership_sweep(sampled: SampledMixture, score: Callable[[Array], Array], s
 
 
 def _search_memberships(sampled: SampledMixture, score: Callable[[Array], Array]) -> Found:
-    """Search from all starts; of very many rows, every n-th chooses among those that do not depend on labels."""
     n_rows = sampled.memberships_of(0).shape[1]
+    sweep = partial(membership_sweep, sampled, score)
+    given = _start(sampled, sampled.identity, score)
     if n_rows <= _ENOUGH_ROWS:
-        starts = _pivot_starts(sampled, sampled.pivots, score)
-    else:
-        some = sampled.of_rows(np.linspace(0, n_rows - 1, _ENOUGH_ROWS).astype(np.int64))
-        best = search(partial(membership_sweep, some, score), _pivot_starts(some, sampled.pivots, score))
-        starts = [_start(sampled, best.permutation, score)]
-    return search(partial(membership_sweep, sampled, score), [_start(sampled, sampled.identity, score), *starts])
+        return search(sweep, [given, *_pivot_starts(sampled, sampled.pivots, score)])
+    some = sampled.of_rows(np.linspace(0, n_rows - 1, _ENOUGH_ROWS).astype(np.int64))
+    chosen = search(partial(membership_sweep, some, score), _pivot_starts(some, sampled.pivots, score))
+    found = descend(sweep, *_start(sampled, chosen.permutation, score))
+    # Labels as they are start a search of their own only if they are no worse: from random labels it would be long.
+    return found if better(found.cost, sweep(given[1], given[0]).cost) else descend(sweep, *given)
 
 
 def _pivot_starts(sampled: SampledMixture, pivots: IntArray, score: Callable[[Array], Array]) -> list[Start]:
