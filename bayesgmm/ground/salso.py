@@ -12,7 +12,9 @@ the expected loss, up to a constant and a factor, by
 
 with :math:`n_{ks}` the rows of cluster k in the cluster of draw s that holds i. So the steps
 :math:`f(n + 1) - f(n)` of every cell are kept next to the counts, a row (cluster) for each draw and each of its
-clusters: to weigh all clusters for an item is to add one such row per draw, in vectors, and only a move writes.
+clusters: to weigh all clusters for an item is to add one such row per draw, in vectors, and only a move writes. The
+steps are kept in single precision, which is a search with an f that differs in the eighth digit; losses that are
+reported, and by which the best run is chosen, are exact.
 """
 
 from dataclasses import dataclass
