@@ -26,6 +26,7 @@ BACKENDS = ("matplotlib", "plotly")
 GREY = "#d9d9d9"
 _PANEL = (6.4, 4.4)  # inches
 _OVERLAY = "overlay_cluster"  # ArviZ then draws clusters one by one, whatever else tells them apart
+_PANELS = ("part", "row", "column")  # dimensions that figures have panels for
 _TEXTS = ("xlabel", "ylabel", "title")
 _MARKERS = ("C0", "C2", "C5", "C4")  # ArviZ's names, for every backend; of matplotlib's those with an edge
 
@@ -124,7 +125,7 @@ def _with_clusters(pc: PlotCollection, data: xr.Dataset) -> PlotCollection:
     if CLUSTER not in data.dims:
         return pc
     mapped = {dim for key in pc.aes_set for dim in pc.aes[key].dataset.dims}
-    values = {_OVERLAY: list(range(data.sizes[CLUSTER]))}
+    values: dict[str, list[Any]] = {_OVERLAY: list(range(data.sizes[CLUSTER]))}
     if CLUSTER not in mapped:
         ours = cluster_aesthetics(data.sizes[CLUSTER])
         values |= {key: ours[key] for key in ours if key not in pc.aes_set}
@@ -198,7 +199,24 @@ class Pen:
         if self.pc.backend == "matplotlib" and name not in _TEXTS:
             extra["zorder"] = 2  # ArviZ's own for most visuals: later ones lie on top of earlier ones
         ignored_here = self.pc.aes_set & unused
-        self.pc.map(visual, name, data=data.rename(name), ignore_aes=ignored_here, **{**extra, **settings})
+        self.pc.map(
+            visual, name, data=self._in_panels(data).rename(name), ignore_aes=ignored_here, **{**extra, **settings}
+        )
+
+    def arrange(self, visual: Callable[..., Any], data: xr.DataArray, **settings: Any) -> None:
+        """Change every panel, by data of its own, without drawing."""
+        data = self._in_panels(data).rename("arrangement")
+        self.pc.map(visual, data=data, store_artist=False, ignore_aes="all", **settings)
+
+    def _in_panels(self, data: xr.DataArray) -> xr.DataArray:
+        """Data whose panels are those of the collection."""
+        missing = [dim for dim in _PANELS if dim in data.dims and dim not in self.pc.facet_dims]
+        if any(data.sizes[dim] > 1 for dim in missing):
+            raise InputError(
+                expected=f"a plot_collection with panels for {' and '.join(missing)}",
+                got=f"one with panels for {', '.join(map(str, self.pc.facet_dims)) or 'nothing'}",
+            )
+        return data.squeeze(missing, drop=True)
 
     def _of_clusters(self, key: str) -> bool:
         return CLUSTER in self.pc.aes[key].dataset.dims

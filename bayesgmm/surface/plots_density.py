@@ -232,8 +232,7 @@ def draw_labels(pen: Pen, x: str, y: str, title: str) -> None:
 def frame(pen: Pen, x: tuple[float, float], y: tuple[float, float]) -> None:
     """Limits of a single panel."""
     for visual, limits in ((frame_x, x), (frame_y, y)):
-        data = xr.DataArray(list(limits), dims="bound", name="limits")
-        pen.pc.map(visual, data=data, store_artist=False, ignore_aes="all")
+        pen.arrange(visual, xr.DataArray(list(limits), dims="bound"))
 
 
 def draw_rows_below(pen: Pen, x: Array, top: float) -> None:

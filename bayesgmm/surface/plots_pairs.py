@@ -236,8 +236,7 @@ def _frame_grid(pen: Pen, sample: Shown, chosen: Sequence[int], tops: Sequence[f
     upwards = {(r, c): (0.0, tops[r]) if r == c else limits[r] for r, c in across}
     for visual, bounds in ((frame_x, across), (frame_y, upwards)):
         parts = {at: xr.DataArray(np.array(pair), dims="bound") for at, pair in bounds.items()}
-        data = _on_grid(sample, chosen, parts).rename("limits")
-        pen.pc.map(visual, data=data, store_artist=False, ignore_aes="all")
+        pen.arrange(visual, _on_grid(sample, chosen, parts))
 
 
 def _label_grid(pen: Pen, sample: Shown, chosen: Sequence[int]) -> None:

@@ -203,13 +203,8 @@ def _draw_similarity(matrix: Array, sizes: IntArray, canvas: Canvas, settings: d
     pen.draw("image", _image, data, bar=bar)
     pen.draw("borders", many_lines, block_outlines(sizes))
     ends = np.concatenate([[0], np.cumsum(sizes)])
-    pen.pc.map(
-        _ticks,
-        data=xr.DataArray((ends[:-1] + ends[1:] - 1) / 2, dims="block", name="blocks"),
-        sizes=sizes.tolist(),
-        store_artist=False,
-        ignore_aes="all",
-    )
+    centres = xr.DataArray((ends[:-1] + ends[1:] - 1) / 2, dims="block")
+    pen.arrange(_ticks, centres, sizes=sizes.tolist())
     pen.draw("xlabel", name_x, xr.DataArray("rows by cluster (number of rows)"))
     pen.draw("ylabel", name_y, xr.DataArray("rows by cluster (number of rows)"))
     pen.draw("title", name_panel, xr.DataArray(f"Similarity of {len(matrix):,} rows, {len(sizes)} clusters estimated"))
@@ -280,7 +275,7 @@ def plot_membership_uncertainty(
         Draws of anybody's mixture, see `bayesgmm.bayes.adapter.mixture_posterior`. They are put in the same labels
         first by `bayesgmm.relabel`, unless that was done.
     X : (obs, feature), optional
-        Rows; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
+        Rows, old or new; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
     names : mapping, optional
         What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
     features : one or two names or positions, optional
@@ -408,8 +403,7 @@ def _label_uncertainty(pen: Pen, sample: Shown, split: xr.Dataset, chosen: Seque
         top = max(float(split[name].max()) for name in split if str(name).removesuffix("_ci") in parts)
         limits.append((-0.04 * top, 1.06 * top))
     for visual, bounds in zip((frame_x, frame_y), limits, strict=True):
-        data = xr.DataArray([list(bounds)] * len(parts), dims=("part", "bound"), coords=coords, name="limits")
-        pen.pc.map(visual, data=data, store_artist=False, ignore_aes="all")
+        pen.arrange(visual, xr.DataArray([list(bounds)] * len(parts), dims=("part", "bound"), coords=coords))
 
 
 def _draw_sizes(pen: Pen, sample: Shown) -> None:

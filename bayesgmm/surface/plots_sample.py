@@ -63,11 +63,17 @@ def shown(
     """
     if num_samples < 1:
         raise InputError(expected="num_samples, at least one", got=f"{num_samples}")
-    canonical = mixture_posterior(posterior, X, names=names)
-    rows = rows_of(canonical, X)
-    rows = np.asfortranarray(rows[:: -(-len(rows) // MOST_ROWS)])
-    tree = thinned_tree(canonical, num_samples)
-    return Shown(in_same_labels(posterior, tree, rows, force=force) if labelled else tree, rows)
+    own = mixture_posterior(posterior, names=names)
+    canonical = own if "observed_data" in own.children else mixture_posterior(posterior, X, names=names)
+    tree, rows = thinned_tree(canonical, num_samples), _some(rows_of(canonical, X))
+    if labelled:  # by the rows of the fit, if they are known: new ones may be few
+        tree = in_same_labels(posterior, tree, _some(rows_of(canonical)), force=force)
+    return Shown(tree, rows)
+
+
+def _some(X: Rows) -> Rows:
+    """As many rows as a figure shows, evenly spaced."""
+    return np.asfortranarray(X[:: -(-len(X) // MOST_ROWS)])
 
 
 def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: bool) -> xr.DataTree:
