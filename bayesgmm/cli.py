@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
 
 import typer
 
@@ -93,10 +93,22 @@ Output = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace output of an earlier run.", rich_help_panel=_OUTPUT)
 ]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Print the table even if components are not identified.", rich_help_panel=_OUTPUT),
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.", rich_help_panel=_OUTPUT)
 ]
 Progress = Annotated[bool, typer.Option(help="Show a progress bar in a terminal.", rich_help_panel=_OUTPUT)]
+
+
+class Shown(NamedTuple):
+    """What may be replaced, and what is printed."""
+
+    overwrite: bool
+    force: bool
+    quiet: bool
 
 
 def _show_version(wanted: bool) -> None:
@@ -125,6 +137,7 @@ def demo(
     seed: Seed = DEMO_SEED,
     output: Output = None,
     overwrite: Overwrite = False,
+    force: Force = False,
     quiet: Quiet = False,
     progress: Progress = True,
 ) -> None:
@@ -144,7 +157,7 @@ def demo(
     settings = {"n_components": 2, "draws": draws, "tune": tune, "chains": chains, "cores": cores, "seed": seed}
     settings["progress"] = progress and not quiet
     folder = Path("bayesgmm-demo-output") if output is None else output
-    _run("Old Faithful", load_old_faithful(), settings, folder=folder, overwrite=overwrite, quiet=quiet)
+    _run("Old Faithful", load_old_faithful(), settings, shown=Shown(overwrite, force, quiet), folder=folder)
 
 
 @app.command()
@@ -185,6 +198,7 @@ def fit(
     seed: Seed = None,
     output: Output = None,
     overwrite: Overwrite = False,
+    force: Force = False,
     quiet: Quiet = False,
     progress: Progress = True,
 ) -> None:
@@ -218,7 +232,7 @@ def fit(
         "progress": progress and not quiet,
     }
     folder = Path(f"bayesgmm-{file.name.split('.')[0]}-output") if output is None else output
-    _run(file.name, frame, settings, folder=folder, overwrite=overwrite, quiet=quiet)
+    _run(file.name, frame, settings, shown=Shown(overwrite, force, quiet), folder=folder)
 
 
 def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
@@ -235,22 +249,20 @@ def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.Dat
         raise InputError(expected=error.expected, got=error.got, hint=hint) from error
 
 
-def _run(
-    title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, overwrite: bool, quiet: bool
-) -> None:
+def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
     """Fit, report, write: the folder is checked before any work and filled at the end."""
     from bayesgmm.surface.files import OUTPUT_FILES, staged_output
 
-    with _plain_warnings(quiet), staged_output(folder, OUTPUT_FILES, overwrite=overwrite) as stage:
-        if not quiet:
+    with _plain_warnings(shown.quiet), staged_output(folder, OUTPUT_FILES, overwrite=shown.overwrite) as stage:
+        if not shown.quiet:
             _introduce(title, frame, settings)
         from bayesgmm.surface.job import JobSettings, fit_both, write_outputs
 
         outcome = fit_both(frame, JobSettings(**settings))
-        if not quiet:
-            _report(outcome)
+        if not shown.quiet:
+            _report(outcome, force=shown.force)
         write_outputs(outcome, frame, stage)
-    if not quiet:
+    if not shown.quiet:
         width = max(map(len, OUTPUT_FILES))
         _say(f"\n{folder}{os.sep}", *(f"  {name:{width}}  {purpose}" for name, purpose in OUTPUT_FILES.items()))
 
@@ -272,8 +284,11 @@ def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> N
     )
 
 
-def _report(outcome: "Outcome") -> None:
-    """Both fits in a line each, the table that compares them, and whether the chains converged."""
+def _report(outcome: "Outcome", *, force: bool) -> None:
+    """Both fits in a line each, the table that compares them, and whether the chains converged.
+
+    Components that are not identified are not summarised unless forced.
+    """
     from rich.console import Console
 
     from bayesgmm.surface.tables import convergence_lines, estimates_renderable
@@ -282,7 +297,12 @@ def _report(outcome: "Outcome") -> None:
     console.print(_em_line(outcome))
     console.print(_nuts_line(outcome))
     console.print()
-    console.print(estimates_renderable(outcome.table, width=min(console.width, 100)))
+    if force or outcome.components is None or outcome.components.identified:
+        console.print(estimates_renderable(outcome.table, width=min(console.width, 100)))
+    else:
+        console.print("The components are not identified, so that a table of them would describe no cluster:")
+        console.print(*outcome.components.findings, sep="\n")
+        console.print("See the similarity of rows and the partition instead, or print it all the same with --force.")
     console.print()
     for line in convergence_lines(outcome.bayes.posterior_):
         console.print(line)

@@ -21,7 +21,7 @@ from bayesgmm.algorithms import multistart
 from bayesgmm.bayes import engines
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.surface import bayesian_gaussian_mixture as module
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.errors import InputError, NotIdentifiedError
 
 SHORT = {"draws": 60, "tune": 150, "chains": 2, "random_state": 0, "progress": False}
 short_run = pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.SamplingWarning")  # too few draws, on purpose
@@ -438,3 +438,12 @@ def test_a_native_fit_imports_neither_pymc_nor_pytensor():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ.copy())
     assert done.stdout == "[]\n", done.stderr
     assert "Error" not in done.stderr
+
+
+@short_run
+def test_components_that_are_not_there_are_not_summarised_unless_forced():
+    rows = np.random.default_rng(1).normal(size=(120, 2))
+    fit = BayesianGaussianMixture(2, random_state=1, progress=False, draws=300).fit(rows)
+    with pytest.raises(NotIdentifiedError, match="components"):
+        fit.summary()
+    assert len(fit.summary(force=True)) == 12

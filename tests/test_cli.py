@@ -221,6 +221,18 @@ def test_a_single_row_is_one_line(capsys, tmp_path, monkeypatch) -> None:
     assert err == "Error: Expected at least two rows; got 1.\n"
 
 
+def test_components_that_are_not_there_are_not_summarised_unless_forced(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(1).normal(size=(120, 2))
+    np.savetxt("one.csv", rows, delimiter=",", header="a,b", comments="")
+    command = ("fit", "one.csv", "-k", "2", "--seed", "1", "--draws", "300", "--overwrite")
+    _, out, _ = run(capsys, *command)
+    assert "not identified" in out
+    assert "89% ETI" not in out
+    _, out, _ = run(capsys, *command, "--force")
+    assert "89% ETI" in out
+
+
 def test_output_is_not_overwritten_unless_asked(capsys, faithful_csv) -> None:
     folder = faithful_csv.parent / "bayesgmm-geyser-output"
     folder.mkdir()

@@ -16,14 +16,14 @@ from bayesgmm.algorithms.label_search import share_agreeing
 from bayesgmm.algorithms.relabelling import DIVERGENCES, METHODS, Options, permutations, relabelling_method
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
 from bayesgmm.bayes.labels import cluster_dims, own_tree, relabelled_tree, restored_tree, root_of, sampled_mixture
-from bayesgmm.bayes.posterior import FEATURE, prior_from_json
+from bayesgmm.bayes.posterior import CLUSTER, FEATURE, prior_from_json
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Rows
 from bayesgmm.words.errors import InputError, NotIdentifiedError
 
 RECORD = "relabelling"
 _PARAMETERS = ("weights", "means", "covariances")
-_INSTEAD = (
+INSTEAD = (
     "Look at what does not depend on labels, as the density and the partition; or try fewer components or a stronger "
     "prior. force=True summarises the components all the same."
 )
@@ -130,6 +130,17 @@ def relabelling(tree: xr.DataTree) -> Relabelling:
     figures = _record(tree)
     figures.pop("variables")
     return Relabelling(**figures)
+
+
+def component_record(tree: xr.DataTree) -> Relabelling | None:
+    """Whether the components of a fit are identified; None where there is nothing to relabel.
+
+    That is with a single component, or under a prior that tells components apart.
+    """
+    prior = prior_from_json(str(tree.attrs["prior"]))
+    if tree["posterior"].sizes[CLUSTER] == 1 or not prior.exchangeable:
+        return None
+    return relabelling(tree if RECORD in tree.attrs else relabel(tree))
 
 
 def _record(tree: xr.DataTree) -> dict[str, Any]:
@@ -246,7 +257,7 @@ def component_summary(
     """
     record = relabelling(tree)
     if not (record.identified or force):
-        raise NotIdentifiedError(record.findings, hint=_INSTEAD)
+        raise NotIdentifiedError(record.findings, hint=INSTEAD)
     variables = list(names.values()) if names else list(_record(tree)["variables"])
     draws = tree["posterior"].to_dataset()[variables]
     with np.errstate(divide="ignore", invalid="ignore"):  # structural zeros never vary

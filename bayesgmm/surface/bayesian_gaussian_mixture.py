@@ -30,13 +30,14 @@ from bayesgmm.bayes.predict import (
     predictive_sample,
 )
 from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.bayes.relabel import INSTEAD, component_record
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.bayes.scouts import Exploration, explore
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_rows, check_components
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.errors import InputError, NotIdentifiedError
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -269,15 +270,28 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         draws = self._draws()
         return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self, *, force: bool = False) -> pd.DataFrame:
         """Every parameter: the maximum a posteriori that EM found (``em``), posterior mean, sd, interval, diagnostics.
 
         The prior pulls ``em`` a little; `GaussianMixture` gives maximum likelihood. See
         `bayesgmm.surface.tables.estimates_table` for the columns.
+
+        Parameters
+        ----------
+        force : bool
+            Summarise components even if they are not identified.
+
+        Raises
+        ------
+        NotIdentifiedError
+            The components cannot be told apart, so that their means and intervals describe nothing.
         """
         from bayesgmm.surface.tables import estimates_table
 
         check_is_fitted(self)
+        found = component_record(self.posterior_)
+        if not (force or found is None or found.identified):
+            raise NotIdentifiedError(found.findings, hint=INSTEAD)
         return estimates_table(self.em_, self.posterior_)
 
     @property

@@ -6,7 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from bayesgmm.algorithms.align import align_to
+from bayesgmm.algorithms.identifiability import Relabelling
 from bayesgmm.bayes.predict import draw_set, mean_memberships
+from bayesgmm.bayes.relabel import component_record
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture
@@ -55,12 +57,15 @@ class Outcome:
     bayes : BayesianGaussianMixture
     table : pandas.DataFrame
         See `estimates_table`.
+    components : Relabelling or None
+        Whether the components are identified; None with one component.
     """
 
     em: GaussianMixture
     em_mixture: Mixture
     bayes: BayesianGaussianMixture
     table: pd.DataFrame
+    components: Relabelling | None
 
     @property
     def interrupted(self) -> bool:
@@ -102,7 +107,8 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
         progress=settings.progress,
     ).fit(frame)
     mixture = _in_labels_of(bayes.em_, em.mixture_)
-    return Outcome(em, mixture, bayes, estimates_table(mixture, bayes.posterior_))
+    table = estimates_table(mixture, bayes.posterior_)
+    return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
 
 
 def _prior(frame: pd.DataFrame, settings: JobSettings) -> Prior:
