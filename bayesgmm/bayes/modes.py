@@ -138,7 +138,7 @@ class Modes:
     labels : (point,)
         The mode of each draw.
     r_hat : float
-        The worst R-hat of an indicator of a mode over the chains; 1 with a single mode, NaN with a single chain.
+        The worst R-hat of an indicator of a mode over the chains; 1 with a single mode.
     """
 
     modes: tuple[Mode, ...]
@@ -195,7 +195,7 @@ def find_modes(points: Points, X: Rows, covariance_type: str) -> Modes:
     centres = _centres(partitions)
     log_likelihood, labels = _evaluate(draws, X, centres)
     r_hats = [_indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
-    if len(centres) == 1 or np.max(r_hats) <= MIXED:
+    if len(centres) == 1 or not np.max(r_hats) > MIXED:  # a single chain (NaN) cannot tell
         centres, labels, r_hats = [partitions[_medoid(_distances(partitions))]], np.zeros_like(labels), [1.0]
     modes = tuple(_mode(centre, labels == m, log_likelihood, points.chain) for m, centre in enumerate(centres))
     return Modes(modes, labels, float(np.max(r_hats)))
@@ -299,7 +299,9 @@ def effective_size(series: Array, chain: IntArray) -> float:
 
 
 def _softmax_with_errors(bridges: Sequence[Bridge | None]) -> tuple[Array, Array]:
-    """Weights proportional to evidences, and their standard errors by the delta method."""
+    """Weights proportional to evidences, and their standard errors by the delta method; zero if there are none."""
+    if all(b is None or not np.isfinite(b.log_z) for b in bridges):
+        return np.zeros(len(bridges)), np.zeros(len(bridges))
     log_z = np.array([-np.inf if b is None else b.log_z for b in bridges])
     se = np.array([0.0 if b is None else b.se for b in bridges])
     weights = np.exp(log_z - np.logaddexp.reduce(log_z))

@@ -95,6 +95,8 @@ def combine_modes(
         modes = weigh_modes(modes, points, target, rng=rng)
     else:
         modes = stacked(modes, points, rows, family)
+    if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each to weigh them
+        return tree
     return _pooled_tree(raw, modes, rng=rng, weights=weights)
 
 
