@@ -9,9 +9,10 @@ import xarray as xr
 from reference import load_data
 from scipy.stats import entropy
 
-from bayesgmm import BayesianGaussianMixture, Mixture, Prior, combine_modes, diagnose
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, Prior, combine_modes, diagnose
 from bayesgmm.algorithms.em import Rows, run_em
 from bayesgmm.bayes.engines import sample_native
+from bayesgmm.bayes.invariants import invariants
 from bayesgmm.bayes.posterior import posterior_tree, prior_to_json
 from bayesgmm.bayes.problem import Problem
 from bayesgmm.bayes.sampling_records import SamplerSettings
@@ -169,6 +170,22 @@ def test_modes_that_only_labels_tell_apart_are_one(four_clusters):
     assert found.verdict == "converged, labels switched"
     assert len(found.figures.islands) == 1
     assert found.figures.labelled.r_hat > 1.5
+
+
+def test_iris_sampled_from_its_three_cluster_optimum_only_is_flagged():
+    """Most of this posterior has an empty component; chains that agree on three clusters must not pass unremarked."""
+    X = np.asfortranarray(load_data("iris")[:, :4].astype(float))
+    scale = np.diag([0.4, 0.1, 1.8, 0.34])
+    prior = Prior.normal_inverse_wishart(mean=(5.8, 3.1, 3.8, 1.2), kappa=0.01, dof=6, scale=scale)
+    start = GaussianMixture(3, prior=prior, n_init=5, random_state=0).fit(X).mixture_
+    tree = sampled(X, prior, [start], chains=6, draws=300, tune=200)
+    smallest = invariants(tree)["count"].min(("rank", "draw"))
+    stayed = tree.isel(chain=np.flatnonzero(smallest > 5.0))
+    n_chains = stayed["posterior"].sizes["chain"]
+    assert n_chains >= 2
+    found = diagnose(stayed, starting_mode=[0] * n_chains)
+    assert found.figures.invariants.r_hat < 1.05  # they agree
+    assert "All chains started at the same optimum: agreement is no proof" in words(found)
 
 
 def test_pooled_modes_are_judged_on_the_chains_as_they_were(four_clusters):

@@ -121,6 +121,7 @@ def test_each_alone(wrong, verdict, words):
         ({"nested_r_hat": 1.03}, NOT_MIXED),
         ({"switched_share": 0.02}, SWITCHED),
         ({"switched_share": 0.009}, CONVERGED),
+        ({"labelled": BAD, "relabelled": BAD}, NOT_MIXED),
         ({"n_components": 1, "labelled": BAD}, CONVERGED),
     ],
 )
@@ -130,6 +131,10 @@ def test_where_the_lines_are(change, verdict):
 
 def test_a_few_divergences_are_a_finding_all_the_same():
     assert findings_of(changed({"n_divergences": 1})) == ("Divergent transitions: 1 of 4,000 draws.",)
+
+
+def test_chains_that_disagree_in_labels_that_never_changed_did_not_switch():
+    assert "switched" not in " ".join(findings_of(changed({"labelled": BAD, "relabelled": BAD})))
 
 
 def test_islands_say_which_chains_and_how_far_apart():

@@ -105,20 +105,6 @@ def nested_r_hat(draws: xr.Dataset, starting_modes: Sequence[int]) -> float | No
     return float(found.max())
 
 
-def pairwise_r_hat(draws: xr.Dataset) -> Array:
-    """The worst split R-hat of every two chains, and on the diagonal that of the halves of each, (chain, chain).
-
-    Ranks, and the fold about the median, are those among all chains together: where chains are many this costs one
-    sort a quantity instead of one a pair.
-    """
-    halves = _half_chains(draws)
-    n_chains = draws.sizes["chain"]
-    found = np.diag([_r_hat(halves, [chain]) for chain in range(n_chains)])
-    for one, other in combinations(range(n_chains), 2):
-        found[one, other] = found[other, one] = _r_hat(halves, [one, other])
-    return found
-
-
 @dataclass(frozen=True)
 class _Halves:
     """Normal scores of every quantity and of its distance from the median, by half chains.
@@ -135,8 +121,24 @@ class _Halves:
     size: int
 
 
-def _half_chains(draws: xr.Dataset) -> _Halves:
-    values = columns(draws)[0].to_numpy()
+def pairwise_r_hat(draws: xr.Dataset) -> Array:
+    """The worst split R-hat of every two chains, and on the diagonal that of the halves of each, (chain, chain).
+
+    Ranks, and the fold about the median, are those among all chains together: where chains are many this costs one
+    sort a quantity instead of one a pair.
+    """
+    return _pairwise(_half_chains(columns(draws)[0].to_numpy()))
+
+
+def _pairwise(halves: _Halves) -> Array:
+    n_chains = len(halves.mean)
+    found = np.diag([_r_hat(halves, [chain]) for chain in range(n_chains)])
+    for one, other in combinations(range(n_chains), 2):
+        found[one, other] = found[other, one] = _r_hat(halves, [one, other])
+    return found
+
+
+def _half_chains(values: Array) -> _Halves:
     n_chains, n_draws, _ = values.shape
     folded = np.abs(values - np.median(values, axis=(0, 1)))
     both = np.concatenate([values, folded], axis=2)
@@ -185,8 +187,8 @@ def islands(draws: xr.Dataset) -> tuple[Island, ...]:
     values, names = columns(draws)
     if draws.sizes["draw"] < MIN_DRAWS or not names:
         return (Island(tuple(range(n_chains)), np.nan, np.nan),)
-    halves = _half_chains(draws)
-    _, part = connected_components(pairwise_r_hat(draws) < SEPARATE, directed=False)
+    halves = _half_chains(values.to_numpy())
+    _, part = connected_components(_pairwise(halves) < SEPARATE, directed=False)
     members = [tuple(np.flatnonzero(part == number).tolist()) for number in range(part.max() + 1)]
     if len(members) == 1:
         return (Island(members[0], _r_hat(halves, members[0]), np.nan),)

@@ -188,7 +188,7 @@ class Figures:
     @property
     def has_switched(self) -> bool:
         """Whether the labels that the posterior has do not name components."""
-        disagree = self.labelled.r_hat > MAX_R_HAT
+        disagree = self.labelled.r_hat > MAX_R_HAT and self.labelled != self.relabelled
         return self.n_components > 1 and (disagree or self.switched_share > MAX_SWITCHED or not self.identified)
 
 
