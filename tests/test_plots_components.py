@@ -83,6 +83,10 @@ def test_labels_of_somebody_elses_draws_are_put_right_first(faithful, switched) 
         ours, theirs = (each.viz["mean"]["mean"].sel(cluster=k).item().get_xydata() for each in (pc, expected))
         np.testing.assert_allclose(ours, theirs, rtol=1e-9)
     np.testing.assert_array_equal(draws["mu"], own_arrays(faithful, switched=switched)["mu"])
+    assert panel_of(pc).get_xlabel() == "eruptions"
+    plain = plot_components(draws, FAITHFUL.to_numpy(), names=NAMES, n_draws=1_000)
+    assert panel_of(plain).get_xlabel() == "x0"
+    assert "and 80 draws" in panel_of(plain).get_title()
 
 
 def test_components_that_cannot_be_told_apart_are_refused_unless_forced() -> None:

@@ -21,7 +21,6 @@ from bayesgmm.words.errors import InputError
 
 type Visuals = Mapping[str, Mapping[str, Any] | bool]
 
-NO_VISUALS: Visuals = {}
 BACKENDS = ("matplotlib", "plotly")
 GREY = "#d9d9d9"
 _PANEL = (6.4, 4.4)  # inches

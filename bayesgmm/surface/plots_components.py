@@ -37,7 +37,7 @@ from bayesgmm.surface.plots_density import (
     hist_data,
     line_data,
 )
-from bayesgmm.surface.plots_sample import Shown, shown
+from bayesgmm.surface.plots_sample import Shown, shown, shrinkage
 from bayesgmm.words.arrays import Array, IntArray
 from bayesgmm.words.errors import InputError
 
@@ -137,7 +137,7 @@ def plot_components(
     band = checked_band(mass, n_draws, ci_prob, ci_kind)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
     chosen = chosen_features(features, sample.names, 2)
-    settings = visual_settings(visuals, (_DENSITIES if len(chosen) == 1 else _ELLIPSES) | LABELS)
+    settings = visual_settings(visuals, (_DENSITIES if len(chosen) == 1 else sized(_ELLIPSES, sample)) | LABELS)
     if len(chosen) == 1:
         pen = _densities(sample, chosen[0], band, canvas, settings)
     else:
@@ -157,6 +157,12 @@ def checked_band(mass: float, n_draws: int, ci_prob: float | None, ci_kind: str 
     band = Band(interval_probability(ci_prob), str(ci_kind or rcParams["stats.ci_kind"]))
     interval_function(band.kind)
     return band
+
+
+def sized(visuals: dict[str, dict[str, Any]], sample: Shown) -> dict[str, dict[str, Any]]:
+    """Settings whose rows are marked by their number."""
+    rows = visuals["rows"]
+    return {**visuals, "rows": {**rows, "size": rows["size"] * shrinkage(sample.X)}}
 
 
 # ---- components as data for the visuals
@@ -220,7 +226,9 @@ def _ellipses(
     pen.draw("rows", points, clustered_rows(x, y, sample.labels, len(mean)))
     pen.draw("draws", many_lines, drawn_ellipses(sample, chosen, mass, n_draws), "marker")
     pen.draw("mean", line_xy, mean, "marker")
-    draw_labels(pen, sample.names[chosen[0]], sample.names[chosen[1]], ellipse_title(mass, n_draws))
+    draw_labels(
+        pen, sample.names[chosen[0]], sample.names[chosen[1]], ellipse_title(mass, min(n_draws, sample.n_samples))
+    )
     frame(pen, limits_of(x), limits_of(y))
     return pen
 

@@ -235,18 +235,13 @@ def frame(pen: Pen, x: tuple[float, float], y: tuple[float, float]) -> None:
         pen.arrange(visual, xr.DataArray(list(limits), dims="bound"))
 
 
-def draw_rows_below(pen: Pen, x: Array, top: float) -> None:
-    """A histogram, and the rows below the axis."""
-    pen.draw("hist", hist, hist_data(x))
-    pen.draw("rug", points, row_data(x, np.full(len(x), RUG * top)))
-
-
 def _one_feature(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
     x, found = sample.X[:, j], curves(sample, j, band)
     mean = line_data(found.at, found.mean)
     pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
     top = max(1.05 * float(hist_data(x).sel(plot_axis="histogram").max()), 1.1 * float(found.bounds.max()))
-    draw_rows_below(pen, x, top)
+    pen.draw("hist", hist, hist_data(x))
+    pen.draw("rug", points, row_data(x, np.full(len(x), RUG * top)))
     pen.draw("band", fill_between_y, band_data(found.at, found.bounds))
     pen.draw("mean", line_xy, mean)
     draw_labels(pen, sample.names[j], "density", f"Posterior mean and {band.prob:.0%} credible band")

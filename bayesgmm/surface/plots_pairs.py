@@ -34,6 +34,7 @@ from bayesgmm.surface.plots_components import (
     drawn_ellipses,
     ellipse_title,
     mean_ellipses,
+    sized,
     weight_labels,
 )
 from bayesgmm.surface.plots_density import ONE_FEATURE, Band, band_data, curves, hist_data, line_data
@@ -132,7 +133,7 @@ def plot_pairs(
     band = checked_band(mass, n_draws, ci_prob, ci_kind)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
     chosen = _several(features, sample.names)
-    settings = visual_settings(visuals, _PAIRS | LABELS)
+    settings = visual_settings(visuals, sized(_PAIRS, sample) | LABELS)
     pen = _open_grid(sample, chosen, canvas, settings)
     _draw_diagonal(pen, sample, chosen, band)
     _draw_triangle(pen, sample, chosen, mass, n_draws)
@@ -140,7 +141,8 @@ def plot_pairs(
     pen.legend(canvas, weight_labels(sample), **_corner(canvas))
     if settings["title"] is not False:
         pen.pc.add_title(
-            f"{ellipse_title(mass, n_draws)}; densities: mean and {band.prob:.0%} credible band", **settings["title"]
+            f"{ellipse_title(mass, min(n_draws, sample.n_samples))}; densities: mean and {band.prob:.0%} credible band",
+            **settings["title"],
         )
     finish(pen.pc)
     return pen.pc

@@ -34,7 +34,7 @@ from bayesgmm.surface.plots_canvas import (
 )
 from bayesgmm.surface.plots_components import clustered_rows, weight_labels
 from bayesgmm.surface.plots_density import TITLE
-from bayesgmm.surface.plots_sample import Shown, shown, thinned_tree
+from bayesgmm.surface.plots_sample import Shown, shown, shrinkage, thinned_tree
 from bayesgmm.words.arrays import Array, IntArray
 from bayesgmm.words.errors import InputError
 
@@ -367,14 +367,15 @@ def _uncertain_rows(sample: Shown, split: xr.Dataset, chosen: Sequence[int], par
             continue
         x, y = (sample.X[:, j] for j in chosen)
         rows = clustered_rows(x, y, labels, n_clusters)
-        size = xr.DataArray(_size(values, n_clusters), dims="obs").expand_dims(plot_axis=["size"], cluster=n_clusters)
+        size = xr.DataArray(_size(values, sample), dims="obs").expand_dims(plot_axis=["size"], cluster=n_clusters)
         panels.append(xr.concat([rows, size.assign_coords(cluster=rows["cluster"])], dim="plot_axis"))
     return xr.concat(panels, dim=xr.Variable("part", list(parts)))
 
 
-def _size(uncertainty: Array, n_clusters: int) -> Array:
+def _size(uncertainty: Array, sample: Shown) -> Array:
     """Area of a marker: uncertainty runs from 0 to log K."""
-    return _SMALLEST + (_LARGEST - _SMALLEST) * uncertainty / np.log(max(n_clusters, 2))
+    smallest = _SMALLEST * shrinkage(sample.X)
+    return smallest + (_LARGEST - smallest) * uncertainty / np.log(max(sample.mean.n_components, 2))
 
 
 def _intervals(sample: Shown, split: xr.Dataset, j: int, parts: Sequence[str]) -> xr.DataArray:
@@ -410,9 +411,8 @@ def _draw_sizes(pen: Pen, sample: Shown) -> None:
     """What the areas of markers mean."""
     if pen.visuals["sizes"] is False:
         return
-    n_clusters = sample.mean.n_components
-    values = np.log(max(n_clusters, 2)) * np.array([0.0, 0.5, 1.0])
-    areas = _size(values, n_clusters)
+    values = np.log(max(sample.mean.n_components, 2)) * np.array([0.0, 0.5, 1.0])
+    areas = _size(values, sample)
     style: dict[str, Any] = {"linestyle": "", "marker": "o", "color": INK, "alpha": 0.55, "markeredgecolor": "white"}
     handles = [
         Line2D([], [], **style, markersize=float(np.sqrt(area)), label=f"{value:.2g}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -41,11 +42,17 @@ class Shown:
         return [str(name) for name in self.tree["posterior"][FEATURE].to_numpy()]
 
     @property
+    def n_samples(self) -> int:
+        """Number of draws."""
+        sizes = self.tree["posterior"].sizes
+        return int(np.prod([sizes[dim] for dim in SAMPLE_DIMS]))
+
+    @cached_property
     def mean(self) -> Mixture:
         """Posterior means of the parameters."""
         return mean_mixture(self.tree)
 
-    @property
+    @cached_property
     def labels(self) -> IntArray:
         """The most probable label of each row, (obs,)."""
         return mean_memberships(draw_set(self.tree), self.X).argmax(axis=1)
@@ -64,11 +71,26 @@ def shown(
     if num_samples < 1:
         raise InputError(expected="num_samples, at least one", got=f"{num_samples}")
     own = mixture_posterior(posterior, names=names)
-    canonical = own if "observed_data" in own.children else mixture_posterior(posterior, X, names=names)
+    canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
     tree, rows = thinned_tree(canonical, num_samples), _some(rows_of(canonical, X))
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
         tree = in_same_labels(posterior, tree, _some(rows_of(canonical)), force=force)
     return Shown(tree, rows)
+
+
+def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
+    """Features called as the columns of a dataframe, if the rows are one."""
+    columns = getattr(X, "columns", None)
+    if columns is None:
+        return tree
+    names = [str(column) for column in columns]
+    groups = {
+        key: group.to_dataset().assign_coords({dim: names for dim in (FEATURE, FEATURE_BIS) if dim in group.dims})
+        for key, group in tree.children.items()
+    }
+    result = xr.DataTree.from_dict(groups)
+    result.attrs = dict(tree.attrs)
+    return result
 
 
 def _some(X: Rows) -> Rows:
@@ -96,6 +118,11 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     if not (record.identified or force):
         raise NotIdentifiedError(record.findings, hint=_INSTEAD)
     return tree
+
+
+def shrinkage(X: Rows) -> float:
+    """A factor for the area of markers: many rows have small ones."""
+    return float(np.clip(np.sqrt(400 / len(X)), 0.2, 1.0))
 
 
 def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
