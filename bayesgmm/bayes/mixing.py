@@ -106,7 +106,7 @@ def nested_r_hat(draws: xr.Dataset, starting_modes: Sequence[int]) -> float | No
 
 
 @dataclass(frozen=True)
-class _Halves:
+class HalfChains:
     """Normal scores of every quantity and of its distance from the median, by half chains.
 
     Attributes
@@ -121,24 +121,13 @@ class _Halves:
     size: int
 
 
-def pairwise_r_hat(draws: xr.Dataset) -> Array:
-    """The worst split R-hat of every two chains, and on the diagonal that of the halves of each, (chain, chain).
+def half_chains(draws: xr.Dataset) -> HalfChains:
+    """Every quantity that varies, by half chains.
 
     Ranks, and the fold about the median, are those among all chains together: where chains are many this costs one
     sort a quantity instead of one a pair.
     """
-    return _pairwise(_half_chains(columns(draws)[0].to_numpy()))
-
-
-def _pairwise(halves: _Halves) -> Array:
-    n_chains = len(halves.mean)
-    found = np.diag([_r_hat(halves, [chain]) for chain in range(n_chains)])
-    for one, other in combinations(range(n_chains), 2):
-        found[one, other] = found[other, one] = _r_hat(halves, [one, other])
-    return found
-
-
-def _half_chains(values: Array) -> _Halves:
+    values = columns(draws)[0].to_numpy()
     n_chains, n_draws, _ = values.shape
     folded = np.abs(values - np.median(values, axis=(0, 1)))
     both = np.concatenate([values, folded], axis=2)
@@ -146,10 +135,19 @@ def _half_chains(values: Array) -> _Halves:
     scores = norm.ppf((ranks - 0.375) / (len(ranks) + 0.25)).reshape(both.shape)
     half = n_draws // 2
     split = np.stack([scores[:, :half], scores[:, -half:]], axis=1)
-    return _Halves(split.mean(axis=2), split.var(axis=2, ddof=1), half)
+    return HalfChains(split.mean(axis=2), split.var(axis=2, ddof=1), half)
 
 
-def _r_hat(halves: _Halves, chains: Sequence[int]) -> float:
+def pairwise_r_hat(halves: HalfChains) -> Array:
+    """The worst split R-hat of every two chains, and on the diagonal that of the halves of each, (chain, chain)."""
+    n_chains = len(halves.mean)
+    found = np.diag([_r_hat(halves, [chain]) for chain in range(n_chains)])
+    for one, other in combinations(range(n_chains), 2):
+        found[one, other] = found[other, one] = _r_hat(halves, [one, other])
+    return found
+
+
+def _r_hat(halves: HalfChains, chains: Sequence[int]) -> float:
     """The worst R-hat over quantities among the halves of some chains."""
     n_scalars = halves.mean.shape[2]
     means, variances = (a[list(chains)].reshape(-1, n_scalars) for a in (halves.mean, halves.variance))
@@ -187,8 +185,8 @@ def islands(draws: xr.Dataset) -> tuple[Island, ...]:
     values, names = columns(draws)
     if draws.sizes["draw"] < MIN_DRAWS or not names:
         return (Island(tuple(range(n_chains)), np.nan, np.nan),)
-    halves = _half_chains(values.to_numpy())
-    _, part = connected_components(_pairwise(halves) < SEPARATE, directed=False)
+    halves = half_chains(draws)
+    _, part = connected_components(pairwise_r_hat(halves) < SEPARATE, directed=False)
     members = [tuple(np.flatnonzero(part == number).tolist()) for number in range(part.max() + 1)]
     if len(members) == 1:
         return (Island(members[0], _r_hat(halves, members[0]), np.nan),)
