@@ -1,5 +1,7 @@
 """The triangle of pairs: the right features in every panel."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from pretend_posterior import em_fit, pretend_posterior
@@ -72,6 +74,17 @@ def test_the_legend_lies_in_the_empty_corner(drawn) -> None:
 
 def test_five_features_are_shown_and_more_on_request(thyroid) -> None:
     assert plot_pairs(thyroid, force=True, n_draws=0).viz["plot"].sizes == {"row": 5, "column": 5}
+
+
+def test_long_names_do_not_overlap() -> None:
+    frame = THYROID.rename(columns=lambda name: f"{name}, measured in the laboratory")
+    figure = plot_pairs(pretend_posterior(frame, em_fit(frame, 1), draws=3)).viz["figure"].item()
+    figure.draw_without_rendering()
+    panels = np.reshape(figure.axes, (5, 5))
+    across = [panel.xaxis.label.get_window_extent() for panel in panels[-1]]
+    upwards = [panel.yaxis.label.get_window_extent() for panel in panels[1:, 0]]
+    assert all(left.x1 <= right.x0 for left, right in pairwise(across))
+    assert all(above.y0 >= below.y1 for above, below in pairwise(upwards))
 
 
 @pytest.mark.parametrize(

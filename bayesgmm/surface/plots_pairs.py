@@ -1,5 +1,6 @@
 """All pairs of features: components below the diagonal, marginal densities on it."""
 
+import textwrap
 from collections.abc import Sequence
 from math import isqrt
 from typing import Any
@@ -42,6 +43,7 @@ from bayesgmm.surface.plots_sample import Shown, shown
 from bayesgmm.words.errors import InputError
 
 _MOST_FEATURES, _DIAGONAL_POINTS = 5, 201
+_NAME_WIDTH = 18  # letters in a line of a feature's name
 _PAIRS: dict[str, dict[str, Any]] = {
     "hist": ONE_FEATURE["hist"],
     "band": ONE_FEATURE["band"],
@@ -260,4 +262,5 @@ def _label_panel(target: Any, pen: Pen, *, x: str, axis: str) -> None:
     if not x:
         backend_of(target).set_ticklabel_visibility(target, axis=axis, visible=False)
     elif settings is not False:
-        getattr(backend_of(target), f"{axis}label")(x, target, **settings)
+        lines = textwrap.wrap(x, _NAME_WIDTH)[:2]
+        getattr(backend_of(target), f"{axis}label")("\n".join(lines), target, **settings)
