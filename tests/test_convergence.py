@@ -31,7 +31,7 @@ def test_one_warning_tells_verdict_findings_and_what_to_do():
     tree["sample_stats"]["lp"][:, 200:] += 1.0
     with pytest.warns(
         SamplingWarning,
-        match=r"^Divergences\. Divergent transitions: 7 of 1,600 draws\..*R-hat.*\(worst: lp\).*next: Raise target_acc",
+        match=r"^Verdict: divergences\. Divergent transitions: 7 of 1,600 draws\..*R-hat.*\(worst: lp\).*next: Raise",
     ) as caught:
         warn_if_unconverged(tree)
     assert len(caught) == 1
@@ -40,7 +40,7 @@ def test_one_warning_tells_verdict_findings_and_what_to_do():
 @pytest.mark.parametrize("draws", [1, 2, 3])
 def test_a_handful_of_draws_cannot_be_judged(draws):
     tree = posterior().isel(draw=slice(draws))
-    with pytest.warns(SamplingWarning, match=r"^Not mixed\. Too few draws"):
+    with pytest.warns(SamplingWarning, match=r"^Verdict: not mixed\. Too few draws"):
         warn_if_unconverged(tree)
 
 
@@ -50,5 +50,5 @@ def test_switched_labels_are_no_reason_to_distrust_the_draws_but_to_relabel_them
     backwards = draws.isel(cluster=slice(None, None, -1)).assign_coords(cluster=draws["cluster"])
     tree["posterior"] = xr.DataTree(xr.concat([backwards.isel(chain=[0]), draws.isel(chain=[1, 2, 3])], "chain"))
     assert np.ptp(tree["posterior"]["weights"].mean("draw").to_numpy()) > 0.2
-    with pytest.warns(SamplingWarning, match=r"^Converged, labels switched\..*relabel\(\)"):
+    with pytest.warns(SamplingWarning, match=r"^Verdict: converged, labels switched\..*relabel\(\)"):
         warn_if_unconverged(tree)

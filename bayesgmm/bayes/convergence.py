@@ -18,5 +18,4 @@ def warn_if_unconverged(tree: xr.DataTree) -> None:
 
 def warning_text(found: Diagnosis) -> str:
     """Verdict, findings and the next steps in one paragraph."""
-    verdict = found.verdict[0].upper() + found.verdict[1:]
-    return f"{verdict}. {' '.join(found.findings)} What to do next: {' '.join(found.next_steps)}"
+    return f"Verdict: {found.verdict}. {' '.join(found.findings)} What to do next: {' '.join(found.next_steps)}"
