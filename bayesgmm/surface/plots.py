@@ -408,9 +408,7 @@ def _legend_handles(scene: _Scene, *, ellipses: bool, density: bool) -> list[Any
         handles.append(Line2D([], [], color=grey, linewidth=2.0, label="posterior mean"))
         handles.append(Line2D([], [], color=grey, linewidth=0.6, label="posterior draws"))
     if density:
-        handles.append(
-            Line2D([], [], color=INK, linewidth=1.4, label="posterior density" if ellipses else "posterior")
-        )
+        handles.append(Line2D([], [], color=INK, linewidth=1.4, label="posterior density" if ellipses else "posterior"))
         handles.append(Patch(color=INK, alpha=0.2, linewidth=0, label=f"{rcParams['stats.ci_prob']:.0%} band"))
     handles.append(Line2D([], [], **{**_EM_STYLE, "gid": None}, label="EM"))
     handles.append(_heading("\nuncertainty of assignment"))

@@ -19,6 +19,7 @@ from bayesgmm.words.arrays import Array, IntArray, Rows
 from bayesgmm.words.errors import InputError, NotIdentifiedError
 
 _INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components all the same."
+SAMPLED = ("posterior", "sample_stats")  # groups whose draws belong together
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,9 @@ def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     n_chains, n_draws = (tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS)
     kept = np.unique(np.linspace(0, n_draws - 1, min(n_draws, max(1, num_samples // n_chains))).round().astype(int))
     groups = {
-        name: group.to_dataset().isel(draw=kept) if "draw" in group.dims else group.to_dataset()
+        name: group.to_dataset().isel(draw=kept) if name in SAMPLED else group.to_dataset()
         for name, group in tree.children.items()
+        if name in SAMPLED or "draw" not in group.dims  # scouts and chains that were not pooled are not drawn
     }
     result = xr.DataTree.from_dict(groups)
     result.attrs = dict(tree.attrs)
