@@ -31,6 +31,7 @@ MOST_MODES = 6
 SEPARATED = 0.5  # silhouette above which groups of partitions are taken for apart (Kaufman & Rousseeuw 1990)
 SMALLEST_SHARE = 0.02  # of the thinned draws: fewer are outliers, not a mode
 MIXED = 1.05  # R-hat of the indicator of a mode, below which chains move freely in and out of it
+RELEVANT = 0.01  # a mode of less weight hardly changes what is reported
 _ALLOCATIONS, _PROPOSALS, _FEWEST_PROPOSALS = 200, 4_000, 500
 _FEWEST_DRAWS = 20
 _SHORTEST = 10  # draws of a chain that tell something about its autocorrelation
@@ -188,14 +189,21 @@ class Target:
         return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
 
 
-def find_modes(points: Points, X: Rows, covariance_type: str) -> Modes:
-    """Group draws into modes by their partitions; groups between which chains move freely are one mode."""
+def find_modes(points: Points, X: Rows, covariance_type: str, *, mixed: float = MIXED) -> Modes:
+    """Group draws into modes by their partitions; groups between which chains move freely are one mode.
+
+    That is where no indicator of a group has an R-hat above ``mixed``.
+    """
     draws = points.draws(covariance_type)
     partitions = _partitions(_subset(draws, _thinned(points.chain)), X)
     centres = _centres(partitions)
     log_likelihood, labels = _evaluate(draws, X, centres)
+    enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
+    if not enough.all() and enough.any():  # too few to weigh: their draws go to the nearest of the others
+        centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
+        log_likelihood, labels = _evaluate(draws, X, centres)
     r_hats = [_indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
-    if len(centres) == 1 or not np.max(r_hats) > MIXED:  # a single chain (NaN) cannot tell
+    if len(centres) == 1 or not np.max(r_hats) > mixed:  # a single chain (NaN) cannot tell
         centres, labels, r_hats = [partitions[_medoid(_distances(partitions))]], np.zeros_like(labels), [1.0]
     modes = tuple(_mode(centre, labels == m, log_likelihood, points.chain) for m, centre in enumerate(centres))
     return Modes(modes, labels, float(np.max(r_hats)))
@@ -222,7 +230,7 @@ def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.
     found: list[tuple[Bridge | None, Sample | None]] = []
     for m in range(len(centres)):
         own = np.flatnonzero(modes.labels == m)
-        far_below = len(own) < _FEWEST_DRAWS or log_joint[own].max() < ordinary - 50.0 - 2.0 * n_dim
+        far_below = len(own) < 2 or log_joint[own].max() < ordinary - 50.0 - 2.0 * n_dim
         inside = _Inside(own, m, centres)
         found.append((None, None) if far_below else _evidence(inside, points, log_joint, target=target, rng=rng))
     weights, errors = _softmax_with_errors([estimate for estimate, _ in found])
@@ -308,6 +316,22 @@ def _softmax_with_errors(bridges: Sequence[Bridge | None]) -> tuple[Array, Array
     slopes = weights[:, None] * (np.eye(len(weights)) - weights)
     se = np.where(weights > 0, se, 0.0)
     return weights, np.sqrt(slopes**2 @ se**2)
+
+
+def in_proportion(modes: Modes, chain: IntArray, n_chains: int) -> bool:
+    """Whether the first ``n_chains`` chains have the relevant modes in their shares as they stand, and little else.
+
+    Modes that carry no weight may have been found by scouts only; those that do may be parts between which the
+    chains move freely.
+    """
+    own = chain < n_chains
+    relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
+    shares = np.bincount(modes.labels[own], minlength=len(modes.modes)) / own.sum()
+    missed = any(shares[m] < 0.5 * modes.modes[m].weight for m in relevant)
+    if missed or shares[relevant].sum() < 1.0 - RELEVANT:
+        return False
+    r_hats = [_indicator_r_hat(modes.labels[own] == m, chain[own]) for m in relevant] if len(relevant) > 1 else []
+    return all(r_hat <= MIXED for r_hat in r_hats)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.bayes.modes import Modes, Points, Sample, Target, find_modes, pool, weigh_modes
+from bayesgmm.bayes.modes import Modes, Points, Sample, Target, find_modes, in_proportion, pool, weigh_modes
 from bayesgmm.bayes.posterior import CLUSTER, OBS, SAMPLE_DIMS, aligned, prior_from_json, start_mixture
 from bayesgmm.bayes.predict import draw_set_of, each_draw
 from bayesgmm.ground.priors import Prior
@@ -93,6 +93,8 @@ def combine_modes(
         prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
         target = Target(rows, prior, points.weights.shape[1], family)
         modes = weigh_modes(modes, points, target, rng=rng)
+        if in_proportion(modes, points.chain, raw["posterior"].sizes["chain"]):
+            return tree
     else:
         modes = stacked(modes, points, rows, family)
     if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each to weigh them

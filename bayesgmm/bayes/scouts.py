@@ -15,13 +15,13 @@ from bayesgmm.algorithms.conditionals import Conditionals
 from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.algorithms.multistart import best_of_starts
 from bayesgmm.bayes.engines import sample_native
-from bayesgmm.bayes.modes import Modes, Points, Target, find_modes, weigh_modes
+from bayesgmm.bayes.modes import RELEVANT, Modes, Points, Target, find_modes, weigh_modes
 from bayesgmm.bayes.problem import MixtureDraws, Problem
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.ground.mixture import Mixture
 
 SCOUT_DRAWS, SCOUT_TUNE, SCOUT_DEPTH = 150, 150, 7
-RELEVANT = 1e-3  # a mode of less weight is left out
+SCOUTS_MIXED = 1.2  # R-hat of an indicator of a mode: scouts are too short for a closer look
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
 
 
@@ -45,7 +45,7 @@ class Scouts:
     @property
     def several(self) -> bool:
         """Whether more than one mode carries weight."""
-        return self.modes.separate and sum(mode.weight > RELEVANT for mode in self.modes.modes) > 1
+        return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
 
 
 def points_of(draws: MixtureDraws) -> Points:
@@ -77,7 +77,7 @@ def send_scouts(
     )
     draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     points = points_of(draws)
-    modes = find_modes(points, problem.X, problem.start.covariance_type)
+    modes = find_modes(points, problem.X, problem.start.covariance_type, mixed=SCOUTS_MIXED)
     if modes.separate:
         modes = weigh_modes(modes, points, target_of(problem), rng=rng)
     return Scouts(list(starts), draws, modes)
@@ -108,10 +108,9 @@ def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> M
     alpha = float(prior.concentration[0])
     share = alpha / (len(problem.X) + k * alpha)
     weights = np.append(fewer.weights * (1.0 - share), share)
-    if not fewer.family.shared:
-        both = np.concatenate([fewer.full_covariances, covariances[0]])
-        return Mixture(weights, np.vstack([fewer.means, means[0]]), fewer.family.compress(both), fewer.covariance_type)
-    return Mixture(weights, np.vstack([fewer.means, means[0]]), fewer.covariances, fewer.covariance_type)
+    own = fewer.full_covariances[:1] if fewer.family.shared else covariances[0]
+    both = fewer.family.compress(np.concatenate([fewer.full_covariances, own]))
+    return Mixture(weights, np.vstack([fewer.means, means[0]]), both, fewer.covariance_type)
 
 
 def _with_twin(fewer: Mixture) -> Mixture:
@@ -120,7 +119,7 @@ def _with_twin(fewer: Mixture) -> Mixture:
     order = np.append(np.arange(fewer.n_components), largest)
     weights = fewer.weights[order]
     weights[[largest, -1]] *= 0.5
-    covariances = fewer.covariances if fewer.family.shared else fewer.covariances[order]
+    covariances = fewer.family.compress(fewer.full_covariances[order])
     return Mixture(weights, fewer.means[order], covariances, fewer.covariance_type)
 
 
@@ -129,7 +128,7 @@ def chain_starts(
 ) -> tuple[tuple[Mixture, ...], list[int]]:
     """Draws of scouts for the chains to start at, and their modes: each relevant one, then in proportion to weights."""
     modes, family = scouts.modes, problem.start.family
-    relevant = [m for m, mode in enumerate(modes.modes) if mode.weight > RELEVANT]
+    relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
