@@ -47,6 +47,7 @@ with pm.Model():
 sick = az.summary(trace, var_names=["w", "mu", "sigma"], round_to="none")
 sick[["mean", "sd", "ess_bulk", "r_hat"]].astype(float).round(2)
 
+
 # %%
 def plot_means(means):
     """Both component means over the draws of all chains laid end to end."""
