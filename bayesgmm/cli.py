@@ -43,10 +43,16 @@ class Covariance(StrEnum):
     TIED = "tied"
     DIAG = "diag"
     SPHERICAL = "spherical"
+    TIED_DIAG = "tied_diag"
+    TIED_SPHERICAL = "tied_spherical"
     VVV = "VVV"
     EEE = "EEE"
     VVI = "VVI"
     VII = "VII"
+    EEI = "EEI"
+    EII = "EII"
+    V = "V"
+    E = "E"
 
 
 class PriorName(StrEnum):
@@ -174,7 +180,8 @@ def fit(
         Covariance,
         typer.Option(
             metavar="TYPE",
-            help="full (VVV), tied (EEE), diag (VVI) or spherical (VII), by scikit-learn's name or mclust's code.",
+            help="full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI) or tied_spherical (EII), by "
+            "name or mclust's code; V or E for one column.",
             case_sensitive=False,
             rich_help_panel=_FIT,
         ),

@@ -1,5 +1,6 @@
 """Data sets and plain-NumPy steps that the tests of EM share."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,15 @@ def shared_data(name: str) -> Array:
     return table[:, 1:] if name == "crabs" else table  # its first column is a running number
 
 
+def mclust_fits(name: str) -> list[dict]:
+    """mclust's fits of the shared diagonal families (one feature: E), beside the data sets of `shared_data`."""
+    path = SHARED / "reference" / "mclust" / f"{name}.json"
+    if not path.exists():
+        pytest.skip(f"{path.name} lies beside the project's own checkout only")
+    fits = json.loads(path.read_text())["fits"]
+    return [fit for fit in fits if fit["model"] in ("EEI", "EII", "E") and fit["status"] == "ok"]
+
+
 def mass_galaxies() -> Array:
     """The galaxies as R's MASS ships them, with the typing error in the 78th value."""
     X = load_data("galaxies")
@@ -71,7 +81,11 @@ def plain_em_step(X: Array, mixture: Mixture, prior: Prior | None) -> Mixture:
         scatters += prior.kappa * np.einsum("ki,kj->kij", means - prior.mean, means - prior.mean)
     denominators = _plain_denominators(n, family.name, d, prior)
     scale = np.zeros((d, d)) if prior is None else prior.scale
-    if family.shared:
+    if family.name == "tied_diag":
+        covariances = [np.diag(np.diagonal(scale + scatters.sum(axis=0)) / denominators)] * k
+    elif family.name == "tied_spherical":
+        covariances = [np.eye(d) * (np.trace(scale) / d + np.trace(scatters.sum(axis=0))) / denominators] * k
+    elif family.shared:
         covariances = (scale + scatters.sum(axis=0)) / denominators
     elif family.residual == FULL:
         covariances = (scale + scatters) / denominators[:, None, None]
@@ -105,7 +119,7 @@ def _plain_denominators(n: Array, family_name: str, d: int, prior: Prior | None)
     nu, k = prior.dof, len(n)
     one = 1.0 if prior.kappa is not None else 0.0  # a conjugate mean is one more row for its covariance
     if family.shared:
-        return nu + n.sum() + d + one * k + 1.0
+        n, one = n.sum(), one * k
     return {FULL: nu + n + d + 1.0 + one, DIAGONAL: nu + n + 2.0 + one, SPHERICAL: nu + d * (n + one) + 2.0}[
         family.residual
     ]

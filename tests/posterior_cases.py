@@ -86,8 +86,11 @@ def numerical_gradient(function, point: Array, step: float = 1e-4) -> Array:
 
 
 def free_parameters(mixture_weights: Array, means: Array, covariances: Array, covariance_type: str) -> Array:
-    """w_1 .. w_K-1, mu and the free entries of covariances in scikit-learn's shape, end to end."""
+    """w_1 .. w_K-1, mu and the free entries of covariances in the family's shape, end to end."""
     if covariance_type in ("full", "tied"):
         rows, columns = np.tril_indices(means.shape[1])
         covariances = covariances[..., rows, columns]
+    if covariance_type.startswith("tied_"):
+        variances = np.diagonal(covariances[0])
+        covariances = variances if covariance_type == "tied_diag" else variances[0]
     return np.concatenate([mixture_weights[:-1], means.ravel(), np.ravel(covariances)])

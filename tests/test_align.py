@@ -35,7 +35,7 @@ def test_the_cost_is_zero_on_the_diagonal_and_positive_elsewhere():
     assert cost[~np.eye(4, dtype=bool)].min() > 0.1
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"])
 def test_permuted_mixtures_are_restored(covariance_type):
     mixture = random_mixture(np.random.default_rng(1), covariance_type, (4, 3))
     for order in permutations(range(4)):

@@ -182,7 +182,7 @@ def test_a_fit_without_a_seed_can_be_repeated_from_its_record(frame):
 
 
 @short_run
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VVI"])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VVI", "EEI", "EII"])
 def test_every_family(frame, covariance_type):
     fitted = short(covariance_type=covariance_type).fit(frame)
     family = fitted.em_.family

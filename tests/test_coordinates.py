@@ -40,7 +40,8 @@ def test_log_jacobian_is_the_log_determinant(covariance_type, shape, affine):
 
     def natural(point):
         at = coordinates.parameters(point)
-        return free_parameters(at.weights, at.means, centre.family.covariances(at.factors), covariance_type)
+        covariances = centre.family.covariances(at.factors, *shape)
+        return free_parameters(at.weights, at.means, covariances, covariance_type)
 
     point = coordinates.point(mixture)
     _, expected = np.linalg.slogdet(numerical_gradient(natural, point))

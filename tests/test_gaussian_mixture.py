@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from em_cases import PRIORS
-from reference import FAMILIES, load_data
+from reference import SCIKIT_LEARNS, load_data
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.mixture import GaussianMixture as Theirs
@@ -35,7 +35,7 @@ def pair(X, covariance_type, n_components=3):
 
 
 @pytest.mark.parametrize("name", ["iris", "galaxies"])
-@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("covariance_type", SCIKIT_LEARNS)
 def test_every_method_equals_scikit_learn(covariance_type, name):
     X = load_data(name)
     ours, theirs = pair(X, covariance_type)
@@ -50,7 +50,7 @@ def test_every_method_equals_scikit_learn(covariance_type, name):
         assert ours_drawn.dtype.kind == theirs_drawn.dtype.kind
 
 
-@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("covariance_type", SCIKIT_LEARNS)
 def test_attributes_have_scikit_learns_shapes_and_meaning(covariance_type):
     X = load_data("iris")
     ours = GaussianMixture(3, covariance_type=covariance_type, n_init=2, random_state=0).fit(X)
@@ -75,11 +75,48 @@ def test_attributes_have_scikit_learns_shapes_and_meaning(covariance_type):
     assert ours.log_likelihood_ == ours.objective_ == pytest.approx(ours.score(X) * 150)
 
 
-@pytest.mark.parametrize(("code", "name"), [("VVV", "full"), ("EEE", "tied"), ("VVI", "diag"), ("VII", "spherical")])
+@pytest.mark.parametrize("name", ["tied_diag", "tied_spherical"])
+def test_families_that_scikit_learn_does_not_have_come_as_full_matrices(name):
+    """scikit-learn's full type then computes the same from them."""
+    X = load_data("iris")
+    ours = GaussianMixture(3, covariance_type=name, n_init=3, random_state=0).fit(X)
+    theirs = Theirs(3)
+    for attribute in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        setattr(theirs, attribute, getattr(ours, attribute))
+    assert ours.covariances_.shape == ours.precisions_.shape == (3, 4, 4)
+    np.testing.assert_allclose(ours.score_samples(X), theirs.score_samples(X), rtol=1e-10)
+    np.testing.assert_allclose(ours.precisions_ @ ours.covariances_, [np.eye(4)] * 3, atol=1e-12)
+    again = GaussianMixture(
+        3, covariance_type=name, weights_init=ours.weights_, means_init=ours.means_, precisions_init=ours.precisions_
+    ).fit(X)
+    assert again.n_iter_ < 5
+    assert again.log_likelihood_ == pytest.approx(ours.log_likelihood_, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("VVV", "full"),
+        ("EEE", "tied"),
+        ("VVI", "diag"),
+        ("VII", "spherical"),
+        ("EEI", "tied_diag"),
+        ("EII", "tied_spherical"),
+    ],
+)
 def test_mclusts_codes_are_accepted(code, name):
     X = load_data("faithful")
     ours, same = (GaussianMixture(2, covariance_type=c, n_init=1, random_state=0).fit(X) for c in (code, name))
     np.testing.assert_array_equal(ours.covariances_, same.covariances_)
+
+
+@pytest.mark.parametrize(("code", "name"), [("V", "full"), ("E", "tied")])
+def test_univariate_codes(code, name):
+    X = load_data("galaxies")
+    ours, same = (GaussianMixture(3, covariance_type=c, random_state=0).fit(X) for c in (code, name))
+    np.testing.assert_array_equal(ours.covariances_, same.covariances_)
+    with pytest.raises(InputError, match="one feature"):
+        GaussianMixture(2, covariance_type=code).fit(load_data("faithful"))
 
 
 def test_criteria_of_the_training_rows_need_no_rows():

@@ -128,7 +128,8 @@ def test_distances_do_not_depend_on_units_where_the_family_does_not():
 def test_what_the_user_gives_is_kept(covariance_type):
     X = load_data("faithful")
     wanted = random_mixture(rng(), covariance_type, (2, 2))
-    precisions = np.linalg.inv(wanted.covariances) if covariance_type in ("full", "tied") else 1.0 / wanted.covariances
+    matrices = covariance_type not in ("diag", "spherical")
+    precisions = np.linalg.inv(wanted.covariances) if matrices else 1.0 / wanted.covariances
     given = Initialisation("k-means++", wanted.weights, wanted.means, precisions)
     start = starting_mixture(X, 2, rng=rng(), covariance_type=covariance_type, initialisation=given)
     for name in ("weights", "means", "covariances"):

@@ -24,7 +24,7 @@ from bayesgmm.words.errors import InputError
 pytestmark = pytest.mark.filterwarnings(r"ignore:.*np.dot\(\) is faster on contiguous arrays")
 
 PYTHON = Mode(linker="py", optimizer="fast_run")  # no compilation: the Ops' Python side
-FAMILY_NAMES = ("full", "tied", "diag", "spherical")
+FAMILY_NAMES = ("full", "tied", "diag", "spherical", "tied_diag", "tied_spherical")
 FORMS = ("normal_inverse_wishart", "independent")
 NAMES = ("weights", "means", "covariances")
 

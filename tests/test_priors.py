@@ -56,10 +56,10 @@ def scipy_log_prob(prior, mixture):
         diagonal = np.diagonal(scale[g])
         if family.name in ("full", "tied"):
             total += invwishart(dof[g], scale[g]).logpdf(full[g])
-        elif family.name == "diag":
-            total += invgamma(dof[g] / 2, scale=diagonal / 2).logpdf(mixture.covariances[g]).sum()
+        elif family.name in ("diag", "tied_diag"):
+            total += invgamma(dof[g] / 2, scale=diagonal / 2).logpdf(np.diagonal(full[g])).sum()
         else:
-            total += invgamma(dof[g] / 2, scale=diagonal.sum() / (2 * d)).logpdf(mixture.covariances[g])
+            total += invgamma(dof[g] / 2, scale=diagonal.sum() / (2 * d)).logpdf(full[g, 0, 0])
     return total
 
 
@@ -144,7 +144,7 @@ def test_fraley_raftery_posterior_is_flat_at_mclusts_optimum(entry):
 def test_fraley_raftery_pools_the_variances_of_diagonal_families():
     X = load_data("iris")
     mean_variance = X.var(axis=0, ddof=1).mean()
-    for covariance_type in ("diag", "spherical"):
+    for covariance_type in ("diag", "spherical", "EEI", "EII"):
         prior = Prior.fraley_raftery(X, 3, covariance_type=covariance_type)
         np.testing.assert_allclose(prior.scale, np.eye(4) * mean_variance / np.sqrt(3.0))
 

@@ -116,7 +116,7 @@ def starting_mixture(
     """
     X = as_rows(X)
     check_components(n_components, len(X))
-    family = covariance_family(covariance_type)
+    family = covariance_family(covariance_type, X.shape[1])
     init = initialisation or Initialisation()
     given = _checked(init, (n_components, X.shape[1]), family)
     v = _weights_or_ones(row_weights, len(X))
@@ -165,7 +165,7 @@ def mixture_from_responsibilities(
     resp = as_finite(resp, name="resp")
     if resp.ndim != 2 or len(resp) != len(X) or resp.shape[1] == 0 or resp.min() < 0:
         raise InputError(expected=f"resp with shape ({len(X)}, cluster), non-negative", got=f"shape {resp.shape}")
-    family = covariance_family(covariance_type)
+    family = covariance_family(covariance_type, X.shape[1])
     v = _weights_or_ones(row_weights, len(X))
     unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
     pseudo = pseudo_data(prior, resp.shape[1], X.shape[1], family)
@@ -273,8 +273,8 @@ def _override(start: Mixture, given: _Given) -> Mixture:
         return start
     covariances = start.covariances
     if given.precisions is not None:
-        full = start.family.residual == FULL
-        covariances = np.linalg.inv(given.precisions) if full else 1.0 / given.precisions
+        matrices = start.family.residual == FULL or not start.family.in_scikit_learn
+        covariances = np.linalg.inv(given.precisions) if matrices else 1.0 / given.precisions
     weights = start.weights if given.weights is None else given.weights
     means = start.means if given.means is None else given.means
     return Mixture(weights, means, covariances, start.covariance_type)

@@ -57,8 +57,12 @@ def empty_parts(mixture: Mixture) -> Parts:
 def assembled(before: Mixture, parts: Parts) -> Mixture:
     """A mixture of the same family and shape as the one before."""
     weights, means, factors, precision, blocks, log_scale = parts
-    covariances = blocks.reshape(before.covariances.shape)
-    return Mixture.from_checked(before.family, weights, means, covariances, factors, precision, log_scale)
+    family = before.family
+    if family.in_scikit_learn:
+        covariances = blocks.reshape(before.covariances.shape)
+    else:
+        covariances = family.expand(factors, *means.shape)
+    return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale)
 
 
 @compiled

@@ -169,7 +169,7 @@ def best_of_starts(
     if n_init < 1:
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
     init = initialisation or Initialisation()
-    family = covariance_family(covariance_type)
+    family = covariance_family(covariance_type, X.shape[1])
     exchangeable = prior is None or prior.exchangeable
     resolved = None if prior is None else prior.resolve(n_components, X.shape[1], family.name)
     plan = _Plan(
@@ -301,10 +301,11 @@ def degenerate_runs(plan: _Plan, runs: Iterable[EMResult]) -> NDArray[np.bool_]:
     weights = np.ones(len(plan.X)) if plan.row_weights is None else plan.row_weights
     spread = weighted_covariance(plan.X, weights)
     floor = plan.settings.reg_covar
-    return np.array([_degenerate(run, spread, floor) for run in runs])
+    return np.array([collapsed_or_emptied(run, spread, floor) for run in runs])
 
 
-def _degenerate(run: EMResult, spread: Array, floor: float) -> bool:
+def collapsed_or_emptied(run: EMResult, spread: Array, floor: float) -> bool:
+    """Whether a run without a prior is degenerate, given the covariance of its data and `EMSettings.reg_covar`."""
     mixture = run.mixture
     fewest = EMPTIED if mixture.family.shared else mixture.n_features + 1.0
     emptied = mixture.n_components > 1 and run.counts.min() < fewest

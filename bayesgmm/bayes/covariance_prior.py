@@ -1,17 +1,20 @@
 r"""Inverse-Wishart covariances of a mixture as one PyMC variable: full matrices (cluster, feature, feature_bis).
 
 Each covariance family is a set of such stacks: any positive definite matrices for full, one matrix repeated for
-tied, diagonal matrices for diag, multiples of the identity for spherical. The density is that of the family's
-own parameters, as `bayesgmm.ground.priors` defines it; the unconstrained values are theirs too:
+tied, diagonal matrices for diag, multiples of the identity for spherical, one of these repeated for their tied
+forms. The density is that of the family's own parameters, as `bayesgmm.ground.priors` defines it; the unconstrained
+values are theirs too:
 
-=========  =================================  ==================================
-family     density of                         unconstrained value
-=========  =================================  ==================================
-full       lower triangles of K matrices      (K, D(D+1)/2) Cholesky, log pivots
-tied       lower triangle of one matrix       (D(D+1)/2,) Cholesky, log pivots
-diag       K x D variances                    (K, D) log variances
-spherical  K variances                        (K,) log variances
-=========  =================================  ==================================
+==============  =================================  ==================================
+family          density of                         unconstrained value
+==============  =================================  ==================================
+full            lower triangles of K matrices      (K, D(D+1)/2) Cholesky, log pivots
+tied            lower triangle of one matrix       (D(D+1)/2,) Cholesky, log pivots
+diag            K x D variances                    (K, D) log variances
+spherical       K variances                        (K,) log variances
+tied_diag       D variances                        (D,) log variances
+tied_spherical  one variance                       (1,) log variance
+==============  =================================  ==================================
 """
 
 from collections.abc import Sequence
@@ -139,12 +142,14 @@ class InverseWishartCovariances(Continuous):
     With degrees of freedom :math:`\nu_k` and scale :math:`S_k`, of the density
     :math:`IW(\Sigma \mid \nu, S) \propto |\Sigma|^{-(\nu+D+1)/2} \exp(-\tfrac12 tr(S \Sigma^{-1}))`:
 
-    =========  ==============================================================================
-    full       :math:`\Sigma_k \sim IW(\nu_k, S_k)`
-    tied       :math:`\Sigma \sim IW(\nu_1, S_1)`, the same matrix for all components
-    diag       :math:`\sigma^2_{kj} \sim IG(\nu_k/2, S_{k,jj}/2)` on the diagonal
-    spherical  :math:`\sigma^2_k \sim IG(\nu_k/2, tr(S_k)/2D)` times the identity
-    =========  ==============================================================================
+    ==============  =========================================================================
+    full            :math:`\Sigma_k \sim IW(\nu_k, S_k)`
+    tied            :math:`\Sigma \sim IW(\nu_1, S_1)`, the same matrix for all components
+    diag            :math:`\sigma^2_{kj} \sim IG(\nu_k/2, S_{k,jj}/2)` on the diagonal
+    spherical       :math:`\sigma^2_k \sim IG(\nu_k/2, tr(S_k)/2D)` times the identity
+    tied_diag       :math:`\sigma^2_j \sim IG(\nu_1/2, S_{1,jj}/2)`, the same for all components
+    tied_spherical  :math:`\sigma^2 \sim IG(\nu_1/2, tr(S_1)/2D)`, the same for all components
+    ==============  =========================================================================
 
     Parameters
     ----------
@@ -227,7 +232,9 @@ class CovariancesTransform(Transform):
         if self.family.residual == FULL:
             return CholeskyCovTransform(n=inputs[-1].shape[-1]).forward(value)
         log_variances = pt.log(pt.diagonal(value, axis1=-2, axis2=-1))
-        return log_variances if self.family.residual == DIAGONAL else log_variances[:, 0]
+        if self.family.residual == DIAGONAL:
+            return log_variances
+        return log_variances[:1] if self.family.shared else log_variances[:, 0]
 
     def backward(self, value: Any, *inputs: Any) -> TensorVariable:
         """The stack of covariances of unconstrained values."""

@@ -112,8 +112,9 @@ class MvNormalMixture(Continuous):
     covariances : tensor_like of float, (cluster, feature, feature)
         Component covariances, full symmetric matrices whatever the family.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"`` or mclust's code. It says which kernel is used: for
-        ``"diag"`` only the diagonals are read, for ``"spherical"`` only their means.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"`` or mclust's code.
+        It says which kernel is used: for ``"diag"`` and ``"tied_diag"`` only the diagonals are read, for
+        ``"spherical"`` and ``"tied_spherical"`` only their means.
 
     Raises
     ------

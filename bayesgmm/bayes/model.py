@@ -47,7 +47,7 @@ def build_model(
     n_components : int
         Number of mixture components K.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"`` or mclust's code.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"`` or mclust's code.
     prior : Prior, optional
         By default ``Prior.weakly_informative(X)``.
     feature_names : sequence of str, optional
@@ -89,7 +89,7 @@ def build_model(
     names = [f"x{j}" for j in range(X.shape[1])] if names is None else names
     if len(names) != X.shape[1] or len(set(names)) != len(names):
         raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
-    family = covariance_family(covariance_type)
+    family = covariance_family(covariance_type, X.shape[1])
     prior = Prior.weakly_informative(X) if prior is None else prior
     hyper = hyperparameters(prior, n_components, X.shape[1], covariance_type=family.name)
     sampled = {f"prior_{name}": make for name, make in (hyperpriors or {}).items()}

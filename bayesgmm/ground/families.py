@@ -1,9 +1,10 @@
-"""The table of covariance families: everything that differs between full, tied, diag and spherical.
+"""The table of covariance families: everything that differs between full, tied, diag, spherical and their like.
 
 A family is a residual (what the kernel computes per row, see `bayesgmm.ground.kernel`) and a sharing: each
 component its own covariance, or one for all. Two shapes of the same covariances are in use:
 
-- *covariances*, scikit-learn's: full (K, D, D), tied (D, D), diag (K, D), spherical (K,);
+- *covariances*, scikit-learn's for its four families: full (K, D, D), tied (D, D), diag (K, D), spherical (K,);
+  full matrices (K, D, D) for the others;
 - *factors* (G, rows, columns), G = K or 1: lower Cholesky factors (G, D, D) for full residuals, standard
   deviations (G, 1, D) for diagonal and (G, 1, 1) for spherical ones. A *block* is one of the G.
 """
@@ -24,17 +25,20 @@ class CovarianceFamily:
     Attributes
     ----------
     name, code : str
-        scikit-learn's name and mclust's code.
+        scikit-learn's name (ours where it has none) and mclust's code.
     residual : int
         FULL, DIAGONAL or SPHERICAL.
     shared : bool
         Whether one covariance serves all components.
+    in_scikit_learn : bool
+        Whether scikit-learn has the family, and so a shape for its covariances.
     """
 
     name: str
     code: str
     residual: int
     shared: bool
+    in_scikit_learn: bool = True
 
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""
@@ -54,21 +58,41 @@ class CovarianceFamily:
         return n_components - 1 + n_components * n_features + covariances
 
     def covariances_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
-        """scikit-learn's shape of ``covariances_``."""
+        """Shape of ``covariances_``: scikit-learn's if it has the family, full matrices otherwise."""
+        if not self.in_scikit_learn:
+            return (n_components, n_features, n_features)
         block = {FULL: (n_features, n_features), DIAGONAL: (n_features,), SPHERICAL: ()}[self.residual]
         return block if self.shared else (n_components, *block)
 
     def factors(self, covariances: Covariances, n_features: int) -> Factors:
-        """Covariances to factors; raises ``numpy.linalg.LinAlgError`` unless positive definite."""
-        blocks = np.asarray(covariances, dtype=np.float64).reshape(-1, *self.block_shape(n_features))
+        """Covariances to factors.
+
+        Raises ``numpy.linalg.LinAlgError`` unless they are positive definite, and full matrices of the family.
+        """
+        blocks = np.asarray(covariances, dtype=np.float64)
+        if not self.in_scikit_learn:
+            blocks = self._free_entries(blocks)
+        blocks = blocks.reshape(-1, *self.block_shape(n_features))
         if self.residual == FULL:
             return np.linalg.cholesky(blocks)
         if blocks.min() <= 0:
             raise np.linalg.LinAlgError("variances must be positive")
         return np.sqrt(blocks)
 
-    def covariances(self, factors: Factors) -> Covariances:
-        """Factors (..., G, rows, columns) to scikit-learn's shape, with any leading axes."""
+    def _free_entries(self, covariances: Covariances) -> Array:
+        """The variances (..., 1, size) of full matrices (..., K, D, D) that are shared and diagonal."""
+        variances = np.diagonal(covariances[..., 0, :, :], axis1=-2, axis2=-1)
+        free = variances[..., :1] if self.residual == SPHERICAL else variances
+        expected = np.broadcast_to(free, variances.shape)[..., None, :, None] * np.eye(variances.shape[-1])
+        if not np.allclose(covariances, expected, rtol=1e-8, atol=1e-8 * np.abs(free).max()):
+            kind = "one multiple of the identity" if self.residual == SPHERICAL else "one diagonal matrix"
+            raise np.linalg.LinAlgError(f"{self.name} covariances are {kind}, the same for all components")
+        return free[..., None, :]
+
+    def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
+        """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
+        if not self.in_scikit_learn:
+            return self.expand(factors, n_components, n_features)
         if self.residual == FULL:
             blocks = factors @ np.swapaxes(factors, -1, -2)
         else:
@@ -98,13 +122,16 @@ class CovarianceFamily:
         return np.broadcast_to(blocks, (*blocks.shape[:-3], n_components, n_features, n_features)).copy()
 
     def compress(self, covariances: Covariances) -> Covariances:
-        """Full matrices (..., K, D, D) to scikit-learn's shape, by averaging what the family ties together."""
+        """Full matrices (..., K, D, D) to the shape of ``covariances_``, averaging what the family ties together."""
         blocks: Array = covariances
         if self.residual != FULL:
             blocks = np.diagonal(covariances, axis1=-2, axis2=-1)
         if self.residual == SPHERICAL:
             blocks = blocks.mean(axis=-1)
         axis = covariances.ndim - 3
+        if not self.in_scikit_learn:
+            means = blocks.mean(axis=axis, keepdims=True).reshape(*covariances.shape[:axis], 1, 1, -1)
+            return self.expand(np.sqrt(means), *covariances.shape[-3:-1])
         return blocks.mean(axis=axis) if self.shared else blocks.copy()
 
 
@@ -113,14 +140,30 @@ _FAMILIES = (
     CovarianceFamily("tied", "EEE", FULL, shared=True),
     CovarianceFamily("diag", "VVI", DIAGONAL, shared=False),
     CovarianceFamily("spherical", "VII", SPHERICAL, shared=False),
+    CovarianceFamily("tied_diag", "EEI", DIAGONAL, shared=True, in_scikit_learn=False),
+    CovarianceFamily("tied_spherical", "EII", SPHERICAL, shared=True, in_scikit_learn=False),
 )
+_UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
+FAMILIES |= {code: FAMILIES[name] for code, name in _UNIVARIATE.items()}
 
 
-def covariance_family(covariance_type: str) -> CovarianceFamily:
-    """Look a family up by scikit-learn's name or mclust's code."""
+def covariance_family(covariance_type: str, n_features: int | None = None) -> CovarianceFamily:
+    """Look a family up by scikit-learn's name or mclust's code.
+
+    mclust's E and V are for one feature: they are refused where ``n_features`` is known to be another.
+    """
     try:
-        return FAMILIES[covariance_type]
+        family = FAMILIES[covariance_type]
     except (KeyError, TypeError):
         known = ", ".join(f"'{f.name}' ({f.code})" for f in _FAMILIES)
-        raise InputError(expected=f"covariance_type one of {known}", got=repr(covariance_type)) from None
+        raise InputError(
+            expected=f"covariance_type one of {known}, or 'E' or 'V' for one feature", got=repr(covariance_type)
+        ) from None
+    if covariance_type in _UNIVARIATE and n_features not in (None, 1):
+        raise InputError(
+            expected="one feature with covariance_type 'E' or 'V'",
+            got=f"{covariance_type!r} with {n_features} features",
+            hint=f"For several features {family.code} ('{family.name}') is the most general of its like.",
+        )
+    return family

@@ -29,9 +29,11 @@ class Mixture:
     means : (cluster, feature)
         Component means, in the units of the data.
     covariances : array
-        In scikit-learn's shape of the family: full (K, D, D), tied (D, D), diag (K, D), spherical (K,).
+        In scikit-learn's shape of the family: full (K, D, D), tied (D, D), diag (K, D), spherical (K,); matrices
+        (K, D, D) for the families it does not have.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"`` or mclust's code (VVV, EEE, VVI, VII).
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, or mclust's
+        code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
 
     Raises
     ------
@@ -57,7 +59,6 @@ class Mixture:
     log_scale: Weights = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        family = covariance_family(self.covariance_type)
         weights = as_positive(self.weights, name="weights")
         means = np.ascontiguousarray(as_finite(self.means, name="means"))
         covariances = as_finite(self.covariances, name="covariances")
@@ -65,13 +66,14 @@ class Mixture:
             raise InputError(expected="weights (cluster,) that sum to one", got=f"{self.weights}")
         if means.ndim != 2 or len(means) != len(weights):
             raise InputError(expected=f"means with shape ({len(weights)}, feature)", got=f"shape {means.shape}")
+        family = covariance_family(self.covariance_type, means.shape[1])
         shape = family.covariances_shape(*means.shape)
         if covariances.shape != shape:
             raise InputError(expected=f"{family.name} covariances with shape {shape}", got=f"{covariances.shape}")
         try:
             factors = family.factors(covariances, means.shape[1])
         except np.linalg.LinAlgError as error:
-            raise InputError(expected="positive definite covariances", got=str(error)) from error
+            raise InputError(expected=f"positive definite {family.name} covariances", got=str(error)) from error
         precision = family.precision_factors(factors)
         log_det = family.log_precision_determinants(precision, means.shape[1])
         log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI

@@ -132,7 +132,7 @@ class Prior:
         X = as_rows(X)
         d = X.shape[1]
         cov = _usable_covariance(X)
-        if covariance_family(covariance_type).residual != FULL:
+        if covariance_family(covariance_type, d).residual != FULL:
             cov = np.eye(d) * np.diagonal(cov).mean()
         return cls.normal_inverse_wishart(
             mean=X.mean(axis=0), kappa=0.01, dof=d + 2.0, scale=cov / n_components ** (2.0 / d)
@@ -152,7 +152,7 @@ class Prior:
 
     def resolve(self, n_components: int, n_features: int, covariance_type: str = "full") -> "ResolvedPrior":
         """Broadcast the hyperparameters to K components and to the blocks of a family; check that they fit."""
-        return _resolve(self, n_components, n_features, covariance_family(covariance_type))
+        return _resolve(self, n_components, n_features, covariance_family(covariance_type, n_features))
 
     def log_prob(self, mixture: Mixture) -> float:
         """Log density of a mixture's parameters in their natural coordinates, every constant included."""

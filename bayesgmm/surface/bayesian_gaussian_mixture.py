@@ -61,7 +61,8 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
     n_components : int
         Number of mixture components K.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
+        and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
     prior : Prior, optional
         By default ``Prior.weakly_informative(X)``.
     draws, tune, chains : int
@@ -97,7 +98,7 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
     prior_ : Prior
         The prior with its numbers.
     weights_, means_, covariances_ : ndarray
-        Posterior means, in scikit-learn's shapes.
+        Posterior means, in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 

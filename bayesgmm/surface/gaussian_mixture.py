@@ -48,7 +48,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     n_components : int
         Number of mixture components K.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
+        and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
     tol : float
         EM stops when the gain in the objective still to come, extrapolated from its last three values, is at
         most ``tol`` per row. scikit-learn looks at the last gain instead, which says little where EM is slow.
@@ -81,7 +82,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
     Attributes
     ----------
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
-        Parameters in scikit-learn's shapes.
+        Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
     converged_, n_iter_ : bool, int
         Of the start that was kept.
     lower_bound_, lower_bounds_ : float, list of float
@@ -340,6 +341,10 @@ class GaussianMixture(DensityMixin, BaseEstimator):
 def _precisions(mixture: Mixture) -> tuple[Covariances, Covariances]:
     """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
     factors, shape = mixture.precision_factors, mixture.covariances.shape
+    if not mixture.family.in_scikit_learn:
+        diagonal = factors[..., 0, :, None] * np.eye(mixture.n_features)
+        matrices = np.broadcast_to(diagonal, shape).copy()
+        return matrices**2, matrices
     if mixture.family.residual != FULL:
         return (factors**2).reshape(shape), factors.reshape(shape)
     upper: Array = np.swapaxes(factors, -1, -2).copy()

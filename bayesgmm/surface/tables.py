@@ -55,9 +55,9 @@ def estimates_table(
         Index: the parameter, as one would index the fitted attribute, by cluster and feature name:
         ``covariances[0, eruptions, waiting]`` for full families (upper triangle only),
         ``covariances[eruptions, waiting]`` for tied, ``covariances[0, eruptions]`` for diagonal and
-        ``covariances[0]`` for spherical ones. Columns: ``em``, then those of `arviz.summary`, not rounded:
-        ``mean``, ``sd``, ``eti89_lb``, ``eti89_ub``, ``ess_bulk``, ``ess_tail``, ``r_hat``, ``mcse_mean``,
-        ``mcse_sd``.
+        ``covariances[0]`` for spherical ones (without the number of the cluster if all share it). Columns: ``em``,
+        then those of `arviz.summary`, not rounded: ``mean``, ``sd``, ``eti89_lb``, ``eti89_ub``, ``ess_bulk``,
+        ``ess_tail``, ``r_hat``, ``mcse_mean``, ``mcse_sd``.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def _covariance_entries(
             for j in range(d):
                 yield _label("covariances", [*cluster, names[j]]), (k, j, j)
         else:
-            yield _label("covariances", cluster), (k, 0, 0)
+            yield _label("covariances", cluster) if cluster else "covariances", (k, 0, 0)
 
 
 def _label(name: str, index: Sequence[str]) -> str:
