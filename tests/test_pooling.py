@@ -102,8 +102,7 @@ def test_one_mode_is_left_alone():
     assert combine_modes(fit) is fit.posterior_
     assert UNPOOLED not in fit.posterior_.children
     scouts = json.loads(fit.posterior_.attrs["scouts"])
-    assert scouts["starts"][:3] == ["best optimum", "one emptied", "two in one place"]
-    assert len(scouts["modes"]) == 1
+    assert scouts["far_below"] == ["one emptied", "two in one place"]
 
 
 def smallest_clusters(tree, rng):
@@ -134,9 +133,9 @@ def test_the_hard_case_of_iris(seed, tmp_path):
     empty, _ = mode_mean(sizes == 0, fit.posterior_)
     assert 0.035 <= large <= 0.09
     assert error <= 0.015
-    assert abs(empty - 0.81) < 0.1
+    assert abs(empty - 0.81) < 0.15
     occupied = occupied_clusters(fit.posterior_, random_state=seed)
-    assert abs(float(occupied["probability"].sel(n_clusters=2)) - empty) < 0.1
+    assert abs(float(occupied["probability"].sel(n_clusters=2)) - empty) < 0.03
     fit.save(tmp_path / "iris.nc")
     again = load(tmp_path / "iris.nc").posterior_
     assert json.loads(again.attrs["modes"]) == json.loads(fit.posterior_.attrs["modes"])

@@ -52,8 +52,11 @@ def test_scouts_come_home_where_there_is_one_mode():
     X = np.asfortranarray(load_old_faithful().to_numpy())
     problem, optima = problem_for(X, 2, Prior.weakly_informative(X))
     found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
-    assert not found.scouts.several
+    assert found.scouts is None
+    assert found.far_below == ["one emptied", "two in one place"]  # a single cluster is 160 nats lower
     assert found.problem.chain_starts == ()
+    scouts = send_scouts(problem, away_starts(problem, np.random.default_rng(1)), SETTINGS, np.random.default_rng(1))
+    assert not scouts.several
     assert found.starting_modes == [0, 0, 0, 0]
 
 
@@ -61,7 +64,7 @@ def test_scouts_find_the_mode_that_the_optimum_hides():
     """Iris, K = 3: most of the posterior empties a component, EM's optimum has three."""
     problem, optima = problem_for(IRIS, 3, HARD)
     rng = np.random.default_rng(1)
-    scouts = send_scouts(problem, optima[1:], SETTINGS, rng)
+    scouts = send_scouts(problem, {**away_starts(problem, rng), "next optimum": optima[1]}, SETTINGS, rng)
     assert scouts.several
     weights = {mode.n_clusters: mode.weight for mode in scouts.modes.modes}
     assert weights[2] == pytest.approx(0.94, abs=0.03)

@@ -43,6 +43,7 @@ from bayesgmm.ground.partitions import Labels, canonical_labels, losses
 from bayesgmm.words.arrays import Array, Rows
 from bayesgmm.words.errors import InputError
 
+MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
 _SCREENED = 400  # draws that tell whether labels switched: one draw in a hundred is missed with probability .02
 _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
@@ -118,6 +119,9 @@ def diagnose(
        in a hundred is in other labels than the rest, or the components are not identified;
     8. ``converged``.
 
+    Of more than 4,000 rows, evenly spaced ones are looked at: what shows whether chains mix may be any function of the
+    parameters.
+
     Chains that agree are no proof: where all started at one optimum, and no scouts looked elsewhere, a finding says so.
 
     Parameters
@@ -179,8 +183,10 @@ def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int
 
 def _figures(given: xr.DataTree, X: Rows, starting_modes: tuple[int, ...] | None) -> Figures:
     tree, modes = unpooled(given), _pooled_modes(given)
+    X, every = _some(X)
     found, labels = invariants(tree, X), _label_figures(tree, X)
-    counts = (invariants(given, X) if modes else found)["count"]
+    found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})
+    counts = invariants(given, X)["count"] * every if modes else found["count"]
     sizes, by_chain = tree["posterior"].sizes, found.mean("draw")
     return Figures(
         n_chains=sizes["chain"],
@@ -192,7 +198,7 @@ def _figures(given: xr.DataTree, X: Rows, starting_modes: tuple[int, ...] | None
         relabelled=labels.relabelled,
         nested_r_hat=None if starting_modes is None else nested_r_hat(found, starting_modes),
         starting_modes=starting_modes,
-        scouts=tuple(json.loads(str(tree.attrs.get("scouts", "{}"))).get("starts", ())),
+        scouts=_scouts(tree),
         switched_share=labels.switched_share,
         identified=labels.identified,
         label_findings=labels.findings,
@@ -203,6 +209,18 @@ def _figures(given: xr.DataTree, X: Rows, starting_modes: tuple[int, ...] | None
         islands=_chain_groups(tree, X, found),
         modes=modes,
     )
+
+
+def _scouts(tree: xr.DataTree) -> tuple[str, ...]:
+    """Where scouts looked, or would have if the likelihood there were not far below."""
+    record = json.loads(str(tree.attrs.get("scouts", "{}")))
+    return (*record.get("starts", ()), *(f"{name} (far below)" for name in record.get("far_below", ())))
+
+
+def _some(X: Rows) -> tuple[Rows, float]:
+    """At most `MOST_ROWS` rows, evenly spaced, and how many rows each stands for."""
+    some = X[:: -(-len(X) // MOST_ROWS)]
+    return np.asfortranarray(some), len(X) / len(some)
 
 
 def _floats(values: xr.DataArray) -> tuple[float, ...]:

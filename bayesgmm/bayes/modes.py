@@ -180,6 +180,12 @@ class Target:
         """Whether densities are averaged over labellings: not if labels mean something, nor with very many."""
         return self.prior.exchangeable and self.n_components <= MOST_COMPONENTS
 
+    @property
+    def far(self) -> float:
+        """So many nats lower, a mode carries no weight however much wider it is."""
+        n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.X.shape[1])
+        return 50.0 + 2.0 * n_dim
+
     def log_density(self, density: Conditionals, points: Points) -> Array:
         """Log of a density of parameters, (point,)."""
         arguments = (points.weights, points.means, points.covariances)
@@ -194,9 +200,11 @@ def find_modes(points: Points, X: Rows, covariance_type: str, *, mixed: float = 
 
     That is where no indicator of a group has an R-hat above ``mixed``.
     """
-    draws = points.draws(covariance_type)
-    partitions = _partitions(_subset(draws, _thinned(points.chain)), X)
+    draws, thinned = points.draws(covariance_type), _thinned(points.chain)
+    partitions = _partitions(_subset(draws, thinned), X)
     centres = _centres(partitions)
+    if len(centres) == 1:
+        return _single_mode(partitions, points, float(_evaluate(_subset(draws, thinned), X, [])[0].mean()))
     log_likelihood, labels = _evaluate(draws, X, centres)
     enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
     if not enough.all() and enough.any():  # too few to weigh: their draws go to the nearest of the others
@@ -204,9 +212,15 @@ def find_modes(points: Points, X: Rows, covariance_type: str, *, mixed: float = 
         log_likelihood, labels = _evaluate(draws, X, centres)
     r_hats = [_indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
     if len(centres) == 1 or not np.max(r_hats) > mixed:  # a single chain (NaN) cannot tell
-        centres, labels, r_hats = [partitions[_medoid(_distances(partitions))]], np.zeros_like(labels), [1.0]
+        return _single_mode(partitions, points, float(log_likelihood.mean()))
     modes = tuple(_mode(centre, labels == m, log_likelihood, points.chain) for m, centre in enumerate(centres))
     return Modes(modes, labels, float(np.max(r_hats)))
+
+
+def _single_mode(partitions: Labels, points: Points, log_likelihood: float) -> Modes:
+    centre = partitions[_medoid(_distances(partitions))]
+    mode = Mode(centre, len(np.unique(centre)), len(points), np.unique(points.chain).tolist(), log_likelihood)
+    return Modes((mode,), np.zeros(len(points), dtype=np.int64), 1.0)
 
 
 def _mode(centre: Labels, inside: Array, log_likelihood: Array, chain: IntArray) -> Mode:
@@ -226,19 +240,26 @@ def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.
     log_joint = log_likelihood + target.log_density(target.of_prior, points)
     centres = [mode.centre for mode in modes.modes]
     ordinary = max(np.median(log_joint[modes.labels == m]) for m in range(len(centres)) if modes.modes[m].n_draws)
-    n_dim = covariance_family(target.covariance_type).n_parameters(target.n_components, target.X.shape[1])
-    found: list[tuple[Bridge | None, Sample | None]] = []
-    for m in range(len(centres)):
-        own = np.flatnonzero(modes.labels == m)
-        far_below = len(own) < 2 or log_joint[own].max() < ordinary - 50.0 - 2.0 * n_dim
-        inside = _Inside(own, m, centres)
-        found.append((None, None) if far_below else _evidence(inside, points, log_joint, target=target, rng=rng))
-    weights, errors = _softmax_with_errors([estimate for estimate, _ in found])
+    own = [np.flatnonzero(modes.labels == m) for m in range(len(centres))]
+    near = [m for m in range(len(centres)) if len(own[m]) > 1 and log_joint[own[m]].max() > ordinary - target.far]
+    found: list[tuple[Bridge | None, Sample | None]] = [(None, None)] * len(centres)
+    if len(near) == 1 < len(centres):  # all the others are far below: what its evidence is does not matter
+        found[near[0]] = (None, draws_as_they_are(points, own[near[0]]))
+        weights, errors = np.eye(len(centres))[near[0]], np.zeros(len(centres))
+    else:
+        for m in near:
+            found[m] = _evidence(_Inside(own[m], m, centres), points, log_joint, target=target, rng=rng)
+        weights, errors = _softmax_with_errors([estimate for estimate, _ in found])
     weighed = (
         replace(mode, bridge=estimate, sample=sample, weight=float(w), weight_se=float(e))
         for mode, (estimate, sample), w, e in zip(modes.modes, found, weights, errors, strict=True)
     )
     return replace(modes, modes=tuple(weighed))
+
+
+def draws_as_they_are(points: Points, own: IntArray) -> Sample:
+    """Some of the draws as a sample in which all weigh the same."""
+    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, float(len(own)))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.bayes.modes import Modes, Points, Sample, Target, find_modes, in_proportion, pool, weigh_modes
+from bayesgmm.bayes.modes import Modes, Points, Target, draws_as_they_are, find_modes, in_proportion, pool, weigh_modes
 from bayesgmm.bayes.posterior import CLUSTER, OBS, SAMPLE_DIMS, aligned, prior_from_json, start_mixture
 from bayesgmm.bayes.predict import draw_set_of, each_draw
 from bayesgmm.ground.priors import Prior
@@ -223,14 +223,9 @@ def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str) -> Mode
             trees[str(m)] = _with_log_likelihood(points[own], X, covariance_type)
     table = azs.compare({name: azs.loo(tree, pointwise=True) for name, tree in trees.items()}, method="stacking")
     weights = [float(table["weight"].get(str(m), 0.0)) for m in range(len(modes.modes))]
-    samples = [_draws_of(modes, m, points) for m in range(len(modes.modes))]
+    samples = [draws_as_they_are(points, np.flatnonzero(modes.labels == m)) for m in range(len(modes.modes))]
     triples = zip(modes.modes, weights, samples, strict=True)
     return replace(modes, modes=tuple(replace(mode, weight=w, sample=own) for mode, w, own in triples))
-
-
-def _draws_of(modes: Modes, m: int, points: Points) -> Sample:
-    own = np.flatnonzero(modes.labels == m)
-    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, float(len(own)))
 
 
 def _with_log_likelihood(points: Points, X: Rows, covariance_type: str) -> xr.DataTree:

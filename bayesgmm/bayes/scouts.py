@@ -1,12 +1,13 @@
 """Short chains that start away from the best optimum: where else the posterior lives.
 
 Chains that start together and agree prove nothing. Scouts start at the best optimum, at a mixture with one
-component emptied, at one with two components in the place of one, and at the next best optimum of EM. Where they
+component emptied, at one with two components in the place of one, and at the next best optimum of EM, as far as the
+likelihood there is not so low that nothing near it can carry weight. Where they
 settle in different modes, the modes are weighed (see `bayesgmm.bayes.modes`), and the chains proper start in each
 mode that carries weight.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 
 import numpy as np
@@ -61,11 +62,10 @@ def target_of(problem: Problem) -> Target:
 
 
 def send_scouts(
-    problem: Problem, others: tuple[Mixture, ...], settings: SamplerSettings, rng: np.random.Generator
+    problem: Problem, starts: dict[str, Mixture], settings: SamplerSettings, rng: np.random.Generator
 ) -> Scouts:
     """Sample shortly from the best optimum and from other places, and compare where the chains settle."""
-    starts = {"best optimum": problem.start, **away_starts(problem, rng)}
-    starts |= {"next optimum": others[0]} if others else {}
+    starts = {"best optimum": problem.start, **starts}
     short = replace(
         settings,
         seed=int(rng.integers(2**63)),
@@ -151,11 +151,14 @@ class Exploration:
     starting_modes : list of int
         The mode or optimum that each chain starts in.
     scouts : Scouts or None
+    far_below : list of str
+        Places that were looked at, but where no scout was sent: the likelihood there is too low.
     """
 
     problem: Problem
     starting_modes: list[int]
     scouts: Scouts | None = None
+    far_below: list[str] = field(default_factory=list)
 
 
 def explore(
@@ -176,10 +179,16 @@ def explore(
     if init == "modes" and len(optima) > 1:
         starts = tuple(islice(cycle(optima), settings.chains))
         return Exploration(replace(problem, chain_starts=starts), [c % len(optima) for c in range(settings.chains)])
-    if init != "spread" or problem.start.n_components == 1 or not (problem.prior.exchangeable or optima[1:]):
+    if init != "spread":
         return together
-    scouts = send_scouts(problem, optima[1:], settings, rng)
+    away = away_starts(problem, rng) | ({"next optimum": optima[1]} if len(optima) > 1 else {})
+    lowest = problem.start.log_prob(problem.X).sum() - target_of(problem).far
+    near = {name: mixture for name, mixture in away.items() if mixture.log_prob(problem.X).sum() > lowest}
+    far_below = [name for name in away if name not in near]
+    if not near:
+        return replace(together, far_below=far_below)
+    scouts = send_scouts(problem, near, settings, rng)
     if not scouts.several:
-        return replace(together, scouts=scouts)
+        return replace(together, scouts=scouts, far_below=far_below)
     starts, modes = chain_starts(scouts, problem, settings.chains, rng)
-    return Exploration(replace(problem, chain_starts=starts), modes, scouts)
+    return Exploration(replace(problem, chain_starts=starts), modes, scouts, far_below)

@@ -419,8 +419,10 @@ def _idle_floor(prior: Prior, n_rows: int) -> float:
 def _starting_record(explored: Exploration, sampled: MixtureDraws) -> dict[str, str]:
     """Where the chains that were kept began, and what the scouts found."""
     record = {"starting_modes": json.dumps([explored.starting_modes[c] for c in sampled.run.chains])}
-    if explored.scouts is not None:
-        record["scouts"] = json.dumps({"starts": explored.scouts.names, "modes": modes_record(explored.scouts.modes)})
+    if explored.scouts is not None or explored.far_below:
+        names = [] if explored.scouts is None else explored.scouts.names
+        modes = [] if explored.scouts is None else modes_record(explored.scouts.modes)
+        record["scouts"] = json.dumps({"starts": names, "far_below": explored.far_below, "modes": modes})
     return record
 
 
