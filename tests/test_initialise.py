@@ -61,7 +61,7 @@ def test_every_start_is_usable(name, covariance_type, method):
 
 @pytest.mark.parametrize("n_components", [0, 6, 2.5])
 def test_more_components_than_rows_are_refused(n_components):
-    with pytest.raises(InputError, match="between 1 and the number of rows"):
+    with pytest.raises(InputError, match="n_components"):
         starting_mixture(np.arange(5.0)[:, None], n_components, rng=rng())
 
 
@@ -141,7 +141,7 @@ def test_given_means_share_the_rows_out():
     given = Initialisation(means=[[4.3, 80.0], [2.0, 55.0]])
     start = starting_mixture(X, 2, rng=rng(), initialisation=given)
     assert start.weights[0] > 0.6 > 0.4 > start.weights[1]
-    assert given.fixed
+    assert given.fixed(3)
     assert given.labelled
     assert not Initialisation().labelled
 
@@ -149,12 +149,14 @@ def test_given_means_share_the_rows_out():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"weights": [0.5, 0.6]}, "weights_init positive, with sum one"),
-        ({"weights": [0.5, 0.3, 0.2]}, r"weights_init with shape \(2,\)"),
-        ({"means": [[0.0], [1.0]]}, r"means_init with shape \(2, 2\)"),
+        ({"weights": [0.5, 0.6]}, r"normalized, but got sum\(weights\) = 1.10000 \(weights_init\)"),
+        ({"weights": [1.2, -0.2]}, "weights_init positive, at most one"),
+        ({"weights": [0.5, 0.3, 0.2]}, r"shape of \(2,\), but got \(3,\) \(weights_init\)"),
+        ({"means": [[0.0], [1.0]]}, r"shape of \(2, 2\), but got \(2, 1\) \(means_init\)"),
         ({"means": [[0.0, np.nan], [1.0, 1.0]]}, "means_init without missing"),
-        ({"precisions": np.eye(2)}, r"precisions_init with shape \(2, 2, 2\)"),
-        ({"precisions": [np.eye(2), -np.eye(2)]}, "precisions_init positive definite"),
+        ({"precisions": np.eye(2)}, r"shape of \(2, 2, 2\), but got \(2, 2\) \(precisions_init\)"),
+        ({"precisions": [np.eye(2), -np.eye(2)]}, r"positive-definite \(precisions_init\)"),
+        ({"precisions": [np.eye(2), [[1.0, 0.5], [0.0, 1.0]]]}, "not symmetric"),
     ],
 )
 def test_given_parameters_that_are_none_are_refused(given, message):

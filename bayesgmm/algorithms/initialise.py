@@ -6,7 +6,6 @@ distances work on scaled columns, see `scaled_for_distances`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,13 +13,21 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 
+from bayesgmm.algorithms.given import (
+    Given,
+    checked_labels,
+    checked_parameters,
+    every_label_known,
+    labelled_shares,
+    with_parameters,
+)
 from bayesgmm.algorithms.m_step import m_step
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import ResolvedPrior
 from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
-from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_finite, as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.statistics import Statistics
@@ -42,30 +49,27 @@ class Initialisation:
     means : (cluster, feature), optional
     precisions : array, optional
         Inverse covariances in scikit-learn's shape of the family.
+    labels : (obs,) int, optional
+        The component of each row, -1 where it is not known: the first M-step takes the known rows only.
+        Components that no label names start from other rows, see `labelled_shares`.
     """
 
     method: str = "k-means++"
     weights: ArrayLike | None = None
     means: ArrayLike | None = None
     precisions: ArrayLike | None = None
+    labels: ArrayLike | None = None
 
-    @property
-    def fixed(self) -> bool:
-        """Whether every start would be the same one: rows go to the nearest of the given means."""
+    def fixed(self, n_components: int) -> bool:
+        """Whether every start would be the same one: rows are shared out by given means, or by labels."""
+        if self.labels is not None:
+            return every_label_known(self.labels, n_components)
         return self.means is not None
 
     @property
     def labelled(self) -> bool:
         """Whether the user said which component is which."""
-        return not (self.weights is None and self.means is None and self.precisions is None)
-
-
-class _Given(NamedTuple):
-    """What the user gave, checked."""
-
-    weights: Weights | None
-    means: Means | None
-    precisions: Covariances | None
+        return any(value is not None for value in (self.weights, self.means, self.precisions, self.labels))
 
 
 def starting_mixture(
@@ -92,7 +96,7 @@ def starting_mixture(
     rng : numpy.random.Generator
     covariance_type : str
     initialisation : Initialisation, optional
-        Given means share the rows out themselves: each row goes to the nearest.
+        Given means share the rows out themselves: each row goes to the nearest. So do given labels.
     row_weights : (obs,), optional
     reg_covar : float
         Smallest eigenvalue of a covariance.
@@ -115,19 +119,22 @@ def starting_mixture(
            [5.05]])
     """
     X = as_rows(X)
-    check_components(n_components, len(X))
     family = covariance_family(covariance_type, X.shape[1])
     init = initialisation or Initialisation()
     given = _checked(init, (n_components, X.shape[1]), family)
     v = _weights_or_ones(row_weights, len(X))
+    check_components(n_components, int(v.sum()))
     scaled, scaling = scaled_for_distances(X, family, row_weights=v, decorrelate=decorrelate)
-    if given.means is not None:
-        resp = _nearest(scaled, given.means @ scaling)
+    if init.labels is not None:
+        labels = checked_labels(init.labels, len(X), n_components)
+        resp = labelled_shares(scaled, labels, n_components, row_weights=v, rng=rng)
+    elif given.means is not None:
+        resp = _nearest(scaled, given.means @ scaling, n_components)
     else:
         resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
     unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
     pseudo = _mild_pseudo_data(X, v, n_components, family)
-    return _override(_one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar), given)
+    return with_parameters(_one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar), given)
 
 
 def mixture_from_responsibilities(
@@ -243,41 +250,11 @@ def _weights_or_ones(row_weights: ArrayLike | None, n_rows: int) -> PerRow:
     return np.ones(n_rows) if weights is None else weights
 
 
-def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> _Given:
+def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> Given:
     if init.method not in INIT_METHODS:
         known = ", ".join(repr(name) for name in INIT_METHODS)
         raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
-    weights = _given(init.weights, "weights_init", shape[:1])
-    if weights is not None and (weights.min() <= 0 or abs(weights.sum() - 1.0) > 1e-6):
-        raise InputError(expected="weights_init positive, with sum one", got=f"{init.weights}")
-    precisions = _given(init.precisions, "precisions_init", family.covariances_shape(*shape))
-    if precisions is not None:
-        try:
-            family.factors(precisions, shape[1])
-        except np.linalg.LinAlgError:
-            raise InputError(expected="precisions_init positive definite", got="precisions that are not") from None
-    return _Given(weights, _given(init.means, "means_init", shape), precisions)
-
-
-def _given(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
-    if value is None:
-        return None
-    array = as_finite(value, name=name)
-    if array.shape != shape:
-        raise InputError(expected=f"{name} with shape {shape}", got=f"shape {array.shape}")
-    return array
-
-
-def _override(start: Mixture, given: _Given) -> Mixture:
-    if all(value is None for value in given):
-        return start
-    covariances = start.covariances
-    if given.precisions is not None:
-        matrices = start.family.residual == FULL or not start.family.in_scikit_learn
-        covariances = np.linalg.inv(given.precisions) if matrices else 1.0 / given.precisions
-    weights = start.weights if given.weights is None else given.weights
-    means = start.means if given.means is None else given.means
-    return Mixture(weights, means, covariances, start.covariance_type)
+    return checked_parameters(init.weights, init.means, init.precisions, shape=shape, family=family)
 
 
 def _unit_mixture(
@@ -331,8 +308,8 @@ def _one_hot(labels: IntArray, n_components: int) -> Responsibilities:
     return np.eye(n_components)[labels]
 
 
-def _nearest(X: Rows, centres: Array) -> Responsibilities:
-    return _one_hot(pairwise_distances_argmin(X, centres), len(centres))
+def _nearest(X: Rows, centres: Array, n_components: int) -> Responsibilities:
+    return _one_hot(pairwise_distances_argmin(X, centres), n_components)
 
 
 def _seed(rng: np.random.Generator) -> int:
@@ -340,9 +317,9 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def _k_means_plus_plus(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
-    """Rows to the nearest of K rows picked by k-means++."""
-    centres, _ = kmeans_plusplus(X, k, sample_weight=v, random_state=_seed(rng))
-    return _nearest(X, centres)
+    """Rows to the nearest of K rows picked by k-means++; of fewer where there are fewer."""
+    centres, _ = kmeans_plusplus(X, min(k, len(X)), sample_weight=v, random_state=_seed(rng))
+    return _nearest(X, centres, k)
 
 
 def _k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
@@ -354,7 +331,7 @@ def _k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibi
 def _random_from_data(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """Rows to the nearest of K rows picked at random."""
     picked = rng.choice(len(X), size=k, replace=bool(np.count_nonzero(v) < k), p=v / v.sum())
-    return _nearest(X, X[picked])
+    return _nearest(X, X[picked], k)
 
 
 def _random(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:

@@ -10,6 +10,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 
+from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import BlockSource, EMResult, EMSettings, EMState, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
 from bayesgmm.algorithms.initialise import (
@@ -122,12 +123,12 @@ def best_of_starts(
         Makes the objective the log posterior density.
     settings : EMSettings, optional
     n_init : int
-        Number of starts; one is made where all would be the same (``start`` or means given).
+        Number of starts; one is made where all would be the same (``start``, means or labels given).
     initialisation : Initialisation, optional
     start : Mixture, optional
         The one mixture to start from.
     row_weights : (obs,), optional
-        Frequency weights.
+        Frequency weights. Weighted rows and rows repeated as often give the same result to the last bit.
     n_jobs : int, optional
         Threads, in joblib's meaning.
     callback : callable, optional
@@ -161,7 +162,8 @@ def best_of_starts(
            [ 2.]]), 10)
     """
     X = as_rows(X)
-    check_components(n_components, len(X))
+    weights = as_row_weights(row_weights, len(X))
+    check_components(n_components, len(X) if weights is None else int(weights.sum()))
     if np.abs(X).max() > _LARGEST:
         raise InputError(
             expected=f"absolute values below {_LARGEST:.0e}, whose squares can be added", got="larger ones"
@@ -170,20 +172,21 @@ def best_of_starts(
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
     init = initialisation or Initialisation()
     family = covariance_family(covariance_type, X.shape[1])
+    X, weights = (X, weights) if init.labels is not None else distinct_rows(X, weights)
     exchangeable = prior is None or prior.exchangeable
     resolved = None if prior is None else prior.resolve(n_components, X.shape[1], family.name)
     plan = _Plan(
         X,
         n_components,
         family.name,
-        as_row_weights(row_weights, len(X)),
+        weights,
         resolved,
         settings or EMSettings(),
         init,
         start,
         align=not (exchangeable or init.labelled),
     )
-    n_starts = 1 if start is not None or init.fixed else n_init
+    n_starts = 1 if start is not None or init.fixed(n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
     starts = replace(_record(plan, runs), interrupted=interrupted)
     best = runs[starts.best]
@@ -309,10 +312,15 @@ def collapsed_or_emptied(run: EMResult, spread: Array, floor: float) -> bool:
     mixture = run.mixture
     fewest = EMPTIED if mixture.family.shared else mixture.n_features + 1.0
     emptied = mixture.n_components > 1 and run.counts.min() < fewest
+    return bool(emptied) or collapsed(mixture, spread, floor)
+
+
+def collapsed(mixture: Mixture, spread: Array, floor: float) -> bool:
+    """Whether a covariance shrank to almost nothing beside that of the data, or to the floor."""
     variances, of_data = _variances(mixture), _variances_of_data(mixture, spread)
-    collapsed = variances < COLLAPSED * np.maximum(of_data, floor)
+    narrow = variances < COLLAPSED * np.maximum(of_data, floor)
     at_floor = (variances <= 1.001 * floor) & (of_data > floor)
-    return bool(emptied or collapsed.any() or at_floor.any())
+    return bool(narrow.any() or at_floor.any())
 
 
 def _variances(mixture: Mixture) -> Array:

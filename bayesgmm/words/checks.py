@@ -37,14 +37,14 @@ def as_finite(value: ArrayLike, *, name: str) -> Array:
     return array
 
 
-def as_row_weights(weights: ArrayLike | None, n_rows: int) -> PerRow | None:
+def as_row_weights(weights: ArrayLike | None, n_rows: int, *, name: str = "row_weights") -> PerRow | None:
     """Non-negative frequency weights (obs,), or None."""
     if weights is None:
         return None
-    array = as_finite(weights, name="row_weights")
+    array = as_finite(weights, name=name)
     if array.shape != (n_rows,) or array.min() < 0 or array.sum() == 0:
         raise InputError(
-            expected=f"row_weights of shape ({n_rows},), non-negative, not all zero",
+            expected=f"{name} of shape ({n_rows},), non-negative, not all zero",
             got=f"shape {array.shape}, minimum {array.min() if array.size else 'none'}",
         )
     return np.ascontiguousarray(array)
@@ -74,9 +74,11 @@ def as_covariance(value: ArrayLike, *, n_features: int, name: str) -> Array:
 
 def check_components(n_components: int, n_rows: int) -> None:
     """At least one component and no more components than rows."""
-    if not (isinstance(n_components, int | np.integer) and 1 <= n_components <= n_rows):
+    if not (isinstance(n_components, int | np.integer) and n_components >= 1):
+        raise InputError(expected="n_components an integer, at least 1", got=f"{n_components}")
+    if n_components > n_rows:
         raise InputError(
-            expected=f"n_components an integer between 1 and the number of rows ({n_rows})",
-            got=f"{n_components}",
+            expected="n_samples >= n_components",
+            got=f"n_components = {n_components}, n_samples = {n_rows}",
             hint="Ask for fewer components or bring more rows.",
         )

@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 
 
 class InputError(ValueError):
-    """Bad input, told before any work: what was expected, what came, what to try."""
+    """Bad input, told before any work: what was expected, what came, what to try.
 
-    def __init__(self, *, expected: str, got: str, hint: str = "") -> None:
+    ``sentence`` tells the first two in words that users of scikit-learn know.
+    """
+
+    def __init__(self, *, expected: str, got: str, hint: str = "", sentence: str = "") -> None:
         self.expected, self.got, self.hint = expected, got, hint
-        super().__init__(f"Expected {expected}; got {got}." + (f" {hint}" if hint else ""))
+        told = sentence or f"Expected {expected}; got {got}."
+        super().__init__(told + (f" {hint}" if hint else ""))
 
 
 class DegenerateComponentError(ValueError):
@@ -28,6 +32,14 @@ class NotIdentifiedError(ValueError):
         super().__init__(" ".join(["The components are not identified.", *self.findings, hint]))
 
 
+class InformationError(ValueError):
+    """An observed information that is not positive definite, so that there are no standard errors; with figures."""
+
+    def __init__(self, message: str, *, figures: Mapping[str, float]) -> None:
+        self.figures = dict(figures)
+        super().__init__(f"{message} ({', '.join(f'{name} = {value:.3g}' for name, value in self.figures.items())})")
+
+
 class SamplingError(RuntimeError):
     """The sampler could not start or ended without a draw."""
 
@@ -36,8 +48,12 @@ class DegeneracyWarning(UserWarning):
     """A component emptied or sits at the eigenvalue floor; the fit may describe a spike, not a cluster."""
 
 
+class InformationWarning(UserWarning):
+    """Standard errors asked for away from the maximum that they describe."""
+
+
 class InterruptedWarning(UserWarning):
-    """Sampling was interrupted; the draws made so far were kept."""
+    """The work was interrupted; what was done so far was kept."""
 
 
 class SamplingWarning(UserWarning):
