@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from copy import copy
 from dataclasses import dataclass
 from functools import partial, reduce
 from math import inf, isfinite, nan
@@ -53,6 +54,14 @@ class Rows:
         starts = range(ROWS_PER_BLOCK, len(X), ROWS_PER_BLOCK)
         columns = [np.ascontiguousarray(part) for part in np.split(X.T, starts, axis=1)]
         self.blocks = list(zip(columns, np.split(np.empty(0) if weights is None else weights, starts), strict=True))
+
+    def with_weights(self, row_weights: PerRow) -> "Rows":
+        """The same rows with other weights, (obs,) and not negative; no row is copied."""
+        other = copy(self)
+        ends = np.cumsum([columns.shape[1] for columns, _ in self.blocks])[:-1]
+        pieces = np.split(row_weights, ends)
+        other.blocks = [(columns, piece) for (columns, _), piece in zip(self.blocks, pieces, strict=True)]
+        return other
 
     def __iter__(self) -> Iterator[tuple[Columns, PerRow]]:
         return iter(self.blocks)

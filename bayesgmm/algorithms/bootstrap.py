@@ -1,0 +1,347 @@
+"""The bootstrap of a mixture: EM from the fit on resampled or reweighted rows, labels aligned to the fit."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import ArrayLike
+
+from bayesgmm.algorithms.align import align_to
+from bayesgmm.algorithms.em import EMResult, EMSettings, EMState, run_em
+from bayesgmm.algorithms.em import Rows as RowsSource
+from bayesgmm.algorithms.information import CI_PROB, Estimate, PerParameter
+from bayesgmm.algorithms.initialise import Initialisation, starting_mixture, weighted_covariance
+from bayesgmm.algorithms.multistart import collapsed
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior, ResolvedPrior
+from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Rows, Weights
+from bayesgmm.words.checks import as_row_weights, as_rows
+from bayesgmm.words.errors import DegenerateComponentError, InputError, InterruptedWarning
+
+_NUMBERS_PER_BLOCK = 4_000_000
+_FEWEST = 2  # replicates that have a spread
+
+type ReplicateCallback = Callable[[int, int], object]
+
+
+def _resampled(X: Rows, v: PerRow, mixture: Mixture, rng: np.random.Generator) -> tuple[Rows, PerRow | None]:
+    """Rows drawn with replacement, as counts: no row is copied."""
+    return X, rng.multinomial(round(v.sum()), v / v.sum()).astype(np.float64)
+
+
+def _reweighted(X: Rows, v: PerRow, mixture: Mixture, rng: np.random.Generator) -> tuple[Rows, PerRow | None]:
+    """Exponential weights scaled to the number of rows; a row that stands for v rows gets their sum."""
+    drawn = rng.standard_gamma(v)
+    return X, drawn * (v.sum() / drawn.sum())
+
+
+def _simulated(X: Rows, v: PerRow, mixture: Mixture, rng: np.random.Generator) -> tuple[Rows, PerRow | None]:
+    """New rows from the fitted mixture."""
+    return np.asfortranarray(mixture.sample(round(v.sum()), rng=rng)[0]), None
+
+
+KINDS = {"nonparametric": _resampled, "weighted": _reweighted, "parametric": _simulated}
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Estimates of replicates, labelled like the fit.
+
+    Attributes
+    ----------
+    kind : str
+    mixture : Mixture
+        The fit.
+    weights : (replicate, cluster)
+    means : (replicate, cluster, feature)
+    covariances : (replicate, ...)
+        In the shape of the mixture's.
+    n_degenerate : int
+        Replicates that ended in a spike, with a collapsed covariance or a component of fewer than D + 1 rows that has
+        one of its own; they are left out. A component that emptied beside a shared covariance is kept, as what it
+        is: an estimate of its weight.
+    n_unconverged : int
+        Replicates that ran out of steps; they are kept.
+    interrupted : bool
+        Whether it ended before all replicates that were asked for.
+    """
+
+    kind: str
+    mixture: Mixture
+    weights: Weights
+    means: Means
+    covariances: Covariances
+    n_degenerate: int
+    n_unconverged: int
+    interrupted: bool = False
+
+    @property
+    def n_replicates(self) -> int:
+        """Replicates that were kept."""
+        return len(self.weights)
+
+    @property
+    def share_degenerate(self) -> float:
+        """Share of the replicates that were left out."""
+        return self.n_degenerate / (self.n_degenerate + self.n_replicates)
+
+    @property
+    def _draws(self) -> PerParameter:
+        return PerParameter(self.weights, self.means, self.covariances)
+
+    @property
+    def standard_errors(self) -> PerParameter:
+        """Standard deviations over replicates, in the shapes of the parameters."""
+        return PerParameter(*(draws.std(axis=0, ddof=1) for draws in self._draws))
+
+    @property
+    def bias(self) -> PerParameter:
+        """Mean over replicates less the fit: an estimate of the fit's own bias."""
+        fit = (self.mixture.weights, self.mixture.means, self.mixture.covariances)
+        return PerParameter(*(draws.mean(axis=0) - own for draws, own in zip(self._draws, fit, strict=True)))
+
+    def intervals(self, ci_prob: float = CI_PROB) -> tuple[PerParameter, PerParameter]:
+        """Lower and upper ends of percentile intervals for every parameter."""
+        lower, upper = zip(*(np.quantile(draws, _tails(ci_prob), axis=0) for draws in self._draws), strict=True)
+        return PerParameter(*lower), PerParameter(*upper)
+
+    def memberships(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
+        """Probabilities of the components for each row, (obs, cluster), with percentile intervals."""
+        return self._over_replicates(X, Mixture.responsibilities, ci_prob)
+
+    def log_density(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
+        """Log density of each row, (obs,), with percentile intervals."""
+        return self._over_replicates(X, Mixture.log_prob, ci_prob)
+
+    def _over_replicates(self, X: ArrayLike, figure: Callable[[Mixture, Rows], Array], ci_prob: float) -> Estimate:
+        X = as_rows(X, n_features=self.mixture.n_features)
+        mixtures, tails = list(self._mixtures()), _tails(ci_prob)
+        size = max(1, _NUMBERS_PER_BLOCK // (len(mixtures) * self.mixture.n_components))
+        parts = []
+        for start in range(0, len(X), size):
+            rows = X[start : start + size]
+            draws = np.stack([figure(mixture, rows) for mixture in mixtures])
+            lower, upper = np.quantile(draws, tails, axis=0)
+            parts.append(Estimate(figure(self.mixture, rows), draws.std(axis=0, ddof=1), lower, upper))
+        return Estimate(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
+
+    def _mixtures(self) -> Iterator[Mixture]:
+        for parameters in zip(*self._draws, strict=True):
+            yield Mixture(*parameters, self.mixture.covariance_type)
+
+
+def bootstrap(
+    X: ArrayLike,
+    mixture: Mixture,
+    *,
+    rng: np.random.Generator,
+    kind: str = "nonparametric",
+    n_replicates: int = 999,
+    prior: Prior | None = None,
+    settings: EMSettings | None = None,
+    row_weights: ArrayLike | None = None,
+    n_starts: int = 1,
+    n_jobs: int | None = None,
+    callback: ReplicateCallback | None = None,
+) -> Bootstrap:
+    r"""Fit replicates of the rows by EM from the fitted mixture.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+        The rows of the fit.
+    mixture : Mixture
+        The fit.
+    rng : numpy.random.Generator
+        Each replicate draws from a child of its own: the result does not depend on ``n_jobs``.
+    kind : {"nonparametric", "weighted", "parametric"}
+        Rows drawn with replacement; all rows with weights :math:`n \cdot Dir(1, \dots, 1)` (the weighted
+        likelihood bootstrap, in which no row is ever lost and components seldom collapse); or new rows from the
+        mixture, which trusts the model.
+    n_replicates : int
+    prior : Prior, optional
+        Of a fit by maximum a posteriori.
+    settings : EMSettings, optional
+    row_weights : (obs,), optional
+        Frequency weights: a row with weight two counts as two rows.
+    n_starts : int
+        Starts of EM on a replicate: the fit, and k-means++ for those above one. More than one follows a replicate to
+        a better optimum elsewhere, which makes standard errors larger where the likelihood has several.
+    n_jobs : int, optional
+        Threads, in joblib's meaning.
+    callback : callable, optional
+        Called as ``callback(replicates done, replicates in all)``; a true return value ends the run, which keeps
+        what is done, as an interruption from the keyboard does.
+
+    Raises
+    ------
+    InputError
+        For input that cannot be used.
+    DegenerateComponentError
+        If fewer than two replicates are left.
+
+    Warns
+    -----
+    InterruptedWarning
+        If it was interrupted.
+
+    Notes
+    -----
+    Components are matched to the fit's by optimal assignment, see `align_to`.
+
+    References
+    ----------
+    Newton & Raftery 1994, J. R. Statist. Soc. B 56, for the weighted likelihood bootstrap; O'Hagan, Murphy, Scrucca
+    & Gormley 2019, Statistics and Computing 29, for mixtures.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import Mixture
+    >>> from bayesgmm.algorithms.bootstrap import bootstrap
+    >>> X = np.array([[-2.0], [0.0], [2.0], [-1.0], [1.0], [0.0], [0.0], [0.0]])
+    >>> result = bootstrap(X, Mixture([1.0], [[0.0]], [[[1.25]]]), rng=np.random.default_rng(0), n_replicates=400)
+    >>> result.standard_errors.means.round(1), result.n_degenerate
+    (array([[0.4]]), 0)
+    """
+    X = as_rows(X, n_features=mixture.n_features)
+    if kind not in KINDS:
+        raise InputError(expected=f"kind one of {', '.join(map(repr, KINDS))}", got=repr(kind))
+    for name, number, fewest in (("n_replicates", n_replicates, _FEWEST), ("n_starts", n_starts, 1)):
+        if not (isinstance(number, int | np.integer) and number >= fewest):
+            raise InputError(expected=f"{name} >= {fewest}", got=f"{number}")
+    weights = as_row_weights(row_weights, len(X))
+    k, d = mixture.n_components, mixture.n_features
+    resolved = None if prior is None else prior.resolve(k, d, mixture.covariance_type)
+    plan = _Plan(
+        RowsSource(X),
+        X,
+        np.ones(len(X)) if weights is None else weights,
+        mixture,
+        kind,
+        resolved,
+        settings or EMSettings(),
+        n_starts,
+    )
+    results, stopped = _run_all(plan, rng.spawn(n_replicates), n_jobs=n_jobs, callback=callback)
+    return _collected(plan, results, interrupted=stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Everything that the replicates have in common."""
+
+    source: RowsSource
+    X: Rows
+    row_weights: PerRow
+    mixture: Mixture
+    kind: str
+    prior: ResolvedPrior | None
+    settings: EMSettings
+    n_starts: int
+
+    def replicate(self, rng: np.random.Generator, stop: threading.Event) -> EMResult | None:
+        """The best EM run on one replicate that is not degenerate; None if there is none or it was stopped."""
+        rows, weights = KINDS[self.kind](self.X, self.row_weights, self.mixture, rng)
+        source = self.source.with_weights(weights) if weights is not None else RowsSource(rows)
+        v = np.ones(len(rows)) if weights is None else weights
+        spread = weighted_covariance(rows, v)
+        best: EMResult | None = None
+        for start in self._starts(rows, v, rng):
+            result = run_em(source, start, prior=self.prior, settings=self.settings, callback=_until(stop))
+            if not np.isfinite(result.objective) or self._degenerate(result, spread):
+                continue
+            best = result if best is None or result.objective > best.objective else best
+        return best
+
+    def _starts(self, rows: Rows, weights: PerRow, rng: np.random.Generator) -> Iterator[Mixture]:
+        yield self.mixture
+        for _ in range(self.n_starts - 1):
+            yield starting_mixture(
+                rows,
+                self.mixture.n_components,
+                rng=rng,
+                covariance_type=self.mixture.covariance_type,
+                initialisation=Initialisation(),
+                row_weights=weights,
+                reg_covar=self.settings.reg_covar,
+            )
+
+    def _degenerate(self, result: EMResult, spread: Array) -> bool:
+        if self.prior is not None:
+            return result.n_floored > 0
+        emptied = not result.mixture.family.shared and result.counts.min() < result.mixture.n_features + 1.0
+        return bool(emptied) or collapsed(result.mixture, spread, self.settings.reg_covar)
+
+
+def _until(stop: threading.Event) -> Callable[[EMState], bool]:
+    return lambda state: stop.is_set()
+
+
+def _run_all(
+    plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: ReplicateCallback | None
+) -> tuple[list[EMResult | None], bool]:
+    """Results in the order of the replicates, None where degenerate; and whether the run was stopped."""
+    stop = threading.Event()
+
+    def run(rng: np.random.Generator) -> tuple[bool, EMResult | None]:
+        if stop.is_set():
+            return False, None
+        result = plan.replicate(rng, stop)
+        return not stop.is_set(), result
+
+    with ThreadPoolExecutor(min(effective_n_jobs(n_jobs), len(rngs))) as workers:
+        futures = [workers.submit(run, rng) for rng in rngs]
+        try:
+            for n_done, _ in enumerate(as_completed(futures), start=1):
+                if callback is not None and not stop.is_set() and callback(n_done, len(rngs)):
+                    stop.set()
+        except KeyboardInterrupt:
+            stop.set()
+        except BaseException:
+            stop.set()
+            raise
+        outcomes = [future.result() for future in futures]
+    finished = [result for done, result in outcomes if done]
+    return finished, len(finished) < len(rngs)
+
+
+def _collected(plan: _Plan, results: list[EMResult | None], *, interrupted: bool) -> Bootstrap:
+    kept = [result for result in results if result is not None]
+    n_degenerate = len(results) - len(kept)
+    if len(kept) < _FEWEST:
+        if interrupted:
+            raise KeyboardInterrupt
+        raise DegenerateComponentError(
+            "Hardly a replicate ended without a collapsed or emptied component, so the bootstrap says nothing. Try "
+            "kind='weighted', a prior, fewer components or a simpler covariance_type.",
+            figures={"replicates": len(results), "degenerate": n_degenerate},
+        )
+    if interrupted:
+        warnings.warn(f"Interrupted: {len(kept)} replicates were kept.", InterruptedWarning, stacklevel=3)
+    mixtures = [_aligned(plan.mixture, result.mixture) for result in kept]
+    return Bootstrap(
+        plan.kind,
+        plan.mixture,
+        np.stack([mixture.weights for mixture in mixtures]),
+        np.stack([mixture.means for mixture in mixtures]),
+        np.stack([mixture.covariances for mixture in mixtures]),
+        n_degenerate,
+        sum(not result.converged for result in kept),
+        interrupted,
+    )
+
+
+def _aligned(reference: Mixture, mixture: Mixture) -> Mixture:
+    order = align_to(reference, mixture.weights, mixture.means, mixture.full_covariances)
+    return mixture.permute(order)
+
+
+def _tails(ci_prob: float) -> tuple[float, float]:
+    if not 0.0 < ci_prob < 1.0:
+        raise InputError(expected="ci_prob between 0 and 1", got=f"{ci_prob}")
+    return 0.5 - 0.5 * ci_prob, 0.5 + 0.5 * ci_prob
