@@ -185,11 +185,45 @@ def test_sample_weight_is_repetition():
     assert ours.lower_bound_ == pytest.approx(repeated.lower_bound_, rel=1e-10)
 
 
-def test_weighted_rows_need_a_prior_with_numbers():
+@pytest.mark.parametrize("init_params", ["k-means++", "kmeans", "random_from_data", "random"])
+@pytest.mark.parametrize("name", ["galaxies", "iris"])
+def test_weighted_and_repeated_rows_start_and_end_alike(name, init_params):
+    """From random starts of any kind, to the last bit, in any order."""
+    X = load_data(name)
+    rng = np.random.default_rng(3)
+    v = rng.integers(0, 4, len(X))
+    model = GaussianMixture(3, init_params=init_params, n_init=3, random_state=0)
+    weighted = clone(model).fit(X, sample_weight=v)
+    repeated = clone(model).fit(rng.permutation(np.repeat(X, v, axis=0)))
+    for attribute in ("weights_", "means_", "covariances_"):
+        np.testing.assert_array_equal(getattr(weighted, attribute), getattr(repeated, attribute))
+    np.testing.assert_array_equal(weighted.starts_.objectives, repeated.starts_.objectives)
+    for method in ("aic", "bic", "icl"):
+        assert getattr(weighted, method)() == pytest.approx(getattr(repeated, method)(), rel=1e-12)
+
+
+@pytest.mark.parametrize("prior", ["weakly_informative", "fraley_raftery"])
+def test_priors_by_name_take_their_numbers_from_weighted_rows(prior):
     X = load_data("faithful")
-    with pytest.raises(InputError, match="prior"):
-        GaussianMixture(2, prior="weakly_informative").fit(X, sample_weight=np.ones(272))
-    GaussianMixture(2, prior=Prior.weakly_informative(X)).fit(X, sample_weight=np.ones(272))
+    v = np.arange(272) % 3
+    model = GaussianMixture(2, prior=prior, random_state=0, n_init=2)
+    weighted, repeated = clone(model).fit(X, sample_weight=v), clone(model).fit(np.repeat(X, v, axis=0))
+    np.testing.assert_allclose(weighted.prior_.scale, repeated.prior_.scale, rtol=1e-12)
+    np.testing.assert_allclose(weighted.means_, repeated.means_, rtol=1e-9)
+    assert weighted.objective_ == pytest.approx(repeated.objective_, rel=1e-12)
+
+
+@pytest.mark.parametrize("weights", [[1.0], -np.ones(272), np.zeros(272), np.full(272, np.nan), np.ones((272, 1)), "a"])
+def test_bad_weights_are_refused(weights):
+    with pytest.raises(InputError, match="sample_weight"):
+        GaussianMixture(2).fit(load_data("faithful"), sample_weight=weights)
+
+
+def test_weights_that_make_fewer_rows_than_components_are_refused():
+    weights = np.zeros(272)
+    weights[[3, 5]] = 1.0
+    with pytest.raises(InputError, match="n_components"):
+        GaussianMixture(3).fit(load_data("faithful"), sample_weight=weights)
 
 
 def test_given_parameters_are_the_start():

@@ -141,6 +141,26 @@ def test_fraley_raftery_posterior_is_flat_at_mclusts_optimum(entry):
         assert abs(up - down) / (2 * h) < 1e-5 * curvature
 
 
+def test_weights_are_repeated_rows():
+    X, v = load_data("iris"), np.arange(150) % 4
+    repeated = np.repeat(X, v, axis=0)
+    for ours, theirs in (
+        (Prior.weakly_informative(X, sample_weight=v), Prior.weakly_informative(repeated)),
+        (Prior.fraley_raftery(X, 3, sample_weight=v), Prior.fraley_raftery(repeated, 3)),
+        (
+            Prior.fraley_raftery(X, 3, covariance_type="EII", sample_weight=v),
+            Prior.fraley_raftery(repeated, 3, covariance_type="EII"),
+        ),
+    ):
+        np.testing.assert_allclose(ours.mean, theirs.mean, rtol=1e-12)
+        np.testing.assert_allclose(ours.scale, theirs.scale, rtol=1e-10)
+    with pytest.raises(InputError, match="sample_weight"):
+        Prior.weakly_informative(X, sample_weight=-v)
+    one_row = np.eye(150)[0] * 5
+    with pytest.raises(InputError, match="identical rows"):
+        Prior.weakly_informative(X, sample_weight=one_row)
+
+
 def test_fraley_raftery_pools_the_variances_of_diagonal_families():
     X = load_data("iris")
     mean_variance = X.var(axis=0, ddof=1).mean()

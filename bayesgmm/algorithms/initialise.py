@@ -123,7 +123,7 @@ def starting_mixture(
     init = initialisation or Initialisation()
     given = _checked(init, (n_components, X.shape[1]), family)
     v = _weights_or_ones(row_weights, len(X))
-    check_components(n_components, int(v.sum()))
+    check_components(n_components, round(v.sum()))
     scaled, scaling = scaled_for_distances(X, family, row_weights=v, decorrelate=decorrelate)
     if init.labels is not None:
         labels = checked_labels(init.labels, len(X), n_components)

@@ -163,7 +163,7 @@ def best_of_starts(
     """
     X = as_rows(X)
     weights = as_row_weights(row_weights, len(X))
-    check_components(n_components, len(X) if weights is None else int(weights.sum()))
+    check_components(n_components, len(X) if weights is None else round(weights.sum()))
     if np.abs(X).max() > _LARGEST:
         raise InputError(
             expected=f"absolute values below {_LARGEST:.0e}, whose squares can be added", got="larger ones"

@@ -18,8 +18,8 @@ from scipy.special import gammaln, multigammaln
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.words.arrays import Array
-from bayesgmm.words.checks import as_covariance, as_finite, as_positive, as_rows
+from bayesgmm.words.arrays import Array, PerRow
+from bayesgmm.words.checks import as_covariance, as_finite, as_positive, as_row_weights, as_rows
 from bayesgmm.words.errors import InputError
 
 NORMAL_INVERSE_WISHART, INDEPENDENT = "normal_inverse_wishart", "independent"
@@ -98,13 +98,15 @@ class Prior:
         return cls(INDEPENDENT, mean=m, kappa=None, mean_covariance=b, **common)
 
     @classmethod
-    def weakly_informative(cls, X: ArrayLike, *, concentration: ArrayLike = 1.0) -> Self:
+    def weakly_informative(
+        cls, X: ArrayLike, *, concentration: ArrayLike = 1.0, sample_weight: ArrayLike | None = None
+    ) -> Self:
         r"""The default, scaled by the data: affine equivariant, the same for every K.
 
         :math:`w \sim Dir(1)`, :math:`\mu_k \sim N(\bar x, 4\,cov(X))`, :math:`\Sigma_k \sim IW(d+2, cov(X)/10)`,
         so that :math:`E\,\Sigma_k = cov(X)/10` with the weight of about one observation. (A scale of cov(X)
         itself is not weak: the spread between clusters inflates it.) A singular cov(X) gets the smallest
-        ridge that makes it usable, and a warning.
+        ridge that makes it usable, and a warning. ``sample_weight`` (obs,) are frequency weights.
 
         Examples
         --------
@@ -113,30 +115,36 @@ class Prior:
         array([[0.1]])
         """
         X = as_rows(X)
-        cov = _usable_covariance(X)
+        mean, cov = _moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
         return cls.independent(
             concentration=concentration,
-            mean=X.mean(axis=0),
+            mean=mean,
             mean_covariance=4.0 * cov,
             dof=X.shape[1] + 2.0,
             scale=cov / 10.0,
         )
 
     @classmethod
-    def fraley_raftery(cls, X: ArrayLike, n_components: int, *, covariance_type: str = "full") -> Self:
+    def fraley_raftery(
+        cls,
+        X: ArrayLike,
+        n_components: int,
+        *,
+        covariance_type: str = "full",
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         r"""mclust's ``priorControl()`` (Fraley & Raftery 2007); its scale changes with K.
 
         :math:`\kappa = 0.01`, m the column means, :math:`\nu = d + 2`, :math:`S = var(X)/K^{2/d}`, where
-        diagonal and spherical families take the mean of the variances.
+        diagonal and spherical families take the mean of the variances. ``sample_weight`` (obs,) are frequency
+        weights.
         """
         X = as_rows(X)
         d = X.shape[1]
-        cov = _usable_covariance(X)
+        mean, cov = _moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
         if covariance_family(covariance_type, d).residual != FULL:
             cov = np.eye(d) * np.diagonal(cov).mean()
-        return cls.normal_inverse_wishart(
-            mean=X.mean(axis=0), kappa=0.01, dof=d + 2.0, scale=cov / n_components ** (2.0 / d)
-        )
+        return cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=cov / n_components ** (2.0 / d))
 
     @property
     def n_features(self) -> int:
@@ -286,15 +294,21 @@ def _broadcast(value: Array, shape: tuple[int, ...], name: str) -> Array:
         ) from None
 
 
-def _usable_covariance(X: Array) -> Array:
-    """Sample covariance, with the smallest ridge that makes it usable if it is singular."""
-    n, d = X.shape
-    cov = np.atleast_2d(np.cov(X, rowvar=False)) if n > 1 else np.zeros((d, d))
+def _moments(X: Array, row_weights: PerRow | None) -> tuple[Array, Array]:
+    """Mean and sample covariance, with the smallest ridge that makes it usable if it is singular."""
+    v = np.ones(len(X)) if row_weights is None else row_weights
+    n = v.sum()
+    mean = np.average(X, axis=0, weights=v)
+    deviation = X - mean
+    cov = (deviation * v[:, None]).T @ deviation / (n - 1.0) if n > 1 else np.zeros((X.shape[1],) * 2)
+    return mean, _usable(cov, f"{n:g} identical rows")
+
+
+def _usable(cov: Array, rows: str) -> Array:
+    """The covariance, with a ridge if it is singular."""
     variances = np.diagonal(cov)
     if variances.max() <= 0:
-        raise InputError(
-            expected="data that vary", got=f"{n} identical rows", hint="Give a prior with numbers of your own."
-        )
+        raise InputError(expected="data that vary", got=rows, hint="Give a prior with numbers of your own.")
     scale = np.sqrt(np.where(variances > 1e-14 * variances.max(), variances, variances.max()))
     correlation = cov / np.outer(scale, scale)
     eigenvalues = np.linalg.eigvalsh(correlation)
@@ -304,6 +318,6 @@ def _usable_covariance(X: Array) -> Array:
     warnings.warn(
         f"The covariance of the data is singular; a ridge of {ridge:.1e} of each variance was added to the prior's "
         "scale. Constant or linearly dependent columns carry no information: consider dropping them.",
-        stacklevel=3,
+        stacklevel=4,
     )
     return cov + ridge * np.diag(scale**2)

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesgmm.algorithms import criteria
 from bayesgmm.algorithms.em import EMResult, EMSettings, EMState
@@ -22,13 +22,15 @@ from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.words.checks import as_rows
+from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.errors import InputError, InterruptedWarning
 
-PRIORS: dict[str, Callable[[Rows, int, str], Prior]] = {
-    "weakly_informative": lambda X, n_components, covariance_type: Prior.weakly_informative(X),
-    "fraley_raftery": lambda X, n_components, covariance_type: Prior.fraley_raftery(
-        X, n_components, covariance_type=covariance_type
+PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
+    "weakly_informative": lambda X, n_components, covariance_type, weights: Prior.weakly_informative(
+        X, sample_weight=weights
+    ),
+    "fraley_raftery": lambda X, n_components, covariance_type, weights: Prior.fraley_raftery(
+        X, n_components, covariance_type=covariance_type, sample_weight=weights
     ),
 }
 
@@ -203,7 +205,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         X : array-like or dataframe, (obs, feature)
         y : ignored
         sample_weight : (obs,), optional
-            Frequency weights: a weight of two is that row twice.
+            Frequency weights: a weight of two is that row twice, and of zero no row. They count
+            in the number of rows of ``bic`` and in priors that are scaled by the data.
 
         Returns
         -------
@@ -211,7 +214,7 @@ class GaussianMixture(DensityMixin, BaseEstimator):
             Itself.
         """
         rows = self._rows(X, reset=True)
-        row_weights = None if sample_weight is None else _check_sample_weight(sample_weight, rows, dtype=np.float64)
+        row_weights = as_row_weights(sample_weight, len(rows), name="sample_weight")
         self.prior_ = self._resolved_prior(rows, row_weights)
         result, starts = best_of_starts(
             rows,
@@ -307,15 +310,8 @@ class GaussianMixture(DensityMixin, BaseEstimator):
         return last
 
     def _resolved_prior(self, X: Rows, row_weights: PerRow | None) -> Prior | None:
-        if isinstance(self.prior, str) and row_weights is not None:
-            raise InputError(
-                expected="a Prior with numbers where rows have weights",
-                got=f"prior={self.prior!r}",
-                hint="Priors by name take their numbers from the rows without their weights; build one, for instance "
-                "Prior.weakly_informative(X).",
-            )
         if isinstance(self.prior, str):
-            return PRIORS[self.prior](X, self.n_components, self.covariance_type)
+            return PRIORS[self.prior](X, self.n_components, self.covariance_type, row_weights)
         return self.prior
 
     def _set_fit(self, result: EMResult, starts: Starts) -> None:

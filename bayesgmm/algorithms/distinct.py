@@ -1,0 +1,56 @@
+"""Rows that occur several times, put together: a weight of two and a row written twice are the same data."""
+
+import numpy as np
+
+from bayesgmm.words.arrays import Array, PerRow, Rows
+
+_SEED = 0  # of the direction along which rows are sorted
+
+
+def distinct_rows(X: Rows, row_weights: PerRow | None = None) -> tuple[Rows, PerRow | None]:
+    """The different rows, each with the sum of its weights, in an order that depends on their values only.
+
+    Then weighted and repeated rows, in any order, give the same fit to the last bit, random starts included.
+    Rows of weight zero are left out. Rows that all differ, of weight one each, come back as they are.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    row_weights : (obs,), optional
+        Frequency weights.
+
+    Returns
+    -------
+    rows, weights
+        None instead of weights that are all one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.algorithms.distinct import distinct_rows
+    >>> rows, weights = distinct_rows(np.array([[3.0], [5.0], [3.0]]))
+    >>> dict(zip(rows[:, 0].tolist(), weights.tolist())) == {3.0: 2.0, 5.0: 1.0}
+    True
+    """
+    if row_weights is not None and not row_weights.all():
+        X, row_weights = np.asfortranarray(X[row_weights > 0]), row_weights[row_weights > 0]
+    if row_weights is not None and (row_weights == 1.0).all():
+        row_weights = None
+    order = np.argsort(_along_one_direction(X), kind="stable")
+    ordered = X[order]
+    first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
+    if row_weights is None and first.all():
+        return X, None
+    weights = np.ones(len(X)) if row_weights is None else row_weights[order]
+    totals: PerRow = np.add.reduceat(weights, np.flatnonzero(first))
+    return np.asfortranarray(ordered[first]), None if (totals == 1.0).all() else totals
+
+
+def _along_one_direction(X: Rows) -> Array:
+    """A projection of each row, the same to the last bit for equal rows, and different for almost all others."""
+    direction = np.random.default_rng(_SEED).uniform(1.0, 2.0, X.shape[1])
+    direction /= np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
+    total = np.zeros(len(X))
+    for column, slope in zip(X.T, direction, strict=True):
+        total += column * slope
+    return total
