@@ -308,8 +308,8 @@ def _one_hot(labels: IntArray, n_components: int) -> Responsibilities:
     return np.eye(n_components)[labels]
 
 
-def _nearest(X: Rows, centres: Array, n_components: int) -> Responsibilities:
-    return _one_hot(pairwise_distances_argmin(X, centres), n_components)
+def _nearest(X: Rows, centres: Array, n_components: int | None = None) -> Responsibilities:
+    return _one_hot(pairwise_distances_argmin(X, centres), n_components or len(centres))
 
 
 def _seed(rng: np.random.Generator) -> int:
