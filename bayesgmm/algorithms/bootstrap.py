@@ -20,10 +20,11 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior, ResolvedPrior
 from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Rows, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
-from bayesgmm.words.errors import DegenerateComponentError, InputError, InterruptedWarning
+from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError, InterruptedWarning
 
 _NUMBERS_PER_BLOCK = 4_000_000
 _FEWEST = 2  # replicates that have a spread
+_MANY_DEGENERATE = 0.1  # a share whose loss shows in what is left
 
 type ReplicateCallback = Callable[[int, int], object]
 
@@ -186,6 +187,8 @@ def bootstrap(
 
     Warns
     -----
+    DegeneracyWarning
+        If more than a tenth of the replicates ended in a spike.
     InterruptedWarning
         If it was interrupted.
 
@@ -266,7 +269,7 @@ class _Plan:
                 self.mixture.n_components,
                 rng=rng,
                 covariance_type=self.mixture.covariance_type,
-                initialisation=Initialisation(),
+                initialisation=Initialisation("k-means++"),
                 row_weights=weights,
                 reg_covar=self.settings.reg_covar,
             )
@@ -321,8 +324,7 @@ def _collected(plan: _Plan, results: list[EMResult | None], *, interrupted: bool
             "kind='weighted', a prior, fewer components or a simpler covariance_type.",
             figures={"replicates": len(results), "degenerate": n_degenerate},
         )
-    if interrupted:
-        warnings.warn(f"Interrupted: {len(kept)} replicates were kept.", InterruptedWarning, stacklevel=3)
+    _report(len(kept), n_degenerate, interrupted)
     mixtures = [_aligned(plan.mixture, result.mixture) for result in kept]
     return Bootstrap(
         plan.kind,
@@ -334,6 +336,19 @@ def _collected(plan: _Plan, results: list[EMResult | None], *, interrupted: bool
         sum(not result.converged for result in kept),
         interrupted,
     )
+
+
+def _report(n_kept: int, n_degenerate: int, interrupted: bool) -> None:
+    if interrupted:
+        warnings.warn(f"Interrupted: {n_kept} replicates were kept.", InterruptedWarning, stacklevel=4)
+    if n_degenerate > _MANY_DEGENERATE * (n_kept + n_degenerate):
+        warnings.warn(
+            f"{n_degenerate} of {n_kept + n_degenerate} replicates ended in a spike and were left out; what is left is "
+            "a selection. Try kind='weighted', which loses no row, a prior, fewer components or a simpler "
+            "covariance_type.",
+            DegeneracyWarning,
+            stacklevel=4,
+        )
 
 
 def _aligned(reference: Mixture, mixture: Mixture) -> Mixture:

@@ -272,8 +272,8 @@ def _warn_if_far(distance: float) -> None:
         return
     warnings.warn(
         f"The maximum of the objective is about {distance:.2g} standard errors away from this mixture: EM stopped "
-        "early, a covariance sits at the floor reg_covar, or these are not the rows (weights, prior) of the fit. Fit with "
-        "a smaller tol before you read standard errors.",
+        "early, a covariance sits at the floor reg_covar, or these are not the rows (weights, prior) of the fit. "
+        "Fit with a smaller tol before you read standard errors.",
         InformationWarning,
         stacklevel=3,
     )

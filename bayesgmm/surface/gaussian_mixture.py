@@ -21,6 +21,7 @@ from bayesgmm.ground.families import FAMILIES
 from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.standard_errors import StandardErrorsMixin
 from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.errors import InputError, InterruptedWarning
@@ -35,7 +36,7 @@ PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
 }
 
 
-class GaussianMixture(DensityMixin, BaseEstimator):
+class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
     r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori when given a prior.
 
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)

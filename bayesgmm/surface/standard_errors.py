@@ -1,0 +1,155 @@
+"""What `GaussianMixture` knows about how sure it is."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm.algorithms import bootstrap, information
+from bayesgmm.algorithms.em import EMSettings
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.progress import progress_bar
+from bayesgmm.words.arrays import Array
+from bayesgmm.words.checks import as_rows
+
+
+class _FittedByEM(Protocol):
+    """What the methods need of the estimator."""
+
+    tol: float
+    max_iter: int
+    reg_covar: float
+    n_jobs: int | None
+    prior_: Prior | None
+
+    def _fitted(self) -> Mixture: ...
+    def _validated(self, X: ArrayLike) -> Array: ...
+    def _rng(self) -> np.random.Generator: ...
+
+
+class StandardErrorsMixin:
+    """Standard errors and intervals of an estimator fitted by EM."""
+
+    def standard_errors(
+        self: _FittedByEM, X: ArrayLike, sample_weight: ArrayLike | None = None, *, robust: bool = False
+    ) -> information.StandardErrors:
+        """Standard errors and intervals from the observed information (Louis 1982), in one pass.
+
+        For parameters (``weights``, ``means``, ``covariances``, ``intervals()``), and by the delta method for
+        ``memberships(X)`` and ``log_density(X)``. They are right for many rows and distinct components;
+        `bootstrap` asks for less and takes longer. For standard errors fit with a small ``tol``, say 1e-9.
+
+        Parameters
+        ----------
+        X : (obs, feature)
+            The rows of the fit, which the estimator does not keep.
+        sample_weight : (obs,), optional
+            Frequency weights of the fit.
+        robust : bool
+            The sandwich (White 1982), which also holds if the components are not normal.
+
+        Returns
+        -------
+        StandardErrors
+
+        Raises
+        ------
+        InformationError
+            If the information is not positive definite: no maximum, or not a unique one.
+
+        Warns
+        -----
+        InformationWarning
+            If the fit is half a standard error or more away from the maximum.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> fit = GaussianMixture(2, random_state=0, tol=1e-9).fit(X)
+        >>> errors = fit.standard_errors(X)
+        >>> errors.means.round(2)
+        array([[0.03, 0.59],
+               [0.03, 0.46]])
+        >>> lower, upper = errors.intervals(0.95)
+        >>> lower.weights.round(2), upper.weights.round(2)
+        (array([0.3 , 0.59]), array([0.41, 0.7 ]))
+        >>> memberships = errors.memberships([[3.0, 68.0]])
+        >>> memberships.value.round(2), memberships.standard_error.round(2)
+        (array([[0.17, 0.83]]), array([[0.21, 0.21]]))
+        """
+        mixture = self._fitted()
+        return information.standard_errors(
+            as_rows(self._validated(X)), mixture, prior=self.prior_, row_weights=sample_weight, robust=robust
+        )
+
+    def bootstrap(
+        self: _FittedByEM,
+        X: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        kind: str = "nonparametric",
+        n_replicates: int = 999,
+        n_starts: int = 1,
+        progress: bool = True,
+    ) -> bootstrap.Bootstrap:
+        r"""Standard errors and intervals from fits to replicates of the rows, by EM from this fit.
+
+        ``n_jobs`` threads fit them; Ctrl-C keeps those that are done. ``random_state`` gives the same replicates
+        whatever ``n_jobs``.
+
+        Parameters
+        ----------
+        X : (obs, feature)
+            The rows of the fit.
+        sample_weight : (obs,), optional
+            Frequency weights of the fit.
+        kind : {"nonparametric", "weighted", "parametric"}
+            Rows drawn with replacement; all rows with weights :math:`n \cdot Dir(1, \dots, 1)` (the weighted
+            likelihood bootstrap), for small data and small components; or new rows from the mixture, which trusts
+            the model.
+        n_replicates : int
+        n_starts : int
+            Starts on each replicate: from this fit, and k-means++ for those above one.
+        progress : bool
+            Show a bar in a terminal or notebook.
+
+        Returns
+        -------
+        Bootstrap
+            Replicates, ``standard_errors``, ``bias``, ``intervals()``, ``memberships(X)``, ``log_density(X)``.
+
+        Warns
+        -----
+        DegeneracyWarning
+            If more than one replicate in ten ended in a spike and was left out.
+        InterruptedWarning
+            If it was interrupted.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> fit = GaussianMixture(2, random_state=0).fit(X)
+        >>> fit.bootstrap(X, n_replicates=200).standard_errors.means.round(1)
+        array([[0. , 0.6],
+               [0. , 0.5]])
+        """
+        mixture = self._fitted()
+        with progress_bar("Bootstrap", show=progress) as callback:
+            return bootstrap.bootstrap(
+                as_rows(self._validated(X)),
+                mixture,
+                rng=self._rng().spawn(1)[0],  # not the numbers that the starts of the fit drew
+                kind=kind,
+                n_replicates=n_replicates,
+                prior=self.prior_,
+                settings=EMSettings(self.tol, self.max_iter, self.reg_covar),
+                row_weights=sample_weight,
+                n_starts=n_starts,
+                n_jobs=self.n_jobs,
+                callback=callback,
+            )
