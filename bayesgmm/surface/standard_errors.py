@@ -78,7 +78,7 @@ class StandardErrorsMixin:
         (array([0.3 , 0.59]), array([0.41, 0.7 ]))
         >>> memberships = errors.memberships([[3.0, 68.0]])
         >>> memberships.value.round(2), memberships.standard_error.round(2)
-        (array([[0.17, 0.83]]), array([[0.21, 0.21]]))
+        (array([[0.08, 0.92]]), array([[0.1, 0.1]]))
         """
         mixture = self._fitted()
         return information.standard_errors(
