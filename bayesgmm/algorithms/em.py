@@ -1,12 +1,11 @@
 """Expectation-maximisation: sum the expected statistics over blocks of rows, take the M-step, repeat."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from copy import copy
 from dataclasses import dataclass
 from functools import partial, reduce
-from math import inf, isfinite, nan
+from math import isclose, isfinite
 from operator import add
 from typing import NamedTuple, Protocol
 
@@ -14,28 +13,18 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import ArrayLike
 
-from bayesgmm.algorithms.m_step import (
-    IN_1,
-    IN_2,
-    OUT_1,
-    PARTS,
-    PRIOR,
-    SUMS_AND_MIXTURE,
-    assembled,
-    compiled_m_step,
-    empty_parts,
-    m_step,
-)
+from bayesgmm.algorithms.acceleration import BEFORE, CONVERGED, FLOORED, GOES_ON, NOW, PATH, REJECTED, Path, judge, move
+from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, PRIOR, assembled
 from bayesgmm.ground.kernel import add_statistics
-from bayesgmm.ground.linalg import compiled
 from bayesgmm.ground.mixture import Mixture, column_statistics
 from bayesgmm.ground.priors import ResolvedPrior
-from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
+from bayesgmm.ground.pseudo_data import pseudo_data
 from bayesgmm.words.arrays import Array, Columns, PerRow, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.statistics import Statistics
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
+_SAME_OBJECTIVE = 1e-12
 _ROWS_PER_LEAP, _STEPS_PER_LEAP = 200_000, 64  # below a hundredth of a second between two calls of a callback
 
 
@@ -80,11 +69,14 @@ class EMSettings:
         Most EM steps.
     reg_covar : float
         Smallest eigenvalue of a covariance, in squared units of the data.
+    accelerate : bool
+        Extrapolate (SQUAREM) where plain EM would take many more steps; see `bayesgmm.algorithms.acceleration`.
     """
 
     tol: float = 1e-6
     max_iter: int = 1000
     reg_covar: float = 1e-6
+    accelerate: bool = True
 
 
 class EMState(NamedTuple):
@@ -136,6 +128,7 @@ def run_em(
     settings: EMSettings | None = None,
     callback: Callable[[EMState], object] | None = None,
     pool: Executor | None = None,
+    earlier: Sequence[float] = (),
 ) -> EMResult:
     """Climb from ``start`` to a maximum of the likelihood, or of the posterior density when given a prior.
 
@@ -154,6 +147,9 @@ def run_em(
         data in memory without a prior once in a while: every 200,000 rows read, at least every 64 steps.
     pool : concurrent.futures.Executor, optional
         Threads among which the blocks of data in memory are shared out. The result is the same without.
+    earlier : sequence of float, optional
+        The last objectives of a run that ended at ``start``: convergence is then judged as if that run went on.
+        They are forgotten where the objective at ``start`` is another, so that the data are others.
 
     Examples
     --------
@@ -166,30 +162,89 @@ def run_em(
     array([[-1.],
            [ 2.]])
     """
-    settings = settings or EMSettings()
-    pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-    n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
-    block = source.blocks[0] if isinstance(source, Rows) and n_blocks == 1 and prior is None else None
-    spread = pool.map if pool is not None and n_blocks > 1 else map
-    mixture, n_floored = start, 0
-    history: list[float] = []
+    climb = _Climb(source, start, prior=prior, settings=settings or EMSettings(), pool=pool, earlier=earlier)
+    verdict = climb.evaluate(start)
     while True:
-        statistics = reduce(add, spread(partial(_statistics, mixture), source))
-        objective = statistics.log_likelihood + _penalty(mixture, prior)
-        history.append(objective)
-        n_steps = len(history) - 1
-        state = EMState(n_steps, mixture, objective, statistics.log_likelihood, statistics.counts, n_floored)
-        if n_steps == 0:
-            smallest_gain = settings.tol * float(statistics.counts.sum())
-        converged = _gain_to_come(*_last_three(history)) <= smallest_gain
-        stopped = callback is not None and bool(callback(state))
-        if converged or stopped or n_steps >= settings.max_iter or not isfinite(objective):
-            return _result(state, converged, history)
-        if block is None:
-            mixture, n_floored = m_step(statistics, mixture, pseudo, floor=settings.reg_covar)
-        else:
-            goal = _Goal(settings.reg_covar, smallest_gain, settings.max_iter - n_steps)
-            mixture, n_floored = _leap(block, statistics, mixture, pseudo=pseudo, goal=goal, history=history)
+        if verdict != REJECTED:
+            state = climb.state()
+            stopped = callback is not None and bool(callback(state))
+            if verdict == CONVERGED or stopped or climb.n_left <= 0 or not isfinite(state.objective):
+                return _result(state, verdict == CONVERGED, climb.history)
+        verdict = climb.advance()
+
+
+class _Climb:
+    """A run of EM in progress: the path, the sums at its present point and the objectives so far."""
+
+    def __init__(
+        self,
+        source: BlockSource | Iterable[tuple[Columns, PerRow]],
+        start: Mixture,
+        *,
+        prior: ResolvedPrior | None,
+        settings: EMSettings,
+        pool: Executor | None,
+        earlier: Sequence[float],
+    ) -> None:
+        n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
+        self.source, self.start, self.prior, self.settings = source, start, prior, settings
+        self.block = source.blocks[0] if isinstance(source, Rows) and n_blocks == 1 and prior is None else None
+        self.spread = pool.map if pool is not None and n_blocks > 1 else map
+        self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
+        self.path = Path.begin(start, accelerate=settings.accelerate)
+        self.history: list[float] = []
+        self.earlier = earlier
+
+    @property
+    def n_left(self) -> int:
+        """How many E-steps may still follow."""
+        return self.settings.max_iter - (len(self.history) - 1)
+
+    def evaluate(self, mixture: Mixture) -> int:
+        """An E-step, and what to make of the objective there."""
+        self.statistics = reduce(add, self.spread(partial(_statistics, mixture), self.source))
+        objective = self.statistics.log_likelihood + _penalty(mixture, self.prior)
+        if not self.history:
+            self.smallest_gain = self.settings.tol * float(self.statistics.counts.sum())
+            if len(self.earlier) > 2 and isclose(self.earlier[-1], objective, rel_tol=_SAME_OBJECTIVE):
+                self.path.memory[[BEFORE, NOW]] = self.earlier[-3:-1]
+        verdict = judge(self.path.memory, objective, self.smallest_gain)
+        self.history.append(float(self.path.memory[NOW]))
+        return verdict
+
+    def advance(self) -> int:
+        """To the next point and its E-step; for few rows and no prior, many of them without coming back to Python."""
+        if self.block is not None:
+            return self._leap(*self.block)
+        sums = self.statistics
+        move(*self._rules, sums.counts, sums.first, sums.second, *self.pseudo, *self.path)
+        return self.evaluate(assembled(self.start, self.path.parts))
+
+    @property
+    def _rules(self) -> tuple[int, float, float, int]:
+        return self.start.family.residual, self.settings.reg_covar, self.smallest_gain, self.n_left
+
+    def _leap(self, x: Columns, row_weights: PerRow) -> int:
+        sums = self.statistics
+        n_steps = max(1, min(_ROWS_PER_LEAP // x.shape[1], _STEPS_PER_LEAP))
+        objectives = np.empty(n_steps + 1)
+        arrays = sums.counts, sums.first, sums.second, *self.pseudo, *self.path, objectives
+        n_taken, verdict, log_likelihood = _compiled_leap(*self._rules, x, row_weights, *arrays)
+        self.statistics = Statistics(log_likelihood, *arrays[:3])
+        self.history.extend(objectives[:n_taken].tolist())
+        return verdict
+
+    def state(self) -> EMState:
+        """Where EM stands; not to be asked at a rejected point."""
+        sums, n_steps = self.statistics, len(self.history) - 1
+        return EMState(
+            n_steps,
+            assembled(self.start, self.path.parts) if n_steps else self.start,
+            self.history[-1],
+            sums.log_likelihood,
+            sums.counts.copy(),
+            int(self.path.memory[FLOORED]),
+        )
 
 
 def _statistics(mixture: Mixture, block: tuple[Columns, PerRow]) -> Statistics:
@@ -204,97 +259,25 @@ def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
     return prior.log_prob(mixture) + softmax
 
 
-def _last_three(history: list[float]) -> tuple[float, float, float]:
-    """The last three objectives; NaN for those that are not there yet."""
-    now, *earlier = history[:-4:-1]
-    before, first = (*earlier, nan, nan)[:2]
-    return first, before, now
-
-
-@compiled
-def _gain_to_come(first: float, before: float, now: float) -> float:
-    """What a geometric sequence through three objectives would still gain."""
-    gain = now - before
-    if gain <= 1e-14 * abs(now):
-        return 0.0
-    if not gain < before - first:
-        return inf
-    return gain * gain / (before - first - gain)
-
-
-class _Goal(NamedTuple):
-    """When a leap ends."""
-
-    floor: float
-    smallest_gain: float
-    most_steps: int
-
-
-def _leap(
-    block: tuple[Columns, PerRow],
-    statistics: Statistics,
-    mixture: Mixture,
-    *,
-    pseudo: PseudoData,
-    goal: _Goal,
-    history: list[float],
-) -> tuple[Mixture, int]:
-    """`m_step`, and for few rows more steps after it without coming back to Python; objectives go to history.
-
-    It stops short of the step that would end EM: that decision is made in one place, `run_em`.
-    """
-    x, row_weights = block
-    n_steps = max(1, min(_ROWS_PER_LEAP // x.shape[1], _STEPS_PER_LEAP, goal.most_steps))
-    parts, objectives = empty_parts(mixture), np.empty(n_steps + 2)
-    objectives[:2] = _last_three(history)[1:]
-    n_more, n_floored = _compiled_leap(
-        mixture.family.residual,
-        goal.floor,
-        goal.smallest_gain,
-        x,
-        row_weights,
-        statistics.counts,
-        statistics.first,
-        statistics.second,
-        mixture.means,
-        mixture.factors,
-        mixture.precision_factors,
-        *pseudo,
-        *parts,
-        objectives,
-    )
-    history.extend(objectives[2 : n_more + 2].tolist())
-    return assembled(mixture, parts), n_floored
-
-
-@compiled
-def _copy(source: Array, target: Array) -> None:
-    """target[...] = source of the same shape, without what numba compiles to see whether they broadcast."""
-    a, b = source.ravel(), target.ravel()
-    for i in range(a.shape[0]):
-        b[i] = a[i]
-
-
 @njit(
-    types.UniTuple(types.int64, 2)(
-        types.int64, types.float64, types.float64, IN_2, IN_1, *SUMS_AND_MIXTURE, *PRIOR, *PARTS, OUT_1
+    types.Tuple((types.int64, types.int64, types.float64))(
+        types.int64, types.float64, types.float64, types.int64, IN_2, IN_1,
+        OUT_1, OUT_2, OUT_3, *PRIOR, *PATH, OUT_1,
     ),
     cache=True,
     nogil=True,
     error_model="numpy",
-)
+)  # fmt: skip
 def _compiled_leap(  # type: ignore[no-untyped-def]
     residual,
     floor,
     smallest_gain,
+    n_left,
     x,
     row_weights,
     counts,
     first,
     second,
-    mu,
-    factors,
-    prec,
     concentration,
     prior_mean,
     kappa,
@@ -302,34 +285,35 @@ def _compiled_leap(  # type: ignore[no-untyped-def]
     exponent,
     scale,
     weights,
-    new_mu,
-    new_factors,
-    new_prec,
+    means,
+    factors,
+    precision_factors,
     blocks,
     log_scale,
+    roles,
+    memory,
     objectives,
 ):
-    counts, first, second = counts.copy(), first.copy(), second.copy()
-    mu, factors, prec = mu.copy(), factors.copy(), prec.copy()
-    last = objectives.shape[0] - 1
-    for step in range(2, last + 1):
-        n_floored = compiled_m_step(
-            residual, floor, counts, first, second, mu, factors, prec,
+    """Steps until the objectives are full, the run ends, or ``n_left`` were taken, and past a rejected point."""
+    verdict, value, n_taken = GOES_ON, 0.0, 0
+    for step in range(min(objectives.shape[0], n_left)):
+        move(
+            residual, floor, smallest_gain, n_left - step, counts, first, second,
             concentration, prior_mean, kappa, mean_precision, exponent, scale,
-            weights, new_mu, new_factors, new_prec, blocks, log_scale,
+            weights, means, factors, precision_factors, blocks, log_scale, roles, memory,
         )  # fmt: skip
-        if step == last:
-            break
-        _copy(new_mu, mu)
-        _copy(new_factors, factors)
-        _copy(new_prec, prec)
+        now = roles[0]
         counts[:], first[:], second[:] = 0.0, 0.0, 0.0
-        value = add_statistics(residual, x, row_weights, log_scale, mu, prec, counts, first, second)
-        gain = _gain_to_come(objectives[step - 2], objectives[step - 1], value)
-        if gain <= smallest_gain or not math.isfinite(value):
+        value = add_statistics(
+            residual, x, row_weights, log_scale[now], means[now], precision_factors[now], counts, first, second
+        )
+        verdict = judge(memory, value, smallest_gain)
+        objectives[step] = memory[NOW]
+        n_taken = step + 1
+        full = n_taken >= objectives.shape[0] - 1 and verdict != REJECTED
+        if verdict == CONVERGED or full or not np.isfinite(memory[NOW]):
             break
-        objectives[step] = value
-    return step - 2, n_floored
+    return n_taken, verdict, value
 
 
 def _result(state: EMState, converged: bool, history: list[float]) -> EMResult:

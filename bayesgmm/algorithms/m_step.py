@@ -205,7 +205,8 @@ def _sandwich(a, middle):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _square(residual: int, factor: Array, block: Array) -> None:
+def square_block(residual: int, factor: Array, block: Array) -> None:
+    """Write the covariance L Lᵀ of one factor (or squares of standard deviations) into ``block``."""
     n_rows, n_columns = factor.shape
     for i in range(n_rows):
         for j in range(n_columns):
@@ -219,7 +220,7 @@ def _square(residual: int, factor: Array, block: Array) -> None:
 
 
 @compiled
-def _log_determinant(residual: int, factor: Array, n_features: int) -> float:
+def log_determinant(residual: int, factor: Array, n_features: int) -> float:
     """log of the determinant of one block's factor, a D x D matrix whatever its shape."""
     total = 0.0
     for j in range(factor.shape[1]):
@@ -286,9 +287,9 @@ def compiled_m_step(  # type: ignore[no-untyped-def]
                 for j in range(scatter.shape[2]):
                     new_factors[g, i, j] = factors[g, i, j]
                     new_prec[g, i, j] = prec[g, i, j]
-        _square(residual, new_factors[g], new_blocks[g])
+        square_block(residual, new_factors[g], new_blocks[g])
     _update_weights(counts, concentration, new_weights)
     for k in range(n_components):
-        log_det = _log_determinant(residual, new_prec[min(k, n_blocks - 1)], n_features)
+        log_det = log_determinant(residual, new_prec[min(k, n_blocks - 1)], n_features)
         log_scale[k] = math.log(new_weights[k]) + log_det - 0.5 * n_features * LOG_2PI
     return n_floored
