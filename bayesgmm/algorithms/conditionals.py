@@ -20,7 +20,7 @@ from scipy.special import gammaln, multigammaln
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.priors import ResolvedPrior
-from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
 
 MOST_COMPONENTS = 10  # a permanent costs 2^K K steps
 _BLOCK_VALUES = 4_000_000  # doubles held at once, 32 MB
@@ -63,14 +63,24 @@ class Conditionals:
         own = (prior.concentration, prior.mean, prior.kappa, prior.mean_precision, prior.dof, scale)
         return cls(prior.covariance_type, *(array[None] for array in own))
 
-    def given(self, X: Rows, labels: IntArray, means: Means, covariances: Covariances) -> Self:
+    def given(
+        self,
+        X: Rows,
+        labels: IntArray,
+        means: Means,
+        covariances: Covariances,
+        *,
+        row_weights: PerRow | None = None,
+    ) -> Self:
         """Densities given the rows of each component: labels (allocation, obs), and the draws they came from.
 
         The draws (allocation, cluster, ...) matter for means that are independent of covariances: then each block
-        is conditioned on the draw's other block.
+        is conditioned on the draw's other block. A row with a weight stands for so many in the same component.
         """
         n_clusters = self.concentration.shape[1]
         member = (labels[:, None, :] == np.arange(n_clusters)[:, None]).astype(np.float64)
+        if row_weights is not None:
+            member *= row_weights
         counts, sums = member.sum(axis=2), member @ X
         squares = (member @ _outer(X).reshape(len(X), -1)).reshape(*sums.shape, -1)
         kappa = self.kappa + counts * (self.kappa > 0)

@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.posterior import CLUSTER, FEATURE, FEATURE_BIS, OBS, SAMPLE_DIMS
-from bayesgmm.words.arrays import Array, Rows
+from bayesgmm.words.arrays import Array, PerRow, Rows
 from bayesgmm.words.checks import as_finite, as_rows
 from bayesgmm.words.errors import InputError
 
@@ -115,6 +115,13 @@ def rows_of(tree: xr.DataTree, X: ArrayLike | None = None) -> Rows:
     )
 
 
+def row_weights_of(tree: xr.DataTree, X: ArrayLike | None = None) -> PerRow | None:
+    """The frequency weights kept with a posterior; none for rows given anew."""
+    if X is not None or "constant_data" not in tree.children or "row_weights" not in tree["constant_data"]:
+        return None
+    return np.ascontiguousarray(tree["constant_data"]["row_weights"].to_numpy(), dtype=np.float64)
+
+
 def _with_chains(variables: Mapping[str, Any], weights: str) -> Mapping[str, Any]:
     """Plain arrays whose weights are (draw, cluster) get a chain axis."""
     known = variables.get(weights, 0.0)
@@ -135,6 +142,8 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike) -> xr.DataTree:
     rows, features = rows_of(tree, X), tree["posterior"][FEATURE].to_numpy()
     data = xr.Dataset({"y": ((OBS, FEATURE), rows)}, {OBS: np.arange(len(rows)), FEATURE: features})
     tree["observed_data"] = xr.DataTree(data)
+    if row_weights_of(tree) is not None:  # they belong to the rows that were there
+        tree["constant_data"] = xr.DataTree(tree["constant_data"].to_dataset().drop_vars(["row_weights", OBS]))
     return tree
 
 

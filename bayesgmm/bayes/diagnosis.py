@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
 from bayesgmm.bayes.invariants import invariants
 from bayesgmm.bayes.mixing import (
     MAX_R_HAT,
@@ -40,7 +40,7 @@ from bayesgmm.bayes.verdicts import (
 )
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.partitions import Labels, canonical_labels, losses
-from bayesgmm.words.arrays import Array, Rows
+from bayesgmm.words.arrays import Array, PerRow, Rows
 from bayesgmm.words.errors import InputError
 
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
@@ -162,7 +162,8 @@ def diagnose(
     """
     given = mixture_posterior(posterior, X, names=names)
     tree = unpooled(given)
-    figures = _figures(given, rows_of(tree, X), _starting_modes(tree, starting_mode))
+    rows, row_weights = rows_of(tree, X), row_weights_of(tree, X)
+    figures = _figures(given, rows, row_weights, starting_modes=_starting_modes(tree, starting_mode))
     verdict = verdict_of(figures)
     return Diagnosis(verdict, findings_of(figures), next_steps_of(figures, verdict), figures)
 
@@ -181,12 +182,14 @@ def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int
 # ---- figures
 
 
-def _figures(given: xr.DataTree, X: Rows, starting_modes: tuple[int, ...] | None) -> Figures:
+def _figures(
+    given: xr.DataTree, X: Rows, row_weights: PerRow | None, *, starting_modes: tuple[int, ...] | None
+) -> Figures:
     tree, modes = unpooled(given), _pooled_modes(given)
-    X, every = _some(X)
-    found, labels = invariants(tree, X), _label_figures(tree, X)
+    X, row_weights, every = _some(X, row_weights)
+    found, labels = invariants(tree, X, row_weights=row_weights), _label_figures(tree, X)
     found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})
-    counts = invariants(given, X)["count"] * every if modes else found["count"]
+    counts = invariants(given, X, row_weights=row_weights)["count"] * every if modes else found["count"]
     sizes, by_chain = tree["posterior"].sizes, found.mean("draw")
     return Figures(
         n_chains=sizes["chain"],
@@ -217,10 +220,14 @@ def _scouts(tree: xr.DataTree) -> tuple[str, ...]:
     return (*record.get("starts", ()), *(f"{name} (far below)" for name in record.get("far_below", ())))
 
 
-def _some(X: Rows) -> tuple[Rows, float]:
-    """At most `MOST_ROWS` rows, evenly spaced, and how many rows each stands for."""
-    some = X[:: -(-len(X) // MOST_ROWS)]
-    return np.asfortranarray(some), len(X) / len(some)
+def _some(X: Rows, row_weights: PerRow | None) -> tuple[Rows, PerRow | None, float]:
+    """At most `MOST_ROWS` rows, evenly spaced, with their weights, and how many rows each stands for."""
+    step = -(-len(X) // MOST_ROWS)
+    some = np.asfortranarray(X[::step])
+    if row_weights is None:
+        return some, None, len(X) / len(some)
+    kept = row_weights[::step].copy()
+    return some, kept, row_weights.sum() / kept.sum()
 
 
 def _floats(values: xr.DataArray) -> tuple[float, ...]:

@@ -11,10 +11,11 @@ from numba import njit
 from numpy.typing import ArrayLike
 from sklearn.cluster import kmeans_plusplus
 
-from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
 from bayesgmm.bayes.posterior import SAMPLE_DIMS
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows, Weights
+from bayesgmm.words.checks import as_row_weights
 from bayesgmm.words.errors import InputError
 
 _BLOCK_ROWS = 65_536
@@ -28,6 +29,7 @@ def invariants(
     names: Names = NO_NAMES,
     n_anchors: int = 4,
     n_pairs: int = 8,
+    row_weights: ArrayLike | None = None,
 ) -> xr.Dataset:
     r"""Label-invariant quantities of every draw of a mixture's posterior.
 
@@ -57,6 +59,8 @@ def invariants(
         Anchor rows, chosen by k-means++ on standardised features (Arthur & Vassilvitskii 2007) with a fixed seed.
     n_pairs : int
         Pairs of rows, drawn with a fixed seed.
+    row_weights : (obs,), optional
+        Frequency weights: sums over rows count each row as often. By default those kept with the rows of a fit.
 
     Returns
     -------
@@ -84,16 +88,19 @@ def invariants(
         raise InputError(expected="n_anchors and n_pairs of at least 0", got=f"{n_anchors} and {n_pairs}")
     tree = mixture_posterior(posterior, X, names=names)
     rows = rows_of(tree, X)
+    given = as_row_weights(row_weights, len(rows))
+    weights = row_weights_of(tree, X) if given is None else given
+    v = np.ones(len(rows)) if weights is None else weights
     draws = in_order(draw_set(tree))
     anchors, pairs = anchor_rows(rows, n_anchors), row_pairs(len(rows), n_pairs)
-    log_likelihood, entropy, counts = _over_rows(draws, rows)
+    log_likelihood, entropy, counts = _over_rows(draws, rows, v)
     log_density, together = _at_rows(draws, rows, anchors, pairs)
     values = {
         "log_likelihood": ((), log_likelihood),
         "log_density": (("anchor",), log_density),
         "weight": (("rank",), draws.weights),
         "count": (("rank",), -np.sort(-counts, axis=1)),
-        "entropy": ((), entropy / len(rows)),
+        "entropy": ((), entropy / v.sum()),
         "co_clustering": (("pair",), together),
     }
     shape = tree["posterior"]["weights"].shape[:2]
@@ -160,26 +167,26 @@ def in_order(draws: DrawSet) -> DrawSet:
     )
 
 
-def _over_rows(draws: DrawSet, X: Rows) -> tuple[PerRow, PerRow, Weights]:
+def _over_rows(draws: DrawSet, X: Rows, row_weights: PerRow) -> tuple[PerRow, PerRow, Weights]:
     """Log-likelihood (sample,), summed entropy (sample,) and expected counts (sample, cluster)."""
     sums, counts = np.zeros((len(draws), 2)), np.zeros_like(draws.weights)
     for start in range(0, len(X), _BLOCK_ROWS):
         block = np.asfortranarray(X[start : start + _BLOCK_ROWS])
         for s, (log_density, resp) in enumerate(each_draw(draws, block, with_memberships=True)):
-            _add(log_density, resp, sums[s], counts[s])
+            _add(log_density, resp, row_weights[start : start + _BLOCK_ROWS], sums[s], counts[s])
     return sums[:, 0], sums[:, 1], counts
 
 
 @njit(cache=True, nogil=True)
-def _add(log_density: PerRow, resp: Array, sums: Array, counts: Array) -> None:
+def _add(log_density: PerRow, resp: Array, v: PerRow, sums: Array, counts: Array) -> None:
     for i in range(log_density.shape[0]):
-        sums[0] += log_density[i]
+        sums[0] += v[i] * log_density[i]
     for k in range(resp.shape[0]):
         for i in range(resp.shape[1]):
             p = resp[k, i]
-            counts[k] += p
+            counts[k] += v[i] * p
             if p > 0.0:
-                sums[1] -= p * np.log(p)
+                sums[1] -= v[i] * p * np.log(p)
 
 
 def _at_rows(draws: DrawSet, X: Rows, anchors: IntArray, pairs: IntArray) -> tuple[Array, Array]:

@@ -24,7 +24,8 @@ from bayesgmm.bayes.predict import DrawSet, draw_set_of, each_draw
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.partitions import Labels, losses
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm.words.statistics import total_over_rows
 
 THINNED = 240  # draws whose partitions are compared with one another
 MOST_MODES = 6
@@ -162,12 +163,15 @@ class Target:
     prior : Prior
     n_components : int
     covariance_type : str
+    row_weights : (obs,), optional
+        Frequency weights.
     """
 
     X: Rows
     prior: Prior
     n_components: int
     covariance_type: str
+    row_weights: PerRow | None = None
 
     @property
     def of_prior(self) -> Conditionals:
@@ -195,21 +199,23 @@ class Target:
         return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
 
 
-def find_modes(points: Points, X: Rows, covariance_type: str, *, mixed: float = MIXED) -> Modes:
+def find_modes(
+    points: Points, X: Rows, covariance_type: str, *, mixed: float = MIXED, row_weights: PerRow | None = None
+) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
 
-    That is where no indicator of a group has an R-hat above ``mixed``.
+    That is where no indicator of a group has an R-hat above ``mixed``. Partitions are of rows, whatever their weights.
     """
     draws, thinned = points.draws(covariance_type), _thinned(points.chain)
     partitions = _partitions(_subset(draws, thinned), X)
     centres = _centres(partitions)
     if len(centres) == 1:
-        return _single_mode(partitions, points, float(_evaluate(_subset(draws, thinned), X, [])[0].mean()))
-    log_likelihood, labels = _evaluate(draws, X, centres)
+        return _single_mode(partitions, points, float(_evaluate(_subset(draws, thinned), X, [], row_weights)[0].mean()))
+    log_likelihood, labels = _evaluate(draws, X, centres, row_weights)
     enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
     if not enough.all() and enough.any():  # too few to weigh: their draws go to the nearest of the others
         centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
-        log_likelihood, labels = _evaluate(draws, X, centres)
+        log_likelihood, labels = _evaluate(draws, X, centres, row_weights)
     r_hats = [_indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
     if len(centres) == 1 or not np.max(r_hats) > mixed:  # a single chain (NaN) cannot tell
         return _single_mode(partitions, points, float(log_likelihood.mean()))
@@ -236,7 +242,7 @@ def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.
     weight zero without more ado.
     """
     draws = points.draws(target.covariance_type)
-    log_likelihood, _ = _evaluate(draws, target.X, [])
+    log_likelihood, _ = _evaluate(draws, target.X, [], target.row_weights)
     log_joint = log_likelihood + target.log_density(target.of_prior, points)
     centres = [mode.centre for mode in modes.modes]
     ordinary = max(np.median(log_joint[modes.labels == m]) for m in range(len(centres)) if modes.modes[m].n_draws)
@@ -281,10 +287,13 @@ def _evidence(
     kept = own[1::2]
     allocations = np.stack(list(drawn_labels(points[built].draws(target.covariance_type), target.X, rng=rng)))
     chosen = points[built]
-    proposal = target.of_prior.given(target.X, allocations, chosen.means, chosen.covariances)
+    proposal = target.of_prior.given(
+        target.X, allocations, chosen.means, chosen.covariances, row_weights=target.row_weights
+    )
     n = int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, _PROPOSALS))
     proposed = Points(*proposal.sample(n, rng=rng), np.full(n, -1))
-    log_likelihood, labels = _evaluate(proposed.draws(target.covariance_type), target.X, inside.centres)
+    draws = proposed.draws(target.covariance_type)
+    log_likelihood, labels = _evaluate(draws, target.X, inside.centres, target.row_weights)
     ratio = log_likelihood + target.log_density(target.of_prior, proposed) - target.log_density(proposal, proposed)
     ratio = np.where(labels == inside.mode, ratio, -np.inf)
     of_draws = log_joint[kept] - target.log_density(proposal, points[kept])
@@ -442,14 +451,14 @@ def _medoid(distances: Array) -> int:
     return int(distances.sum(axis=1).argmin())
 
 
-def _evaluate(draws: DrawSet, X: Rows, centres: Sequence[Labels]) -> tuple[Array, IntArray]:
+def _evaluate(draws: DrawSet, X: Rows, centres: Sequence[Labels], row_weights: PerRow | None) -> tuple[Array, IntArray]:
     """Log-likelihood of each draw, and the nearest of the centres."""
     log_likelihood, labels = np.empty(len(draws)), np.zeros(len(draws), dtype=np.int64)
     size = max(1, _LABELS_HELD // len(X))
     held = np.empty((min(size, len(draws)), len(X)), dtype=np.int32)
     first = 0
     for s, (log_density, resp) in enumerate(each_draw(draws, X, with_memberships=len(centres) > 1)):
-        log_likelihood[s] = log_density.sum()
+        log_likelihood[s] = total_over_rows(log_density, row_weights)
         if len(centres) > 1:
             held[s - first] = resp.argmax(axis=0)
             if s - first + 1 == len(held) or s + 1 == len(draws):

@@ -8,16 +8,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
 from bayesgmm.bayes.modes import Modes, Points, Target, draws_as_they_are, find_modes, in_proportion, pool, weigh_modes
 from bayesgmm.bayes.posterior import CLUSTER, OBS, SAMPLE_DIMS, aligned, prior_from_json, start_mixture
 from bayesgmm.bayes.predict import draw_set_of, each_draw
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array, Rows
+from bayesgmm.words.arrays import Array, PerRow, Rows
 from bayesgmm.words.errors import InputError
 
 UNPOOLED, UNPOOLED_STATS, SCOUTS = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
 WEIGHTS = ("evidence", "stacking")
+_STACKING_STEPS, _STACKED = 100_000, 1e-9
 _DRAWS_PER_MODE, _VALUES = 500, 20_000_000  # for stacking: draws of a mode, and log densities held at once
 
 
@@ -85,18 +86,18 @@ def combine_modes(
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
     rng = np.random.default_rng(random_state)
     raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
-    points = _points(raw)
-    modes = find_modes(points, rows, family)
+    points, row_weights = _points(raw), row_weights_of(tree)
+    modes = find_modes(points, rows, family, row_weights=row_weights)
     if not modes.separate:
         return tree
     if weights == "evidence":
         prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-        target = Target(rows, prior, points.weights.shape[1], family)
+        target = Target(rows, prior, points.weights.shape[1], family, row_weights)
         modes = weigh_modes(modes, points, target, rng=rng)
         if in_proportion(modes, points.chain, raw["posterior"].sizes["chain"]):
             return tree
     else:
-        modes = stacked(modes, points, rows, family)
+        modes = stacked(modes, points, rows, family, row_weights=row_weights)
     if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each to weigh them
         return tree
     return _pooled_tree(raw, modes, rng=rng, weights=weights)
@@ -212,20 +213,39 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes + variances / counts)))
 
 
-def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str) -> Modes:
-    """Weights that predict best, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022)."""
-    trees = {}
+def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str, *, row_weights: PerRow | None = None) -> Modes:
+    """Weights that predict best, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022).
+
+    Of a row with a weight one copy is left out at a time, and its term counts as often as the weight says.
+    """
+    found = {}
     for m, mode in enumerate(modes.modes):
         own = np.flatnonzero(modes.labels == m)
         most = max(20, min(_DRAWS_PER_MODE, _VALUES // len(X)))
         own = own[np.unique(np.linspace(0, len(own) - 1, most).astype(np.int64))]
         if mode.n_draws:
-            trees[str(m)] = _with_log_likelihood(points[own], X, covariance_type)
-    table = azs.compare({name: azs.loo(tree, pointwise=True) for name, tree in trees.items()}, method="stacking")
-    weights = [float(table["weight"].get(str(m), 0.0)) for m in range(len(modes.modes))]
+            found[m] = azs.loo(_with_log_likelihood(points[own], X, covariance_type), pointwise=True).elpd_i.to_numpy()
+    best = dict(zip(found, stacking_weights(np.stack(list(found.values())), row_weights), strict=True))
+    weights = [float(best.get(m, 0.0)) for m in range(len(modes.modes))]
     samples = [draws_as_they_are(points, np.flatnonzero(modes.labels == m)) for m in range(len(modes.modes))]
     triples = zip(modes.modes, weights, samples, strict=True)
     return replace(modes, modes=tuple(replace(mode, weight=w, sample=own) for mode, w, own in triples))
+
+
+def stacking_weights(elpd: Array, row_weights: PerRow | None = None) -> Array:
+    r"""Weights (mode,) that maximise :math:`\sum_i v_i \log \sum_m w_m \exp(elpd_{mi})`, for elpd (mode, obs).
+
+    By EM for the weights of a mixture whose components are known; the objective is concave.
+    """
+    density = np.exp(elpd - elpd.max(axis=0))
+    v = np.ones(elpd.shape[1]) if row_weights is None else row_weights
+    weights: Array = np.full(len(elpd), 1.0 / len(elpd))
+    for _ in range(_STACKING_STEPS):
+        shares = weights[:, None] * density
+        before, weights = weights, (shares / shares.sum(axis=0)) @ v / v.sum()
+        if np.abs(weights - before).max() < _STACKED:
+            break
+    return weights
 
 
 def _with_log_likelihood(points: Points, X: Rows, covariance_type: str) -> xr.DataTree:

@@ -2,7 +2,8 @@
 
 Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family),
 ``sample_stats`` (nutpie's, and ``permutation``: the component that took each label), ``observed_data`` (y),
-``constant_data`` (the EM solution that started the chains, hyperparameters). Root attributes describe the run.
+``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights).
+Root attributes describe the run.
 """
 
 import json
@@ -23,7 +24,7 @@ from bayesgmm.algorithms.align import align_to
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
 from bayesgmm.words.errors import InputError
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
@@ -60,6 +61,7 @@ def posterior_tree(
     start: Mixture,
     attributes: Mapping[str, str | int | float],
     hyperparameters: Mapping[str, tuple[tuple[str, ...], Array]] | None = None,
+    row_weights: PerRow | None = None,
 ) -> xr.DataTree:
     """Lay draws of weights, means and covariances out as a DataTree that every ArviZ function takes.
 
@@ -77,16 +79,21 @@ def posterior_tree(
         What describes the run; versions and time are added.
     hyperparameters : mapping, optional
         Dims and values by name, see `bayesgmm.bayes.hyperparameters`.
+    row_weights : (obs,), optional
+        Frequency weights.
     """
     names = list(feature_names)
     coords = {CLUSTER: np.arange(start.n_components), FEATURE: names, FEATURE_BIS: names}
     em = {"weights": start.weights, "means": start.means, "covariances": start.full_covariances}
     constants = {f"em_{name}": (_VARIABLES[name], values) for name, values in em.items()}
+    fixed = xr.Dataset({**constants, **(hyperparameters or {})}, coords)
+    if row_weights is not None:
+        fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(row_weights=(OBS, row_weights))
     groups = {
         "posterior": _sample_dataset(draws, coords),
         "sample_stats": _sample_dataset(stats, {CLUSTER: coords[CLUSTER]}),
         "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
-        "constant_data": xr.Dataset({**constants, **(hyperparameters or {})}, coords),
+        "constant_data": fixed,
     }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {**attributes, **_provenance()}

@@ -12,7 +12,9 @@ from bayesgmm.algorithms.whitening import whitened_log_posterior
 from bayesgmm.bayes.sampling_records import Draws
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array, Covariances, Means, Rows, Weights
+from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Rows, Weights
+from bayesgmm.words.errors import InputError
+from bayesgmm.words.statistics import total_over_rows
 
 _NEAR = 1e-3  # so close to the mode, in posterior standard deviations, halving has no use any more
 
@@ -29,19 +31,32 @@ class Problem:
         The EM solution under the same prior; gives the coordinates, the family and the number of components too.
     chain_starts : tuple of Mixture
         Where the chains begin; none means at draws of the normal approximation at ``start``.
+    row_weights : (obs,), optional
+        Frequency weights, positive.
     """
 
     X: Rows
     prior: Prior
     start: Mixture
     chain_starts: tuple[Mixture, ...] = ()
+    row_weights: PerRow | None = None
 
     @cached_property
     def log_posterior(self) -> LogPosterior:
         """The native density in whitened coordinates."""
         shape = (self.start.n_components, self.start.n_features)
         resolved = self.prior.resolve(*shape, self.start.covariance_type)
-        return whitened_log_posterior(self.X.T, np.empty(0), resolved, self.start)
+        row_weights = np.empty(0) if self.row_weights is None else self.row_weights
+        return whitened_log_posterior(self.X.T, row_weights, resolved, self.start)
+
+    @property
+    def n_rows(self) -> float:
+        """Rows, each as often as its weight says."""
+        return float(len(self.X) if self.row_weights is None else self.row_weights.sum())
+
+    def log_likelihood(self, mixture: Mixture) -> float:
+        """Total over the rows."""
+        return total_over_rows(mixture.log_prob(self.X), self.row_weights)
 
     def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
         """Points (chain, n_dim): the given ones, or draws of the normal approximation.
@@ -65,6 +80,15 @@ class Problem:
         """Their covariances as full matrices (..., cluster, feature, feature_bis)."""
         start = self.start
         return start.family.expand(parameters.factors, start.n_components, start.n_features)
+
+
+def weights_refused() -> InputError:
+    """What the PyMC model says to weights."""
+    return InputError(
+        expected="rows without weights for the PyMC model",
+        got="sample_weight",
+        hint='Its likelihood counts every row once: take engine="native", or repeat the rows.',
+    )
 
 
 @dataclass(frozen=True)

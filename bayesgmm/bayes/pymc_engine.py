@@ -10,7 +10,7 @@ from pytensor.compile.mode import Mode
 
 from bayesgmm.bayes.model import build_model
 from bayesgmm.bayes.nuts import sample_model
-from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.bayes.problem import MixtureDraws, Problem, weights_refused
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.words.arrays import Array
 
@@ -19,6 +19,8 @@ INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would 
 
 def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
     """Sample the PyMC model by nutpie, chains starting where the native engine's do."""
+    if problem.row_weights is not None:
+        raise weights_refused()
     parameters = problem.parameters(problem.starting_points(settings.chains, rng))
     covariances = problem.full_covariances(parameters)
     starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}

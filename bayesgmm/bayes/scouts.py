@@ -58,7 +58,8 @@ def points_of(draws: MixtureDraws) -> Points:
 
 def target_of(problem: Problem) -> Target:
     """The density that a problem asks for."""
-    return Target(problem.X, problem.prior, problem.start.n_components, problem.start.covariance_type)
+    start = problem.start
+    return Target(problem.X, problem.prior, start.n_components, start.covariance_type, problem.row_weights)
 
 
 def send_scouts(
@@ -77,7 +78,8 @@ def send_scouts(
     )
     draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     points = points_of(draws)
-    modes = find_modes(points, problem.X, problem.start.covariance_type, mixed=SCOUTS_MIXED)
+    family, weights = problem.start.covariance_type, problem.row_weights
+    modes = find_modes(points, problem.X, family, mixed=SCOUTS_MIXED, row_weights=weights)
     if modes.separate:
         modes = weigh_modes(modes, points, target_of(problem), rng=rng)
     return Scouts(list(starts), draws, modes)
@@ -96,6 +98,7 @@ def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture
         prior=problem.prior,
         settings=EMSettings(reg_covar=0.0),
         n_init=_STARTS_OF_FEWER,
+        row_weights=problem.row_weights,
     )
     return {"one emptied": _with_empty(fewer.mixture, problem, rng), "two in one place": _with_twin(fewer.mixture)}
 
@@ -106,7 +109,7 @@ def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> M
     prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
     _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
     alpha = float(prior.concentration[0])
-    share = alpha / (len(problem.X) + k * alpha)
+    share = alpha / (problem.n_rows + k * alpha)
     weights = np.append(fewer.weights * (1.0 - share), share)
     own = fewer.full_covariances[:1] if fewer.family.shared else covariances[0]
     both = fewer.family.compress(np.concatenate([fewer.full_covariances, own]))
@@ -182,8 +185,8 @@ def explore(
     if init != "spread":
         return together
     away = away_starts(problem, rng) | ({"next optimum": optima[1]} if len(optima) > 1 else {})
-    lowest = problem.start.log_prob(problem.X).sum() - target_of(problem).far
-    near = {name: mixture for name, mixture in away.items() if mixture.log_prob(problem.X).sum() > lowest}
+    lowest = problem.log_likelihood(problem.start) - target_of(problem).far
+    near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
     far_below = [name for name in away if name not in near]
     if not near:
         return replace(together, far_below=far_below)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 import bayesgmm.bayes.posterior as tree_of
 from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.algorithms.multistart import Starts, best_of_starts
+from bayesgmm.bayes.adapter import row_weights_of
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
 from bayesgmm.bayes.hyperparameters import hyperparameters
@@ -29,14 +30,13 @@ from bayesgmm.bayes.predict import (
     membership_intervals,
     predictive_sample,
 )
-from bayesgmm.bayes.problem import MixtureDraws, Problem
+from bayesgmm.bayes.problem import MixtureDraws, Problem, weights_refused
 from bayesgmm.bayes.relabel import INSTEAD, component_record
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.bayes.scouts import Exploration, explore
-from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.words.checks import as_rows, check_components
+from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError, NotIdentifiedError
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         self.progress = progress
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: None = None) -> Self:
+    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Find the EM solution, then sample the posterior.
 
         Ctrl-C during sampling keeps the draws made so far and says so.
@@ -191,6 +191,11 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         X : array_like or DataFrame, (obs, feature)
             Rows.
         y : ignored
+        sample_weight : (obs,), optional
+            Frequency weights: a weight of two is that row twice. Rows of weight zero are left out, of
+            ``posterior_`` too, whose ``constant_data`` keeps the weights of the others as ``row_weights``. They
+            count in the likelihood and whatever is summed over rows; a partition has each row once. Not with
+            ``engine="pymc"``.
 
         Returns
         -------
@@ -198,8 +203,10 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
             Itself.
         """
         rows = as_rows(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
-        check_components(self.n_components, len(rows))
-        prior = Prior.weakly_informative(rows) if self.prior is None else self.prior
+        rows, weights = self._weighted(rows, sample_weight)
+        n_rows = float(len(rows) if weights is None else weights.sum())
+        check_components(self.n_components, round(n_rows))
+        prior = Prior.weakly_informative(rows, sample_weight=weights) if self.prior is None else self.prior
         seed = self._seed()
         rng = np.random.default_rng(seed)
         em, starts = best_of_starts(
@@ -208,26 +215,28 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
             rng=rng,
             covariance_type=self.covariance_type,
             prior=prior,
-            settings=EMSettings(reg_covar=_idle_floor(prior, len(rows))),
+            settings=EMSettings(reg_covar=_idle_floor(prior, n_rows)),
             n_init=self.n_init,
+            row_weights=weights,
         )
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
         settings = self._settings(rng)
-        explored = explore(self.init, Problem(rows, prior, em.mixture), starts.optima, settings=settings, rng=rng)
+        problem = Problem(rows, prior, em.mixture, row_weights=weights)
+        explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
         record = {**self._record(seed, starts), **_starting_record(explored, sampled)}
-        tree = _tree(sampled, rows, self._names(), em.mixture, prior, record)
+        tree = _tree(sampled, problem, self._names(), record)
         if explored.scouts is not None and explored.scouts.several:
-            scouts = _tree(explored.scouts.draws, rows, self._names(), em.mixture, prior, {})
+            scouts = _tree(explored.scouts.draws, problem, self._names(), {})
             tree[SCOUTS] = xr.DataTree(scouts["posterior"].to_dataset())
         self._set_posterior(combine_modes(tree, random_state=seed))
         warn_if_unconverged(self.posterior_)
         return self
 
-    def fit_predict(self, X: ArrayLike, y: None = None) -> IntArray:
+    def fit_predict(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> IntArray:
         """Fit, then the most probable label of each row."""
-        return self.fit(X).predict(X)
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
     def predict_proba(self, X: ArrayLike) -> Responsibilities:
         """Posterior mean of each row's membership probabilities, (obs, cluster)."""
@@ -297,8 +306,10 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
 
     @property
     def model(self) -> "pm.Model":
-        """The PyMC model of this fit, on the rows of the fit."""
+        """The PyMC model of this fit, on the rows of the fit; there is none for rows with weights."""
         check_is_fitted(self)
+        if row_weights_of(self.posterior_) is not None:
+            raise weights_refused()
         from bayesgmm.bayes.model import build_model
 
         data = self.posterior_["observed_data"]["y"]
@@ -314,6 +325,19 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read."""
         check_is_fitted(self)
         tree_of.save_tree(self.posterior_, path, overwrite=overwrite)
+
+    def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
+        """The rows that count, and their weights; none if all are one."""
+        weights = as_row_weights(sample_weight, len(rows), name="sample_weight")
+        if weights is None:
+            return rows, None
+        present = weights > 0
+        rows, weights = np.asfortranarray(rows[present]), weights[present]
+        if (weights == 1.0).all():
+            return rows, None
+        if self.engine == "pymc":
+            raise weights_refused()
+        return rows, weights
 
     def _seed(self) -> int:
         """The number that everything random in a fit comes from."""
@@ -410,7 +434,7 @@ def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
     return estimator
 
 
-def _idle_floor(prior: Prior, n_rows: int) -> float:
+def _idle_floor(prior: Prior, n_rows: float) -> float:
     """An eigenvalue floor for EM that the prior keeps it from reaching, whatever the units of the data."""
     heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
     return 1e-3 * float(np.linalg.eigvalsh(prior.scale).min()) / heaviest
@@ -426,10 +450,9 @@ def _starting_record(explored: Exploration, sampled: MixtureDraws) -> dict[str, 
     return record
 
 
-def _tree(
-    sampled: MixtureDraws, X: Rows, names: list[str], start: Mixture, prior: Prior, record: dict[str, Any]
-) -> xr.DataTree:
+def _tree(sampled: MixtureDraws, problem: Problem, names: list[str], record: dict[str, Any]) -> xr.DataTree:
     """Draws in the labels of the start, laid out with everything that describes them."""
+    start, prior = problem.start, problem.prior
     weights, means, covariances, order = tree_of.aligned(
         start, sampled.weights, sampled.means, sampled.covariances, exchangeable=prior.exchangeable
     )
@@ -446,9 +469,10 @@ def _tree(
     return tree_of.posterior_tree(
         draws,
         stats,
-        X=np.ascontiguousarray(X),
+        X=np.ascontiguousarray(problem.X),
         feature_names=names,
         start=start,
         attributes=attributes,
         hyperparameters=hyperparameters(prior, *start.means.shape, covariance_type=start.covariance_type),
+        row_weights=problem.row_weights,
     )

@@ -88,7 +88,7 @@ def plot_mixing(
     tree = mixture_posterior(posterior, X, names=names)
     rows = rows_of(tree, X)
     if quantities == "invariant":
-        found = invariants(tree, rows)
+        found = invariants(tree)
         arviz_kwargs = {"var_names": _SHOWN} | arviz_kwargs
     else:
         found = component_parameters(in_same_labels(posterior, tree, rows, force=force))

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
-from bayesgmm.words.arrays import Array, Means, Weights
+from bayesgmm.words.arrays import Array, Means, PerRow, Weights
+
+
+def total_over_rows(values: PerRow, row_weights: PerRow | None) -> float:
+    """The sum over rows, each as often as its weight says."""
+    return float(values.sum() if row_weights is None else row_weights @ values)
 
 
 @dataclass(frozen=True, slots=True)

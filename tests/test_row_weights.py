@@ -1,0 +1,185 @@
+"""Frequency weights in the Bayesian half: a row with a weight of three is that row three times."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from reference import FAMILIES, load_data
+from scipy.special import logsumexp
+from test_modes import exact_log_evidences
+
+from bayesgmm import BayesianGaussianMixture, Prior, diagnose, load
+from bayesgmm.algorithms.conditionals import Conditionals
+from bayesgmm.algorithms.coordinates import Coordinates
+from bayesgmm.algorithms.log_posterior import LogPosterior
+from bayesgmm.algorithms.multistart import best_of_starts
+from bayesgmm.bayes.adapter import mixture_posterior, row_weights_of
+from bayesgmm.bayes.engines import sample_native
+from bayesgmm.bayes.invariants import invariants
+from bayesgmm.bayes.modes import Mode, Modes, Target, weigh_modes
+from bayesgmm.bayes.pooling import combine_modes, stacking_weights
+from bayesgmm.bayes.problem import Problem
+from bayesgmm.bayes.pymc_engine import sample_pymc
+from bayesgmm.bayes.sampling_records import SamplerSettings
+from bayesgmm.bayes.scouts import points_of
+from bayesgmm.words.errors import InputError, SamplingWarning
+
+SETTINGS = SamplerSettings(seed=1, draws=1500, tune=300, chains=2, progress=False)
+
+
+@pytest.fixture(scope="module")
+def faithful():
+    """Rows, weights from nought to three, and the rows written as often."""
+    X = load_data("faithful")
+    v = np.random.default_rng(0).integers(0, 4, len(X))
+    return X, v, np.repeat(X, v, axis=0)
+
+
+def fitted(X, v=None, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SamplingWarning)
+        model = BayesianGaussianMixture(2, random_state=2, progress=False, **{"draws": 400, **settings})
+        return model.fit(X, sample_weight=v)
+
+
+@pytest.fixture(scope="module")
+def pair(faithful):
+    X, v, repeated = faithful
+    return fitted(X, v), fitted(repeated)
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_density_and_gradient_are_those_of_repeated_rows(faithful, covariance_type):
+    X, v, repeated = faithful
+    prior = Prior.weakly_informative(X, sample_weight=v)
+    em, _ = best_of_starts(X, 2, rng=np.random.default_rng(0), covariance_type=covariance_type, row_weights=v)
+    start = em.mixture
+    present = v > 0
+    weighted = Problem(np.asfortranarray(X[present]), prior, start, row_weights=v[present].astype(float)).log_posterior
+    plain = LogPosterior(np.ascontiguousarray(repeated.T), np.empty(0), weighted.prior, weighted.coordinates)
+    for point in np.random.default_rng(1).normal(size=(5, weighted.n_dim)):
+        (value, gradient), (want, slope) = weighted(point), plain(point)
+        assert value == pytest.approx(want, rel=1e-10)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-10 * np.abs(slope).max())
+    around = Coordinates.around(start)
+    np.testing.assert_allclose(weighted.coordinates.point(start), plain.coordinates.point(start))
+    assert around.n_dim == weighted.n_dim
+
+
+def test_the_posterior_is_that_of_repeated_rows(pair):
+    weighted, repeated = pair
+    np.testing.assert_allclose(weighted.prior_.scale, repeated.prior_.scale, rtol=1e-10)
+    np.testing.assert_allclose(weighted.em_.means, repeated.em_.means, rtol=1e-8)
+    for name in ("weights", "means", "covariances"):
+        one, other = (fit.posterior_["posterior"][name].to_numpy() for fit in pair)
+        difference = np.abs(one.mean(axis=(0, 1)) - other.mean(axis=(0, 1)))
+        error = np.sqrt(2.0 / 600) * other.std(axis=(0, 1))  # 1,600 draws, worth 600 at least
+        assert (difference < 4.0 * error).all()
+        np.testing.assert_allclose(one.std(axis=(0, 1)), other.std(axis=(0, 1)), rtol=0.2)
+
+
+def test_weights_are_kept_saved_and_read(pair, faithful, tmp_path):
+    X, v, _ = faithful
+    fit = pair[0]
+    present = v > 0
+    np.testing.assert_array_equal(row_weights_of(fit.posterior_), v[present])
+    np.testing.assert_array_equal(fit.posterior_["observed_data"]["y"], X[present])
+    fit.save(tmp_path / "fit.nc")
+    np.testing.assert_array_equal(row_weights_of(load(tmp_path / "fit.nc").posterior_), v[present])
+    assert row_weights_of(pair[1].posterior_) is None
+    assert row_weights_of(mixture_posterior(fit, X)) is None  # other rows
+
+
+def test_sums_over_rows_count_weights(pair, faithful):
+    _, _, repeated = faithful
+    weighted, plain = invariants(pair[0]), invariants(pair[0], repeated)
+    for name in ("log_likelihood", "count", "entropy"):
+        np.testing.assert_allclose(weighted[name], plain[name], rtol=1e-9)
+    np.testing.assert_allclose(
+        diagnose(pair[0]).figures.log_likelihood, diagnose(pair[0], repeated).figures.log_likelihood, rtol=1e-9
+    )
+    assert combine_modes(pair[0]) is pair[0].posterior_
+
+
+def test_weights_of_one_change_nothing(faithful):
+    X, _, _ = faithful
+    one, other = (fitted(X, v, draws=20, tune=50, chains=1) for v in (None, np.ones(len(X))))
+    np.testing.assert_array_equal(one.means_, other.means_)
+    assert row_weights_of(other.posterior_) is None
+
+
+@pytest.mark.parametrize("form", ["normal_inverse_wishart", "independent"])
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_densities_given_allocations_count_weights(form, covariance_type):
+    rng = np.random.default_rng(0)
+    X, v = rng.normal(size=(12, 2)), rng.integers(1, 4, 12)
+    common = {"mean": [0.1, 0.2], "dof": 5.0, "scale": np.eye(2)}
+    if form == "independent":
+        prior = Prior.independent(mean_covariance=np.eye(2), **common)
+    else:
+        prior = Prior.normal_inverse_wishart(kappa=0.3, **common)
+    density = Conditionals.of_prior(prior.resolve(2, 2, covariance_type))
+    labels, means, covariances = (
+        rng.integers(0, 2, (4, 12)),
+        rng.normal(size=(4, 2, 2)),
+        np.tile(np.eye(2), (4, 2, 1, 1)),
+    )
+    weighted = density.given(X, labels, means, covariances, row_weights=v.astype(float))
+    repeated = density.given(np.repeat(X, v, axis=0), np.repeat(labels, v, axis=1), means, covariances)
+    for name in ("concentration", "mean", "kappa", "mean_precision", "dof", "scale"):
+        np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-10, atol=1e-12)
+
+
+def test_the_evidence_of_weighted_rows_equals_enumeration():
+    X, v = np.array([0.0, 0.4, 3.0, 3.5, 2.6])[:, None], np.array([2.0, 1.0, 3.0, 1.0, 1.0])
+    repeated = np.repeat(X, v.astype(int), axis=0)
+    prior = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
+    em, _ = best_of_starts(X, 2, rng=np.random.default_rng(0), prior=prior, row_weights=v)
+    problem = Problem(np.asfortranarray(X), prior, em.mixture, row_weights=v)
+    points = points_of(sample_native(problem, SETTINGS, np.random.default_rng(1)))
+    whole = Modes((Mode(np.zeros(5, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
+    target = Target(X, prior, 2, "full", v)
+    (mode,) = weigh_modes(whole, points, target, rng=np.random.default_rng(0)).modes
+    exact = logsumexp(exact_log_evidences(repeated, prior, 2)[1])
+    assert mode.bridge.se < 0.05
+    assert abs(mode.bridge.log_z - exact) < 4.0 * mode.bridge.se
+
+
+def test_stacking_counts_a_row_as_often_as_its_weight():
+    """Against repetition, and against a grid over the one free weight."""
+    rng = np.random.default_rng(0)
+    elpd, v = rng.normal(-2.0, 1.0, (2, 40)), rng.integers(0, 5, 40)
+    got = stacking_weights(elpd, v.astype(float))
+    np.testing.assert_allclose(got, stacking_weights(np.repeat(elpd, v, axis=1)), atol=1e-6)
+    grid = np.linspace(0.0, 1.0, 2001)
+    score = [v @ np.log(w * np.exp(elpd[0]) + (1.0 - w) * np.exp(elpd[1])) for w in grid]
+    assert got[0] == pytest.approx(grid[np.argmax(score)], abs=1e-3)
+    assert got.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("weights", [[1.0], -np.ones(272), np.zeros(272), np.full(272, np.nan), np.ones((272, 1))])
+def test_bad_weights_are_refused_before_any_work(faithful, weights):
+    with pytest.raises(InputError, match="sample_weight"):
+        BayesianGaussianMixture(2).fit(faithful[0], sample_weight=weights)
+
+
+def test_the_pymc_model_takes_no_weights(faithful, pair):
+    X, v, _ = faithful
+    with pytest.raises(InputError, match="repeat the rows"):
+        BayesianGaussianMixture(2, engine="pymc").fit(X, sample_weight=v)
+    with pytest.raises(InputError, match="repeat the rows"):
+        _ = pair[0].model
+    problem = Problem(np.asfortranarray(X), pair[0].prior_, pair[0].em_, row_weights=v + 1.0)
+    with pytest.raises(InputError, match="repeat the rows"):
+        sample_pymc(problem, SETTINGS, np.random.default_rng(0))
+
+
+def test_scouts_look_with_weights():
+    """Two groups of which one counts for next to nothing: with weights the emptied component is within reach."""
+    X = np.concatenate([np.random.default_rng(0).normal(0.0, 1.0, 60), [4.0, 4.2, 4.1]])[:, None]
+    light = np.append(np.ones(60), np.full(3, 0.01))
+    one, other = (fitted(X, v, draws=50, tune=100, chains=1) for v in (light, np.append(np.ones(60), np.full(3, 30.0))))
+    records = [json.loads(fit.posterior_.attrs["scouts"]) for fit in (one, other)]
+    assert "one emptied" in records[0]["starts"]
+    assert "one emptied" in records[1]["far_below"]
