@@ -273,7 +273,7 @@ def test_verbose_shows_starts_and_steps(capsys):
     assert capsys.readouterr().out == ""
     GaussianMixture(3, n_init=2, random_state=0, verbose=1).fit(X)
     assert capsys.readouterr().out == "Start 0\nStart 1\n"
-    GaussianMixture(3, n_init=1, random_state=0, verbose=2, prior="weakly_informative").fit(X)
+    GaussianMixture(3, n_init=1, init_params="k-means++", random_state=0, verbose=2, prior="weakly_informative").fit(X)
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].startswith("Start 0, step 10: objective -11")
 

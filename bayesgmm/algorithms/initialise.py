@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.cluster.hierarchy import fcluster, ward
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import pdist
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 
@@ -34,6 +36,7 @@ from bayesgmm.words.statistics import Statistics
 
 type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
 
+_MOST_MERGED = 1_000  # rows of a hierarchical clustering, which takes their number squared
 _RELATIVE_RANK = 1e-10  # directions with less than this share of the largest variance are rounding errors
 
 
@@ -44,7 +47,7 @@ class Initialisation:
     Attributes
     ----------
     method : str
-        ``"k-means++"``, ``"kmeans"``, ``"random_from_data"`` or ``"random"``.
+        ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"`` or ``"hierarchical"``.
     weights : (cluster,), optional
     means : (cluster, feature), optional
     precisions : array, optional
@@ -341,9 +344,22 @@ def _random(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibil
     return shares
 
 
+def _hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to the nearest mean of K clusters of Ward's, the model of equal spheres; of a random subset if many."""
+    counted = np.flatnonzero(v)
+    if len(counted) > _MOST_MERGED:
+        counted = np.sort(rng.choice(len(X), _MOST_MERGED, replace=False, p=v / v.sum()))
+    rows = X[counted]
+    # Where many rows are equal there may be fewer clusters than K; some centres are then in one place.
+    labels = fcluster(ward(pdist(rows)), k, criterion="maxclust") if len(rows) > 1 else np.ones(1)
+    centres = np.stack([rows[labels == one].mean(axis=0) for one in np.unique(labels)])
+    return _nearest(X, np.resize(centres, (k, X.shape[1])))
+
+
 INIT_METHODS: dict[str, InitMethod] = {
     "k-means++": _k_means_plus_plus,
     "kmeans": _k_means,
     "random_from_data": _random_from_data,
     "random": _random,
+    "hierarchical": _hierarchical,
 }

@@ -4,7 +4,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -14,11 +14,13 @@ from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import BlockSource, EMResult, EMSettings, EMState, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
 from bayesgmm.algorithms.initialise import (
+    INIT_METHODS,
     Initialisation,
     aligned_to_prior,
     starting_mixture,
     weighted_covariance,
 )
+from bayesgmm.algorithms.search import Climb, Field, search_from, small_em
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
@@ -29,6 +31,9 @@ from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, I
 
 COLLAPSED = 1e-3  # smallest eigenvalue of a component over that of the data's covariance
 EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
+MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
+IN_TURN = ("k-means++", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
+KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
 _LARGEST = 1e100
 _SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
 
@@ -59,6 +64,10 @@ class Starts:
     """
 
     objectives: Array
+    optimum_objectives : (optimum,)
+        The objective at each of the ``optima``; without a prior, the log-likelihood.
+    kinds : tuple of str
+        What each start was made by: a name of `KINDS`, or ``"given"``.
     degenerate: NDArray[np.bool_]
     converged: NDArray[np.bool_]
     n_iter: IntArray
@@ -69,12 +78,19 @@ class Starts:
 
     @property
     def n_starts(self) -> int:
+    optimum_objectives: Array = field(default_factory=lambda: np.empty(0))
+    kinds: tuple[str, ...] = ()
         """How many starts were made."""
         return len(self.objectives)
 
     @property
     def n_degenerate(self) -> int:
         """How many starts ended in a collapsed or emptied component, or broke down."""
+    @property
+    def n_optima(self) -> int:
+        """How many distinct optima were found, degenerate ones not counted."""
+        return len(self.optima)
+
         return int(self.degenerate.sum())
 
     @property
@@ -87,6 +103,12 @@ class Starts:
 
 def best_of_starts(
     X: ArrayLike,
+    @property
+    def best_is_doubtful(self) -> bool:
+        """Whether one start only, of several that ran to the end, reached the best optimum."""
+        several = self.n_starts >= _SEVERAL and self.n_optima > 1
+        return several and bool(self.converged[self.best]) and self.n_best_reached == 1
+
     n_components: int,
     *,
     rng: np.random.Generator,
@@ -188,6 +210,7 @@ def best_of_starts(
     )
     n_starts = 1 if start is not None or init.fixed(n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
+        spread=weighted_covariance(X, np.ones(len(X)) if weights is None else weights),
     starts = replace(_record(plan, runs), interrupted=interrupted)
     best = runs[starts.best]
     _report(starts, best, plan)
@@ -211,27 +234,76 @@ class _Plan:
 
     @property
     def source(self) -> BlockSource:
+    spread: Array
         return RowsSource(self.X, self.row_weights)
 
-    def starting_mixture(self, index: int, rng: np.random.Generator) -> Mixture:
-        """Every second start measures distances in decorrelated coordinates."""
+    @property
+    def total(self) -> float:
+        """Rows, each as often as it counts."""
+        return float(len(self.X) if self.row_weights is None else self.row_weights.sum())
+
+    @property
+    def several_kinds(self) -> bool:
+        return self.initialisation.method == MIXED
+
+    def kind(self, index: int) -> str:
+        """What a start is made by."""
+        if self.start is not None or self.initialisation.fixed(self.n_components):
+            return GIVEN
+        kind = IN_TURN[index % len(IN_TURN)] if self.several_kinds else self.initialisation.method
+        # Random short runs choose all parameters; where some are given, random rows stand in for them.
+        return "random_from_data" if kind == SMALL_EM and self.initialisation.labelled else kind
+
+    def starting_mixture(self, index: int, rng: np.random.Generator, stopped: Callable[[], bool]) -> Mixture:
+        """A start of its kind; the default searches around it, unless the user gave parameters."""
         if self.start is not None:
             return self.start
         start = starting_mixture(
             self.X,
             self.n_components,
+        kind = self.kind(index)
+        searched = self.several_kinds and not self.initialisation.labelled and self.n_components > 1
+        if not (searched or kind == SMALL_EM):
+            return self.plain_start(kind, index, rng)
+        field, climb = self.field(rng), Climb(self.prior, self.settings, self.sound, stopped)
+        if kind == SMALL_EM:
+            start = self.aligned(small_em(self.n_components, field, climb, rng=rng))
+        else:
+            start = self.plain_start(kind, index, rng)
+        return search_from(start, field, climb, rng=rng) if searched else start
+
+    def plain_start(self, kind: str, index: int, rng: np.random.Generator) -> Mixture:
+        """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
+        turn = index // len(IN_TURN) if self.several_kinds else index
+        init = replace(self.initialisation, method=IN_TURN[0] if kind == GIVEN else kind)
             rng=rng,
             covariance_type=self.covariance_type,
-            initialisation=self.initialisation,
+            initialisation=init,
             row_weights=self.row_weights,
             reg_covar=self.settings.reg_covar,
-            decorrelate=index % 2 == 1,
+            decorrelate=turn % 2 == 1,
         )
         return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
 
 
+        return self.aligned(start)
+
+    def aligned(self, start: Mixture) -> Mixture:
+        """Components where a prior that tells them apart expects them."""
 def _run_all(
     plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
+    def field(self, rng: np.random.Generator) -> Field:
+        """Where a start may search."""
+        weights = np.ones(len(self.X)) if self.row_weights is None else self.row_weights
+        family, floor = covariance_family(self.covariance_type), self.settings.reg_covar
+        return Field.of_rows(self.X, weights, self.n_components, family=family, rng=rng, reg_covar=floor)
+
+    def sound(self, run: EMResult) -> bool:
+        """Whether a run did not end in a spike, see `best_of_starts`."""
+        if self.prior is not None:
+            return run.n_floored == 0
+        return not collapsed_or_emptied(run, self.spread, self.settings.reg_covar)
+
 ) -> tuple[list[EMResult], bool]:
     """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
     stop = threading.Event()
@@ -245,7 +317,7 @@ def _run_all(
 
         if stop.is_set():
             return None
-        start = plan.starting_mixture(index, rng)
+        start = plan.starting_mixture(index, rng, stop.is_set)
         return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
 
     with ThreadPoolExecutor(n_workers) as workers, ThreadPoolExecutor(effective_n_jobs(-1)) as pool:
@@ -275,8 +347,8 @@ def _record(plan: _Plan, runs: list[EMResult]) -> Starts:
         )
     degenerate = np.isnan(objectives) | degenerate_runs(plan, runs)
     candidates = objectives if degenerate.all() else np.where(degenerate, np.nan, objectives)
-    total = float(len(plan.X) if plan.row_weights is None else plan.row_weights.sum())
-    tolerance = _SAME_OPTIMUM * plan.settings.tol * total
+    tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.total
+    distinct = _distinct(candidates, tolerance)
     return Starts(
         objectives,
         degenerate,
@@ -284,7 +356,9 @@ def _record(plan: _Plan, runs: list[EMResult]) -> Starts:
         np.array([run.n_iter for run in runs]),
         int(np.nanargmax(candidates)),
         tolerance,
-        tuple(runs[i].mixture for i in _distinct(candidates, tolerance)),
+        tuple(runs[i].mixture for i in distinct),
+        optimum_objectives=objectives[distinct],
+        kinds=tuple(plan.kind(index) for index in range(len(runs))),
     )
 
 
@@ -299,12 +373,7 @@ def _distinct(objectives: Array, tolerance: float) -> list[int]:
 
 def degenerate_runs(plan: _Plan, runs: Iterable[EMResult]) -> NDArray[np.bool_]:
     """Which runs ended in a collapsed or emptied component; see `best_of_starts` for the rule."""
-    if plan.prior is not None:
-        return np.array([run.n_floored > 0 for run in runs])
-    weights = np.ones(len(plan.X)) if plan.row_weights is None else plan.row_weights
-    spread = weighted_covariance(plan.X, weights)
-    floor = plan.settings.reg_covar
-    return np.array([collapsed_or_emptied(run, spread, floor) for run in runs])
+    return np.array([not plan.sound(run) for run in runs])
 
 
 def collapsed_or_emptied(run: EMResult, spread: Array, floor: float) -> bool:

@@ -15,16 +15,16 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesgmm.algorithms import criteria
 from bayesgmm.algorithms.em import EMResult, EMSettings, EMState
-from bayesgmm.algorithms.initialise import INIT_METHODS, Initialisation
-from bayesgmm.algorithms.multistart import StartCallback, Starts, best_of_starts
-from bayesgmm.ground.families import FAMILIES
+from bayesgmm.algorithms.initialise import Initialisation
+from bayesgmm.algorithms.multistart import KINDS, StartCallback, Starts, best_of_starts
+from bayesgmm.ground.families import FAMILIES, covariance_family
 from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.standard_errors import StandardErrorsMixin
 from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows
-from bayesgmm.words.errors import InputError, InterruptedWarning
+from bayesgmm.words.errors import InputError, InterruptedWarning, SingleBestStartWarning
 
 PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
     "weakly_informative": lambda X, n_components, covariance_type, weights: Prior.weakly_informative(
@@ -64,10 +64,13 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         Most EM steps of a start.
     n_init : int
         Number of starts; the best one that is not degenerate is kept, see ``starts_``.
-    init_params : {"k-means++", "kmeans", "random_from_data", "random"}
-        How starts share rows out. ``"k-means++"`` and ``"random_from_data"`` pick K rows and give every row
-        to the nearest. Distances are measured on scaled columns, on whitened ones at every second start
-        (diagonal covariances: scaled only; spherical ones: as they are).
+    init_params : {"mixed", "k-means++", "kmeans", "random_from_data", "random", "hierarchical", "small_em"}
+        What starts are made by. ``"mixed"`` takes k-means++, hierarchical clustering (Ward's) and small EM (the
+        best of ten short runs from random rows) in turn, and goes on from each by moving components about, see
+        `bayesgmm.algorithms.search`; the others make plain starts of one kind. ``"k-means++"`` and
+        ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
+        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they
+        are).
     weights_init, means_init, precisions_init : array-like, optional
         Parameters to start from, in scikit-learn's shapes. With means given there is one start.
     random_state : int, RandomState or None
@@ -146,7 +149,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
-        "init_params": [StrOptions(set(INIT_METHODS))],
+        "init_params": [StrOptions(set(KINDS))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
@@ -167,7 +170,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         reg_covar: float = 1e-6,
         max_iter: int = 1000,
         n_init: int = 10,
-        init_params: str = "k-means++",
+        init_params: str = "mixed",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
@@ -367,3 +370,11 @@ def _progress(verbose: int, interval: int) -> StartCallback | None:
         due[index] = state.iteration + interval
 
     return show
+        elif starts.best_is_doubtful:
+            shown = ", ".join(f"{value:.3f}" for value in starts.optimum_objectives[:2])
+            text = (
+                f"Only one of {starts.n_starts} starts reached the best of {starts.n_optima} optima (objectives {shown}"
+                f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
+                f"n_init={3 * starts.n_starts}."
+            )
+            warnings.warn(text, SingleBestStartWarning, stacklevel=3)

@@ -52,6 +52,10 @@ class InformationWarning(UserWarning):
     """Standard errors asked for away from the maximum that they describe."""
 
 
+class SingleBestStartWarning(UserWarning):
+    """Only one of many starts reached the best optimum; more starts may find a better one."""
+
+
 class InterruptedWarning(UserWarning):
     """The work was interrupted; what was done so far was kept."""
 

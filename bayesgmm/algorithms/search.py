@@ -1,0 +1,159 @@
+"""A search around a start: short EM runs, each with one component moved elsewhere; what is better is kept.
+
+EM stays near its start: a component in the wrong place hardly ever crosses over to the group of rows that lacks
+one. Taking a random component away and putting it down at a random row crosses at once (random swaps, Zhao et
+al. 2012; the moves of Ueda et al. 2000 without their criteria). Runs are short, and on many rows they see a
+random subset only, so that a search costs less than the run to convergence that follows it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesgmm.algorithms.em import EMResult, EMSettings, run_em
+from bayesgmm.algorithms.em import Rows as RowsSource
+from bayesgmm.algorithms.initialise import weighted_covariance
+from bayesgmm.ground.families import CovarianceFamily
+from bayesgmm.ground.kernel import LOG_2PI
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import ResolvedPrior
+from bayesgmm.words.arrays import Array, Factors, Means, PerRow, Rows, Weights
+
+MOST_ROWS = 2_000  # a search sees at most so many rows, and 50 for each free mean
+MOVES_PER_COMPONENT, MOST_MOVES = 10, 50
+_TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
+_FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
+_RANDOM_RUNS, _RANDOM_STEPS = 10, 5  # of `small_em`
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a search works on: rows, where components may be put, and the size of a new one.
+
+    Attributes
+    ----------
+    source : Rows of EM
+    X : (obs, feature)
+    chances : (obs,)
+        Probabilities of the rows to become a mean.
+    factor : (1, rows, columns)
+        Factor of the covariance of the data, which new components have in small.
+    smallest_share : float
+        How little of the volume of the data a new component may fill.
+    """
+
+    family: CovarianceFamily
+    source: RowsSource
+    X: Rows
+    chances: PerRow
+    factor: Factors
+    smallest_share: float
+
+    @classmethod
+    def of_rows(
+        cls,
+        X: Rows,
+        row_weights: PerRow,
+        n_components: int,
+        *,
+        family: CovarianceFamily,
+        rng: np.random.Generator,
+        reg_covar: float = 1e-6,
+    ) -> "Field":
+        """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights."""
+        d = X.shape[1]
+        chances = row_weights / row_weights.sum()
+        size = max(MOST_ROWS, 50 * n_components * d)
+        factor = _whole_factor(weighted_covariance(X, row_weights), family, reg_covar)
+        if np.count_nonzero(row_weights) > size:
+            chosen = np.sort(rng.choice(len(X), size, replace=False, p=chances))
+            X, row_weights = np.asfortranarray(X[chosen]), np.full(size, row_weights.sum() / size)
+            chances = np.full(size, 1.0 / size)
+        share = min(_FEWEST * (d + 1.0) / row_weights.sum(), 1.0)
+        return cls(family, RowsSource(X, row_weights), X, chances, factor, share)
+
+    def scattered(self, n_components: int, rng: np.random.Generator) -> Mixture:
+        """Equal components at random rows."""
+        few = bool(n_components > np.count_nonzero(self.chances))
+        means = self.X[rng.choice(len(self.X), n_components, replace=few, p=self.chances)]
+        factors = np.repeat(self.new_factor(rng), self.family.n_blocks(n_components), axis=0)
+        return _assembled(self.family, np.full(n_components, 1.0 / n_components), means, factors)
+
+    def new_factor(self, rng: np.random.Generator) -> Factors:
+        """A factor that fills a share of the data's volume, log-uniform between a few rows' and all of it."""
+        d = self.X.shape[1]
+        return self.factor * np.exp(rng.uniform(np.log(self.smallest_share), 0.0) / d)
+
+    def moved(self, mixture: Mixture, rng: np.random.Generator) -> Mixture:
+        """The mixture with a random component put down at a random row, with a fair share of the weight."""
+        k = mixture.n_components
+        one = rng.integers(k)
+        weights, means, factors = mixture.weights.copy(), mixture.means.copy(), mixture.factors.copy()
+        weights[one] = 0.0
+        weights *= (1.0 - 1.0 / k) / max(weights.sum(), 1e-300)
+        weights[one] = 1.0 / k
+        means[one] = self.X[rng.choice(len(self.X), p=self.chances)]
+        if not self.family.shared:
+            factors[one] = self.new_factor(rng)[0]
+        return _assembled(self.family, np.maximum(weights, 1e-200), means, factors)
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """How a search runs EM: the objective, and who says what is sound and when to stop."""
+
+    prior: ResolvedPrior | None
+    settings: EMSettings
+    sound: Callable[[EMResult], bool]
+    stopped: Callable[[], bool]
+
+    def run(self, field: Field, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
+        """One short run."""
+        tol, steps = max(self.settings.tol, _TOLERANCE), min(max_iter, self.settings.max_iter)
+        settings = replace(self.settings, tol=tol, max_iter=steps)
+        return run_em(field.source, start, prior=self.prior, settings=settings, callback=lambda state: self.stopped())
+
+
+def n_moves(n_components: int) -> int:
+    """How many moves a search makes: the more components, the more ways to place them."""
+    return min(MOVES_PER_COMPONENT * n_components, MOST_MOVES) if n_components > 1 else 0
+
+
+def search_from(start: Mixture, field: Field, climb: Climb, *, rng: np.random.Generator) -> Mixture:
+    """The best sound mixture of a chain of moves; the start where no run was sound."""
+    best = _if_sound(climb.run(field, start), None, climb)
+    for _ in range(n_moves(start.n_components)):
+        if climb.stopped():
+            break
+        proposal = field.scattered(start.n_components, rng) if best is None else field.moved(best.mixture, rng)
+        best = _if_sound(climb.run(field, proposal), best, climb)
+    return start if best is None else best.mixture
+
+
+def small_em(n_components: int, field: Field, climb: Climb, *, rng: np.random.Generator) -> Mixture:
+    """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
+    runs = [climb.run(field, field.scattered(n_components, rng), max_iter=_RANDOM_STEPS) for _ in range(_RANDOM_RUNS)]
+    return max(runs, key=lambda run: (climb.sound(run), np.nan_to_num(run.objective, nan=-np.inf))).mixture
+
+
+def _if_sound(run: EMResult, best: EMResult | None, climb: Climb) -> EMResult | None:
+    """The run if it is better than the best one and no spike."""
+    better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
+    return run if better and climb.sound(run) else best
+
+
+def _whole_factor(spread: Array, family: CovarianceFamily, reg_covar: float) -> Factors:
+    values, vectors = np.linalg.eigh(spread)
+    covariance = (vectors * np.maximum(values, max(reg_covar, 1e-12 * values[-1], 1e-300))) @ vectors.T
+    return family.factors(family.compress(covariance[None]), len(spread))
+
+
+def _assembled(family: CovarianceFamily, weights: Weights, means: Means, factors: Factors) -> Mixture:
+    precision = family.precision_factors(factors)
+    log_det = family.log_precision_determinants(precision, means.shape[1])
+    log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI
+    covariances = family.covariances(factors, *means.shape)
+    return Mixture.from_checked(
+        family, weights, np.ascontiguousarray(means), covariances, factors, precision, log_scale
+    )
