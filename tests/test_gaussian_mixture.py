@@ -337,5 +337,5 @@ def test_bad_rows_are_refused():
         GaussianMixture().fit(np.where(X > 5.0, np.nan, X))
     with pytest.raises(NotFittedError):
         GaussianMixture().predict(X)
-    with pytest.raises(InputError, match="n_samples >= 1"):
+    with pytest.raises(InputError, match="Invalid value for 'n_samples': 0"):
         GaussianMixture().fit(X).sample(0)

@@ -35,6 +35,9 @@ MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
 IN_TURN = ("k-means++", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
 KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
 _LARGEST = 1e100
+_ROUNDING = 1e-14  # an eigenvalue below this times the largest of its covariance is rounding error of a zero
+_NOTHING = 1e-60  # so is a variance below this times the largest of its column
+_SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
 
 type StartCallback = Callable[[int, EMState], object]
@@ -61,13 +64,13 @@ class Starts:
         The distinct optima that are not degenerate, best first.
     interrupted : bool
         Whether the fit was interrupted; starts that had not begun are not listed.
-    """
-
-    objectives: Array
     optimum_objectives : (optimum,)
         The objective at each of the ``optima``; without a prior, the log-likelihood.
     kinds : tuple of str
         What each start was made by: a name of `KINDS`, or ``"given"``.
+    """
+
+    objectives: Array
     degenerate: NDArray[np.bool_]
     converged: NDArray[np.bool_]
     n_iter: IntArray
@@ -75,22 +78,22 @@ class Starts:
     tolerance: float
     optima: tuple[Mixture, ...] = ()
     interrupted: bool = False
+    optimum_objectives: Array = field(default_factory=lambda: np.empty(0))
+    kinds: tuple[str, ...] = ()
 
     @property
     def n_starts(self) -> int:
-    optimum_objectives: Array = field(default_factory=lambda: np.empty(0))
-    kinds: tuple[str, ...] = ()
         """How many starts were made."""
         return len(self.objectives)
 
-    @property
-    def n_degenerate(self) -> int:
-        """How many starts ended in a collapsed or emptied component, or broke down."""
     @property
     def n_optima(self) -> int:
         """How many distinct optima were found, degenerate ones not counted."""
         return len(self.optima)
 
+    @property
+    def n_degenerate(self) -> int:
+        """How many starts ended in a collapsed or emptied component, or broke down."""
         return int(self.degenerate.sum())
 
     @property
@@ -100,15 +103,15 @@ class Starts:
         close = np.abs(self.objectives - self.objectives[self.best]) <= self.tolerance
         return int((same_kind & close).sum())
 
-
-def best_of_starts(
-    X: ArrayLike,
     @property
     def best_is_doubtful(self) -> bool:
         """Whether one start only, of several that ran to the end, reached the best optimum."""
         several = self.n_starts >= _SEVERAL and self.n_optima > 1
         return several and bool(self.converged[self.best]) and self.n_best_reached == 1
 
+
+def best_of_starts(
+    X: ArrayLike,
     n_components: int,
     *,
     rng: np.random.Generator,
@@ -166,7 +169,7 @@ def best_of_starts(
     InputError
         For input that cannot be fitted.
     DegenerateComponentError
-        If every start broke down numerically.
+        If every start broke down numerically, or ended with a covariance of zero.
 
     Warns
     -----
@@ -207,12 +210,12 @@ def best_of_starts(
         init,
         start,
         align=not (exchangeable or init.labelled),
+        spread=weighted_covariance(X, np.ones(len(X)) if weights is None else weights),
     )
     n_starts = 1 if start is not None or init.fixed(n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
-        spread=weighted_covariance(X, np.ones(len(X)) if weights is None else weights),
     starts = replace(_record(plan, runs), interrupted=interrupted)
-    best = runs[starts.best]
+    best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
     in_order = exchangeable and not init.labelled and start is None
     return (_ordered(best) if in_order else best), starts
@@ -231,10 +234,10 @@ class _Plan:
     initialisation: Initialisation
     start: Mixture | None
     align: bool
+    spread: Array
 
     @property
     def source(self) -> BlockSource:
-    spread: Array
         return RowsSource(self.X, self.row_weights)
 
     @property
@@ -258,9 +261,6 @@ class _Plan:
         """A start of its kind; the default searches around it, unless the user gave parameters."""
         if self.start is not None:
             return self.start
-        start = starting_mixture(
-            self.X,
-            self.n_components,
         kind = self.kind(index)
         searched = self.several_kinds and not self.initialisation.labelled and self.n_components > 1
         if not (searched or kind == SMALL_EM):
@@ -276,6 +276,9 @@ class _Plan:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
         turn = index // len(IN_TURN) if self.several_kinds else index
         init = replace(self.initialisation, method=IN_TURN[0] if kind == GIVEN else kind)
+        start = starting_mixture(
+            self.X,
+            self.n_components,
             rng=rng,
             covariance_type=self.covariance_type,
             initialisation=init,
@@ -283,15 +286,12 @@ class _Plan:
             reg_covar=self.settings.reg_covar,
             decorrelate=turn % 2 == 1,
         )
-        return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
-
-
         return self.aligned(start)
 
     def aligned(self, start: Mixture) -> Mixture:
         """Components where a prior that tells them apart expects them."""
-def _run_all(
-    plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
+        return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
+
     def field(self, rng: np.random.Generator) -> Field:
         """Where a start may search."""
         weights = np.ones(len(self.X)) if self.row_weights is None else self.row_weights
@@ -304,6 +304,9 @@ def _run_all(
             return run.n_floored == 0
         return not collapsed_or_emptied(run, self.spread, self.settings.reg_covar)
 
+
+def _run_all(
+    plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
 ) -> tuple[list[EMResult], bool]:
     """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
     stop = threading.Event()
@@ -408,8 +411,33 @@ def _variances_of_data(mixture: Mixture, spread: Array) -> Array:
     return variances if mixture.family.residual == DIAGONAL else variances.mean(keepdims=True)
 
 
+def _ill_defined(mixture: Mixture) -> bool:
+    """Whether a covariance is zero in a direction, but for rounding errors."""
+    if not np.isfinite(mixture.means).all():
+        return True
+    if mixture.family.residual == FULL:
+        blocks = mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)
+        values = np.linalg.eigvalsh(blocks)
+        return bool((values[:, 0] <= _ROUNDING * values.max()).any())
+    return bool((_variances(mixture) <= _NOTHING * np.ptp(mixture.means) ** 2).any())
+
+
+def _well_defined(best: EMResult, plan: _Plan) -> EMResult:
+    """Refuse a covariance of zero; a run that was stopped before it was over has not converged."""
+    if plan.settings.reg_covar > 0 or plan.prior is not None or not _ill_defined(best.mixture):
+        return best
+    if best.n_iter >= plan.settings.max_iter:
+        return replace(best, converged=False)
+    raise DegenerateComponentError(
+        "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
+        "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
+        "scale the input data.",
+        figures={"smallest variance": float(_variances(best.mixture).min()), "reg_covar": plan.settings.reg_covar},
+    )
+
+
 def _report(starts: Starts, best: EMResult, plan: _Plan) -> None:
-    if not starts.degenerate[starts.best]:
+    if plan.settings.max_iter == 0 or not starts.degenerate[starts.best]:
         return
     if plan.prior is None:
         try_this = "a prior (prior=Prior.weakly_informative(X)), fewer components or a larger reg_covar"

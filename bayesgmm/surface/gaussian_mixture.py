@@ -73,10 +73,15 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         are).
     weights_init, means_init, precisions_init : array-like, optional
         Parameters to start from, in scikit-learn's shapes. With means given there is one start.
+    labels_init : array-like (obs,), optional
+        Components of rows that you know, from 0 to K - 1, and -1 for the others, as `sklearn.semi_supervised`
+        marks them: EM's first M-step takes the known rows only, then all rows follow the likelihood, and the
+        components keep your numbers. Those that you do not name start far from the others. Parameters given
+        besides win over what the labels say.
     random_state : int, RandomState or None
         The same seed gives the same fit, whatever ``n_jobs``.
     warm_start : bool
-        Start at the last solution when fitted again.
+        Start at the last solution when fitted again, as long as K, family and features are the same.
     verbose : int
         1 shows starts, 2 also the objective, ``verbose_interval`` or more steps apart.
     verbose_interval : int
@@ -88,13 +93,15 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
     Attributes
     ----------
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
-        Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
+        Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``. Their
+        type is that of the rows: computed in double precision, float32 if the rows are. A mixture that you
+        know already can be set through them, as in scikit-learn.
     converged_, n_iter_ : bool, int
         Of the start that was kept.
     lower_bound_, lower_bounds_ : float, list of float
         Objective per row, at the end and after each step: the mean log-likelihood, without a prior.
     mixture_ : Mixture
-        All parameters in one record.
+        All parameters in one record, in double precision.
     log_likelihood_ : float
         Total over rows.
     objective_, history_ : float, (n_iter_ + 1,)
@@ -153,6 +160,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
+        "labels_init": ["array-like", None],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -174,6 +182,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
+        labels_init: ArrayLike | None = None,
         random_state: int | np.random.RandomState | None = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -191,6 +200,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         self.weights_init = weights_init
         self.means_init = means_init
         self.precisions_init = precisions_init
+        self.labels_init = labels_init
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
@@ -217,7 +227,8 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         GaussianMixture
             Itself.
         """
-        rows = self._rows(X, reset=True)
+        checked = self._validated(X, reset=True)
+        rows = as_rows(checked)
         row_weights = as_row_weights(sample_weight, len(rows), name="sample_weight")
         self.prior_ = self._resolved_prior(rows, row_weights)
         result, starts = best_of_starts(
@@ -234,7 +245,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             callback=_progress(self.verbose, self.verbose_interval),
         )
-        self._set_fit(result, starts)
+        self._set_fit(result, starts, dtype=checked.dtype)
         self._training = criteria.measure(rows, result.mixture, row_weights)
         self._warn(starts)
         return self
@@ -245,7 +256,8 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
 
     def predict_proba(self, X: ArrayLike) -> Responsibilities:
         """Probability of each component for each row, (obs, cluster)."""
-        return self._fitted().responsibilities(self._rows(X))
+        mixture, checked = self._fitted(), self._validated(X)
+        return mixture.responsibilities(as_rows(checked)).astype(self._precision(checked), copy=False)
 
     def predict(self, X: ArrayLike) -> IntArray:
         """The most probable component of each row, (obs,)."""
@@ -253,7 +265,8 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
 
     def score_samples(self, X: ArrayLike) -> PerRow:
         """Log density of each row, (obs,)."""
-        return self._fitted().log_prob(self._rows(X))
+        mixture, checked = self._fitted(), self._validated(X)
+        return mixture.log_prob(as_rows(checked)).astype(self._precision(checked), copy=False)
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Mean log density per row."""
@@ -263,13 +276,21 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         """Rows drawn from the mixture, (n_samples, feature), and the components they came from."""
         mixture = self._fitted()
         if n_samples < 1:
-            raise InputError(expected="n_samples >= 1", got=f"{n_samples}")
+            raise InputError(
+                expected="n_samples >= 1",
+                got=f"{n_samples}",
+                sentence=f"Invalid value for 'n_samples': {n_samples}. At least one row is drawn.",
+            )
         return mixture.sample(n_samples, rng=self._rng())
 
     def n_parameters(self) -> int:
         """Free parameters: weights, means and covariances."""
         mixture = self._fitted()
         return mixture.family.n_parameters(mixture.n_components, mixture.n_features)
+
+    def _n_parameters(self) -> int:
+        """`n_parameters` under scikit-learn's private name, which scripts use."""
+        return self.n_parameters()
 
     def aic(self, X: ArrayLike | None = None) -> float:
         """Akaike's criterion, lower is better; of the rows of the fit by default. See `criteria.aic`."""
@@ -286,20 +307,33 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         """
         return criteria.icl(self._measured(X))
 
-    def _rows(self, X: ArrayLike, *, reset: bool = False) -> Rows:
-        if reset:
-            return as_rows(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
-        return as_rows(validate_data(self, X, dtype=np.float64, reset=False))
+    @property
+    def mixture_(self) -> Mixture:
+        """All parameters in one record; follows weights, means and precisions_cholesky that you set yourself."""
+        shown = (self.weights_, self.means_, self.precisions_cholesky_)
+        source, record = getattr(self, "_record", ((), None))
+        if record is None or any(a is not b for a, b in zip(source, shown, strict=True)):
+            record = _mixture_of(*shown, covariance_type=self.covariance_type)
+            self._record = shown, record
+        return record
+
+    def _validated(self, X: ArrayLike, *, reset: bool = False) -> Array:
+        """Rows as they came, float32 or float64."""
+        smallest = {"ensure_min_samples": 2} if reset else {}
+        return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, **smallest)
+
+    def _precision(self, checked: Array) -> np.dtype:
+        """The type of results for these rows: that of rows and parameters together, as in scikit-learn."""
+        return np.result_type(checked, self.means_)
 
     def _fitted(self) -> Mixture:
         check_is_fitted(self)
-        mixture: Mixture = self.mixture_
-        return mixture
+        return self.mixture_
 
     def _measured(self, X: ArrayLike | None) -> criteria.Measured:
         mixture = self._fitted()
         training: criteria.Measured = self._training
-        return training if X is None else criteria.measure(self._rows(X), mixture)
+        return training if X is None else criteria.measure(as_rows(self._validated(X)), mixture)
 
     def _rng(self) -> np.random.Generator:
         if isinstance(self.random_state, Integral):
@@ -307,22 +341,30 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
 
     def _initialisation(self) -> Initialisation:
-        return Initialisation(self.init_params, self.weights_init, self.means_init, self.precisions_init)
+        return Initialisation(
+            self.init_params, self.weights_init, self.means_init, self.precisions_init, self.labels_init
+        )
 
     def _last_solution(self) -> Mixture | None:
         last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None
-        return last
+        if last is None:
+            return None
+        family = covariance_family(self.covariance_type, self.n_features_in_)
+        wanted = (self.n_components, self.n_features_in_, family)
+        return last if (last.n_components, last.n_features, last.family) == wanted else None
 
     def _resolved_prior(self, X: Rows, row_weights: PerRow | None) -> Prior | None:
         if isinstance(self.prior, str):
             return PRIORS[self.prior](X, self.n_components, self.covariance_type, row_weights)
         return self.prior
 
-    def _set_fit(self, result: EMResult, starts: Starts) -> None:
-        mixture = result.mixture
-        self.mixture_, self.starts_ = mixture, starts
-        self.weights_, self.means_, self.covariances_ = mixture.weights, mixture.means, mixture.covariances
-        self.precisions_, self.precisions_cholesky_ = _precisions(mixture)
+    def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
+        mixture, self.starts_ = result.mixture, starts
+        shown = (mixture.weights, mixture.means, mixture.covariances, *_precisions(mixture))
+        self.weights_, self.means_, self.covariances_, self.precisions_, self.precisions_cholesky_ = (
+            values.astype(dtype, copy=False) for values in shown
+        )
+        self._record = (self.weights_, self.means_, self.precisions_cholesky_), mixture
         self.converged_, self.n_iter_ = result.converged, result.n_iter
         self.log_likelihood_, self.objective_ = result.log_likelihood, result.objective
         self.history_ = result.history
@@ -334,8 +376,30 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
             text = f"Interrupted: the best mixture of the {starts.n_starts} starts so far was kept."
             warnings.warn(text, InterruptedWarning, stacklevel=3)
         elif not self.converged_ and self.max_iter > 0:
-            text = f"EM did not converge in max_iter={self.max_iter} steps. Increase max_iter or tol."
+            text = (
+                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+                f"tol, or check for degenerate data. (max_iter={self.max_iter}, tol={self.tol})"
+            )
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        elif starts.best_is_doubtful:
+            shown = ", ".join(f"{value:.3f}" for value in starts.optimum_objectives[:2])
+            text = (
+                f"Only one of {starts.n_starts} starts reached the best of {starts.n_optima} optima (objectives {shown}"
+                f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
+                f"n_init={3 * starts.n_starts}."
+            )
+            warnings.warn(text, SingleBestStartWarning, stacklevel=3)
+
+
+def _mixture_of(weights: ArrayLike, means: ArrayLike, upper: ArrayLike, *, covariance_type: str) -> Mixture:
+    """The mixture whose precisions have these Cholesky factors, in scikit-learn's shapes."""
+    weights, means, upper = (np.asarray(values, dtype=np.float64) for values in (weights, means, upper))
+    family = covariance_family(covariance_type, means.shape[-1])
+    if family.residual == FULL or not family.in_scikit_learn:
+        covariances = np.linalg.inv(upper @ np.swapaxes(upper, -1, -2))
+    else:
+        covariances = 1.0 / upper**2
+    return Mixture(weights / weights.sum(), means, covariances, covariance_type)
 
 
 def _precisions(mixture: Mixture) -> tuple[Covariances, Covariances]:
@@ -370,11 +434,3 @@ def _progress(verbose: int, interval: int) -> StartCallback | None:
         due[index] = state.iteration + interval
 
     return show
-        elif starts.best_is_doubtful:
-            shown = ", ".join(f"{value:.3f}" for value in starts.optimum_objectives[:2])
-            text = (
-                f"Only one of {starts.n_starts} starts reached the best of {starts.n_optima} optima (objectives {shown}"
-                f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
-                f"n_init={3 * starts.n_starts}."
-            )
-            warnings.warn(text, SingleBestStartWarning, stacklevel=3)
