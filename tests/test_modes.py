@@ -10,18 +10,8 @@ from scipy.stats import multivariate_normal
 from bayesgmm.algorithms.conditionals import Conditionals
 from bayesgmm.algorithms.multistart import best_of_starts
 from bayesgmm.bayes.engines import sample_native
-from bayesgmm.bayes.modes import (
-    Mode,
-    Modes,
-    Points,
-    Sample,
-    Target,
-    effective_size,
-    find_modes,
-    in_proportion,
-    pool,
-    weigh_modes,
-)
+from bayesgmm.bayes.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
+from bayesgmm.bayes.modes import Mode, Modes, Points, Sample, find_modes
 from bayesgmm.bayes.problem import Problem
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.bayes.scouts import points_of

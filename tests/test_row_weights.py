@@ -17,7 +17,8 @@ from bayesgmm.algorithms.multistart import best_of_starts
 from bayesgmm.bayes.adapter import mixture_posterior, row_weights_of
 from bayesgmm.bayes.engines import sample_native
 from bayesgmm.bayes.invariants import invariants
-from bayesgmm.bayes.modes import Mode, Modes, Target, weigh_modes
+from bayesgmm.bayes.mode_weights import Target, weigh_modes
+from bayesgmm.bayes.modes import Mode, Modes
 from bayesgmm.bayes.pooling import combine_modes, stacking_weights
 from bayesgmm.bayes.problem import Problem
 from bayesgmm.bayes.pymc_engine import sample_pymc

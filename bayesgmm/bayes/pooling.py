@@ -9,7 +9,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
-from bayesgmm.bayes.modes import Modes, Points, Target, draws_as_they_are, find_modes, in_proportion, pool, weigh_modes
+from bayesgmm.bayes.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
+from bayesgmm.bayes.modes import Modes, Points, find_modes
 from bayesgmm.bayes.posterior import CLUSTER, OBS, SAMPLE_DIMS, aligned, prior_from_json, start_mixture
 from bayesgmm.bayes.predict import draw_set_of, each_draw
 from bayesgmm.ground.priors import Prior

@@ -16,7 +16,8 @@ from bayesgmm.algorithms.conditionals import Conditionals
 from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.algorithms.multistart import best_of_starts
 from bayesgmm.bayes.engines import sample_native
-from bayesgmm.bayes.modes import RELEVANT, Modes, Points, Target, find_modes, weigh_modes
+from bayesgmm.bayes.mode_weights import RELEVANT, Target, weigh_modes
+from bayesgmm.bayes.modes import Modes, Points, find_modes
 from bayesgmm.bayes.problem import MixtureDraws, Problem
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.ground.mixture import Mixture
