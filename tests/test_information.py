@@ -209,14 +209,14 @@ def test_blocks_of_rows_do_not_matter(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("covariance_type", ["full", "tied_diag"])
 def test_intervals_cover_the_truth(covariance_type):
-    """600 data sets of 1,000 rows; each parameter's coverage within a binomial bound, false alarm 1e-4 per figure."""
+    """600 data sets of 2,000 rows; each parameter's coverage within a binomial bound, false alarm 1e-4 per figure."""
     rng = np.random.default_rng(5)
     covariances = covariance_family(covariance_type).compress(np.stack([np.eye(2), np.eye(2) * [[2.0, 1.0]]]))
-    truth = Mixture([0.4, 0.6], [[0.0, 0.0], [2.5, 1.0]], covariances, covariance_type)
+    truth = Mixture([0.4, 0.6], [[0.0, 0.0], [4.0, 1.0]], covariances, covariance_type)
     rows = truth.sample(5, rng=rng)[0]
     hits, n_fits = [], 600
     for _ in range(n_fits):
-        X, _ = truth.sample(1000, rng=rng)
+        X, _ = truth.sample(2000, rng=rng)
         errors = standard_errors(X, run_em(Rows(X), truth, settings=EMSettings(1e-10, 20_000)).mixture)
         lower, upper = errors.intervals(0.89)
         log_density, memberships = errors.log_density(rows), errors.memberships(rows)
@@ -229,6 +229,6 @@ def test_intervals_cover_the_truth(covariance_type):
     fixed = np.concatenate([np.ravel(x) for x in (truth.weights, truth.means, truth.covariances)]) == 0.0
     fixed[: truth.weights.size + truth.means.size] = False
     covered = covered[np.concatenate([~fixed, np.ones(len(covered) - len(fixed), dtype=bool)])]
-    # Intervals are right for many rows; two points of slack for a thousand.
+    # Intervals are right for many rows; two points of slack for 2,000.
     low, high = binom.ppf(5e-5, n_fits, 0.87), binom.ppf(1 - 5e-5, n_fits, 0.91)
     assert ((covered >= low) & (covered <= high)).all(), covered / n_fits

@@ -11,12 +11,15 @@ All of it is taken in coordinates at the mixture itself: log-ratios u of the wei
 :math:`\mu_k = \hat\mu_k + \hat L_k m_k` and :math:`\Sigma_k = \hat L_k (1 + S_k) \hat L_k^\top` with S_k
 symmetric, diagonal or a multiple of the identity. There scores are whitened residuals and their products,
 E[J] is algebra on the expected statistics, no units are left, and a prior adds its pseudo-data. One pass, exact.
+The cost is the last two sums, and they are zero where the component of a row is certain: summed as
+:math:`\sum_k r_{ik} (1 - r_{ik}) s_{ik} s_{ik}^\top - \sum_{k \ne l} r_{ik} r_{il} s_{ik} s_{il}^\top`.
 """
 
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
@@ -28,13 +31,14 @@ from scipy.stats import norm
 from bayesgmm.algorithms.local_coordinates import LocalCoordinates, Sums, whitened_sums
 from bayesgmm.ground.mixture import Mixture, expected_statistics
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Rows, Weights
+from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.errors import InformationError, InformationWarning, InputError
 
 CI_PROB = 0.89  # ArviZ's default
 _SMALLEST_SHARE = 1e-7  # of the complete information; below it rounding decides the sign
 _FAR = 0.5  # standard errors between a mixture and its maximum that deserve a warning
+_CERTAIN = 1e-14  # a row this surely in or out of a component misses nothing there
 _NUMBERS_PER_BLOCK = 4_000_000
 
 
@@ -115,7 +119,8 @@ class StandardErrors:
     def memberships(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
         r"""Probabilities of the components for each row, (obs, cluster), with intervals on the logit scale.
 
-        The gradient of :math:`\log r_{ik}` is the score of the row under component k less its score.
+        The gradient of :math:`\log r_{ik}` is the score of the row under component k less its score. Probabilities
+        within 1e-14 of zero or one count as certain.
         """
         X = as_rows(X, n_features=self.mixture.n_features)
         variances = np.concatenate([self._log_membership_variances(rows) for rows in self.local.blocks(X)])
@@ -125,9 +130,12 @@ class StandardErrors:
 
     def _log_membership_variances(self, rows: Rows) -> Array:
         at = self.local.coordinates
-        score = at.scores(rows)
-        columns = [_quadratic(at.component_scores(rows, k) - score, self.local.covariance) for k in range(at.k)]
-        return np.stack(columns, axis=1)
+        score, uncertain = at.scores(rows), _uncertain(at.mixture.responsibilities(rows))
+        variances = np.zeros(uncertain.shape)
+        for k, own in enumerate(uncertain.T):
+            slopes = at.component_scores(rows[own], k) - score[own]
+            variances[own, k] = _quadratic(slopes, self.local.covariance)
+        return variances
 
     def log_density(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
         """Log density of each row, (obs,); its gradient is the score of the row."""
@@ -196,15 +204,14 @@ def standard_errors(
     at = LocalCoordinates(mixture)
     sums = whitened_sums(expected_statistics(X, mixture, weights), mixture, prior)
     complete = at.complete_information(sums)
-    missing, spread = _missing_information(at, X, weights)
-    information = complete - missing
+    information = complete - _missing_information(at, X, weights)
     shares = _shares(information, complete, at, sums)
     covariance = np.linalg.inv(information)
     gradient = at.gradient(sums)
     distance = float(np.sqrt(gradient @ covariance @ gradient))
     _warn_if_far(distance)
     if robust:
-        covariance = covariance @ spread @ covariance
+        covariance = covariance @ _squared_scores(at, X, weights) @ covariance
     return _record(_Local(at, covariance), shares=shares, distance=distance, robust=robust)
 
 
@@ -231,22 +238,44 @@ def _blocks(X: Rows, n_dim: int) -> Iterator[Rows]:
     return (X[start : start + size] for start in range(0, len(X), size))
 
 
-def _missing_information(at: LocalCoordinates, X: Rows, weights: PerRow | None) -> tuple[Array, Array]:
-    """Louis' correction, and the sum of the squared scores of the rows."""
-    within, between = np.zeros((2, at.n_dim, at.n_dim))
-    start = 0
-    for rows in _blocks(X, at.n_dim):
-        v = None if weights is None else weights[start : start + len(rows)]
-        start += len(rows)
+def _missing_information(at: LocalCoordinates, X: Rows, weights: PerRow | None) -> Array:
+    """Louis' correction, by pairs of components: only rows that two components share cost anything."""
+    missing = np.zeros((at.n_dim, at.n_dim))
+    index = [at.own_index(k) for k in range(at.k)]
+    for rows, v in _weighted_blocks(X, weights, at.n_dim):
         resp = at.mixture.responsibilities(rows)
-        score = np.zeros((len(rows), at.n_dim))
-        for k in range(at.k):
-            own, index = at.own_scores(rows, k), at.own_index(k)
-            share = resp[:, k] if v is None else resp[:, k] * v
-            within[np.ix_(index, index)] += (own * share[:, None]).T @ own
-            score[:, index] += resp[:, [k]] * own
-        between += score.T @ (score if v is None else score * v[:, None])
-    return within - between, between
+        shared = _uncertain(resp)
+        own = [at.own_scores(rows[shared[:, k]], k) for k in range(at.k)]
+        for j, k in combinations_with_replacement(range(at.k), 2):
+            both = shared[:, j] & shared[:, k]
+            product = resp[both, j] * (1.0 - resp[both, j] if j == k else -resp[both, k])
+            left, right = own[j][both[shared[:, j]]], own[k][both[shared[:, k]]]
+            table = (left * (product * v[both])[:, None]).T @ right
+            missing[np.ix_(index[j], index[k])] += table
+            if j != k:
+                missing[np.ix_(index[k], index[j])] += table.T
+    return missing
+
+
+def _uncertain(resp: Responsibilities) -> NDArray[np.bool_]:
+    return (resp > _CERTAIN) & (resp < 1.0 - _CERTAIN)
+
+
+def _squared_scores(at: LocalCoordinates, X: Rows, weights: PerRow | None) -> Array:
+    """Sum of the squared scores of the rows."""
+    total = np.zeros((at.n_dim, at.n_dim))
+    for rows, v in _weighted_blocks(X, weights, at.n_dim):
+        scores = at.scores(rows)
+        total += (scores * v[:, None]).T @ scores
+    return total
+
+
+def _weighted_blocks(X: Rows, weights: PerRow | None, n_dim: int) -> Iterator[tuple[Rows, PerRow]]:
+    start = 0
+    for rows in _blocks(X, n_dim):
+        stop = start + len(rows)
+        yield rows, np.ones(len(rows)) if weights is None else weights[start:stop]
+        start = stop
 
 
 def _shares(information: Array, complete: Array, at: LocalCoordinates, sums: Sums) -> Array:
