@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from em_cases import PRIORS
 from reference import SCIKIT_LEARNS, load_data
@@ -260,7 +261,7 @@ def test_warm_start_goes_on_from_the_last_solution():
 def test_an_interrupted_fit_says_so(monkeypatch):
     import bayesgmm.surface.gaussian_mixture as module
 
-    monkeypatch.setattr(module, "_progress", lambda *args: lambda index, state: True)
+    monkeypatch.setattr(module, "progress_of_starts", lambda *args: lambda index, state: True)
     with pytest.warns(InterruptedWarning, match="best mixture"):
         fit = GaussianMixture(2, random_state=0).fit(load_data("faithful"))
     assert fit.starts_.interrupted
@@ -278,9 +279,8 @@ def test_verbose_shows_starts_and_steps(capsys):
     assert shown[1].startswith("Start 0, step 10: objective -11")
 
 
-@pytest.mark.parametrize("make", [pd.DataFrame, pytest.param("polars", id="polars")])
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
 def test_dataframes_give_feature_names(make):
-    make = pytest.importorskip("polars").DataFrame if make == "polars" else make
     X = load_data("faithful")
     frame = make({"eruptions": X[:, 0], "waiting": X[:, 1]})
     fit = GaussianMixture(2, random_state=0, n_init=2).fit(frame)

@@ -9,11 +9,13 @@ from bayesgmm.bayes.verdicts import CONVERGED
 from bayesgmm.words.errors import SamplingWarning
 
 
-def warn_if_unconverged(tree: xr.DataTree) -> None:
-    """Warn with verdict, findings and what to do, unless the chains converged."""
+def warn_if_unconverged(tree: xr.DataTree) -> bool:
+    """Warn with verdict, findings and what to do, unless the chains converged; whether they did."""
     found = diagnose(tree)
-    if found.verdict != CONVERGED:
+    converged = found.verdict == CONVERGED
+    if not converged:
         warnings.warn(warning_text(found), SamplingWarning, stacklevel=3)
+    return converged
 
 
 def warning_text(found: Diagnosis) -> str:

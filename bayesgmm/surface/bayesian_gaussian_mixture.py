@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,8 +16,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import bayesgmm.bayes.posterior as tree_of
+from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import EMSettings
-from bayesgmm.algorithms.multistart import Starts, best_of_starts
+from bayesgmm.algorithms.initialise import Initialisation
+from bayesgmm.algorithms.multistart import KINDS, MIXED, Starts, best_of_starts
 from bayesgmm.bayes.adapter import row_weights_of
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
@@ -34,7 +37,9 @@ from bayesgmm.bayes.problem import MixtureDraws, Problem, weights_refused
 from bayesgmm.bayes.relabel import INSTEAD, component_record
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.bayes.scouts import Exploration, explore
+from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.gaussian_mixture import if_usable, precisions_of, progress_of_starts
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError, NotIdentifiedError
@@ -83,6 +88,15 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         modes, the chains proper start in each that carries weight, and all at the best optimum otherwise.
         ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which proves nothing
         about others.
+    tol, max_iter, init_params
+        Of those EM starts, as in `GaussianMixture`.
+    reg_covar : float
+        Smallest eigenvalue of a covariance in EM, lowered to where it cannot get in the way of the prior. The
+        posterior needs none: its prior keeps covariances away from zero.
+    warm_start : bool
+        Start at the last ``em_`` when fitted again, as long as K, family and features are the same.
+    verbose, verbose_interval : int
+        Show how EM goes, as in `GaussianMixture`.
     random_state : int, RandomState or None
         The same seed gives the same draws.
     progress : bool
@@ -99,6 +113,12 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         The prior with its numbers.
     weights_, means_, covariances_ : ndarray
         Posterior means, in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
+    precisions_, precisions_cholesky_ : ndarray
+        Inverses of ``covariances_``, which are not the posterior means of the precisions.
+    converged_ : bool
+        Whether the verdict on the chains is that they converged, see `bayesgmm.diagnose`.
+    n_iter_ : int
+        EM steps to the optimum at which the chains' coordinates are laid.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -143,6 +163,13 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         "inference": [StrOptions({"nuts"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"spread", "modes", "best"})],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "init_params": [StrOptions(set(KINDS))],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
         "progress": ["boolean"],
     }
@@ -162,6 +189,13 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         inference: str = "nuts",
         n_init: int = 10,
         init: str = "spread",
+        tol: float = 1e-6,
+        reg_covar: float = 1e-6,
+        max_iter: int = 1000,
+        init_params: str = MIXED,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
         random_state: int | np.random.RandomState | None = None,
         progress: bool = True,
     ) -> None:
@@ -177,6 +211,13 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         self.inference = inference
         self.n_init = n_init
         self.init = init
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.init_params = init_params
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
         self.random_state = random_state
         self.progress = progress
 
@@ -206,32 +247,40 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         rows, weights = self._weighted(rows, sample_weight)
         n_rows = float(len(rows) if weights is None else weights.sum())
         check_components(self.n_components, round(n_rows))
-        prior = Prior.weakly_informative(rows, sample_weight=weights) if self.prior is None else self.prior
+        # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
+        # repeated rows give the same draws.
+        different, times = (rows, weights) if self.engine == "pymc" else distinct_rows(rows, weights)
+        prior = Prior.weakly_informative(different, sample_weight=times) if self.prior is None else self.prior
         seed = self._seed()
         rng = np.random.default_rng(seed)
         em, starts = best_of_starts(
-            rows,
+            different,
             self.n_components,
             rng=rng,
             covariance_type=self.covariance_type,
             prior=prior,
-            settings=EMSettings(reg_covar=_idle_floor(prior, n_rows)),
+            settings=EMSettings(self.tol, self.max_iter, min(self.reg_covar, _idle_floor(prior, n_rows))),
             n_init=self.n_init,
-            row_weights=weights,
+            initialisation=Initialisation(self.init_params),
+            start=self._last_solution(),
+            row_weights=times,
+            callback=progress_of_starts(self.verbose, self.verbose_interval),
         )
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
         settings = self._settings(rng)
-        problem = Problem(rows, prior, em.mixture, row_weights=weights)
+        problem = Problem(different, prior, em.mixture, row_weights=times)
         explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
-        record = {**self._record(seed, starts), **_starting_record(explored, sampled)}
-        tree = _tree(sampled, problem, self._names(), record)
+        record = {**self._record(seed, starts), "em_n_iter": em.n_iter, **_starting_record(explored, sampled)}
+        kept = replace(problem, X=rows, row_weights=weights)
+        tree = _tree(sampled, kept, self._names(), record)
         if explored.scouts is not None and explored.scouts.several:
-            scouts = _tree(explored.scouts.draws, problem, self._names(), {})
+            scouts = _tree(explored.scouts.draws, kept, self._names(), {})
             tree[SCOUTS] = xr.DataTree(scouts["posterior"].to_dataset())
-        self._set_posterior(combine_modes(tree, random_state=seed))
-        warn_if_unconverged(self.posterior_)
+        tree = combine_modes(tree, random_state=seed)
+        tree.attrs["converged"] = int(warn_if_unconverged(tree))
+        self._set_posterior(tree)
         return self
 
     def fit_predict(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> IntArray:
@@ -345,6 +394,10 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31))
 
+    def _last_solution(self) -> Mixture | None:
+        last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None
+        return if_usable(last, self.n_components, self.n_features_in_, covariance_type=self.covariance_type)
+
     def _settings(self, rng: np.random.Generator) -> SamplerSettings:
         return SamplerSettings(
             seed=int(rng.integers(2**63)),
@@ -380,13 +433,15 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         self.em_ = tree_of.start_mixture(tree)
         mean = tree_of.mean_mixture(tree)
         self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
-        self._draw_set: DrawSet | None = None
+        self.precisions_, self.precisions_cholesky_ = precisions_of(mean)
+        self.converged_, self.n_iter_ = bool(tree.attrs.get("converged", False)), int(tree.attrs.get("em_n_iter", 0))
+        self._draw_sets: list[DrawSet] = []  # one, once it is asked for
 
     def _draws(self) -> DrawSet:
         check_is_fitted(self)
-        if self._draw_set is None:
-            self._draw_set = draw_set(self.posterior_)
-        return self._draw_set
+        if not self._draw_sets:
+            self._draw_sets.append(draw_set(self.posterior_))
+        return self._draw_sets[0]
 
     def _rows(self, X: ArrayLike) -> Array:
         return as_rows(validate_data(self, X, dtype=np.float64, reset=False))

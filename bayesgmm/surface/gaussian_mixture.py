@@ -42,7 +42,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
 
     Parameters, methods and fitted attributes are scikit-learn's. Three defaults differ, because the steps are
-    fast enough to be careful: ``n_init=10`` starts instead of one, ``tol=1e-6`` instead of 1e-3 and
+    fast enough to be careful: ``n_init=10`` starts instead of one, ``tol=1e-7`` instead of 1e-3 and
     ``max_iter=1000`` instead of 100. Components come out in ascending order of the first feature's mean,
     unless you gave parameters to start from or the prior tells components apart.
 
@@ -64,10 +64,11 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         Most EM steps of a start.
     n_init : int
         Number of starts; the best one that is not degenerate is kept, see ``starts_``.
-    init_params : {"mixed", "k-means++", "kmeans", "random_from_data", "random", "hierarchical", "small_em"}
-        What starts are made by. ``"mixed"`` takes k-means++, hierarchical clustering (Ward's) and small EM (the
-        best of ten short runs from random rows) in turn, and goes on from each by moving components about, see
-        `bayesgmm.algorithms.search`; the others make plain starts of one kind. ``"k-means++"`` and
+    init_params : {"mixed", "k-means++", "kmeans", "random_from_data", "random", "hierarchical", "small_em", \
+"short_kmeans"}
+        What starts are made by. ``"mixed"`` takes k-means on at most 5,000 rows (``"short_kmeans"``), Ward's
+        hierarchical clustering and small EM (the best of ten short runs from random rows) in turn, and from the
+        second start on goes on by moving components about, see `bayesgmm.algorithms.search`; the others make plain starts of one kind. ``"k-means++"`` and
         ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
         columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they
         are).
@@ -174,7 +175,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         n_components: int = 1,
         *,
         covariance_type: str = "full",
-        tol: float = 1e-6,
+        tol: float = 1e-7,
         reg_covar: float = 1e-6,
         max_iter: int = 1000,
         n_init: int = 10,
@@ -243,7 +244,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
             start=self._last_solution(),
             row_weights=row_weights,
             n_jobs=self.n_jobs,
-            callback=_progress(self.verbose, self.verbose_interval),
+            callback=progress_of_starts(self.verbose, self.verbose_interval),
         )
         self._set_fit(result, starts, dtype=checked.dtype)
         self._training = criteria.measure(rows, result.mixture, row_weights)
@@ -312,7 +313,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         """All parameters in one record; follows weights, means and precisions_cholesky that you set yourself."""
         shown = (self.weights_, self.means_, self.precisions_cholesky_)
         source, record = getattr(self, "_record", ((), None))
-        if record is None or any(a is not b for a, b in zip(source, shown, strict=True)):
+        if record is None or not all(a is b or np.array_equal(a, b) for a, b in zip(source, shown, strict=True)):
             record = _mixture_of(*shown, covariance_type=self.covariance_type)
             self._record = shown, record
         return record
@@ -332,8 +333,10 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
 
     def _measured(self, X: ArrayLike | None) -> criteria.Measured:
         mixture = self._fitted()
-        training: criteria.Measured = self._training
-        return training if X is None else criteria.measure(as_rows(self._validated(X)), mixture)
+        if X is None:
+            training: criteria.Measured = self._training
+            return training
+        return criteria.measure(as_rows(self._validated(X)), mixture)
 
     def _rng(self) -> np.random.Generator:
         if isinstance(self.random_state, Integral):
@@ -347,11 +350,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
 
     def _last_solution(self) -> Mixture | None:
         last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None
-        if last is None:
-            return None
-        family = covariance_family(self.covariance_type, self.n_features_in_)
-        wanted = (self.n_components, self.n_features_in_, family)
-        return last if (last.n_components, last.n_features, last.family) == wanted else None
+        return if_usable(last, self.n_components, self.n_features_in_, covariance_type=self.covariance_type)
 
     def _resolved_prior(self, X: Rows, row_weights: PerRow | None) -> Prior | None:
         if isinstance(self.prior, str):
@@ -360,7 +359,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
         mixture, self.starts_ = result.mixture, starts
-        shown = (mixture.weights, mixture.means, mixture.covariances, *_precisions(mixture))
+        shown = (mixture.weights, mixture.means, mixture.covariances, *precisions_of(mixture))
         self.weights_, self.means_, self.covariances_, self.precisions_, self.precisions_cholesky_ = (
             values.astype(dtype, copy=False) for values in shown
         )
@@ -391,6 +390,14 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
             warnings.warn(text, SingleBestStartWarning, stacklevel=3)
 
 
+def if_usable(last: Mixture | None, n_components: int, n_features: int, *, covariance_type: str) -> Mixture | None:
+    """The last solution, if the next fit can start there."""
+    if last is None:
+        return None
+    wanted = (n_components, n_features, covariance_family(covariance_type, n_features))
+    return last if (last.n_components, last.n_features, last.family) == wanted else None
+
+
 def _mixture_of(weights: ArrayLike, means: ArrayLike, upper: ArrayLike, *, covariance_type: str) -> Mixture:
     """The mixture whose precisions have these Cholesky factors, in scikit-learn's shapes."""
     weights, means, upper = (np.asarray(values, dtype=np.float64) for values in (weights, means, upper))
@@ -402,7 +409,7 @@ def _mixture_of(weights: ArrayLike, means: ArrayLike, upper: ArrayLike, *, covar
     return Mixture(weights / weights.sum(), means, covariances, covariance_type)
 
 
-def _precisions(mixture: Mixture) -> tuple[Covariances, Covariances]:
+def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
     """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
     factors, shape = mixture.precision_factors, mixture.covariances.shape
     if not mixture.family.in_scikit_learn:
@@ -415,7 +422,7 @@ def _precisions(mixture: Mixture) -> tuple[Covariances, Covariances]:
     return (upper @ factors).reshape(shape), upper.reshape(shape)
 
 
-def _progress(verbose: int, interval: int) -> StartCallback | None:
+def progress_of_starts(verbose: int, interval: int) -> StartCallback | None:
     """A callback that shows how starts go, or None."""
     if not verbose:
         return None
