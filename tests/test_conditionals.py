@@ -34,6 +34,17 @@ def stacked(mixtures):
     return tuple(np.stack([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
 
 
+def test_a_badly_conditioned_prior_can_be_drawn_from():
+    """Fewer rows than features, in different units: the covariance of the data is all but singular."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(15, 30)) * 10.0 ** rng.uniform(-0.5, 0.5, 30)
+    with pytest.warns(UserWarning, match="singular"):
+        prior = Prior.weakly_informative(X).resolve(1, 30, "full")
+    _, means, _ = Conditionals.of_prior(prior).sample(400, rng=rng)
+    sd = 2.0 * X.std(axis=0, ddof=1)
+    np.testing.assert_allclose(means[:, 0].std(axis=0), sd, rtol=0.25)
+
+
 @pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("form", FORMS)
 def test_given_nothing_it_is_the_prior(form, covariance_type):

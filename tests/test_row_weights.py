@@ -110,6 +110,14 @@ def test_weights_of_one_change_nothing(faithful):
     assert row_weights_of(other.posterior_) is None
 
 
+def test_draws_are_those_of_repeated_rows_in_any_order(faithful):
+    X, v, repeated = faithful
+    few = {"draws": 30, "tune": 100, "chains": 2}
+    one, other = fitted(X, v, **few), fitted(np.random.default_rng(1).permutation(repeated), **few)
+    for name in ("weights", "means", "covariances"):
+        np.testing.assert_array_equal(one.posterior_["posterior"][name], other.posterior_["posterior"][name])
+
+
 @pytest.mark.parametrize("form", ["normal_inverse_wishart", "independent"])
 @pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_densities_given_allocations_count_weights(form, covariance_type):

@@ -188,7 +188,8 @@ class Conditionals:
         if self.kappa.any():
             offsets = _times(factors, noise) / np.sqrt(self.kappa[which])[..., None]
         else:
-            root = np.linalg.cholesky(self.mean_precision[which])
+            precision = self.mean_precision[which]  # an inverse, not symmetric to the last bit if badly conditioned
+            root = np.linalg.cholesky(0.5 * (precision + np.swapaxes(precision, -1, -2)))
             offsets = np.linalg.solve(np.swapaxes(root, -1, -2), noise[..., None])[..., 0]
         covariances = np.broadcast_to(factors @ np.swapaxes(factors, -1, -2), (*mean.shape, mean.shape[2]))
         return gamma / gamma.sum(axis=1, keepdims=True), mean + offsets, covariances.copy()
