@@ -1,4 +1,4 @@
-"""The command line: ``bayesgmm demo`` and ``bayesgmm fit FILE.csv --components K``.
+"""The command line: ``bayesgmm demo`` and ``bayesgmm fit FILE --components K``.
 
 What a command needs is imported when it runs, so that ``--help`` answers at once.
 """
@@ -168,7 +168,9 @@ def demo(
 
 @app.command()
 def fit(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Table with column names in its first line.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV file with column names in its first line, or Parquet file.")
+    ],
     components: Annotated[
         int, typer.Option("--components", "-k", min=1, help="Number of clusters K.", rich_help_panel=_FIT)
     ],
@@ -194,7 +196,11 @@ def fit(
     ] = PriorName.WEAKLY_INFORMATIVE,
     header: Annotated[
         bool | None,
-        typer.Option("--header/--no-header", help="Whether the first line holds column names.", rich_help_panel=_FIT),
+        typer.Option(
+            "--header/--no-header",
+            help="Whether the first line of a CSV file holds column names.",
+            rich_help_panel=_FIT,
+        ),
     ] = None,
     draws: Draws = 1000,
     tune: Tune = 400,
@@ -209,7 +215,7 @@ def fit(
     quiet: Quiet = False,
     progress: Progress = True,
 ) -> None:
-    """Fit a Gaussian mixture to the columns of a CSV file, by EM and by NUTS.
+    """Fit a Gaussian mixture to the columns of a CSV or Parquet file, by EM and by NUTS.
 
     All columns used must be numeric, without missing values.
     Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
@@ -220,7 +226,7 @@ def fit(
 
         bayesgmm fit customers.csv -k 4 --columns age,income --covariance diag
 
-        bayesgmm fit customers.csv -k 4 --output run2 --seed 1 --draws 2000
+        bayesgmm fit customers.parquet -k 4 --output run2 --seed 1 --draws 2000
     """
     frame = _read(file, columns, header)
     if components > len(frame):
@@ -244,11 +250,11 @@ def fit(
 
 def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
     """The table; where columns are not numeric, the option that chooses others is named."""
-    from bayesgmm.surface.files import read_csv
+    from bayesgmm.surface.files import read_file
     from bayesgmm.surface.frames import NotNumericError
 
     try:
-        return read_csv(file, columns=columns, header=header)
+        return read_file(file, columns=columns, header=header)
     except NotNumericError as error:
         if not error.numeric:
             raise

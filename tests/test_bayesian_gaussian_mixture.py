@@ -406,7 +406,7 @@ def test_ctrl_c_during_em_ends_the_fit(frame, monkeypatch):
             short().fit(frame)
 
     def stopped(*arguments, **options):
-        return best_of_starts(*arguments, callback=lambda start, state: True, **options)
+        return best_of_starts(*arguments, **{**options, "callback": lambda start, state: True})
 
     monkeypatch.setattr(module, "best_of_starts", stopped)
     with pytest.raises(KeyboardInterrupt, match="before the first draw"):

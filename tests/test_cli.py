@@ -161,6 +161,15 @@ def test_quiet_prints_nothing_of_a_good_fit(capsys, faithful_csv) -> None:
     assert (faithful_csv.parent / "bayesgmm-geyser-output" / "posterior.nc").exists()
 
 
+def test_parquet_files_give_what_csv_files_do(capsys, faithful_csv) -> None:
+    FAITHFUL.assign(kind="x").to_parquet(faithful_csv.with_name("rows.parquet"))
+    for name in ("geyser.csv", "rows.parquet"):
+        status, _, _ = run(capsys, "fit", name, "-k", "1", "--columns", "eruptions,waiting", *QUICK)
+        assert status == 0
+    tables = [faithful_csv.parent / f"bayesgmm-{name}-output" / "estimates.csv" for name in ("geyser", "rows")]
+    assert tables[0].read_text() == tables[1].read_text()
+
+
 # ---- mistakes
 
 
@@ -169,8 +178,9 @@ def test_quiet_prints_nothing_of_a_good_fit(capsys, faithful_csv) -> None:
     [
         (["fit", "none.csv", "-k", "2"], "no file at none.csv"),
         (["fit", ".", "-k", "2"], "a folder at ."),
+        (["fit", "none.parquet", "-k", "2"], "no file at none.parquet"),
         (["fit", "geyser.csv"], "Missing option '--components'"),
-        (["fit"], "Missing argument 'FILE.csv'"),
+        (["fit"], "Missing argument 'FILE'"),
         (["fit", "geyser.csv", "-k", "0"], "Invalid value for '--components'"),
         (["fit", "geyser.csv", "-k", "two"], "valid integer"),
         (["fit", "geyser.csv", "-k", "273"], "no larger than the number of rows (272); got 273"),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesgmm.surface.files import read_csv, staged_output
+from bayesgmm.surface.files import read_csv, read_file, staged_output
 from bayesgmm.words.errors import InputError
 
 TEXT = "length,width\n1,0.5\n2,0.7\n"
@@ -37,6 +37,37 @@ def test_compressed_files_are_read(tmp_path) -> None:
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(TEXT.encode()))
     pd.testing.assert_frame_equal(read_csv(path), EXPECTED)
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.PQ", "table"])
+def test_parquet_files_are_known_by_ending_or_content(tmp_path, name) -> None:
+    path = tmp_path / name
+    pd.DataFrame({"length": [1, 2], "kind": ["a", "b"], "width": [0.5, 0.7]}).to_parquet(path)
+    pd.testing.assert_frame_equal(read_file(path, columns=["length,width"]), EXPECTED)
+    with pytest.raises(InputError, match=r"'kind' \(text such as 'a'\), not numeric"):
+        read_file(path)
+    with pytest.raises(InputError, match="columns among 'length', 'kind', 'width'; got 'height'"):
+        read_file(path, columns=["height"])
+
+
+def test_files_that_are_no_parquet_files_say_so(tmp_path) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_text(TEXT)
+    with pytest.raises(InputError, match="Expected a Parquet file"):
+        read_file(path)
+    pd.DataFrame({"a": [1.0, None]}).to_parquet(path)
+    with pytest.raises(InputError, match="1 missing in 'a'"):
+        read_file(path)
+    with pytest.raises(InputError, match="Expected a CSV or Parquet file; got no file"):
+        read_file(tmp_path / "none.parquet")
+    with pytest.raises(InputError, match="got a folder"):
+        read_file(tmp_path)
+
+
+def test_other_files_are_read_as_csv(tmp_path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(TEXT)
+    pd.testing.assert_frame_equal(read_file(path), EXPECTED)
 
 
 def test_columns_with_commas_between_or_within(tmp_path) -> None:

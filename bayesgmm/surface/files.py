@@ -1,4 +1,4 @@
-"""Files at the border: a CSV file becomes a checked table, and output appears whole or not at all."""
+"""Files at the border: a CSV or Parquet file becomes a checked table, and output appears whole or not at all."""
 
 import os
 import re
@@ -20,6 +20,49 @@ OUTPUT_FILES = {
     "clusters.png": "the figure",
 }
 _OTHER_SEPARATORS = (";", "\t")
+_PARQUET = b"PAR1"  # what every Parquet file begins and ends with
+_PARQUET_ENDINGS = (".parquet", ".pq")
+
+
+def read_file(
+    path: str | os.PathLike[str], *, columns: Sequence[str] | None = None, header: bool | None = None
+) -> pd.DataFrame:
+    """A CSV or Parquet file as float64 columns without gaps.
+
+    A file that begins as Parquet files do, or has their ending, is read as one; any other by `read_csv`, which
+    tells parameters and errors. ``header`` means nothing to a Parquet file, which always has names.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(
+            expected="a CSV or Parquet file", got=f"{'a folder' if source.is_dir() else 'no file'} at {source}"
+        )
+    if source.suffix.lower() in _PARQUET_ENDINGS or _begins_with(source, _PARQUET):
+        return _checked(_parquet(source), columns)
+    return read_csv(source, columns=columns, header=header)
+
+
+def _begins_with(source: Path, mark: bytes) -> bool:
+    try:
+        with source.open("rb") as file:
+            return file.read(len(mark)) == mark
+    except OSError as error:
+        raise InputError(expected="a file that can be read", got=f"{source} ({error.strerror})") from error
+
+
+def _parquet(source: Path) -> pd.DataFrame:
+    """The file as pandas reads it; its errors become one line."""
+    try:
+        frame = pd.read_parquet(source)
+    except (ValueError, OSError, NotImplementedError) as error:  # pyarrow's own errors are such
+        reason = " ".join(str(error).split())
+        raise InputError(expected="a Parquet file", got=f"{source}, which cannot be read as one ({reason})") from error
+    return frame.set_axis([str(name).strip() for name in frame.columns], axis="columns")
+
+
+def _checked(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
+    table = read_table(frame, columns=None if columns is None else _separate(columns, list(frame.columns)))
+    return pd.DataFrame(table.rows, columns=pd.Index(table.feature_names))
 
 
 def read_csv(
@@ -55,8 +98,7 @@ def read_csv(
             got=f"numbers only ({', '.join(map(str, frame.columns[:5]))})",
             hint="Say --no-header if there are no names, --header if these are names.",
         )
-    table = read_table(frame, columns=None if columns is None else _separate(columns, list(frame.columns)))
-    return pd.DataFrame(table.rows, columns=pd.Index(table.feature_names))
+    return _checked(frame, columns)
 
 
 def _parsed(source: Path, separator: str, header: bool | None) -> pd.DataFrame:
