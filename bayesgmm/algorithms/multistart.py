@@ -32,7 +32,7 @@ from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, I
 COLLAPSED = 1e-3  # smallest eigenvalue of a component over that of the data's covariance
 EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
 MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
-IN_TURN = ("k-means++", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
+IN_TURN = ("short_kmeans", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
 KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
 _LARGEST = 1e100
 _ROUNDING = 1e-14  # an eigenvalue below this times the largest of its covariance is rounding error of a zero
@@ -258,19 +258,18 @@ class _Plan:
         return "random_from_data" if kind == SMALL_EM and self.initialisation.labelled else kind
 
     def starting_mixture(self, index: int, rng: np.random.Generator, stopped: Callable[[], bool]) -> Mixture:
-        """A start of its kind; the default searches around it, unless the user gave parameters."""
+        """A start of its kind; by default it searches on, unless the user gave parameters."""
         if self.start is not None:
             return self.start
         kind = self.kind(index)
-        searched = self.several_kinds and not self.initialisation.labelled and self.n_components > 1
-        if not (searched or kind == SMALL_EM):
+        if kind != SMALL_EM and (not self.several_kinds or self.initialisation.labelled):
             return self.plain_start(kind, index, rng)
-        field, climb = self.field(rng), Climb(self.prior, self.settings, self.sound, stopped)
+        field, climb = self.field(index, rng), Climb(self.prior, self.settings, self.sound, stopped)
         if kind == SMALL_EM:
             start = self.aligned(small_em(self.n_components, field, climb, rng=rng))
         else:
-            start = self.plain_start(kind, index, rng)
-        return search_from(start, field, climb, rng=rng) if searched else start
+            start = replace(self, X=field.X, row_weights=field.row_weights).plain_start(kind, index, rng)
+        return search_from(start, field, climb, rng=rng) if self.several_kinds else start
 
     def plain_start(self, kind: str, index: int, rng: np.random.Generator) -> Mixture:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
@@ -292,11 +291,14 @@ class _Plan:
         """Components where a prior that tells them apart expects them."""
         return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
 
-    def field(self, rng: np.random.Generator) -> Field:
-        """Where a start may search."""
+    def field(self, index: int, rng: np.random.Generator) -> Field:
+        """Where a start may search: the first one in haste, because many users make no other."""
         weights = np.ones(len(self.X)) if self.row_weights is None else self.row_weights
         family, floor = covariance_family(self.covariance_type), self.settings.reg_covar
-        return Field.of_rows(self.X, weights, self.n_components, family=family, rng=rng, reg_covar=floor)
+        haste = self.several_kinds and index == 0
+        return Field.of_rows(
+            self.X, weights, self.n_components, family=family, rng=rng, reg_covar=floor, in_haste=haste
+        )
 
     def sound(self, run: EMResult) -> bool:
         """Whether a run did not end in a spike, see `best_of_starts`."""

@@ -22,8 +22,10 @@ from bayesgmm.words.arrays import Array, Factors, Means, PerRow, Rows, Weights
 
 MOST_ROWS = 2_000  # a search sees at most so many rows, and 50 for each free mean
 MOVES_PER_COMPONENT, MOST_MOVES = 10, 50
+HASTY_ROWS, HASTY_MOVES, HASTY_SHARE = 1_000, 20, 20
 _TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
 _FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
+_HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
 _RANDOM_RUNS, _RANDOM_STEPS = 10, 5  # of `small_em`
 
 
@@ -37,18 +39,23 @@ class Field:
     X : (obs, feature)
     chances : (obs,)
         Probabilities of the rows to become a mean.
+    row_weights : (obs,)
     factor : (1, rows, columns)
         Factor of the covariance of the data, which new components have in small.
     smallest_share : float
         How little of the volume of the data a new component may fill.
+    n_moves : int
+        How many moves a search makes.
     """
 
     family: CovarianceFamily
     source: RowsSource
     X: Rows
     chances: PerRow
+    row_weights: PerRow
     factor: Factors
     smallest_share: float
+    n_moves: int
 
     @classmethod
     def of_rows(
@@ -60,18 +67,25 @@ class Field:
         family: CovarianceFamily,
         rng: np.random.Generator,
         reg_covar: float = 1e-6,
+        in_haste: bool = False,
     ) -> "Field":
-        """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights."""
+        """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights.
+
+        In haste the subset is small, and moves are made only where it is a small part of the rows.
+        """
         d = X.shape[1]
         chances = row_weights / row_weights.sum()
-        size = max(MOST_ROWS, 50 * n_components * d)
+        size = HASTY_ROWS if in_haste else max(MOST_ROWS, 50 * n_components * d)
+        n_moves = moves_for(n_components)
+        if in_haste:
+            n_moves = min(n_moves, HASTY_MOVES) if len(X) >= HASTY_SHARE * size else 0
         factor = _whole_factor(weighted_covariance(X, row_weights), family, reg_covar)
         if np.count_nonzero(row_weights) > size:
             chosen = np.sort(rng.choice(len(X), size, replace=False, p=chances))
             X, row_weights = np.asfortranarray(X[chosen]), np.full(size, row_weights.sum() / size)
             chances = np.full(size, 1.0 / size)
         share = min(_FEWEST * (d + 1.0) / row_weights.sum(), 1.0)
-        return cls(family, RowsSource(X, row_weights), X, chances, factor, share)
+        return cls(family, RowsSource(X, row_weights), X, chances, row_weights, factor, share, n_moves)
 
     def scattered(self, n_components: int, rng: np.random.Generator) -> Mixture:
         """Equal components at random rows."""
@@ -115,20 +129,31 @@ class Climb:
         return run_em(field.source, start, prior=self.prior, settings=settings, callback=lambda state: self.stopped())
 
 
-def n_moves(n_components: int) -> int:
+def moves_for(n_components: int) -> int:
     """How many moves a search makes: the more components, the more ways to place them."""
     return min(MOVES_PER_COMPONENT * n_components, MOST_MOVES) if n_components > 1 else 0
 
 
 def search_from(start: Mixture, field: Field, climb: Climb, *, rng: np.random.Generator) -> Mixture:
-    """The best sound mixture of a chain of moves; the start where no run was sound."""
+    """The best sound mixture of a chain of moves; the start where no run was sound, or none is made."""
+    if field.n_moves == 0:
+        return start
     best = _if_sound(climb.run(field, start), None, climb)
-    for _ in range(n_moves(start.n_components)):
+    for _ in range(field.n_moves):
         if climb.stopped():
             break
         proposal = field.scattered(start.n_components, rng) if best is None else field.moved(best.mixture, rng)
-        best = _if_sound(climb.run(field, proposal), best, climb)
+        best = _if_sound(_raced(field, proposal, best, climb), best, climb)
     return start if best is None else best.mixture
+
+
+def _raced(field: Field, proposal: Mixture, best: EMResult | None, climb: Climb) -> EMResult:
+    """A run that is given up early where twenty more gains like its last would not bring it to the best one."""
+    run = climb.run(field, proposal, max_iter=_HEAD_START)
+    if run.converged or run.n_iter < _HEAD_START or len(run.history) < 2:
+        return run
+    hoped = run.objective + _HOPE * (run.history[-1] - run.history[-2])
+    return run if best is not None and hoped < best.objective else climb.run(field, run.mixture)
 
 
 def small_em(n_components: int, field: Field, climb: Climb, *, rng: np.random.Generator) -> Mixture:
