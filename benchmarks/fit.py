@@ -4,12 +4,12 @@ Run it: uv run python benchmarks/fit.py
 Both get the same number of starts, and scikit-learn its default tolerance of 1e-3 on the last gain per row. Ours
 bounds the gain still to come, and gets 1e-4: with 1e-3 it would stop earlier and a few nats lower. The runs are
 interleaved, and the table shows medians over rounds, on the clock and of processor time: of `fit` for one start and
-for several, of `score_samples` and of `predict_proba`. "nats" is how far our log-likelihood lies above theirs. Memory is the peak
-of a process of its own that reads the data and fits once, over one that only reads them.
+for several, of `score_samples` and of `predict_proba`. "nats" is how far our log-likelihood lies
+above theirs. Memory is the peak of a process of its own that reads the data and fits once, over one that only reads
+them (Linux).
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -117,7 +117,9 @@ def peak(who: str, path: str, n_components: int) -> float:
         fitted(one, X[:200], n_components, n_init=1)
     if who != "neither":
         fitted(who, X, n_components, n_init=1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    # Not getrusage: what it says starts at the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024.0
 
 
 def timed(run: Callable[[], Any]) -> tuple[tuple[float, float], Any]:

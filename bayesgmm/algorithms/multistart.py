@@ -34,7 +34,9 @@ EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is share
 MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
 IN_TURN = ("short_kmeans", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
 KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
+SEARCHED_TO = 1e-5  # largest tolerance at which a search is worth its time: looser fits are asked to be quick
 _LARGEST = 1e100
+_QUICK = 10_000  # numbers in rows of which one start takes milliseconds: not worth a thread
 _ROUNDING = 1e-14  # an eigenvalue below this times the largest of its covariance is rounding error of a zero
 _NOTHING = 1e-60  # so is a variance below this times the largest of its column
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
@@ -258,7 +260,7 @@ class _Plan:
         return "random_from_data" if kind == SMALL_EM and self.initialisation.labelled else kind
 
     def starting_mixture(self, index: int, rng: np.random.Generator, stopped: Callable[[], bool]) -> Mixture:
-        """A start of its kind; by default it searches on, unless the user gave parameters."""
+        """A start of its kind; by default it searches on, see `SEARCHED_TO`, unless the user gave parameters."""
         if self.start is not None:
             return self.start
         kind = self.kind(index)
@@ -269,7 +271,8 @@ class _Plan:
             start = self.aligned(small_em(self.n_components, field, climb, rng=rng))
         else:
             start = replace(self, X=field.X, row_weights=field.row_weights).plain_start(kind, index, rng)
-        return search_from(start, field, climb, rng=rng) if self.several_kinds else start
+        searched = self.several_kinds and self.settings.tol <= SEARCHED_TO
+        return search_from(start, field, climb, rng=rng) if searched else start
 
     def plain_start(self, kind: str, index: int, rng: np.random.Generator) -> Mixture:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
@@ -314,7 +317,7 @@ def _run_all(
     stop = threading.Event()
     source, n_workers = plan.source, min(effective_n_jobs(n_jobs), len(rngs))
 
-    def run(index: int, rng: np.random.Generator) -> EMResult | None:
+    def run(index: int, rng: np.random.Generator, pool: ThreadPoolExecutor | None = None) -> EMResult | None:
         def after_step(state: EMState) -> bool:
             if callback is not None and callback(index, state):
                 stop.set()
@@ -325,8 +328,11 @@ def _run_all(
         start = plan.starting_mixture(index, rng, stop.is_set)
         return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
 
+    if len(rngs) == 1 and plan.X.size <= _QUICK:
+        only = run(0, rngs[0])
+        return ([] if only is None else [only]), stop.is_set()
     with ThreadPoolExecutor(n_workers) as workers, ThreadPoolExecutor(effective_n_jobs(-1)) as pool:
-        futures = [workers.submit(run, index, rng) for index, rng in enumerate(rngs)]
+        futures = [workers.submit(run, index, rng, pool) for index, rng in enumerate(rngs)]
         try:
             results = [future.result() for future in futures]
         except KeyboardInterrupt:

@@ -67,8 +67,9 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
     init_params : {"mixed", "k-means++", "kmeans", "random_from_data", "random", "hierarchical", "small_em", \
 "short_kmeans"}
         What starts are made by. ``"mixed"`` takes k-means on at most 5,000 rows (``"short_kmeans"``), Ward's
-        hierarchical clustering and small EM (the best of ten short runs from random rows) in turn, and from the
-        second start on goes on by moving components about, see `bayesgmm.algorithms.search`; the others make plain starts of one kind. ``"k-means++"`` and
+        hierarchical clustering and small EM (the best of ten short runs from random rows) in turn. Where ``tol``
+        is at most 1e-5, starts then go on by moving components about, see `bayesgmm.algorithms.search`; the first
+        one on large data only. The others make plain starts of one kind. ``"k-means++"`` and
         ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
         columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they
         are).
