@@ -23,8 +23,8 @@ from bayesgmm.algorithms.multistart import KINDS, MIXED, Starts, best_of_starts
 from bayesgmm.bayes.adapter import row_weights_of
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
-from bayesgmm.bayes.hyperparameters import hyperparameters
-from bayesgmm.bayes.pooling import SCOUTS, combine_modes, modes_record
+from bayesgmm.bayes.fitted import fitted_tree
+from bayesgmm.bayes.pooling import combine_modes
 from bayesgmm.bayes.predict import (
     DrawSet,
     draw_set,
@@ -33,10 +33,10 @@ from bayesgmm.bayes.predict import (
     membership_intervals,
     predictive_sample,
 )
-from bayesgmm.bayes.problem import MixtureDraws, Problem, weights_refused
+from bayesgmm.bayes.problem import Problem, weights_refused
 from bayesgmm.bayes.relabel import INSTEAD, component_record
 from bayesgmm.bayes.sampling_records import SamplerSettings
-from bayesgmm.bayes.scouts import Exploration, explore
+from bayesgmm.bayes.scouts import explore
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.gaussian_mixture import if_usable, precisions_of, progress_of_starts
@@ -272,12 +272,9 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         problem = Problem(different, prior, em.mixture, row_weights=times)
         explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
-        record = {**self._record(seed, starts), "em_n_iter": em.n_iter, **_starting_record(explored, sampled)}
+        record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(problem, X=rows, row_weights=weights)
-        tree = _tree(sampled, kept, self._names(), record)
-        if explored.scouts is not None and explored.scouts.several:
-            scouts = _tree(explored.scouts.draws, kept, self._names(), {})
-            tree[SCOUTS] = xr.DataTree(scouts["posterior"].to_dataset())
+        tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
         tree = combine_modes(tree, random_state=seed)
         tree.attrs["converged"] = int(warn_if_unconverged(tree))
         self._set_posterior(tree)
@@ -493,41 +490,3 @@ def _idle_floor(prior: Prior, n_rows: float) -> float:
     """An eigenvalue floor for EM that the prior keeps it from reaching, whatever the units of the data."""
     heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
     return 1e-3 * float(np.linalg.eigvalsh(prior.scale).min()) / heaviest
-
-
-def _starting_record(explored: Exploration, sampled: MixtureDraws) -> dict[str, str]:
-    """Where the chains that were kept began, and what the scouts found."""
-    record = {"starting_modes": json.dumps([explored.starting_modes[c] for c in sampled.run.chains])}
-    if explored.scouts is not None or explored.far_below:
-        names = [] if explored.scouts is None else explored.scouts.names
-        modes = [] if explored.scouts is None else modes_record(explored.scouts.modes)
-        record["scouts"] = json.dumps({"starts": names, "far_below": explored.far_below, "modes": modes})
-    return record
-
-
-def _tree(sampled: MixtureDraws, problem: Problem, names: list[str], record: dict[str, Any]) -> xr.DataTree:
-    """Draws in the labels of the start, laid out with everything that describes them."""
-    start, prior = problem.start, problem.prior
-    weights, means, covariances, order = tree_of.aligned(
-        start, sampled.weights, sampled.means, sampled.covariances, exchangeable=prior.exchangeable
-    )
-    attributes = {
-        **record,
-        "covariance_type": start.covariance_type,
-        "prior": tree_of.prior_to_json(prior),
-        "sampling_time": sampled.run.seconds,
-        "interrupted": int(sampled.run.interrupted),
-        "n_gradients": int(sampled.run.n_gradients.sum()),
-    }
-    draws = {"weights": weights, "means": means, "covariances": covariances}
-    stats = {**sampled.run.stats, "permutation": order}
-    return tree_of.posterior_tree(
-        draws,
-        stats,
-        X=np.ascontiguousarray(problem.X),
-        feature_names=names,
-        start=start,
-        attributes=attributes,
-        hyperparameters=hyperparameters(prior, *start.means.shape, covariance_type=start.covariance_type),
-        row_weights=problem.row_weights,
-    )
