@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore:.*np.dot\(\) is faster on conti
 
 @pytest.fixture(scope="module")
 def fit() -> BayesianGaussianMixture:
-    return BayesianGaussianMixture(2, draws=500, chains=2, random_state=3, progress=False).fit(load_old_faithful())
+    return BayesianGaussianMixture(2, random_state=3, progress=False).fit(load_old_faithful())
 
 
 @pytest.fixture(scope="module")
