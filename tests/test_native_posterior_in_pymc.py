@@ -42,7 +42,7 @@ def test_prediction_knows_that_the_draws_are_the_models(fit: BayesianGaussianMix
     with model:
         tree = pm.sample_posterior_predictive(fit.posterior_, random_seed=1, progressbar=False)
     drawn = tree["posterior_predictive"]["y"]
-    assert drawn.sizes == {"chain": 2, "draw": 500, "obs": 272, "feature": 2}
+    assert drawn.sizes == {"chain": 4, "draw": 1000, "obs": 272, "feature": 2}
     observed = load_old_faithful().mean().to_numpy()
     spread = drawn.mean("obs").std(("chain", "draw"))
     assert (np.abs(drawn.mean(("chain", "draw", "obs")) - observed) < 0.5 * spread).all()
