@@ -132,7 +132,7 @@ def test_a_lower_or_infinite_objective_is_rejected(bad):
 def test_after_a_failed_extrapolation_em_goes_on_from_the_double_step():
     X = groups(1.5, 2, 2)
     start = random_start(X, 2, "tied", 0)
-    climb = _Climb(list(Rows(X)), start, prior=None, settings=FAST, pool=None, earlier=())
+    climb = _Climb(list(Rows(X)), start, prior=None, settings=FAST, pool=None)
     verdict = climb.evaluate(start)
     for _ in range(200):
         climb.path.memory[CAP] = 1e4  # lets steps be far too long
@@ -153,7 +153,7 @@ def test_without_acceleration_nothing_is_tried():
     X = groups(1.5, 2, 2)
     start = random_start(X, 2, "tied", 0)
     for settings, tried in ((PLAIN, False), (FAST, True)):
-        climb = _Climb(Rows(X), start, prior=None, settings=settings, pool=None, earlier=())
+        climb = _Climb(Rows(X), start, prior=None, settings=settings, pool=None)
         climb.evaluate(start)
         for _ in range(5):
             climb.advance()

@@ -1,11 +1,11 @@
 """Expectation-maximisation: sum the expected statistics over blocks of rows, take the M-step, repeat."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from copy import copy
 from dataclasses import dataclass
 from functools import partial, reduce
-from math import isclose, isfinite
+from math import isfinite
 from operator import add
 from typing import NamedTuple, Protocol
 
@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import ArrayLike
 
-from bayesgmm.algorithms.acceleration import BEFORE, CONVERGED, FLOORED, GOES_ON, NOW, PATH, REJECTED, Path, judge, move
+from bayesgmm.algorithms.acceleration import CONVERGED, FLOORED, GOES_ON, NOW, PATH, REJECTED, Path, judge, move
 from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, PRIOR, assembled
 from bayesgmm.ground.kernel import add_statistics
 from bayesgmm.ground.mixture import Mixture, column_statistics
@@ -24,7 +24,6 @@ from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.statistics import Statistics
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
-_SAME_OBJECTIVE = 1e-12
 _ROWS_PER_LEAP, _STEPS_PER_LEAP = 200_000, 64  # below a hundredth of a second between two calls of a callback
 
 
@@ -128,7 +127,6 @@ def run_em(
     settings: EMSettings | None = None,
     callback: Callable[[EMState], object] | None = None,
     pool: Executor | None = None,
-    earlier: Sequence[float] = (),
 ) -> EMResult:
     """Climb from ``start`` to a maximum of the likelihood, or of the posterior density when given a prior.
 
@@ -147,9 +145,6 @@ def run_em(
         data in memory without a prior once in a while: every 200,000 rows read, at least every 64 steps.
     pool : concurrent.futures.Executor, optional
         Threads among which the blocks of data in memory are shared out. The result is the same without.
-    earlier : sequence of float, optional
-        The last objectives of a run that ended at ``start``: convergence is then judged as if that run went on.
-        They are forgotten where the objective at ``start`` is another, so that the data are others.
 
     Examples
     --------
@@ -162,7 +157,7 @@ def run_em(
     array([[-1.],
            [ 2.]])
     """
-    climb = _Climb(source, start, prior=prior, settings=settings or EMSettings(), pool=pool, earlier=earlier)
+    climb = _Climb(source, start, prior=prior, settings=settings or EMSettings(), pool=pool)
     verdict = climb.evaluate(start)
     while True:
         if verdict != REJECTED:
@@ -184,7 +179,6 @@ class _Climb:
         prior: ResolvedPrior | None,
         settings: EMSettings,
         pool: Executor | None,
-        earlier: Sequence[float],
     ) -> None:
         n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
         self.source, self.start, self.prior, self.settings = source, start, prior, settings
@@ -193,7 +187,6 @@ class _Climb:
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
         self.path = Path.begin(start, accelerate=settings.accelerate)
         self.history: list[float] = []
-        self.earlier = earlier
 
     @property
     def n_left(self) -> int:
@@ -206,8 +199,6 @@ class _Climb:
         objective = self.statistics.log_likelihood + _penalty(mixture, self.prior)
         if not self.history:
             self.smallest_gain = self.settings.tol * float(self.statistics.counts.sum())
-            if len(self.earlier) > 2 and isclose(self.earlier[-1], objective, rel_tol=_SAME_OBJECTIVE):
-                self.path.memory[[BEFORE, NOW]] = self.earlier[-3:-1]
         verdict = judge(self.path.memory, objective, self.smallest_gain)
         self.history.append(float(self.path.memory[NOW]))
         return verdict
