@@ -98,7 +98,8 @@ def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.
 
 def draws_as_they_are(points: Points, own: IntArray) -> Sample:
     """Some of the draws as a sample in which all weigh the same."""
-    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, float(len(own)))
+    worth = effective_size(log_smallest_weights(points[own]), points.chain[own])
+    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, worth)
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,33 @@ def _evidence(
     ratio = log_likelihood + target.log_density(target.of_prior, proposed) - target.log_density(proposal, proposed)
     ratio = np.where(labels == inside.mode, ratio, -np.inf)
     of_draws = log_joint[kept] - target.log_density(proposal, points[kept])
-    estimate = bridge(of_draws, ratio, effective_size=lambda series: effective_size(series, points.chain[kept]))
-    return estimate, _sample(estimate, (points[kept], of_draws), (proposed, ratio), kept)
+    at_most = within_mode_size(points[own], log_joint[own])
+    estimate = bridge(
+        of_draws, ratio, effective_size=lambda series: min(at_most, effective_size(series, points.chain[kept]))
+    )
+    sample = _sample(estimate, (points[kept], of_draws), (proposed, ratio), kept)
+    return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
+
+
+def within_mode_size(points: Points, log_joint: Array) -> float:
+    """What the draws of one mode are worth for its slowest part: its density, or how small its smallest component is.
+
+    Nothing built from the draws knows more than they do of a part of the mode that chains seldom enter.
+    """
+    return min(effective_size(values, points.chain) for values in (log_joint, log_smallest_weights(points)))
+
+
+def log_smallest_weights(points: Points) -> Array:
+    """Log weight of the smallest component, (point,)."""
+    logs: Array = np.log(np.maximum(points.weights.min(axis=1), np.finfo(np.float64).tiny))
+    return logs
 
 
 def _sample(estimate: Bridge, draws: tuple[Points, Array], proposals: tuple[Points, Array], source: IntArray) -> Sample:
     """Draws and proposals with the weights f / (n f / Z + m q) that make both one sample (Shirts & Chodera 2008).
 
-    It does not depend on how long the chains stayed in any part of the mode as draws alone would, and a proposal
-    never weighs more than a draw.
+    It depends less on how long the chains stayed in a part of the mode than draws alone would, and a proposal never
+    weighs more than an effective draw.
     """
     n, m, worth = len(source), len(proposals[1]), estimate.effective_draws
     offset = np.log(worth) - np.log(m) - estimate.log_z

@@ -77,7 +77,8 @@ class Sample:
     source : (point,)
         Which of all draws each is; -1 for a proposal.
     effective_size : float
-        How many independent draws the sample is worth (Kish), a correlated draw counting for less.
+        How many independent draws the sample is worth (Kish), a correlated draw counting for less, and no more than
+        the chains' own draws of the mode are worth.
     """
 
     points: Points
