@@ -11,7 +11,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ import xarray as xr
 
 from bayesgmm.algorithms.align import align_to
 from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.hyperpriors import Gamma, Wishart
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
@@ -30,6 +31,7 @@ from bayesgmm.words.errors import InputError
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
 SAMPLE_DIMS = ("chain", "draw")
 _VARIABLES = {"weights": (CLUSTER,), "means": (CLUSTER, FEATURE), "covariances": (CLUSTER, FEATURE, FEATURE_BIS)}
+_HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma}
 _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 
 
@@ -140,17 +142,20 @@ def mean_mixture(tree: xr.DataTree) -> Mixture:
 
 def prior_to_json(prior: Prior) -> str:
     """A prior as JSON, every number exact."""
-    values = {field.name: getattr(prior, field.name) for field in fields(prior)}
-    return json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()})
+    return json.dumps(asdict(prior), default=np.ndarray.tolist)
 
 
 def prior_from_json(text: str) -> Prior:
     """The inverse of `prior_to_json`."""
-    values: dict[str, Any] = json.loads(text)
-    arrays: dict[str, Any] = {
-        k: v if v is None or k == "form" else np.asarray(v, dtype=np.float64) for k, v in values.items()
-    }
-    return Prior(**arrays)
+    return Prior(**{name: _prior_field(name, value) for name, value in json.loads(text).items()})
+
+
+def _prior_field(name: str, value: Any) -> Any:
+    if value is None or name == "form":
+        return value
+    if name in _HYPERPRIORS:
+        return _HYPERPRIORS[name](**{k: v if np.isscalar(v) else np.asarray(v) for k, v in value.items()})
+    return np.asarray(value, dtype=np.float64)
 
 
 def save_tree(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

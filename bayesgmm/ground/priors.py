@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln, multigammaln
 
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.ground.hyperpriors import Gamma, Wishart
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, PerRow
@@ -48,6 +49,10 @@ class Prior:
         How many rows the prior mean is worth.
     mean_covariance : (feature, feature) or (cluster, feature, feature), only for ``"independent"``
         Prior covariance of the component means.
+    scale_prior : Wishart, optional
+        Where the scale S, the same for all components, is itself drawn from a distribution; ``scale`` is its mean.
+    concentration_prior : Gamma, optional
+        Where the concentration, the same for all components, is; ``concentration`` is its mean.
 
     Examples
     --------
@@ -65,6 +70,8 @@ class Prior:
     scale: Array
     kappa: Array | None = None
     mean_covariance: Array | None = None
+    scale_prior: Wishart | None = None
+    concentration_prior: Gamma | None = None
 
     @classmethod
     def normal_inverse_wishart(
