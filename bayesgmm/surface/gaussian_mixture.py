@@ -64,15 +64,15 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         Most EM steps of a start.
     n_init : int
         Number of starts; the best one that is not degenerate is kept, see ``starts_``.
-    init_params : {"mixed", "k-means++", "kmeans", "random_from_data", "random", "hierarchical", "small_em", \
-"short_kmeans"}
-        What starts are made by. ``"mixed"`` takes k-means on at most 5,000 rows (``"short_kmeans"``), Ward's
-        hierarchical clustering and small EM (the best of ten short runs from random rows) in turn. Where ``tol``
-        is at most 1e-5, starts then go on by moving components about, see `bayesgmm.algorithms.search`; the first
-        one on large data only. The others make plain starts of one kind. ``"k-means++"`` and
-        ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
-        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they
-        are).
+    init_params : str
+        What starts are made by: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the
+        kinds named now, or ``"mixed"``, the default, which takes k-means on at most 5,000 rows
+        (``"short_kmeans"``), Ward's clustering (``"hierarchical"``) and the best of ten short runs from random
+        rows (``"small_em"``) in turn. Where ``tol`` is at most 1e-5, its starts then go on by moving components
+        about, see `bayesgmm.algorithms.search`; the first one on large data only. The others make plain starts of
+        one kind. ``"k-means++"`` and ``"random_from_data"`` pick K rows and give every row to the nearest.
+        Distances are measured on scaled columns, on whitened ones every second time (diagonal covariances: scaled
+        only; spherical ones: as they are).
     weights_init, means_init, precisions_init : array-like, optional
         Parameters to start from, in scikit-learn's shapes. With means given there is one start.
     labels_init : array-like (obs,), optional
@@ -106,7 +106,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         All parameters in one record, in double precision.
     log_likelihood_ : float
         Total over rows.
-    objective_, history_ : float, (n_iter_ + 1,)
+    objective_, history_ : float, (step,)
         Log-likelihood, plus the log prior if there is one: at the end, and all along; it never falls.
     starts_ : Starts
         The objective of every start, how often the best optimum was reached, how many starts degenerated.
