@@ -17,7 +17,8 @@ from bayesgmm.algorithms.information import CI_PROB, Estimate, PerParameter
 from bayesgmm.algorithms.initialise import Initialisation, starting_mixture, weighted_covariance
 from bayesgmm.algorithms.multistart import collapsed
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import Prior, ResolvedPrior
+from bayesgmm.ground.priors import Prior
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Rows, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError, InterruptedWarning

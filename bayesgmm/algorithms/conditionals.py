@@ -19,7 +19,7 @@ from scipy.special import gammaln, multigammaln
 
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import FULL, SPHERICAL
-from bayesgmm.ground.priors import ResolvedPrior
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
 
 MOST_COMPONENTS = 10  # a permanent costs 2^K K steps

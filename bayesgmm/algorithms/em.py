@@ -17,8 +17,8 @@ from bayesgmm.algorithms.acceleration import CONVERGED, FLOORED, GOES_ON, NOW, P
 from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, PRIOR, assembled
 from bayesgmm.ground.kernel import add_statistics
 from bayesgmm.ground.mixture import Mixture, column_statistics
-from bayesgmm.ground.priors import ResolvedPrior
 from bayesgmm.ground.pseudo_data import pseudo_data
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Columns, PerRow, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.statistics import Statistics

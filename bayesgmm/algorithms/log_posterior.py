@@ -24,8 +24,8 @@ from bayesgmm.ground.pointers import (
     address_as_pointer,
     header_of,
 )
-from bayesgmm.ground.priors import ResolvedPrior
 from bayesgmm.ground.pseudo_data import PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Columns, Factors, IntArray, Means, PerRow, Weights
 
 

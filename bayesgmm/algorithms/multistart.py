@@ -24,7 +24,8 @@ from bayesgmm.algorithms.search import Climb, Field, search_from, small_em
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import Prior, ResolvedPrior
+from bayesgmm.ground.priors import Prior
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError

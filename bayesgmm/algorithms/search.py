@@ -17,7 +17,7 @@ from bayesgmm.algorithms.initialise import weighted_covariance
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import LOG_2PI
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import ResolvedPrior
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Factors, Means, PerRow, Rows, Weights
 
 MOST_ROWS = 2_000  # a search sees at most so many rows, and 50 for each free mean

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 from bayesgmm.algorithms.coordinates import Coordinates
 from bayesgmm.algorithms.log_posterior import LogPosterior
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import ResolvedPrior
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Columns, PerRow
 
 DENSE_LIMIT = 500  # above so many coordinates the information is taken component by component

@@ -22,7 +22,7 @@ import xarray as xr
 
 from bayesgmm.algorithms.align import align_to
 from bayesgmm.ground.families import covariance_family
-from bayesgmm.ground.hyperpriors import Gamma, Wishart
+from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
@@ -31,7 +31,7 @@ from bayesgmm.words.errors import InputError
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
 SAMPLE_DIMS = ("chain", "draw")
 _VARIABLES = {"weights": (CLUSTER,), "means": (CLUSTER, FEATURE), "covariances": (CLUSTER, FEATURE, FEATURE_BIS)}
-_HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma}
+_HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma, "variances": Separation}
 _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 
 

@@ -6,25 +6,28 @@ sigma2_k ~ IG(nu/2, tr(S)/2d); tied families have one covariance with one such p
 exponentially at zero, so that ties in rounded data cannot pull posterior mass into spikes.
 """
 
-import warnings
-from dataclasses import dataclass
-from math import lgamma, log, pi
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import gammaln, multigammaln
 
+from bayesgmm.ground.data_scale import column_medians, column_ranges, counted_rows, moments
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
-from bayesgmm.ground.hyperpriors import Gamma, Wishart
-from bayesgmm.ground.kernel import DIAGONAL, FULL
+from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
+from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.words.arrays import Array, PerRow
+from bayesgmm.ground.resolved_prior import ResolvedPrior, in_shape_of_family
+from bayesgmm.words.arrays import Array, Covariances, Weights
 from bayesgmm.words.checks import as_covariance, as_finite, as_positive, as_row_weights, as_rows
 from bayesgmm.words.errors import InputError
 
-NORMAL_INVERSE_WISHART, INDEPENDENT = "normal_inverse_wishart", "independent"
-_USABLE_CONDITION = 1e10
+NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "independent", "separation"
+FAMILIES_OF = {  # the families that each form of prior is for; () means all
+    NORMAL_INVERSE_WISHART: (),
+    INDEPENDENT: (),
+    SEPARATION: ("full", "tied"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Prior:
     ----------
     form : str
         ``"normal_inverse_wishart"``: :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k / \kappa)`, or
-        ``"independent"``: :math:`\mu_k \sim N(m, B)`.
+        ``"independent"``: :math:`\mu_k \sim N(m, B)`, or ``"separation"``: the same with variances and
+        correlations in the place of inverse-Wishart covariances.
     concentration : number or (cluster,)
         Dirichlet parameter of the weights. Below half the number of parameters of a component it empties
         surplus components as rows increase, above it makes them overlap (Rousseau & Mengersen 2011).
@@ -47,12 +51,15 @@ class Prior:
         Inverse-Wishart degrees of freedom, above D - 1, and scale matrix.
     kappa : number or (cluster,), only for ``"normal_inverse_wishart"``
         How many rows the prior mean is worth.
-    mean_covariance : (feature, feature) or (cluster, feature, feature), only for ``"independent"``
+    mean_covariance : (feature, feature) or (cluster, feature, feature), not for ``"normal_inverse_wishart"``
         Prior covariance of the component means.
     scale_prior : Wishart, optional
         Where the scale S, the same for all components, is itself drawn from a distribution; ``scale`` is its mean.
     concentration_prior : Gamma, optional
         Where the concentration, the same for all components, is; ``concentration`` is its mean.
+    variances : Separation, only for ``"separation"``
+        The variances' inverse gammas and the correlations' LKJ; ``dof`` and ``scale`` are then those of an
+        inverse-Wishart that resembles them.
 
     Examples
     --------
@@ -72,6 +79,7 @@ class Prior:
     mean_covariance: Array | None = None
     scale_prior: Wishart | None = None
     concentration_prior: Gamma | None = None
+    variances: Separation | None = None
 
     @classmethod
     def normal_inverse_wishart(
@@ -80,10 +88,13 @@ class Prior:
         mean: ArrayLike,
         kappa: ArrayLike,
         dof: ArrayLike,
-        scale: ArrayLike,
+        scale: ArrayLike | Wishart,
         concentration: ArrayLike = 1.0,
     ) -> Self:
-        r"""Conjugate: :math:`\Sigma_k \sim IW(\nu, S)`, :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k/\kappa)`."""
+        r"""Conjugate: :math:`\Sigma_k \sim IW(\nu, S)`, :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k/\kappa)`.
+
+        A ``scale`` that is sampled too is `Prior.wishart`.
+        """
         m, common = _checked(concentration, mean, dof, scale)
         return cls(
             NORMAL_INVERSE_WISHART, mean=m, kappa=as_positive(kappa, name="kappa"), mean_covariance=None, **common
@@ -96,10 +107,13 @@ class Prior:
         mean: ArrayLike,
         mean_covariance: ArrayLike,
         dof: ArrayLike,
-        scale: ArrayLike,
+        scale: ArrayLike | Wishart,
         concentration: ArrayLike = 1.0,
     ) -> Self:
-        r"""Means independent of covariances: :math:`\mu_k \sim N(m, B)`, :math:`\Sigma_k \sim IW(\nu, S)`."""
+        r"""Means independent of covariances: :math:`\mu_k \sim N(m, B)`, :math:`\Sigma_k \sim IW(\nu, S)`.
+
+        A ``scale`` that is sampled too is `Prior.wishart`.
+        """
         m, common = _checked(concentration, mean, dof, scale)
         b = as_covariance(mean_covariance, n_features=m.shape[-1], name="mean_covariance")
         return cls(INDEPENDENT, mean=m, kappa=None, mean_covariance=b, **common)
@@ -122,7 +136,7 @@ class Prior:
         array([[0.1]])
         """
         X = as_rows(X)
-        mean, cov = _moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
+        mean, cov = moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
         return cls.independent(
             concentration=concentration,
             mean=mean,
@@ -148,10 +162,126 @@ class Prior:
         """
         X = as_rows(X)
         d = X.shape[1]
-        mean, cov = _moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
+        mean, cov = moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
         if covariance_family(covariance_type, d).residual != FULL:
             cov = np.eye(d) * np.diagonal(cov).mean()
         return cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=cov / n_components ** (2.0 / d))
+
+    @classmethod
+    def malsiner_walli(
+        cls, X: ArrayLike, *, concentration: ArrayLike = 0.01, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        r"""The sparse finite mixture of Malsiner-Walli, Frühwirth-Schnatter & Grün 2016; its scale is sampled.
+
+        With the range :math:`R_j` of each feature, :math:`c_0 = 2.5 + (d-1)/2` and :math:`g_0 = 0.5 + (d-1)/2`:
+        :math:`\mu_k \sim N(median, diag(R_j^2))`, :math:`\Sigma_k \sim IW(2 c_0, S)`,
+        :math:`S \sim Wishart(2 g_0, \frac{c_0}{100 g_0} diag(R_j^2))`, :math:`w \sim Dir(0.01)`. It vanishes at
+        zero only polynomially: ties in rounded data can draw mass into spikes. ``sample_weight`` (obs,) are
+        frequency weights.
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> Prior.malsiner_walli([[1.0], [2.0], [5.0]]).mean
+        array([2.])
+        """
+        X, v = counted_rows(X, sample_weight)
+        d, squares = X.shape[1], np.square(column_ranges(X))
+        c0, g0 = 2.5 + 0.5 * (d - 1), 0.5 + 0.5 * (d - 1)
+        return cls.independent(
+            concentration=concentration,
+            mean=column_medians(X, v),
+            mean_covariance=np.diag(squares),
+            dof=2.0 * c0,
+            scale=cls.wishart(2.0 * g0, np.diag(c0 / (100.0 * g0) * squares)),
+        )
+
+    @classmethod
+    def richardson_green(
+        cls, X: ArrayLike, *, concentration: ArrayLike = 1.0, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        r"""Richardson & Green 1997, for one feature of range R; its scale is sampled.
+
+        :math:`\mu_k \sim N(midrange, R^2)`, :math:`\sigma_k^{-2} \sim Gamma(2, \beta)`,
+        :math:`\beta \sim Gamma(0.2, 10 / R^2)` (rates), :math:`w \sim Dir(1)`. In this package's terms
+        :math:`\sigma_k^2 \sim IW(4, S)` with :math:`S = 2 \beta \sim Wishart(0.4, R^2 / 10)`. ``sample_weight``
+        (obs,) are frequency weights: rows of weight zero do not count.
+
+        Raises
+        ------
+        InputError
+            If there are several features: `malsiner_walli` is the like of it.
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> Prior.richardson_green([[1.0], [2.0], [5.0]]).scale_prior
+        Wishart(dof=0.4, scale=array([[1.6]]))
+        """
+        X, _ = counted_rows(X, sample_weight)
+        if X.shape[1] != 1:
+            raise InputError(
+                expected="one feature for richardson_green",
+                got=f"{X.shape[1]}",
+                hint="Prior.malsiner_walli(X) samples the scale of several features.",
+            )
+        square = np.square(column_ranges(X))[:, None]
+        middle = 0.5 * (X.min(axis=0) + X.max(axis=0))
+        scale = cls.wishart(0.4, square / 10.0)
+        return cls.independent(concentration=concentration, mean=middle, mean_covariance=square, dof=4.0, scale=scale)
+
+    @classmethod
+    def separation(
+        cls,
+        *,
+        mean: ArrayLike,
+        mean_covariance: ArrayLike,
+        variance_shape: ArrayLike,
+        variance_scale: ArrayLike,
+        eta: float,
+        concentration: ArrayLike = 1.0,
+    ) -> Self:
+        r"""Variances and correlations apart: :math:`\sigma^2_{kj} \sim IG(a_j, b_j)`, :math:`R_k \sim LKJ(\eta)`.
+
+        :math:`\Sigma_k = D_k R_k D_k` with the standard deviations on the diagonal of :math:`D_k`, and
+        :math:`\mu_k \sim N(m, B)`. For the families ``"full"`` and ``"tied"``: diagonal ones have inverse-gamma
+        variances with any prior, see `independent`.
+
+        Parameters
+        ----------
+        mean, mean_covariance : (feature,), (feature, feature)
+            m and B, or one for each component, with a leading cluster axis.
+        variance_shape, variance_scale : number or (feature,)
+            a and b, the same for all components.
+        eta : float
+            The density of correlations is proportional to :math:`|R|^{\eta-1}`: 1 is uniform, more is closer to none.
+        concentration : number or (cluster,)
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> Prior.separation(
+        ...     mean=[0.0, 0.0], mean_covariance=[[9.0, 0.0], [0.0, 9.0]], variance_shape=2, variance_scale=1, eta=2
+        ... ).variances.eta
+        2.0
+        """
+        d = np.shape(mean)[-1] if np.ndim(mean) else 1
+        variances = Separation.checked(variance_shape, variance_scale, eta, n_features=d)
+        dof, scale = variances.inverse_wishart
+        similar = cls.independent(
+            mean=mean, mean_covariance=mean_covariance, dof=dof, scale=scale, concentration=concentration
+        )
+        return replace(similar, form=SEPARATION, variances=variances)
+
+    @staticmethod
+    def wishart(dof: float, scale: ArrayLike) -> Wishart:
+        r"""A scale that is sampled too, Wishart of mean ``dof * scale`` (feature, feature): pass it as ``scale``.
+
+        Diagonal families take its diagonal, :math:`s_j \sim V_{jj} \chi^2_n`, spherical ones
+        :math:`s \sim (tr V / d) \chi^2_n`.
+        """
+        array = as_finite(scale, name="scale")
+        return Wishart.checked(dof, array, n_features=array.shape[-1] if array.ndim else 1)
 
     @property
     def n_features(self) -> int:
@@ -174,73 +304,42 @@ class Prior:
         shape = (mixture.n_components, mixture.n_features)
         return self.resolve(*shape, mixture.covariance_type).log_prob(mixture)
 
+    def hyperparameters_given(
+        self,
+        weights: Weights,
+        covariances: Covariances,
+        *,
+        covariance_type: str = "full",
+        rng: np.random.Generator,
+    ) -> dict[str, Array]:
+        """Draws of the hyperparameters that have a prior, given draws of the parameters.
 
-@dataclass(frozen=True)
-class ResolvedPrior:
-    """A prior laid out for K components and one family: what EM and the log posterior compute with.
+        Parameters
+        ----------
+        weights : (..., cluster)
+        covariances : (..., cluster, feature, feature)
+            Full matrices.
+        covariance_type : str
+        rng : numpy.random.Generator
 
-    Attributes
-    ----------
-    concentration : (cluster,)
-    mean : (cluster, feature)
-    kappa : (cluster,)
-        Zeros when the means are independent of the covariances.
-    mean_precision : (cluster, feature, feature)
-        Inverse prior covariance of the means; zeros for the conjugate form.
-    dof : (block,)
-    scale : (block, rows, columns)
-        S for full residuals, its diagonal for diagonal ones, tr(S)/D for spherical ones.
-    log_constant : float
-        Log density less the terms that change with the parameters.
-    """
-
-    covariance_type: str
-    concentration: Array
-    mean: Array
-    kappa: Array
-    mean_precision: Array
-    dof: Array
-    scale: Array
-    log_constant: float
-
-    @property
-    def covariance_exponent(self) -> Array:
-        """Twice the power of |Sigma|^-1 (or of 1/sigma2) in the covariance prior, per block."""
-        d = self.mean.shape[1]
-        return self.dof + (d + 1.0 if covariance_family(self.covariance_type).residual == FULL else 2.0)
-
-    def log_prob(self, mixture: Mixture) -> float:
-        """Log density in natural coordinates."""
-        family = mixture.family
-        d = mixture.n_features
-        prec = mixture.precision_factors
-        log_det = family.log_precision_determinants(prec, d)  # log |L^-1| per block
-        if family.residual == FULL:
-            trace = np.einsum("gij,gjk,gik->g", prec, self.scale, prec)
-            power = log_det
-        else:
-            trace = (self.scale * prec**2).sum(axis=(1, 2))
-            power = np.log(prec).sum(axis=(1, 2))
-        total = (self.covariance_exponent * power - 0.5 * trace).sum()
-        deviation = mixture.means - self.mean
-        whitened = np.einsum("kij,kj->ki", _full_precision(mixture), deviation)
-        total += (0.5 * self._conjugate * (2.0 * log_det - self.kappa * (whitened**2).sum(axis=1))).sum()
-        total -= 0.5 * np.einsum("ki,kij,kj->", deviation, self.mean_precision, deviation)
-        total += ((self.concentration - 1.0) * np.log(mixture.weights)).sum()
-        return float(total + self.log_constant)
-
-    @property
-    def _conjugate(self) -> Array:
-        return (self.kappa > 0).astype(np.float64)
+        Returns
+        -------
+        dict of str to array
+            ``prior_scale`` (..., feature, feature), if the scale has a prior: S of each draw; for diagonal families a
+            diagonal matrix, for spherical ones s times the identity, so that ``Prior.independent(scale=...)`` with it
+            is the prior given that hyperparameter. Empty if every hyperparameter is a number.
+        """
+        n_components, n_features = covariances.shape[-3:-1]
+        resolved = self.resolve(n_components, n_features, covariance_type)
+        drawn = {}
+        if self.scale_prior is not None:
+            drawn["prior_scale"] = resolved.draw_scales(covariances, rng=rng)
+        return drawn
 
 
-def _full_precision(mixture: Mixture) -> Array:
-    prec, k, d = mixture.precision_factors, mixture.n_components, mixture.n_features
-    full = prec if mixture.family.residual == FULL else prec[..., 0, :, None] * np.eye(d)
-    return np.broadcast_to(full, (k, d, d))
-
-
-def _checked(concentration: ArrayLike, mean: ArrayLike, dof: ArrayLike, scale: ArrayLike) -> tuple[Array, dict]:
+def _checked(
+    concentration: ArrayLike, mean: ArrayLike, dof: ArrayLike, scale: ArrayLike | Wishart
+) -> tuple[Array, dict[str, Any]]:
     m = as_finite(mean, name="mean")
     m = m.reshape(1) if m.ndim == 0 else m
     if m.ndim > 2:
@@ -249,7 +348,9 @@ def _checked(concentration: ArrayLike, mean: ArrayLike, dof: ArrayLike, scale: A
     nu = as_positive(dof, name="dof")
     if nu.min() <= d - 1:
         raise InputError(expected=f"dof > {d - 1} (the number of features less one)", got=f"{dof}")
+    scale_prior, scale = (scale, scale.mean) if isinstance(scale, Wishart) else (None, scale)
     return m, {
+        "scale_prior": scale_prior,
         "concentration": as_positive(concentration, name="concentration"),
         "dof": nu,
         "scale": as_covariance(scale, n_features=d, name="scale"),
@@ -259,35 +360,35 @@ def _checked(concentration: ArrayLike, mean: ArrayLike, dof: ArrayLike, scale: A
 def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedPrior:
     if prior.n_features != d:
         raise InputError(expected=f"a prior for {d} features", got=f"one for {prior.n_features}")
+    _check_family(prior, family)
     g = family.n_blocks(k)
-    alpha = _broadcast(prior.concentration, (k,), "concentration")
-    mean = _broadcast(prior.mean, (k, d), "mean")
-    dof = _broadcast(prior.dof, (g,), "dof")
-    scale = _broadcast(prior.scale, (g, d, d), "scale")
-    if family.residual != FULL:
-        scale = np.diagonal(scale, axis1=1, axis2=2)[:, None, :].copy()
-        scale = scale if family.residual == DIAGONAL else scale.mean(axis=2, keepdims=True)
     kappa, mean_precision = np.zeros(k), np.zeros((k, d, d))
-    constant = lgamma(alpha.sum()) - float(gammaln(alpha).sum()) - 0.5 * k * d * log(2 * pi)
     if prior.kappa is not None:
         kappa = _broadcast(prior.kappa, (k,), "kappa")
-        constant += 0.5 * d * float(np.log(kappa).sum())
     else:
         assert prior.mean_covariance is not None  # noqa: S101  the constructors see to it
-        mean_covariance = _broadcast(prior.mean_covariance, (k, d, d), "mean_covariance")
-        mean_precision = np.linalg.inv(mean_covariance)
-        constant -= 0.5 * float(np.linalg.slogdet(mean_covariance)[1].sum())
-    constant += _covariance_constant(dof, scale, d, family)
-    return ResolvedPrior(family.name, alpha, mean, kappa, mean_precision, dof, scale, constant)
+        mean_precision = np.linalg.inv(_broadcast(prior.mean_covariance, (k, d, d), "mean_covariance"))
+    return ResolvedPrior(
+        family.name,
+        _broadcast(prior.concentration, (k,), "concentration"),
+        _broadcast(prior.mean, (k, d), "mean"),
+        kappa,
+        mean_precision,
+        _broadcast(prior.dof, (g,), "dof"),
+        in_shape_of_family(_broadcast(prior.scale, (g, d, d), "scale"), family),
+        scale_prior=prior.scale_prior,
+        separation=prior.variances,
+    )
 
 
-def _covariance_constant(dof: Array, scale: Array, d: int, family: CovarianceFamily) -> float:
-    half = 0.5 * dof
-    if family.residual == FULL:
-        log_det = np.linalg.slogdet(scale)[1]
-        return float((half * log_det - half * d * log(2.0) - multigammaln(half, d)).sum())
-    per_variance = half[:, None] * np.log(0.5 * scale[:, 0, :]) - gammaln(half)[:, None]
-    return float(per_variance.sum())
+def _check_family(prior: Prior, family: CovarianceFamily) -> None:
+    legal = FAMILIES_OF[prior.form]
+    if legal and family.name not in legal:
+        raise InputError(
+            expected=f"covariance_type one of {legal} with Prior.{prior.form}",
+            got=f"{family.name!r}",
+            hint="Without correlations it has inverse-gamma variances with Prior.independent: dof 2a, scale diag(2b).",
+        )
 
 
 def _broadcast(value: Array, shape: tuple[int, ...], name: str) -> Array:
@@ -299,32 +400,3 @@ def _broadcast(value: Array, shape: tuple[int, ...], name: str) -> Array:
             got=f"shape {value.shape}",
             hint="Tied covariances have one prior for all components." if shape[0] == 1 else "",
         ) from None
-
-
-def _moments(X: Array, row_weights: PerRow | None) -> tuple[Array, Array]:
-    """Mean and sample covariance, with the smallest ridge that makes it usable if it is singular."""
-    v = np.ones(len(X)) if row_weights is None else row_weights
-    n = v.sum()
-    mean = np.average(X, axis=0, weights=v)
-    deviation = X - mean
-    cov = (deviation * v[:, None]).T @ deviation / (n - 1.0) if n > 1 else np.zeros((X.shape[1],) * 2)
-    return mean, _usable(cov, f"{n:g} identical rows")
-
-
-def _usable(cov: Array, rows: str) -> Array:
-    """The covariance, with a ridge if it is singular."""
-    variances = np.diagonal(cov)
-    if variances.max() <= 0:
-        raise InputError(expected="data that vary", got=rows, hint="Give a prior with numbers of your own.")
-    scale = np.sqrt(np.where(variances > 1e-14 * variances.max(), variances, variances.max()))
-    correlation = cov / np.outer(scale, scale)
-    eigenvalues = np.linalg.eigvalsh(correlation)
-    ridge = eigenvalues[-1] / _USABLE_CONDITION - eigenvalues[0]
-    if ridge <= 0:
-        return cov
-    warnings.warn(
-        f"The covariance of the data is singular; a ridge of {ridge:.1e} of each variance was added to the prior's "
-        "scale. Constant or linearly dependent columns carry no information: consider dropping them.",
-        stacklevel=4,
-    )
-    return cov + ridge * np.diag(scale**2)

@@ -15,7 +15,7 @@ import numpy as np
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.linalg import compiled
-from bayesgmm.ground.priors import ResolvedPrior
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Factors, Means, Weights
 
 
