@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bayesgmm.bayes.diagnosis import Diagnosis as Diagnosis
     from bayesgmm.bayes.diagnosis import diagnose as diagnose
     from bayesgmm.bayes.distribution import MvNormalMixture as MvNormalMixture
+    from bayesgmm.bayes.loo import compute_log_likelihood as compute_log_likelihood
+    from bayesgmm.bayes.loo import loo as loo
     from bayesgmm.bayes.model import build_model as build_model
     from bayesgmm.bayes.partition import credible_ball as credible_ball
     from bayesgmm.bayes.partition import estimate_partition as estimate_partition
@@ -53,10 +55,12 @@ _HOMES = {
     "combine_modes": "bayesgmm.bayes.pooling",
     "compare_relabellings": "bayesgmm.bayes.relabel",
     "component_summary": "bayesgmm.bayes.relabel",
+    "compute_log_likelihood": "bayesgmm.bayes.loo",
     "credible_ball": "bayesgmm.bayes.partition",
     "diagnose": "bayesgmm.bayes.diagnosis",
     "estimate_partition": "bayesgmm.bayes.partition",
     "load": "bayesgmm.surface.bayesian_gaussian_mixture",
+    "loo": "bayesgmm.bayes.loo",
     "membership_uncertainty": "bayesgmm.bayes.uncertainty",
     "mode_mean": "bayesgmm.bayes.pooling",
     "occupied_clusters": "bayesgmm.bayes.allocations",
@@ -86,11 +90,13 @@ __all__ = [
     "combine_modes",
     "compare_relabellings",
     "component_summary",
+    "compute_log_likelihood",
     "credible_ball",
     "datasets",
     "diagnose",
     "estimate_partition",
     "load",
+    "loo",
     "membership_uncertainty",
     "mode_mean",
     "occupied_clusters",

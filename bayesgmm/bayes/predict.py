@@ -13,12 +13,13 @@ from arviz_base import rcParams
 from arviz_stats.base import array_stats
 
 from bayesgmm.bayes.posterior import CLUSTER, OBS
-from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import LOG_2PI, pointwise
 from bayesgmm.words.arrays import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.words.errors import InputError
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
+_BLOCK_DENSITIES = 4_000_000  # log densities held at once: 32 MB
 _NO_RESPONSIBILITIES = np.empty((0, 0))
 _INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
 
@@ -62,7 +63,12 @@ def draw_set_of(covariance_type: str, weights: Weights, means: Means, covariance
     n_samples, n_clusters, n_features = means.shape
     compressed = family.compress(covariances)
     blocks = (n_samples, family.n_blocks(n_clusters), *family.block_shape(n_features))
-    factors = family.factors(compressed, n_features).reshape(blocks)
+    return draw_set_of_factors(family, weights, means, family.factors(compressed, n_features).reshape(blocks))
+
+
+def draw_set_of_factors(family: CovarianceFamily, weights: Weights, means: Means, factors: Factors) -> DrawSet:
+    """Draws from arrays with one leading axis, covariances as the factors of a family."""
+    n_features = means.shape[2]
     precision = family.precision_factors(factors)
     log_det = family.log_precision_determinants(precision, n_features)
     log_scale = np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + log_det - 0.5 * n_features * LOG_2PI
@@ -151,6 +157,22 @@ def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
     for log_density, _ in each_draw(draws, X, with_memberships=False):
         running = np.logaddexp(running, log_density)
     return running - np.log(len(draws))
+
+
+def log_densities(draws: DrawSet, X: Rows) -> Array:
+    """Log density of each row under each draw, (sample, obs)."""
+    values = np.empty((len(draws), len(X)))
+    for own, (log_density, _) in zip(values, each_draw(draws, X, with_memberships=False), strict=True):
+        own[:] = log_density
+    return values
+
+
+def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
+    """The number of rows up to here, and log densities (obs, sample) of the latest of them under all draws."""
+    size = max(1, _BLOCK_DENSITIES // len(draws))
+    for i in range(0, len(X), size):
+        values = log_densities(draws, np.asfortranarray(X[i : i + size]))
+        yield min(i + size, len(X)), np.ascontiguousarray(values.T)
 
 
 def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:

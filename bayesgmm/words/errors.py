@@ -62,3 +62,7 @@ class InterruptedWarning(UserWarning):
 
 class SamplingWarning(UserWarning):
     """The sampler reported something the user can act on: divergences, low ESS, high R-hat."""
+
+
+class ParetoWarning(UserWarning):
+    """Importance weights so uneven that the estimate of a row cannot be trusted: large Pareto k."""
