@@ -1,0 +1,45 @@
+"""The site: docs/, notebooks/ and the docstrings. Sphinx's source folder is the root, so that links work on GitHub too.
+
+Build it: uv run --group docs sphinx-build -W -c docs . docs/_build
+"""
+
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+project = "bayesgmm"
+author = "the bayesgmm developers"
+copyright = "2026, the bayesgmm developers"  # noqa: A001  Sphinx's name
+version = release = version_of("bayesgmm")
+
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx-mathjax-offline",
+    "sphinx_copybutton",
+]
+root_doc = "docs/index"
+include_patterns = ["docs/**.md", "docs/**.rst", "notebooks/*.ipynb", "benchmarks/README.md", "CHANGELOG.md"]
+exclude_patterns = ["docs/_*"]
+templates_path = [str(Path(__file__).parent / "_templates")]
+default_role = "autolink"
+nitpicky = True
+# Modules named in docstrings are read in the source; other projects' pages cannot be reached when this is built.
+nitpick_ignore_regex = [("py:.*", r"(bayesgmm\.(words|ground|algorithms|bayes|surface)|sklearn|arviz|json|numpy)\..*")]
+
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # CI executes the notebooks; the site shows what is committed
+
+autosummary_generate = True
+autodoc_typehints = "none"  # shapes and meanings stand in the docstrings
+numpydoc_show_class_members = False
+numpydoc_attributes_as_param_list = True
+numpydoc_xref_param_type = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "bayesgmm"
+html_extra_path = ["_extra"]
+html_show_sourcelink = False
+html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2}
