@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayesgmm.ground.concentrations import draw_concentrations
 from bayesgmm.ground.data_scale import column_medians, column_ranges, counted_rows, moments
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
@@ -43,8 +44,9 @@ class Prior:
         ``"independent"``: :math:`\mu_k \sim N(m, B)`, or ``"separation"``: the same with variances and
         correlations in the place of inverse-Wishart covariances.
     concentration : number or (cluster,)
-        Dirichlet parameter of the weights. Below half the number of parameters of a component it empties
-        surplus components as rows increase, above it makes them overlap (Rousseau & Mengersen 2011).
+        Dirichlet parameter of the weights; class methods also take `Prior.gamma`. Below half the number of parameters
+        of a component it empties surplus components as rows increase, above it makes them overlap (Rousseau &
+        Mengersen 2011).
     mean : (feature,) or (cluster, feature)
         Prior mean of the component means.
     dof, scale : number or (cluster,); (feature, feature) or (cluster, feature, feature)
@@ -89,7 +91,7 @@ class Prior:
         kappa: ArrayLike,
         dof: ArrayLike,
         scale: ArrayLike | Wishart,
-        concentration: ArrayLike = 1.0,
+        concentration: ArrayLike | Gamma = 1.0,
     ) -> Self:
         r"""Conjugate: :math:`\Sigma_k \sim IW(\nu, S)`, :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k/\kappa)`.
 
@@ -108,7 +110,7 @@ class Prior:
         mean_covariance: ArrayLike,
         dof: ArrayLike,
         scale: ArrayLike | Wishart,
-        concentration: ArrayLike = 1.0,
+        concentration: ArrayLike | Gamma = 1.0,
     ) -> Self:
         r"""Means independent of covariances: :math:`\mu_k \sim N(m, B)`, :math:`\Sigma_k \sim IW(\nu, S)`.
 
@@ -120,7 +122,7 @@ class Prior:
 
     @classmethod
     def weakly_informative(
-        cls, X: ArrayLike, *, concentration: ArrayLike = 1.0, sample_weight: ArrayLike | None = None
+        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
     ) -> Self:
         r"""The default, scaled by the data: affine equivariant, the same for every K.
 
@@ -169,7 +171,7 @@ class Prior:
 
     @classmethod
     def malsiner_walli(
-        cls, X: ArrayLike, *, concentration: ArrayLike = 0.01, sample_weight: ArrayLike | None = None
+        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 0.01, sample_weight: ArrayLike | None = None
     ) -> Self:
         r"""The sparse finite mixture of Malsiner-Walli, Frühwirth-Schnatter & Grün 2016; its scale is sampled.
 
@@ -198,7 +200,7 @@ class Prior:
 
     @classmethod
     def richardson_green(
-        cls, X: ArrayLike, *, concentration: ArrayLike = 1.0, sample_weight: ArrayLike | None = None
+        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
     ) -> Self:
         r"""Richardson & Green 1997, for one feature of range R; its scale is sampled.
 
@@ -239,7 +241,7 @@ class Prior:
         variance_shape: ArrayLike,
         variance_scale: ArrayLike,
         eta: float,
-        concentration: ArrayLike = 1.0,
+        concentration: ArrayLike | Gamma = 1.0,
     ) -> Self:
         r"""Variances and correlations apart: :math:`\sigma^2_{kj} \sim IG(a_j, b_j)`, :math:`R_k \sim LKJ(\eta)`.
 
@@ -282,6 +284,22 @@ class Prior:
         """
         array = as_finite(scale, name="scale")
         return Wishart.checked(dof, array, n_features=array.shape[-1] if array.ndim else 1)
+
+    @staticmethod
+    def gamma(shape: float, rate: float) -> Gamma:
+        r"""A concentration with the prior :math:`e \sim \Gamma(a, b)` of mean a / b, to be passed as ``concentration``.
+
+        :math:`w \mid e \sim Dir(e, ..., e)`: the data say how sparse the weights are. Malsiner-Walli,
+        Frühwirth-Schnatter and Grün (2016) take Gamma(10, 10 K).
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> prior = Prior.weakly_informative([[1.0], [2.0], [3.0]], concentration=Prior.gamma(1, 20))
+        >>> float(prior.concentration)
+        0.05
+        """
+        return Gamma.checked(shape, rate)
 
     @property
     def n_features(self) -> int:
@@ -327,18 +345,21 @@ class Prior:
         dict of str to array
             ``prior_scale`` (..., feature, feature), if the scale has a prior: S of each draw; for diagonal families a
             diagonal matrix, for spherical ones s times the identity, so that ``Prior.independent(scale=...)`` with it
-            is the prior given that hyperparameter. Empty if every hyperparameter is a number.
+            is the prior given that hyperparameter. ``prior_concentration`` (...), if the concentration has a prior.
+            Empty if every hyperparameter is a number.
         """
         n_components, n_features = covariances.shape[-3:-1]
         resolved = self.resolve(n_components, n_features, covariance_type)
         drawn = {}
         if self.scale_prior is not None:
             drawn["prior_scale"] = resolved.draw_scales(covariances, rng=rng)
+        if self.concentration_prior is not None:
+            drawn["prior_concentration"] = draw_concentrations(self.concentration_prior, weights, rng=rng)
         return drawn
 
 
 def _checked(
-    concentration: ArrayLike, mean: ArrayLike, dof: ArrayLike, scale: ArrayLike | Wishart
+    concentration: ArrayLike | Gamma, mean: ArrayLike, dof: ArrayLike, scale: ArrayLike | Wishart
 ) -> tuple[Array, dict[str, Any]]:
     m = as_finite(mean, name="mean")
     m = m.reshape(1) if m.ndim == 0 else m
@@ -349,9 +370,11 @@ def _checked(
     if nu.min() <= d - 1:
         raise InputError(expected=f"dof > {d - 1} (the number of features less one)", got=f"{dof}")
     scale_prior, scale = (scale, scale.mean) if isinstance(scale, Wishart) else (None, scale)
+    alpha = concentration.mean if isinstance(concentration, Gamma) else concentration
     return m, {
         "scale_prior": scale_prior,
-        "concentration": as_positive(concentration, name="concentration"),
+        "concentration_prior": concentration if isinstance(concentration, Gamma) else None,
+        "concentration": as_positive(alpha, name="concentration"),
         "dof": nu,
         "scale": as_covariance(scale, n_features=d, name="scale"),
     }
@@ -378,6 +401,7 @@ def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> Resolved
         in_shape_of_family(_broadcast(prior.scale, (g, d, d), "scale"), family),
         scale_prior=prior.scale_prior,
         separation=prior.variances,
+        concentration_prior=prior.concentration_prior,
     )
 
 

@@ -21,8 +21,14 @@ from typing import Self
 import numpy as np
 from scipy.special import gammaln, multigammaln
 
+from bayesgmm.ground.concentrations import (
+    SMALLEST_WEIGHT,
+    concentration_nodes,
+    log_marginal,
+    mean_concentration,
+)
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
-from bayesgmm.ground.hyperpriors import Separation, Wishart
+from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Covariances, Factors, Means, Weights
@@ -47,6 +53,8 @@ class ResolvedPrior:
         Where S is drawn from a distribution; ``scale`` is its mean.
     separation : Separation, optional
         Where covariances are no inverse-Wishart; ``dof`` and ``scale`` are those of one that resembles it.
+    concentration_prior : Gamma, optional
+        Where the concentration is drawn from a distribution; ``concentration`` is its mean.
     """
 
     covariance_type: str
@@ -58,6 +66,7 @@ class ResolvedPrior:
     scale: Array
     scale_prior: Wishart | None = None
     separation: Separation | None = None
+    concentration_prior: Gamma | None = None
 
     @property
     def family(self) -> CovarianceFamily:
@@ -66,8 +75,28 @@ class ResolvedPrior:
 
     @property
     def inverse_wishart(self) -> Self:
-        """The same with scales fixed at their mean, and an inverse-Wishart in the place of a separation prior."""
-        return replace(self, scale_prior=None, separation=None)
+        """The same with hyperparameters fixed at their means, and an inverse-Wishart in the place of a separation."""
+        return replace(self, scale_prior=None, separation=None, concentration_prior=None)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether weights may come close to zero, or have no mode on the simplex: then their logarithms are used."""
+        below_one = self.concentration_prior is not None or bool(self.concentration.min() < 1.0)
+        return below_one and len(self.concentration) > 1
+
+    @cached_property
+    def concentration_nodes(self) -> Array:
+        """Values and log weights (2, node) of a concentration that has a prior; no nodes if it has none."""
+        if self.concentration_prior is None:
+            return np.empty((2, 0))
+        return concentration_nodes(self.concentration_prior, len(self.concentration))
+
+    def concentration_given(self, weights: Weights) -> Array:
+        """The concentration (cluster,), or its mean given the weights (cluster,) if it has a prior."""
+        if self.concentration_prior is None:
+            return self.concentration
+        total = _log_weights(weights).sum()
+        return np.full(len(self.concentration), mean_concentration(self.concentration_nodes, total))
 
     @property
     def covariance_exponent(self) -> Array:
@@ -81,7 +110,8 @@ class ResolvedPrior:
         """V^-1 of a scale that has a prior, in its family's shape (1, rows, columns); no rows if it has none."""
         if self.scale_prior is None:
             return np.empty((0, *self.scale.shape[1:]))
-        return np.linalg.inv(v := self._scale_of_scale) if self.family.residual == FULL else 1.0 / v
+        scale = self._scale_of_scale
+        return np.linalg.inv(scale) if self.family.residual == FULL else 1.0 / scale
 
     @property
     def _scale_of_scale(self) -> Array:
@@ -106,8 +136,9 @@ class ResolvedPrior:
     def log_constant(self) -> float:
         """Log density less the terms that change with the parameters."""
         k, d = self.mean.shape
-        constant = lgamma(self.concentration.sum()) - float(gammaln(self.concentration).sum())
-        constant -= 0.5 * k * d * log(2 * pi)
+        constant = -0.5 * k * d * log(2 * pi)
+        if self.concentration_prior is None:
+            constant += lgamma(self.concentration.sum()) - float(gammaln(self.concentration).sum())
         if self.kappa.any():
             constant += 0.5 * d * float(np.log(self.kappa).sum())
         else:
@@ -152,8 +183,12 @@ class ResolvedPrior:
         conjugate = 0.5 * (self.kappa > 0)
         total += (conjugate * (2.0 * log_det - self.kappa * (whitened**2).sum(axis=-1))).sum(axis=-1)
         total -= 0.5 * (deviation * _times(self.mean_precision, deviation)).sum(axis=(-2, -1))
-        total += ((self.concentration - 1.0) * np.log(weights)).sum(axis=-1)
-        return np.asarray(total + self.log_constant)
+        return np.asarray(total + self._log_density_of_weights(_log_weights(weights)) + self.log_constant)
+
+    def _log_density_of_weights(self, log_weights: Array) -> Array:
+        if self.concentration_prior is not None:
+            return log_marginal(self.concentration_nodes, log_weights.sum(axis=-1))
+        return np.asarray(((self.concentration - 1.0) * log_weights).sum(axis=-1))
 
     def _full(self, prec: Factors) -> Factors:
         return prec if self.family.residual == FULL else prec[..., 0, :, None] * np.eye(self.mean.shape[1])
@@ -186,6 +221,10 @@ class ResolvedPrior:
         lower[..., np.arange(d), np.arange(d)] = np.sqrt(rng.chisquare(count - np.arange(d), inner.shape[:-1]))
         factor = np.swapaxes(np.linalg.inv(np.linalg.cholesky(inner)), -1, -2) @ lower
         return factor @ np.swapaxes(factor, -1, -2)
+
+
+def _log_weights(weights: Weights) -> Array:
+    return np.asarray(np.log(np.maximum(weights, SMALLEST_WEIGHT)))
 
 
 def in_shape_of_family(scale: Array, family: CovarianceFamily) -> Array:
