@@ -6,6 +6,7 @@ import gc
 import numpy as np
 import pytest
 from posterior_cases import PAIRS, SHAPES, case, numerical_gradient
+from prior_cases import LEGAL, case_of
 
 from bayesgmm.algorithms import log_posterior as module
 from bayesgmm.algorithms.log_posterior import LogPosterior, c_log_posterior
@@ -40,6 +41,20 @@ def test_gradient_against_central_differences(covariance_type, form, shape, affi
         expected = numerical_gradient(lambda y: log_posterior(y)[0], point)
         scale = np.abs(expected).max()
         np.testing.assert_allclose(log_posterior(point)[1], expected, rtol=1e-7, atol=1e-7 * scale)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("covariance_type", "form"), LEGAL)
+def test_sampled_scales_and_separation_priors(covariance_type, form, shape):
+    at = case_of(covariance_type, form, shape)
+    log_posterior = at.log_posterior("dense")
+    for mixture in (at.centre, at.elsewhere):
+        point = log_posterior.coordinates.point(mixture)
+        jacobian = float(log_posterior.coordinates.parameters(point).log_jacobian)
+        value = mixture.log_prob(at.X).sum() + at.prior.log_prob(mixture) + jacobian
+        assert log_posterior(point)[0] == pytest.approx(value, rel=1e-10)
+        expected = numerical_gradient(lambda y: log_posterior(y)[0], point)
+        np.testing.assert_allclose(log_posterior(point)[1], expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize(("covariance_type", "form"), PAIRS)

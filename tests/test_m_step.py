@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 from em_cases import PRIORS, plain_em_step
+from posterior_cases import numerical_gradient
 from reference import FAMILIES, load_data, random_mixture
 
+from bayesgmm.algorithms.coordinates import Coordinates
 from bayesgmm.algorithms.em import EMSettings, Rows, run_em
 from bayesgmm.algorithms.initialise import starting_mixture
+from bayesgmm.algorithms.log_posterior import LogPosterior
 from bayesgmm.algorithms.m_step import m_step
 from bayesgmm.ground.mixture import Mixture, expected_statistics
+from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.pseudo_data import pseudo_data
 
 
@@ -74,6 +78,39 @@ def test_a_component_without_rows_keeps_its_place(covariance_type):
     np.testing.assert_array_equal(got.means[2], far[2])
     if not start.family.shared:
         np.testing.assert_array_equal(got.covariances[2], start.covariances[2])
+
+
+ETAS = (0.6, 1.0, 4.0, 60.0, 400.0)  # with the last the power of the determinants is below zero
+
+
+def _other_priors(X, covariance_type):
+    C = np.cov(X.T)
+    yield Prior.malsiner_walli(X, concentration=1.5)
+    scale = Prior.wishart(X.shape[1] + 1, C / 30)
+    yield Prior.normal_inverse_wishart(mean=X.mean(axis=0), kappa=0.3, dof=X.shape[1] + 3, scale=scale)
+    if covariance_type in ("full", "tied"):
+        numbers = {"mean": X.mean(axis=0), "mean_covariance": 4 * C, "concentration": 1.2}
+        for eta in ETAS:
+            yield Prior.separation(variance_shape=2.5, variance_scale=np.diagonal(C) / 5, eta=eta, **numbers)
+
+
+@pytest.mark.parametrize("accelerate", [False, True])
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_sampled_scales_and_separation_priors_climb_to_a_maximum(covariance_type, accelerate):
+    X = load_data("iris")
+    start = starting_mixture(X, 3, rng=np.random.default_rng(1), covariance_type=covariance_type)
+    settings = EMSettings(tol=0.0, max_iter=3_000, reg_covar=1e-9, accelerate=accelerate)
+    for prior in _other_priors(X, covariance_type):
+        resolved = prior.resolve(3, 4, covariance_type)
+        result = run_em(Rows(X), start, prior=resolved, settings=settings)
+        assert result.converged
+        assert np.diff(result.history).min() > -1e-11
+        log_posterior = LogPosterior(
+            np.ascontiguousarray(X.T), np.empty(0), resolved, Coordinates.around(result.mixture)
+        )
+        at = np.zeros(log_posterior.n_dim)
+        jacobian = numerical_gradient(lambda y: log_posterior.coordinates.parameters(y).log_jacobian, at)  # noqa: B023
+        np.testing.assert_allclose(log_posterior(at)[1], jacobian, atol=2e-4)
 
 
 def step(X, mixture, *, floor=0.0):

@@ -333,7 +333,7 @@ def _plain_step(residual, floor, path, sums, prior, role):  # type: ignore[no-un
     return compiled_m_step(
         residual, floor, sums[0], sums[1], sums[2],
         path.means[now], path.factors[now], path.precision_factors[now],
-        prior[0], prior[1], prior[2], prior[3], prior[4], prior[5],
+        prior[0], prior[1], prior[2], prior[3], prior[4], prior[5], prior[6], prior[7], prior[8],
         path.weights[new], path.means[new], path.factors[new], path.precision_factors[new],
         path.blocks[new], path.log_scale[new],
     )  # fmt: skip
@@ -379,6 +379,9 @@ def move(  # type: ignore[no-untyped-def]
     mean_precision,
     exponent,
     scale,
+    scale_precision,
+    scale_count,
+    variance_terms,
     weights,
     means,
     factors,
@@ -390,7 +393,10 @@ def move(  # type: ignore[no-untyped-def]
 ):
     """Make the next point to evaluate from the sums at the present one; ``n_left`` E-steps may follow."""
     path = Path(weights, means, factors, precision_factors, blocks, log_scale, roles, memory)
-    sums, prior = (counts, first, second), (concentration, prior_mean, kappa, mean_precision, exponent, scale)
+    sums = (counts, first, second)
+    prior = (
+        concentration, prior_mean, kappa, mean_precision, exponent, scale, scale_precision, scale_count, variance_terms,
+    )  # fmt: skip
     if memory[PHASE] == HALF_WAY:
         _end_cycle(residual, floor, path, sums, prior, n_left)
     elif memory[PHASE] == FAILED:  # back to theta_2

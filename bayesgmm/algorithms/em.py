@@ -275,6 +275,9 @@ def _compiled_leap(  # type: ignore[no-untyped-def]
     mean_precision,
     exponent,
     scale,
+    scale_precision,
+    scale_count,
+    variance_terms,
     weights,
     means,
     factors,
@@ -291,6 +294,7 @@ def _compiled_leap(  # type: ignore[no-untyped-def]
         move(
             residual, floor, smallest_gain, n_left - step, counts, first, second,
             concentration, prior_mean, kappa, mean_precision, exponent, scale,
+            scale_precision, scale_count, variance_terms,
             weights, means, factors, precision_factors, blocks, log_scale, roles, memory,
         )  # fmt: skip
         now = roles[0]

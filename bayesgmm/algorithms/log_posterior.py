@@ -14,6 +14,7 @@ import numpy as np
 from numba import carray, cfunc, njit
 
 from bayesgmm.algorithms.coordinates import Coordinates
+from bayesgmm.algorithms.prior_terms import add_covariance_prior, add_mean_prior
 from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL, add_statistics
 from bayesgmm.ground.linalg import compiled, invert_lower, multiply_lower
 from bayesgmm.ground.pointers import (
@@ -24,7 +25,7 @@ from bayesgmm.ground.pointers import (
     address_as_pointer,
     header_of,
 )
-from bayesgmm.ground.pseudo_data import PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
+from bayesgmm.ground.pseudo_data import PseudoData, covariance_counts, pseudo_data, to_factor
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Columns, Factors, IntArray, Means, PerRow, Weights
 
@@ -87,6 +88,8 @@ class LogPosterior:
             len(self.coordinates.bounds) - 1,
             int(not self.prior.kappa.any()),
             *self._arrays,
+            int(self.prior.scale_prior is not None),
+            int(self.prior.separation is not None),
         )
 
 
@@ -185,77 +188,6 @@ def _place(residual, q, mu0, factors0, first_block, stride, mu, factors, prec, c
 
 
 @compiled
-def _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second, offset, product):  # type: ignore[no-untyped-def]
-    """Add the pseudo-data of the means to the sums; returns their log density less constants."""
-    n_components, n_features = mu.shape
-    value = 0.0
-    for k in range(n_components):
-        g = min(k, factors.shape[0] - 1)
-        for d in range(n_features):
-            offset[d] = prior.mean[k, d] - mu[k, d]
-        if prior.kappa[k] > 0.0:
-            to_factor(residual, prec, g, offset, product, False)
-            add_outer(residual, prior.kappa[k], product, product, second[g])
-            value -= log_det[g]
-            for d in range(n_features):
-                value -= 0.5 * prior.kappa[k] * product[d] ** 2
-                first[k, d] += prior.kappa[k] * product[d]
-        elif prior.mean_precision.shape[0] > 0:
-            value -= 0.5 * _pull(prior.mean_precision, k, offset, product)
-            to_factor(residual, factors, g, product, offset, True)
-            for d in range(n_features):
-                first[k, d] += offset[d]
-    return value
-
-
-@compiled
-def _pull(precision, k, offset, pull):  # type: ignore[no-untyped-def]
-    """Write precision @ offset into ``pull``; returns the quadratic form."""
-    square = 0.0
-    for i in range(offset.shape[0]):
-        total = 0.0
-        for j in range(offset.shape[0]):
-            total += precision[k, i, j] * offset[j]
-        square += total * offset[i]
-        pull[i] = total
-    return square
-
-
-@compiled
-def _add_covariance_prior(residual, prec, log_det, prior, second):  # type: ignore[no-untyped-def]
-    """Add the whitened prior scales to the second moments; returns their log density less constants."""
-    value = 0.0
-    for g in range(prec.shape[0]):
-        before = _trace(second[g])
-        add_scale(residual, prec, g, prior.scale, second[g])
-        value -= 0.5 * (_trace(second[g]) - before) + prior.exponent[g] * _power(residual, prec, g, log_det)
-    return value
-
-
-@compiled
-def _power(residual, prec, g, log_det):  # type: ignore[no-untyped-def]
-    """log |L| for full residuals; the sum of the free log standard deviations for the others."""
-    if residual == FULL:
-        return log_det[g]
-    total = 0.0
-    for j in range(prec.shape[2]):
-        total -= math.log(prec[g, 0, j])
-    return total
-
-
-@compiled
-def _trace(second: Array) -> float:
-    total = 0.0
-    if second.shape[0] == 1:
-        for j in range(second.shape[1]):
-            total += second[0, j]
-        return total
-    for i in range(second.shape[0]):
-        total += second[i, i]
-    return total
-
-
-@compiled
 def _mean_gradient(residual, change, g, first, gradient):  # type: ignore[no-untyped-def]
     """Solve Cᵀ gradient = first: the gradient in m."""
     n_features = first.shape[0]
@@ -348,8 +280,8 @@ def _log_posterior(  # type: ignore[no-untyped-def]
         for i in range(rows):
             for j in range(columns):
                 second[g, i, j] += sums[k, i, j]
-    value += _add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second, of_features[0], of_features[1])
-    value += _add_covariance_prior(residual, prec, log_det, prior, second)
+    value += add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second, of_features[0], of_features[1])
+    value += add_covariance_prior(residual, factors, prec, log_det, prior, second)
     totals = covariance_counts(residual, counts, prior, n_features)
     for g in range(n_blocks):
         start = first_block + g * stride
@@ -398,6 +330,9 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         _array(info[19], (independent, d, d)),
         _array(info[20], (g,)),
         _array(info[21], (g, rows, columns)),
+        _array(info[22], (info[26], rows, columns)),
+        _array(info[23], (info[26],)),
+        _array(info[24], (info[27], 2, d)),
     )
     # All the room that is needed, at once, and arrays that know it by its address only: allocating them one by
     # one and counting references to them takes a third of the time when there are few rows.
@@ -415,7 +350,7 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         bounds,
         _array(info[15], (n_entries,)),
         prior,
-        _array(info[22], (1 + g,)),
+        _array(info[25], (1 + g,)),
         scratch.ctypes.data,
     )
     scratch[0] = value  # whatever is used here is not freed before
@@ -424,7 +359,7 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
 
 def _c_log_posterior(n_dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]
     slope = carray(gradient, (n_dim,))
-    density = _from_addresses(carray(point, (n_dim,)), slope, carray(user_data, (23,), np.int64))
+    density = _from_addresses(carray(point, (n_dim,)), slope, carray(user_data, (28,), np.int64))
     carray(value, (1,))[0] = density
     if not np.isfinite(density):
         return VALUE_NOT_FINITE

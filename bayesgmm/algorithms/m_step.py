@@ -13,7 +13,14 @@ from numba import njit, types
 from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL
 from bayesgmm.ground.linalg import cholesky_lower, compiled, invert_lower, multiply_lower, solve_cholesky
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.pseudo_data import PseudoData, add_outer, add_scale, covariance_counts, to_factor
+from bayesgmm.ground.pseudo_data import (
+    PseudoData,
+    add_outer,
+    add_scale,
+    covariance_counts,
+    to_factor,
+    write_mean_scale,
+)
 from bayesgmm.words.arrays import Array, Factors, Means, Weights
 from bayesgmm.words.statistics import Statistics
 
@@ -175,6 +182,49 @@ def _update_block(residual, floor, moment, factor, new_factor, new_prec):  # typ
 
 
 @compiled
+def _add_scales(residual, prec, prior, scatter):  # type: ignore[no-untyped-def]
+    """Add the whitened scales, or their mean given the present covariances: EM with the scale as a missing value."""
+    if prior.scale_count.shape[0] > 0:
+        mean_scale = np.empty(prec.shape)
+        write_mean_scale(residual, prec, prior, mean_scale)
+        for g in range(prec.shape[0]):
+            add_scale(residual, prec, g, mean_scale, scatter[g])
+    else:
+        for g in range(prec.shape[0]):
+            add_scale(residual, prec, g, prior.scale, scatter[g])
+
+
+@compiled
+def _separate(factor, terms, count, scatter):  # type: ignore[no-untyped-def]
+    """Replace a scatter by the next covariance under a prior on variances and correlations, whitened both.
+
+    To be maximised is -(e log|W| + tr(W^-1 M)) / 2 - sum_j c_j log v_j + b_j / v_j, with v the variances of L W Lᵀ. The
+    last terms lie above others that touch them at W = 1: by Cauchy and Schwarz -b/v >= -b uᵀ W^-1 u with
+    u = Lᵀe_j / v_j, and -log v is convex. What is then left is W P W + e W = M, P = 2 Lᵀ diag(c / v) L, which the
+    eigenvalues of Fᵀ M F solve, P = F Fᵀ. Whatever e is, also below zero, the objective rises.
+    """
+    n = factor.shape[0]
+    root, inverse = np.zeros((n, n)), np.empty((n, n))  # Fᵀ = diag(sqrt(2 c / v)) L
+    for j in range(n):
+        variance = 0.0
+        for i in range(j + 1):
+            variance += factor[j, i] ** 2
+        pull, weight = 2.0 * terms[1, j] / variance**2, math.sqrt(2.0 * terms[0, j] / variance)
+        for i in range(j + 1):
+            root[j, i] = factor[j, i] * weight
+            for h in range(j + 1):
+                scatter[i, h] += pull * factor[j, i] * factor[j, h]
+    values, vectors = np.linalg.eigh(_sandwich(root, scatter))
+    middle = np.zeros((n, n))
+    for i in range(n):
+        value = max(values[i], 0.0)
+        size = 0.5 * abs(count) + math.sqrt(0.25 * count**2 + value)
+        middle[i, i] = value / size if count > 0.0 else size
+    invert_lower(root, inverse)
+    scatter[:, :] = _sandwich(inverse, _sandwich(vectors, middle))
+
+
+@compiled
 def _lift(covariance, floor, new_factor, new_prec):  # type: ignore[no-untyped-def]
     """Clip the eigenvalues of a covariance from below; returns 1 if any was below."""
     n = covariance.shape[0]
@@ -232,7 +282,7 @@ def log_determinant(residual: int, factor: Array, n_features: int) -> float:
 IN_1, IN_2, IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
 OUT_1, OUT_2, OUT_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 SUMS_AND_MIXTURE = (IN_1, IN_2, IN_3, IN_2, IN_3, IN_3)
-PRIOR = (IN_1, IN_2, IN_1, IN_3, IN_1, IN_3)
+PRIOR = (IN_1, IN_2, IN_1, IN_3, IN_1, IN_3, IN_3, IN_1, IN_3)
 PARTS = (OUT_1, OUT_2, OUT_3, OUT_3, OUT_3, OUT_1)
 
 
@@ -257,6 +307,9 @@ def compiled_m_step(  # type: ignore[no-untyped-def]
     mean_precision: Array,
     exponent: Weights,
     scale: Factors,
+    scale_precision: Factors,
+    scale_count: Array,
+    variance_terms: Array,
     new_weights: Weights,
     new_mu: Means,
     new_factors: Factors,
@@ -266,7 +319,9 @@ def compiled_m_step(  # type: ignore[no-untyped-def]
 ):
     """`m_step` on arrays; it writes into the last six and returns how many covariances were lifted."""
     # A named tuple of arrays costs more to hand over than its arrays do.
-    prior = PseudoData(concentration, prior_mean, kappa, mean_precision, exponent, scale)
+    prior = PseudoData(
+        concentration, prior_mean, kappa, mean_precision, exponent, scale, scale_precision, scale_count, variance_terms
+    )
     n_components, n_features = mu.shape
     n_blocks = factors.shape[0]
     scatter = np.zeros(factors.shape)
@@ -274,9 +329,12 @@ def compiled_m_step(  # type: ignore[no-untyped-def]
         g = min(k, n_blocks - 1)
         _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior, new_mu, scatter[g])
     totals = covariance_counts(residual, counts, prior, n_features)
+    _add_scales(residual, prec, prior, scatter)
     n_floored = 0
     for g in range(n_blocks):
-        add_scale(residual, prec, g, scale, scatter[g])
+        if variance_terms.shape[0] > 0:
+            _separate(factors[g], variance_terms[0], totals[g], scatter[g])
+            totals[g] = 1.0
         if totals[g] > _NEGLIGIBLE:
             for i in range(scatter.shape[1]):
                 for j in range(scatter.shape[2]):

@@ -3,18 +3,20 @@
 With whitened prior means z0 = L^-1 (m - mu) and the whitened prior scale L^-1 S L^-T, a conjugate prior adds
 kappa z0, kappa z0 z0ᵀ and L^-1 S L^-T to the first and second moments, and its exponent to the counts of the
 covariance. Means that are independent of the covariances add a pull Lᵀ B^-1 (m - mu) to the first moment only.
+In the place of a scale that has a prior stands its mean given the covariances (see `bayesgmm.ground.resolved_prior`).
 After that, with e the total count of a covariance,
 
     gradient in mu = L^-T first,   gradient in L = tril(L^-T (second - e I)),   M-step Sigma = L second Lᵀ / e.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import FULL, SPHERICAL
-from bayesgmm.ground.linalg import compiled
+from bayesgmm.ground.linalg import cholesky_lower, compiled, invert_lower
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Factors, Means, Weights
 
@@ -30,6 +32,9 @@ class PseudoData(NamedTuple):
     mean_precision : (cluster, feature, feature), no rows unless the means are independent
     exponent : (block,)
     scale : (block, rows, columns)
+    scale_precision : (1, rows, columns), no rows unless the scale has a prior
+    scale_count : (1,), or empty
+    variance_terms : (1, 2, feature), no rows unless the prior is on variances and correlations
     """
 
     concentration: Weights
@@ -38,6 +43,9 @@ class PseudoData(NamedTuple):
     mean_precision: Array
     exponent: Weights
     scale: Factors
+    scale_precision: Factors
+    scale_count: Array
+    variance_terms: Array
 
 
 def pseudo_data(
@@ -47,10 +55,29 @@ def pseudo_data(
     k, d, g = n_components, n_features, family.n_blocks(n_components)
     nothing = np.empty((0, d, d))
     if prior is None:
-        shape = (g, *family.block_shape(d))
-        return PseudoData(np.ones(k), np.zeros((k, d)), np.zeros(k), nothing, np.zeros(g), np.zeros(shape))
-    precision = nothing if prior.kappa.any() else prior.mean_precision
-    return PseudoData(prior.concentration, prior.mean, prior.kappa, precision, prior.covariance_exponent, prior.scale)
+        shape = family.block_shape(d)
+        return PseudoData(
+            np.ones(k),
+            np.zeros((k, d)),
+            np.zeros(k),
+            nothing,
+            np.zeros(g),
+            np.zeros((g, *shape)),
+            np.empty((0, *shape)),
+            np.empty(0),
+            np.empty((0, 2, d)),
+        )
+    return PseudoData(
+        prior.concentration,
+        prior.mean,
+        prior.kappa,
+        nothing if prior.kappa.any() else prior.mean_precision,
+        prior.covariance_exponent,
+        prior.scale if prior.separation is None else np.zeros_like(prior.scale),
+        prior.scale_precision,
+        prior.scale_count,
+        prior.variance_terms,
+    )
 
 
 @compiled
@@ -107,6 +134,56 @@ def add_scale(residual: int, prec: Factors, g: int, scale: Factors, second: Arra
             second[i, j] += total
             if i != j:
                 second[j, i] += total
+
+
+@compiled
+def write_mean_scale(residual: int, prec: Factors, prior: PseudoData, mean_scale: Factors) -> float:
+    """Write E[S | covariances] of a scale with a prior into each block; returns log |V^-1 + sum of precisions|."""
+    n_rows, n = mean_scale.shape[1], mean_scale.shape[2]
+    inner, log_det = prior.scale_precision[0].copy(), 0.0
+    for g in range(prec.shape[0]):
+        for i in range(n_rows):
+            for j in range(n):
+                for h in range(max(i, j) if residual == FULL else 0, n_rows):
+                    inner[i, j] += prec[g, h, i if residual == FULL else j] * prec[g, h, j]
+    if residual != FULL:
+        for j in range(n):
+            log_det += math.log(inner[0, j])
+            mean_scale[:, 0, j] = prior.scale_count[0] / inner[0, j]
+        return log_det
+    lower, inverse = np.empty((n, n)), np.empty((n, n))
+    if not cholesky_lower(inner, lower):
+        mean_scale[:] = np.nan
+        return np.nan
+    invert_lower(lower, inverse)
+    for i in range(n):
+        log_det += 2.0 * math.log(lower[i, i])
+        for j in range(i + 1):
+            total = 0.0
+            for h in range(i, n):
+                total += inverse[h, i] * inverse[h, j]
+            mean_scale[:, i, j] = mean_scale[:, j, i] = prior.scale_count[0] * total
+    return log_det
+
+
+@compiled
+def add_variance_terms(factor: Array, terms: Array, second: Array) -> float:
+    """Add a separation prior's variances to a second moment, 2 Lᵀ diag(g) L with g = d log p / d v.
+
+    Returns their log density less constants, - sum_j c_j log v_j + b_j / v_j.
+    """
+    n, value = factor.shape[0], 0.0
+    for j in range(n):
+        variance = 0.0
+        for i in range(j + 1):
+            variance += factor[j, i] ** 2
+        power, pull = terms[0, j], terms[1, j] / variance
+        value -= power * math.log(variance) + pull
+        slope = 2.0 * (pull - power) / variance
+        for i in range(j + 1):
+            for h in range(j + 1):
+                second[i, h] += slope * factor[j, i] * factor[j, h]
+    return value
 
 
 @compiled

@@ -1,0 +1,37 @@
+"""Priors whose hyperparameters are sampled, and separation priors: one of each kind for any family and shape."""
+
+import numpy as np
+from posterior_cases import Case, case, positive_definite
+from reference import FAMILIES
+
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array
+
+SAMPLED_SCALES = ("independent", "normal_inverse_wishart")
+LEGAL = [(family, form) for family in FAMILIES for form in SAMPLED_SCALES]
+LEGAL += [(family, "separation") for family in ("full", "tied")]
+
+
+def prior_of(form: str, d: int, *, rng: np.random.Generator) -> Prior:
+    """A prior with numbers that are not round, the same for all components."""
+    common = {"mean": rng.normal(size=d), "concentration": rng.uniform(0.5, 3.0)}
+    if form == "separation":
+        numbers = {"variance_shape": rng.uniform(0.5, 3.0, d), "variance_scale": rng.uniform(0.5, 3.0, d)}
+        return Prior.separation(
+            mean_covariance=positive_definite(rng, d), eta=rng.uniform(0.5, 3.0), **numbers, **common
+        )
+    common |= {"dof": d + rng.uniform(0.0, 3.0), "scale": Prior.wishart(d - 0.6, positive_definite(rng, d))}
+    if form == "independent":
+        return Prior.independent(mean_covariance=positive_definite(rng, d), **common)
+    return Prior.normal_inverse_wishart(kappa=rng.uniform(0.1, 2.0), **common)
+
+
+def case_of(covariance_type: str, form: str, shape: tuple[int, int]) -> Case:
+    """A posterior under such a prior."""
+    plain = case(covariance_type, "independent", shape)
+    return Case(plain.X, prior_of(form, shape[1], rng=np.random.default_rng(shape)), plain.centre, plain.elsewhere)
+
+
+def full_matrices(variables: Array) -> Array:
+    """Diagonal matrices (..., feature, feature) of variances (..., feature)."""
+    return variables[..., None] * np.eye(variables.shape[-1])
