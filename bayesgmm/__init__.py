@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from bayesgmm.ground.mixture import Mixture as Mixture
     from bayesgmm.ground.priors import Prior as Prior
     from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
-    from bayesgmm.surface.bayesian_gaussian_mixture import load as load
     from bayesgmm.surface.gaussian_mixture import GaussianMixture as GaussianMixture
+    from bayesgmm.surface.load import load as load
     from bayesgmm.surface.plots import plot_clusters as plot_clusters
     from bayesgmm.surface.plots_components import plot_components as plot_components
     from bayesgmm.surface.plots_density import plot_density as plot_density
@@ -59,7 +59,7 @@ _HOMES = {
     "credible_ball": "bayesgmm.bayes.partition",
     "diagnose": "bayesgmm.bayes.diagnosis",
     "estimate_partition": "bayesgmm.bayes.partition",
-    "load": "bayesgmm.surface.bayesian_gaussian_mixture",
+    "load": "bayesgmm.surface.load",
     "loo": "bayesgmm.bayes.loo",
     "membership_uncertainty": "bayesgmm.bayes.uncertainty",
     "mode_mean": "bayesgmm.bayes.pooling",

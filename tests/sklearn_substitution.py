@@ -65,6 +65,9 @@ def _module(name: str) -> ModuleType:
         mock.patch.dict(BayesianGaussianMixture.__init__.__kwdefaults__, SHORT),
     ):
         spec.loader.exec_module(module)
+    if hasattr(module, "PRIOR_TYPE"):
+        # scikit-learn's other one, the Dirichlet process, is another model: tests/test_prior_parameters.py.
+        module.PRIOR_TYPE = ["dirichlet_distribution"]  # type: ignore[attr-defined]
     return module
 
 

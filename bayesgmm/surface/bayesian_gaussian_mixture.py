@@ -1,56 +1,48 @@
 """`BayesianGaussianMixture`: the posterior of a Gaussian mixture as a scikit-learn estimator."""
 
-import json
-import os
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 import bayesgmm.bayes.posterior as tree_of
 from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.algorithms.initialise import Initialisation
 from bayesgmm.algorithms.multistart import KINDS, MIXED, Starts, best_of_starts
-from bayesgmm.bayes.adapter import row_weights_of
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
 from bayesgmm.bayes.fitted import fitted_tree
 from bayesgmm.bayes.pooling import combine_modes
-from bayesgmm.bayes.predict import (
-    DrawSet,
-    draw_set,
-    log_predictive_density,
-    mean_memberships,
-    membership_intervals,
-    predictive_sample,
-)
 from bayesgmm.bayes.problem import Problem, weights_refused
-from bayesgmm.bayes.relabel import INSTEAD, component_record
 from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.bayes.scouts import explore
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.gaussian_mixture import if_usable, precisions_of, progress_of_starts
-from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.surface.posterior_methods import PosteriorMixin
+from bayesgmm.surface.prior_parameters import (
+    PRIOR_TYPES,
+    PriorParameters,
+    check_prior_type,
+    fitted_prior_parameters,
+)
+from bayesgmm.surface.saved import fit_record
+from bayesgmm.words.arrays import IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
-from bayesgmm.words.errors import InputError, NotIdentifiedError
-
-if TYPE_CHECKING:
-    import pymc as pm
+from bayesgmm.words.errors import InputError
 
 DEFAULT_TUNE = 400
 
 
-class BayesianGaussianMixture(DensityMixin, BaseEstimator):
+class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
     r"""Posterior of a Gaussian mixture, sampled by NUTS from starts that EM finds.
 
     .. math::
@@ -69,7 +61,12 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
         and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
     prior : Prior, optional
-        By default ``Prior.weakly_informative(X)``.
+        By default ``Prior.weakly_informative(X)``, unless one of the next five is given.
+    weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
+        scikit-learn's prior under its names, in place of ``prior``, see `PriorParameters`. If one is given, the others
+        take scikit-learn's defaults. The model of ``covariance_type="full"`` is then exactly scikit-learn's.
+    weight_concentration_prior_type : {"dirichlet_distribution"}
+        scikit-learn's other type, ``"dirichlet_process"``, is another model, which is refused.
     draws, tune, chains : int
         Draws kept and draws of warm-up per chain (400 by default), and number of chains.
     cores : int, optional
@@ -111,6 +108,8 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         The maximum a posteriori estimate at which the chains started.
     prior_ : Prior
         The prior with its numbers.
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
+        The same as scikit-learn tells it, if the prior was given by such parameters.
     weights_, means_, covariances_ : ndarray
         Posterior means, in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
     precisions_, precisions_cholesky_ : ndarray
@@ -154,6 +153,12 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [str],
         "prior": [Prior, None],
+        "weight_concentration_prior_type": [StrOptions(set(PRIOR_TYPES))],
+        "weight_concentration_prior": [None, Interval(Real, 0.0, None, closed="neither")],
+        "mean_precision_prior": [None, Interval(Real, 0.0, None, closed="neither")],
+        "mean_prior": [None, "array-like"],
+        "degrees_of_freedom_prior": [None, Interval(Real, 0.0, None, closed="neither")],
+        "covariance_prior": [None, "array-like", Interval(Real, 0.0, None, closed="neither")],
         "draws": [Interval(Integral, 1, None, closed="left")],
         "tune": [Interval(Integral, 1, None, closed="left"), None],
         "chains": [Interval(Integral, 1, None, closed="left")],
@@ -180,6 +185,12 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         *,
         covariance_type: str = "full",
         prior: Prior | None = None,
+        weight_concentration_prior_type: str = PRIOR_TYPES[0],
+        weight_concentration_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: ArrayLike | None = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: ArrayLike | None = None,
         draws: int = 1000,
         tune: int | None = None,
         chains: int = 4,
@@ -202,6 +213,12 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.prior = prior
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
         self.draws = draws
         self.tune = tune
         self.chains = chains
@@ -250,7 +267,7 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
         different, times = (rows, weights) if self.engine == "pymc" else distinct_rows(rows, weights)
-        prior = Prior.weakly_informative(different, sample_weight=times) if self.prior is None else self.prior
+        prior = self._prior(different, times)
         seed = self._seed()
         rng = np.random.default_rng(seed)
         em, starts = best_of_starts(
@@ -284,93 +301,20 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         """Fit, then the most probable label of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def predict_proba(self, X: ArrayLike) -> Responsibilities:
-        """Posterior mean of each row's membership probabilities, (obs, cluster)."""
-        return mean_memberships(self._draws(), self._rows(X))
-
-    def predict(self, X: ArrayLike) -> IntArray:
-        """Label with the highest mean membership, (obs,)."""
-        return self.predict_proba(X).argmax(axis=1)
-
-    def membership(
-        self, X: ArrayLike | None = None, *, ci_prob: float | None = None, ci_kind: str | None = None
-    ) -> xr.Dataset:
-        """Mean, standard deviation and interval of membership probabilities, for old or new rows.
-
-        Parameters
-        ----------
-        X : (obs, feature), optional
-            By default the rows of the fit.
-        ci_prob, ci_kind : optional
-            ArviZ's rcParams by default: 89 %, equal-tailed.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``mean``, ``sd`` and ``ci`` over (obs, cluster).
-        """
-        check_is_fitted(self)
-        rows = as_rows(self.posterior_["observed_data"]["y"].to_numpy()) if X is None else self._rows(X)
-        return membership_intervals(self._draws(), rows, ci_prob=ci_prob, ci_kind=ci_kind)
-
-    def score_samples(self, X: ArrayLike) -> PerRow:
-        r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
-        return log_predictive_density(self._draws(), self._rows(X))
-
-    def score(self, X: ArrayLike, y: None = None) -> float:
-        """Mean log posterior predictive density per row."""
-        return float(self.score_samples(X).mean())
-
-    def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
-        """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
-        draws = self._draws()
-        return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
-
-    def summary(self, *, force: bool = False) -> pd.DataFrame:
-        """Every parameter: the maximum a posteriori that EM found (``em``), posterior mean, sd, interval, diagnostics.
-
-        The prior pulls ``em`` a little; `GaussianMixture` gives maximum likelihood. See
-        `bayesgmm.surface.tables.estimates_table` for the columns.
-
-        Parameters
-        ----------
-        force : bool
-            Summarise components even if they are not identified.
-
-        Raises
-        ------
-        NotIdentifiedError
-            The components cannot be told apart, so that their means and intervals describe nothing.
-        """
-        from bayesgmm.surface.tables import estimates_table
-
-        check_is_fitted(self)
-        found = component_record(self.posterior_)
-        if not (force or found is None or found.identified):
-            raise NotIdentifiedError(found.findings, hint=INSTEAD)
-        return estimates_table(self.em_, self.posterior_)
-
-    @property
-    def model(self) -> "pm.Model":
-        """The PyMC model of this fit, on the rows of the fit; there is none for rows with weights."""
-        check_is_fitted(self)
-        if row_weights_of(self.posterior_) is not None:
-            raise weights_refused()
-        from bayesgmm.bayes.model import build_model
-
-        data = self.posterior_["observed_data"]["y"]
-        return build_model(
-            data.to_numpy(),
-            self.n_components,
-            covariance_type=self.covariance_type,
-            prior=self.prior_,
-            feature_names=[str(name) for name in data["feature"].to_numpy()],
-        )
-
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read."""
-        check_is_fitted(self)
-        tree_of.save_tree(self.posterior_, path, overwrite=overwrite)
+    def _prior(self, rows: Rows, weights: PerRow | None) -> Prior:
+        """The one of the three ways to give a prior that the user took."""
+        check_prior_type(self.weight_concentration_prior_type)
+        parameters = PriorParameters.of(self.get_params(deep=False))
+        if self.prior is not None and parameters.given:
+            raise InputError(
+                expected="either prior or scikit-learn's prior parameters",
+                got=f"prior and {', '.join(parameters.given)}",
+            )
+        if parameters.given:
+            return parameters.prior(
+                rows, self.n_components, covariance_type=self.covariance_type, sample_weight=weights
+            )
+        return Prior.weakly_informative(rows, sample_weight=weights) if self.prior is None else self.prior
 
     def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
         """The rows that count, and their weights; none if all are one."""
@@ -384,12 +328,6 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         if self.engine == "pymc":
             raise weights_refused()
         return rows, weights
-
-    def _seed(self) -> int:
-        """The number that everything random in a fit comes from."""
-        if isinstance(self.random_state, Integral):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31))
 
     def _last_solution(self) -> Mixture | None:
         last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None
@@ -410,19 +348,16 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         return [f"x{j}" for j in range(self.n_features_in_)] if names is None else [str(name) for name in names]
 
+    def _seed(self) -> int:
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31))
+
     def _record(self, seed: int, starts: Starts) -> dict[str, str | int | float]:
         """What a saved fit must know to become this estimator again."""
-        settings = {k: v for k, v in self.get_params(deep=False).items() if k != "prior"}
-        settings["random_state"] = seed
-        named = int(hasattr(self, "feature_names_in_"))
-        reached = {"em_starts": starts.n_starts, "em_best_reached": starts.n_best_reached}
-        return {
-            "settings": json.dumps(settings),
-            "seed": seed,
-            "engine": self.engine,
-            "named_features": named,
-            **reached,
-        }
+        settings = {**self.get_params(deep=False), "random_state": seed}
+        named = hasattr(self, "feature_names_in_")
+        return fit_record(settings, named_features=named, starts=starts)
 
     def _set_posterior(self, tree: xr.DataTree) -> None:
         self.posterior_ = tree
@@ -432,58 +367,10 @@ class BayesianGaussianMixture(DensityMixin, BaseEstimator):
         self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
         self.precisions_, self.precisions_cholesky_ = precisions_of(mean)
         self.converged_, self.n_iter_ = bool(tree.attrs.get("converged", False)), int(tree.attrs.get("em_n_iter", 0))
-        self._draw_sets: list[DrawSet] = []  # one, once it is asked for
-
-    def _draws(self) -> DrawSet:
-        check_is_fitted(self)
-        if not self._draw_sets:
-            self._draw_sets.append(draw_set(self.posterior_))
-        return self._draw_sets[0]
-
-    def _rows(self, X: ArrayLike) -> Array:
-        return as_rows(validate_data(self, X, dtype=np.float64, reset=False))
-
-
-def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
-    """Read a fit that `BayesianGaussianMixture.save` wrote.
-
-    Parameters
-    ----------
-    path : str or path
-
-    Returns
-    -------
-    BayesianGaussianMixture
-        Fitted, as it was saved.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or holds no saved fit.
-
-    Examples
-    --------
-    >>> import tempfile, bayesgmm
-    >>> from bayesgmm.datasets import load_old_faithful
-    >>> fit = bayesgmm.BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     fit.save(f"{folder}/geyser.nc")
-    ...     again = bayesgmm.load(f"{folder}/geyser.nc")
-    >>> bool((again.means_ == fit.means_).all())
-    True
-    """
-    tree = tree_of.load_tree(path)
-    if "settings" not in tree.attrs:
-        raise InputError(expected="a file that save() wrote", got=f"a posterior without the record of a fit: {path}")
-    names = [str(name) for name in tree["observed_data"]["feature"].to_numpy()]
-    prior = tree_of.prior_from_json(str(tree.attrs["prior"]))
-    settings = json.loads(str(tree.attrs["settings"]))
-    estimator = BayesianGaussianMixture(**settings, prior=prior)
-    estimator.n_features_in_ = len(names)
-    if tree.attrs["named_features"]:
-        estimator.feature_names_in_ = np.asarray(names, dtype=object)
-    estimator._set_posterior(tree)
-    return estimator
+        self._draw_sets = []  # one, once it is asked for
+        if PriorParameters.of(self.get_params(deep=False)).given:
+            for name, value in fitted_prior_parameters(self.prior_, self.covariance_type).items():
+                setattr(self, name, value)
 
 
 def _idle_floor(prior: Prior, n_rows: float) -> float:

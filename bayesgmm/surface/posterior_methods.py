@@ -1,0 +1,143 @@
+"""What a fitted `BayesianGaussianMixture` can be asked."""
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+import bayesgmm.bayes.posterior as tree_of
+from bayesgmm.bayes.adapter import row_weights_of
+from bayesgmm.bayes.predict import (
+    DrawSet,
+    draw_set,
+    log_predictive_density,
+    mean_memberships,
+    membership_intervals,
+    predictive_sample,
+)
+from bayesgmm.bayes.problem import weights_refused
+from bayesgmm.bayes.relabel import INSTEAD, component_record
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.words.checks import as_rows
+from bayesgmm.words.errors import NotIdentifiedError
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+class PosteriorMixin:
+    """Predictions, summaries and the model of an estimator that holds a posterior."""
+
+    n_components: int
+    covariance_type: str
+    posterior_: xr.DataTree
+    prior_: Prior
+    em_: Mixture
+    _draw_sets: list[DrawSet]
+
+    def _seed(self) -> int:
+        """The number that everything random in a fit comes from."""
+        raise NotImplementedError
+
+    def predict_proba(self, X: ArrayLike) -> Responsibilities:
+        """Posterior mean of each row's membership probabilities, (obs, cluster)."""
+        return mean_memberships(self._draws(), self._rows(X))
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """Label with the highest mean membership, (obs,)."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def membership(
+        self, X: ArrayLike | None = None, *, ci_prob: float | None = None, ci_kind: str | None = None
+    ) -> xr.Dataset:
+        """Mean, standard deviation and interval of membership probabilities, for old or new rows.
+
+        Parameters
+        ----------
+        X : (obs, feature), optional
+            By default the rows of the fit.
+        ci_prob, ci_kind : optional
+            ArviZ's rcParams by default: 89 %, equal-tailed.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``mean``, ``sd`` and ``ci`` over (obs, cluster).
+        """
+        check_is_fitted(self)
+        rows = as_rows(self.posterior_["observed_data"]["y"].to_numpy()) if X is None else self._rows(X)
+        return membership_intervals(self._draws(), rows, ci_prob=ci_prob, ci_kind=ci_kind)
+
+    def score_samples(self, X: ArrayLike) -> PerRow:
+        r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
+        return log_predictive_density(self._draws(), self._rows(X))
+
+    def score(self, X: ArrayLike, y: None = None) -> float:
+        """Mean log posterior predictive density per row."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
+        """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+        draws = self._draws()
+        return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
+
+    def summary(self, *, force: bool = False) -> pd.DataFrame:
+        """Every parameter: the maximum a posteriori that EM found (``em``), posterior mean, sd, interval, diagnostics.
+
+        The prior pulls ``em`` a little; `GaussianMixture` gives maximum likelihood. See
+        `bayesgmm.surface.tables.estimates_table` for the columns.
+
+        Parameters
+        ----------
+        force : bool
+            Summarise components even if they are not identified.
+
+        Raises
+        ------
+        NotIdentifiedError
+            The components cannot be told apart, so that their means and intervals describe nothing.
+        """
+        from bayesgmm.surface.tables import estimates_table
+
+        check_is_fitted(self)
+        found = component_record(self.posterior_)
+        if not (force or found is None or found.identified):
+            raise NotIdentifiedError(found.findings, hint=INSTEAD)
+        return estimates_table(self.em_, self.posterior_)
+
+    @property
+    def model(self) -> "pm.Model":
+        """The PyMC model of this fit, on the rows of the fit; there is none for rows with weights."""
+        check_is_fitted(self)
+        if row_weights_of(self.posterior_) is not None:
+            raise weights_refused()
+        from bayesgmm.bayes.model import build_model
+
+        data = self.posterior_["observed_data"]["y"]
+        return build_model(
+            data.to_numpy(),
+            self.n_components,
+            covariance_type=self.covariance_type,
+            prior=self.prior_,
+            feature_names=[str(name) for name in data["feature"].to_numpy()],
+        )
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read."""
+        check_is_fitted(self)
+        tree_of.save_tree(self.posterior_, path, overwrite=overwrite)
+
+    def _draws(self) -> DrawSet:
+        check_is_fitted(self)
+        if not self._draw_sets:
+            self._draw_sets.append(draw_set(self.posterior_))
+        return self._draw_sets[0]
+
+    def _rows(self, X: ArrayLike) -> Array:
+        return as_rows(validate_data(self, X, dtype=np.float64, reset=False))
