@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesgmm.bayes.diagnosis import Diagnosis as Diagnosis
     from bayesgmm.bayes.diagnosis import diagnose as diagnose
     from bayesgmm.bayes.distribution import MvNormalMixture as MvNormalMixture
+    from bayesgmm.bayes.evidence import log_evidence as log_evidence
     from bayesgmm.bayes.loo import compute_log_likelihood as compute_log_likelihood
     from bayesgmm.bayes.loo import loo as loo
     from bayesgmm.bayes.model import build_model as build_model
@@ -60,6 +61,7 @@ _HOMES = {
     "diagnose": "bayesgmm.bayes.diagnosis",
     "estimate_partition": "bayesgmm.bayes.partition",
     "load": "bayesgmm.surface.load",
+    "log_evidence": "bayesgmm.bayes.evidence",
     "loo": "bayesgmm.bayes.loo",
     "membership_uncertainty": "bayesgmm.bayes.uncertainty",
     "mode_mean": "bayesgmm.bayes.pooling",
@@ -96,6 +98,7 @@ __all__ = [
     "diagnose",
     "estimate_partition",
     "load",
+    "log_evidence",
     "loo",
     "membership_uncertainty",
     "mode_mean",

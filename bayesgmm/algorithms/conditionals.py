@@ -53,15 +53,28 @@ class Conditionals:
     scale: Array
 
     @classmethod
-    def of_prior(cls, prior: ResolvedPrior) -> Self:
-        """The prior itself, as the density given no rows."""
-        d = prior.mean.shape[1]
-        scale = prior.scale
-        if covariance_family(prior.covariance_type).residual != FULL:
-            width = d if scale.shape[2] == 1 else 1
-            scale = np.broadcast_to(scale[:, 0, :, None] / width, (len(scale), d, d)) * np.eye(d)
-        own = (prior.concentration, prior.mean, prior.kappa, prior.mean_precision, prior.dof, scale)
-        return cls(prior.covariance_type, *(array[None] for array in own))
+    def of_prior(
+        cls, prior: ResolvedPrior, *, prior_scale: Array | None = None, prior_concentration: Array | None = None
+    ) -> Self:
+        """The prior itself, as the density given no rows.
+
+        Hyperparameters drawn for each of L allocations, scales (allocation, feature, feature) and concentrations
+        (allocation,), take the place of the prior's own.
+        """
+        d, family = prior.mean.shape[1], covariance_family(prior.covariance_type)
+        concentration, scale = prior.concentration[None], prior.scale[None]
+        if family.residual != FULL:
+            width = d if family.residual == SPHERICAL else 1
+            scale = np.broadcast_to(scale[:, :, 0, :, None] / width, (1, scale.shape[1], d, d)) * np.eye(d)
+        if prior_scale is not None:
+            scale = prior_scale[:, None] / (d if family.residual == SPHERICAL else 1)
+        if prior_concentration is not None:
+            concentration = prior_concentration[:, None]
+        n = max(len(scale), len(concentration))
+        own = (concentration, prior.mean[None], prior.kappa[None], prior.mean_precision[None], prior.dof[None], scale)
+        shapes = (prior.concentration, prior.mean, prior.kappa, prior.mean_precision, prior.dof)
+        sizes = [(n, *array.shape) for array in shapes] + [(n, len(prior.dof), d, d)]
+        return cls(prior.covariance_type, *map(np.broadcast_to, own, sizes))
 
     def given(
         self,

@@ -244,7 +244,6 @@ def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: i
         mean_precision=prior.mean_precision[place],
         dof=prior.dof[block : block + 1],
         scale=prior.scale[block : block + 1],
-        log_constant=0.0,
     )
     return alone.log_prob(one)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import arviz_stats as azs
 import numpy as np
@@ -14,6 +15,7 @@ from bayesgmm.bayes.modes import LABELS_HELD, MIXED, Modes, Points, Sample, eval
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.partitions import Labels
 from bayesgmm.ground.priors import Prior
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 
 RELEVANT = 0.01  # a mode of less weight hardly changes what is reported
@@ -42,11 +44,10 @@ class Target:
     covariance_type: str
     row_weights: PerRow | None = None
 
-    @property
-    def of_prior(self) -> Conditionals:
-        """The prior, as a density given no rows."""
-        resolved = self.prior.resolve(self.n_components, self.X.shape[1], self.covariance_type)
-        return Conditionals.of_prior(resolved)
+    @cached_property
+    def resolved(self) -> ResolvedPrior:
+        """The prior for these components."""
+        return self.prior.resolve(self.n_components, self.X.shape[1], self.covariance_type)
 
     @property
     def symmetric(self) -> bool:
@@ -58,6 +59,25 @@ class Target:
         """So many nats lower, a mode carries no weight however much wider it is."""
         n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.X.shape[1])
         return 50.0 + 2.0 * n_dim
+
+    def log_prior(self, points: Points) -> Array:
+        """Log prior density, (point,)."""
+        return self.resolved.log_density(points.weights, points.means, points.covariances)
+
+    def log_joint(self, points: Points) -> Array:
+        """Log of likelihood times prior, (point,)."""
+        log_likelihood, _ = evaluate(points.draws(self.covariance_type), self.X, [], self.row_weights)
+        return log_likelihood + self.log_prior(points)
+
+    def proposal(self, points: Points, *, rng: np.random.Generator) -> Conditionals:
+        """Densities given allocations of the rows, one drawn for each point, and hyperparameters likewise."""
+        allocations = np.stack(list(drawn_labels(points.draws(self.covariance_type), self.X, rng=rng)))
+        drawn = self.prior.hyperparameters_given(
+            points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
+        )
+        return Conditionals.of_prior(self.resolved.inverse_wishart, **drawn).given(
+            self.X, allocations, points.means, points.covariances, row_weights=self.row_weights
+        )
 
     def log_density(self, density: Conditionals, points: Points) -> Array:
         """Log of a density of parameters, (point,)."""
@@ -74,26 +94,28 @@ def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.
     A mode whose highest density, likelihood times prior, stays far below the ordinary one of another mode gets
     weight zero without more ado.
     """
-    draws = points.draws(target.covariance_type)
-    log_likelihood, _ = evaluate(draws, target.X, [], target.row_weights)
-    log_joint = log_likelihood + target.log_density(target.of_prior, points)
-    centres = [mode.centre for mode in modes.modes]
-    ordinary = max(np.median(log_joint[modes.labels == m]) for m in range(len(centres)) if modes.modes[m].n_draws)
-    own = [np.flatnonzero(modes.labels == m) for m in range(len(centres))]
-    near = [m for m in range(len(centres)) if len(own[m]) > 1 and log_joint[own[m]].max() > ordinary - target.far]
+    log_joint = target.log_joint(points)
+    near, centres = near_modes(modes, log_joint, target), [mode.centre for mode in modes.modes]
     found: list[tuple[Bridge | None, Sample | None]] = [(None, None)] * len(centres)
     if len(near) == 1 < len(centres):  # all the others are far below: what its evidence is does not matter
-        found[near[0]] = (None, draws_as_they_are(points, own[near[0]]))
+        found[near[0]] = (None, draws_as_they_are(points, np.flatnonzero(modes.labels == near[0])))
         weights, errors = np.eye(len(centres))[near[0]], np.zeros(len(centres))
     else:
         for m in near:
-            found[m] = _evidence(_Inside(own[m], m, centres), points, log_joint, target=target, rng=rng)
+            found[m] = mode_evidence(inside_of(modes, m), points, log_joint, target=target, rng=rng)
         weights, errors = _softmax_with_errors([estimate for estimate, _ in found])
     weighed = (
         replace(mode, bridge=estimate, sample=sample, weight=float(w), weight_se=float(e))
         for mode, (estimate, sample), w, e in zip(modes.modes, found, weights, errors, strict=True)
     )
     return replace(modes, modes=tuple(weighed))
+
+
+def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
+    """The modes that may carry weight: their highest density is not far below the ordinary one of another."""
+    own = [log_joint[modes.labels == m] for m in range(len(modes.modes))]
+    ordinary = max(np.median(values) for values in own if len(values))
+    return [m for m, values in enumerate(own) if len(values) > 1 and values.max() > ordinary - target.far]
 
 
 def draws_as_they_are(points: Points, own: IntArray) -> Sample:
@@ -103,32 +125,32 @@ def draws_as_they_are(points: Points, own: IntArray) -> Sample:
 
 
 @dataclass(frozen=True)
-class _Inside:
-    """The draws of one mode, and the rule by which a point lies in it."""
+class Inside:
+    """The draws of one mode, and the rule by which a point lies in it: no centre is nearer."""
 
     own: IntArray
     mode: int
     centres: Sequence[Labels]
 
 
-def _evidence(
-    inside: _Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
+def inside_of(modes: Modes, mode: int) -> Inside:
+    """One of the modes."""
+    return Inside(np.flatnonzero(modes.labels == mode), mode, [other.centre for other in modes.modes])
+
+
+def mode_evidence(
+    inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
 ) -> tuple[Bridge, Sample]:
     """Bridge sampling of one mode: every other draw serves the proposal, the rest the estimate."""
     own = inside.own
-    size = target.X.shape[0] * target.n_components
     built = own[::2][spread(len(own[::2]), min(_ALLOCATIONS, max(20, LABELS_HELD // len(target.X))))]
     kept = own[1::2]
-    allocations = np.stack(list(drawn_labels(points[built].draws(target.covariance_type), target.X, rng=rng)))
-    chosen = points[built]
-    proposal = target.of_prior.given(
-        target.X, allocations, chosen.means, chosen.covariances, row_weights=target.row_weights
-    )
-    n = int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, _PROPOSALS))
+    proposal = target.proposal(points[built], rng=rng)
+    n = n_evaluations(target, _PROPOSALS)
     proposed = Points(*proposal.sample(n, rng=rng), np.full(n, -1))
     draws = proposed.draws(target.covariance_type)
     log_likelihood, labels = evaluate(draws, target.X, inside.centres, target.row_weights)
-    ratio = log_likelihood + target.log_density(target.of_prior, proposed) - target.log_density(proposal, proposed)
+    ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
     ratio = np.where(labels == inside.mode, ratio, -np.inf)
     of_draws = log_joint[kept] - target.log_density(proposal, points[kept])
     at_most = within_mode_size(points[own], log_joint[own])
@@ -137,6 +159,12 @@ def _evidence(
     )
     sample = _sample(estimate, (points[kept], of_draws), (proposed, ratio), kept)
     return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
+
+
+def n_evaluations(target: Target, most: int) -> int:
+    """How many proposals the density is taken at: fewer if there are very many rows."""
+    size = target.X.shape[0] * target.n_components
+    return int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, most))
 
 
 def within_mode_size(points: Points, log_joint: Array) -> float:

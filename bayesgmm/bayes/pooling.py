@@ -87,7 +87,7 @@ def combine_modes(
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
     rng = np.random.default_rng(random_state)
     raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
-    points, row_weights = _points(raw), row_weights_of(tree)
+    points, row_weights = points_of_tree(raw), row_weights_of(tree)
     modes = find_modes(points, rows, family, row_weights=row_weights)
     if not modes.separate:
         return tree
@@ -118,7 +118,7 @@ def unpooled(tree: xr.DataTree) -> xr.DataTree:
     return raw
 
 
-def _points(tree: xr.DataTree) -> Points:
+def points_of_tree(tree: xr.DataTree) -> Points:
     """The draws of a posterior, chains end to end, and behind them those of scouts if they are kept."""
     parts, offset = [], 0
     for group in ("posterior", SCOUTS):

@@ -64,5 +64,9 @@ class SamplingWarning(UserWarning):
     """The sampler reported something the user can act on: divergences, low ESS, high R-hat."""
 
 
+class EvidenceWarning(UserWarning):
+    """Two estimates of an evidence disagree."""
+
+
 class ParetoWarning(UserWarning):
     """Importance weights so uneven that the estimate of a row cannot be trusted: large Pareto k."""

@@ -1,0 +1,164 @@
+"""Evidences: against closed forms, exact enumeration of allocations, and each other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from reference import FAMILIES
+from scipy.special import logsumexp, multigammaln
+from test_modes import CONJUGATE, LEFT, RIGHT, THREE_GROUPS, exact_log_evidences, sampled, start_at
+
+from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
+from bayesgmm.algorithms.multistart import best_of_starts
+from bayesgmm.bayes import evidence
+from bayesgmm.bayes.cross_check import mode_thames
+from bayesgmm.bayes.evidence import Estimate, Evidence
+from bayesgmm.bayes.modes import Points
+from bayesgmm.datasets import load_old_faithful
+from bayesgmm.words.errors import EvidenceWarning, InputError
+
+SEVEN = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]
+OVERLAPPING = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
+
+
+def as_posterior(points: Points) -> xr.Dataset:
+    """Points whose chains are equally long."""
+    dims = {"weights": ("k",), "means": ("k", "d"), "covariances": ("k", "d", "e")}
+    n_chains = len(np.unique(points.chain))
+    arrays = (a.reshape(n_chains, -1, *a.shape[1:]) for a in points.arrays[:3])
+    return xr.Dataset({name: (("chain", "draw", *dims[name]), a) for name, a in zip(dims, arrays, strict=True)})
+
+
+def niw_log_evidence(X, prior):
+    """One component in closed form (Murphy 2007, equation 266)."""
+    n, d = X.shape
+    mean, kappa, dof, scale = prior.mean, float(prior.kappa), float(prior.dof), prior.scale
+    centred = X - X.mean(axis=0)
+    shift = X.mean(axis=0) - mean
+    posterior = scale + centred.T @ centred + kappa * n / (kappa + n) * np.outer(shift, shift)
+    log_det = [np.linalg.slogdet(matrix)[1] for matrix in (scale, posterior)]
+    gammas = multigammaln((dof + n) / 2, d) - multigammaln(dof / 2, d)
+    powers = 0.5 * dof * log_det[0] - 0.5 * (dof + n) * log_det[1] + 0.5 * d * np.log(kappa / (kappa + n))
+    return gammas + powers - 0.5 * n * d * np.log(np.pi)
+
+
+def test_one_component_in_closed_form():
+    X = np.random.default_rng(0).normal([1.0, -2.0], [1.0, 3.0], (60, 2))
+    prior = Prior.normal_inverse_wishart(mean=[0.0, 0.0], kappa=0.2, dof=5.0, scale=[[2.0, 0.3], [0.3, 1.0]])
+    fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X)
+    found = log_evidence(fit, random_state=1)
+    exact = niw_log_evidence(X, prior)
+    assert abs(found.log_evidence - exact) < 0.01
+    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+    assert found.thames.se < 0.1
+    assert found.findings == ()
+
+
+def test_weighted_rows_count_as_often_as_their_weights_say():
+    rng = np.random.default_rng(1)
+    X, weights = rng.normal(size=(20, 1)), rng.integers(1, 5, 20)
+    prior = Prior.normal_inverse_wishart(mean=[0.0], kappa=0.2, dof=3.0, scale=[[2.0]])
+    fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X, sample_weight=weights)
+    found = log_evidence(fit, random_state=1)
+    exact = niw_log_evidence(np.repeat(X, weights, axis=0), prior)
+    assert abs(found.log_evidence - exact) < 0.01
+    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+
+
+@pytest.fixture(scope="module")
+def overlapping():
+    """Two components that overlap so much that labels switch."""
+    em, _ = best_of_starts(SEVEN, 2, rng=np.random.default_rng(0), prior=OVERLAPPING)
+    return sampled(SEVEN, OVERLAPPING, [em.mixture] * 4, draws=1000)
+
+
+def test_two_overlapping_components_by_enumeration(overlapping):
+    found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
+    exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])
+    assert found.se < 0.03
+    assert abs(found.log_evidence - exact) < 4.0 * found.se
+    assert found.thames.se < 0.2
+    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+
+
+def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
+    """Draws relabelled at random have the same evidence by both methods."""
+    rng = np.random.default_rng(2)
+    order = rng.permuted(np.tile([0, 1], (len(overlapping), 1)), axis=1)
+    rows = np.arange(len(order))[:, None]
+    switched = Points(*(a[rows, order] for a in overlapping.arrays[:3]), overlapping.chain)
+    found = [log_evidence(as_posterior(p), SEVEN, prior=OVERLAPPING, random_state=1) for p in (overlapping, switched)]
+    for method in ("bridge", "thames"):
+        one, other = (getattr(own, method) for own in found)
+        assert abs(one.log_evidence - other.log_evidence) < 4.0 * np.hypot(one.se, other.se)
+
+
+def test_modes_in_which_chains_stay_add_up():
+    """Unequally many chains in each of two modes, against enumeration."""
+    points = sampled(THREE_GROUPS, CONJUGATE, [start_at(THREE_GROUPS, labels) for labels in (LEFT, RIGHT, RIGHT)])
+    found = log_evidence(as_posterior(points), THREE_GROUPS, prior=CONJUGATE, random_state=1)
+    exact = logsumexp(exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)[1])
+    assert found.n_modes == 2
+    assert "2 modes" in found.findings[0]
+    assert found.se < 0.05
+    unseen = 0.01  # allocations far from both modes, which no chain met: half a percent of the evidence
+    assert abs(found.log_evidence - exact) < 4.0 * found.se + unseen
+    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se + unseen
+
+
+def test_labels_that_mean_something_are_not_permuted():
+    """A prior that tells the components apart: each labelling has an evidence of its own."""
+    prior = Prior.normal_inverse_wishart(
+        concentration=[1.0, 3.0], mean=[[0.0], [3.0]], kappa=[0.5, 2.0], dof=[3.0, 6.0], scale=[[[1.0]], [[0.5]]]
+    )
+    assert not prior.exchangeable
+    em, _ = best_of_starts(SEVEN, 2, rng=np.random.default_rng(0), prior=prior)
+    points = sampled(SEVEN, prior, [em.mixture] * 4, draws=1000)
+    found = log_evidence(as_posterior(points), SEVEN, prior=prior, random_state=1)
+    exact = logsumexp(exact_log_evidences(SEVEN, prior, 2)[1])
+    assert abs(found.log_evidence - exact) < 4.0 * found.se < 0.2
+    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+
+
+@pytest.mark.filterwarnings("ignore:Verdict")  # of chains that are short, or stay in two modes
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_both_methods_agree_for_every_family(covariance_type):
+    rng = np.random.default_rng(3)
+    X = np.concatenate([rng.normal(0.0, 1.0, (25, 2)), rng.normal(2.5, 0.7, (20, 2))])
+    fit = BayesianGaussianMixture(
+        2, covariance_type=covariance_type, draws=500, init="best", random_state=1, progress=False
+    ).fit(X)
+    found = log_evidence(fit, random_state=1)
+    assert found.se < 0.05
+    assert found.thames.se < 0.3
+    assert abs(found.log_evidence - found.thames.log_evidence) < 4.0 * np.hypot(found.se, found.thames.se)
+
+
+def test_disagreement_is_told_and_warned_of(monkeypatch):
+    fit = BayesianGaussianMixture(1, draws=400, random_state=1, progress=False).fit(load_old_faithful())
+
+    def shifted(*args, **options):
+        found = mode_thames(*args, **options)
+        return replace(found, log_z=found.log_z + 1.0)
+
+    monkeypatch.setattr(evidence, "mode_thames", shifted)
+    with pytest.warns(EvidenceWarning, match="differ by"):
+        found = log_evidence(fit, random_state=1)
+    assert "Draw more" in found.findings[0]
+    assert "THAMES" in str(found)
+
+
+def test_without_a_check_there_is_none():
+    fit = BayesianGaussianMixture(1, draws=400, random_state=1, progress=False).fit(load_old_faithful())
+    found = log_evidence(fit, cross_check=False, random_state=1)
+    assert isinstance(found, Evidence)
+    assert found.thames is None
+    assert found.bridge == Estimate(found.log_evidence, found.se)
+
+
+def test_what_is_needed(overlapping):
+    with pytest.raises(InputError, match="a prior"):
+        log_evidence(as_posterior(overlapping), SEVEN)
+    with pytest.raises(InputError, match="four draws"):
+        log_evidence(as_posterior(overlapping[np.array([0])]), SEVEN, prior=OVERLAPPING)
