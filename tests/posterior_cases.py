@@ -7,6 +7,7 @@ from reference import FAMILIES, random_mixture
 
 from bayesgmm.algorithms.coordinates import Coordinates
 from bayesgmm.algorithms.log_posterior import LogPosterior
+from bayesgmm.algorithms.log_weights import Bend
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
@@ -64,9 +65,9 @@ def positive_definite(rng, *shape: int) -> Array:
     return root @ np.swapaxes(root, -1, -2) + np.eye(shape[-1])
 
 
-def affine_coordinates(centre: Mixture, affine: str) -> Coordinates:
+def affine_coordinates(centre: Mixture, affine: str, bend: Bend | None = None) -> Coordinates:
     """Coordinates with A the identity, one dense triangle, or one triangle a component; shifted unless identity."""
-    plain = Coordinates.around(centre)
+    plain = Coordinates.around(centre, bend)
     if affine == "identity":
         return plain
     rng = np.random.default_rng(1)

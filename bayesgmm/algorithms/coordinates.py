@@ -2,7 +2,8 @@
 
 With the centre (w^, mu^, L^) the inner coordinates q are
 
-- u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0;
+- u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K bent logarithms of
+  unnormalised weights instead (see `bayesgmm.algorithms.log_weights`);
 - m_k, D: mu_k = mu^_k + L^_k m_k;
 - c_k: L_k = L^_k C_k, where C_k is lower triangular with diagonal exp(c) and entries c below it, row by row;
   diagonal and spherical families have sd = sd^ exp(c).
@@ -13,12 +14,15 @@ under permutations of labels: compare modes in parameters or in common coordinat
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
 
+from bayesgmm.algorithms.log_weights import Bend
+from bayesgmm.ground.concentrations import SMALLEST_WEIGHT
 from bayesgmm.ground.families import CovarianceFamily
-from bayesgmm.ground.kernel import FULL
+from bayesgmm.ground.kernel import FULL, LOG_2PI
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Factors, IntArray, Means, Weights
 
@@ -30,10 +34,12 @@ class Parameters:
     Attributes
     ----------
     weights : (..., cluster)
+        None below the smallest normal number.
     means : (..., cluster, feature)
     factors : (..., block, rows, columns)
     log_jacobian : (...,)
-        log |d(w_1..w_K-1, mu, Sigma) / dy|, Sigma in the free entries of the family.
+        log |d(w_1..w_K-1, mu, Sigma) / dy|, Sigma in the free entries of the family; under a sparse prior with the
+        log density of the sum of unnormalised weights, which is one coordinate more.
     """
 
     weights: Weights
@@ -55,18 +61,21 @@ class Coordinates:
         Where each block of A begins and ends.
     matrices : (sum of squared block sizes,)
         The blocks of A one after the other, each row by row.
+    bend : Bend, optional
+        Under a sparse prior: how the logarithms of weights are bent.
     """
 
     centre: Mixture
     shift: Array
     bounds: IntArray
     matrices: Array
+    bend: Bend | None = None
 
     @classmethod
-    def around(cls, centre: Mixture) -> Self:
+    def around(cls, centre: Mixture, bend: Bend | None = None) -> Self:
         """Coordinates with A the identity (each number a block of its own)."""
-        n = _n_dim(centre.family, centre.n_components, centre.n_features)
-        return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n))
+        n = _n_dim(centre.family, centre.n_components, centre.n_features) + (bend is not None)
+        return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n), bend)
 
     def whitened(self, shift: Array, blocks: list[Array]) -> Self:
         """The same coordinates with another affine map."""
@@ -75,8 +84,19 @@ class Coordinates:
 
     @property
     def n_dim(self) -> int:
-        """Number of coordinates: the free parameters of the mixture."""
+        """Number of coordinates: the free parameters of the mixture, and one more under a sparse prior."""
         return len(self.shift)
+
+    @property
+    def n_logs(self) -> int:
+        """Coordinates of the weights."""
+        return self.centre.n_components - (self.bend is None)
+
+    @cached_property
+    def log_places(self) -> Array:
+        """Where the centre's weights (cluster,) are, as u = 0 has them."""
+        log_w = np.log(self.centre.weights)
+        return log_w if self.bend is None else self.bend.places(log_w)
 
     @property
     def blocks(self) -> list[Array]:
@@ -90,7 +110,7 @@ class Coordinates:
         k, d = self.centre.n_components, self.centre.n_features
         family = self.centre.family
         own = d if family.shared else d + family.block_size(d)
-        sizes = [k - 1] * (k > 1) + [own] * k + [family.block_size(d)] * family.shared
+        sizes = [self.n_logs] * (self.n_logs > 0) + [own] * k + [family.block_size(d)] * family.shared
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     def inner(self, points: Array) -> Array:
@@ -103,25 +123,40 @@ class Coordinates:
     def parameters(self, points: Array) -> Parameters:
         """Constrained parameters of points (..., n_dim)."""
         centre, family = self.centre, self.centre.family
-        u, m, c = _split(self.inner(points), family, centre.n_components, centre.n_features)
-        log_w = np.log(centre.weights) + np.concatenate([u, np.zeros((*u.shape[:-1], 1))], axis=-1)
-        log_w = log_w - np.logaddexp.reduce(log_w, axis=-1, keepdims=True)
+        q = self.inner(points)
+        u, m, c = _split(q, self.n_logs, family, centre.means.shape)
+        log_w, of_weights = self._log_weights(u)
         change = _unpack(c, family, centre.n_features)
         factors = centre.factors @ change if family.residual == FULL else centre.factors * change
         means = centre.means + _times(centre.factors, m, family)
-        log_jacobian = log_w.sum(axis=-1) + self.log_constant + _log_jacobian(change, family)
-        return Parameters(np.exp(log_w), means, factors, log_jacobian)
+        log_jacobian = of_weights + self.log_constant + _log_jacobian(change, family)
+        return Parameters(np.maximum(np.exp(log_w), SMALLEST_WEIGHT), means, factors, log_jacobian)
+
+    def _log_weights(self, u: Array) -> tuple[Array, Array]:
+        """Logarithms of weights (..., cluster) and their part of the log-Jacobian (...)."""
+        if self.bend is None:
+            log_g = self.log_places + np.concatenate([u, np.zeros((*u.shape[:-1], 1))], axis=-1)
+            log_w = log_g - np.logaddexp.reduce(log_g, axis=-1, keepdims=True)
+            return log_w, log_w.sum(axis=-1)
+        v = self.log_places + u
+        log_g = self.bend.log_weights(v)
+        log_total = np.logaddexp.reduce(log_g, axis=-1, keepdims=True)
+        log_w = log_g - log_total
+        of_total = -0.5 * (log_total[..., 0] ** 2 + LOG_2PI)
+        return log_w, log_w.sum(axis=-1) + of_total + np.log(self.bend.slope(v)).sum(axis=-1)
 
     def point(self, mixture: Mixture) -> Array:
         """The point (n_dim,) of a mixture of the same family and size."""
         centre, family = self.centre, self.centre.family
-        log_ratio = np.log(mixture.weights) - np.log(centre.weights)
+        log_w = np.log(mixture.weights)
+        places = log_w if self.bend is None else self.bend.places(log_w)
+        u = places - self.log_places
         m = _times(centre.precision_factors, mixture.means - centre.means, family)
         if family.residual == FULL:
             change = centre.precision_factors @ mixture.factors
         else:
             change = mixture.factors / centre.factors
-        q = _join(log_ratio[:-1] - log_ratio[-1], m, _pack(change, family), family)
+        q = _join(u[:-1] - u[-1] if self.bend is None else u, m, _pack(change, family), family)
         pieces = zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True)
         return np.concatenate([np.linalg.solve(a, (q - self.shift)[i:j]) for i, j, a in pieces])
 
@@ -143,9 +178,9 @@ def _n_dim(family: CovarianceFamily, n_components: int, n_features: int) -> int:
     return family.n_parameters(n_components, n_features)
 
 
-def _split(q: Array, family: CovarianceFamily, k: int, d: int) -> tuple[Array, Array, Array]:
-    """u (..., K-1), m (..., K, D) and c (..., G, size)."""
-    u, rest = q[..., : k - 1], q[..., k - 1 :]
+def _split(q: Array, n_logs: int, family: CovarianceFamily, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """u (..., K-1 or K), m (..., K, D) and c (..., G, size)."""
+    (k, d), u, rest = shape, q[..., :n_logs], q[..., n_logs:]
     size, lead = family.block_size(d), q.shape[:-1]
     if family.shared:
         return u, rest[..., : k * d].reshape(*lead, k, d), rest[..., k * d :].reshape(*lead, 1, size)

@@ -14,7 +14,9 @@ import numpy as np
 from numba import carray, cfunc, njit
 
 from bayesgmm.algorithms.coordinates import Coordinates
+from bayesgmm.algorithms.log_weights import bent
 from bayesgmm.algorithms.prior_terms import add_covariance_prior, add_mean_prior
+from bayesgmm.ground.concentrations import mixed_concentration
 from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL, add_statistics
 from bayesgmm.ground.linalg import compiled, invert_lower, multiply_lower
 from bayesgmm.ground.pointers import (
@@ -68,11 +70,13 @@ class LogPosterior:
         shape = (centre.n_components, centre.n_features)
         prior = pseudo_data(self.prior, *shape, centre.family)
         data = (self.columns, self.row_weights)
-        around = (np.log(centre.weights), centre.means, centre.factors)
+        around = (self.coordinates.log_places, centre.means, centre.factors)
         affine = (self.coordinates.shift, self.coordinates.bounds, self.coordinates.matrices)
         log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
         constants = np.array([self.prior.log_constant + self.coordinates.log_constant, *log_det])
-        return tuple(np.ascontiguousarray(a) for a in (*data, *around, *affine, *prior, constants))
+        bend = np.empty(0) if self.coordinates.bend is None else self.coordinates.bend.numbers
+        sparse = (bend, self.prior.concentration_nodes)
+        return tuple(np.ascontiguousarray(a) for a in (*data, *around, *affine, *prior, constants, *sparse))
 
     @cached_property
     def header(self) -> IntArray:
@@ -90,6 +94,8 @@ class LogPosterior:
             *self._arrays,
             int(self.prior.scale_prior is not None),
             int(self.prior.separation is not None),
+            0 if self.coordinates.bend is None else centre.n_components + 1,
+            self.prior.concentration_nodes.shape[1],
         )
 
 
@@ -163,7 +169,59 @@ def _log_weights(q: Array, log_w0: Weights, log_w: Weights) -> None:
 
 
 @compiled
-def _place(residual, q, mu0, factors0, first_block, stride, mu, factors, prec, change, log_det, step):  # type: ignore[no-untyped-def]
+def _bent_log_weights(q: Array, log_places: Weights, bend: Array, log_w: Weights) -> tuple[float, float]:
+    """Logarithms of weights, log density of their sum with the slopes' part of the Jacobian, and the sum's log."""
+    n_components = log_places.shape[0]
+    highest, value, total = -np.inf, 0.0, 0.0
+    for k in range(n_components):
+        log_w[k], slope, _ = bent(log_places[k] + q[k], bend[k], bend[n_components])
+        value += math.log(slope)
+        highest = max(highest, log_w[k])
+    for k in range(n_components):
+        total += math.exp(log_w[k] - highest)
+    log_total = highest + math.log(total)
+    for k in range(n_components):
+        log_w[k] -= log_total
+    return value - 0.5 * (log_total**2 + LOG_2PI), log_total
+
+
+@compiled
+def _add_concentration(log_w: Weights, concentration: Weights, nodes: Array, counts: Weights) -> float:
+    """Add the concentration, or its mean given the weights, to the counts.
+
+    Returns the log density of the weights less constants, with the Jacobian of log-ratios.
+    """
+    value = 0.0
+    if nodes.shape[1] == 0:
+        for k in range(log_w.shape[0]):
+            value += concentration[k] * log_w[k]  # the Dirichlet's a - 1 and the Jacobian's 1
+            counts[k] += concentration[k]
+        return value
+    for k in range(log_w.shape[0]):
+        value += log_w[k]
+    value, mean = mixed_concentration(nodes, value)
+    for k in range(log_w.shape[0]):
+        counts[k] += mean
+    return value
+
+
+@compiled
+def _weight_gradient(q, log_places, bend, log_total, log_w, counts, gradient):  # type: ignore[no-untyped-def]
+    """Gradient in u, from counts of rows and concentration."""
+    n_components, mass = log_w.shape[0], 0.0
+    for k in range(n_components):
+        mass += counts[k]
+    if bend.shape[0] == 0:
+        for k in range(n_components - 1):
+            gradient[k] = counts[k] - math.exp(log_w[k]) * mass
+        return
+    for k in range(n_components):
+        _, slope, curvature = bent(log_places[k] + q[k], bend[k], bend[n_components])
+        gradient[k] = (counts[k] - math.exp(log_w[k]) * (mass + log_total)) * slope + curvature / slope
+
+
+@compiled
+def _place(residual, q, mu0, factors0, n_logs, first_block, stride, mu, factors, prec, change, log_det, step):  # type: ignore[no-untyped-def]
     """Means, factors, inverse factors and log |L|, which comes in as that of the centre, at q."""
     n_components, n_features = mu0.shape
     n_blocks = factors0.shape[0]
@@ -181,7 +239,7 @@ def _place(residual, q, mu0, factors0, first_block, stride, mu, factors, prec, c
                 prec[g, 0, j] = 1.0 / factors[g, 0, j]
                 log_det[g] += width * q[first_block + g * stride + j]
     for k in range(n_components):
-        start = n_components - 1 + k * stride
+        start = n_logs + k * stride
         to_factor(residual, factors0, min(k, n_blocks - 1), q[start : start + n_features], step, False)
         for d in range(n_features):
             mu[k, d] = mu0[k, d] + step[d]
@@ -253,6 +311,8 @@ def _log_posterior(  # type: ignore[no-untyped-def]
     matrices: Array,
     prior: PseudoData,
     constants: Array,
+    bend: Array,
+    nodes: Array,
     scratch: int,
 ):
     n_components, n_features = mu0.shape
@@ -268,10 +328,15 @@ def _log_posterior(  # type: ignore[no-untyped-def]
     mu, first = of_means[0], of_means[1]
     factors, prec, change, second = of_blocks[0], of_blocks[1], of_blocks[2], of_blocks[3]
     _inner(point, shift, bounds, matrices, q)
-    first_block, stride = _layout(residual, n_components, n_features, n_blocks)
-    _log_weights(q, log_w0, log_w)
+    n_logs = n_components - 1 if bend.shape[0] == 0 else n_components
+    first_block, stride = _layout(residual, n_logs, n_components, n_features, n_blocks)
+    of_total, log_total = 0.0, 0.0
+    if bend.shape[0] == 0:
+        _log_weights(q, log_w0, log_w)
+    else:
+        of_total, log_total = _bent_log_weights(q, log_w0, bend, log_w)
     log_det[:n_blocks] = constants[1:]
-    _place(residual, q, mu0, factors0, first_block, stride, mu, factors, prec, change, log_det, of_features[0])
+    _place(residual, q, mu0, factors0, n_logs, first_block, stride, mu, factors, prec, change, log_det, of_features[0])
     for k in range(n_components):
         log_scale[k] = log_w[k] - log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
     value = add_statistics(residual, x, row_weights, log_scale, mu, prec, counts, first, sums)
@@ -289,27 +354,23 @@ def _log_posterior(  # type: ignore[no-untyped-def]
             residual, q[start:], change[g], second[g], totals[g], q_gradient[start:], of_features[0]
         )
     for k in range(n_components):
-        start = n_components - 1 + k * stride
+        start = n_logs + k * stride
         _mean_gradient(residual, change, min(k, n_blocks - 1), first[k], q_gradient[start : start + n_features])
-    mass = 0.0
-    for k in range(n_components):
-        mass += counts[k] + prior.concentration[k]
-        value += prior.concentration[k] * log_w[k]  # the Dirichlet's a - 1 and the Jacobian's 1
-    for k in range(n_components - 1):
-        q_gradient[k] = counts[k] + prior.concentration[k] - math.exp(log_w[k]) * mass
+    value += of_total + _add_concentration(log_w, prior.concentration, nodes, counts)
+    _weight_gradient(q, log_w0, bend, log_total, log_w, counts, q_gradient)
     _outer_gradient(q_gradient, bounds, matrices, gradient)
     return value + constants[0]
 
 
 @compiled
-def _layout(residual: int, n_components: int, n_features: int, n_blocks: int) -> tuple[int, int]:
+def _layout(residual: int, n_logs: int, n_components: int, n_features: int, n_blocks: int) -> tuple[int, int]:
     """Where the first block's factor begins in q, and the distance from one component to the next."""
     if n_blocks < n_components:
-        return n_components - 1 + n_components * n_features, n_features
+        return n_logs + n_components * n_features, n_features
     size = n_features * (n_features + 1) // 2
     if residual != FULL:
         size = 1 if residual == SPHERICAL else n_features
-    return n_components - 1 + n_features, n_features + size
+    return n_logs + n_features, n_features + size
 
 
 @compiled
@@ -330,9 +391,9 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         _array(info[19], (independent, d, d)),
         _array(info[20], (g,)),
         _array(info[21], (g, rows, columns)),
-        _array(info[22], (info[26], rows, columns)),
-        _array(info[23], (info[26],)),
-        _array(info[24], (info[27], 2, d)),
+        _array(info[22], (info[28], rows, columns)),
+        _array(info[23], (info[28],)),
+        _array(info[24], (info[29], 2, d)),
     )
     # All the room that is needed, at once, and arrays that know it by its address only: allocating them one by
     # one and counting references to them takes a third of the time when there are few rows.
@@ -351,6 +412,8 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         _array(info[15], (n_entries,)),
         prior,
         _array(info[25], (1 + g,)),
+        _array(info[26], (info[30],)),
+        _array(info[27], (2, info[31])),
         scratch.ctypes.data,
     )
     scratch[0] = value  # whatever is used here is not freed before
@@ -359,7 +422,7 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
 
 def _c_log_posterior(n_dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]
     slope = carray(gradient, (n_dim,))
-    density = _from_addresses(carray(point, (n_dim,)), slope, carray(user_data, (28,), np.int64))
+    density = _from_addresses(carray(point, (n_dim,)), slope, carray(user_data, (32,), np.int64))
     carray(value, (1,))[0] = density
     if not np.isfinite(density):
         return VALUE_NOT_FINITE

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 from bayesgmm.algorithms.coordinates import Coordinates
 from bayesgmm.algorithms.log_posterior import LogPosterior
+from bayesgmm.algorithms.log_weights import Bend
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Columns, PerRow
@@ -26,7 +27,8 @@ def whitened_log_posterior(
     :math:`A A^\top = H^{-1}`: dense up to `DENSE_LIMIT` coordinates, above that by components. Directions
     in which H is not clearly positive keep a bounded scale.
     """
-    plain = LogPosterior(columns, row_weights, prior, Coordinates.around(centre))
+    n_rows = row_weights.sum() if row_weights.size else columns.shape[1]
+    plain = LogPosterior(columns, row_weights, prior, Coordinates.around(centre, Bend.of(prior, n_rows)))
     mode = _climb(plain)
     bounds = plain.coordinates.component_bounds()
     if plain.n_dim <= DENSE_LIMIT:
