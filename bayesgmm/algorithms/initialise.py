@@ -26,8 +26,8 @@ from bayesgmm.algorithms.m_step import m_step
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import ResolvedPrior
 from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
+from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_finite, as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError
@@ -160,7 +160,8 @@ def mixture_from_responsibilities(
     covariance_type : str
     prior : ResolvedPrior, optional
         Makes it a maximum a posteriori step (for means independent of the covariances the first of two
-        conditional steps, from the diagonal covariance of the data).
+        conditional steps, from the diagonal covariance of the data), with hyperparameters that are sampled at their
+        means.
     reg_covar : float
         Smallest eigenvalue of a covariance.
     row_weights : (obs,), optional
@@ -179,7 +180,7 @@ def mixture_from_responsibilities(
     family = covariance_family(covariance_type, X.shape[1])
     v = _weights_or_ones(row_weights, len(X))
     unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
-    pseudo = pseudo_data(prior, resp.shape[1], X.shape[1], family)
+    pseudo = pseudo_data(None if prior is None else prior.inverse_wishart, resp.shape[1], X.shape[1], family)
     return _one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar)
 
 
@@ -237,7 +238,7 @@ def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: i
     )
     place = slice(slot, slot + 1)
     alone = replace(
-        prior,
+        prior.inverse_wishart,
         concentration=prior.concentration[place],
         mean=prior.mean[place],
         kappa=prior.kappa[place],
