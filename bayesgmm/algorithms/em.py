@@ -17,7 +17,7 @@ from bayesgmm.algorithms.acceleration import CONVERGED, FLOORED, GOES_ON, NOW, P
 from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, PRIOR, assembled
 from bayesgmm.ground.kernel import add_statistics
 from bayesgmm.ground.mixture import Mixture, column_statistics
-from bayesgmm.ground.pseudo_data import pseudo_data
+from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Columns, PerRow, Weights
 from bayesgmm.words.checks import as_row_weights, as_rows
@@ -138,7 +138,7 @@ def run_em(
         Where to start; its family is kept.
     prior : ResolvedPrior, optional
         Makes the objective the log posterior density in natural coordinates (softmax coordinates for
-        weights when a concentration is below one).
+        weights when a concentration is below one or has a prior itself).
     settings : EMSettings, optional
     callback : callable, optional
         Called with an `EMState` after an E-step; a true return value ends the run. After every one, or for
@@ -195,6 +195,7 @@ class _Climb:
 
     def evaluate(self, mixture: Mixture) -> int:
         """An E-step, and what to make of the objective there."""
+        self.present = mixture
         self.statistics = reduce(add, self.spread(partial(_statistics, mixture), self.source))
         objective = self.statistics.log_likelihood + _penalty(mixture, self.prior)
         if not self.history:
@@ -208,8 +209,15 @@ class _Climb:
         if self.block is not None:
             return self._leap(*self.block)
         sums = self.statistics
-        move(*self._rules, sums.counts, sums.first, sums.second, *self.pseudo, *self.path)
+        move(*self._rules, sums.counts, sums.first, sums.second, *self._pseudo_data(), *self.path)
         return self.evaluate(assembled(self.start, self.path.parts))
+
+    def _pseudo_data(self) -> PseudoData:
+        """The prior; a concentration that has one is a missing value, in whose place stands its mean."""
+        if self.prior is None or self.prior.concentration_prior is None:
+            return self.pseudo
+        mean = self.prior.concentration_given(self.present.weights)
+        return self.pseudo._replace(concentration=mean + 1.0)  # a mode on the simplex takes one away again
 
     @property
     def _rules(self) -> tuple[int, float, float, int]:
@@ -243,10 +251,10 @@ def _statistics(mixture: Mixture, block: tuple[Columns, PerRow]) -> Statistics:
 
 
 def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
-    """Log prior; with a concentration below one, in the softmax coordinates in which the mode exists."""
+    """Log prior; with sparse weights in the softmax coordinates in which the mode exists."""
     if prior is None:
         return 0.0
-    softmax = float(np.log(mixture.weights).sum()) if prior.concentration.min() < 1.0 else 0.0
+    softmax = float(np.log(mixture.weights).sum()) if prior.sparse else 0.0
     return prior.log_prob(mixture) + softmax
 
 

@@ -61,8 +61,9 @@ def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None)
         _add_mean_prior(mixture, pseudo, j, first=first[j], second=second, pull=pull[j], precision=precision[j])
     for g in range(len(second)):
         add_scale(family.residual, mixture.precision_factors, g, pseudo.scale, second[g])
-    softmax = float(pseudo.concentration.min() < 1.0)  # the coordinates in which EM's mode exists then
-    counts = statistics.counts + pseudo.concentration - 1.0 + softmax
+    counts = statistics.counts.copy()
+    if resolved is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
+        counts += resolved.concentration_given(mixture.weights) - (0.0 if resolved.sparse else 1.0)
     totals = covariance_counts(family.residual, statistics.counts, pseudo, d)
     return Sums(counts, statistics.counts + pseudo.kappa, first, pull, precision, second, totals)
 
