@@ -41,6 +41,10 @@ class Pointwise:
         new_elpd[rows], new_k[rows] = elpd, pareto_k
         return replace(self, elpd=new_elpd, pareto_k=new_k)
 
+    def above(self, limit: float) -> IntArray:
+        """The rows whose k is above a limit."""
+        return np.flatnonzero(~(self.pareto_k <= limit))
+
     def __getitem__(self, which: IntArray) -> "Pointwise":
         return Pointwise(self.elpd[which], self.pareto_k[which], self.lpd[which])
 

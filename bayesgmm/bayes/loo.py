@@ -12,11 +12,15 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
 from bayesgmm.bayes.importance import Pointwise, Progress, good_k, relative_efficiency, smoothed_rows
+from bayesgmm.bayes.leave_one_out import Refits, RefitSettings, problem_of, refit_rows
+from bayesgmm.bayes.moment_matching import match_rows
 from bayesgmm.bayes.posterior import OBS, SAMPLE_DIMS
 from bayesgmm.bayes.predict import draw_set, log_densities
-from bayesgmm.words.arrays import IntArray
-from bayesgmm.words.errors import InputError, ParetoWarning
+from bayesgmm.ground.priors import Prior
+from bayesgmm.words.arrays import IntArray, PerRow
+from bayesgmm.words.errors import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
 
+UNMIXED, LARGE_ERROR = 1.1, 0.5  # of a refit: R-hat, and the standard error of a log predictive density
 FEWEST_DRAWS = 25  # a fifth of them make the tail, which needs five
 
 
@@ -24,7 +28,12 @@ def loo(
     posterior: Posterior,
     X: ArrayLike | None = None,
     *,
+    moment_match: bool = False,
+    refit: bool = False,
+    prior: Prior | None = None,
     r_eff: float | None = None,
+    random_state: int | None = None,
+    cores: int | None = None,
     names: Names = NO_NAMES,
     callback: Progress | None = None,
 ) -> ELPDDataLOO:
@@ -35,7 +44,10 @@ def loo(
         r_i^s \propto \frac{1}{p(x_i \mid \theta^s)}
 
     with the ratios' largest values smoothed by a generalised Pareto distribution (PSIS), whose shape
-    :math:`\hat k_i` tells whether to trust the row: above :math:`\min(1 - 1/\log_{10} S, 0.7)` it is warned of.
+    :math:`\hat k_i` tells whether to trust the row: above :math:`\min(1 - 1/\log_{10} S, 0.7)` leaving the row out
+    changes the posterior too much. ``moment_match`` moves the draws to where such a row's weights point; ``refit``
+    samples the posterior without it, exactly, and takes the ratio of the two posteriors' normalising constants, which
+    is :math:`p(x_i \mid x_{-i})`. The prior stays as it is: hyperparameters scaled by the data are numbers by now.
 
     The density is the marginal one, :math:`p(x_i \mid \theta) = \sum_k w_k N(x_i \mid \mu_k, \Sigma_k)`, with the
     label of the row summed out. Conditional on its label, :math:`N(x_i \mid \mu_{z_i}, \Sigma_{z_i})`, the row would
@@ -49,21 +61,34 @@ def loo(
         See `bayesgmm.bayes.adapter.mixture_posterior`.
     X : (obs, feature), optional
         The rows of the fit; by default those kept with it.
+    moment_match : bool
+        Match moments for rows with a large k. Seconds a row.
+    refit : bool
+        Fit again without each row whose k is still large, in the native engine. As long as the sampling took, a row.
+    prior : Prior, optional
+        The prior of the model, needed for these two if the posterior was not fitted by this package; its covariances
+        are then taken to be free.
     r_eff : float, optional
         Effective draws per draw. By default ArviZ's rule, or, for draws that `bayesgmm.combine_modes` resampled, what
         the modes' samples are worth.
+    random_state : int, optional
+        For refits.
+    cores : int, optional
+        For refits, which run side by side; all by default. The result does not depend on it.
     names : mapping, optional
         What the posterior calls its variables.
     callback : callable, optional
-        Is told the number of rows done and the number there are.
+        Is told the number of rows done and the number there are; then the same of refits, which a true return value,
+        like Ctrl-C, ends: what is done is kept.
 
     Returns
     -------
     arviz_stats.utils.ELPDDataLOO
         ``elpd`` with its standard error ``se``, the effective number of parameters ``p``, and for each row ``elpd_i``,
-        ``p_loo_i`` and ``pareto_k``: what ``arviz_stats.compare`` and ArviZ's plots take. Without ``log_weights``,
-        which need as much memory as the log-likelihoods of all rows under all draws. Of a row with a weight of three
-        one copy is left out at a time, and it appears three times.
+        ``p_loo_i`` and ``pareto_k``: what ``arviz_stats.compare`` and ArviZ's plots take. k is that of the matched
+        draws for matched rows, and 0 for refitted ones; ``influence_pareto_k`` keeps what it was. Without
+        ``log_weights``, which need as much memory as the log-likelihoods of all rows under all draws. Of a row with a
+        weight of three one copy is left out at a time, and it appears three times.
 
     Raises
     ------
@@ -74,11 +99,16 @@ def loo(
     Warns
     -----
     ParetoWarning
-        If rows have a k above the limit.
+        If rows still have a k above the limit.
+    SamplingWarning
+        If refits did not mix, or tell little about their row.
+    InterruptedWarning
+        If refits were interrupted.
 
     References
     ----------
-    Vehtari, Gelman & Gabry 2017, Statistics and Computing 27; Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72).
+    Vehtari, Gelman & Gabry 2017, Statistics and Computing 27; Vehtari, Simpson, Gelman, Yao & Gabry 2024, JMLR 25(72);
+    Paananen, Piironen, Bürkner & Vehtari 2021, Statistics and Computing 31; Meng & Wong 1996, Statistica Sinica 6.
 
     Examples
     --------
@@ -94,11 +124,21 @@ def loo(
     _check_draws(tree)
     sizes = tree["posterior"].sizes
     shape = (sizes["chain"], sizes["draw"])
-    efficiency = relative_efficiency(tree) if r_eff is None else r_eff
-    found = smoothed_rows(draw_set(tree), rows, shape=shape, r_eff=efficiency, callback=callback)
     limit = good_k(shape[0] * shape[1])
+    efficiency = relative_efficiency(tree) if r_eff is None else r_eff
+    problem = problem_of(tree, prior) if moment_match or refit else None
+    sampled = found = smoothed_rows(draw_set(tree), rows, shape=shape, r_eff=efficiency, callback=callback)
+    if problem is not None and moment_match:
+        found = match_rows(tree, problem, found.above(limit), found=found, r_eff=efficiency)
+    if problem is not None and refit:
+        seed = np.random.SeedSequence(random_state).generate_state(1)[0]
+        settings = RefitSettings(r_eff=efficiency, seed=int(seed), cores=cores)
+        found = _refitted(found, refit_rows(tree, problem, found.above(limit), settings=settings, callback=callback))
     _warn_of_large_k(found, limit)
-    return _result(found, copies, {"n_samples": shape[0] * shape[1], "good_k": limit})
+    record: dict[str, Any] = {"n_samples": shape[0] * shape[1], "good_k": limit}
+    if problem is not None:
+        record["influence_pareto_k"] = _per_copy(sampled.pareto_k[copies], copies, "influence_pareto_k")
+    return _result(found, copies, record)
 
 
 def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, names: Names = NO_NAMES) -> xr.DataTree:
@@ -164,13 +204,31 @@ def _check_draws(tree: xr.DataTree) -> None:
         )
 
 
+def _refitted(found: Pointwise, refits: Refits) -> Pointwise:
+    """Figures with those of the refits in their places."""
+    if refits.interrupted:
+        missing = f"{len(refits.asked) - len(refits.rows)} of {len(refits.asked)} rows were not refitted."
+        warnings.warn(f"Interrupted: {missing}", InterruptedWarning, stacklevel=3)
+    poor = [r for r in refits.found if not (r.r_hat <= UNMIXED and r.se <= LARGE_ERROR)]
+    if poor:
+        warnings.warn(
+            f"{len(poor)} of {len(refits.found)} refits are of little use: R-hat of the row's density up to "
+            f"{max(r.r_hat for r in poor):.2f}, standard errors of its log predictive density up to "
+            f"{max(r.se for r in poor):.2f}. Take more draws in the fit.",
+            SamplingWarning,
+            stacklevel=3,
+        )
+    elpd = np.array([r.elpd for r in refits.found])
+    return found.changed(refits.rows, elpd=elpd, pareto_k=np.zeros(len(elpd)))
+
+
 def _warn_of_large_k(found: Pointwise, limit: float) -> None:
-    n_bad = int((found.pareto_k > limit).sum())
+    n_bad = len(found.above(limit))
     if n_bad:
         warnings.warn(
             f"{n_bad} of {len(found.elpd)} rows have a Pareto k above {limit:.2f} (the largest is "
             f"{found.pareto_k.max():.2f}): leaving them out changes the posterior so much that importance sampling "
-            "cannot be trusted.",
+            "cannot be trusted. Pass moment_match=True, or refit=True.",
             ParetoWarning,
             stacklevel=3,
         )
@@ -188,6 +246,10 @@ def _result(found: Pointwise, copies: IntArray, record: Mapping[str, Any]) -> EL
         n_data_points=len(copies),
         scale="log",
         warning=bool((own.pareto_k > record["good_k"]).any()),
-        **{name: xr.DataArray(values, {OBS: copies}, (OBS,), name=name) for name, values in arrays.items()},
+        **{name: _per_copy(values, copies, name) for name, values in arrays.items()},
         **record,
     )
+
+
+def _per_copy(values: PerRow, copies: IntArray, name: str) -> xr.DataArray:
+    return xr.DataArray(values, {OBS: copies}, (OBS,), name=name)

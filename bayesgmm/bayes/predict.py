@@ -161,7 +161,7 @@ def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
 
 def log_densities(draws: DrawSet, X: Rows) -> Array:
     """Log density of each row under each draw, (sample, obs)."""
-    values = np.empty((len(draws), len(X)))
+    X, values = np.asfortranarray(X), np.empty((len(draws), len(X)))
     for own, (log_density, _) in zip(values, each_draw(draws, X, with_memberships=False), strict=True):
         own[:] = log_density
     return values
@@ -171,7 +171,7 @@ def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
     """The number of rows up to here, and log densities (obs, sample) of the latest of them under all draws."""
     size = max(1, _BLOCK_DENSITIES // len(draws))
     for i in range(0, len(X), size):
-        values = log_densities(draws, np.asfortranarray(X[i : i + size]))
+        values = log_densities(draws, X[i : i + size])
         yield min(i + size, len(X)), np.ascontiguousarray(values.T)
 
 
