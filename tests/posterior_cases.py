@@ -50,7 +50,7 @@ def random_prior(rng, covariance_type: str, form: str, shape: tuple[int, int], *
     axis = (k,) if by_cluster else ()
     blocks = () if covariance_family(covariance_type).shared else axis
     common = {
-        "concentration": rng.uniform(0.4, 3.0, axis),
+        "concentration": rng.uniform(1.1, 3.0, axis),
         "mean": rng.normal(size=(*axis, d)),
         "dof": d + rng.uniform(0.5, 4.0, blocks),
         "scale": positive_definite(rng, *blocks, d),

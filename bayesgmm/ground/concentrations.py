@@ -106,3 +106,10 @@ def _draw(prior: Gamma, sums: Array, n_lost: IntArray, *, n_components: int, rng
 def _normalised(log_p: Array) -> Array:
     p = np.exp(log_p - log_p.max(axis=1, keepdims=True))
     return np.asarray(p / p.sum(axis=1, keepdims=True))
+
+
+def draw_log_gammas(total: Array, weights: Weights, *, rng: np.random.Generator) -> Array:
+    """Logarithms (..., cluster) of gamma variables, given their shares of the sum and the sum of their shapes (...)."""
+    shape = np.broadcast_to(total, weights.shape[:-1])
+    log_sum = np.log(rng.standard_gamma(shape + 1.0)) + np.log1p(-rng.random(shape.shape)) / shape
+    return np.asarray(np.log(np.maximum(weights, SMALLEST_WEIGHT)) + log_sum[..., None])

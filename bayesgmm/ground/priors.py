@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.ground.concentrations import draw_concentrations
+from bayesgmm.ground.concentrations import draw_concentrations, draw_log_gammas
 from bayesgmm.ground.data_scale import column_medians, column_ranges, counted_rows, moments
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
@@ -330,7 +330,7 @@ class Prior:
         covariance_type: str = "full",
         rng: np.random.Generator,
     ) -> dict[str, Array]:
-        """Draws of the hyperparameters that have a prior, given draws of the parameters.
+        r"""Draws of the hyperparameters that have a prior, given draws of the parameters.
 
         Parameters
         ----------
@@ -346,7 +346,9 @@ class Prior:
             ``prior_scale`` (..., feature, feature), if the scale has a prior: S of each draw; for diagonal families a
             diagonal matrix, for spherical ones s times the identity, so that ``Prior.independent(scale=...)`` with it
             is the prior given that hyperparameter. ``prior_concentration`` (...), if the concentration has a prior.
-            Empty if every hyperparameter is a number.
+            Empty if every hyperparameter is a number and no concentration is below one; otherwise ``log_gammas``
+            (..., cluster), logarithms of gamma variables with shapes :math:`\alpha_k` whose shares of their sum the
+            weights are: that is how the PyMC model has sparse weights.
         """
         n_components, n_features = covariances.shape[-3:-1]
         resolved = self.resolve(n_components, n_features, covariance_type)
@@ -355,6 +357,9 @@ class Prior:
             drawn["prior_scale"] = resolved.draw_scales(covariances, rng=rng)
         if self.concentration_prior is not None:
             drawn["prior_concentration"] = draw_concentrations(self.concentration_prior, weights, rng=rng)
+        if resolved.sparse:
+            total = n_components * drawn.get("prior_concentration", np.asarray(resolved.concentration.mean()))
+            drawn["log_gammas"] = draw_log_gammas(total, weights, rng=rng)
         return drawn
 
 
