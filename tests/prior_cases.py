@@ -3,7 +3,9 @@
 import numpy as np
 from posterior_cases import Case, case, positive_definite
 from reference import FAMILIES
+from scipy.stats import gamma, wishart
 
+from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array
 
@@ -32,6 +34,15 @@ def case_of(covariance_type: str, form: str, shape: tuple[int, int]) -> Case:
     return Case(plain.X, prior_of(form, shape[1], rng=np.random.default_rng(shape)), plain.centre, plain.elsewhere)
 
 
-def full_matrices(variables: Array) -> Array:
-    """Diagonal matrices (..., feature, feature) of variances (..., feature)."""
-    return variables[..., None] * np.eye(variables.shape[-1])
+def log_density_given(prior: Prior, mixture: Mixture, scale: Array) -> float:
+    """Log density of a sampled scale S given the covariances, as SciPy has it."""
+    family, d = mixture.family, mixture.n_features
+    blocks = mixture.full_covariances[: family.n_blocks(mixture.n_components)]
+    n, v = prior.scale_prior.dof + len(blocks) * float(prior.dof), prior.scale_prior.scale
+    precisions = np.linalg.inv(blocks).sum(axis=0)
+    if family.name in ("full", "tied"):
+        return wishart(n, np.linalg.inv(np.linalg.inv(v) + precisions)).logpdf(scale)
+    if family.name in ("diag", "tied_diag"):
+        rates = 0.5 * (1.0 / np.diagonal(v) + np.diagonal(precisions))
+        return gamma(n / 2, scale=1.0 / rates).logpdf(np.diagonal(scale)).sum()
+    return gamma(n / 2, scale=2.0 / (d / np.trace(v) + precisions[0, 0])).logpdf(scale[0, 0])

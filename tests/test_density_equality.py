@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from posterior_cases import PAIRS, SHAPES, Case, case, numerical_gradient
+from prior_cases import LEGAL, case_of, log_density_given
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
 from bayesgmm.bayes.model import build_model
@@ -71,6 +72,43 @@ def compiled_forward(model, at: Case):
         return known[key]
 
     return forward
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 1)])
+@pytest.mark.parametrize(("covariance_type", "form"), LEGAL)
+def test_sampled_scales_and_separation_priors(covariance_type, form, shape):
+    """PyMC's density has the scale among its variables: less that of the scale given the rest it is the native one."""
+    at = case_of(covariance_type, form, shape)
+    model = model_of(at)
+    log_density = model.compile_logp(jacobian=False, mode=INTERPRETED)
+    points = np.stack([at.coordinates().point(mixture) for mixture in (at.centre, at.elsewhere)])
+    values = constrained(at, points)
+    scales = at.prior.hyperparameters_given(
+        values["weights"], values["covariances"], covariance_type=covariance_type, rng=np.random.default_rng(0)
+    )
+    for i, z in enumerate(unconstrained_points(model, values | scales)):
+        mixture = (at.centre, at.elsewhere)[i]
+        hidden = log_density_given(at.prior, mixture, scales["prior_scale"][i]) if scales else 0.0
+        assert log_density(model_point(model, z)) - hidden == pytest.approx(native(at, points[i]), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("covariance_type", "form"),
+    [("full", "independent"), ("diag", "normal_inverse_wishart"), ("spherical", "independent"), ("tied", "separation")],
+)
+def test_gradients_under_them_are_those_of_differences(covariance_type, form):
+    at = case_of(covariance_type, form, (2, 2))
+    model = model_of(at)
+    values = constrained(at, at.coordinates().point(at.elsewhere)[None])
+    scales = at.prior.hyperparameters_given(
+        values["weights"], values["covariances"], covariance_type=covariance_type, rng=np.random.default_rng(0)
+    )
+    (z,) = unconstrained_points(model, values | scales)
+    log_density, slope = model.compile_logp(mode=INTERPRETED), model.compile_dlogp(mode=INTERPRETED)
+    directions = np.random.default_rng(0).normal(size=(2, len(z))) / np.sqrt(len(z))
+    expected = numerical_gradient(lambda t: log_density(model_point(model, z + t @ directions)), np.zeros(2))
+    found = directions @ slope(model_point(model, z))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("n_components", [1, 3])

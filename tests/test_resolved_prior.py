@@ -3,7 +3,7 @@
 import numpy as np
 import pymc as pm
 import pytest
-from prior_cases import LEGAL, SAMPLED_SCALES, case_of, prior_of
+from prior_cases import LEGAL, SAMPLED_SCALES, case_of, log_density_given, prior_of
 from reference import FAMILIES, random_mixture
 from scipy.integrate import quad
 from scipy.stats import gamma, invgamma, invwishart, kstest, uniform, wishart
@@ -33,20 +33,6 @@ def log_density_of_scale(prior, scale, family):
     if family.name in ("diag", "tied_diag"):
         return gamma(n / 2, scale=2.0 * np.diagonal(v)).logpdf(np.diagonal(scale)).sum()
     return gamma(n / 2, scale=2.0 * np.trace(v) / len(v)).logpdf(scale[0, 0])
-
-
-def log_density_given(prior, mixture, scale):
-    """Of S given the covariances."""
-    family, d = mixture.family, mixture.n_features
-    blocks = mixture.full_covariances[: family.n_blocks(mixture.n_components)]
-    n, v = prior.scale_prior.dof + len(blocks) * float(prior.dof), prior.scale_prior.scale
-    precisions = np.linalg.inv(blocks).sum(axis=0)
-    if family.name in ("full", "tied"):
-        return wishart(n, np.linalg.inv(np.linalg.inv(v) + precisions)).logpdf(scale)
-    if family.name in ("diag", "tied_diag"):
-        rates = 0.5 * (1.0 / np.diagonal(v) + np.diagonal(precisions))
-        return gamma(n / 2, scale=1.0 / rates).logpdf(np.diagonal(scale)).sum()
-    return gamma(n / 2, scale=2.0 / (d / np.trace(v) + precisions[0, 0])).logpdf(scale[0, 0])
 
 
 def some_scale(family, d, rng):

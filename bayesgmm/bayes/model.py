@@ -5,12 +5,16 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_ops import StackCholesky
 from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
 from bayesgmm.bayes.distribution import MvNormalMixture
 from bayesgmm.bayes.hyperparameters import hyperparameters
+from bayesgmm.bayes.scale_prior import WishartScale
+from bayesgmm.bayes.separation_prior import SeparationCovariances
+from bayesgmm.bayes.sparse_weights import sparse_weights
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.checks import as_rows, check_components
@@ -31,12 +35,15 @@ def build_model(
     .. math::
 
        w &\sim Dirichlet(\alpha), \quad \Sigma_k \sim IW(\nu, S)
-           \text{ (or the family's inverse gammas)}, \\
+           \text{ (or the family's inverse gammas, or a separation prior)}, \\
        \mu_k &\sim N(m, B) \text{ or } N(m, \Sigma_k / \kappa), \quad
        y_i \sim \sum_k w_k N(\mu_k, \Sigma_k)
 
     The free variables are ``weights`` (cluster), ``means`` (cluster, feature) and ``covariances``
-    (cluster, feature, feature_bis), full matrices for every family; the likelihood is ``y`` (obs, feature).
+    (cluster, feature, feature_bis), full matrices for every family, and ``prior_scale`` (feature, feature_bis) if the
+    scale has a prior; the likelihood is ``y`` (obs, feature). Under a sparse prior (a concentration below one, or one
+    that has a prior and is the variable ``prior_concentration``) ``log_gammas`` (cluster) is free and ``weights`` its
+    softmax.
     Data and hyperparameters are ``pm.Data`` (``X`` and ``prior_*``), so that ``pm.set_data`` brings new rows and
     another data set needs no recompilation. Inside ``with model:`` it can be extended like any model.
 
@@ -91,7 +98,8 @@ def build_model(
         raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
     family = covariance_family(covariance_type, X.shape[1])
     prior = Prior.weakly_informative(X) if prior is None else prior
-    hyper = hyperparameters(prior, n_components, X.shape[1], covariance_type=family.name)
+    shape = (n_components, X.shape[1])
+    hyper = hyperparameters(prior, *shape, covariance_type=family.name)
     sampled = {f"prior_{name}": make for name, make in (hyperpriors or {}).items()}
     if unknown := sampled.keys() - hyper.keys():
         known, wrong = ([name.removeprefix("prior_") for name in sorted(names)] for names in (hyper, unknown))
@@ -103,14 +111,8 @@ def build_model(
             name: sampled[name]() if name in sampled else pm.Data(name, value, dims=dims)
             for name, (dims, value) in hyper.items()
         }
-        weights = pm.Dirichlet("weights", a=given["prior_concentration"], dims="cluster")
-        covariances = InverseWishartCovariances(
-            "covariances",
-            dof=given["prior_dof"],
-            scale=given["prior_scale"],
-            covariance_type=family.name,
-            dims=("cluster", "feature", "feature_bis"),
-        )
+        weights = _weights(given, n_components, sparse=prior.resolve(*shape, family.name).sparse and not sampled)
+        covariances = _covariances(given, family.name)
         if "prior_kappa" in given:
             chol = StackCholesky()(covariances) / pm.math.sqrt(given["prior_kappa"])[:, None, None]
         else:
@@ -126,6 +128,34 @@ def build_model(
             dims=("obs", "feature"),
         )
     return model
+
+
+def _weights(given: Mapping[str, Any], n_components: int, *, sparse: bool) -> TensorVariable:
+    """The variable ``weights``, with ``log_gammas`` if they are sparse and ``prior_concentration`` if it is sampled."""
+    if "prior_concentration" in given:
+        concentration = given["prior_concentration"]
+    else:
+        one = pm.Gamma("prior_concentration", alpha=given["prior_gamma_shape"], beta=given["prior_gamma_rate"])
+        concentration = one * pt.ones(n_components)
+    if sparse:
+        return sparse_weights(concentration, dims="cluster")
+    return pm.Dirichlet("weights", a=concentration, dims="cluster")
+
+
+def _covariances(given: Mapping[str, Any], covariance_type: str) -> TensorVariable:
+    """The variable ``covariances``, and ``prior_scale`` if that is sampled."""
+    dims: dict[str, Any] = {"covariance_type": covariance_type, "dims": ("cluster", "feature", "feature_bis")}
+    if "prior_eta" in given:
+        eta, shape, scale = (given[f"prior_{name}"] for name in ("eta", "variance_shape", "variance_scale"))
+        return SeparationCovariances("covariances", eta, shape, scale, **dims)
+    dof = given["prior_dof"]
+    if "prior_scale" in given:
+        scale = given["prior_scale"]
+    else:
+        numbers = given["prior_wishart_dof"], given["prior_wishart_scale"]
+        one = WishartScale("prior_scale", *numbers, covariance_type=covariance_type, dims=("feature", "feature_bis"))
+        scale = one * pt.ones_like(dof)[:, None, None]
+    return InverseWishartCovariances("covariances", dof=dof, scale=scale, **dims)
 
 
 def _feature_names(X: Any, feature_names: Sequence[str] | None) -> list[str] | None:

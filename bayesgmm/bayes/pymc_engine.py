@@ -25,10 +25,13 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     covariances = problem.full_covariances(parameters)
     starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
     start = problem.start
+    hyper = problem.prior.hyperparameters_given(
+        starts["weights"], covariances, covariance_type=start.covariance_type, rng=rng
+    )
     model = build_model(problem.X, start.n_components, covariance_type=start.covariance_type, prior=problem.prior)
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
-    run = sample_model(compiled, unconstrained_points(model, starts), settings, shapes)
+    run = sample_model(compiled, unconstrained_points(model, starts | hyper), settings, shapes)
     return MixtureDraws(run.values["weights"], run.values["means"], run.values["covariances"], run)
 
 
