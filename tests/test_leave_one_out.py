@@ -5,9 +5,12 @@ import warnings
 import arviz_stats as azs
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from scipy.stats import multivariate_t
+from test_modes import CONJUGATE as PRIOR_OF_GROUPS
+from test_modes import LEFT, RIGHT, THREE_GROUPS, exact_log_evidences, sampled, start_at
 
-from bayesgmm import BayesianGaussianMixture, Prior, loo
+from bayesgmm import BayesianGaussianMixture, Prior, combine_modes, loo
 from bayesgmm.bayes.adapter import mixture_posterior
 from bayesgmm.bayes.importance import smoothed_rows
 from bayesgmm.bayes.leave_one_out import RefitSettings, problem_of, refit_rows, without
@@ -162,6 +165,24 @@ def test_nothing_to_match_or_refit_changes_nothing(one):
     assert match_rows(tree, problem, nothing, found=found, r_eff=1.0) is found
     assert refit_rows(tree, problem, nothing, settings=RefitSettings(r_eff=1.0, seed=1)).found == []
     assert azs.compare({"plain": plain, "refitted": loo(fit, refit=True)}).index[0] == "plain"
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.ParetoWarning")
+def test_modes_in_their_shares_equal_enumeration():
+    """Chains that stay in two modes of three groups of rows: wrong as they are, though k is small; right combined."""
+    chains = sampled(THREE_GROUPS, PRIOR_OF_GROUPS, [start_at(THREE_GROUPS, labels) for labels in (LEFT, RIGHT, RIGHT)])
+    own = {name: part.reshape(3, -1, *part.shape[1:]) for name, part in zip(NAMES, chains.arrays, strict=False)}
+
+    def log_evidence(X):
+        return logsumexp(exact_log_evidences(X, PRIOR_OF_GROUPS, 2)[1])
+
+    truth = log_evidence(THREE_GROUPS) - [log_evidence(np.delete(THREE_GROUPS, i, axis=0)) for i in range(9)]
+    combined = loo(combine_modes(own, THREE_GROUPS, prior=PRIOR_OF_GROUPS, random_state=1))
+    np.testing.assert_allclose(combined.elpd_i, truth, atol=0.15)
+    with pytest.warns(SamplingWarning, match="The chains disagree"):
+        apart = loo(own, THREE_GROUPS)
+    assert np.abs(apart.elpd_i[:4] - truth[:4]).min() > 0.3
+    assert (apart.pareto_k[:4] < 0.5).all()
 
 
 def two_groups():

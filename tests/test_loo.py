@@ -16,6 +16,7 @@ from bayesgmm.bayes.predict import draw_set
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.words.errors import InputError
 
+pytestmark = pytest.mark.filterwarnings("ignore:The chains disagree")  # two short ones of a Gibbs sampler
 FRAME = pd.DataFrame(np.asarray(load_old_faithful()), columns=["eruptions", "waiting"])
 
 

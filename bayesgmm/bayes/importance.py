@@ -11,8 +11,10 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
-from bayesgmm.bayes.predict import DrawSet, blocks_of_densities
+from bayesgmm.bayes.predict import DrawSet, blocks_of_densities, log_densities
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
+
+_ROWS_COMPARED = 20
 
 type Progress = Callable[[int, int], object]
 
@@ -90,6 +92,15 @@ def _smoothed_row(values: Array, r_eff: float) -> tuple[float, float, float]:
         elpd, k = np.log(values.size) - logsumexp(-values), np.inf
         p = logsumexp(values) - np.log(values.size) - elpd
     return float(elpd), float(k), float(p)
+
+
+def largest_r_hat(draws: DrawSet, X: Rows, *, shape: tuple[int, int]) -> float:
+    """The largest R-hat of the log densities of some rows: whether the chains agree, whatever their labels."""
+    some = X[np.unique(np.linspace(0, len(X) - 1, _ROWS_COMPARED).astype(np.int64))]
+    values = log_densities(draws, some).T.reshape(-1, *shape)
+    with np.errstate(invalid="ignore"):  # all draws the same
+        r_hats = array_stats.rhat(values, chain_axis=1, draw_axis=2)
+    return float(np.nanmax(r_hats, initial=1.0))
 
 
 def good_k(n_samples: int) -> float:

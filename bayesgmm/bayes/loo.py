@@ -11,16 +11,16 @@ from arviz_stats.utils import ELPDDataLOO
 from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
-from bayesgmm.bayes.importance import Pointwise, Progress, good_k, relative_efficiency, smoothed_rows
+from bayesgmm.bayes.importance import Pointwise, Progress, good_k, largest_r_hat, relative_efficiency, smoothed_rows
 from bayesgmm.bayes.leave_one_out import Refits, RefitSettings, problem_of, refit_rows
 from bayesgmm.bayes.moment_matching import match_rows
 from bayesgmm.bayes.posterior import OBS, SAMPLE_DIMS
 from bayesgmm.bayes.predict import draw_set, log_densities
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import IntArray, PerRow
+from bayesgmm.words.arrays import IntArray, PerRow, Rows
 from bayesgmm.words.errors import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
 
-UNMIXED, LARGE_ERROR = 1.1, 0.5  # of a refit: R-hat, and the standard error of a log predictive density
+UNMIXED, LARGE_ERROR = 1.1, 0.5  # R-hat of a row's log density, and the standard error of a refit's log density
 FEWEST_DRAWS = 25  # a fifth of them make the tail, which needs five
 
 
@@ -101,7 +101,8 @@ def loo(
     ParetoWarning
         If rows still have a k above the limit.
     SamplingWarning
-        If refits did not mix, or tell little about their row.
+        If chains disagree, as those that stay in different modes do, whose shares are then arbitrary: k does not tell.
+        Or if refits did not mix, or tell little about their row.
     InterruptedWarning
         If refits were interrupted.
 
@@ -127,6 +128,7 @@ def loo(
     limit = good_k(shape[0] * shape[1])
     efficiency = relative_efficiency(tree) if r_eff is None else r_eff
     problem = problem_of(tree, prior) if moment_match or refit else None
+    _warn_of_chains_apart(tree, rows)
     sampled = found = smoothed_rows(draw_set(tree), rows, shape=shape, r_eff=efficiency, callback=callback)
     if problem is not None and moment_match:
         found = match_rows(tree, problem, found.above(limit), found=found, r_eff=efficiency)
@@ -220,6 +222,21 @@ def _refitted(found: Pointwise, refits: Refits) -> Pointwise:
         )
     elpd = np.array([r.elpd for r in refits.found])
     return found.changed(refits.rows, elpd=elpd, pareto_k=np.zeros(len(elpd)))
+
+
+def _warn_of_chains_apart(tree: xr.DataTree, rows: Rows) -> None:
+    """Chains that stay in different modes; resampled draws have their shares right and no chains any more."""
+    sizes = tree["posterior"].sizes
+    if "modes" in tree.attrs or sizes["chain"] == 1:
+        return
+    r_hat = largest_r_hat(draw_set(tree), rows, shape=(sizes["chain"], sizes["draw"]))
+    if r_hat > UNMIXED:
+        warnings.warn(
+            f"The chains disagree about the density at some rows (R-hat up to {r_hat:.2f}), and leave-one-out takes "
+            "them for one sample. See diagnose; combine_modes gives each mode its share.",
+            SamplingWarning,
+            stacklevel=3,
+        )
 
 
 def _warn_of_large_k(found: Pointwise, limit: float) -> None:
