@@ -58,7 +58,7 @@ def check_never_falls(run):
 
 @pytest.mark.parametrize(
     ("distance", "n_components", "n_features", "covariance_type"),
-    [(1.0, 2, 2, "full"), (1.5, 2, 2, "tied"), (1.5, 3, 2, "tied"), (1.5, 2, 2, "tied_spherical")],
+    [(1.0, 2, 2, "full"), (1.5, 2, 2, "tied"), (1.5, 3, 2, "tied"), (2.0, 3, 1, "full")],
 )
 def test_a_third_of_the_passes_where_groups_overlap(distance, n_components, n_features, covariance_type):
     X = groups(distance, n_components, n_features)
@@ -68,7 +68,7 @@ def test_a_third_of_the_passes_where_groups_overlap(distance, n_components, n_fe
         check_never_falls(fast)
         assert plain.converged
         assert fast.converged
-        assert fast.objective > plain.objective - 1e-4 * len(X)
+        assert fast.objective > plain.objective - 1e-3
         passes += plain.n_iter + 1, fast.n_iter + 1
     assert passes[0] >= 3.0 * passes[1]
 
@@ -78,23 +78,31 @@ def test_a_third_of_the_passes_where_groups_overlap(distance, n_components, n_fe
     ("name", "n_components"),
     [("faithful", 2), ("faithful", 3), ("iris", 3), ("thyroid", 3), ("diabetes", 3), ("enzyme", 2)],
 )
-def test_hardly_more_passes_elsewhere(name, n_components, covariance_type):
+def test_hardly_more_passes_from_any_start_elsewhere(name, n_components, covariance_type):
     X = load_data(name)
-    passes = np.zeros(2)
     for seed in STARTS:
         plain, fast = both(X, n_components, covariance_type, seed)
         check_never_falls(fast)
-        passes += plain.n_iter + 1, fast.n_iter + 1
-    assert passes[1] <= 1.1 * passes[0]
+        assert fast.objective > plain.objective - 1e-3
+        if fast.objective < plain.objective + 1e-3:  # else plain EM has not come as far
+            assert fast.n_iter + 1 <= 1.1 * (plain.n_iter + 1) + 2
+
+
+def test_a_plateau_after_extrapolation_is_no_end():
+    """This start crosses a plateau where a step gains 1e-4 and 3.2 log units are to come in 3,000 steps."""
+    X = groups(2.0, 3, 1)
+    plain, fast = both(X, 3, "full", 5)
+    assert fast.objective > plain.objective - 1e-3
+    assert 3 * fast.n_iter < plain.n_iter
 
 
 @pytest.mark.parametrize("prior_name", PRIORS)
-def test_the_same_mode_with_a_prior(prior_name):
+def test_no_lower_mode_with_a_prior(prior_name):
     X = load_data("faithful")
     prior = PRIORS[prior_name](X)
     resolved = None if prior is None else prior.resolve(3, 2, "full")
     plain, fast = both(X, 3, "full", 0, prior=resolved)
-    assert fast.objective == pytest.approx(plain.objective, abs=1e-5 * len(X))
+    assert fast.objective > plain.objective - 1e-3
     check_never_falls(fast)
 
 

@@ -13,8 +13,12 @@ Lengths are measured by the information of the complete data: there the derivati
 
 The E-step at the extrapolated point is also its check. If the objective is not at least that of theta_1, or
 the point has a covariance at the floor, EM goes on from theta_2 with shorter steps: a failed extrapolation costs
-that one E-step, a successful one costs none. Extrapolation begins when EM has many steps to go; elsewhere
-nothing changes.
+that one E-step, a successful one costs none. Extrapolation begins when the gains of plain steps have settled to a
+rate at which many steps remain, or to slow growth after many steps (a plateau); elsewhere nothing changes. Before,
+while gains are still erratic, a long step may lead to another optimum, or to a longer way.
+
+An extrapolation mixes fast errors with slow ones, which hides how much is still to come. Hence afterwards a run has
+converged only when plain steps have said so a few times in a row, at the slowest rate that was seen of late.
 
 An E-step is taken between `judge`, which says what to make of the objective there, and `move`, which makes the
 next point. What they remember lies in arrays, so that compiled code can take many steps alone.
@@ -46,17 +50,23 @@ from bayesgmm.ground.pseudo_data import to_factor
 from bayesgmm.words.arrays import Array, IntArray, Weights
 
 # What memory holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
+# RATE is the ratio of the two gains before the last one, QUIET the number of estimates in a row that hardly anything
+# is to come.
 PHASE, FIRST, BEFORE, NOW, CAP, STEP, SLOWEST, FLOORED, FLOORED_SECOND, N_STEPS, N_TRIED, N_FAILED = range(12)
+RATE, QUIET = 12, 13
 PLAIN, SETTLE, BASE, HALF_WAY, CHECK, FAILED = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0  # phases: what the present point is
 GOES_ON, CONVERGED, REJECTED = 0, 1, 2  # verdicts
 AT_NOW, AT_BASE, AT_SECOND, AT_FREE = range(4)  # roles of the four points
 
-_FEWEST_TO_COME = 15.0  # plain steps that EM must have left for extrapolation to begin
-_FASTEST_GROWTH = 1.2  # or gains that grow by no more than this: a plateau
-_PATIENCE = 10.0  # plain steps before the first extrapolation, and for each failure that successes do not outweigh
+# Settled by benchmarks/acceleration.py, so that hardly a start takes a tenth more passes than plain EM.
+_FEWEST_TO_COME = 50.0  # plain steps that EM must have left for extrapolation to begin
+_FASTEST_GROWTH, _PLATEAU = 1.2, 50.0  # or gains that grow by no more than this, after so many steps: a plateau
+_STEADY = 0.25  # the change of that rate or growth from one step to the next, relative to its distance from one
+_PATIENCE = 20.0  # plain steps before the first extrapolation, and for each failure that successes do not outweigh
 _FIRST_CAP, _LARGER, _SMALLER = 4.0, 2.0, 2.0  # the longest step -alpha, and how it changes
 _SHORTEST = 1.01  # a step of one is theta_2: not worth a check
-_FORGET, _SLOWEST = 1.5, 0.9999  # how fast 1 - rate is forgotten, per cycle; the slowest rate that is believed
+_FORGET, _SLOWEST = 1.15, 0.9999  # how fast 1 - rate is forgotten, per cycle; the slowest rate that is believed
+_ENOUGH, _DOUBT = 5.0, 2.0  # estimates in a row that end an extrapolated run, and what they are multiplied by
 _EMPTY = 1e-200  # the weight an empty component keeps, as in the M-step
 _ROUNDING = 1e-14
 
@@ -70,7 +80,7 @@ class Path(NamedTuple):
         As in `Parts`, for each point.
     roles : (4,) integers
         Which point is evaluated now, began the cycle, ended its second step, is free.
-    memory : (12,)
+    memory : (14,)
     """
 
     weights: Array
@@ -88,8 +98,8 @@ class Path(NamedTuple):
         # The blocks of the start are never read: what is returned without a step is the start itself.
         arrays = start.weights, start.means, start.factors, start.precision_factors, start.factors, start.log_scale
         weights, means, factors, precision, blocks, log_scale = (np.repeat(array[None], 4, axis=0) for array in arrays)
-        memory = np.zeros(12)
-        memory[[FIRST, BEFORE, NOW]] = np.nan
+        memory = np.zeros(14)
+        memory[[FIRST, BEFORE, NOW, RATE]] = np.nan
         memory[CAP] = _FIRST_CAP if accelerate else 0.0
         return cls(weights, means, factors, precision, blocks, log_scale, np.arange(4), memory)
 
@@ -126,8 +136,8 @@ def judge(memory: Array, objective: float, smallest_gain: float) -> int:
     """What to make of the objective at the point that was evaluated: a verdict.
 
     A rejected point leaves the objectives as they were. Converged is what has less to gain than ``smallest_gain``
-    by the geometric sequence through three plain steps and, once extrapolation has mixed fast errors with slow
-    ones, also at the slowest rate of convergence seen of late.
+    by the geometric sequence through three plain steps and, once there was an extrapolation, less than half of it
+    also at the slowest rate of convergence seen of late, and that several times in a row.
     """
     memory[N_STEPS] += 1.0
     if memory[PHASE] == CHECK:
@@ -140,25 +150,30 @@ def judge(memory: Array, objective: float, smallest_gain: float) -> int:
             memory[CAP] *= _LARGER
         memory[PHASE] = SETTLE
         memory[BEFORE] = memory[NOW] = math.nan
+    memory[RATE] = (memory[NOW] - memory[BEFORE]) / (memory[BEFORE] - memory[FIRST])
     memory[FIRST], memory[BEFORE], memory[NOW] = memory[BEFORE], memory[NOW], objective
     to_come = gain_to_come(memory[FIRST], memory[BEFORE], objective)
-    if memory[SLOWEST] > 0.0:
-        to_come = max(to_come, _gain_at_slowest(memory))
-    return CONVERGED if to_come <= smallest_gain else GOES_ON
+    extrapolated = memory[SLOWEST] > 0.0
+    if extrapolated:
+        to_come = _DOUBT * max(to_come, _gain_at_slowest(memory))
+    memory[QUIET] = memory[QUIET] + 1.0 if to_come <= smallest_gain else 0.0
+    return CONVERGED if memory[QUIET] >= (_ENOUGH if extrapolated else 1.0) else GOES_ON
 
 
 @compiled
 def _is_slow(memory: Array, smallest_gain: float) -> bool:
-    """Whether to extrapolate: plain EM would still take many steps, and failures have not been too many."""
+    """Whether to extrapolate: plain EM would steadily take many more steps, and failures have not been too many."""
     succeeded = memory[N_TRIED] - memory[N_FAILED]
     patience = _PATIENCE * (1.0 + memory[N_FAILED] - 0.5 * succeeded)
-    if memory[CAP] == 0.0 or memory[N_STEPS] < patience:
+    if memory[CAP] == 0.0 or memory[N_STEPS] < patience or memory[QUIET] > 0.0:
         return False
     if memory[SLOWEST] > 0.0:
         return True
     rate = (memory[NOW] - memory[BEFORE]) / (memory[BEFORE] - memory[FIRST])
-    if not 0.0 < rate < 1.0:
-        return 1.0 <= rate < _FASTEST_GROWTH
+    if not (rate > 0.0 and abs(rate - memory[RATE]) <= _STEADY * abs(1.0 - rate)):
+        return False
+    if rate >= 1.0:
+        return rate < _FASTEST_GROWTH and memory[N_STEPS] >= _PLATEAU
     to_come = gain_to_come(memory[FIRST], memory[BEFORE], memory[NOW])
     goal = max(smallest_gain, _ROUNDING * abs(memory[NOW]))
     return to_come > goal and math.log(goal / to_come) < _FEWEST_TO_COME * math.log(rate)
@@ -345,7 +360,7 @@ def _end_cycle(residual, floor, path, sums, prior, n_left):  # type: ignore[no-u
     roles, memory = path.roles, path.memory
     floored = memory[FLOORED]
     memory[FLOORED] = _plain_step(residual, floor, path, sums, prior, AT_SECOND)
-    free = floored == 0.0 and memory[FLOORED] == 0.0 and n_left > 1
+    free = floored == 0.0 and memory[FLOORED] == 0.0 and n_left > 1 and memory[QUIET] == 0.0
     if free and _extrapolate(residual, floor, path):
         _swap(roles, AT_NOW, AT_FREE)
         memory[FLOORED_SECOND], memory[FLOORED] = memory[FLOORED], 0.0
