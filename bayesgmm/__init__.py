@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bayesgmm.bayes.loo import compute_log_likelihood as compute_log_likelihood
     from bayesgmm.bayes.loo import loo as loo
     from bayesgmm.bayes.model import build_model as build_model
+    from bayesgmm.bayes.model_average import average_models as average_models
     from bayesgmm.bayes.partition import credible_ball as credible_ball
     from bayesgmm.bayes.partition import estimate_partition as estimate_partition
     from bayesgmm.bayes.partition import partition_loss as partition_loss
@@ -52,6 +53,7 @@ _HOMES = {
     "Mixture": "bayesgmm.ground.mixture",
     "MvNormalMixture": "bayesgmm.bayes.distribution",
     "Prior": "bayesgmm.ground.priors",
+    "average_models": "bayesgmm.bayes.model_average",
     "build_model": "bayesgmm.bayes.model",
     "combine_modes": "bayesgmm.bayes.pooling",
     "compare_relabellings": "bayesgmm.bayes.relabel",
@@ -88,6 +90,7 @@ __all__ = [
     "Mixture",
     "MvNormalMixture",
     "Prior",
+    "average_models",
     "build_model",
     "combine_modes",
     "compare_relabellings",

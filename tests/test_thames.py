@@ -124,7 +124,7 @@ def test_nothing_inside_says_so():
 
 def test_fewer_draws_than_coordinates():
     draws = Blocks(np.empty((5, 0)), np.zeros((5, 3, 2)))
-    with pytest.raises(InputError, match="more than 6 draws"):
+    with pytest.raises(InputError, match="more than 7 draws"):
         thames(
             draws,
             draws,
