@@ -16,7 +16,7 @@ LEGAL += [(family, "separation") for family in ("full", "tied")]
 
 def prior_of(form: str, d: int, *, rng: np.random.Generator) -> Prior:
     """A prior with numbers that are not round, the same for all components."""
-    common = {"mean": rng.normal(size=d), "concentration": rng.uniform(0.5, 3.0)}
+    common = {"mean": rng.normal(size=d), "concentration": rng.uniform(1.0, 3.0)}
     if form == "separation":
         numbers = {"variance_shape": rng.uniform(0.5, 3.0, d), "variance_scale": rng.uniform(0.5, 3.0, d)}
         return Prior.separation(

@@ -89,7 +89,10 @@ def test_hyperparameters_given_has_it():
     prior = Prior.weakly_informative(X, concentration=Prior.gamma(1, 20))
     weights = np.tile([0.5, 0.5 - 1e-300, 1e-300], (2, 5, 1))
     covariances = np.broadcast_to(np.eye(2), (2, 5, 3, 2, 2))
-    drawn = prior.hyperparameters_given(weights, covariances, rng=np.random.default_rng(1))
+    drawn = prior.model_variables_given(weights, covariances, rng=np.random.default_rng(1))
+    assert set(prior.hyperparameters_given(weights, covariances, rng=np.random.default_rng(1))) == {
+        "prior_concentration"
+    }
     assert set(drawn) == {"prior_concentration", "log_gammas"}
     log_sums = np.logaddexp.reduce(drawn["log_gammas"], axis=-1, keepdims=True)
     np.testing.assert_allclose(np.exp(drawn["log_gammas"] - log_sums), weights, rtol=1e-9)

@@ -11,7 +11,15 @@ from numpy.typing import ArrayLike
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
 from bayesgmm.bayes.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
 from bayesgmm.bayes.modes import Modes, Points, find_modes
-from bayesgmm.bayes.posterior import CLUSTER, OBS, SAMPLE_DIMS, aligned, prior_from_json, start_mixture
+from bayesgmm.bayes.posterior import (
+    CLUSTER,
+    OBS,
+    SAMPLE_DIMS,
+    aligned,
+    prior_from_json,
+    start_mixture,
+    with_hyperparameters,
+)
 from bayesgmm.bayes.predict import draw_set_of, each_draw
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, PerRow, Rows
@@ -147,7 +155,7 @@ def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, w
     stats = {name: (SAMPLE_DIMS, values) for name, values in sources.items()}
     pooled["sample_stats"] = xr.DataTree(xr.Dataset(stats, {dim: draws.coords[dim] for dim in SAMPLE_DIMS}))
     pooled.attrs = {**tree.attrs, "modes": json.dumps(modes_record(modes)), "mode_weights": weights}
-    return _in_labels(pooled)
+    return with_hyperparameters(_in_labels(pooled), rng=rng)
 
 
 def _in_labels(tree: xr.DataTree) -> xr.DataTree:

@@ -1,6 +1,7 @@
 """The posterior as a DataTree: how draws, data, the EM start and the record of the run are laid out, saved and read.
 
-Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family),
+Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family; hyperparameters
+that have a prior, see `with_hyperparameters`),
 ``sample_stats`` (nutpie's, and ``permutation``: the component that took each label), ``observed_data`` (y),
 ``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights).
 Root attributes describe the run.
@@ -31,6 +32,7 @@ from bayesgmm.words.errors import InputError
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
 SAMPLE_DIMS = ("chain", "draw")
 _VARIABLES = {"weights": (CLUSTER,), "means": (CLUSTER, FEATURE), "covariances": (CLUSTER, FEATURE, FEATURE_BIS)}
+_HYPERPARAMETERS: dict[str, tuple[str, ...]] = {"prior_scale": (FEATURE, FEATURE_BIS), "prior_concentration": ()}
 _HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma, "variances": Separation}
 _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 
@@ -99,6 +101,24 @@ def posterior_tree(
     }
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {**attributes, **_provenance()}
+    return tree
+
+
+def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.DataTree:
+    """The posterior with hyperparameters drawn given its other draws, where the prior has a distribution of them.
+
+    ``prior_scale`` (chain, draw, feature, feature_bis) and ``prior_concentration`` (chain, draw): whatever the engine,
+    hyperparameters are integrated out or left aside while it samples, and drawn from their exact conditional here.
+    """
+    if "prior" not in tree.attrs:
+        return tree
+    posterior = tree["posterior"].to_dataset()
+    values = (posterior[name].to_numpy() for name in ("weights", "covariances"))
+    prior, family = prior_from_json(str(tree.attrs["prior"])), str(tree.attrs["covariance_type"])
+    drawn = prior.hyperparameters_given(*values, covariance_type=family, rng=rng)
+    if drawn:
+        named = {name: ((*SAMPLE_DIMS, *_HYPERPARAMETERS[name]), value) for name, value in drawn.items()}
+        tree["posterior"] = xr.DataTree(posterior.assign(named))
     return tree
 
 

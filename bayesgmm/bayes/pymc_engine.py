@@ -25,7 +25,7 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     covariances = problem.full_covariances(parameters)
     starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
     start = problem.start
-    hyper = problem.prior.hyperparameters_given(
+    hyper = problem.prior.model_variables_given(
         starts["weights"], covariances, covariance_type=start.covariance_type, rng=rng
     )
     model = build_model(problem.X, start.n_components, covariance_type=start.covariance_type, prior=problem.prior)

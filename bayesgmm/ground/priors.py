@@ -346,9 +346,7 @@ class Prior:
             ``prior_scale`` (..., feature, feature), if the scale has a prior: S of each draw; for diagonal families a
             diagonal matrix, for spherical ones s times the identity, so that ``Prior.independent(scale=...)`` with it
             is the prior given that hyperparameter. ``prior_concentration`` (...), if the concentration has a prior.
-            Empty if every hyperparameter is a number and no concentration is below one; otherwise ``log_gammas``
-            (..., cluster), logarithms of gamma variables with shapes :math:`\alpha_k` whose shares of their sum the
-            weights are: that is how the PyMC model has sparse weights.
+            Empty if every hyperparameter is a number.
         """
         n_components, n_features = covariances.shape[-3:-1]
         resolved = self.resolve(n_components, n_features, covariance_type)
@@ -357,6 +355,24 @@ class Prior:
             drawn["prior_scale"] = resolved.draw_scales(covariances, rng=rng)
         if self.concentration_prior is not None:
             drawn["prior_concentration"] = draw_concentrations(self.concentration_prior, weights, rng=rng)
+        return drawn
+
+    def model_variables_given(
+        self,
+        weights: Weights,
+        covariances: Covariances,
+        *,
+        covariance_type: str = "full",
+        rng: np.random.Generator,
+    ) -> dict[str, Array]:
+        r"""What the PyMC model has besides parameters, given draws of these: hyperparameters, and how weights came about.
+
+        Sparse weights come with ``log_gammas`` (..., cluster), logarithms of gamma variables with shapes
+        :math:`\alpha_k` whose shares of their sum they are.
+        """
+        drawn = self.hyperparameters_given(weights, covariances, covariance_type=covariance_type, rng=rng)
+        n_components, n_features = covariances.shape[-3:-1]
+        resolved = self.resolve(n_components, n_features, covariance_type)
         if resolved.sparse:
             total = n_components * drawn.get("prior_concentration", np.asarray(resolved.concentration.mean()))
             drawn["log_gammas"] = draw_log_gammas(total, weights, rng=rng)

@@ -292,7 +292,7 @@ class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(problem, X=rows, row_weights=weights)
         tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-        tree = combine_modes(tree, random_state=seed)
+        tree = tree_of.with_hyperparameters(combine_modes(tree, random_state=seed), rng=rng)
         tree.attrs["converged"] = int(warn_if_unconverged(tree))
         self._set_posterior(tree)
         return self
