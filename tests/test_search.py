@@ -40,7 +40,9 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"])
 def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     X, rng = load_data("iris"), np.random.default_rng(0)
-    field = Field.of_rows(X, np.ones(150), 3, family=FAMILIES[covariance_type], rng=rng)
+    field = Field.of_rows(
+        X, np.ones(150), 3, family=FAMILIES[covariance_type], rng=rng, covariance=np.cov(X.T, bias=True)
+    )
     before = field.scattered(3, rng)
     after = field.moved(before, rng)
     assert (after.means != before.means).any(axis=1).sum() == 1

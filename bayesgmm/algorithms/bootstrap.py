@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from bayesgmm.algorithms.align import align_to
 from bayesgmm.algorithms.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
+from bayesgmm.algorithms.first_step import weighted_covariance
 from bayesgmm.algorithms.information import CI_PROB, Estimate, PerParameter
-from bayesgmm.algorithms.initialise import Initialisation, starting_mixture, weighted_covariance
-from bayesgmm.algorithms.multistart import collapsed
+from bayesgmm.algorithms.initialise import Initialisation, starting_mixture
+from bayesgmm.algorithms.soundness import collapsed
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.resolved_prior import ResolvedPrior

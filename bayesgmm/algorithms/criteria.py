@@ -8,6 +8,8 @@ from numpy.typing import ArrayLike
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.checks import as_row_weights, as_rows
 
+_ROWS_AT_A_TIME = 10_000  # so that memberships take little memory
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -52,9 +54,14 @@ def measure(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike | None = None
     X = as_rows(X, n_features=mixture.n_features)
     weights = as_row_weights(row_weights, len(X))
     v = np.ones(len(X)) if weights is None else weights
-    certainty = np.log(mixture.responsibilities(X).max(axis=1))
     n_parameters = mixture.family.n_parameters(mixture.n_components, mixture.n_features)
-    return Measured(float(v @ mixture.log_prob(X)), float(v.sum()), float(v @ certainty), n_parameters)
+    log_likelihood = log_certainty = 0.0
+    for start in range(0, len(X), _ROWS_AT_A_TIME):
+        part = slice(start, start + _ROWS_AT_A_TIME)
+        log_density, resp = mixture.density_and_responsibilities(X[part])
+        log_likelihood += float(v[part] @ log_density)
+        log_certainty += float(v[part] @ np.log(resp.max(axis=1)))
+    return Measured(log_likelihood, float(v.sum()), log_certainty, n_parameters)
 
 
 def aic(measured: Measured) -> float:

@@ -1,5 +1,7 @@
 """Rows that occur several times, put together: a weight of two and a row written twice are the same data."""
 
+from functools import cache
+
 import numpy as np
 
 from bayesgmm.words.arrays import Array, PerRow, Rows
@@ -36,7 +38,10 @@ def distinct_rows(X: Rows, row_weights: PerRow | None = None) -> tuple[Rows, Per
         X, row_weights = np.asfortranarray(X[row_weights > 0]), row_weights[row_weights > 0]
     if row_weights is not None and (row_weights == 1.0).all():
         row_weights = None
-    order = np.argsort(_along_one_direction(X), kind="stable")
+    along = _along_one_direction(X)
+    if row_weights is None and _all_differ(along):
+        return X, None
+    order = np.argsort(along, kind="stable")
     ordered = X[order]
     first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     if row_weights is None and first.all():
@@ -46,11 +51,21 @@ def distinct_rows(X: Rows, row_weights: PerRow | None = None) -> tuple[Rows, Per
     return np.asfortranarray(ordered[first]), None if (totals == 1.0).all() else totals
 
 
+def _all_differ(values: Array) -> bool:
+    """Whether no two are equal."""
+    in_order = np.sort(values)
+    return bool((in_order[1:] != in_order[:-1]).all())
+
+
 def _along_one_direction(X: Rows) -> Array:
     """A projection of each row, the same to the last bit for equal rows, and different for almost all others."""
-    direction = np.random.default_rng(_SEED).uniform(1.0, 2.0, X.shape[1])
-    direction /= np.maximum(np.abs(X).max(axis=0), np.finfo(np.float64).tiny)
+    direction = _slopes(X.shape[1]) / np.maximum(np.maximum(X.max(axis=0), -X.min(axis=0)), np.finfo(np.float64).tiny)
     total = np.zeros(len(X))
     for column, slope in zip(X.T, direction, strict=True):
         total += column * slope
     return total
+
+
+@cache
+def _slopes(n_features: int) -> Array:
+    return np.random.default_rng(_SEED).uniform(1.0, 2.0, n_features)

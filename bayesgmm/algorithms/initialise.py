@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from scipy.cluster.hierarchy import fcluster, ward
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
-from sklearn.cluster import KMeans, kmeans_plusplus
 
+from bayesgmm.algorithms.first_step import Moments, first_step, mild_pseudo_data, moments_of
 from bayesgmm.algorithms.given import (
     Given,
     checked_labels,
@@ -22,21 +22,22 @@ from bayesgmm.algorithms.given import (
     labelled_shares,
     with_parameters,
 )
-from bayesgmm.algorithms.m_step import m_step
+from bayesgmm.algorithms.k_means import k_means_plus_plus, lloyd, nearest_labels
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
-from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
+from bayesgmm.ground.kernel import DIAGONAL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
+from bayesgmm.ground.pseudo_data import pseudo_data
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_finite, as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError
-from bayesgmm.words.statistics import Statistics
 
 type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
 
-_MOST_MERGED = 1_000  # rows of a hierarchical clustering, which takes their number squared
+_MOST_MERGED, _FEWER_MERGED = 1_000, 200  # rows of a hierarchical clustering, which takes their number squared
+_MOST_STEPS = 300  # of k-means
 _MOST_MEANT, _MOST_LLOYD = 5_000, 30  # rows and steps of a short k-means
+_UNSETTLED = 1_000  # it ends when so few of its rows, one in a thousand, change their cluster
 _RELATIVE_RANK = 1e-10  # directions with less than this share of the largest variance are rounding errors
 
 
@@ -47,8 +48,8 @@ class Initialisation:
     Attributes
     ----------
     method : str
-        ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, ``"hierarchical"`` or
-        ``"short_kmeans"``.
+        ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, ``"hierarchical"``,
+        ``"short_kmeans"`` or ``"short_hierarchical"``.
     weights : (cluster,), optional
     means : (cluster, feature), optional
     precisions : array, optional
@@ -86,6 +87,7 @@ def starting_mixture(
     row_weights: ArrayLike | None = None,
     reg_covar: float = 1e-6,
     decorrelate: bool = False,
+    moments: Moments | None = None,
 ) -> Mixture:
     r"""One start: rows shared out by a method, one M-step, then whatever the user gave.
 
@@ -106,6 +108,8 @@ def starting_mixture(
         Smallest eigenvalue of a covariance.
     decorrelate : bool
         Passed to `scaled_for_distances`.
+    moments : Moments, optional
+        Mean and covariance of the data, where they are known already, or of more data than these rows.
 
     Raises
     ------
@@ -128,7 +132,8 @@ def starting_mixture(
     given = _checked(init, (n_components, X.shape[1]), family)
     v = _weights_or_ones(row_weights, len(X))
     check_components(n_components, round(v.sum()))
-    scaled, scaling = scaled_for_distances(X, family, row_weights=v, decorrelate=decorrelate)
+    moments = moments_of(X, v) if moments is None else moments
+    scaled, scaling = scaled_for_distances(X, family, covariance=moments.covariance, decorrelate=decorrelate)
     if init.labels is not None:
         labels = checked_labels(init.labels, len(X), n_components)
         resp = labelled_shares(scaled, labels, n_components, row_weights=v, rng=rng)
@@ -136,9 +141,9 @@ def starting_mixture(
         resp = _nearest(scaled, given.means @ scaling, n_components)
     else:
         resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
-    unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
-    pseudo = _mild_pseudo_data(X, v, n_components, family)
-    return with_parameters(_one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar), given)
+    pseudo = mild_pseudo_data(moments.covariance, n_components, family)
+    start = first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
+    return with_parameters(start, given)
 
 
 def mixture_from_responsibilities(
@@ -179,13 +184,12 @@ def mixture_from_responsibilities(
         raise InputError(expected=f"resp with shape ({len(X)}, cluster), non-negative", got=f"shape {resp.shape}")
     family = covariance_family(covariance_type, X.shape[1])
     v = _weights_or_ones(row_weights, len(X))
-    unit = _unit_mixture(X, resp, v, family=family, reg_covar=reg_covar)
     pseudo = pseudo_data(None if prior is None else prior.inverse_wishart, resp.shape[1], X.shape[1], family)
-    return _one_step(X, resp * v[:, None], unit, pseudo=pseudo, reg_covar=reg_covar)
+    return first_step(X, resp * v[:, None], pseudo, moments=moments_of(X, v), family=family, reg_covar=reg_covar)
 
 
 def scaled_for_distances(
-    X: Rows, family: CovarianceFamily, *, row_weights: PerRow, decorrelate: bool = False
+    X: Rows, family: CovarianceFamily, *, covariance: Array, decorrelate: bool = False
 ) -> tuple[Rows, Array]:
     """Rows in coordinates in which Euclidean distance means something to the family, and the map (D, D') there.
 
@@ -199,22 +203,14 @@ def scaled_for_distances(
     n_features = X.shape[1]
     if family.residual == SPHERICAL:
         return X, np.eye(n_features)
-    cov = weighted_covariance(X, row_weights)
-    sd = np.sqrt(np.diagonal(cov))
+    sd = np.sqrt(np.diagonal(covariance))
     unit = 1.0 / np.where(sd > 0, sd, np.inf)
     if family.residual == DIAGONAL or not decorrelate:
         return X * unit, np.diag(unit)
-    values, vectors = np.linalg.eigh(cov * np.outer(unit, unit))
+    values, vectors = np.linalg.eigh(covariance * np.outer(unit, unit))
     kept = values > _RELATIVE_RANK * max(values[-1], 1e-300)
     scaling = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
     return (X @ scaling, scaling) if kept.any() else (X * unit, np.diag(unit))
-
-
-def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
-    """Covariance of the data, divided by the total weight (maximum likelihood)."""
-    deviation = X - np.average(X, axis=0, weights=row_weights)
-    cov: Array = (deviation * row_weights[:, None]).T @ deviation / row_weights.sum()
-    return cov
 
 
 def aligned_to_prior(mixture: Mixture, prior: ResolvedPrior) -> Mixture:
@@ -261,112 +257,42 @@ def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFam
     return checked_parameters(init.weights, init.means, init.precisions, shape=shape, family=family)
 
 
-def _unit_mixture(
-    X: Rows, resp: Responsibilities, row_weights: PerRow, *, family: CovarianceFamily, reg_covar: float
-) -> Mixture:
-    """Means of the shares, variances of the data: coordinates for one M-step, kept by components without rows."""
-    k, d = resp.shape[1], X.shape[1]
-    shares = resp * row_weights[:, None]
-    counts = shares.sum(axis=0)
-    centre = np.average(X, axis=0, weights=row_weights)
-    means = np.where(counts[:, None] > 0, shares.T @ (X - centre) / np.where(counts > 0, counts, 1.0)[:, None], 0.0)
-    variances = np.average((X - centre) ** 2, axis=0, weights=row_weights)
-    diagonal = np.diag(np.maximum(variances, max(reg_covar, 1e-300)))
-    covariances = family.compress(np.broadcast_to(diagonal, (k, d, d)))
-    return Mixture(np.full(k, 1.0 / k), means + centre, covariances, family.name)
-
-
-def _mild_pseudo_data(X: Rows, row_weights: PerRow, n_components: int, family: CovarianceFamily) -> PseudoData:
-    d = X.shape[1]
-    nothing = pseudo_data(None, n_components, d, family)
-    rows = d + 1.0
-    cov = weighted_covariance(X, row_weights) / n_components ** (2.0 / d)
-    per_block = {FULL: cov, DIAGONAL: np.diagonal(cov)[None, :], SPHERICAL: np.trace(cov).reshape(1, 1)}
-    scale = np.broadcast_to(rows * per_block[family.residual], nothing.scale.shape).copy()
-    exponent = np.full_like(nothing.exponent, rows * (d if family.residual == SPHERICAL else 1))
-    return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
-
-
-def _one_step(X: Rows, shares: Responsibilities, unit: Mixture, *, pseudo: PseudoData, reg_covar: float) -> Mixture:
-    """The M-step from rows already shared out, through the residuals whitened by a unit mixture."""
-    family = unit.family
-    first = np.empty_like(unit.means)
-    second = np.empty((unit.n_components, *family.block_shape(unit.n_features)))
-    for k in range(unit.n_components):
-        factor = unit.precision_factors[min(k, len(unit.precision_factors) - 1)]
-        z = (X - unit.means[k]) @ factor.T if family.residual == FULL else (X - unit.means[k]) * factor
-        first[k] = shares[:, k] @ z
-        second[k] = _second_moment(z, shares[:, k], family)
-    statistics = Statistics(0.0, shares.sum(axis=0), first, second)
-    return m_step(statistics, unit, pseudo, floor=reg_covar)[0]
-
-
-def _second_moment(z: Array, share: PerRow, family: CovarianceFamily) -> Array:
-    if family.residual == FULL:
-        return (z * share[:, None]).T @ z
-    squares = (share @ z**2)[None, :]
-    return squares.sum(keepdims=True) if family.residual == SPHERICAL else squares
-
-
 def _one_hot(labels: IntArray, n_components: int) -> Responsibilities:
     return np.eye(n_components)[labels]
 
 
-def _nearest(X: Rows, centres: Array, n_components: int | None = None) -> Responsibilities:
-    return _one_hot(_nearest_labels(X, centres), n_components or len(centres))
-
-
-def _nearest_labels(X: Rows, centres: Array) -> IntArray:
-    """The nearest centre of each row, by |c|^2 - 2 x.c about the first centre, which keeps its digits."""
-    at = centres - centres[0]
-    return np.argmax((X - centres[0]) @ at.T - 0.5 * (at**2).sum(axis=1), axis=1)
-
-
-def _seed(rng: np.random.Generator) -> int:
-    return int(rng.integers(2**32))
+def _nearest(X: Rows, centres: Array, n_components: int) -> Responsibilities:
+    return _one_hot(nearest_labels(X, centres), n_components)
 
 
 def _k_means_plus_plus(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
-    """Rows to the nearest of K rows picked by k-means++; of fewer where there are fewer."""
-    centres, _ = kmeans_plusplus(X, min(k, len(X)), sample_weight=v, random_state=_seed(rng))
-    return _nearest(X, centres, k)
+    """Rows to the nearest of K rows picked by k-means++."""
+    return _nearest(X, k_means_plus_plus(X, k, v, rng=rng), k)
 
 
 def _k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """Rows to their k-means cluster; fewer clusters than K when there are fewer distinct rows."""
-    distinct = min(k, len(np.unique(X, axis=0)))
-    return _one_hot(KMeans(distinct, n_init=1, random_state=_seed(rng)).fit(X, sample_weight=v).labels_, k)
+    centres = k_means_plus_plus(X, k, v, rng=rng)
+    return _one_hot(lloyd(X, centres, v, most_steps=_MOST_STEPS)[1], k)
 
 
 def _short_k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
-    """Rows to the nearest of K means: greedy k-means++ and a few steps of Lloyd's on a random subset."""
-    rows, v = X, v / v.sum()
-    if np.count_nonzero(v) > _MOST_MEANT:
-        rows, v = X[rng.choice(len(X), _MOST_MEANT, replace=False, p=v)], np.full(_MOST_MEANT, 1.0 / _MOST_MEANT)
-    centres = _greedy_centres(rows, k, v, rng)
-    labels = _nearest_labels(rows, centres)
-    for _ in range(_MOST_LLOYD):
-        shares = _one_hot(labels, k) * v[:, None]
-        held = shares.sum(axis=0)
-        centres = np.where(held[:, None] > 0, shares.T @ rows / np.where(held > 0, held, 1.0)[:, None], centres)
-        before, labels = labels, _nearest_labels(rows, centres)
-        if np.array_equal(before, labels):
-            break
-    return _nearest(X, centres)
+    """Rows to the nearest of K means: a few steps on a random subset."""
+    some, of_some = random_subset(X, v, _MOST_MEANT, rng=rng)
+    centres = k_means_plus_plus(some, k, of_some, rng=rng)
+    centres, labels = lloyd(some, centres, of_some, most_steps=_MOST_LLOYD, few=len(some) // _UNSETTLED)
+    return _one_hot(labels if some is X else nearest_labels(X, centres), k)
 
 
-def _greedy_centres(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Array:
-    """k-means++, the best of 2 + log K candidates each time; scikit-learn's checks cost more than this."""
-    centres = X[rng.choice(len(X), size=1, p=v)]
-    nearest = ((X - centres[0]) ** 2).sum(axis=1)
-    for _ in range(1, k):
-        mass = nearest * v
-        chances = mass / mass.sum() if mass.sum() > 0 else v
-        candidates = X[rng.choice(len(X), size=2 + int(np.log(k)), p=chances)]
-        after = [np.minimum(nearest, ((X - candidate) ** 2).sum(axis=1)) for candidate in candidates]
-        best = int(np.argmin([distances @ v for distances in after]))
-        nearest, centres = after[best], np.vstack([centres, candidates[best]])
-    return centres
+def random_subset(X: Rows, row_weights: PerRow, size: int, *, rng: np.random.Generator) -> tuple[Rows, PerRow]:
+    """At most ``size`` rows that stand for all, of equal weight: drawn in proportion to their weights."""
+    if np.count_nonzero(row_weights) <= size:
+        return X, row_weights
+    total = row_weights.sum()
+    # Chances that are all the same cost time.
+    chances = None if row_weights.min() == row_weights.max() else row_weights / total
+    chosen = np.sort(rng.choice(len(X), size, replace=False, p=chances))
+    return np.asfortranarray(X[chosen]), np.full(size, total / size)
 
 
 def _random_from_data(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
@@ -384,14 +310,20 @@ def _random(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibil
 
 def _hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """Rows to the nearest mean of K clusters of Ward's, the model of equal spheres; of a random subset if many."""
-    counted = np.flatnonzero(v)
-    if len(counted) > _MOST_MERGED:
-        counted = np.sort(rng.choice(len(X), _MOST_MERGED, replace=False, p=v / v.sum()))
-    rows = X[counted]
+    return _merged(X, k, random_subset(X, v, _MOST_MERGED, rng=rng))
+
+
+def _short_hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """The same, of fewer rows."""
+    return _merged(X, k, random_subset(X, v, _FEWER_MERGED, rng=rng))
+
+
+def _merged(X: Rows, k: int, some: tuple[Rows, PerRow]) -> Responsibilities:
+    rows = some[0][some[1] > 0]
     # Where many rows are equal there may be fewer clusters than K; some centres are then in one place.
     labels = fcluster(ward(pdist(rows)), k, criterion="maxclust") if len(rows) > 1 else np.ones(1)
-    centres = np.stack([rows[labels == one].mean(axis=0) for one in np.unique(labels)])
-    return _nearest(X, np.resize(centres, (k, X.shape[1])))
+    centres = np.stack([rows[labels == one].mean(axis=0) for one in range(1, int(labels.max()) + 1)])
+    return _nearest(X, np.resize(centres, (k, X.shape[1])), k)
 
 
 INIT_METHODS: dict[str, InitMethod] = {
@@ -401,4 +333,5 @@ INIT_METHODS: dict[str, InitMethod] = {
     "random": _random,
     "hierarchical": _hierarchical,
     "short_kmeans": _short_k_means,
+    "short_hierarchical": _short_hierarchical,
 }

@@ -3,7 +3,8 @@
 import threading
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,35 +12,24 @@ from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.algorithms.distinct import distinct_rows
-from bayesgmm.algorithms.em import BlockSource, EMResult, EMSettings, EMState, run_em
+from bayesgmm.algorithms.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
+from bayesgmm.algorithms.first_step import moments_of
 from bayesgmm.algorithms.initialise import (
-    INIT_METHODS,
     Initialisation,
-    aligned_to_prior,
-    starting_mixture,
-    weighted_covariance,
 )
-from bayesgmm.algorithms.search import Climb, Field, search_from, small_em
+from bayesgmm.algorithms.plan import Plan
+from bayesgmm.algorithms.soundness import ill_defined, smallest_variances
 from bayesgmm.ground.families import covariance_family
-from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.ground.resolved_prior import ResolvedPrior
-from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
+from bayesgmm.words.arrays import Array, IntArray
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
 
-COLLAPSED = 1e-3  # smallest eigenvalue of a component over that of the data's covariance
-EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
-MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
-IN_TURN = ("short_kmeans", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
-KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
-SEARCHED_TO = 1e-5  # largest tolerance at which a search is worth its time: looser fits are asked to be quick
 _LARGEST = 1e100
-_QUICK = 10_000  # numbers in rows of which one start takes milliseconds: not worth a thread
-_ROUNDING = 1e-14  # an eigenvalue below this times the largest of its covariance is rounding error of a zero
-_NOTHING = 1e-60  # so is a variance below this times the largest of its column
+_QUICK = 1_000_000  # numbers times components that a handful of steps take milliseconds for: not worth a thread
+_LONG = 40_000  # of them in a step: below, threads wait for each other's Python longer than they gain
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
 
@@ -192,7 +182,7 @@ def best_of_starts(
     X = as_rows(X)
     weights = as_row_weights(row_weights, len(X))
     check_components(n_components, len(X) if weights is None else round(weights.sum()))
-    if np.abs(X).max() > _LARGEST:
+    if max(X.max(), -X.min()) > _LARGEST:
         raise InputError(
             expected=f"absolute values below {_LARGEST:.0e}, whose squares can be added", got="larger ones"
         )
@@ -203,17 +193,17 @@ def best_of_starts(
     X, weights = (X, weights) if init.labels is not None else distinct_rows(X, weights)
     exchangeable = prior is None or prior.exchangeable
     resolved = None if prior is None else prior.resolve(n_components, X.shape[1], family.name)
-    plan = _Plan(
+    plan = Plan(
         X,
         n_components,
-        family.name,
+        family,
         weights,
         resolved,
         settings or EMSettings(),
         init,
         start,
         align=not (exchangeable or init.labelled),
-        spread=weighted_covariance(X, np.ones(len(X)) if weights is None else weights),
+        moments=moments_of(X, np.ones(len(X)) if weights is None else weights),
     )
     n_starts = 1 if start is not None or init.fixed(n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
@@ -224,101 +214,14 @@ def best_of_starts(
     return (_ordered(best) if in_order else best), starts
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """Everything that the starts of a fit have in common."""
-
-    X: Rows
-    n_components: int
-    covariance_type: str
-    row_weights: PerRow | None
-    prior: ResolvedPrior | None
-    settings: EMSettings
-    initialisation: Initialisation
-    start: Mixture | None
-    align: bool
-    spread: Array
-
-    @property
-    def source(self) -> BlockSource:
-        return RowsSource(self.X, self.row_weights)
-
-    @property
-    def total(self) -> float:
-        """Rows, each as often as it counts."""
-        return float(len(self.X) if self.row_weights is None else self.row_weights.sum())
-
-    @property
-    def several_kinds(self) -> bool:
-        return self.initialisation.method == MIXED
-
-    def kind(self, index: int) -> str:
-        """What a start is made by."""
-        if self.start is not None or self.initialisation.fixed(self.n_components):
-            return GIVEN
-        kind = IN_TURN[index % len(IN_TURN)] if self.several_kinds else self.initialisation.method
-        # Random short runs choose all parameters; where some are given, random rows stand in for them.
-        return "random_from_data" if kind == SMALL_EM and self.initialisation.labelled else kind
-
-    def starting_mixture(self, index: int, rng: np.random.Generator, stopped: Callable[[], bool]) -> Mixture:
-        """A start of its kind; by default it searches on, see `SEARCHED_TO`, unless the user gave parameters."""
-        if self.start is not None:
-            return self.start
-        kind = self.kind(index)
-        if kind != SMALL_EM and (not self.several_kinds or self.initialisation.labelled):
-            return self.plain_start(kind, index, rng)
-        field, climb = self.field(index, rng), Climb(self.prior, self.settings, self.sound, stopped)
-        if kind == SMALL_EM:
-            start = self.aligned(small_em(self.n_components, field, climb, rng=rng))
-        else:
-            start = replace(self, X=field.X, row_weights=field.row_weights).plain_start(kind, index, rng)
-        searched = self.several_kinds and self.settings.tol <= SEARCHED_TO
-        return search_from(start, field, climb, rng=rng) if searched else start
-
-    def plain_start(self, kind: str, index: int, rng: np.random.Generator) -> Mixture:
-        """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
-        turn = index // len(IN_TURN) if self.several_kinds else index
-        init = replace(self.initialisation, method=IN_TURN[0] if kind == GIVEN else kind)
-        start = starting_mixture(
-            self.X,
-            self.n_components,
-            rng=rng,
-            covariance_type=self.covariance_type,
-            initialisation=init,
-            row_weights=self.row_weights,
-            reg_covar=self.settings.reg_covar,
-            decorrelate=turn % 2 == 1,
-        )
-        return self.aligned(start)
-
-    def aligned(self, start: Mixture) -> Mixture:
-        """Components where a prior that tells them apart expects them."""
-        return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
-
-    def field(self, index: int, rng: np.random.Generator) -> Field:
-        """Where a start may search: the first one in haste, because many users make no other."""
-        weights = np.ones(len(self.X)) if self.row_weights is None else self.row_weights
-        family, floor = covariance_family(self.covariance_type), self.settings.reg_covar
-        haste = self.several_kinds and index == 0
-        return Field.of_rows(
-            self.X, weights, self.n_components, family=family, rng=rng, reg_covar=floor, in_haste=haste
-        )
-
-    def sound(self, run: EMResult) -> bool:
-        """Whether a run did not end in a spike, see `best_of_starts`."""
-        if self.prior is not None:
-            return run.n_floored == 0
-        return not collapsed_or_emptied(run, self.spread, self.settings.reg_covar)
-
-
 def _run_all(
-    plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
+    plan: Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
 ) -> tuple[list[EMResult], bool]:
     """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
     stop = threading.Event()
-    source, n_workers = plan.source, min(effective_n_jobs(n_jobs), len(rngs))
+    source = plan.source
 
-    def run(index: int, rng: np.random.Generator, pool: ThreadPoolExecutor | None = None) -> EMResult | None:
+    def run(index: int, rng: np.random.Generator, pool: Executor | None = None) -> EMResult | None:
         def after_step(state: EMState) -> bool:
             if callback is not None and callback(index, state):
                 stop.set()
@@ -329,10 +232,9 @@ def _run_all(
         start = plan.starting_mixture(index, rng, stop.is_set)
         return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
 
-    if len(rngs) == 1 and plan.X.size <= _QUICK:
-        only = run(0, rngs[0])
-        return ([] if only is None else [only]), stop.is_set()
-    with ThreadPoolExecutor(n_workers) as workers, ThreadPoolExecutor(effective_n_jobs(-1)) as pool:
+    if plan.hasty and plan.step_size * len(rngs) <= _QUICK:
+        return [result for index, rng in enumerate(rngs) if (result := run(index, rng)) is not None], stop.is_set()
+    with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(source) as pool:
         futures = [workers.submit(run, index, rng, pool) for index, rng in enumerate(rngs)]
         try:
             results = [future.result() for future in futures]
@@ -348,7 +250,20 @@ def _run_all(
     return finished, stop.is_set()
 
 
-def _record(plan: _Plan, runs: list[EMResult]) -> Starts:
+def _n_workers(plan: Plan, n_starts: int, n_jobs: int | None) -> int:
+    """As many as asked for; unless the user or joblib says, all cores where steps are long."""
+    n_workers = effective_n_jobs(n_jobs)
+    if n_jobs is None and n_workers == 1 and plan.step_size >= _LONG:
+        n_workers = effective_n_jobs(-1)
+    return min(n_workers, n_starts)
+
+
+def _pool_for(source: RowsSource) -> AbstractContextManager[Executor | None]:
+    """Threads for the blocks of rows, if there are several."""
+    return ThreadPoolExecutor(effective_n_jobs(-1)) if len(source.blocks) > 1 else nullcontext()
+
+
+def _record(plan: Plan, runs: list[EMResult]) -> Starts:
     objectives = np.array([run.objective for run in runs])
     objectives[~np.isfinite(objectives)] = np.nan
     if np.isnan(objectives).all():
@@ -383,57 +298,14 @@ def _distinct(objectives: Array, tolerance: float) -> list[int]:
     return kept
 
 
-def degenerate_runs(plan: _Plan, runs: Iterable[EMResult]) -> NDArray[np.bool_]:
+def degenerate_runs(plan: Plan, runs: Iterable[EMResult]) -> NDArray[np.bool_]:
     """Which runs ended in a collapsed or emptied component; see `best_of_starts` for the rule."""
     return np.array([not plan.sound(run) for run in runs])
 
 
-def collapsed_or_emptied(run: EMResult, spread: Array, floor: float) -> bool:
-    """Whether a run without a prior is degenerate, given the covariance of its data and `EMSettings.reg_covar`."""
-    mixture = run.mixture
-    fewest = EMPTIED if mixture.family.shared else mixture.n_features + 1.0
-    emptied = mixture.n_components > 1 and run.counts.min() < fewest
-    return bool(emptied) or collapsed(mixture, spread, floor)
-
-
-def collapsed(mixture: Mixture, spread: Array, floor: float) -> bool:
-    """Whether a covariance shrank to almost nothing beside that of the data, or to the floor."""
-    variances, of_data = _variances(mixture), _variances_of_data(mixture, spread)
-    narrow = variances < COLLAPSED * np.maximum(of_data, floor)
-    at_floor = (variances <= 1.001 * floor) & (of_data > floor)
-    return bool(narrow.any() or at_floor.any())
-
-
-def _variances(mixture: Mixture) -> Array:
-    """The variances (block, direction) that must not collapse: of full covariances the smallest eigenvalue."""
-    if mixture.family.residual == FULL:
-        blocks = mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)
-        return np.linalg.eigvalsh(blocks)[:, :1]
-    return mixture.factors[:, 0, :] ** 2
-
-
-def _variances_of_data(mixture: Mixture, spread: Array) -> Array:
-    """What `_variances` are measured against, (direction,)."""
-    if mixture.family.residual == FULL:
-        return np.linalg.eigvalsh(spread)[:1]
-    variances: Array = np.diagonal(spread)
-    return variances if mixture.family.residual == DIAGONAL else variances.mean(keepdims=True)
-
-
-def _ill_defined(mixture: Mixture) -> bool:
-    """Whether a covariance is zero in a direction, but for rounding errors."""
-    if not np.isfinite(mixture.means).all():
-        return True
-    if mixture.family.residual == FULL:
-        blocks = mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)
-        values = np.linalg.eigvalsh(blocks)
-        return bool((values[:, 0] <= _ROUNDING * values.max()).any())
-    return bool((_variances(mixture) <= _NOTHING * np.ptp(mixture.means) ** 2).any())
-
-
-def _well_defined(best: EMResult, plan: _Plan) -> EMResult:
+def _well_defined(best: EMResult, plan: Plan) -> EMResult:
     """Refuse a covariance of zero; a run that was stopped before it was over has not converged."""
-    if plan.settings.reg_covar > 0 or plan.prior is not None or not _ill_defined(best.mixture):
+    if plan.settings.reg_covar > 0 or plan.prior is not None or not ill_defined(best.mixture):
         return best
     if best.n_iter >= plan.settings.max_iter:
         return replace(best, converged=False)
@@ -441,20 +313,24 @@ def _well_defined(best: EMResult, plan: _Plan) -> EMResult:
         "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
         "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
         "scale the input data.",
-        figures={"smallest variance": float(_variances(best.mixture).min()), "reg_covar": plan.settings.reg_covar},
+        figures={
+            "smallest variance": float(smallest_variances(best.mixture).min()),
+            "reg_covar": plan.settings.reg_covar,
+        },
     )
 
 
-def _report(starts: Starts, best: EMResult, plan: _Plan) -> None:
+def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
     if plan.settings.max_iter == 0 or not starts.degenerate[starts.best]:
         return
     if plan.prior is None:
         try_this = "a prior (prior=Prior.weakly_informative(X)), fewer components or a larger reg_covar"
     else:
         try_this = "a prior with a larger scale, fewer components, or a reg_covar below the variances you expect"
+    smallest = smallest_variances(best.mixture).min()
     warnings.warn(
         f"Every start ({starts.n_starts}) ended with a collapsed or emptied component: the smallest holds "
-        f"{best.counts.min():.3g} rows' worth of weight, the smallest variance is {_variances(best.mixture).min():.3g} "
+        f"{best.counts.min():.3g} rows' worth of weight, the smallest variance is {smallest:.3g} "
         f"(floor reg_covar = {plan.settings.reg_covar:.3g}). The likelihood of such a fit measures the floor, not "
         f"the data. Try {try_this}.",
         DegeneracyWarning,

@@ -136,10 +136,14 @@ class Mixture:
 
     def responsibilities(self, X: ArrayLike) -> Responsibilities:
         """Posterior probability of each component for each row, (obs, cluster)."""
+        return self.density_and_responsibilities(X)[1]
+
+    def density_and_responsibilities(self, X: ArrayLike) -> tuple[PerRow, Responsibilities]:
+        """`log_prob` and `responsibilities` in one pass."""
         X = as_rows(X, n_features=self.n_features)
-        resp = np.empty((self.n_components, len(X)))
-        self._pointwise(X, np.empty(len(X)), resp)
-        return resp.T
+        log_density, resp = np.empty(len(X)), np.empty((self.n_components, len(X)))
+        self._pointwise(X, log_density, resp)
+        return log_density, resp.T
 
     def _pointwise(self, X: Array, log_density: PerRow, resp: Array) -> None:
         pointwise(self.family.residual, X.T, self.log_scale, self.means, self.precision_factors, log_density, resp)
@@ -158,8 +162,10 @@ class Mixture:
     def permute(self, order: ArrayLike) -> Self:
         """The same mixture with its components in another order."""
         index = np.asarray(order)
-        covariances = self.covariances if self.family.shared else self.covariances[index]
-        return type(self)(self.weights[index], self.means[index], covariances, self.covariance_type)
+        blocks = (self.covariances, self.factors, self.precision_factors)
+        if not self.family.shared:
+            blocks = tuple(block[index] for block in blocks)
+        return self.from_checked(self.family, self.weights[index], self.means[index], *blocks, self.log_scale[index])
 
 
 def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike | None = None) -> Statistics:

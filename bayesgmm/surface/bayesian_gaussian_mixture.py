@@ -16,7 +16,8 @@ import bayesgmm.bayes.posterior as tree_of
 from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.algorithms.initialise import Initialisation
-from bayesgmm.algorithms.multistart import KINDS, MIXED, Starts, best_of_starts
+from bayesgmm.algorithms.multistart import Starts, best_of_starts
+from bayesgmm.algorithms.plan import KINDS, MIXED
 from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.bayes.engines import ENGINES
 from bayesgmm.bayes.fitted import fitted_tree

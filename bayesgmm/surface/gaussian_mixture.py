@@ -16,7 +16,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from bayesgmm.algorithms import criteria
 from bayesgmm.algorithms.em import EMResult, EMSettings, EMState
 from bayesgmm.algorithms.initialise import Initialisation
-from bayesgmm.algorithms.multistart import KINDS, StartCallback, Starts, best_of_starts
+from bayesgmm.algorithms.multistart import StartCallback, Starts, best_of_starts
+from bayesgmm.algorithms.plan import KINDS
 from bayesgmm.ground.families import FAMILIES, covariance_family
 from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture

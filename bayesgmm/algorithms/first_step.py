@@ -1,0 +1,159 @@
+"""The first M-step: from shares of rows, or labels, to a mixture; and the mean and covariance of data."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, types
+
+from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, m_step
+from bayesgmm.ground.families import FAMILIES, CovarianceFamily
+from bayesgmm.ground.kernel import DIAGONAL, FULL, LOG_2PI, SPHERICAL
+from bayesgmm.ground.mixture import Mixture, column_statistics
+from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
+from bayesgmm.words.arrays import Array, Means, PerRow, Responsibilities, Rows
+from bayesgmm.words.statistics import Statistics
+
+_SMALLEST = 1e-300
+
+
+class Moments(NamedTuple):
+    """Mean (feature,) and covariance (feature, feature) of data, divided by the total weight."""
+
+    mean: Array
+    covariance: Array
+
+
+def moments_of(X: Rows, row_weights: PerRow) -> Moments:
+    """Mean and covariance of rows, maximum likelihood: the kernel's sums for one component in the middle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.algorithms.first_step import moments_of
+    >>> moments_of(np.array([[0.0], [2.0], [7.0]]), np.array([1.0, 1.0, 0.0]))
+    Moments(mean=array([1.]), covariance=array([[1.]]))
+    """
+    d, total = X.shape[1], row_weights.sum()
+    mean = (row_weights / total) @ X
+    unit = np.eye(d)[None]
+    middle = Mixture.from_checked(FAMILIES["full"], np.ones(1), mean[None], unit, unit, unit, np.zeros(1))
+    sums = column_statistics(np.ascontiguousarray(X.T), middle, row_weights)
+    return Moments(mean, sums.second[0] / total)
+
+
+def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
+    """Covariance of the data, divided by the total weight (maximum likelihood)."""
+    return moments_of(X, row_weights).covariance
+
+
+def mild_pseudo_data(covariance: Array, n_components: int, family: CovarianceFamily) -> PseudoData:
+    """What keeps a component with one row or none usable: D + 1 pseudo-rows of scatter, a pseudo-row of weight."""
+    d = len(covariance)
+    nothing = pseudo_data(None, n_components, d, family)
+    rows = d + 1.0
+    cov = covariance / n_components ** (2.0 / d)
+    per_block = {FULL: cov, DIAGONAL: np.diagonal(cov)[None, :], SPHERICAL: np.trace(cov).reshape(1, 1)}
+    scale = np.broadcast_to(rows * per_block[family.residual], nothing.scale.shape).copy()
+    exponent = np.full_like(nothing.exponent, rows * (d if family.residual == SPHERICAL else 1))
+    return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
+
+
+def first_step(
+    X: Rows,
+    shares: Responsibilities,
+    pseudo: PseudoData,
+    *,
+    moments: Moments,
+    family: CovarianceFamily,
+    reg_covar: float,
+) -> Mixture:
+    """The M-step from rows already shared out.
+
+    Sums are taken about the means of the shares, in units of the standard deviations of the data. A component
+    without rows stays at the mean of the data.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    shares : (obs, cluster)
+        How much of each row each component takes, row weights included.
+    pseudo : PseudoData
+    moments : Moments
+        Of the data.
+    family : CovarianceFamily
+    reg_covar : float
+        Smallest eigenvalue of a covariance.
+    """
+    d, k = X.shape[1], shares.shape[1]
+    sd = np.sqrt(np.maximum(np.diagonal(moments.covariance), max(reg_covar, _SMALLEST)))
+    if family.residual == SPHERICAL:
+        sd = np.full(d, np.sqrt((sd**2).mean()))
+    counts, means, first = np.empty(k), np.empty((k, d)), np.empty((k, d))
+    second = np.empty((k, *family.block_shape(d)))
+    x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
+    _share_sums(family.residual, x, shares, moments.mean, sd, counts, means, first, second)
+    return m_step(Statistics(0.0, counts, first, second), _unit(means, sd, family), pseudo, floor=reg_covar)[0]
+
+
+def _unit(means: Means, sd: Array, family: CovarianceFamily) -> Mixture:
+    """Equal components with the standard deviations of the data: the coordinates of the sums."""
+    k, d = means.shape
+    factor = {FULL: np.diag(sd), DIAGONAL: sd[None, :], SPHERICAL: sd[:1, None]}[family.residual]
+    precision = {FULL: np.diag(1.0 / sd), DIAGONAL: 1.0 / sd[None, :], SPHERICAL: 1.0 / sd[:1, None]}[family.residual]
+    factors, precisions = (np.repeat(one[None], family.n_blocks(k), axis=0) for one in (factor, precision))
+    weights = np.full(k, 1.0 / k)
+    log_scale = np.log(weights) - np.log(sd).sum() - 0.5 * d * LOG_2PI
+    covariances = family.covariances(factors, k, d)
+    return Mixture.from_checked(family, weights, means, covariances, factors, precisions, log_scale)
+
+
+@njit(
+    types.void(types.int64, IN_2, IN_2, IN_1, IN_1, OUT_1, OUT_2, OUT_2, OUT_3),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _share_sums(  # type: ignore[no-untyped-def]
+    residual: int,
+    x: Array,
+    shares: Array,
+    centre: Array,
+    sd: Array,
+    counts: Array,
+    means: Means,
+    first: Array,
+    second: Array,
+):
+    """Counts and means of the shares, then first and second moments about them in units of ``sd``."""
+    n_features, n_rows = x.shape
+    n_components = shares.shape[1]
+    z, last = np.empty(n_features), second.shape[2] - 1
+    counts[:], means[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
+    for i in range(n_rows):
+        for k in range(n_components):
+            share = shares[i, k]
+            if share != 0.0:
+                counts[k] += share
+                for d in range(n_features):
+                    means[k, d] += share * (x[d, i] - centre[d])
+    for k in range(n_components):
+        for d in range(n_features):
+            means[k, d] = centre[d] + (means[k, d] / counts[k] if counts[k] > 0.0 else 0.0)
+    for i in range(n_rows):
+        for k in range(n_components):
+            share = shares[i, k]
+            if share == 0.0:
+                continue
+            for d in range(n_features):
+                z[d] = (x[d, i] - means[k, d]) / sd[d]
+                first[k, d] += share * z[d]
+                if residual != FULL:
+                    second[k, 0, min(d, last)] += share * z[d] * z[d]
+                else:
+                    for e in range(d + 1):
+                        second[k, d, e] += share * z[d] * z[e]
+    if residual == FULL:
+        for k in range(n_components):
+            for d in range(n_features):
+                for e in range(d):
+                    second[k, e, d] = second[k, d, e]

@@ -1,0 +1,58 @@
+"""How the starts of a fit are made: kinds, subsets of rows, threads."""
+
+import numpy as np
+import pytest
+
+from bayesgmm.algorithms.em import EMSettings
+from bayesgmm.algorithms.initialise import Initialisation
+from bayesgmm.algorithms.multistart import best_of_starts
+from bayesgmm.algorithms.plan import IN_HASTE, IN_TURN
+
+MIXED = Initialisation("mixed")
+
+
+def overlapping(n_rows, n_features=3):
+    rng = np.random.default_rng(0)
+    means = rng.normal(0.0, 1.5, (4, n_features))
+    return means[rng.integers(4, size=n_rows)] + rng.normal(size=(n_rows, n_features))
+
+
+@pytest.mark.parametrize(("tol", "kinds"), [(1e-3, IN_HASTE), (1e-6, IN_TURN)])
+def test_loose_fits_are_quick(tol, kinds):
+    _, starts = best_of_starts(
+        overlapping(300), 2, rng=np.random.default_rng(0), settings=EMSettings(tol), n_init=4, initialisation=MIXED
+    )
+    assert starts.kinds == (*kinds, kinds[0])
+
+
+@pytest.mark.parametrize(("n_rows", "tol"), [(300, 1e-3), (30_000, 1e-3), (4_000, 1e-6)])
+def test_threads_do_not_change_a_bit(n_rows, tol):
+    """Alone, in threads as asked for, and as many as there are cores."""
+    X = overlapping(n_rows)
+    found = [
+        best_of_starts(
+            X,
+            4,
+            rng=np.random.default_rng(1),
+            settings=EMSettings(tol),
+            n_init=3,
+            initialisation=MIXED,
+            n_jobs=n_jobs,
+        )
+        for n_jobs in (1, 3, None)
+    ]
+    for result, starts in found[1:]:
+        np.testing.assert_array_equal(result.mixture.means, found[0][0].mixture.means)
+        np.testing.assert_array_equal(result.mixture.covariances, found[0][0].mixture.covariances)
+        np.testing.assert_array_equal(starts.objectives, found[0][1].objectives)
+
+
+def test_on_many_rows_a_start_comes_close_on_a_few_of_them():
+    """EM on all the rows has little left to do: fewer steps than from a plain start."""
+    X = overlapping(60_000)
+    few, many = (
+        best_of_starts(X, 4, rng=np.random.default_rng(0), settings=EMSettings(1e-4), n_init=1, initialisation=init)
+        for init in (MIXED, Initialisation("k-means++"))
+    )
+    assert few[1].n_iter[0] < many[1].n_iter[0]
+    assert few[0].log_likelihood > many[0].log_likelihood - 1e-3 * len(X)
