@@ -10,9 +10,11 @@ from scipy.stats import binom, norm
 
 from bayesgmm.algorithms.em import EMSettings, Rows, run_em
 from bayesgmm.algorithms.information import standard_errors
+from bayesgmm.algorithms.initialise import starting_mixture
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
+from bayesgmm.ground.priors import Prior
 from bayesgmm.words.errors import InformationError, InformationWarning, InputError
 
 TIGHT = EMSettings(tol=1e-14, max_iter=20_000, reg_covar=1e-9)
@@ -232,3 +234,11 @@ def test_intervals_cover_the_truth(covariance_type):
     # Intervals are right for many rows; two points of slack for 2,000.
     low, high = binom.ppf(5e-5, n_fits, 0.87), binom.ppf(1 - 5e-5, n_fits, 0.91)
     assert ((covered >= low) & (covered <= high)).all(), covered / n_fits
+
+
+def test_priors_whose_curvature_is_not_that_of_pseudo_data_are_refused():
+    X = load_data("iris")
+    mixture = starting_mixture(X, 2, rng=np.random.default_rng(0))
+    for prior in (Prior.malsiner_walli(X), Prior.weakly_informative(X, concentration=Prior.gamma(1, 2))):
+        with pytest.raises(InputError, match="bootstrap"):
+            standard_errors(X, mixture, prior=prior)

@@ -5,7 +5,7 @@ import pytest
 from reference import FAMILIES, load_data, load_json, random_mixture
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import softmax
-from scipy.stats import dirichlet, invgamma, invwishart, multivariate_normal, norm
+from scipy.stats import dirichlet, gamma, invgamma, invwishart, multivariate_normal, norm
 
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
@@ -147,6 +147,8 @@ def test_weights_are_repeated_rows():
     for ours, theirs in (
         (Prior.weakly_informative(X, sample_weight=v), Prior.weakly_informative(repeated)),
         (Prior.fraley_raftery(X, 3, sample_weight=v), Prior.fraley_raftery(repeated, 3)),
+        (Prior.malsiner_walli(X, sample_weight=v), Prior.malsiner_walli(repeated)),
+        (Prior.richardson_green(X[:, :1], sample_weight=v), Prior.richardson_green(repeated[:, :1])),
         (
             Prior.fraley_raftery(X, 3, covariance_type="EII", sample_weight=v),
             Prior.fraley_raftery(repeated, 3, covariance_type="EII"),
@@ -244,6 +246,68 @@ def test_exchangeable_means_that_no_hyperparameter_differs():
         assert not Prior.normal_inverse_wishart(**{**GOOD, **change}).exchangeable
     independent = {"mean": [0.0], "mean_covariance": [[[1.0]], [[2.0]]], "dof": 3.0, "scale": [[1.0]]}
     assert not Prior.independent(**independent).exchangeable
+
+
+def test_malsiner_walli_is_what_its_docstring_says():
+    X = load_data("iris")
+    prior, squares = Prior.malsiner_walli(X), np.ptp(X, axis=0) ** 2
+    np.testing.assert_array_equal(prior.mean, np.median(X, axis=0))
+    np.testing.assert_allclose(prior.mean_covariance, np.diag(squares))
+    c0 = 2.5 + 1.5
+    assert (prior.dof, prior.scale_prior.dof, prior.concentration) == (2 * c0, 4.0, 0.01)
+    np.testing.assert_allclose(prior.scale / 2, np.diag(c0 / 100 * squares))  # E C0 in the paper's terms
+    np.testing.assert_allclose(prior.scale, prior.scale_prior.mean)
+    assert prior.exchangeable
+
+
+def test_richardson_green_is_what_its_docstring_says():
+    X = load_data("galaxies")
+    prior, square = Prior.richardson_green(X), np.ptp(X) ** 2
+    assert prior.mean == pytest.approx(0.5 * (X.min() + X.max()))
+    assert prior.mean_covariance == pytest.approx(square)
+    assert (prior.dof, prior.concentration) == (4.0, 1.0)
+    beta = gamma(0.2, scale=square / 10.0)  # S = 2 beta is Wishart(n, V), V times chi2_n
+    n, v = prior.scale_prior.dof, float(prior.scale_prior.scale[0, 0])
+    assert (n * v / 2, 2 * n * v**2 / 4) == pytest.approx((beta.mean(), beta.var()))
+    with pytest.raises(InputError, match="malsiner_walli"):
+        Prior.richardson_green(load_data("iris"))
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_sampled_scales_follow_the_units_of_the_data(covariance_type):
+    rng = np.random.default_rng(0)
+    X = load_data("iris")
+    mixture = random_mixture(rng, covariance_type, (3, 4))
+    family, factor = mixture.family, 10.0 if "spherical" in covariance_type else np.array([10.0, 0.2, 3.0, 7.0])
+    moved = mixture.full_covariances * np.outer(np.full(4, factor), np.full(4, factor))
+    other = Mixture(mixture.weights, mixture.means * factor + 5.0, family.compress(moved), covariance_type)
+    log_factor = np.log(np.broadcast_to(factor, 4))
+    per_block = {"full": 5.0, "diag": 2.0, "spherical": 0.5}[
+        covariance_type.replace("tied_", "").replace("tied", "full")
+    ]
+    jacobian = (3 + per_block * family.n_blocks(3)) * log_factor.sum()
+    before = Prior.malsiner_walli(X).log_prob(mixture)
+    assert Prior.malsiner_walli(X * factor + 5.0).log_prob(other) == pytest.approx(before - jacobian, rel=1e-9)
+
+
+def test_scales_that_do_not_vary_have_no_range():
+    with pytest.raises(InputError, match="column 0 constant"):
+        Prior.malsiner_walli(np.c_[np.ones(5), np.arange(5.0)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eta": 0.0}, "eta > 0"),
+        ({"variance_shape": [1.0, -1.0]}, "variance_shape > 0"),
+        ({"variance_scale": [1.0, 1.0, 1.0]}, "variance_scale a number"),
+        ({"mean_covariance": np.eye(3)}, "mean_covariance with shape"),
+    ],
+)
+def test_wrong_numbers_of_separation_priors_raise(change, message):
+    good = {"mean": [0.0, 0.0], "mean_covariance": np.eye(2), "variance_shape": 2.0, "variance_scale": 1.0, "eta": 2.0}
+    with pytest.raises(InputError, match=message):
+        Prior.separation(**{**good, **change})
 
 
 # Ties. Petal widths of Iris are rounded to 0.1 and 29 of them are 0.2. A component that shrinks onto those

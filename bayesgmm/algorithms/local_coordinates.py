@@ -18,6 +18,7 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.pseudo_data import PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.words.errors import InputError
 from bayesgmm.words.statistics import Statistics
 
 
@@ -51,7 +52,19 @@ class Sums:
 
 
 def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None) -> Sums:
-    """Add a prior's pseudo-data at a mixture to the expected statistics there."""
+    """Add a prior's pseudo-data at a mixture to the expected statistics there.
+
+    Raises
+    ------
+    InputError
+        If the curvature of the log prior is not that of pseudo-data: hyperparameters that are sampled, or separation.
+    """
+    if prior is not None and (prior.scale_prior or prior.concentration_prior or prior.variances):
+        raise InputError(
+            expected="a prior that is pseudo-data for standard errors by information",
+            got="one with hyperparameters that are sampled, or with variances and correlations",
+            hint="Take the bootstrap, or the posterior: BayesianGaussianMixture.",
+        )
     k, d, family = mixture.n_components, mixture.n_features, mixture.family
     resolved = None if prior is None else prior.resolve(k, d, family.name)
     pseudo = pseudo_data(resolved, k, d, family)

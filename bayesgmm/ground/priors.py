@@ -365,7 +365,7 @@ class Prior:
         covariance_type: str = "full",
         rng: np.random.Generator,
     ) -> dict[str, Array]:
-        r"""What the PyMC model has besides parameters, given draws of these: hyperparameters, and how weights came about.
+        r"""What the PyMC model has besides the parameters, given draws of these: hyperparameters, and log gammas.
 
         Sparse weights come with ``log_gammas`` (..., cluster), logarithms of gamma variables with shapes
         :math:`\alpha_k` whose shares of their sum they are.
