@@ -1,4 +1,4 @@
-"""Memory and processor time of leave-one-out: the pointwise way beside the whole matrix of log-likelihoods, each in a process.
+"""Memory and processor time of leave-one-out: row blocks beside the whole matrix of log-likelihoods, a process each.
 
     uv run python benchmarks/loo.py                  # 40,000 rows, 4,000 draws, 5 features, 5 components
     uv run python benchmarks/loo.py --rows 4000 --whole
