@@ -1,17 +1,18 @@
 """Labels drawn for every draw of a posterior, and how many clusters they occupy."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.bayes.posterior import OBS, SAMPLE_DIMS
+from bayesgmm.bayes.occupancy import Occupancy, occupancy
+from bayesgmm.bayes.posterior import CLUSTER, FEATURE, OBS, SAMPLE_DIMS, prior_from_json
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw
 from bayesgmm.ground.partitions import Labels, canonical_labels
-from bayesgmm.words.arrays import Array, IntArray, Rows
+from bayesgmm.words.arrays import IntArray, Rows
 from bayesgmm.words.errors import InputError
 
 type RandomState = int | np.random.Generator | None
@@ -162,7 +163,9 @@ def occupied_clusters(
     -------
     Dataset
         ``probability`` and ``mcse`` over ``n_clusters``, 0 to the number of components. An ``mcse`` is zero where no
-        draw, or every draw, has that number: then it tells nothing.
+        draw, or every draw, has that number: then it tells nothing. ``number`` (chain, draw) is what they come from,
+        ``change_rate`` (chain) the share of steps that change it, ``r_hat`` and ``ess`` its R-hat and effective sample
+        size: chains that never change it tell where they started, not what is probable.
 
     Raises
     ------
@@ -181,9 +184,15 @@ def occupied_clusters(
     if not (isinstance(min_size, int | np.integer) and min_size >= 1):
         raise InputError(expected="min_size an integer >= 1", got=f"{min_size!r}")
     n_occupied, largest = _occupied(labels_or_posterior, X, min_size, np.random.default_rng(random_state), names)
-    indicators = (n_occupied == np.arange(largest + 1)[:, None, None]).astype(np.float64)
-    probability = indicators.mean(axis=(1, 2))
-    data = {"probability": (N_CLUSTERS, probability), "mcse": (N_CLUSTERS, _standard_errors(indicators))}
+    found = occupancy(n_occupied, largest)
+    data = {
+        "probability": (N_CLUSTERS, list(found.probability)),
+        "mcse": (N_CLUSTERS, list(found.mcse)),
+        "number": (SAMPLE_DIMS, n_occupied),
+        "change_rate": (SAMPLE_DIMS[0], list(found.change_rate)),
+        "r_hat": ((), found.r_hat),
+        "ess": ((), found.ess),
+    }
     return xr.Dataset(data, {N_CLUSTERS: np.arange(largest + 1)}, {"min_size": int(min_size)})
 
 
@@ -205,14 +214,22 @@ def _large_clusters(draws: Iterator[IntArray] | Iterator[Labels], min_size: int)
     return np.array([(np.bincount(labels) >= min_size).sum() for labels in draws])
 
 
-def _standard_errors(indicators: Array) -> Array:
-    """Monte Carlo standard errors of means over the last two axes, chain and draw."""
-    errors = np.zeros(len(indicators))
-    varies = np.ptp(indicators, axis=(1, 2)) > 0
-    enough = indicators.shape[2] >= _LEAST_DRAWS
-    for j in np.flatnonzero(varies):
-        errors[j] = array_stats.mcse(indicators[j], chain_axis=0, draw_axis=1, method="mean") if enough else np.nan
-    return errors
+def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, X: Rows) -> Occupancy | None:
+    """What chains tell about the number of components that hold some of the rows; None unless the prior is sparse.
+
+    Probabilities are those of the pooled draws, if modes were pooled.
+    """
+    if "prior" not in tree.attrs:
+        return None
+    sizes, prior = tree["posterior"].sizes, prior_from_json(str(tree.attrs["prior"]))
+    if not prior.resolve(sizes[CLUSTER], sizes[FEATURE], str(tree.attrs["covariance_type"])).sparse:
+        return None
+    own = _drawn_occupancy(tree, X)
+    shares = own if pooled is tree else _drawn_occupancy(pooled, X)
+    return replace(own, probability=shares.probability, mcse=shares.mcse)
 
 
-_LEAST_DRAWS = 4  # per chain: with fewer there is no effective sample size
+def _drawn_occupancy(tree: xr.DataTree, X: Rows) -> Occupancy:
+    weights = tree["posterior"]["weights"]
+    numbers = _large_clusters(drawn_labels(draw_set(tree), X, rng=np.random.default_rng(0)), 1)
+    return occupancy(numbers.reshape(weights.shape[:2]), weights.shape[2])

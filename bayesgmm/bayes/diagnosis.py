@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
+from bayesgmm.bayes.allocations import sparse_occupancy
 from bayesgmm.bayes.invariants import invariants
 from bayesgmm.bayes.mixing import (
     MAX_R_HAT,
@@ -112,7 +113,8 @@ def diagnose(
     4. ``several real modes``: two islands or more whose chains stay where they are (split R-hat up to 1.1 and at least
        25 effective draws), or modes that were pooled in proportion to their evidence (`combine_modes`);
     5. ``collapsed or empty component``: in most draws a component holds less than log 2 expected rows, so that it more
-       probably has none than some;
+       probably has none than some, unless the prior is sparse (a concentration below one, or with a prior): then a
+       finding tells how many components are occupied, and whether the chains change that number;
     6. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
        relabelled parameters if components are identified, or nested R-hat by starting mode (Margossian et al. 2024);
     7. ``converged, labels switched``: R-hat of the parameters in the labels they have is above 1.01, more than a draw
@@ -211,6 +213,7 @@ def _figures(
         lp=_floats(by_chain["lp"]) if "lp" in by_chain else None,
         islands=_chain_groups(tree, X, found),
         modes=modes,
+        occupancy=sparse_occupancy(tree, given, X),
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isnan, log
 
 from bayesgmm.bayes.mixing import MAX_R_HAT, MIN_DRAWS, MIN_ESS_PER_CHAIN, Mixing
+from bayesgmm.bayes.occupancy import Occupancy
 
 CONVERGED = "converged"
 SWITCHED = "converged, labels switched"
@@ -115,6 +116,8 @@ class Figures:
     islands : tuple of ChainGroup
     modes : tuple of PooledMode
         If modes were pooled.
+    occupancy : Occupancy, optional
+        How many components hold rows, under a sparse prior: there empty components are meant to be.
     """
 
     n_chains: int
@@ -136,6 +139,7 @@ class Figures:
     lp: tuple[float, ...] | None
     islands: tuple[ChainGroup, ...]
     modes: tuple[PooledMode, ...]
+    occupancy: Occupancy | None = None
 
     @property
     def n_samples(self) -> int:
@@ -160,8 +164,8 @@ class Figures:
 
     @property
     def has_empty(self) -> bool:
-        """Whether a component has no rows in most of the draws."""
-        return sum(self.empty_share) > MOSTLY * self.n_chains
+        """Whether a component has no rows in most of the draws, but under a sparse prior."""
+        return self.occupancy is None and sum(self.empty_share) > MOSTLY * self.n_chains
 
     @property
     def settled(self) -> tuple[ChainGroup, ...]:
@@ -180,10 +184,11 @@ class Figures:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether invariants are, nested R-hat too, and relabelled parameters if there are any."""
+        """Whether invariants are, nested R-hat too, and relabelled parameters and occupied components if there are."""
         nested = self.nested_r_hat is None or self.nested_r_hat <= MAX_R_HAT
         relabelled = self.relabelled is None or not self.relabelled.worst or self.relabelled.is_fine(self.n_chains)
-        return self.invariants.is_fine(self.n_chains) and nested and relabelled
+        occupied = self.occupancy is None or self.occupancy.is_fine(self.n_chains)
+        return self.invariants.is_fine(self.n_chains) and nested and relabelled and occupied
 
     @property
     def has_switched(self) -> bool:
@@ -224,7 +229,7 @@ def findings_of(figures: Figures) -> tuple[str, ...]:
     """Everything that was found, one sentence each, the gravest first."""
     if figures.is_too_short:
         return ("Too few draws, or draws that never move, to tell whether the chains converged.",)
-    parts = (_divergences, _degenerate, _pooled, _islands, _mixing, _labels, _starts)
+    parts = (_divergences, _degenerate, _occupied, _pooled, _islands, _mixing, _labels, _starts)
     return tuple(sentence for part in parts for sentence in part(figures))
 
 
@@ -239,10 +244,14 @@ def _degenerate(f: Figures) -> list[str]:
             f"A component has collapsed in {_shares(f.collapsed_share)}: its least variance is below "
             f"{COLLAPSED_RATIO:g} of the data's. It is a spike of the density, not a cluster."
         )
-    if max(f.empty_share) > MAX_DEGENERATE:
+    if f.occupancy is None and max(f.empty_share) > MAX_DEGENERATE:
         need = f": the data need fewer than {f.n_components} components" if f.has_empty else ""
         found.append(f"A component is empty in {_shares(f.empty_share)}{need}.")
     return found
+
+
+def _occupied(f: Figures) -> list[str]:
+    return [] if f.occupancy is None else f.occupancy.findings
 
 
 def _shares(shares: tuple[float, ...]) -> str:
@@ -380,6 +389,8 @@ _MODES = (
 
 def next_steps_of(figures: Figures, verdict: str) -> tuple[str, ...]:
     """What to do next, the most promising first."""
+    if figures.occupancy is not None and verdict in _OCCUPIED_STEPS:
+        return (*_OCCUPIED_STEPS[verdict], _PARTITION)
     if verdict == SEVERAL_MODES and figures.is_pooled:
         return (
             "Quote the weights with their standard errors.",
@@ -409,6 +420,15 @@ _STEPS = {
         "Raise target_accept to 0.95 or 0.99.",
         "Look where they are: nearly empty and nearly singular components cause them; try fewer components or "
         "a stronger prior.",
+    ),
+}
+_OCCUPIED_STEPS = {
+    CONVERGED: ("Report how many components are occupied: occupied_clusters().",),
+    SWITCHED: ("Report how many components are occupied: occupied_clusters(); which ones they are changes.",),
+    NOT_MIXED: (
+        "Take more draws: draws=4000, tune=1000.",
+        "Start where other components are occupied: init='spread', then combine_modes().",
+        "Try fewer components: K well above the occupied ones costs time only.",
     ),
 }
 _DEGENERATE_STEPS = {
