@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
-from reference import FAMILIES
+from reference import FAMILIES, load_data
 from scipy.special import logsumexp, multigammaln
+from scipy.stats import chi2
 from test_modes import CONJUGATE, LEFT, RIGHT, THREE_GROUPS, exact_log_evidences, sampled, start_at
 
 from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
 from bayesgmm.algorithms.multistart import best_of_starts
-from bayesgmm.bayes import evidence
+from bayesgmm.bayes import evidence, mode_weights
 from bayesgmm.bayes.cross_check import mode_thames
 from bayesgmm.bayes.evidence import Estimate, Evidence
 from bayesgmm.bayes.modes import Points
@@ -94,6 +95,15 @@ def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
         assert abs(one.log_evidence - other.log_evidence) < 4.0 * np.hypot(one.se, other.se)
 
 
+def test_one_labelling_of_too_many_is_as_exact(overlapping, monkeypatch):
+    """What is done above ten components, at two that overlap."""
+    monkeypatch.setattr(mode_weights, "MOST_COMPONENTS", 1)
+    found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
+    exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])
+    assert found.se < 0.05
+    assert abs(found.log_evidence - exact) < 4.0 * found.se
+
+
 def test_modes_in_which_chains_stay_add_up():
     """Unequally many chains in each of two modes, against enumeration."""
     points = sampled(THREE_GROUPS, CONJUGATE, [start_at(THREE_GROUPS, labels) for labels in (LEFT, RIGHT, RIGHT)])
@@ -133,6 +143,61 @@ def test_both_methods_agree_for_every_family(covariance_type):
     assert found.se < 0.05
     assert found.thames.se < 0.3
     assert abs(found.log_evidence - found.thames.log_evidence) < 4.0 * np.hypot(found.se, found.thames.se)
+
+
+def hierarchical(X):
+    """Priors whose hyperparameters are drawn, and one that is no inverse-Wishart."""
+    spread = {"mean": X.mean(axis=0), "mean_covariance": 4.0 * np.cov(X.T).reshape([X.shape[1]] * 2)}
+    return {
+        "scale": Prior.malsiner_walli(X, concentration=1.0),
+        "both": Prior.malsiner_walli(X, concentration=Prior.gamma(2.0, 2.0)),
+        "separation": Prior.separation(**spread, variance_shape=2.0, variance_scale=X.var(axis=0), eta=2.0),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:Verdict")
+@pytest.mark.parametrize("name", ["scale", "both", "separation"])
+def test_both_methods_agree_for_priors_with_hyperparameters(name):
+    rng = np.random.default_rng(3)
+    X = np.concatenate([rng.normal(0.0, 1.0, (25, 2)), rng.normal(5.0, 0.7, (20, 2))])
+    prior = hierarchical(X)[name]
+    fit = BayesianGaussianMixture(2, prior=prior, draws=500, init="best", random_state=1, progress=False).fit(X)
+    found = log_evidence(fit, random_state=1)
+    assert found.se < 0.05
+    assert found.thames.se < 0.3
+    assert abs(found.log_evidence - found.thames.log_evidence) < 4.0 * np.hypot(found.se, found.thames.se)
+
+
+def test_a_hierarchical_prior_by_integration_over_its_hyperparameter():
+    """One component, one feature: the closed form given the scale, averaged over the scale's prior."""
+    X = np.random.default_rng(0).normal(1.0, 2.0, (30, 1))
+    shared = {"mean": [0.0], "kappa": 0.2, "dof": 4.0}
+    prior = Prior.normal_inverse_wishart(**shared, scale=Prior.wishart(3.0, [[0.5]]))
+    fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X)
+    scales = np.exp(np.linspace(-7.0, 5.0, 400))
+    fixed = [niw_log_evidence(X, Prior.normal_inverse_wishart(**shared, scale=[[s]])) for s in scales]
+    weights = chi2(3.0, scale=0.5).pdf(scales) * np.gradient(scales)
+    exact = logsumexp(fixed, b=weights)
+    assert abs(log_evidence(fit, random_state=1).log_evidence - exact) < 0.01
+
+
+GALAXIES = [  # corrected 78th value or MASS's, K, log evidence, tolerance
+    ("mass", 1, -247.464, 0.02),
+    ("mass", 3, -226.65, 0.05),
+    ("corrected", 3, -226.94, 0.05),
+]
+
+
+@pytest.mark.parametrize(("version", "k", "want", "tolerance"), GALAXIES)
+def test_galaxies_under_the_prior_of_richardson_and_green(version, k, want, tolerance):
+    X = load_data("galaxies")
+    if version == "mass":
+        X[np.isclose(X, 26.96)] = 26.69
+    prior = Prior.richardson_green(X)
+    fit = BayesianGaussianMixture(k, prior=prior, draws=1500, random_state=1, progress=False).fit(X)
+    found = log_evidence(fit, random_state=1)
+    assert abs(found.log_evidence - want) < tolerance
+    assert abs(found.thames.log_evidence - want) < tolerance + 3.0 * found.thames.se
 
 
 def test_disagreement_is_told_and_warned_of(monkeypatch):

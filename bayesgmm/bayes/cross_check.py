@@ -9,13 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.algorithms.align import align_to
 from bayesgmm.algorithms.thames import Blocks, Thames, thames
-from bayesgmm.bayes.mode_weights import Inside, Target, effective_size, n_evaluations, within_mode_size
+from bayesgmm.bayes.mode_weights import (
+    Inside,
+    Target,
+    best_mixture,
+    effective_size,
+    in_labels_of,
+    n_evaluations,
+    within_mode_size,
+)
 from bayesgmm.bayes.modes import Points, evaluate
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
-from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Covariances
 
 _MOST_UNIFORM = 2_000
@@ -29,7 +35,7 @@ def mode_thames(
     space = _Space(covariance_family(target.covariance_type), target.X.shape[1])
     own, values = points[inside.own], log_joint[inside.own]
     if target.prior.exchangeable:
-        own = aligned_to_best(own, values)
+        own = in_labels_of(best_mixture(own, values), own)
     blocks = space.blocks(own, rng)
     values = values + space.log_jacobian(blocks)
     at_most = within_mode_size(own, log_joint[inside.own])
@@ -52,15 +58,6 @@ def mode_thames(
         symmetric=target.prior.exchangeable,
         n_uniform=n_evaluations(target, _MOST_UNIFORM),
     )
-
-
-def aligned_to_best(points: Points, log_joint: Array) -> Points:
-    """Points in the labels of the one with the highest density."""
-    best = int(np.argmax(log_joint))
-    reference = Mixture(points.weights[best], points.means[best], points.covariances[best], "full")
-    order = align_to(reference, points.weights, points.means, points.covariances)
-    rows = np.arange(len(points))[:, None]
-    return Points(points.weights[rows, order], points.means[rows, order], points.covariances[rows, order], points.chain)
 
 
 @dataclass(frozen=True)

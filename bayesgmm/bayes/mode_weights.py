@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import lgamma
 
 import arviz_stats as azs
 import numpy as np
 from scipy.special import expit
 
+from bayesgmm.algorithms.align import align_to
 from bayesgmm.algorithms.bridge import Bridge, bridge
 from bayesgmm.algorithms.conditionals import MOST_COMPONENTS, Conditionals
 from bayesgmm.bayes.allocations import drawn_labels
 from bayesgmm.bayes.modes import LABELS_HELD, MIXED, Modes, Points, Sample, evaluate, indicator_r_hat, spread
 from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.partitions import Labels
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.resolved_prior import ResolvedPrior
@@ -51,8 +54,13 @@ class Target:
 
     @property
     def symmetric(self) -> bool:
-        """Whether densities are averaged over labellings: not if labels mean something, nor with very many."""
+        """Whether densities are averaged over labellings: not if labels mean something, nor with very many of them."""
         return self.prior.exchangeable and self.n_components <= MOST_COMPONENTS
+
+    @property
+    def one_labelling(self) -> bool:
+        """Whether integrals are taken over one labelling of many that are equivalent."""
+        return self.prior.exchangeable and self.n_components > MOST_COMPONENTS
 
     @property
     def far(self) -> float:
@@ -141,24 +149,54 @@ def inside_of(modes: Modes, mode: int) -> Inside:
 def mode_evidence(
     inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
 ) -> tuple[Bridge, Sample]:
-    """Bridge sampling of one mode: every other draw serves the proposal, the rest the estimate."""
-    own = inside.own
-    built = own[::2][spread(len(own[::2]), min(_ALLOCATIONS, max(20, LABELS_HELD // len(target.X))))]
-    kept = own[1::2]
-    proposal = target.proposal(points[built], rng=rng)
+    """Bridge sampling of one mode: every other draw serves the proposal, the rest the estimate.
+
+    With too many components for sums over all labellings the integral is that over one of them, times their number.
+    """
+    mine, joint = points[inside.own], log_joint[inside.own]
+    labels = best_mixture(mine, joint) if target.one_labelling else None
+    mine = mine if labels is None else in_labels_of(labels, mine)
+    most = min(_ALLOCATIONS, max(20, LABELS_HELD // len(target.X)))
+    built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
+    proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
     proposed = Points(*proposal.sample(n, rng=rng), np.full(n, -1))
-    draws = proposed.draws(target.covariance_type)
-    log_likelihood, labels = evaluate(draws, target.X, inside.centres, target.row_weights)
-    ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
-    ratio = np.where(labels == inside.mode, ratio, -np.inf)
-    of_draws = log_joint[kept] - target.log_density(proposal, points[kept])
-    at_most = within_mode_size(points[own], log_joint[own])
-    estimate = bridge(
-        of_draws, ratio, effective_size=lambda series: min(at_most, effective_size(series, points.chain[kept]))
+    log_likelihood, nearest = evaluate(
+        proposed.draws(target.covariance_type), target.X, inside.centres, target.row_weights
     )
-    sample = _sample(estimate, (points[kept], of_draws), (proposed, ratio), kept)
+    ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
+    counted = nearest == inside.mode
+    counted &= True if labels is None else has_labels_of(labels, proposed)
+    ratio = np.where(counted, ratio, -np.inf)
+    of_draws = joint[kept] - target.log_density(proposal, mine[kept])
+    at_most = within_mode_size(mine, joint)
+    estimate = bridge(
+        of_draws, ratio, effective_size=lambda series: min(at_most, effective_size(series, mine.chain[kept]))
+    )
+    sample = _sample(estimate, (mine[kept], of_draws), (proposed, ratio), inside.own[kept])
+    copies = 0.0 if labels is None else lgamma(target.n_components + 1.0)
+    estimate = replace(estimate, log_z=estimate.log_z + copies)
     return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
+
+
+def best_mixture(points: Points, log_joint: Array) -> Mixture:
+    """The point with the highest density."""
+    best = int(np.argmax(log_joint))
+    return Mixture(points.weights[best], points.means[best], points.covariances[best], "full")
+
+
+def in_labels_of(reference: Mixture, points: Points) -> Points:
+    """Points relabelled to resemble a mixture."""
+    order = align_to(reference, points.weights, points.means, points.covariances)
+    rows = np.arange(len(points))[:, None]
+    return Points(points.weights[rows, order], points.means[rows, order], points.covariances[rows, order], points.chain)
+
+
+def has_labels_of(reference: Mixture, points: Points) -> Array:
+    """Whether no relabelling of a point resembles a mixture more, (point,)."""
+    order = align_to(reference, points.weights, points.means, points.covariances)
+    same: Array = (order == np.arange(order.shape[1])).all(axis=1)
+    return same
 
 
 def n_evaluations(target: Target, most: int) -> int:
