@@ -99,6 +99,26 @@ def test_an_independent_prior_gives_each_block_given_the_other(covariance_type, 
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_hyperparameters_of_each_allocation_take_the_place_of_the_prior_s(covariance_type):
+    """Each allocation's density is that under a prior with its numbers."""
+    rng = np.random.default_rng(6)
+    common = {"mean": np.zeros(D), "mean_covariance": 3.0 * np.eye(D), "dof": 5.0}
+    drawn = Prior.independent(**common, concentration=Prior.gamma(1.0, 2.0), scale=Prior.wishart(4.0, np.eye(D)))
+    mixtures = some_mixtures(covariance_type, rng, 5)
+    weights, means, covariances = stacked(mixtures)
+    numbers = drawn.hyperparameters_given(weights, covariances, covariance_type=covariance_type, rng=rng)
+    X, labels = rng.normal(size=(12, D)), rng.integers(0, K, size=(5, 12))
+    base = Conditionals.of_prior(drawn.resolve(K, D, covariance_type).inverse_wishart, **numbers)
+    got = base.given(X, labels, means, covariances).log_labelled_density(weights, means, covariances)
+    for i in range(5):
+        fixed = {"scale": numbers["prior_scale"][i], "concentration": numbers["prior_concentration"][i]}
+        alone = Conditionals.of_prior(Prior.independent(**common, **fixed).resolve(K, D, covariance_type))
+        own = alone.given(X, labels[i : i + 1], means[i : i + 1], covariances[i : i + 1])
+        want = own.log_labelled_density(weights, means, covariances)[:, 0]
+        np.testing.assert_allclose(got[:, i], want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("form", FORMS)
 def test_draws_follow_the_density(form, covariance_type):
     """E[1 / density ratio] of two densities is one: checked with draws from each, in both directions."""

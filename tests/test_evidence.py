@@ -7,15 +7,16 @@ import pytest
 import xarray as xr
 from reference import FAMILIES, load_data
 from scipy.special import logsumexp, multigammaln
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 from test_modes import CONJUGATE, LEFT, RIGHT, THREE_GROUPS, exact_log_evidences, sampled, start_at
 
 from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
 from bayesgmm.algorithms.multistart import best_of_starts
 from bayesgmm.bayes import evidence, mode_weights
 from bayesgmm.bayes.cross_check import mode_thames
-from bayesgmm.bayes.evidence import Estimate, Evidence
+from bayesgmm.bayes.evidence import Estimate, Evidence, target_of_tree
 from bayesgmm.bayes.modes import Points
+from bayesgmm.bayes.pooling import points_of_tree, unpooled
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.words.errors import EvidenceWarning, InputError
 
@@ -198,6 +199,44 @@ def test_galaxies_under_the_prior_of_richardson_and_green(version, k, want, tole
     found = log_evidence(fit, random_state=1)
     assert abs(found.log_evidence - want) < tolerance
     assert abs(found.thames.log_evidence - want) < tolerance + 3.0 * found.thames.se
+
+
+def importance_sampled(X, target, points, *, n, rng):
+    """Log evidence and standard error of two components by draws of conditionals and of a broad density, half each."""
+    close, middle = target.proposal(points[:: len(points) // 150], rng=rng), X.mean()
+    scale = np.exp(rng.uniform(np.log(0.3), np.log(60.0), (n, 1)))
+    arrays = rng.dirichlet([1.0, 1.0], n), rng.normal(middle, 8.0, (n, 2, 1)), scale / rng.gamma(2.0, 1.0, (n, 2))
+    broad = Points(*arrays[:2], arrays[2][..., None, None], np.zeros(n, int))
+    both = Points(*map(np.concatenate, zip(close.sample(n, rng=rng), broad.arrays[:3], strict=True)), np.zeros(2 * n))
+    precisions = 1.0 / both.covariances[:, :, 0, 0]
+    scales = np.exp(np.linspace(np.log(0.3), np.log(60.0), 400))
+    step = np.full(400, 1.0 / 399.0)
+    step[[0, -1]] *= 0.5
+    log_broad = 4.0 * np.log(scales) + 3.0 * np.log(precisions).sum(axis=1)[:, None]
+    log_broad = logsumexp(log_broad - scales * precisions.sum(axis=1)[:, None], b=step, axis=1)
+    log_broad += norm(middle, 8.0).logpdf(both.means[:, :, 0]).sum(axis=1)
+    log_proposal = np.logaddexp(close.log_density(*both.arrays[:3]), log_broad) - np.log(2.0)
+    ratio = target.log_joint(both) - log_proposal
+    weights = np.exp(ratio - ratio.max())
+    return logsumexp(ratio) - np.log(2 * n), weights.std() / weights.mean() / np.sqrt(2 * n)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Verdict")  # two modes
+@pytest.mark.parametrize("version", ["mass", "corrected"])
+def test_two_components_for_galaxies_by_importance_sampling(version):
+    X = load_data("galaxies")
+    if version == "mass":
+        X[np.isclose(X, 26.96)] = 26.69
+    prior = Prior.richardson_green(X)
+    fit = BayesianGaussianMixture(2, prior=prior, draws=2000, random_state=1, progress=False).fit(X)
+    found = log_evidence(fit, random_state=1)
+    points = points_of_tree(unpooled(fit.posterior_))
+    want, se = importance_sampled(X, target_of_tree(fit.posterior_), points, n=60_000, rng=np.random.default_rng(0))
+    assert se < 0.01
+    assert found.se < 0.02
+    assert abs(found.log_evidence - want) < 4.0 * np.hypot(se, found.se)
+    assert abs(want - {"mass": -235.228, "corrected": -235.358}[version]) < 4.0 * se
 
 
 def test_disagreement_is_told_and_warned_of(monkeypatch):
