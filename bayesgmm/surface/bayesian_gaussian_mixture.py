@@ -40,7 +40,7 @@ from bayesgmm.words.arrays import IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError
 
-DEFAULT_TUNE = 400
+DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
 
 
 class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
@@ -72,8 +72,9 @@ class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
         Draws kept and draws of warm-up per chain (400 by default), and number of chains.
     cores : int, optional
         Chains that run at the same time; the draws do not depend on it.
-    target_accept : float
-        Acceptance rate the step size aims at; raise it towards 1 against divergences.
+    target_accept : float, optional
+        Acceptance rate the step size aims at: 0.8 by default, 0.95 under sparse priors (a concentration below one, or
+        one that has a prior), where longer steps pass over small components. Raise it towards 1 against divergences.
     engine : {"native", "pymc"}
         The compiled log posterior of this package, or the PyMC model `build_model`: the same density.
     inference : {"nuts"}
@@ -164,7 +165,7 @@ class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
         "tune": [Interval(Integral, 1, None, closed="left"), None],
         "chains": [Interval(Integral, 1, None, closed="left")],
         "cores": [Interval(Integral, 1, None, closed="left"), None],
-        "target_accept": [Interval(Real, 0.0, 1.0, closed="neither")],
+        "target_accept": [Interval(Real, 0.0, 1.0, closed="neither"), None],
         "engine": [StrOptions({"native", "pymc"})],
         "inference": [StrOptions({"nuts"})],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -196,7 +197,7 @@ class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
         tune: int | None = None,
         chains: int = 4,
         cores: int | None = None,
-        target_accept: float = 0.8,
+        target_accept: float | None = None,
         engine: str = "native",
         inference: str = "nuts",
         n_init: int = 10,
@@ -286,7 +287,8 @@ class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
         )
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
-        settings = self._settings(rng)
+        resolved = prior.resolve(self.n_components, self.n_features_in_, self.covariance_type)
+        settings = self._settings(rng, sparse=resolved.sparse)
         problem = Problem(different, prior, em.mixture, row_weights=times)
         explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
@@ -334,14 +336,14 @@ class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
         last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None
         return if_usable(last, self.n_components, self.n_features_in_, covariance_type=self.covariance_type)
 
-    def _settings(self, rng: np.random.Generator) -> SamplerSettings:
+    def _settings(self, rng: np.random.Generator, *, sparse: bool) -> SamplerSettings:
         return SamplerSettings(
             seed=int(rng.integers(2**63)),
             draws=self.draws,
             tune=DEFAULT_TUNE if self.tune is None else self.tune,
             chains=self.chains,
             cores=self.cores,
-            target_accept=self.target_accept,
+            target_accept=self.target_accept or (SPARSE_ACCEPT if sparse else DEFAULT_ACCEPT),
             progress=self.progress,
         )
 
