@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bayesgmm.surface.plots_pairs import plot_pairs as plot_pairs
     from bayesgmm.surface.plots_partition import plot_membership_uncertainty as plot_membership_uncertainty
     from bayesgmm.surface.plots_partition import plot_similarity as plot_similarity
+    from bayesgmm.surface.select import select_components as select_components
 
     __version__: str
 
@@ -79,6 +80,7 @@ _HOMES = {
     "relabel": "bayesgmm.bayes.relabel",
     "representative_partitions": "bayesgmm.bayes.representatives",
     "restore_labels": "bayesgmm.bayes.relabel",
+    "select_components": "bayesgmm.surface.select",
     "sample_labels": "bayesgmm.bayes.allocations",
     "similarity_matrix": "bayesgmm.bayes.similarity",
 }
@@ -118,6 +120,7 @@ __all__ = [
     "representative_partitions",
     "restore_labels",
     "sample_labels",
+    "select_components",
     "similarity_matrix",
 ]
 

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayesgmm.ground.data_scale import moments
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.priors import Prior
@@ -90,7 +91,7 @@ class PriorParameters:
             kappa=_or(self.mean_precision_prior, 1.0),
             mean=np.average(X, axis=0, weights=sample_weight) if mean is None else _checked_mean(mean, d),
             dof=_or(self.degrees_of_freedom_prior, float(d)),
-            scale=_projected(_covariance(X, sample_weight), family) if scale is None else _scale_of(scale, family, d),
+            scale=_projected(moments(X, sample_weight)[1], family) if scale is None else _scale_of(scale, family, d),
         )
 
 
@@ -165,12 +166,6 @@ def _scale_of(covariance_prior: ArrayLike, family: CovarianceFamily, d: int) -> 
             got=f"shape {value.shape}",
         )
     return value if full else value * np.eye(d)
-
-
-def _covariance(X: Rows, sample_weight: PerRow | None) -> Array:
-    """Sample covariance, with a ridge and a warning if it is singular: a quarter of what the default prior takes."""
-    four_times = Prior.weakly_informative(X, sample_weight=sample_weight).mean_covariance
-    return np.asarray(four_times) / 4.0
 
 
 def _projected(cov: Array, family: CovarianceFamily) -> Array:
