@@ -1,8 +1,10 @@
 """The bootstrap beside mclust 6.0.0's `MclustBootstrap`: standard errors of every entry.
 
 mclust stops EM early on its nonparametric replicates, when a step gains less than 1e-5 of the log-likelihood, about
-0.01 log units, so that where components overlap its replicates stay close to the fit. With mclust's rules all
-entries agree; with ours, which end at the maximum, a few of those fits do not.
+0.01 log units, so that where components overlap its replicates do not arrive at their maximum. With mclust's rules all
+entries agree. With ours, which end at the maximum, a few entries of three or four fits do not, mostly larger: with Old
+Faithful (EEE) by a fifth, with galaxies up to 1.7 times. Nothing but the stopping rule makes the difference:
+mclust's own rule with a tight tolerance gives our standard errors on the same replicates.
 """
 
 import numpy as np
@@ -33,7 +35,7 @@ def fit(case):
     return load_data(case["dataset"]), Mixture(parameters["weights"], parameters["means"], covariances, family.name)
 
 
-def mclust_em(kind):
+def mclust_em(kind, tolerance=1e-5):
     """EM that stops where mclust 6.0.0 does: by the relative gain of a step, or with row weights by the gain itself.
 
     Its weights are scaled to a maximum of one, and so is that gain.
@@ -48,7 +50,7 @@ def mclust_em(kind):
             history.append(statistics.log_likelihood)
             if len(history) > 2 or not np.isfinite(history[-1]):
                 gain = history[-1] - history[-2]
-                if not gain / (1.0 + abs(history[-1]) if scale is None else scale) > 1e-5:
+                if not gain / (1.0 + abs(history[-1]) if scale is None else scale) > tolerance:
                     break
             mixture, _ = m_step(statistics, mixture, pseudo, floor=1e-12)
         last = history[-1]
@@ -99,14 +101,26 @@ def test_with_mclusts_stopping_rules_all_entries_are_mclusts(monkeypatch):
 
 
 @pytest.mark.slow
-def test_replicates_at_their_maximum_differ_from_mclusts_where_it_stops_early():
+@pytest.mark.parametrize("case", [case for case in CASES if key(case) in EARLY], ids=lambda case: "-".join(key(case)))
+def test_mclusts_rule_with_a_tight_tolerance_gives_our_standard_errors(case, monkeypatch):
+    X, mixture = fit(case)
+    kind, n_replicates = KINDS[case["type"]], case["nboot"]
+    ours = bootstrap(X, mixture, rng=np.random.default_rng(1), kind=kind, n_replicates=n_replicates, n_jobs=-1)
+    monkeypatch.setattr(module, "run_em", mclust_em(case["type"], tolerance=1e-13))
+    tight = bootstrap(X, mixture, rng=np.random.default_rng(1), kind=kind, n_replicates=n_replicates, n_jobs=-1)
+    for name in ("weights", "means", "covariances"):
+        np.testing.assert_allclose(getattr(tight.standard_errors, name), getattr(ours.standard_errors, name), rtol=0.03)
+
+
+@pytest.mark.slow
+def test_with_our_defaults_entries_are_mclusts_where_it_does_not_stop_early():
     missed = {}
     for case in CASES:
         X, start = fit(case)
         mixture = run_em(Rows(X), start, settings=EMSettings(1e-12, 100_000)).mixture
         rng, kind = np.random.default_rng(1), KINDS[case["type"]]
-        result = bootstrap(X, mixture, rng=rng, kind=kind, n_replicates=999, settings=EMSettings(max_iter=5000))
+        result = bootstrap(X, mixture, rng=rng, kind=kind, n_replicates=case["nboot"])
         assert result.share_degenerate <= 0.01
         missed[key(case)] = int((np.abs(z_scores(result, case)) > 3.0).sum())
     assert {each for each, n in missed.items() if n} <= EARLY, missed
-    assert sum(missed.values()) <= 0.03 * 204, missed
+    assert sum(missed.values()) <= 0.05 * 204, missed

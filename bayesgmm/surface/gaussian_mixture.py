@@ -135,6 +135,9 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
     See Also
     --------
     BayesianGaussianMixture : the posterior instead of its mode.
+    bayesgmm.algorithms.information.StandardErrors : what `standard_errors` returns.
+    bayesgmm.algorithms.bootstrap.Bootstrap : what `bootstrap` returns.
+    bayesgmm.algorithms.multistart.Starts : the record `starts_`.
 
     References
     ----------
