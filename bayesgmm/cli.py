@@ -1,4 +1,4 @@
-"""The command line: ``bayesgmm demo`` and ``bayesgmm fit FILE --components K``.
+"""The command line: ``bayesgmm demo``, ``bayesgmm fit FILE --components K``, ``bayesgmm select FILE``.
 
 What a command needs is imported when it runs, so that ``--help`` answers at once.
 """
@@ -9,12 +9,34 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
 
 import typer
 
+from bayesgmm.cli_options import (
+    FIT,
+    Chains,
+    Columns,
+    Cores,
+    Covariance,
+    CriterionName,
+    Draws,
+    Engine,
+    EngineName,
+    File,
+    Force,
+    Header,
+    Output,
+    Overwrite,
+    PriorName,
+    Progress,
+    Quiet,
+    Seed,
+    TargetAccept,
+    Tune,
+    sizes_in,
+)
 from bayesgmm.words.errors import DegenerateComponentError, InputError, SamplingError, SamplingWarning
 
 if TYPE_CHECKING:
@@ -25,7 +47,6 @@ if TYPE_CHECKING:
 DEMO_SEED = 1
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 _UsageError = cast(type[Exception], typer.BadParameter.__base__)  # typer's name for it differs between versions
-_FIT, _SAMPLER, _OUTPUT = "Model", "Sampler", "Output"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,79 +55,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Covariance(StrEnum):
-    """Names of covariance families: scikit-learn's and mclust's."""
-
-    FULL = "full"
-    TIED = "tied"
-    DIAG = "diag"
-    SPHERICAL = "spherical"
-    TIED_DIAG = "tied_diag"
-    TIED_SPHERICAL = "tied_spherical"
-    VVV = "VVV"
-    EEE = "EEE"
-    VVI = "VVI"
-    VII = "VII"
-    EEI = "EEI"
-    EII = "EII"
-    V = "V"
-    E = "E"
-
-
-class PriorName(StrEnum):
-    """Priors that take their numbers from the data."""
-
-    WEAKLY_INFORMATIVE = "weakly-informative"
-    FRALEY_RAFTERY = "fraley-raftery"
-
-
-class EngineName(StrEnum):
-    """Ways to draw from the same posterior."""
-
-    NATIVE = "native"
-    PYMC = "pymc"
-
-
-Draws = Annotated[int, typer.Option(min=4, help="Draws kept per chain.", rich_help_panel=_SAMPLER)]
-Tune = Annotated[int, typer.Option(min=1, help="Draws of warm-up per chain.", rich_help_panel=_SAMPLER)]
-Chains = Annotated[int, typer.Option(min=1, help="Number of chains.", rich_help_panel=_SAMPLER)]
-Cores = Annotated[
-    int | None,
-    typer.Option(min=1, help="Chains that run at the same time; all that fit by default.", rich_help_panel=_SAMPLER),
-]
-TargetAccept = Annotated[
-    float,
-    typer.Option(min=0.01, max=0.999, help="Raise it towards 1 against divergences.", rich_help_panel=_SAMPLER),
-]
-Engine = Annotated[
-    EngineName,
-    typer.Option(help="The compiled density, or the PyMC model: the same posterior.", rich_help_panel=_SAMPLER),
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(
-        min=0, max=2**32 - 1, help="The same seed gives the same draws; a new one by default.", rich_help_panel=_SAMPLER
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", help="Folder to write to; bayesgmm-NAME-output by default.", rich_help_panel=_OUTPUT
-    ),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace output of an earlier run.", rich_help_panel=_OUTPUT)
-]
-Force = Annotated[
-    bool,
-    typer.Option("--force", help="Print the table even if components are not identified.", rich_help_panel=_OUTPUT),
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.", rich_help_panel=_OUTPUT)
-]
-Progress = Annotated[bool, typer.Option(help="Show a progress bar in a terminal.", rich_help_panel=_OUTPUT)]
 
 
 class Shown(NamedTuple):
@@ -168,16 +116,11 @@ def demo(
 
 @app.command()
 def fit(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV file with column names in its first line, or Parquet file.")
-    ],
+    file: File,
     components: Annotated[
-        int, typer.Option("--components", "-k", min=1, help="Number of clusters K.", rich_help_panel=_FIT)
+        int, typer.Option("--components", "-k", min=1, help="Number of clusters K.", rich_help_panel=FIT)
     ],
-    columns: Annotated[
-        list[str] | None,
-        typer.Option("--columns", "-c", metavar="A,B", help="Columns to use; all by default.", rich_help_panel=_FIT),
-    ] = None,
+    columns: Columns = None,
     covariance: Annotated[
         Covariance,
         typer.Option(
@@ -185,23 +128,16 @@ def fit(
             help="full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI) or tied_spherical (EII), by "
             "name or mclust's code; V or E for one column.",
             case_sensitive=False,
-            rich_help_panel=_FIT,
+            rich_help_panel=FIT,
         ),
     ] = Covariance.FULL,
     prior: Annotated[
         PriorName,
         typer.Option(
-            metavar="NAME", help="weakly-informative or fraley-raftery, scaled by the data.", rich_help_panel=_FIT
+            metavar="NAME", help="weakly-informative or fraley-raftery, scaled by the data.", rich_help_panel=FIT
         ),
     ] = PriorName.WEAKLY_INFORMATIVE,
-    header: Annotated[
-        bool | None,
-        typer.Option(
-            "--header/--no-header",
-            help="Whether the first line of a CSV file holds column names.",
-            rich_help_panel=_FIT,
-        ),
-    ] = None,
+    header: Header = None,
     draws: Draws = 1000,
     tune: Tune = 400,
     chains: Chains = 4,
@@ -248,6 +184,89 @@ def fit(
     _run(file.name, frame, settings, shown=Shown(overwrite, force, quiet), folder=folder)
 
 
+@app.command()
+def select(
+    file: File,
+    components: Annotated[
+        str,
+        typer.Option(
+            "--components", "-k", metavar="A:B", help="Numbers of clusters, 1:6 or 2,3,5.", rich_help_panel=FIT
+        ),
+    ] = "1:7",
+    columns: Columns = None,
+    covariance: Annotated[
+        list[Covariance] | None,
+        typer.Option(
+            "--covariance",
+            "--covariance-type",
+            metavar="TYPE",
+            help="Once for each family, as in fit; by default all of them, or full where NUTS is asked for.",
+            case_sensitive=False,
+            rich_help_panel=FIT,
+        ),
+    ] = None,
+    criterion: Annotated[
+        list[CriterionName] | None,
+        typer.Option(
+            metavar="NAME",
+            help="bic (the default), aic or icl by EM; evidence or loo by NUTS. Once for each; the first decides.",
+            rich_help_panel=FIT,
+        ),
+    ] = None,
+    prior: Annotated[
+        PriorName | None,
+        typer.Option(
+            metavar="NAME",
+            help="weakly-informative or fraley-raftery; by default none for EM, the former for NUTS.",
+            rich_help_panel=FIT,
+        ),
+    ] = None,
+    header: Header = None,
+    starts: Annotated[int, typer.Option(min=1, help="EM's starts for each model.", rich_help_panel=FIT)] = 10,
+    jobs: Annotated[int | None, typer.Option(help="Threads that run starts.", rich_help_panel=FIT)] = None,
+    draws: Draws = 1000,
+    tune: Tune = 400,
+    chains: Chains = 4,
+    cores: Cores = None,
+    seed: Seed = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    progress: Progress = True,
+) -> None:
+    """Compare numbers of clusters and covariance families, by EM in seconds or by NUTS.
+
+    Prints the models, best first, and what cannot be told apart. Writes selection.csv and selection.png.
+
+    [bold]Examples[/bold]
+
+        bayesgmm select customers.csv --components 1:6
+
+        bayesgmm select customers.csv -k 1:4 --criterion evidence --criterion loo --covariance full
+    """
+    sizes = sizes_in(components)
+    frame = _read(file, columns, header)
+    if sizes[-1] > len(frame):
+        raise InputError(expected=f"--components no larger than the number of rows ({len(frame)})", got=f"{sizes[-1]}")
+    from bayesgmm.ground.families import covariance_family
+
+    for name in covariance or []:
+        covariance_family(name.value, len(frame.columns))
+    settings: dict[str, Any] = {
+        "n_components": sizes,
+        "covariance_types": [name.value for name in covariance] if covariance else None,
+        "criteria": list(dict.fromkeys(name.value for name in criterion or [CriterionName.BIC])),
+        "prior": None if prior is None else prior.value,
+        "n_init": starts,
+        "n_jobs": jobs,
+        "nuts": {"draws": draws, "tune": tune, "chains": chains, "cores": cores},
+        "seed": secrets.randbelow(2**31) if seed is None else seed,
+        "progress": progress and not quiet,
+    }
+    folder = Path(f"bayesgmm-{file.name.split('.')[0]}-selection") if output is None else output
+    _compare(file.name, frame, settings, folder=folder, overwrite=overwrite, quiet=quiet)
+
+
 def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
     """The table; where columns are not numeric, the option that chooses others is named."""
     from bayesgmm.surface.files import read_file
@@ -276,8 +295,33 @@ def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder:
             _report(outcome, force=shown.force)
         write_outputs(outcome, frame, stage)
     if not shown.quiet:
-        width = max(map(len, OUTPUT_FILES))
-        _say(f"\n{folder}{os.sep}", *(f"  {name:{width}}  {purpose}" for name, purpose in OUTPUT_FILES.items()))
+        _say_files(folder, OUTPUT_FILES)
+
+
+def _compare(
+    title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, overwrite: bool, quiet: bool
+) -> None:
+    """Compare models, report, write."""
+    from bayesgmm.surface.files import SELECTION_FILES, staged_output
+
+    with _plain_warnings(quiet), staged_output(folder, SELECTION_FILES, overwrite=overwrite) as stage:
+        if not quiet:
+            _say(f"{title}: {_columns(frame)}; K = {', '.join(map(str, settings['n_components']))}", "")
+        from bayesgmm.surface.selection_report import (
+            SelectionSettings,
+            compare_models,
+            selection_renderable,
+            write_selection,
+        )
+
+        found = compare_models(frame, SelectionSettings(**settings))
+        if not quiet:
+            from rich.console import Console
+
+            Console(highlight=False, markup=False).print(selection_renderable(found, settings["criteria"]))
+        write_selection(found, stage, settings["criteria"])
+    if not quiet:
+        _say_files(folder, SELECTION_FILES)
 
 
 # ---- what is printed
@@ -288,11 +332,20 @@ def _say(*lines: str) -> None:
         typer.echo(line)
 
 
-def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> None:
+def _say_files(folder: Path, files: dict[str, str]) -> None:
+    width = max(map(len, files))
+    _say(f"\n{folder}{os.sep}", *(f"  {name:{width}}  {purpose}" for name, purpose in files.items()))
+
+
+def _columns(frame: "pd.DataFrame") -> str:
     names = [str(name) for name in frame.columns]
     listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return f"{len(frame):,} rows of {listed}"
+
+
+def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> None:
     _say(
-        f"{title}: {len(frame):,} rows of {listed}; K = {settings['n_components']}, "
+        f"{title}: {_columns(frame)}; K = {settings['n_components']}, "
         f"{settings.get('covariance_type', 'full')} covariances"
     )
 

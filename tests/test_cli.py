@@ -14,7 +14,8 @@ from bayesgmm import cli
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.ground.families import FAMILIES
 from bayesgmm.surface import job
-from bayesgmm.surface.files import OUTPUT_FILES
+from bayesgmm.surface.files import OUTPUT_FILES, SELECTION_FILES
+from bayesgmm.surface.selection_criteria import CRITERIA
 from bayesgmm.words.errors import DegenerateComponentError, InterruptedWarning, SamplingError
 
 FAITHFUL = load_old_faithful()
@@ -52,7 +53,8 @@ def faithful_csv(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["fit", "--help"], ["demo", "-h"], ["--version"], ["fit", "none.csv", "-k2"]]
+    "args",
+    [["--help"], ["fit", "--help"], ["demo", "-h"], ["--version"], ["fit", "none.csv", "-k2"], ["select", "none.csv"]],
 )
 def test_answers_at_once_load_nothing_heavy(args) -> None:
     code = f"import sys\nfrom bayesgmm.cli import _status\n_status({args})\nprint(*sys.modules, file=sys.stderr)"
@@ -81,6 +83,18 @@ def test_help_names_every_option_and_shows_examples(capsys) -> None:
     _, out, _ = run(capsys, "--help")
     assert "demo" in out
     assert "fit" in out
+
+
+def test_help_of_select_names_its_options(capsys) -> None:
+    _, out, err = run(capsys, "select", "--help")
+    options = "components columns covariance criterion prior no-header starts jobs draws seed output overwrite quiet"
+    assert all(f"--{name}" in out for name in options.split())
+    assert "bayesgmm select customers.csv --components 1:6" in out
+    assert err == ""
+
+
+def test_the_list_of_criteria_is_the_table_of_criteria() -> None:
+    assert [item.value for item in cli.CriterionName] == list(CRITERIA)
 
 
 def test_version(capsys) -> None:
@@ -170,6 +184,43 @@ def test_parquet_files_give_what_csv_files_do(capsys, faithful_csv) -> None:
     assert tables[0].read_text() == tables[1].read_text()
 
 
+# ---- models side by side
+
+
+def test_select_prints_the_best_models_first_and_writes_table_and_figure(capsys, faithful_csv) -> None:
+    command = ["select", faithful_csv, "--components", "2,1,3", "--covariance", "full", "--covariance-type", "EEE"]
+    status, out, err = run(capsys, *command, "--starts", "5", "--seed", "1")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "geyser.csv: 272 rows of eruptions, waiting; K = 1, 2, 3"
+    assert lines[4].split() == ["tied", "3", "-1126.32", "11", "2314.30", "2274.63", "2358.39", "5", "of", "5"]
+    assert max(map(len, lines)) <= 80
+    assert "Best by BIC: tied with K = 3" in out
+    assert "ICL prefers full with K = 2" in out
+    folder = faithful_csv.parent / "bayesgmm-geyser-selection"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(SELECTION_FILES)
+    table = pd.read_csv(folder / "selection.csv", index_col=["covariance_type", "n_components"])
+    expected = bayesgmm.select_components(FAITHFUL, [1, 2, 3], ["full", "tied"], n_init=5, random_state=1).table
+    np.testing.assert_allclose(table["bic"], expected["bic"])
+    assert (folder / "selection.png").read_bytes().startswith(b"\x89PNG")
+    assert "holds selection.csv, selection.png" in refused(capsys, *command)
+
+
+def test_select_by_leave_one_out_passes_the_samplers_options_on(capsys, faithful_csv) -> None:
+    sampler = ["--draws", "300", "--chains", "2", "--seed", "1"]
+    args = ["--criterion", "loo", "--criterion", "icl", "--prior", "fraley-raftery", "-o", "out", "--quiet", *sampler]
+    status, out, _ = run(capsys, "select", faithful_csv, "-k", "1:2", *args)
+    assert (status, out) == (0, "")
+    table = pd.read_csv(faithful_csv.parent / "out" / "selection.csv")
+    assert list(table["covariance_type"]) == ["full", "full"]
+    assert table["loo"].notna().all()
+
+
+def test_a_long_table_is_cut(capsys, faithful_csv) -> None:
+    _, out, _ = run(capsys, "select", faithful_csv, "-k", "1:3", "--starts", "1", "--seed", "1")
+    assert "… and 3 more" in out
+
+
 # ---- mistakes
 
 
@@ -192,6 +243,14 @@ def test_parquet_files_give_what_csv_files_do(capsys, faithful_csv) -> None:
         (["fit", "geyser.csv", "-k", "2", "--seed", "-1"], "Invalid value for '--seed'"),
         (["fit", "geyser.csv", "-k", "2", "--wat"], "No such option: --wat"),
         (["fit", "geyser.csv", "-k", "2", "-o", "geyser.csv"], "a folder to write to; got geyser.csv"),
+        (["select", "none.csv"], "no file at none.csv"),
+        (["select", "geyser.csv", "-k", "3:1"], "A:B with 1 <= A <= B, or as numbers A,B,C; got 3:1"),
+        (["select", "geyser.csv", "-k", "0:2"], "got 0:2"),
+        (["select", "geyser.csv", "-k", "two"], "got two"),
+        (["select", "geyser.csv", "-k", "1:300"], "no larger than the number of rows (272); got 300"),
+        (["select", "geyser.csv", "--criterion", "dic"], "'dic' is not one of"),
+        (["select", "geyser.csv", "--covariance", "V"], "one feature with covariance_type"),
+        (["select", "geyser.csv", "--starts", "0"], "Invalid value for '--starts'"),
         (["fti"], "No such command 'fti'"),
         (["demo", "--chains", "0"], "Invalid value for '--chains'"),
     ],

@@ -19,6 +19,10 @@ OUTPUT_FILES = {
     "memberships.csv": "each row's cluster and its probabilities",
     "clusters.png": "the figure",
 }
+SELECTION_FILES = {
+    "selection.csv": "the table, every digit",
+    "selection.png": "the figure",
+}
 _OTHER_SEPARATORS = (";", "\t")
 _PARQUET = b"PAR1"  # what every Parquet file begins and ends with
 _PARQUET_ENDINGS = (".parquet", ".pq")

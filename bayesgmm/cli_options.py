@@ -1,0 +1,119 @@
+"""Options of the command line that several commands have."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bayesgmm.words.errors import InputError
+
+FIT, SAMPLER, OUTPUT = "Model", "Sampler", "Output"
+
+
+class Covariance(StrEnum):
+    """Names of covariance families: scikit-learn's and mclust's."""
+
+    FULL = "full"
+    TIED = "tied"
+    DIAG = "diag"
+    SPHERICAL = "spherical"
+    TIED_DIAG = "tied_diag"
+    TIED_SPHERICAL = "tied_spherical"
+    VVV = "VVV"
+    EEE = "EEE"
+    VVI = "VVI"
+    VII = "VII"
+    EEI = "EEI"
+    EII = "EII"
+    V = "V"
+    E = "E"
+
+
+class PriorName(StrEnum):
+    """Priors that take their numbers from the data."""
+
+    WEAKLY_INFORMATIVE = "weakly-informative"
+    FRALEY_RAFTERY = "fraley-raftery"
+
+
+class CriterionName(StrEnum):
+    """Criteria by which models are compared."""
+
+    BIC = "bic"
+    AIC = "aic"
+    ICL = "icl"
+    EVIDENCE = "evidence"
+    LOO = "loo"
+
+
+class EngineName(StrEnum):
+    """Ways to draw from the same posterior."""
+
+    NATIVE = "native"
+    PYMC = "pymc"
+
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="CSV file with column names in its first line, or Parquet file.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", "-c", metavar="A,B", help="Columns to use; all by default.", rich_help_panel=FIT),
+]
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first line of a CSV file holds column names.",
+        rich_help_panel=FIT,
+    ),
+]
+Draws = Annotated[int, typer.Option(min=4, help="Draws kept per chain.", rich_help_panel=SAMPLER)]
+Tune = Annotated[int, typer.Option(min=1, help="Draws of warm-up per chain.", rich_help_panel=SAMPLER)]
+Chains = Annotated[int, typer.Option(min=1, help="Number of chains.", rich_help_panel=SAMPLER)]
+Cores = Annotated[
+    int | None,
+    typer.Option(min=1, help="Chains that run at the same time; all that fit by default.", rich_help_panel=SAMPLER),
+]
+TargetAccept = Annotated[
+    float,
+    typer.Option(min=0.01, max=0.999, help="Raise it towards 1 against divergences.", rich_help_panel=SAMPLER),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(help="The compiled density, or the PyMC model: the same posterior.", rich_help_panel=SAMPLER),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=2**32 - 1, help="The same seed gives the same draws; a new one by default.", rich_help_panel=SAMPLER
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder to write to; bayesgmm-NAME-output by default.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace output of an earlier run.", rich_help_panel=OUTPUT)
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Print the table even if components are not identified.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.", rich_help_panel=OUTPUT)
+]
+Progress = Annotated[bool, typer.Option(help="Show a progress bar in a terminal.", rich_help_panel=OUTPUT)]
+
+
+def sizes_in(components: str) -> list[int]:
+    """``1:6`` or ``2,3,5`` in numbers, ascending."""
+    first, colon, last = components.partition(":")
+    try:
+        sizes = list(range(int(first), int(last) + 1)) if colon else [int(part) for part in components.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise InputError(expected="--components as A:B with 1 <= A <= B, or as numbers A,B,C", got=components)
+    return sorted(set(sizes))
