@@ -7,7 +7,7 @@ from numba import njit, types
 
 from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, m_step
 from bayesgmm.ground.families import FAMILIES, CovarianceFamily
-from bayesgmm.ground.kernel import DIAGONAL, FULL, LOG_2PI, SPHERICAL
+from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture, column_statistics
 from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
 from bayesgmm.words.arrays import Array, Means, PerRow, Responsibilities, Rows
@@ -101,10 +101,9 @@ def _unit(means: Means, sd: Array, family: CovarianceFamily) -> Mixture:
     factor = {FULL: np.diag(sd), DIAGONAL: sd[None, :], SPHERICAL: sd[:1, None]}[family.residual]
     precision = {FULL: np.diag(1.0 / sd), DIAGONAL: 1.0 / sd[None, :], SPHERICAL: 1.0 / sd[:1, None]}[family.residual]
     factors, precisions = (np.repeat(one[None], family.n_blocks(k), axis=0) for one in (factor, precision))
-    weights = np.full(k, 1.0 / k)
-    log_scale = np.log(weights) - np.log(sd).sum() - 0.5 * d * LOG_2PI
-    covariances = family.covariances(factors, k, d)
-    return Mixture.from_checked(family, weights, means, covariances, factors, precisions, log_scale)
+    # The M-step reads neither weights, covariances nor log scales, only their shapes.
+    unread, covariances = np.ones(k), np.ones(family.covariances_shape(k, d))
+    return Mixture.from_checked(family, unread, means, covariances, factors, precisions, unread)
 
 
 @njit(

@@ -34,7 +34,7 @@ from bayesgmm.words.errors import InputError
 
 type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
 
-_MOST_MERGED, _FEWER_MERGED = 1_000, 200  # rows of a hierarchical clustering, which takes their number squared
+_MOST_MERGED, _FEWER_MERGED = 1_000, 100  # rows of a hierarchical clustering, which takes their number squared
 _MOST_STEPS = 300  # of k-means
 _MOST_MEANT, _MOST_LLOYD = 5_000, 30  # rows and steps of a short k-means
 _UNSETTLED = 1_000  # it ends when so few of its rows, one in a thousand, change their cluster
@@ -315,7 +315,7 @@ def _hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Respo
 
 def _short_hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """The same, of fewer rows."""
-    return _merged(X, k, random_subset(X, v, _FEWER_MERGED, rng=rng))
+    return _merged(X, k, random_subset(X, v, max(_FEWER_MERGED, 10 * k), rng=rng))
 
 
 def _merged(X: Rows, k: int, some: tuple[Rows, PerRow]) -> Responsibilities:

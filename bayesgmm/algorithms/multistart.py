@@ -148,7 +148,7 @@ def best_of_starts(
     row_weights : (obs,), optional
         Frequency weights. Weighted rows and rows repeated as often give the same result to the last bit.
     n_jobs : int, optional
-        Threads, in joblib's meaning.
+        Threads, in joblib's meaning; by default one, or where a step takes long every core.
     callback : callable, optional
         Called as ``callback(index of the start, EMState)``; a true return value ends the whole fit, which
         keeps the best so far, as an interruption from the keyboard does.

@@ -15,7 +15,17 @@ from bayesgmm.algorithms.initialise import (
     random_subset,
     starting_mixture,
 )
-from bayesgmm.algorithms.search import Climb, Field, approached, rows_for, search_from, small_em
+from bayesgmm.algorithms.search import (
+    HASTY_RUNS,
+    RANDOM_RUNS,
+    Climb,
+    Field,
+    approached,
+    hasty_rows_for,
+    rows_for,
+    search_from,
+    small_em,
+)
 from bayesgmm.algorithms.soundness import collapsed_or_emptied
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.mixture import Mixture
@@ -100,7 +110,9 @@ class Plan:
         if self.searched:
             field = self.field(rng, in_haste=index == 0)
             return search_from(self.start_in(field, kind, index, rng, climb), field, climb, rng=rng)
-        rows = random_subset(self.X, self.weights, rows_for(self.n_components, self.X.shape[1]), rng=rng)
+        rows = random_subset(
+            self.X, self.weights, hasty_rows_for(len(self.X), self.X.shape[1], self.n_components), rng=rng
+        )
         if kind == SMALL_EM:
             start = self.start_in(self.field(rng, in_haste=True), kind, index, rng, climb)
         else:
@@ -110,7 +122,8 @@ class Plan:
     def start_in(self, field: Field, kind: str, index: int, rng: np.random.Generator, climb: Climb) -> Mixture:
         """A start of its kind from the rows of a field."""
         if kind == SMALL_EM:
-            return self.aligned(small_em(self.n_components, field, climb, rng=rng))
+            n_runs = HASTY_RUNS if self.hasty else RANDOM_RUNS
+            return self.aligned(small_em(self.n_components, field, climb, rng=rng, n_runs=n_runs))
         return self.plain_start(kind, index, rng, rows=(field.X, field.row_weights))
 
     def plain_start(self, kind: str, index: int, rng: np.random.Generator, *, rows: tuple[Rows, PerRow]) -> Mixture:

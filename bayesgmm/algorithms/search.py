@@ -28,7 +28,7 @@ HASTY_ROWS, HASTY_MOVES, HASTY_SHARE = 1_000, 20, 20
 _TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
 _FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
 _HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
-_RANDOM_RUNS, _RANDOM_STEPS = 10, 5  # of `small_em`
+RANDOM_RUNS, HASTY_RUNS, _RANDOM_STEPS = 10, 4, 5  # of `small_em`
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +152,12 @@ def rows_for(n_components: int, n_features: int) -> int:
     return max(MOST_ROWS, 50 * n_components * n_features)
 
 
+def hasty_rows_for(n_rows: int, n_features: int, n_components: int) -> int:
+    """How many rows a start is made from if nothing is searched: more where EM goes on with them, see `approached`."""
+    size = rows_for(n_components, n_features)
+    return size if n_rows >= APPROACH_SHARE * size else max(HASTY_ROWS, 20 * n_components * n_features)
+
+
 def approached(start: Mixture, rows: tuple[Rows, PerRow], climb: Climb, *, n_rows: int) -> Mixture:
     """Where a short run on a subset of rows and their weights ends, if all the rows are many times as many."""
     if n_rows < APPROACH_SHARE * len(rows[0]):
@@ -182,12 +188,12 @@ def _raced(field: Field, proposal: Mixture, best: EMResult | None, climb: Climb)
     return run if best is not None and hoped < best.objective else climb.run(field.source, run.mixture)
 
 
-def small_em(n_components: int, field: Field, climb: Climb, *, rng: np.random.Generator) -> Mixture:
+def small_em(
+    n_components: int, field: Field, climb: Climb, *, rng: np.random.Generator, n_runs: int = RANDOM_RUNS
+) -> Mixture:
     """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
-    runs = [
-        climb.run(field.source, field.scattered(n_components, rng), max_iter=_RANDOM_STEPS) for _ in range(_RANDOM_RUNS)
-    ]
-    runs.sort(key=lambda run: np.nan_to_num(run.objective, nan=-np.inf), reverse=True)
+    runs = [climb.run(field.source, field.scattered(n_components, rng), max_iter=_RANDOM_STEPS) for _ in range(n_runs)]
+    runs.sort(key=lambda run: run.objective if math.isfinite(run.objective) else -math.inf, reverse=True)
     return next((run for run in runs if climb.sound(run)), runs[0]).mixture
 
 

@@ -27,7 +27,7 @@ from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.bayes.scouts import explore
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.surface.gaussian_mixture import if_usable, precisions_of, progress_of_starts
+from bayesgmm.surface.gaussian_mixture import if_usable, precisions_of
 from bayesgmm.surface.posterior_methods import PosteriorMixin
 from bayesgmm.surface.prior_parameters import (
     PRIOR_TYPES,
@@ -35,6 +35,7 @@ from bayesgmm.surface.prior_parameters import (
     check_prior_type,
     fitted_prior_parameters,
 )
+from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.saved import fit_record
 from bayesgmm.words.arrays import IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components

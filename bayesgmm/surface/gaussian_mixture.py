@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -14,14 +15,15 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from bayesgmm.algorithms import criteria
-from bayesgmm.algorithms.em import EMResult, EMSettings, EMState
+from bayesgmm.algorithms.em import EMResult, EMSettings
 from bayesgmm.algorithms.initialise import Initialisation
-from bayesgmm.algorithms.multistart import StartCallback, Starts, best_of_starts
+from bayesgmm.algorithms.multistart import Starts, best_of_starts
 from bayesgmm.algorithms.plan import KINDS
 from bayesgmm.ground.families import FAMILIES, covariance_family
 from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.standard_errors import StandardErrorsMixin
 from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows
@@ -70,10 +72,11 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
         kinds named now, or ``"mixed"``, the default, which takes k-means on at most 5,000 rows
         (``"short_kmeans"``), Ward's clustering (``"hierarchical"``) and the best of ten short runs from random
         rows (``"small_em"``) in turn. Where ``tol`` is at most 1e-5, its starts then go on by moving components
-        about, see `bayesgmm.algorithms.search`; the first one on large data only. The others make plain starts of
-        one kind. ``"k-means++"`` and ``"random_from_data"`` pick K rows and give every row to the nearest.
-        Distances are measured on scaled columns, on whitened ones every second time (diagonal covariances: scaled
-        only; spherical ones: as they are).
+        about, see `bayesgmm.algorithms.search`; the first one on large data only. Elsewhere the three are quicker:
+        clusters of 100 rows (``"short_hierarchical"``), four short runs, and on large data EM on a subset of the
+        rows before EM on all. The others make plain starts of one kind. ``"k-means++"`` and
+        ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
+        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they are).
     weights_init, means_init, precisions_init : array-like, optional
         Parameters to start from, in scikit-learn's shapes. With means given there is one start.
     labels_init : array-like (obs,), optional
@@ -91,7 +94,8 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
     prior : Prior, {"weakly_informative", "fraley_raftery"} or None
         Makes the fit maximum a posteriori; the names take the prior's numbers from the data.
     n_jobs : int, optional
-        Threads that run starts, in joblib's meaning.
+        Threads that run starts, in joblib's meaning. By default one, or where a step takes long every core; the result
+        is the same to the last bit.
 
     Attributes
     ----------
@@ -323,6 +327,13 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
             self._record = shown, record
         return record
 
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        """scikit-learn's, which reads the signature anew each time: a tenth of a small fit."""
+        names: list[str] = super()._get_param_names()
+        return names
+
     def _validated(self, X: ArrayLike, *, reset: bool = False) -> Array:
         """Rows as they came, float32 or float64."""
         smallest = {"ensure_min_samples": 2} if reset else {}
@@ -425,24 +436,3 @@ def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
         return (factors**2).reshape(shape), factors.reshape(shape)
     upper: Array = np.swapaxes(factors, -1, -2).copy()
     return (upper @ factors).reshape(shape), upper.reshape(shape)
-
-
-def progress_of_starts(verbose: int, interval: int) -> StartCallback | None:
-    """A callback that shows how starts go, or None."""
-    if not verbose:
-        return None
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    due: dict[int, int] = {}
-
-    def show(index: int, state: EMState) -> None:
-        if state.iteration == 0:
-            console.print(f"Start {index}")
-        elif verbose > 1 and state.iteration >= due[index]:
-            console.print(f"Start {index}, step {state.iteration}: objective {state.objective:.6f}")
-        else:
-            return
-        due[index] = state.iteration + interval
-
-    return show

@@ -1,7 +1,10 @@
-"""Progress bars: silent unless somebody watches."""
+"""Progress: bars, silent unless somebody watches, and lines of `verbose` fits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from bayesgmm.algorithms.em import EMState
+from bayesgmm.algorithms.multistart import StartCallback
 
 
 @contextmanager
@@ -36,3 +39,24 @@ def progress_bar(description: str, *, show: bool, percent: bool = False) -> Iter
             bar.update(task, completed=done, total=total)
 
         yield move
+
+
+def progress_of_starts(verbose: int, interval: int) -> StartCallback | None:
+    """A callback that shows how starts go, or None."""
+    if not verbose:
+        return None
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    due: dict[int, int] = {}
+
+    def show(index: int, state: EMState) -> None:
+        if state.iteration == 0:
+            console.print(f"Start {index}")
+        elif verbose > 1 and state.iteration >= due[index]:
+            console.print(f"Start {index}, step {state.iteration}: objective {state.objective:.6f}")
+        else:
+            return
+        due[index] = state.iteration + interval
+
+    return show
