@@ -97,7 +97,7 @@ def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
 
 
 def test_one_labelling_of_too_many_is_as_exact(overlapping, monkeypatch):
-    """What is done above ten components, at two that overlap."""
+    """What is done above eight components, at two that overlap."""
     monkeypatch.setattr(mode_weights, "MOST_COMPONENTS", 1)
     found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
     exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])

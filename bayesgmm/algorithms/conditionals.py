@@ -22,7 +22,7 @@ from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
 
-MOST_COMPONENTS = 10  # a permanent costs 2^K K steps
+MOST_COMPONENTS = 8  # a permanent costs 2^K K steps: at 8 seconds in all, at 10 a minute
 _BLOCK_VALUES = 4_000_000  # doubles held at once, 32 MB
 
 

@@ -97,7 +97,7 @@ def log_evidence(
                       {\frac1N \sum_n \alpha(\theta_n)\, q(\theta_n)},
 
     with the optimal :math:`\alpha = 1 / (s_1\, p(X, \cdot) + s_2 \hat Z q)`. The sum over labellings is a permanent,
-    which is exact however much components overlap (a term :math:`\log K!` alone is not). Above 10 components, the
+    which is exact however much components overlap (a term :math:`\log K!` alone is not). Above 8 components, the
     integral is taken over one labelling, to which proposals are confined, and :math:`\log K!` is added, which is
     exact too, but less precise where components overlap. Under a prior that is not exchangeable labels stay as they
     are. Half of the draws make the proposal, the others the estimate; the standard error counts effective draws.
