@@ -2,7 +2,7 @@
 
 Run it: uv run python benchmarks/fit.py
 Both get the same number of starts, and scikit-learn its default tolerance of 1e-3 on the last gain per row. Ours
-bounds the gain still to come, and gets 2e-5, with which no fit that ends in scikit-learn's optimum ends visibly lower.
+bounds the gain still to come, and gets 2e-5: the same number would let it stop several nats lower.
 "search" is ours with its default tolerance, so that starts search on. "apart" are groups so far apart that EM takes a
 few steps. The runs are interleaved, and the table shows medians over rounds, on the clock and of processor time: of
 `fit` for one start and for several, of `score_samples` and of `predict_proba`. "nats" is how far our log-likelihood
