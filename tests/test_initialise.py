@@ -10,6 +10,7 @@ from bayesgmm.algorithms.initialise import (
     Initialisation,
     aligned_to_prior,
     mixture_from_responsibilities,
+    random_subset,
     scaled_for_distances,
     starting_mixture,
 )
@@ -176,3 +177,16 @@ def test_a_prior_that_tells_components_apart_orders_them():
         for prior in (conjugate, independent):
             aligned = aligned_to_prior(mixture, prior.resolve(3, 1))
             np.testing.assert_array_equal(aligned.means, mixture.means[order])
+
+
+def test_a_subset_of_weighted_rows_stands_for_all() -> None:
+    """A row that stands for many counts for many; no row much more or less than it should."""
+    rng = np.random.default_rng(0)
+    X, weights = rng.normal(size=(400, 2)), rng.integers(1, 60, 400).astype(np.float64)
+    some, of_some = random_subset(X, weights, 300, rng=rng)
+    assert len(some) <= 300
+    assert of_some.sum() == pytest.approx(weights.sum())
+    each = weights.sum() / 300
+    row_of = {tuple(row): weight for row, weight in zip(X, weights, strict=True)}
+    for row, weight in zip(some, of_some, strict=True):
+        assert abs(weight - row_of[tuple(row)]) <= each + 1e-9

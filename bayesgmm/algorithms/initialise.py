@@ -285,14 +285,23 @@ def _short_k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Resp
 
 
 def random_subset(X: Rows, row_weights: PerRow, size: int, *, rng: np.random.Generator) -> tuple[Rows, PerRow]:
-    """At most ``size`` rows that stand for all, of equal weight: drawn in proportion to their weights."""
+    """At most ``size`` rows that stand for all, with their new weights.
+
+    Rows that weigh the same are drawn without replacement, others systematically from a random order: one that is
+    expected m times is drawn as often as the whole number below or above m.
+    """
     if np.count_nonzero(row_weights) <= size:
         return X, row_weights
     total = row_weights.sum()
-    # Chances that are all the same cost time.
-    chances = None if row_weights.min() == row_weights.max() else row_weights / total
-    chosen = np.sort(rng.choice(len(X), size, replace=False, p=chances))
-    return np.asfortranarray(X[chosen]), np.full(size, total / size)
+    if row_weights.min() == row_weights.max():
+        chosen = np.sort(rng.choice(len(X), size, replace=False))
+        return np.asfortranarray(X[chosen]), np.full(size, total / size)
+    order = rng.permutation(len(X))
+    places = (np.arange(size) + rng.random()) * (total / size)
+    drawn = np.minimum(np.searchsorted(row_weights[order].cumsum(), places, side="right"), len(X) - 1)
+    times = np.bincount(order[drawn], minlength=len(X))
+    chosen = np.flatnonzero(times)
+    return np.asfortranarray(X[chosen]), times[chosen] * (total / size)
 
 
 def _random_from_data(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
