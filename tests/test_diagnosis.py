@@ -214,8 +214,9 @@ def test_too_short_a_run_of_six_components_has_not_mixed():
 @SHORT
 def test_a_component_too_many_is_empty():
     X = np.random.default_rng(3).normal(size=(60, 1))
-    prior = Prior.weakly_informative(X, concentration=0.05)
-    model = fit(X, 2, prior=prior, target_accept=0.99)
+    apart = {"mean": [[0.0], [6.0]], "mean_covariance": [[1.0]]}
+    prior = Prior.independent(**apart, dof=4, scale=[[3.0]], concentration=[9.0, 1.0])
+    model = fit(X, 2, prior=prior, init="best")
     found = diagnose(model)
     assert found.verdict == "collapsed or empty component"
     assert not found.figures.has_collapsed

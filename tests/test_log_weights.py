@@ -123,7 +123,7 @@ def test_the_density_of_two_weights_integrates_to_one(concentration):
     coordinates = Coordinates.around(Mixture([0.5, 0.5], [[0.0], [0.0]], [[1.0]], "tied"), Bend.of(resolved, 10.0))
     drawn = isinstance(concentration, Gamma)
     constant = 0.0 if drawn else float(gammaln(2 * concentration) - 2 * gammaln(concentration))
-    v = np.linspace(-60.0, 14.0, 1_001)
+    v = np.linspace(-60.0, 14.0, 301)
     u = np.stack(np.meshgrid(v, v, indexing="ij"), axis=-1)
     log_w, of_weights = coordinates._log_weights(u)
     values = np.exp(resolved._log_density_of_weights(log_w) + constant + of_weights)

@@ -66,8 +66,7 @@ def test_scouts_find_the_mode_that_the_optimum_hides():
     rng = np.random.default_rng(1)
     scouts = send_scouts(problem, {**away_starts(problem, rng), "next optimum": optima[1]}, SETTINGS, rng)
     assert scouts.several
-    weights = {mode.n_clusters: mode.weight for mode in scouts.modes.modes}
-    assert weights[2] == pytest.approx(0.94, abs=0.03)
+    assert max(mode.weight for mode in scouts.modes.modes) == pytest.approx(0.94, abs=0.03)
     found = explore("spread", problem, optima, settings=SETTINGS, rng=rng)
     assert len(found.problem.chain_starts) == 4
     assert set(found.starting_modes) == {0, 1}
