@@ -31,11 +31,15 @@ from bayesgmm.cli_options import (
     Overwrite,
     PriorName,
     Progress,
+    Provenance,
     Quiet,
+    Report,
     Seed,
     TargetAccept,
     Tune,
     sizes_in,
+    source_of_demo,
+    source_of_file,
 )
 from bayesgmm.words.errors import DegenerateComponentError, InputError, SamplingError, SamplingWarning
 
@@ -58,11 +62,12 @@ app = typer.Typer(
 
 
 class Shown(NamedTuple):
-    """What may be replaced, and what is printed."""
+    """What may be replaced, what is printed, and for a report the code that reads the rows and the command."""
 
     overwrite: bool
     force: bool
     quiet: bool
+    source: Provenance | None = None
 
 
 def _show_version(wanted: bool) -> None:
@@ -90,6 +95,7 @@ def demo(
     cores: Cores = None,
     seed: Seed = DEMO_SEED,
     output: Output = None,
+    report: Report = False,
     overwrite: Overwrite = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -111,7 +117,8 @@ def demo(
     settings = {"n_components": 2, "draws": draws, "tune": tune, "chains": chains, "cores": cores, "seed": seed}
     settings["progress"] = progress and not quiet
     folder = Path("bayesgmm-demo-output") if output is None else output
-    _run("Old Faithful", load_old_faithful(), settings, shown=Shown(overwrite, force, quiet), folder=folder)
+    source = source_of_demo(settings) if report else None
+    _run("Old Faithful", load_old_faithful(), settings, shown=Shown(overwrite, force, quiet, source), folder=folder)
 
 
 @app.command()
@@ -146,6 +153,7 @@ def fit(
     engine: Engine = EngineName.NATIVE,
     seed: Seed = None,
     output: Output = None,
+    report: Report = False,
     overwrite: Overwrite = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -181,7 +189,8 @@ def fit(
         "progress": progress and not quiet,
     }
     folder = Path(f"bayesgmm-{file.name.split('.')[0]}-output") if output is None else output
-    _run(file.name, frame, settings, shown=Shown(overwrite, force, quiet), folder=folder)
+    source = source_of_file(file.name, list(frame.columns), header, settings=settings) if report else None
+    _run(file.name, frame, settings, shown=Shown(overwrite, force, quiet, source), folder=folder)
 
 
 @app.command()
@@ -283,9 +292,10 @@ def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.Dat
 
 def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
     """Fit, report, write: the folder is checked before any work and filled at the end."""
-    from bayesgmm.surface.files import OUTPUT_FILES, staged_output
+    from bayesgmm.surface.files import OUTPUT_FILES, REPORT_FILE, staged_output
 
-    with _plain_warnings(shown.quiet), staged_output(folder, OUTPUT_FILES, overwrite=shown.overwrite) as stage:
+    files = OUTPUT_FILES | (REPORT_FILE if shown.source else {})
+    with _plain_warnings(shown.quiet), staged_output(folder, files, overwrite=shown.overwrite) as stage:
         if not shown.quiet:
             _introduce(title, frame, settings)
         from bayesgmm.surface.job import JobSettings, fit_both, write_outputs
@@ -293,9 +303,9 @@ def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder:
         outcome = fit_both(frame, JobSettings(**settings))
         if not shown.quiet:
             _report(outcome, force=shown.force)
-        write_outputs(outcome, frame, stage)
+        write_outputs(outcome, frame, stage, title=title, source=shown.source)
     if not shown.quiet:
-        _say_files(folder, OUTPUT_FILES)
+        _say_files(folder, files)
 
 
 def _compare(

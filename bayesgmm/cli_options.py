@@ -1,8 +1,10 @@
 """Options of the command line that several commands have."""
 
+import shlex
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -97,6 +99,12 @@ Output = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace output of an earlier run.", rich_help_panel=OUTPUT)
 ]
+Report = Annotated[
+    bool,
+    typer.Option(
+        "--report", help="Write report.html too: everything on one page, for a browser.", rich_help_panel=OUTPUT
+    ),
+]
 Force = Annotated[
     bool,
     typer.Option("--force", help="Print the table even if components are not identified.", rich_help_panel=OUTPUT),
@@ -117,3 +125,57 @@ def sizes_in(components: str) -> list[int]:
     if not sizes or min(sizes) < 1:
         raise InputError(expected="--components as A:B with 1 <= A <= B, or as numbers A,B,C", got=components)
     return sorted(set(sizes))
+
+
+_FLAGS = {"n_components": "components", "covariance_type": "covariance"}  # where options have another name
+_DEFAULTS = {
+    "covariance_type": "full",
+    "prior": "weakly-informative",
+    "draws": 1000,
+    "tune": 400,
+    "chains": 4,
+    "cores": None,
+    "target_accept": 0.8,
+    "engine": "native",
+}
+_SILENT = ("progress",)
+
+
+class Provenance(NamedTuple):
+    """Code that reads the rows, and the command that does all of it again."""
+
+    code: str
+    command: str
+
+
+def source_of_demo(settings: Mapping[str, Any]) -> Provenance:
+    """Where the rows of the demo are from."""
+    again = {name: value for name, value in settings.items() if name != "n_components"}
+    code = "from bayesgmm.datasets import load_old_faithful\n\nX = load_old_faithful()"
+    return Provenance(code, command_line(["demo"], again))
+
+
+def source_of_file(
+    file: str, columns: Sequence[str], header: bool | None, *, settings: Mapping[str, Any]
+) -> Provenance:
+    """Where the rows of a file are from."""
+    names = [str(name) for name in columns]
+    arguments = f"{file!r}, columns={names!r}" + ("" if header is None else f", header={header}")
+    code = f"from bayesgmm.surface.files import read_file\n\nX = read_file({arguments})"
+    chosen = [word for name in names for word in ("--columns", name)]
+    heading = [] if header is None else ["--header" if header else "--no-header"]
+    return Provenance(code, command_line(["fit", file, *chosen, *heading], settings))
+
+
+def command_line(words: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """A command that runs a job with these settings again, those left out that are the defaults.
+
+    Examples
+    --------
+    >>> command_line(["fit", "a file.csv"], {"n_components": 2, "draws": 1000, "seed": 1})
+    "bayesgmm fit 'a file.csv' --components 2 --seed 1"
+    """
+    given = {name: value for name, value in settings.items() if _DEFAULTS.get(name, _SILENT) != value}
+    pairs = [(f"--{_FLAGS.get(name, name).replace('_', '-')}", str(value)) for name, value in given.items()]
+    options = [part for pair in pairs if pair[0].lstrip("-") not in _SILENT for part in pair]
+    return shlex.join(["bayesgmm", *words, *options])

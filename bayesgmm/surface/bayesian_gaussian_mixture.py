@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
 
 import bayesgmm.bayes.posterior as tree_of
 from bayesgmm.algorithms.distinct import distinct_rows
@@ -28,6 +27,7 @@ from bayesgmm.bayes.scouts import explore
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.gaussian_mixture import if_usable, precisions_of
+from bayesgmm.surface.posterior_in_html import PosteriorInHtmlMixin
 from bayesgmm.surface.posterior_methods import PosteriorMixin
 from bayesgmm.surface.prior_parameters import (
     PRIOR_TYPES,
@@ -37,6 +37,7 @@ from bayesgmm.surface.prior_parameters import (
 )
 from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.saved import fit_record
+from bayesgmm.surface.validation import validated
 from bayesgmm.words.arrays import IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError
@@ -44,7 +45,7 @@ from bayesgmm.words.errors import InputError
 DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
 
 
-class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
+class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin, BaseEstimator):
     r"""Posterior of a Gaussian mixture, sampled by NUTS from starts that EM finds.
 
     .. math::
@@ -263,7 +264,7 @@ class BayesianGaussianMixture(PosteriorMixin, DensityMixin, BaseEstimator):
         BayesianGaussianMixture
             Itself.
         """
-        rows = as_rows(validate_data(self, X, dtype=np.float64, ensure_min_samples=2))
+        rows = as_rows(validated(self, X, reset=True, min_samples=2))
         rows, weights = self._weighted(rows, sample_weight)
         n_rows = float(len(rows) if weights is None else weights.sum())
         check_components(self.n_components, round(n_rows))

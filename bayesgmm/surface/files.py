@@ -19,6 +19,7 @@ OUTPUT_FILES = {
     "memberships.csv": "each row's cluster and its probabilities",
     "clusters.png": "the figure",
 }
+REPORT_FILE = {"report.html": "everything on one page, for a browser"}
 SELECTION_FILES = {
     "selection.csv": "the table, every digit",
     "selection.png": "the figure",

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.algorithms import criteria
 from bayesgmm.algorithms.em import EMResult, EMSettings
@@ -23,8 +23,10 @@ from bayesgmm.ground.families import FAMILIES, covariance_family
 from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.em_in_html import EMInHtmlMixin
 from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.standard_errors import StandardErrorsMixin
+from bayesgmm.surface.validation import validated
 from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows
 from bayesgmm.words.errors import InputError, InterruptedWarning, SingleBestStartWarning
@@ -39,7 +41,7 @@ PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
 }
 
 
-class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
+class GaussianMixture(StandardErrorsMixin, EMInHtmlMixin, DensityMixin, BaseEstimator):
     r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori when given a prior.
 
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
@@ -336,8 +338,7 @@ class GaussianMixture(StandardErrorsMixin, DensityMixin, BaseEstimator):
 
     def _validated(self, X: ArrayLike, *, reset: bool = False) -> Array:
         """Rows as they came, float32 or float64."""
-        smallest = {"ensure_min_samples": 2} if reset else {}
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset, **smallest)
+        return validated(self, X, dtypes=(np.float64, np.float32), reset=reset, min_samples=2 if reset else 1)
 
     def _precision(self, checked: Array) -> np.dtype:
         """The type of results for these rows: that of rows and parameters together, as in scikit-learn."""

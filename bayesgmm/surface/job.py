@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bayesgmm.algorithms.align import align_to
 from bayesgmm.algorithms.identifiability import Relabelling
 from bayesgmm.bayes.predict import draw_set, mean_memberships
 from bayesgmm.bayes.relabel import component_record
@@ -14,6 +13,9 @@ from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture
 from bayesgmm.surface.gaussian_mixture import GaussianMixture
 from bayesgmm.surface.plots import plot_clusters, thinned
+from bayesgmm.surface.posterior_in_html import in_labels_of
+from bayesgmm.surface.report import ReportSettings, write_report
+from bayesgmm.surface.report_code import Source
 from bayesgmm.surface.tables import estimates_table
 from bayesgmm.words.checks import as_rows, check_components
 from bayesgmm.words.errors import InputError
@@ -106,7 +108,7 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
         random_state=settings.seed,
         progress=settings.progress,
     ).fit(frame)
-    mixture = _in_labels_of(bayes.em_, em.mixture_)
+    mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)
     return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
 
@@ -116,10 +118,6 @@ def _prior(frame: pd.DataFrame, settings: JobSettings) -> Prior:
     if settings.prior == "fraley-raftery":
         return Prior.fraley_raftery(X, settings.n_components, covariance_type=settings.covariance_type)
     return Prior.weakly_informative(X)
-
-
-def _in_labels_of(reference: Mixture, mixture: Mixture) -> Mixture:
-    return mixture.permute(align_to(reference, mixture.weights, mixture.means, mixture.full_covariances))
 
 
 def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataFrame:
@@ -133,9 +131,17 @@ def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataF
     return pd.DataFrame({"cluster": proba.argmax(axis=1), "uncertainty": 1.0 - proba.max(axis=1), **columns})
 
 
-def write_outputs(outcome: Outcome, frame: pd.DataFrame, folder: Path) -> None:
-    """Write the files of `bayesgmm.surface.files.OUTPUT_FILES` to a folder that exists."""
+def write_outputs(
+    outcome: Outcome, frame: pd.DataFrame, folder: Path, *, title: str = "", source: tuple[str, str] | None = None
+) -> None:
+    """Write the files of `bayesgmm.surface.files.OUTPUT_FILES` to a folder that exists.
+
+    With a source, code that reads the rows and the command that did all this, also the report, headed by the title.
+    """
     outcome.bayes.save(folder / "posterior.nc")
     outcome.table.to_csv(folder / "estimates.csv")
     memberships(outcome.bayes, frame).to_csv(folder / "memberships.csv", index_label="row")
     plot_clusters(outcome.bayes, em=outcome.em_mixture).savefig(folder / "clusters.png", dpi=200)
+    if source is not None:
+        settings = ReportSettings(title=title, source=Source(*source), progress=outcome.bayes.progress)
+        write_report(outcome.bayes, outcome.em, outcome.em_mixture, folder / "report.html", settings)

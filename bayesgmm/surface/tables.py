@@ -14,15 +14,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bayesgmm.bayes.diagnosis import diagnose
+from bayesgmm.bayes.diagnosis import Diagnosis, diagnose
 from bayesgmm.bayes.mixing import MAX_R_HAT, MIN_ESS_PER_CHAIN
+from bayesgmm.bayes.predict import interval_over_draws
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.mixture import Mixture
+from bayesgmm.words.arrays import Array
 from bayesgmm.words.errors import InputError
 
 _LARGEST_FIXED, _MOST_DECIMALS = 1e7, 6
 _GAP = 2
+MOST_FEATURES = 8  # in a table with a column for each
 _ROUNDING = 1e-12  # the weight of a single component varies by no more than this
 
 
@@ -71,7 +74,7 @@ def estimates_table(
             got=f"{draws['means'].shape[2]} and {draws['means'].shape[3]}",
         )
     names = [str(name) for name in draws["feature"].to_numpy()]
-    entries = dict(_covariance_entries(em.family, em.n_components, names))
+    entries = dict(covariance_entries(em.family, em.n_components, names))
     where = tuple(np.array(list(entries.values())).T)
     labels = [f"weights[{k}]" for k in range(em.n_components)]
     labels += [f"means[{k}, {name}]" for k in range(em.n_components) for name in names]
@@ -87,7 +90,7 @@ def estimates_table(
     return table.set_index(pd.Index([*labels, *entries], name="parameter"))
 
 
-def _covariance_entries(
+def covariance_entries(
     family: CovarianceFamily, n_components: int, names: Sequence[str]
 ) -> Iterator[tuple[str, tuple[int, int, int]]]:
     """Label and position (cluster, feature, feature_bis) of every free entry of a family's covariances."""
@@ -121,7 +124,11 @@ def _summary(values: np.ndarray, ci_prob: float | None, ci_kind: Literal["eti", 
 
 def convergence_lines(posterior: xr.DataTree) -> list[str]:
     """R-hat, effective sample size, divergences and the verdict in words: what was found, and what to do next."""
-    found = diagnose(posterior)
+    return verdict_lines(diagnose(posterior))
+
+
+def verdict_lines(found: Diagnosis) -> list[str]:
+    """`convergence_lines` of a verdict that is known already."""
     figures = found.figures
     sets = [figures.invariants] if figures.relabelled is None else [figures.invariants, figures.relabelled]
     r_hat, ess_bulk, ess_tail = (
@@ -140,6 +147,41 @@ def convergence_lines(posterior: xr.DataTree) -> list[str]:
         *found.findings,
         *found.next_steps,
     ]
+
+
+# ---- components
+
+
+def component_cells(
+    names: Sequence[str], weights: Sequence[str], means: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of text, one a component: its weight, and the mean of each of the first features."""
+    headings = ["component", "weight", *(f"mean of {name}" for name in names[:MOST_FEATURES])]
+    rows = [[str(k), w, *m[:MOST_FEATURES]] for k, (w, m) in enumerate(zip(weights, means, strict=True))]
+    return headings, rows
+
+
+def component_intervals(tree: xr.DataTree) -> tuple[list[str], list[list[str]]]:
+    """`component_cells` of a posterior: means over draws with ArviZ's interval, ``0.36 (0.31 … 0.41)``."""
+    draws = tree["posterior"].to_dataset().transpose("chain", "draw", ...)
+    names = [str(name) for name in draws["feature"].to_numpy()]
+    weights = _interval_texts(draws["weights"].to_numpy())
+    return component_cells(names, weights, _interval_texts(draws["means"].to_numpy()[..., :MOST_FEATURES]))
+
+
+def mean_and_bounds(draws: Array) -> tuple[Array, Array, Array]:
+    """Mean and bounds of ArviZ's interval over the first two axes."""
+    samples = np.moveaxis(draws.reshape(-1, *draws.shape[2:]), 0, -1)
+    bounds = interval_over_draws(None, None)(samples)
+    return samples.mean(axis=-1), bounds[..., 0], bounds[..., 1]
+
+
+def _interval_texts(draws: Array) -> list:
+    def text(mean: float, lower: float, upper: float, sd: float) -> str:
+        digits = shown_decimals(sd if sd > _ROUNDING * abs(mean) else 0.0, 0.0)
+        return f"{shown(mean, digits)} ({shown(lower, digits)} … {shown(upper, digits)})"
+
+    return np.vectorize(text, otypes=[object])(*mean_and_bounds(draws), draws.std(axis=(0, 1))).tolist()
 
 
 # ---- in a terminal
@@ -163,6 +205,12 @@ def estimates_renderable(table: pd.DataFrame, *, max_rows: int = 60, width: int 
         parts.append(_block_table([name, *headings[1:]], block, widths))
         parts.append(Text(f"… and {more:,} more" if more else "", style="dim"))
     return Group(*parts[: None if more else -1])
+
+
+def estimates_cells(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table as text, each row named in full: ``means[0, waiting]``."""
+    rows = [[str(label), *cells[1:]] for label, cells in zip(table.index, _block_cells(table), strict=True)]
+    return ["parameter", *_headings(table)[1:]], rows
 
 
 def interval_columns(table: pd.DataFrame) -> tuple[str, str]:
