@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bayesgmm.bayes.partition import partition_loss as partition_loss
     from bayesgmm.bayes.pooling import combine_modes as combine_modes
     from bayesgmm.bayes.pooling import mode_mean as mode_mean
+    from bayesgmm.bayes.predictive import posterior_predictive as posterior_predictive
+    from bayesgmm.bayes.predictive import prior_predictive as prior_predictive
     from bayesgmm.bayes.relabel import compare_relabellings as compare_relabellings
     from bayesgmm.bayes.relabel import component_summary as component_summary
     from bayesgmm.bayes.relabel import relabel as relabel
@@ -34,8 +36,13 @@ if TYPE_CHECKING:
     from bayesgmm.ground.mixture import Mixture as Mixture
     from bayesgmm.ground.priors import Prior as Prior
     from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
+    from bayesgmm.surface.checks import ModelCheck as ModelCheck
+    from bayesgmm.surface.checks import check_model as check_model
+    from bayesgmm.surface.compare import compare as compare
     from bayesgmm.surface.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesgmm.surface.load import load as load
+    from bayesgmm.surface.outliers import OutlierScores as OutlierScores
+    from bayesgmm.surface.outliers import outlier_scores as outlier_scores
     from bayesgmm.surface.plots import plot_clusters as plot_clusters
     from bayesgmm.surface.plots_components import plot_components as plot_components
     from bayesgmm.surface.plots_density import plot_density as plot_density
@@ -52,11 +59,15 @@ _HOMES = {
     "Diagnosis": "bayesgmm.bayes.diagnosis",
     "GaussianMixture": "bayesgmm.surface.gaussian_mixture",
     "Mixture": "bayesgmm.ground.mixture",
+    "ModelCheck": "bayesgmm.surface.checks",
     "MvNormalMixture": "bayesgmm.bayes.distribution",
+    "OutlierScores": "bayesgmm.surface.outliers",
     "Prior": "bayesgmm.ground.priors",
     "average_models": "bayesgmm.bayes.model_average",
     "build_model": "bayesgmm.bayes.model",
+    "check_model": "bayesgmm.surface.checks",
     "combine_modes": "bayesgmm.bayes.pooling",
+    "compare": "bayesgmm.surface.compare",
     "compare_relabellings": "bayesgmm.bayes.relabel",
     "component_summary": "bayesgmm.bayes.relabel",
     "compute_log_likelihood": "bayesgmm.bayes.loo",
@@ -69,6 +80,7 @@ _HOMES = {
     "membership_uncertainty": "bayesgmm.bayes.uncertainty",
     "mode_mean": "bayesgmm.bayes.pooling",
     "occupied_clusters": "bayesgmm.bayes.allocations",
+    "outlier_scores": "bayesgmm.surface.outliers",
     "partition_loss": "bayesgmm.bayes.partition",
     "plot_clusters": "bayesgmm.surface.plots",
     "plot_components": "bayesgmm.surface.plots_components",
@@ -77,6 +89,8 @@ _HOMES = {
     "plot_mixing": "bayesgmm.surface.plots_mixing",
     "plot_similarity": "bayesgmm.surface.plots_partition",
     "plot_pairs": "bayesgmm.surface.plots_pairs",
+    "posterior_predictive": "bayesgmm.bayes.predictive",
+    "prior_predictive": "bayesgmm.bayes.predictive",
     "relabel": "bayesgmm.bayes.relabel",
     "representative_partitions": "bayesgmm.bayes.representatives",
     "restore_labels": "bayesgmm.bayes.relabel",
@@ -90,11 +104,15 @@ __all__ = [
     "Diagnosis",
     "GaussianMixture",
     "Mixture",
+    "ModelCheck",
     "MvNormalMixture",
+    "OutlierScores",
     "Prior",
     "average_models",
     "build_model",
+    "check_model",
     "combine_modes",
+    "compare",
     "compare_relabellings",
     "component_summary",
     "compute_log_likelihood",
@@ -108,6 +126,7 @@ __all__ = [
     "membership_uncertainty",
     "mode_mean",
     "occupied_clusters",
+    "outlier_scores",
     "partition_loss",
     "plot_clusters",
     "plot_components",
@@ -116,6 +135,8 @@ __all__ = [
     "plot_mixing",
     "plot_pairs",
     "plot_similarity",
+    "posterior_predictive",
+    "prior_predictive",
     "relabel",
     "representative_partitions",
     "restore_labels",

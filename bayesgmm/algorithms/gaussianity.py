@@ -1,0 +1,119 @@
+"""How far rows are from a Gaussian mixture fitted to them: statistics that say in which way."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.spatial.distance import cdist, pdist
+from scipy.special import ndtr
+from scipy.stats import chi2
+
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.words.arrays import Array, PerRow, Responsibilities, Rows
+
+_MOST_ROWS = 400  # whose distances from one another are taken
+_REFERENCE = 1000  # rows of the mixture that they are compared with
+
+
+def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[str, float]:
+    r"""Statistics of rows under a mixture that was fitted to them.
+
+    With residuals :math:`z_{ik}` whitened by component k, responsibilities :math:`r_{ik}` and their sums :math:`n_k`:
+
+    kurtosis
+        :math:`\frac{1}{n d (d+2)} \sum_{ik} r_{ik} |z_{ik}|^4` (Mardia 1970): above one for heavy tails, below it
+        for boxes.
+    skewness
+        :math:`\frac{1}{n} \sum_k n_k |s_k|^2`, :math:`s_k = \frac{1}{n_k} \sum_i r_{ik} |z_{ik}|^2 z_{ik}` (Móri,
+        Rohatgi & Székely 1993): large for bent and lopsided clusters.
+    distances
+        Cramér-von Mises distance of :math:`F_{\chi^2_d}(|z_{ik}|^2)`, weighted by :math:`r_{ik}`, from uniformity.
+    features
+        That of :math:`F_j(x_{ij})`, the mixture's distribution functions of single features, summed over features.
+    energy
+        Energy distance of (at most 400) rows from the mixture, in coordinates whitened by the rows' covariance
+        (Székely & Rizzo 2013): everything else.
+    """
+    resp = mixture.responsibilities(X)
+    whitened = [_whitened(X, mixture, k) for k in range(mixture.n_components)]
+    return {name: measure(X, mixture, resp, whitened, rng) for name, measure in DEPARTURES.items()}
+
+
+def feature_distances(X: Rows, mixture: Mixture) -> Array:
+    """Cramér-von Mises distance of each feature's probability integral transform from uniformity, (feature,)."""
+    n = len(X)
+    place = (np.arange(n) + 0.5) / n
+    u = np.sort(feature_cdf(X, mixture.weights, mixture.means, _sds(mixture)), axis=0)
+    return np.asarray(((u - place[:, None]) ** 2).sum(axis=0) + 1.0 / (12.0 * n))
+
+
+def feature_cdf(X: Rows, weights: Array, means: Array, sds: Array) -> Array:
+    """Distribution function of each feature at each row, (obs, feature); sds (cluster, feature)."""
+    total = np.zeros(X.shape)
+    for w, mean, sd in zip(weights, means, sds, strict=True):
+        total += w * ndtr((X - mean) / sd)
+    return total
+
+
+def _sds(mixture: Mixture) -> Array:
+    return np.sqrt(np.diagonal(mixture.full_covariances, axis1=1, axis2=2))
+
+
+def _whitened(X: Rows, mixture: Mixture, k: int) -> Rows:
+    """Residuals (obs, feature) of independent entries with variance one, were the rows of this component."""
+    factor = mixture.factors[min(k, len(mixture.factors) - 1)]
+    deviation = X - mixture.means[k]
+    if factor.shape[0] == 1:
+        return np.asarray(deviation / factor[0])
+    return np.asarray(solve_triangular(factor, deviation.T, lower=True, check_finite=False).T)
+
+
+def _kurtosis(X: Rows, _: Mixture, resp: Responsibilities, z: list[Rows], __: np.random.Generator) -> float:
+    n, d = X.shape
+    fourth = sum(float(resp[:, k] @ (z_k**2).sum(axis=1) ** 2) for k, z_k in enumerate(z))
+    return fourth / (n * d * (d + 2))
+
+
+def _skewness(X: Rows, _: Mixture, resp: Responsibilities, z: list[Rows], __: np.random.Generator) -> float:
+    total = 0.0
+    for k, z_k in enumerate(z):
+        third = (resp[:, k] * (z_k**2).sum(axis=1)) @ z_k
+        total += float(third @ third) / max(float(resp[:, k].sum()), 1.0)
+    return total / len(X)
+
+
+def _distances(X: Rows, _: Mixture, resp: Responsibilities, z: list[Rows], __: np.random.Generator) -> float:
+    u = chi2.cdf(np.concatenate([(z_k**2).sum(axis=1) for z_k in z]), X.shape[1])
+    return _cramer_von_mises(u, resp.T.ravel() / len(X)) * len(X)
+
+
+def _cramer_von_mises(u: PerRow, shares: PerRow) -> float:
+    """Integral of the squared difference between weighted shares below and the uniform distribution function."""
+    order = u.argsort()
+    below, at = shares[order].cumsum(), u[order]
+    return float((shares[order] * (below - 0.5 * shares[order] - at) ** 2).sum())
+
+
+def _features(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], ___: np.random.Generator) -> float:
+    return float(feature_distances(X, mixture).sum())
+
+
+def _energy(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], rng: np.random.Generator) -> float:
+    factor = np.linalg.cholesky(np.atleast_2d(np.cov(X, rowvar=False)))
+    some = X if len(X) <= _MOST_ROWS else X[rng.choice(len(X), _MOST_ROWS, replace=False)]
+    rows, model = (
+        solve_triangular(factor, part.T, lower=True, check_finite=False).T
+        for part in (some, mixture.sample(_REFERENCE, rng=rng)[0])
+    )
+    n = len(rows)
+    within = 2.0 * pdist(rows).sum() / n**2
+    return float(n * (2.0 * cdist(rows, model).mean() - within - pdist(model).mean()))
+
+
+DEPARTURES: dict[str, Callable[[Rows, Mixture, Responsibilities, list[Rows], np.random.Generator], float]] = {
+    "kurtosis": _kurtosis,
+    "skewness": _skewness,
+    "distances": _distances,
+    "features": _features,
+    "energy": _energy,
+}
