@@ -9,18 +9,25 @@ __all__ = [
     "load_banknote",
     "load_diabetes",
     "load_galaxies",
+    "load_gvhd",
     "load_old_faithful",
+    "load_speech",
     "load_thyroid",
 ]
 
-_LABELS = {"thyroid": "Diagnosis", "diabetes_corrected": "class", "banknote": "Status"}
+_LABELS = {
+    "thyroid": ["Diagnosis"],
+    "diabetes_corrected": ["class"],
+    "banknote": ["Status"],
+    "speech_mfcc": ["speaker", "language", "sex"],
+}
 
 
 def _load(name: str) -> pd.DataFrame:
-    """Read one file of ``data/``; its label column, if it has one, becomes categorical."""
+    """Read one file of ``data/``; its label columns become categorical."""
     with (files(__package__) / "data" / f"{name}.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file)
-    return table.astype({_LABELS[name]: "category"}) if name in _LABELS else table
+    return table.astype(dict.fromkeys(_LABELS.get(name, []), "category"))
 
 
 def load_old_faithful() -> pd.DataFrame:
@@ -175,3 +182,58 @@ def load_banknote() -> pd.DataFrame:
     (200, 6)
     """
     return _load("banknote")
+
+
+def load_speech() -> pd.DataFrame:
+    """Four people speaking numbers in five languages, as short-time spectra.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (4611, 17)
+        A row for every 20 ms of speech. ``speaker`` (categorical: allison, carlo, ivrvoiceru, june), ``language``
+        (categorical: en, es, fr, it, ru; allison speaks en and es), ``sex`` (categorical: f, m), ``number_spoken``,
+        ``time_ms`` within the recording of that number (silence is left out), and ``mfcc1`` to ``mfcc12``,
+        mel-frequency cepstral coefficients of a window of 25 ms at 8 kHz, without unit.
+
+    Notes
+    -----
+    Source: numbers among the voice prompts in Debian's packages ``asterisk-core-sounds-{en,es,fr,it,ru}-wav``, recorded
+    by Allison Smith (en, es), June Wallack (fr) and Carlo Flora (it), and provided by Maxim Topal (ru); the
+    coefficients were computed for this package. Licence: CC BY-SA 3.0; the Russian recordings CC BY 3.0.
+
+    Examples
+    --------
+    >>> from bayesgmm.datasets import load_speech
+    >>> speech = load_speech()
+    >>> speech.filter(like="mfcc").shape
+    (4611, 12)
+    >>> speech.groupby("speaker", observed=True)["language"].nunique().to_dict()
+    {'allison': 2, 'carlo': 1, 'ivrvoiceru': 1, 'june': 1}
+    """
+    return _load("speech_mfcc")
+
+
+def load_gvhd() -> pd.DataFrame:
+    """Blood cells of two patients by flow cytometry, one with and one without graft-versus-host disease.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (15892, 5)
+        A row for every cell. ``sample`` (categorical: control, positive) and the fluorescence of four markers,
+        ``CD4``, ``CD8b``, ``CD3`` and ``CD8``, in channel values, which are whole numbers.
+
+    Notes
+    -----
+    Source: R's ``mclust::GvHD``; Brinkman, Gasparetto, Lee, Ribickas, Perkins, Janssen, Smiley & Smith (2007),
+    High-content flow cytometry and temporal data analysis for defining a cellular signature of graft-versus-host
+    disease, Biology of Blood and Marrow Transplantation 13, 691-700. Licence: GPL, version 2 or later.
+
+    Examples
+    --------
+    >>> from bayesgmm.datasets import load_gvhd
+    >>> load_gvhd()["sample"].value_counts().to_dict()
+    {'positive': 9083, 'control': 6809}
+    """
+    samples = {name: _load(f"gvhd_{name}") for name in ("control", "positive")}
+    table = pd.concat(samples, names=["sample"]).reset_index(level="sample").reset_index(drop=True)
+    return table.astype({"sample": "category"})
