@@ -1,0 +1,169 @@
+"""How far two fits agree about rows, with each other and with the truth: partitions, memberships."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import linear_sum_assignment
+from scipy.special import xlogy
+
+from bayesgmm.bayes.estimates import Match
+from bayesgmm.bayes.sides import Sides
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities
+from bayesgmm.words.errors import InputError
+
+EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)  # finer where a plug-in is too sure
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Partitions:
+    """Two partitions of the rows by most probable component.
+
+    Attributes
+    ----------
+    labels : DataFrame
+        The component of each row by either fit.
+    cross_table : DataFrame
+        Total weight of the rows in each component of the first fit and each of the second.
+    ari : float
+        Adjusted Rand index (Hubert & Arabie 1985).
+    vi : float
+        Variation of information in bits (Meilă 2007).
+    changed : array of int
+        Rows whose component is not the matched one.
+    changed_weight : float
+        Their total weight.
+    """
+
+    labels: pd.DataFrame
+    cross_table: pd.DataFrame
+    ari: float
+    vi: float
+    changed: IntArray
+    changed_weight: float
+
+
+def partitions_of(sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match]) -> Partitions:
+    """Labels of both fits, crossed."""
+    a, b = (each.argmax(axis=1) for each in resp)
+    counts = np.zeros((resp[0].shape[1], resp[1].shape[1]))
+    np.add.at(counts, (a, b), sides.weights)
+    names = [side.name for side in sides]
+    index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
+    partner = np.full(counts.shape[0], -1)
+    partner[[pair.first for pair in pairs]] = [pair.second for pair in pairs]
+    changed = np.flatnonzero(partner[a] != b)
+    return Partitions(
+        labels=pd.DataFrame(dict(zip(names, (a, b), strict=True)), index=pd.RangeIndex(len(a), name="obs")),
+        cross_table=pd.DataFrame(counts, index, columns),
+        ari=adjusted_rand(counts),
+        vi=variation_of_information(counts),
+        changed=changed,
+        changed_weight=float(sides.weights[changed].sum()),
+    )
+
+
+def adjusted_rand(counts: Array) -> float:
+    """Adjusted Rand index of a cross-table, whose counts need not be whole numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adjusted_rand(np.array([[2.0, 0.0], [0.0, 3.0]])), round(adjusted_rand(np.array([[2.0, 1.0], [0.0, 3.0]])), 3)
+    (1.0, 0.324)
+    """
+    both, rows, columns, total = (
+        float((0.5 * x * (x - 1.0)).sum()) for x in (counts, counts.sum(1), counts.sum(0), counts.sum())
+    )
+    expected = rows * columns / total if total else 0.0
+    highest = 0.5 * (rows + columns)
+    return 1.0 if highest == expected else (both - expected) / (highest - expected)
+
+
+def variation_of_information(counts: Array) -> float:
+    """Variation of information of a cross-table, in bits."""
+    n = counts.sum()
+    entropies = [-float(xlogy(x / n, x / n).sum()) / np.log(2.0) for x in (counts.sum(1), counts.sum(0), counts)]
+    return max(2.0 * entropies[2] - entropies[0] - entropies[1], 0.0)
+
+
+def calibration_table(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match]
+) -> pd.DataFrame:
+    """Memberships of matched components, by what the first fit gives: what the second gives the same ones.
+
+    If the second is a posterior, its means are the frequencies that the data support, averaged over what the
+    parameters may be, and the first is calibrated where it gives the same.
+    """
+    p, q = (np.concatenate([each[:, pair.of(i)] for pair in pairs]) for i, each in enumerate(resp))
+    weights = np.tile(sides.weights, len(pairs))
+    names = [side.name for side in sides]
+    return _binned(p, {names[0]: p, names[1]: q}, weights)
+
+
+def _binned(p: PerRow, means: dict[str, PerRow], weights: PerRow) -> pd.DataFrame:
+    which = np.clip(np.searchsorted(EDGES, p, side="right") - 1, 0, len(EDGES) - 2)
+    n = np.bincount(which, weights, minlength=len(EDGES) - 1)
+    columns = {name: np.bincount(which, weights * v, minlength=len(n)) for name, v in means.items()}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table = pd.DataFrame({"n": n} | {name: total / n for name, total in columns.items()})
+    table.index = pd.Index([f"{a:g} to {b:g}" for a, b in pairwise(EDGES)], name="membership")
+    return table[table["n"] > 0]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Reliability:
+    """Memberships against classes that are known.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        For each fit: the share of rows in the component of their class (``accuracy``), the mean probability of the
+        most probable component (``confidence``), the mean log probability of the right one (``log_score``), the sum
+        of squared errors over components (``brier``), and the mean distance of confidence from accuracy over bins
+        (``calibration_error``).
+    bins : DataFrame
+        Rows by the probability of their most probable component: how many are right.
+    """
+
+    scores: pd.DataFrame
+    bins: pd.DataFrame
+
+
+def reliability_of(sides: Sides, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike) -> Reliability:
+    """Components matched to classes by optimal assignment, then probabilities against what is true."""
+    truth = checked_classes(classes, len(sides.X))
+    scores, bins = {}, {}
+    for side, own in zip(sides, resp, strict=True):
+        scores[side.name], bins[side.name] = _against(own, truth, sides.weights)
+    return Reliability(pd.DataFrame(scores).T, pd.concat(bins, names=["fit"]))
+
+
+def checked_classes(classes: ArrayLike, n: int) -> IntArray:
+    """Known classes, one a row, numbered from zero."""
+    given = np.asarray(classes)
+    if given.shape != (n,):
+        raise InputError(expected=f"classes of shape ({n},), one for each row that counts", got=f"shape {given.shape}")
+    numbers: IntArray = np.unique(given, return_inverse=True)[1].ravel()
+    return numbers
+
+
+def _against(resp: Responsibilities, truth: IntArray, weights: PerRow) -> tuple[dict[str, float], pd.DataFrame]:
+    counts = np.zeros((resp.shape[1], truth.max() + 1))
+    np.add.at(counts, (resp.argmax(axis=1), truth), weights)
+    component = np.full(counts.shape[1], -1)  # classes without a component have none
+    rows, columns = linear_sum_assignment(-counts)
+    component[columns] = rows
+    own, top = component[truth], resp.max(axis=1)
+    right = (resp.argmax(axis=1) == own).astype(np.float64)
+    given = np.where(own >= 0, resp[np.arange(len(resp)), own], 0.0)
+    squared = (resp**2).sum(axis=1) - 2.0 * given + 1.0
+    share = weights / weights.sum()
+    bins = _binned(top, {"confidence": top, "accuracy": right}, weights)
+    n, sure, hits = (bins[name].to_numpy() for name in ("n", "confidence", "accuracy"))
+    error = float(n @ np.abs(sure - hits)) / float(n.sum())
+    log_score = float(share @ np.log(np.maximum(given, np.finfo(np.float64).tiny)))
+    figures = {"accuracy": float(share @ right), "confidence": float(share @ top), "log_score": log_score}
+    return figures | {"brier": float(share @ squared), "calibration_error": error}, bins

@@ -1,0 +1,276 @@
+"""`compare`: EM beside a posterior, or two fits of a kind."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from bayesgmm.algorithms.bootstrap import Bootstrap
+from bayesgmm.algorithms.bootstrap import bootstrap as bootstrap_of
+from bayesgmm.bayes.adapter import NO_NAMES, Names
+from bayesgmm.bayes.agreement import calibration_table, checked_classes, partitions_of, reliability_of
+from bayesgmm.bayes.disagreement import are_other_optima, conditions_of, diagnosis_of, is_unsettled
+from bayesgmm.bayes.estimates import Match, estimates_of, matched
+from bayesgmm.bayes.held_out import HeldOut, held_out, standard_error_of_sum
+from bayesgmm.bayes.predict import interval_probability
+from bayesgmm.bayes.sides import Side, Sides, sides_of
+from bayesgmm.surface import comparison_findings as words
+from bayesgmm.surface.comparison import Comparison
+from bayesgmm.surface.comparison_table import parameter_table
+from bayesgmm.surface.progress import progress_bar
+from bayesgmm.words.arrays import Array
+from bayesgmm.words.errors import DegenerateComponentError, InputError
+
+REPLICATES = 199
+
+
+def compare(
+    em: Any,
+    bayes: Any,
+    X: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    bootstrap: int = REPLICATES,
+    folds: int | None = None,
+    classes: ArrayLike | None = None,
+    ci_prob: float | None = None,
+    random_state: int | None = None,
+    progress: bool = True,
+    names: Names = NO_NAMES,
+) -> Comparison:
+    r"""EM beside the posterior: parameters, partitions, predictions and memberships, and where they disagree.
+
+    Components are matched by optimal assignment, see `bayesgmm.algorithms.align.align_to`. For each parameter, with
+    EM's estimate :math:`\hat\theta` and interval :math:`[\hat l, \hat u]`, posterior mean :math:`\bar\theta`, sd
+    :math:`s` and interval :math:`[l, u]`,
+
+    .. math:: d = (\hat\theta - \bar\theta) / s, \quad d_l = (\hat l - l) / s, \quad d_u = (\hat u - u) / s,
+
+    and a flag where one of them is larger than a half: an 89 % interval of which one end is off by as much covers 81 %.
+    A flag comes with reasons: several modes or components that cannot be told apart, an estimate at a boundary, a
+    small component (fewer than five rows per parameter), a skewed posterior (skewness above a half), the prior (EM
+    with it gives half of the difference or more), rows shared with other components.
+
+    The partitions are those of the most probable component of each row. Rows left out are predicted by
+
+    .. math:: \sum_i \log p(x_i \mid \hat\theta_{-i}) \quad \text{(EM, plug-in)}, \qquad
+        \sum_i \log \int p(x_i \mid \theta)\, p(\theta \mid x_{-i})\, d\theta \quad \text{(posterior)}.
+
+    The first by refits without each row in turn, exactly, up to 1,000 different rows, and by ten-fold cross-validation
+    for more; refits start at the fit and follow its optimum. The second by `bayesgmm.loo`.
+
+    Memberships are calibrated, given the model, if the rows to which EM gives probability p belong there with
+    frequency p; what the data support is the posterior mean, which does not take parameters as known. With ``classes``
+    memberships are held against these.
+
+    Parameters
+    ----------
+    em, bayes : fitted estimators
+        A `GaussianMixture` and a `BayesianGaussianMixture`, or two of a kind, with any numbers of components. In the
+        place of the latter also a posterior of your own, see `bayesgmm.bayes.adapter.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows of both fits. By default those kept with a posterior; a fit by EM keeps none.
+    sample_weight : (obs,), optional
+        Frequency weights of both fits, with ``X``.
+    bootstrap : int
+        Replicates of EM for standard errors and intervals that need no normal approximation; 0 for none.
+    folds : int, optional
+        For EM's predictions: the number of folds; the number of rows or more for one row at a time.
+    classes : (obs,), optional
+        Classes of the rows, if they are known: memberships are scored against them.
+    ci_prob : float, optional
+        Of all intervals; ArviZ's rcParams by default: 89 %.
+    random_state : int, optional
+        For bootstrap and folds.
+    progress : bool
+        Show bars in a terminal or notebook.
+    names : mapping, optional
+        What a posterior of your own calls its variables.
+
+    Returns
+    -------
+    Comparison
+        Tables, ``findings`` in plain words (printed), and ``plot()``.
+
+    Raises
+    ------
+    InputError
+        Before any work: a fit that is not fitted, fits of different rows, weights or features, or rows that are
+        missing.
+
+    See Also
+    --------
+    bayesgmm.surface.comparison.Comparison : the record.
+    diagnose : whether the posterior can be believed, which comes first.
+
+    References
+    ----------
+    Louis 1982, J. R. Statist. Soc. B 44; Vehtari, Gelman & Gabry 2017, Statistics and Computing 27; Hubert & Arabie
+    1985; Meilă 2007.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture, GaussianMixture, compare
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> X = load_old_faithful()
+    >>> em = GaussianMixture(2, random_state=0, tol=1e-9).fit(X)
+    >>> bayes = BayesianGaussianMixture(2, random_state=1, progress=False).fit(X)
+    >>> found = compare(em, bayes, bootstrap=0)
+    >>> found.parameters.loc["weights[0]", ["em", "em_se", "bayes", "bayes_sd"]].astype(float).round(2).tolist()
+    [0.36, 0.03, 0.36, 0.03]
+    >>> found.partitions.ari
+    1.0
+    """
+    probability = interval_probability(ci_prob)
+    _check_counts(bootstrap, folds)
+    sides = sides_of(em, bayes, X, sample_weight=sample_weight, names=names)
+    classes = _present_classes(classes, sides, sample_weight)
+    streams = np.random.default_rng(random_state).spawn(4)
+    replicates = [_bootstrap(s, sides, bootstrap, streams[i], show=progress) for i, s in enumerate(sides)]
+    left_out = [_held_out(s, sides, folds, streams[2 + i], show=progress) for i, s in enumerate(sides)]
+    first, second = (
+        estimates_of(s, sides, ci_prob=probability, bootstrap=b) for s, (b, _) in zip(sides, replicates, strict=True)
+    )
+    resp = (sides.first.memberships(sides.X), sides.second.memberships(sides.X))
+    pairs = matched(sides.first.mixture, sides.second.mixture)
+    verdicts = [diagnosis_of(side) for side in sides]
+    conditions = conditions_of(
+        sides,
+        resp,
+        pairs,
+        unsettled=any(is_unsettled(s, v) for s, v in zip(sides, verdicts, strict=True)),
+        distinct=are_other_optima(sides, sides.X),
+    )
+    table = parameter_table(sides, (first, second), pairs, conditions)
+    components = _component_table(sides, pairs, conditions, table)
+    unmatched = _unmatched(sides, pairs)
+    partitions = partitions_of(sides, resp, pairs)
+    difference = _difference(left_out)
+    reliability = None if classes is None else reliability_of(sides, resp, classes)
+    total = float(sides.weights.sum())
+    confidence = tuple(float(sides.weights @ each.max(axis=1)) / total for each in resp)
+    findings = [
+        *words.about_modes(sides, verdicts),
+        *words.about_components(components, unmatched, sides),
+        *words.about_parameters(table, sides),
+        *words.about_partitions(partitions, total),
+        *words.about_prediction(sides, left_out, difference),
+        *words.about_memberships((confidence[0], confidence[1]), sides, reliability),
+        *first.notes,
+        *second.notes,
+        *(note for _, note in replicates if note),
+    ]
+    return Comparison(
+        names=(sides.first.name, sides.second.name),
+        parameters=table,
+        components=components,
+        unmatched=unmatched,
+        partitions=partitions,
+        predictive=_predictive_table(sides, left_out),
+        pointwise=_pointwise(sides, left_out),
+        elpd_difference=difference[0],
+        elpd_difference_se=difference[1],
+        calibration=calibration_table(sides, resp, pairs),
+        reliability=reliability,
+        ci_prob=probability,
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def _check_counts(bootstrap: int, folds: int | None) -> None:
+    if isinstance(bootstrap, bool) or not (isinstance(bootstrap, int | np.integer) and bootstrap >= 0):
+        raise InputError(expected="bootstrap a number of replicates, 0 for none", got=f"{bootstrap!r}")
+    if bootstrap == 1:
+        raise InputError(expected="bootstrap 0, or at least 2", got="1")
+    if folds is not None and not (isinstance(folds, int | np.integer) and folds >= 2):
+        raise InputError(expected="folds at least 2", got=f"{folds!r}")
+
+
+def _present_classes(classes: ArrayLike | None, sides: Sides, sample_weight: ArrayLike | None) -> ArrayLike | None:
+    """Classes of the rows that count."""
+    if classes is None:
+        return None
+    given = np.asarray(classes)
+    if sample_weight is not None and len(given) == len(np.asarray(sample_weight)):
+        given = given[np.asarray(sample_weight, dtype=np.float64) > 0]
+    checked_classes(given, len(sides.X))
+    return given
+
+
+def _bootstrap(
+    side: Side, sides: Sides, n: int, rng: np.random.Generator, *, show: bool
+) -> tuple[Bootstrap | None, str]:
+    """Replicates of a fit by EM, and why there are none."""
+    if side.bayesian or not n:
+        return None, ""
+    try:
+        with progress_bar(f"Bootstrap of {side.label}", show=show) as callback:
+            found = bootstrap_of(
+                sides.X,
+                side.mixture,
+                rng=rng,
+                n_replicates=n,
+                prior=side.prior,
+                settings=side.settings,
+                row_weights=sides.row_weights,
+                callback=callback,
+            )
+    except DegenerateComponentError as error:
+        return None, f"No bootstrap of {side.label}: {error}"
+    return found, ""
+
+
+def _held_out(side: Side, sides: Sides, folds: int | None, rng: np.random.Generator, *, show: bool) -> HeldOut | None:
+    with progress_bar(f"Rows left out, {side.label}", show=show and not side.bayesian) as callback:
+        return held_out(side, sides, folds=folds, rng=rng, callback=callback)
+
+
+def _component_table(sides: Sides, pairs: list[Match], conditions: list[Any], table: pd.DataFrame) -> pd.DataFrame:
+    names, rows = [side.name for side in sides], []
+    for pair, condition in zip(pairs, conditions, strict=True):
+        own = [label for label in table.index if _component_of(label) == pair.first]
+        figures: dict[str, Any] = {name: pair.of(i) for i, name in enumerate(names)} | {"divergence": pair.divergence}
+        figures |= {f"{name}_rows": condition.rows[i] for i, name in enumerate(names)}
+        figures |= {f"{name}_overlap": condition.overlap[i] for i, name in enumerate(names)}
+        figures |= {"n_flagged": int(table.loc[own, "flag"].sum()), "reasons": ", ".join(condition.reasons)}
+        rows.append(figures)
+    return pd.DataFrame(rows)
+
+
+def _component_of(label: str) -> int | None:
+    """The first index of a parameter, if it is that of a component."""
+    first = label.partition("[")[2].rstrip("]").split(",")[0]
+    return int(first) if first.isdigit() else None
+
+
+def _unmatched(sides: Sides, pairs: list[Match]) -> dict[str, tuple[int, ...]]:
+    return {
+        side.name: tuple(k for k in range(side.mixture.n_components) if k not in {pair.of(i) for pair in pairs})
+        for i, side in enumerate(sides)
+    }
+
+
+def _difference(found: list[HeldOut | None]) -> tuple[float, float]:
+    """Second less first, with its standard error."""
+    a, b = found
+    if a is None or b is None:
+        return float("nan"), float("nan")
+    apart: Array = b.elpd_i - a.elpd_i
+    return float(apart @ a.times), standard_error_of_sum(apart, a.times)
+
+
+def _predictive_table(sides: Sides, found: list[HeldOut | None]) -> pd.DataFrame:
+    nothing = {"elpd": np.nan, "se": np.nan, "in_sample": np.nan, "p": np.nan, "method": "not computed"}
+    rows = {
+        side.name: nothing
+        if each is None
+        else {"elpd": each.elpd, "se": each.se, "in_sample": each.elpd + each.p, "p": each.p, "method": each.method}
+        for side, each in zip(sides, found, strict=True)
+    }
+    return pd.DataFrame(rows.values(), index=pd.Index(list(rows), name="fit"))
+
+
+def _pointwise(sides: Sides, found: list[HeldOut | None]) -> pd.DataFrame:
+    columns = {side.name: each.elpd_i for side, each in zip(sides, found, strict=True) if each is not None}
+    return pd.DataFrame(columns).rename_axis("copy")
