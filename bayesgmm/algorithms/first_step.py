@@ -49,12 +49,13 @@ def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
 def mild_pseudo_data(covariance: Array, n_components: int, family: CovarianceFamily) -> PseudoData:
     """What keeps a component with one row or none usable: D + 1 pseudo-rows of scatter, a pseudo-row of weight."""
     d = len(covariance)
+    rows, blocks = d + 1.0, family.n_blocks(n_components)
+    cov = covariance * (rows / n_components ** (2.0 / d))
+    if family.residual != FULL:
+        cov = np.diagonal(cov)[None, :] if family.residual == DIAGONAL else np.trace(cov).reshape(1, 1)
+    scale, exponent = np.empty((blocks, *cov.shape)), np.empty(blocks)
+    scale[:], exponent[:] = cov, rows * (d if family.residual == SPHERICAL else 1)
     nothing = pseudo_data(None, n_components, d, family)
-    rows = d + 1.0
-    cov = covariance / n_components ** (2.0 / d)
-    per_block = {FULL: cov, DIAGONAL: np.diagonal(cov)[None, :], SPHERICAL: np.trace(cov).reshape(1, 1)}
-    scale = np.broadcast_to(rows * per_block[family.residual], nothing.scale.shape).copy()
-    exponent = np.full_like(nothing.exponent, rows * (d if family.residual == SPHERICAL else 1))
     return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
 
 

@@ -281,7 +281,7 @@ def _record(plan: Plan, runs: list[EMResult]) -> Starts:
         degenerate,
         np.array([run.converged for run in runs]),
         np.array([run.n_iter for run in runs]),
-        int(np.nanargmax(candidates)),
+        int(np.argmax(np.nan_to_num(candidates, nan=-np.inf))),
         tolerance,
         tuple(runs[i].mixture for i in distinct),
         optimum_objectives=objectives[distinct],

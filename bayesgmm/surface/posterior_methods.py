@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 import bayesgmm.bayes.posterior as tree_of
 from bayesgmm.bayes.adapter import row_weights_of
@@ -23,6 +23,7 @@ from bayesgmm.bayes.problem import weights_refused
 from bayesgmm.bayes.relabel import INSTEAD, component_record
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.validation import validated
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_rows
 from bayesgmm.words.errors import NotIdentifiedError
@@ -140,4 +141,4 @@ class PosteriorMixin:
         return self._draw_sets[0]
 
     def _rows(self, X: ArrayLike) -> Array:
-        return as_rows(validate_data(self, X, dtype=np.float64, reset=False))
+        return as_rows(validated(self, X))

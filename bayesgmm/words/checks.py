@@ -29,7 +29,7 @@ def as_finite(value: ArrayLike, *, name: str) -> Array:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(expected=f"{name} to be numeric", got=str(error)) from error
-    if not _all_finite(array):
+    if not all_finite(array):
         bad = int(array.size - np.isfinite(array).sum())
         raise InputError(
             expected=f"{name} without missing or infinite values",
@@ -39,7 +39,7 @@ def as_finite(value: ArrayLike, *, name: str) -> Array:
     return array
 
 
-def _all_finite(array: Array) -> bool:
+def all_finite(array: Array) -> bool:
     """Whether all are finite; that a sum of many is finite, and so are they, takes less time to see."""
     if array.size >= _MANY:
         with np.errstate(over="ignore", invalid="ignore"):
