@@ -23,7 +23,7 @@ from bayesgmm.words.errors import InformationError
 from bayesgmm.words.html import shown
 
 SURE = 0.9  # membership probability from which a row counts as clearly assigned
-_MOST_NAMED = 6
+_MOST_NAMED, _MOST_LETTERS = 6, 24
 MOST_PAIRED = 4
 _MOST_PANELS, _COLUMNS = 6, 3
 
@@ -130,8 +130,8 @@ def _bins(x: Array) -> Array:
 
 
 def _as_text(name: str) -> str:
-    """A name that matplotlib does not take for mathematics."""
-    return name.replace("$", r"\$")
+    """The beginning of a name, such that matplotlib does not take it for mathematics."""
+    return (name if len(name) <= _MOST_LETTERS else f"{name[: _MOST_LETTERS - 1]}…").replace("$", r"\$")
 
 
 # ---- EM

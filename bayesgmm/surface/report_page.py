@@ -168,7 +168,7 @@ a { color: var(--link); }
 section { padding: 1.4rem 0; border-bottom: 1px solid var(--line); }
 figure { margin: 1rem 0; padding: .5rem; overflow-x: auto; background: #ffffff; border: 1px solid var(--line);
   border-radius: .4rem; }
-img { display: block; max-width: 100%; min-width: 28rem; max-height: 30rem; height: auto;
+img { display: block; max-width: 100%; min-width: 28rem; max-height: 36rem; height: auto;
   margin: 0 auto; object-fit: contain; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
