@@ -17,6 +17,12 @@ FACTS: dict[str, tuple[list[str], int, int, dict[str, dict[str, int]]]] = {
     "load_thyroid": (["thyroid"], 215, 5, {"Diagnosis": {"Hyper": 35, "Hypo": 30, "Normal": 150}}),
     "load_diabetes": (["diabetes_corrected"], 145, 3, {"class": {"Chemical": 36, "Normal": 76, "Overt": 33}}),
     "load_banknote": (["banknote"], 200, 6, {"Status": {"counterfeit": 100, "genuine": 100}}),
+    "load_credit_card": (
+        ["creditcard"],
+        1319,
+        9,
+        {"card": {"no": 296, "yes": 1023}, "owner": {"no": 738, "yes": 581}, "selfemp": {"no": 1228, "yes": 91}},
+    ),
     "load_gvhd": (["gvhd_control", "gvhd_positive"], 15892, 4, {"sample": {"control": 6809, "positive": 9083}}),
     "load_speech": (
         ["speech_mfcc"],

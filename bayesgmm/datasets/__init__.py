@@ -7,6 +7,7 @@ import pandas as pd
 __all__ = [
     "load_acidity",
     "load_banknote",
+    "load_credit_card",
     "load_diabetes",
     "load_galaxies",
     "load_gvhd",
@@ -19,6 +20,7 @@ _LABELS = {
     "thyroid": ["Diagnosis"],
     "diabetes_corrected": ["class"],
     "banknote": ["Status"],
+    "creditcard": ["card", "owner", "selfemp"],
     "speech_mfcc": ["speaker", "language", "sex"],
 }
 
@@ -182,6 +184,36 @@ def load_banknote() -> pd.DataFrame:
     (200, 6)
     """
     return _load("banknote")
+
+
+def load_credit_card() -> pd.DataFrame:
+    """Applicants for a credit card, and what those who got it spent.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (1319, 12)
+        A row for every applicant. ``card`` (categorical: no, yes; whether the application was accepted), ``reports``
+        (major derogatory reports), ``age`` (years; seven values below one are typing errors of the source), ``income``
+        (10,000 US dollars a year), ``share`` (monthly credit card expenditure over yearly income), ``expenditure``
+        (average monthly credit card expenditure, US dollars), ``owner`` of the home and ``selfemp``, self-employed
+        (categorical: no, yes), ``dependents``, ``months`` at the current address, ``majorcards`` held, ``active``
+        credit accounts. Those who were refused have spent nothing.
+
+    Notes
+    -----
+    Source: R's ``AER::CreditCard``; Greene (2003), Econometric Analysis, 5th edition, Prentice Hall. Licence: GPL-2 or
+    GPL-3 (R package AER).
+
+    Examples
+    --------
+    >>> from bayesgmm.datasets import load_credit_card
+    >>> customers = load_credit_card()
+    >>> customers["card"].value_counts().to_dict()
+    {'yes': 1023, 'no': 296}
+    >>> float(customers.loc[customers["card"] == "no", "expenditure"].max())
+    0.0
+    """
+    return _load("creditcard")
 
 
 def load_speech() -> pd.DataFrame:
