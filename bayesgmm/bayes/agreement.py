@@ -9,17 +9,25 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from scipy.special import xlogy
 
+from bayesgmm.bayes.allocations import flat_draws, label_draws
 from bayesgmm.bayes.estimates import Match
-from bayesgmm.bayes.sides import Sides
+from bayesgmm.bayes.partition import estimate_partition
+from bayesgmm.bayes.sides import Side, Sides
+from bayesgmm.bayes.similarity import similarity_matrix
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities
 from bayesgmm.words.errors import InputError
 
+MOST_ROWS, MOST_DRAWS = 5_000, 500  # of a search for the best partition
+MOST_PAIRED = 500  # rows whose pairs are looked at
 EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)  # finer where a plug-in is too sure
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Partitions:
-    """Two partitions of the rows by most probable component.
+    """Two partitions of the rows, by most probable component.
+
+    Of a posterior whose components cannot be told apart it is the one with the least expected variation of information
+    (`bayesgmm.estimate_partition`), whose labels mean nothing.
 
     Attributes
     ----------
@@ -32,7 +40,7 @@ class Partitions:
     vi : float
         Variation of information in bits (Meilă 2007).
     changed : array of int
-        Rows whose component is not the matched one.
+        Rows whose cluster is not the matched one; clusters without labels are matched by the rows they share.
     changed_weight : float
         Their total weight.
     """
@@ -45,15 +53,22 @@ class Partitions:
     changed_weight: float
 
 
-def partitions_of(sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match]) -> Partitions:
+def partitions_of(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match], *, seed: int
+) -> Partitions:
     """Labels of both fits, crossed."""
-    a, b = (each.argmax(axis=1) for each in resp)
-    counts = np.zeros((resp[0].shape[1], resp[1].shape[1]))
+    a, b = (_labels(side, own, seed) for side, own in zip(sides, resp, strict=True))
+    sizes = [max(own.shape[1], int(x.max()) + 1) for own, x in zip(resp, (a, b), strict=True)]
+    counts = np.zeros(sizes)
     np.add.at(counts, (a, b), sides.weights)
     names = [side.name for side in sides]
     index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
     partner = np.full(counts.shape[0], -1)
-    partner[[pair.first for pair in pairs]] = [pair.second for pair in pairs]
+    if comparable(sides):
+        partner[[pair.first for pair in pairs]] = [pair.second for pair in pairs]
+    else:
+        rows, own = linear_sum_assignment(-counts)
+        partner[rows] = own
     changed = np.flatnonzero(partner[a] != b)
     return Partitions(
         labels=pd.DataFrame(dict(zip(names, (a, b), strict=True)), index=pd.RangeIndex(len(a), name="obs")),
@@ -63,6 +78,21 @@ def partitions_of(sides: Sides, resp: tuple[Responsibilities, Responsibilities],
         changed=changed,
         changed_weight=float(sides.weights[changed].sum()),
     )
+
+
+def _labels(side: Side, resp: Responsibilities, seed: int) -> IntArray:
+    """The most probable component of each row, or where components are not identified the best partition."""
+    if side.tree is None or side.identified or len(resp) > MOST_ROWS:
+        labels: IntArray = resp.argmax(axis=1)
+        return labels
+    draws = flat_draws(label_draws(side.tree, None, random_state=seed))
+    return estimate_partition(draws[:: max(1, len(draws) // MOST_DRAWS)], random_state=seed).labels.astype(np.int64)
+
+
+def comparable(sides: Sides) -> bool:
+    """Whether components of both fits mean something, and have a partner each."""
+    k = [side.mixture.n_components for side in sides]
+    return sides.first.identified and sides.second.identified and k[0] == k[1]
 
 
 def adjusted_rand(counts: Array) -> float:
@@ -95,12 +125,33 @@ def calibration_table(
     """Memberships of matched components, by what the first fit gives: what the second gives the same ones.
 
     If the second is a posterior, its means are the frequencies that the data support, averaged over what the
-    parameters may be, and the first is calibrated where it gives the same.
+    parameters may be, and the first is calibrated where it gives the same. Where components cannot be told apart or
+    have no partner, it is the probability that two rows are in one cluster: it needs no labels.
     """
+    if not comparable(sides):
+        return _together(sides)
     p, q = (np.concatenate([each[:, pair.of(i)] for pair in pairs]) for i, each in enumerate(resp))
     weights = np.tile(sides.weights, len(pairs))
     names = [side.name for side in sides]
     return _binned(p, {names[0]: p, names[1]: q}, weights)
+
+
+def _together(sides: Sides) -> pd.DataFrame:
+    """Pairs of rows, by the probability with which they are in one cluster."""
+    chosen = np.unique(np.linspace(0, len(sides.X) - 1, min(len(sides.X), MOST_PAIRED)).astype(np.int64))
+    upper = np.triu_indices(len(chosen), 1)
+    p, q = (_similarity(side, sides, chosen)[upper] for side in sides)
+    v = sides.weights[chosen]
+    names = [side.name for side in sides]
+    table = _binned(p, {names[0]: p, names[1]: q}, (v[:, None] * v)[upper])
+    return table.rename_axis("in one cluster")
+
+
+def _similarity(side: Side, sides: Sides, chosen: IntArray) -> Array:
+    if side.tree is None:
+        resp = side.mixture.responsibilities(sides.X[chosen])
+        return resp @ resp.T
+    return similarity_matrix(side.tree, rows=chosen).to_numpy()
 
 
 def _binned(p: PerRow, means: dict[str, PerRow], weights: PerRow) -> pd.DataFrame:

@@ -92,8 +92,10 @@ def _of_em(side: Side, sides: Sides, ci_prob: float, bootstrap: Bootstrap | None
     value = PerParameter(mixture.weights, mixture.means, mixture.covariances)
     drawn = None if bootstrap is None else (bootstrap.standard_errors, *bootstrap.intervals(ci_prob))
     return Estimates(
-        *(full_of(each, mixture) for each in (value, error, lower, upper)),
-        skewness=None,
+        value=full_of(value, mixture),
+        error=full_of(error, mixture),
+        lower=full_of(lower, mixture),
+        upper=full_of(upper, mixture),
         bootstrap=None if drawn is None else tuple(full_of(each, mixture) for each in drawn),  # type: ignore[arg-type]
         notes=tuple(notes),
     )

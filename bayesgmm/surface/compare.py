@@ -1,5 +1,8 @@
 """`compare`: EM beside a posterior, or two fits of a kind."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ from bayesgmm.algorithms.bootstrap import bootstrap as bootstrap_of
 from bayesgmm.bayes.adapter import NO_NAMES, Names
 from bayesgmm.bayes.agreement import calibration_table, checked_classes, partitions_of, reliability_of
 from bayesgmm.bayes.disagreement import are_other_optima, conditions_of, diagnosis_of, is_unsettled
-from bayesgmm.bayes.estimates import Match, estimates_of, matched
+from bayesgmm.bayes.estimates import Estimates, Match, estimates_of, matched
 from bayesgmm.bayes.held_out import HeldOut, held_out, standard_error_of_sum
 from bayesgmm.bayes.predict import interval_probability
 from bayesgmm.bayes.sides import Side, Sides, sides_of
@@ -19,8 +22,8 @@ from bayesgmm.surface import comparison_findings as words
 from bayesgmm.surface.comparison import Comparison
 from bayesgmm.surface.comparison_table import parameter_table
 from bayesgmm.surface.progress import progress_bar
-from bayesgmm.words.arrays import Array
-from bayesgmm.words.errors import DegenerateComponentError, InputError
+from bayesgmm.words.arrays import Array, Responsibilities
+from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
 
 REPLICATES = 199
 
@@ -126,56 +129,70 @@ def compare(
     _check_counts(bootstrap, folds)
     sides = sides_of(em, bayes, X, sample_weight=sample_weight, names=names)
     classes = _present_classes(classes, sides, sample_weight)
-    streams = np.random.default_rng(random_state).spawn(4)
+    streams = np.random.default_rng(random_state).spawn(5)
     replicates = [_bootstrap(s, sides, bootstrap, streams[i], show=progress) for i, s in enumerate(sides)]
     left_out = [_held_out(s, sides, folds, streams[2 + i], show=progress) for i, s in enumerate(sides)]
     first, second = (
         estimates_of(s, sides, ci_prob=probability, bootstrap=b) for s, (b, _) in zip(sides, replicates, strict=True)
     )
+    notes = [*first.notes, *second.notes, *(note for _, note in replicates if note)]
     resp = (sides.first.memberships(sides.X), sides.second.memberships(sides.X))
-    pairs = matched(sides.first.mixture, sides.second.mixture)
-    verdicts = [diagnosis_of(side) for side in sides]
-    conditions = conditions_of(
-        sides,
-        resp,
-        pairs,
-        unsettled=any(is_unsettled(s, v) for s, v in zip(sides, verdicts, strict=True)),
-        distinct=are_other_optima(sides, sides.X),
-    )
-    table = parameter_table(sides, (first, second), pairs, conditions)
-    components = _component_table(sides, pairs, conditions, table)
-    unmatched = _unmatched(sides, pairs)
-    partitions = partitions_of(sides, resp, pairs)
+    of_components = _of_components(sides, resp, (first, second))
+    of_rows = _of_rows(sides, resp, classes, seed=int(streams[4].integers(2**31)))
+    findings = [*of_components.pop("findings"), *of_rows.pop("findings"), *_of_prediction(sides, left_out), *notes]
     difference = _difference(left_out)
-    reliability = None if classes is None else reliability_of(sides, resp, classes)
-    total = float(sides.weights.sum())
-    confidence = tuple(float(sides.weights @ each.max(axis=1)) / total for each in resp)
-    findings = [
-        *words.about_modes(sides, verdicts),
-        *words.about_components(components, unmatched, sides),
-        *words.about_parameters(table, sides),
-        *words.about_partitions(partitions, total),
-        *words.about_prediction(sides, left_out, difference),
-        *words.about_memberships((confidence[0], confidence[1]), sides, reliability),
-        *first.notes,
-        *second.notes,
-        *(note for _, note in replicates if note),
-    ]
     return Comparison(
         names=(sides.first.name, sides.second.name),
-        parameters=table,
-        components=components,
-        unmatched=unmatched,
-        partitions=partitions,
         predictive=_predictive_table(sides, left_out),
         pointwise=_pointwise(sides, left_out),
         elpd_difference=difference[0],
         elpd_difference_se=difference[1],
-        calibration=calibration_table(sides, resp, pairs),
-        reliability=reliability,
         ci_prob=probability,
         findings=tuple(dict.fromkeys(findings)),
+        **of_components,
+        **of_rows,
     )
+
+
+def _of_components(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], estimates: tuple[Estimates, Estimates]
+) -> dict[str, Any]:
+    """Components and parameters, and what is found of them."""
+    pairs = matched(sides.first.mixture, sides.second.mixture)
+    verdicts = [diagnosis_of(side) for side in sides]
+    unsettled = any(is_unsettled(s, v) for s, v in zip(sides, verdicts, strict=True))
+    distinct = are_other_optima(sides, sides.X)
+    conditions = conditions_of(sides, resp, pairs, unsettled=unsettled, distinct=distinct)
+    table = parameter_table(sides, estimates, pairs, conditions)
+    components, unmatched = _component_table(sides, pairs, conditions, table), _unmatched(sides, pairs)
+    found = [
+        *words.about_modes(sides, verdicts),
+        *words.about_components(components, unmatched, sides),
+        *words.about_parameters(table, sides),
+    ]
+    return {"parameters": table, "components": components, "unmatched": unmatched, "findings": found}
+
+
+def _of_rows(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike | None, *, seed: int
+) -> dict[str, Any]:
+    """Partitions and memberships, and what is found of them."""
+    pairs, total = matched(sides.first.mixture, sides.second.mixture), float(sides.weights.sum())
+    partitions, calibration = partitions_of(sides, resp, pairs, seed=seed), calibration_table(sides, resp, pairs)
+    identified = sides.first.identified and sides.second.identified
+    reliability = reliability_of(sides, resp, classes) if classes is not None and identified else None
+    a, b = (float(sides.weights @ each.max(axis=1)) / total for each in resp)
+    found = [
+        *words.about_partitions(partitions, total),
+        *words.about_memberships((a, b), calibration, sides, reliability=reliability),
+    ]
+    if classes is not None and not identified:
+        found.append("Memberships cannot be held against the classes: there are components that cannot be told apart.")
+    return {"partitions": partitions, "calibration": calibration, "reliability": reliability, "findings": found}
+
+
+def _of_prediction(sides: Sides, left_out: list[HeldOut | None]) -> list[str]:
+    return words.about_prediction(sides, left_out, _difference(left_out))
 
 
 def _check_counts(bootstrap: int, folds: int | None) -> None:
@@ -205,7 +222,7 @@ def _bootstrap(
     if side.bayesian or not n:
         return None, ""
     try:
-        with progress_bar(f"Bootstrap of {side.label}", show=show) as callback:
+        with progress_bar(f"Bootstrap of {side.label}", show=show) as callback, _notes(DegeneracyWarning) as notes:
             found = bootstrap_of(
                 sides.X,
                 side.mixture,
@@ -218,7 +235,21 @@ def _bootstrap(
             )
     except DegenerateComponentError as error:
         return None, f"No bootstrap of {side.label}: {error}"
-    return found, ""
+    return found, " ".join(f"Bootstrap of {side.label}: {note}" for note in notes)
+
+
+@contextmanager
+def _notes(category: type[Warning]) -> Iterator[list[str]]:
+    """Collects warnings that become findings; others go on."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield notes
+    for warning in caught:
+        if issubclass(warning.category, category):
+            notes.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def _held_out(side: Side, sides: Sides, folds: int | None, rng: np.random.Generator, *, show: bool) -> HeldOut | None:

@@ -48,7 +48,8 @@ class Comparison:
         Second less first, with the standard error of the difference, pairwise; NaN if one is missing.
     calibration : pandas.DataFrame
         Memberships of matched components, binned by what the first fit gives: their weight, and the mean that either
-        gives. The second's mean is larger or smaller where the first is not calibrated by it.
+        gives. The second's mean is larger or smaller where the first is not calibrated by it. Where components cannot
+        be told apart, or K differs, probabilities that two rows are in one cluster.
     reliability : Reliability, optional
         Memberships against known classes, if those were given.
     ci_prob : float

@@ -5,7 +5,7 @@ from math import isnan
 
 import pandas as pd
 
-from bayesgmm.bayes.agreement import Partitions, Reliability
+from bayesgmm.bayes.agreement import Partitions, Reliability, comparable
 from bayesgmm.bayes.diagnosis import Diagnosis
 from bayesgmm.bayes.disagreement import REASONS
 from bayesgmm.bayes.held_out import HeldOut
@@ -119,10 +119,14 @@ def about_prediction(sides: Sides, found: Sequence[HeldOut | None], difference: 
     return [f"{said} (se {se:.2f}; {how}).{apart}", *notes]
 
 
-def about_memberships(confidence: tuple[float, float], sides: Sides, reliability: Reliability | None) -> list[str]:
+def about_memberships(
+    confidence: tuple[float, float], calibration: pd.DataFrame, sides: Sides, *, reliability: Reliability | None
+) -> list[str]:
     """Which fit is surer of its memberships, and which is right."""
     a, b = confidence
-    if abs(a - b) < _SURE:
+    if not comparable(sides):
+        found = [_about_pairs(calibration, sides)]
+    elif abs(a - b) < _SURE:
         mean = f"the most probable component of a row has {a:.3f} and {b:.3f} on average"
         found = [f"Memberships are equally sure: {mean}."]
     else:
@@ -139,6 +143,17 @@ def about_memberships(confidence: tuple[float, float], sides: Sides, reliability
         ]
         found.append(f"Against the known classes: {'; '.join(told)}.")
     return found
+
+
+def _about_pairs(calibration: pd.DataFrame, sides: Sides) -> str:
+    """How sure the first fit is of pairs of rows, and what the second says of the same pairs."""
+    a, b = sides.first.name, sides.second.name
+    n, p, q = (calibration[name].to_numpy() for name in ("n", a, b))
+    apart = float(n @ abs(p - q)) / float(n.sum())
+    return (
+        "Memberships have no common labels; of two rows, the probability of being in one cluster differs by "
+        f"{apart:.3f} in the mean over bins."
+    )
 
 
 def _capital(text: str) -> str:

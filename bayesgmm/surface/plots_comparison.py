@@ -112,9 +112,11 @@ def _draw_memberships(panel: Axes, found: "Comparison") -> None:
     panel.plot([0, 1], [0, 1], color=INK, linewidth=0.6, zorder=1)
     area = 12.0 + 90.0 * np.sqrt(table["n"] / table["n"].max())
     panel.scatter(table[first], table[second], s=area, color=_SECOND, alpha=0.75, edgecolors="none", zorder=2)
-    panel.set_xlabel(f"membership, {first}", fontsize=8)
+    what = str(table.index.name)
+    panel.set_xlabel(f"{what}, {first}", fontsize=8)
     panel.set_ylabel(f"mean of {second}", fontsize=8)
-    panel.set_title("Memberships (area: square root of rows)", fontsize=9, loc="left")
+    title = "Memberships (area: root of rows)" if what == "membership" else "Pairs of rows (area: root of pairs)"
+    panel.set_title(title, fontsize=9, loc="left")
     _bare(panel)
 
 
