@@ -2,10 +2,11 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from math import isfinite, isnan, nan
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -264,43 +265,39 @@ def _pool_for(source: RowsSource) -> AbstractContextManager[Executor | None]:
 
 
 def _record(plan: Plan, runs: list[EMResult]) -> Starts:
-    objectives = np.array([run.objective for run in runs])
-    objectives[~np.isfinite(objectives)] = np.nan
-    if np.isnan(objectives).all():
+    """What the starts found. Plain Python: there are few, and a small fit takes a millisecond."""
+    ended = [run.objective if isfinite(run.objective) else nan for run in runs]
+    if all(isnan(objective) for objective in ended):
         raise DegenerateComponentError(
             "EM broke down numerically from every start. Set reg_covar above zero, drop constant columns, bring the "
             "others to a moderate scale, or ask for fewer components.",
             figures={"largest absolute value": float(np.abs(plan.X).max()), "reg_covar": plan.settings.reg_covar},
         )
-    degenerate = np.isnan(objectives) | degenerate_runs(plan, runs)
-    candidates = objectives if degenerate.all() else np.where(degenerate, np.nan, objectives)
+    degenerate = [isnan(objective) or not plan.sound(run) for objective, run in zip(ended, runs, strict=True)]
+    usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
+    best_first = sorted(usable, key=lambda i: -ended[i])
     tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.total
-    distinct = _distinct(candidates, tolerance)
+    distinct = _distinct(ended, best_first, tolerance)
     return Starts(
-        objectives,
-        degenerate,
+        np.array(ended),
+        np.array(degenerate),
         np.array([run.converged for run in runs]),
         np.array([run.n_iter for run in runs]),
-        int(np.argmax(np.nan_to_num(candidates, nan=-np.inf))),
+        best_first[0],
         tolerance,
         tuple(runs[i].mixture for i in distinct),
-        optimum_objectives=objectives[distinct],
+        optimum_objectives=np.array([ended[i] for i in distinct]),
         kinds=tuple(plan.kind(index) for index in range(len(runs))),
     )
 
 
-def _distinct(objectives: Array, tolerance: float) -> list[int]:
-    """One start for each optimum, best first; NaN is none."""
+def _distinct(objectives: list[float], best_first: list[int], tolerance: float) -> list[int]:
+    """One start for each optimum, best first."""
     kept: list[int] = []
-    for index in np.argsort(-objectives)[: int(np.isfinite(objectives).sum())]:
+    for index in best_first:
         if not kept or objectives[kept[-1]] - objectives[index] > tolerance:
-            kept.append(int(index))
+            kept.append(index)
     return kept
-
-
-def degenerate_runs(plan: Plan, runs: Iterable[EMResult]) -> NDArray[np.bool_]:
-    """Which runs ended in a collapsed or emptied component; see `best_of_starts` for the rule."""
-    return np.array([not plan.sound(run) for run in runs])
 
 
 def _well_defined(best: EMResult, plan: Plan) -> EMResult:
@@ -341,4 +338,6 @@ def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
 def _ordered(result: EMResult) -> EMResult:
     """Components in ascending order of the first feature's mean, ties by the next."""
     order = np.lexsort(result.mixture.means.T[::-1])
+    if (order[1:] > order[:-1]).all():
+        return result
     return replace(result, mixture=result.mixture.permute(order), counts=result.counts[order])

@@ -23,10 +23,18 @@ def collapsed_or_emptied(run: EMResult, spread: Array, floor: float) -> bool:
 
 def collapsed(mixture: Mixture, spread: Array, floor: float) -> bool:
     """Whether a covariance shrank to almost nothing beside that of the data, or to the floor."""
+    if mixture.family.residual == FULL and _clearly_wide(mixture, spread, floor):
+        return False
     variances, of_data = smallest_variances(mixture), _variances_of_data(mixture, spread)
     narrow = variances < COLLAPSED * np.maximum(of_data, floor)
     at_floor = (variances <= 1.001 * floor) & (of_data > floor)
     return bool(narrow.any() or at_floor.any())
+
+
+def _clearly_wide(mixture: Mixture, spread: Array, floor: float) -> bool:
+    """Whether bounds on the eigenvalues say so: 1 / |L^-1|^2 from below, the smallest variance of data from above."""
+    bound = 1.0 / (mixture.precision_factors**2).sum(axis=(1, 2)).max()
+    return bool(bound > max(COLLAPSED * np.diagonal(spread).min(), 1.001 * floor))
 
 
 def smallest_variances(mixture: Mixture) -> Array:
