@@ -12,7 +12,7 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, PerRow, Responsibilities, Rows
 
 _MOST_ROWS = 400  # whose distances from one another are taken
-_REFERENCE = 1000  # rows of the mixture that they are compared with
+_REFERENCE = 600  # rows of the mixture that they are compared with
 
 
 def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[str, float]:
@@ -39,12 +39,21 @@ def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[s
     return {name: measure(X, mixture, resp, whitened, rng) for name, measure in DEPARTURES.items()}
 
 
-def feature_distances(X: Rows, mixture: Mixture) -> Array:
-    """Cramér-von Mises distance of each feature's probability integral transform from uniformity, (feature,)."""
-    n = len(X)
+def feature_transforms(X: Rows, mixture: Mixture) -> Array:
+    """Each feature's probability integral transform, (obs, feature)."""
+    return feature_cdf(X, mixture.weights, mixture.means, _sds(mixture))
+
+
+def uniform_distances(u: Array) -> Array:
+    """Cramér-von Mises distance of each column (obs, column) from uniformity, (column,)."""
+    n = len(u)
     place = (np.arange(n) + 0.5) / n
-    u = np.sort(feature_cdf(X, mixture.weights, mixture.means, _sds(mixture)), axis=0)
-    return np.asarray(((u - place[:, None]) ** 2).sum(axis=0) + 1.0 / (12.0 * n))
+    return np.asarray(((np.sort(u, axis=0) - place[:, None]) ** 2).sum(axis=0) + 1.0 / (12.0 * n))
+
+
+def uniform_differences(u: Array, at: Array) -> Array:
+    """Shares of each column (obs, column) up to some values, less these values, (column, value)."""
+    return np.array([np.searchsorted(np.sort(column), at, side="right") / len(u) - at for column in u.T])
 
 
 def feature_cdf(X: Rows, weights: Array, means: Array, sds: Array) -> Array:
@@ -95,7 +104,7 @@ def _cramer_von_mises(u: PerRow, shares: PerRow) -> float:
 
 
 def _features(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], ___: np.random.Generator) -> float:
-    return float(feature_distances(X, mixture).sum())
+    return float(uniform_distances(feature_transforms(X, mixture)).sum())
 
 
 def _energy(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], rng: np.random.Generator) -> float:

@@ -7,10 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import effective_n_jobs
 
-from bayesgmm.algorithms.gaussianity import DEPARTURES, departures, feature_distances
+from bayesgmm.algorithms.gaussianity import (
+    DEPARTURES,
+    departures,
+    feature_transforms,
+    uniform_differences,
+    uniform_distances,
+)
 from bayesgmm.bayes.subject import Subject
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Rows
+
+GRID = np.linspace(0.0, 1.0, 101)  # where distribution functions of transforms are compared
 
 type Progress = Callable[[int, int], object]
 
@@ -31,6 +39,8 @@ class GoodnessOfFit:
         Of the smallest of these: small for one of the statistics is not enough.
     feature_p_values : (feature,)
         Of the distance of each feature's probability integral transform from uniformity.
+    feature_differences : (replicate, feature, value)
+        Distribution functions of the replicates' transforms less uniform ones, at `GRID`.
     """
 
     names: tuple[str, ...]
@@ -39,6 +49,7 @@ class GoodnessOfFit:
     p_values: Array
     p_value: float
     feature_p_values: Array
+    feature_differences: Array
 
 
 def goodness_of_fit(
@@ -80,17 +91,20 @@ def goodness_of_fit(
         found = [future.result() for future in futures]
     together = np.vstack([own, *found])
     kept = np.isfinite(together).all(axis=1)
-    return _judged(together[kept])
+    return _judged(together[kept], X.shape[1])
 
 
 def _measured(X: Rows, mixture: Mixture, rng: np.random.Generator) -> Array:
-    """The statistics, and after them one for each feature."""
-    return np.concatenate([list(departures(X, mixture, rng=rng).values()), feature_distances(X, mixture)])
+    """The statistics, after them one for each feature, and last the distribution functions of transforms."""
+    u = feature_transforms(X, mixture)
+    own = list(departures(X, mixture, rng=rng).values())
+    return np.concatenate([own, uniform_distances(u), uniform_differences(u, GRID).ravel()])
 
 
-def _judged(together: Array) -> GoodnessOfFit:
+def _judged(everything: Array, n_features: int) -> GoodnessOfFit:
     """The first line is the rows', the others are the replicates'."""
     names = tuple(DEPARTURES)
+    together, curves = np.split(everything, [len(names) + n_features], axis=1)
     upper = (together[None] >= together[:, None]).mean(axis=1)
     lower = (together[None] <= together[:, None]).mean(axis=1)
     p = upper.copy()
@@ -104,4 +118,5 @@ def _judged(together: Array) -> GoodnessOfFit:
         p_values=p[0, : len(names)],
         p_value=float((smallest <= smallest[0]).mean()),
         feature_p_values=p[0, len(names) :],
+        feature_differences=curves[1:].reshape(-1, n_features, len(GRID)),
     )

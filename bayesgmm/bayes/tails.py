@@ -169,7 +169,7 @@ def _log_weights(values: Array, r_eff: float | None) -> tuple[Array, PerRow]:
     if n_draws < _RATIO_DRAWS:
         return log_softmax(-values, axis=1), np.full(n, np.inf)
     try:
-        smoothed, k = array_stats.psislw(-values, r_eff=r_eff, axis=1)
+        smoothed, k = array_stats.psislw(values, r_eff=r_eff, axis=1)  # of 1 / density
     except ValueError:  # somewhere the largest ratios are all the same
         return log_softmax(-values, axis=1), np.full(n, np.inf)
     return log_softmax(smoothed, axis=1), k

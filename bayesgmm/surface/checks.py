@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import cramervonmises
 
+from bayesgmm.algorithms.gaussianity import uniform_distances
 from bayesgmm.bayes.adapter import NO_NAMES, Names
 from bayesgmm.bayes.goodness import GoodnessOfFit, goodness_of_fit
 from bayesgmm.bayes.importance import good_k
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 NO_STATISTICS: Mapping[str, Quantity] = {}
 _FEWEST_ROWS = 10
-_SHOWN = 40  # data sets in the figure
+_SHOWN = 200  # data sets in the figure
 _FEWEST_REPLICATES = 39  # two-sided p-values of 0.05 exist
 _MOST_NAMED = 4
 _MEANINGS: dict[str, Callable[[bool], str]] = {
@@ -60,8 +62,8 @@ class ModelCheck:
         A row each: the predictive distribution function of each feature at its value, and of the density
         (``density``), the row itself left out if there is a posterior. Uniform if the model is right.
     pit_table : pandas.DataFrame
-        For each column of ``pit`` the Cramér-von Mises distance from uniformity; ``p``, for features, by simulation
-        with refits.
+        For each column of ``pit`` the Cramér-von Mises distance from uniformity, and ``p``: for features by simulation
+        with refits, for the density as if rows were independent, which is cautious.
     pareto_k : (obs,)
         Of the weights that leave a row out.
     bayesian : bool
@@ -102,6 +104,7 @@ class ModelCheck:
             X=drawing.X,
             predicted=drawing.predicted,
             departures=drawing.departures,
+            transforms=drawing.transforms,
             p_value=self.p_value,
             left_out=self.bayesian,
         )
@@ -114,11 +117,12 @@ class ModelCheck:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What only the figure needs: rows, data sets (replicate, obs, feature), departures of replicates."""
+    """What only the figure needs: rows, and data sets (replicate, obs, feature), departures and PIT of replicates."""
 
     X: Rows
     predicted: Array
     departures: Array
+    transforms: Array
 
 
 def check_model(
@@ -214,7 +218,7 @@ def check_model(
     pit = pd.DataFrame(placed.features, columns=subject.features).assign(density=placed.tail)
     pit_table, gaussianity = _pit_table(pit.iloc[subject.copies], gof), _gaussianity(gof)
     findings = _findings(subject, gof=gof, table=table, pit_table=pit_table, placed=placed)
-    drawing = Drawing(rows, predicted, gof.replicated)
+    drawing = Drawing(rows, predicted, gof.replicated, gof.feature_differences)
     return ModelCheck(
         table, gaussianity, gof.p_value, pit, pit_table, placed.pareto_k, subject.bayesian, findings, drawing
     )
@@ -269,10 +273,8 @@ def _gaussianity(gof: GoodnessOfFit) -> pd.DataFrame:
 
 
 def _pit_table(pit: pd.DataFrame, gof: GoodnessOfFit) -> pd.DataFrame:
-    n = len(pit)
-    place = ((np.arange(n) + 0.5) / n)[:, None]
-    distance = ((np.sort(pit.to_numpy(), axis=0) - place) ** 2).sum(axis=0) + 1.0 / (12.0 * n)
-    p = np.append(gof.feature_p_values, np.nan)
+    distance = uniform_distances(pit.to_numpy())
+    p = np.append(gof.feature_p_values, cramervonmises(pit["density"].to_numpy(), "uniform").pvalue)
     return pd.DataFrame({"distance": distance, "p": p}, pd.Index(pit.columns, name="of"))
 
 
@@ -312,11 +314,12 @@ def _unusual_quantities(table: pd.DataFrame) -> list[str]:
 
 
 def _unusual_features(pit_table: pd.DataFrame) -> list[str]:
-    n_features = len(pit_table) - 1
-    unusual = pit_table[pit_table["p"] <= LEVEL / n_features]
+    unusual = pit_table[pit_table["p"] <= LEVEL / len(pit_table)]
     if unusual.empty:
         return []
-    return [f"Not predicted well one by one (LOO-PIT not uniform): {', '.join(map(str, unusual.index[:_MOST_NAMED]))}."]
+    return [
+        f"Not predicted well, each by itself (PIT not uniform): {', '.join(map(str, unusual.index[:_MOST_NAMED]))}."
+    ]
 
 
 def _caveats(subject: Subject, placed: Places) -> list[str]:

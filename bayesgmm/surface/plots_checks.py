@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import binom
 
+from bayesgmm.algorithms.gaussianity import uniform_differences
+from bayesgmm.bayes.goodness import GRID
 from bayesgmm.surface.plots import COLOURS, INK, ClusterFigure, n_bins
 from bayesgmm.words.arrays import Array
 
@@ -28,6 +29,7 @@ def draw_check(
     X: Array,
     predicted: Array,
     departures: Array,
+    transforms: Array,
     p_value: float,
     left_out: bool,
 ) -> Figure:
@@ -40,11 +42,11 @@ def draw_check(
     panels = above.subplots(2, len(features) + 1, squeeze=False)
     for j, name in enumerate(features):
         _draw_density(panels[0, j], X[:, j], predicted[:, :, j], name)
-        _draw_pit(panels[1, j], pit[name].to_numpy(), name)
+        _draw_pit(panels[1, j], pit[name].to_numpy(), transforms[:, j], name)
     panels[0, -1].axis("off")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     panels[0, -1].legend(handles, labels, loc="center", frameon=False, fontsize=_SMALL)
-    _draw_pit(panels[1, -1], pit["density"].to_numpy(), "density")
+    _draw_pit(panels[1, -1], pit["density"].to_numpy(), _of_uniform(len(pit)), "density")
     what = "LOO-PIT" if left_out else "PIT"
     panels[1, 0].set_ylabel(f"{what}: ECDF less uniform", fontsize=_SMALL)
     panels[0, 0].set_ylabel("density", fontsize=_SMALL)
@@ -59,37 +61,39 @@ def _draw_density(panel: Axes, data: Array, predicted: Array, name: str) -> None
     low, high = np.quantile(np.concatenate([data, predicted.ravel()]), [0.001, 0.999])
     low, high = min(low, data.min()), max(high, data.max())
     edges = np.linspace(low, high, 1 + min(40, max(12, n_bins(data))))
-    for i, y in enumerate(predicted):
-        heights = np.histogram(y, edges, density=True)[0]
-        label = "predicted data" if i == 0 else None
-        panel.stairs(heights, edges, color=_BLUE, alpha=0.25, linewidth=0.7, label=label)
+    heights = np.array([np.histogram(y, edges, density=True)[0] for y in predicted])
+    lower, middle, upper = np.quantile(heights, [0.5 - 0.5 * _BAND, 0.5, 0.5 + 0.5 * _BAND], axis=0)
+    label = f"{100 * _BAND:g} % of predicted data"
+    panel.stairs(upper, edges, baseline=lower, fill=True, color=_BLUE, alpha=0.3, linewidth=0, label=label)
+    panel.stairs(middle, edges, baseline=None, color=_BLUE, linewidth=1.0, label="their median")
     panel.stairs(np.histogram(data, edges, density=True)[0], edges, color=INK, linewidth=1.5, label="data")
     panel.set_title(name, fontsize=_SMALL + 1)
     panel.set_yticks([])
     _finish(panel)
 
 
-def _draw_pit(panel: Axes, u: Array, name: str) -> None:
-    u, n = np.sort(u), len(u)
-    z = np.linspace(0.0, 1.0, 201)
-    lower, upper = _band(n, z)
-    panel.fill_between(z, lower, upper, color=_BLUE, alpha=0.18, linewidth=0)
-    panel.plot(z, np.searchsorted(u, z, side="right") / n - z, color=INK, linewidth=1.2)
+def _draw_pit(panel: Axes, u: Array, transforms: Array, name: str) -> None:
+    """Distribution function less uniform, and a band that 95 % of replicates (replicate, value) keep everywhere."""
+    lower, upper = _band(transforms)
+    panel.fill_between(GRID, lower, upper, color=_BLUE, alpha=0.22, linewidth=0)
+    panel.plot(GRID, uniform_differences(u[:, None], GRID)[0], color=INK, linewidth=1.2)
     panel.axhline(0.0, color="#999999", linewidth=0.6)
     panel.set_xlim(0, 1)
     panel.set_xlabel(name, fontsize=_SMALL)
     _finish(panel)
 
 
-def _band(n: int, z: Array) -> tuple[Array, Array]:
-    """Bounds that 95 % of samples of n uniform values keep everywhere (Säilynoja, Bürkner & Vehtari 2022)."""
-    rng = np.random.default_rng(0)
-    inner = z[1:-1]
-    counts = np.array([np.searchsorted(np.sort(rng.random(n)), inner, side="right") for _ in range(_SIMULATED)])
-    sides = np.minimum(binom.cdf(counts, n, inner), binom.sf(counts - 1, n, inner))
-    level = np.quantile(sides.min(axis=1), 1.0 - _BAND)
-    bounds = np.array([binom.ppf(level, n, z), binom.ppf(1.0 - level, n, z)]) / n - z
-    return bounds[0], bounds[1]
+def _band(curves: Array) -> tuple[Array, Array]:
+    """As many standard deviations from the mean everywhere as 95 % of the curves keep."""
+    mean, sd = curves.mean(axis=0), np.maximum(curves.std(axis=0), 1e-12)
+    reach = np.quantile((np.abs(curves - mean) / sd)[:, 1:-1].max(axis=1), _BAND)
+    return mean - reach * sd, mean + reach * sd
+
+
+def _of_uniform(n: int) -> Array:
+    """What independent uniform values give, (sample, value)."""
+    u = np.random.default_rng(0).random((n, _SIMULATED))
+    return uniform_differences(u, GRID)
 
 
 def _draw_departure(panel: Axes, values: Array, row: "pd.Series[float]", name: str) -> None:
