@@ -86,7 +86,9 @@ def _of_posterior(side: Side, sides: Sides) -> HeldOut | None:
     for warning in caught:
         if not issubclass(warning.category, ParetoWarning | SamplingWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    notes = [str(w.message) for w in caught if issubclass(w.category, ParetoWarning | SamplingWarning)]
+    notes = [
+        f"`loo` of {side.label}: {w.message}" for w in caught if issubclass(w.category, ParetoWarning | SamplingWarning)
+    ]
     elpd_i = np.asarray(found.elpd_i, dtype=np.float64).ravel()
     flattered = np.asarray(found.p_loo_i, dtype=np.float64).ravel()
     return HeldOut(
