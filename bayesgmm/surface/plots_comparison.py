@@ -1,17 +1,15 @@
 """Two fits in one figure: parameters, partitions, memberships, rows left out."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bayesgmm.bayes.agreement import Partitions
 from bayesgmm.surface.plots import COLOURS, INK, ClusterFigure
 from bayesgmm.words.arrays import Array
-
-if TYPE_CHECKING:
-    from bayesgmm.surface.comparison import Comparison
 
 _MOST_PARAMETERS = 30
 _ROW, _LEAST, _WIDTH = 0.24, 5.6, 11.5  # inches
@@ -20,7 +18,28 @@ _DODGE = 0.2  # of a row
 _FIRST, _SECOND = COLOURS[1], COLOURS[0]
 
 
-def draw_comparison(found: "Comparison") -> Figure:
+class _Compared(Protocol):
+    """What is drawn of a `Comparison`, which draws itself and so comes later."""
+
+    @property
+    def names(self) -> tuple[str, str]: ...
+    @property
+    def parameters(self) -> pd.DataFrame: ...
+    @property
+    def partitions(self) -> Partitions: ...
+    @property
+    def calibration(self) -> pd.DataFrame: ...
+    @property
+    def pointwise(self) -> pd.DataFrame: ...
+    @property
+    def elpd_difference(self) -> float: ...
+    @property
+    def elpd_difference_se(self) -> float: ...
+    @property
+    def ci_prob(self) -> float: ...
+
+
+def draw_comparison(found: _Compared) -> Figure:
     """Parameters in sd of the second fit on the left; partitions, memberships and rows left out on the right."""
     table = _shown(found.parameters)
     height = max(_LEAST, 1.2 + _ROW * len(table))
@@ -40,7 +59,7 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.index.isin(keep)]
 
 
-def _draw_parameters(panel: Axes, table: pd.DataFrame, found: "Comparison") -> None:
+def _draw_parameters(panel: Axes, table: pd.DataFrame, found: _Compared) -> None:
     first, second = found.names
     spread = f"{second}_sd" if f"{second}_sd" in table else f"{second}_se"
     sd, centre = table[spread].where(table[spread] > 0), table[second]
@@ -60,12 +79,12 @@ def _draw_parameters(panel: Axes, table: pd.DataFrame, found: "Comparison") -> N
     _frame_parameters(panel, table, found, y=y, spread=spread)
 
 
-def _title(name: str, found: "Comparison") -> str:
+def _title(name: str, found: _Compared) -> str:
     error = "posterior" if f"{name}_sd" in found.parameters else "information"
     return f"{name}, {error}"
 
 
-def _frame_parameters(panel: Axes, table: pd.DataFrame, found: "Comparison", *, y: Array, spread: str) -> None:
+def _frame_parameters(panel: Axes, table: pd.DataFrame, found: _Compared, *, y: Array, spread: str) -> None:
     panel.set_yticks(y, list(table.index), fontsize=8)
     for text, flag in zip(panel.get_yticklabels(), table["flag"], strict=True):
         text.set_fontweight("bold" if flag else "normal")
@@ -81,7 +100,7 @@ def _frame_parameters(panel: Axes, table: pd.DataFrame, found: "Comparison", *, 
     _bare(panel)
 
 
-def _mark_outside(panel: Axes, table: pd.DataFrame, found: "Comparison", *, spread: str) -> None:
+def _mark_outside(panel: Axes, table: pd.DataFrame, found: _Compared, *, spread: str) -> None:
     """An arrow at the edge for estimates beyond it."""
     low, high = panel.get_xlim()
     for row, value in enumerate(table["difference"]):
@@ -91,7 +110,7 @@ def _mark_outside(panel: Axes, table: pd.DataFrame, found: "Comparison", *, spre
             panel.plot([edge], [row - _DODGE], marker, color=_FIRST, markersize=6, clip_on=False, zorder=4)
 
 
-def _draw_cross_table(panel: Axes, found: "Comparison") -> None:
+def _draw_cross_table(panel: Axes, found: _Compared) -> None:
     table = found.partitions.cross_table
     counts = table.to_numpy()
     panel.imshow(np.sqrt(counts), cmap="Blues", aspect="auto", vmin=0.0)
@@ -106,7 +125,7 @@ def _draw_cross_table(panel: Axes, found: "Comparison") -> None:
     panel.set_title(f"Rows: ARI {partitions.ari:.3f}, VI {partitions.vi:.3f} bits", fontsize=9, loc="left")
 
 
-def _draw_memberships(panel: Axes, found: "Comparison") -> None:
+def _draw_memberships(panel: Axes, found: _Compared) -> None:
     first, second = found.names
     table = found.calibration
     panel.plot([0, 1], [0, 1], color=INK, linewidth=0.6, zorder=1)
@@ -114,13 +133,13 @@ def _draw_memberships(panel: Axes, found: "Comparison") -> None:
     panel.scatter(table[first], table[second], s=area, color=_SECOND, alpha=0.75, edgecolors="none", zorder=2)
     what = str(table.index.name)
     panel.set_xlabel(f"{what}, {first}", fontsize=8)
-    panel.set_ylabel(f"mean of {second}", fontsize=8)
+    panel.set_ylabel(f"mean, {second}", fontsize=8)
     title = "Memberships (area: root of rows)" if what == "membership" else "Pairs of rows (area: root of pairs)"
     panel.set_title(title, fontsize=9, loc="left")
     _bare(panel)
 
 
-def _draw_rows_left_out(panel: Axes, found: "Comparison") -> None:
+def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
     first, second = found.names
     if len(found.pointwise.columns) < 2:
         panel.text(
