@@ -160,17 +160,14 @@ claims.round(3)
 # being spoken, and let the other compete with the three strangers. If models follow voices, it should still win.
 
 # %%
-names = np.where(
-    speech["speaker"] == "allison", "allison, " + speech["language"].astype(str), speech["speaker"].astype(str)
-)
-voices = [*pd.unique(names)]
-strangers = [name for name in voices if not name.startswith("allison")]
-crossed = pd.concat(
-    [
-        log_densities({name: fit_voice(speech[(fold != f) & (names == name)]) for name in voices}, speech[fold == f])
-        for f in range(5)
-    ]
-).sort_index()
+strangers = [name for name in speakers if name != "allison"]
+allison = speech[speech["speaker"] == "allison"]
+her_voices = []
+for f in range(5):
+    known = allison[fold != f]
+    models = {f"allison, {spoken}": fit_voice(known[known["language"] == spoken]) for spoken in ("en", "es")}
+    her_voices.append(log_densities(models, allison[fold == f]))
+crossed = pd.concat(her_voices).sort_index().join(held_out[strangers])
 
 other = {"en": "allison, es", "es": "allison, en"}
 questions = {}
@@ -209,8 +206,8 @@ figure
 #
 # Now all 148 utterances in random order, as one recording in which speakers take turns. The hidden state is the
 # speaker, what a state emits is its mixture (of the folds that have not heard the number), and a transition matrix
-# says how long turns last. Forward-backward takes a dozen lines, Baum-Welch for the transitions a few more; the mixtures
-# stay as they are. Turns are longer than windows, so neighbours vouch for each other.
+# says how long turns last. Forward-backward takes a dozen lines, Baum-Welch for the transitions a few more; the
+# mixtures stay as they are. Turns are longer than windows, so neighbours vouch for each other.
 
 
 # %%
@@ -307,7 +304,7 @@ figure
 few, unheard = speech["number_spoken"].isin([1, 2, 3, 4]), speech[speech["number_spoken"] > 4]
 contenders = {f"EM, {k} component{'s' * (k > 1)}": fit_voices(speech[few], n_components=k) for k in (1, 2, 4)}
 contenders["posterior, 1 component"] = {
-    name: BayesianGaussianMixture(1, random_state=1, progress=False, draws=2000).fit(part[features])
+    name: BayesianGaussianMixture(1, random_state=1, progress=False, draws=1000).fit(part[features])
     for name, part in speech[few].groupby("speaker", observed=True)
 }
 of_unheard = utterances.loc[unheard["utterance"].unique()].sort_index()
