@@ -10,7 +10,6 @@ from bayesgmm import GaussianMixture, Mixture, loo, outlier_scores
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.words.errors import InputError
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:The chains disagree")  # two short ones of a Gibbs sampler
 FRAME = pd.DataFrame(np.asarray(load_old_faithful()), columns=["eruptions", "waiting"])
 TRUTH = Mixture([0.4, 0.6], [[0.0, 0.0], [6.0, 2.0]], [[[1.0, 0.5], [0.5, 1.0]], [[2.0, -0.4], [-0.4, 0.5]]])
