@@ -114,6 +114,16 @@ def test_no_command_shows_the_help(capsys) -> None:
 # ---- the main job
 
 
+def test_the_report_says_how_to_make_it_again(capsys, faithful_csv, tmp_path) -> None:
+    status, out, err = run(capsys, "fit", faithful_csv, "-k", "2", *QUICK, "--report", "-c", "waiting", "-o", "out")
+    assert (status, err) == (0, "")
+    assert "report.html" in out
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "bayesgmm fit geyser.csv --columns waiting --components 2 --draws 50 --chains 2 --seed 1" in text
+    assert "read_file(&#x27;geyser.csv&#x27;, columns=[&#x27;waiting&#x27;])" in text
+    assert "report.html" in refused(capsys, "fit", faithful_csv, "-k", "2", "--report", "-o", "out")
+
+
 def test_demo_end_to_end(tmp_path) -> None:
     command = [sys.executable, "-m", "bayesgmm.cli", "demo", "--draws", "200", "--chains", "4"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -303,8 +303,9 @@ def test_json_and_print_show_everything(old_faithful):
         f"{found.figures.invariants.r_hat:.3f}",
     ):
         assert part in text
-    assert found._repr_html_().startswith("<pre>Verdict: converged")
-    assert "&lt;=" in found._repr_html_()
+    html = found._repr_html_()
+    assert html.startswith("<p>Verdict: converged")
+    assert f'<th scope="row">label-invariant quantities</th><td>{found.figures.invariants.r_hat:.3f}</td>' in html
 
 
 def test_a_single_draw_is_printed_too(old_faithful):

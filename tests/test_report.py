@@ -16,7 +16,7 @@ from bayesgmm.words.errors import InputError, SamplingWarning
 
 FAITHFUL = load_old_faithful()
 BAD = "<script>alert(1)</script>"
-TITLES = ["Data", "EM", "Posterior", "Convergence", "Components", "Partition", "Reproduce"]
+TITLES = ["Data", "EM", "Posterior", "Convergence", "Components", "Partition", "Comparison", "Checks", "Reproduce"]
 SETTINGS = {"progress": False, "random_state": 1}
 
 
@@ -89,6 +89,8 @@ def test_sentences_are_computed_from_the_results(text, fit) -> None:
     assert "4 chains of 1,000 draws" in told(text, "Posterior")
     assert f"Verdict: {diagnose(fit).verdict}." in told(text, "Convergence")
     assert f"with weight {fit.weights_.max():.3f}" in told(text, "Components")
+    assert told(text, "Comparison").startswith("All 12 parameters")
+    assert "Gaussian mixture with 2 components (p = " in told(text, "Checks")
     assert "2 clusters, of 175 and 97 rows" in told(text, "Partition")
 
 
@@ -108,9 +110,9 @@ def test_the_code_fits_again(text, fit) -> None:
 
 
 def test_text_of_users_stays_text(tmp_path) -> None:
-    frame = FAITHFUL.set_axis([BAD, "a & b"], axis="columns")
+    frame = FAITHFUL[::4].set_axis([BAD, "a & b"], axis="columns")
     fit = BayesianGaussianMixture(2, **SETTINGS).fit(frame)
-    fit.report(tmp_path / "r.html", title=BAD)
+    fit.report(tmp_path / "r.html", title=BAD, checks=False)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<script" not in text
     assert text.count("&lt;script&gt;") > 5
@@ -118,32 +120,32 @@ def test_text_of_users_stays_text(tmp_path) -> None:
 
 
 def test_one_component_of_one_feature(tmp_path) -> None:
-    fit = BayesianGaussianMixture(1, **SETTINGS).fit(FAITHFUL[["waiting"]])
-    fit.report(tmp_path / "r.html")
+    fit = BayesianGaussianMixture(1, **SETTINGS).fit(FAITHFUL[["waiting"]][::4])
+    fit.report(tmp_path / "r.html", checks=False)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "All rows are in one cluster" in told(text, "Partition")
     assert "There is one component" in told(text, "Components")
 
 
 def test_components_that_are_not_identified_are_not_tabulated(tmp_path) -> None:
-    X = np.random.default_rng(0).normal(size=(60, 2))
+    X = np.random.default_rng(0).normal(size=(30, 1))
     with pytest.warns(SamplingWarning):
-        fit = BayesianGaussianMixture(3, **SETTINGS).fit(X)
-    fit.report(tmp_path / "r.html")
+        fit = BayesianGaussianMixture(3, covariance_type="tied", **SETTINGS).fit(X)
+    fit.report(tmp_path / "r.html", checks=False)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "not identified" in told(text, "Components")
-    assert "means[0, x0]" not in text
+    assert '<th scope="row">means[0, x0]</th>' not in text
     assert "density" in text
 
 
 def test_weights_and_four_features(tmp_path) -> None:
     rng = np.random.default_rng(0)
-    X = pd.DataFrame(rng.normal(size=(80, 4)), columns=list("abcd"))
-    X.iloc[:40] += 6.0
-    fit = BayesianGaussianMixture(2, covariance_type="diag", **SETTINGS).fit(X, sample_weight=np.full(80, 2.0))
-    fit.report(tmp_path / "r.html")
+    X = pd.DataFrame(rng.normal(size=(40, 4)), columns=["a", "b", "c", "price in $"])
+    X.iloc[:20] += 6.0
+    fit = BayesianGaussianMixture(2, covariance_type="diag", **SETTINGS).fit(X, sample_weight=np.full(40, 2.0))
+    fit.report(tmp_path / "r.html", checks=False)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "they count as 160 rows" in told(text, "Data")
+    assert "they count as 80 rows" in told(text, "Data")
     assert "fit(X, sample_weight=weights)" in text
 
 
@@ -169,6 +171,16 @@ def test_em_alone(tmp_path) -> None:
 def test_a_fit_without_a_seed_says_that_it_cannot_be_made_again(tmp_path) -> None:
     GaussianMixture(2).fit(FAITHFUL).report(tmp_path / "em.html", FAITHFUL)
     assert "random_state was not a number" in told((tmp_path / "em.html").read_text(encoding="utf-8"), "Reproduce")
+
+
+def test_a_part_that_cannot_be_made_says_why(tmp_path) -> None:
+    X = FAITHFUL.iloc[::40]
+    with pytest.warns(SamplingWarning):
+        fit = BayesianGaussianMixture(1, **SETTINGS | {"draws": 20, "tune": 20}).fit(X)
+    fit.report(tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "This part could not be made." in told(text, "Checks")
+    assert "10" in told(text, "Checks")
 
 
 # ---- the page

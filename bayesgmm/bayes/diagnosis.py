@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from math import isfinite
 from typing import Any
 
@@ -43,6 +42,7 @@ from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.partitions import Labels, canonical_labels, losses
 from bayesgmm.words.arrays import Array, PerRow, Rows
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.html import folded, listing, paragraph, table
 
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
 _SCREENED = 400  # draws that tell whether labels switched: one draw in a hundred is missed with probability .02
@@ -89,7 +89,14 @@ class Diagnosis:
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        rows = [
+            [name, _number(m.r_hat, ".3f"), _number(m.ess_bulk, ",.0f"), _number(m.ess_tail, ",.0f"), m.worst]
+            for name, m in _mixing_rows(self.figures)
+        ]
+        parts = [paragraph(f"Verdict: {self.verdict}"), listing(self.findings)]
+        parts += [paragraph("What to do next:"), listing(self.next_steps)] if self.next_steps else []
+        parts += [table(("", "R-hat", "ESS bulk", "ESS tail", "worst R-hat"), rows)]
+        return "".join([*parts, folded("All figures", "".join(map(paragraph, _other_figures(self.figures))))])
 
 
 def diagnose(
@@ -382,14 +389,17 @@ def _chain_group(part: Island, found: xr.Dataset, partitions: Labels, own: Label
 
 
 def _mixing_table(figures: Figures) -> list[str]:
+    rows = _mixing_rows(figures)
+    head = f"{'':36}{'R-hat':>8}{'ESS bulk':>10}{'ESS tail':>10}  worst R-hat"
+    return [head, *(_mixing_row(name, mixing) for name, mixing in rows), _limits(figures)]
+
+
+def _mixing_rows(figures: Figures) -> list[tuple[str, Mixing]]:
     rows = [
         ("label-invariant quantities", figures.invariants),
         ("parameters in the labels they have", figures.labelled),
     ]
-    if figures.relabelled is not None:
-        rows.append(("relabelled parameters", figures.relabelled))
-    head = f"{'':36}{'R-hat':>8}{'ESS bulk':>10}{'ESS tail':>10}  worst R-hat"
-    return [head, *(_mixing_row(name, mixing) for name, mixing in rows), _limits(figures)]
+    return rows if figures.relabelled is None else [*rows, ("relabelled parameters", figures.relabelled)]
 
 
 def _mixing_row(name: str, mixing: Mixing) -> str:

@@ -20,6 +20,7 @@ from bayesgmm.bayes.posterior import CLUSTER, prior_from_json
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.errors import EvidenceWarning, InputError
+from bayesgmm.words.html import listing, table
 
 DISAGREE = 3.0  # standard errors by which two estimates may differ: beyond that once in 370 checks by chance
 _TOO_WIDE = 0.3  # a standard error, in nats, at which a check finds little; so does a Bayes factor
@@ -74,6 +75,11 @@ class Evidence:
         lines = [f"log evidence {Estimate(self.log_evidence, self.se)}", f"  bridge sampling {self.bridge}"]
         lines += [f"  THAMES {self.thames}"] if self.thames is not None else []
         return "\n".join([*lines, f"  effective draws {self.effective_draws:.0f}", *self.findings])
+
+    def _repr_html_(self) -> str:
+        rows = [("bridge sampling", str(self.bridge))] + ([("THAMES", str(self.thames))] if self.thames else [])
+        shown = table(("log evidence", ""), [*rows, ("effective draws", f"{self.effective_draws:,.0f}")])
+        return shown + listing(self.findings)
 
 
 def log_evidence(

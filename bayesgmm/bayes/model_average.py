@@ -17,6 +17,7 @@ from bayesgmm.bayes.predict import draw_set, log_predictive_density
 from bayesgmm.bayes.similarity import MAX_MEMORY, OBS_BIS, similarity_matrix
 from bayesgmm.words.arrays import Array, PerRow
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.html import frame_table
 
 UNIFORM, POISSON = "uniform", "poisson"
 type PriorOnK = str | Mapping[int, float] | Callable[[int], float]
@@ -77,6 +78,9 @@ class ModelAverage:
 
     def __str__(self) -> str:
         return self.table.to_string()
+
+    def _repr_html_(self) -> str:
+        return frame_table(self.table)
 
     def _relevant(self) -> list[tuple[float, xr.DataTree]]:
         probability = self.table["probability"].to_numpy()

@@ -21,6 +21,7 @@ from bayesgmm.bayes.tails import Places, places, reference
 from bayesgmm.surface.progress import progress_bar
 from bayesgmm.words.arrays import Array, Rows
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.html import folded, frame_table, listing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,6 +114,10 @@ class ModelCheck:
         return "\n".join(self.findings)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        departures = folded("Departures from a Gaussian mixture", frame_table(self.gaussianity))
+        return listing(self.findings) + departures + folded("Test quantities", frame_table(self.table))
 
 
 @dataclass(frozen=True)

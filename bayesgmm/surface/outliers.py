@@ -17,11 +17,13 @@ from bayesgmm.surface.progress import progress_bar
 from bayesgmm.words.arrays import Array, Rows
 from bayesgmm.words.checks import as_rows
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.html import frame_table, listing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_MOST_SHOWN = 20  # rows in a notebook
 _MOST_NAMED = 8
 _SMALLEST_RATE = 1e-9
 
@@ -96,6 +98,10 @@ class OutlierScores:
         return "\n".join(self.findings)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        flagged = self.table[self.table["outlier"]].sort_values("tail_probability").head(_MOST_SHOWN)
+        return listing(self.findings) + (frame_table(flagged) if len(flagged) else "")
 
 
 def outlier_scores(

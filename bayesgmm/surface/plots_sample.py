@@ -8,15 +8,18 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from bayesgmm.algorithms.identifiability import Relabelling
 from bayesgmm.bayes.adapter import Names, Posterior, mixture_posterior, rows_of
 from bayesgmm.bayes.labels import root_of
 from bayesgmm.bayes.posterior import CLUSTER, FEATURE, FEATURE_BIS, SAMPLE_DIMS, mean_mixture, prior_from_json
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw, mean_memberships
-from bayesgmm.bayes.relabel import RECORD, relabel, relabelling
+from bayesgmm.bayes.relabel import RECORD, component_record, relabel, relabelling
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.surface.plots import MOST_ROWS
 from bayesgmm.words.arrays import Array, IntArray, Rows
 from bayesgmm.words.errors import InputError, NotIdentifiedError
+
+_SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
 
 _INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components all the same."
 SAMPLED = ("posterior", "sample_stats")  # groups whose draws belong together
@@ -138,6 +141,15 @@ def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     result = xr.DataTree.from_dict(groups)
     result.attrs = dict(tree.attrs)
     return result
+
+
+def screened_record(tree: xr.DataTree) -> Relabelling | None:
+    """Whether the components of a fit are identified, judged by some draws and rows; None as `component_record`."""
+    if RECORD in tree.attrs:
+        return component_record(tree)
+    rows = rows_of(tree)
+    some = rows[:: -(-len(rows) // _SCREENED_ROWS)] if len(rows) > _SCREENED_ROWS else None
+    return component_record(mixture_posterior(thinned_tree(tree, _SCREENED_DRAWS), some))
 
 
 def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:

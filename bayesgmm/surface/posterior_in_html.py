@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.algorithms.align import align_to
 from bayesgmm.bayes.adapter import row_weights_of, rows_of
-from bayesgmm.bayes.relabel import component_record
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.surface.em_in_html import NotebookMixin
 from bayesgmm.surface.gaussian_mixture import GaussianMixture
@@ -25,14 +24,15 @@ class PosteriorInHtmlMixin(NotebookMixin):
         *,
         em: GaussianMixture | None = None,
         title: str = "",
+        checks: bool = True,
         overwrite: bool = False,
         progress: bool = True,
     ) -> None:
         """Write what the fit found to one HTML file, EM beside the posterior.
 
-        Sections: data, EM, posterior, convergence, components, partition, and the exact code and versions that make the
-        fits again; each with a figure and sentences computed from the results. The file needs nothing else, and no
-        network.
+        Sections: data, EM, posterior, convergence, components, partition, comparison (`bayesgmm.compare`), checks of
+        the model (`bayesgmm.check_model`), each with a figure and sentences computed from the results; and the exact
+        code and versions that make the fits again. The file needs nothing else, and no network.
 
         Parameters
         ----------
@@ -42,6 +42,8 @@ class PosteriorInHtmlMixin(NotebookMixin):
             fitted now.
         title : str
             The heading.
+        checks : bool
+            Check the model too, which refits it to simulated data: the part that takes longest.
         overwrite : bool
             Replace a file that exists. One that fails half way leaves the old one untouched.
         progress : bool
@@ -65,7 +67,7 @@ class PosteriorInHtmlMixin(NotebookMixin):
         >>> fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "geyser.html")
-        ...     fit.report(path, title="Old Faithful")
+        ...     fit.report(path, title="Old Faithful", checks=False)
         ...     "Verdict: converged." in path.read_text(encoding="utf-8")
         True
         """
@@ -77,14 +79,15 @@ class PosteriorInHtmlMixin(NotebookMixin):
         fit: Any = self
         found, notes = maximum_likelihood(fit) if em is None else (_checked(em, fit), ())
         mixture = fit.em_ if found is None else in_labels_of(fit.em_, found.mixture_)
-        settings = ReportSettings(title=title, overwrite=overwrite, progress=progress)
+        settings = ReportSettings(title=title, overwrite=overwrite, progress=progress, checks=checks)
         write_report(fit, found, mixture, path, settings, notes=notes)
 
     def _found_html(self) -> str:
+        from bayesgmm.surface.plots_sample import screened_record
         from bayesgmm.surface.tables import component_intervals
 
         fit: Any = self
-        sizes, record = fit.posterior_["posterior"].sizes, component_record(fit.posterior_)
+        sizes, record = fit.posterior_["posterior"].sizes, screened_record(fit.posterior_)
         verdict = "The chains converged" if fit.converged_ else "Not simply converged, see diagnose(fit)"
         told = paragraph(f"{verdict}: {sizes['chain']} chains of {sizes['draw']:,} draws.")
         if record is not None and not record.identified:

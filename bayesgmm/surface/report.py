@@ -1,16 +1,18 @@
 """Reports: what a fit found, section by section, in one HTML file."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from bayesgmm.bayes.adapter import row_weights_of
 from bayesgmm.bayes.diagnosis import diagnose
-from bayesgmm.bayes.relabel import component_record
 from bayesgmm.ground.mixture import Mixture
+from bayesgmm.surface.plots_sample import screened_record
 from bayesgmm.surface.progress import progress_bar
+from bayesgmm.surface.report_checks import checks_section, comparison_section
 from bayesgmm.surface.report_code import Source, fingerprint_code, is_reproducible, script, versions
 from bayesgmm.surface.report_em import (
     Sample,
@@ -29,8 +31,17 @@ from bayesgmm.surface.report_posterior import (
     verdict_section,
 )
 from bayesgmm.surface.tables import estimates_table
+from bayesgmm.words.errors import (
+    DegenerateComponentError,
+    InformationError,
+    InputError,
+    NotIdentifiedError,
+    SamplingError,
+)
 
 type Builder = Callable[[], Section]
+
+_REASONS = (InputError, DegenerateComponentError, NotIdentifiedError, InformationError, SamplingError)
 
 
 @dataclass(frozen=True)
@@ -46,23 +57,26 @@ class ReportSettings:
         Replace a file that exists.
     progress : bool
         Show a bar, in a terminal or notebook only.
+    checks : bool
+        Check the model, which refits it to simulated data: the part that takes longest.
     """
 
     title: str = ""
     source: Source = field(default_factory=Source)
     overwrite: bool = False
     progress: bool = True
+    checks: bool = True
 
 
 def write_em_report(em: Any, sample: Sample, path: str | os.PathLike[str], settings: ReportSettings) -> None:
     """The report on a fit by EM alone."""
-    builders: list[Builder] = [
-        lambda: data_section(sample),
-        lambda: em_section(em),
-        lambda: em_components_section(em, sample),
-        lambda: em_partition_section(em, sample),
-        lambda: code_section([("em", em)], sample, settings.source),
-    ]
+    builders: dict[str, Builder] = {
+        "Data": lambda: data_section(sample),
+        "EM": lambda: em_section(em),
+        "Components": lambda: em_components_section(em, sample),
+        "Partition": lambda: em_partition_section(em, sample),
+        "Reproduce": lambda: code_section([("em", em)], sample, settings.source),
+    }
     _write(builders, path, settings, subtitle=_subtitle(em, sample, "EM"))
 
 
@@ -96,19 +110,24 @@ def write_report(
     """
     check_target(path, overwrite=settings.overwrite)
     tree = bayes.posterior_
-    table, record = estimates_table(em_mixture, tree), component_record(tree)
+    table, record = estimates_table(em_mixture, tree), screened_record(tree)
     found = Posterior(tree, em_mixture, table, record, diagnose(tree))
     sample = Sample(found.rows, found.names, row_weights_of(tree))
     fits = [("em", em), ("model", bayes)] if em is not None else [("model", bayes)]
-    builders: list[Builder] = [
-        lambda: data_section(sample),
-        lambda: em_section(em, notes=notes) if em is not None else _no_em(notes),
-        lambda: posterior_section(found),
-        lambda: verdict_section(found),
-        lambda: components_section(found),
-        lambda: partition_section(found),
-        lambda: code_section(fits, sample, settings.source),
-    ]
+    builders: dict[str, Builder] = {
+        "Data": lambda: data_section(sample),
+        "EM": lambda: em_section(em, notes=notes) if em is not None else _no_em(notes),
+        "Posterior": lambda: posterior_section(found),
+        "Convergence": lambda: verdict_section(found),
+        "Components": lambda: components_section(found),
+        "Partition": lambda: partition_section(found),
+        "Comparison": lambda: comparison_section(em, bayes, seed=found.seed, identified=found.identified),
+        "Checks": lambda: checks_section(bayes, seed=found.seed),
+        "Reproduce": lambda: code_section(fits, sample, settings.source),
+    }
+    left_out = {"Comparison"} if em is None else set()
+    left_out |= set() if settings.checks else {"Checks"}
+    builders = {title: build for title, build in builders.items() if title not in left_out}
     _write(builders, path, settings, subtitle=_subtitle(bayes, sample, "EM and NUTS"))
 
 
@@ -145,7 +164,7 @@ def _subtitle(fit: Any, sample: Sample, engines: str) -> str:
 
 
 def _write(
-    builders: Sequence[Builder], path: str | os.PathLike[str], settings: ReportSettings, *, subtitle: str
+    builders: Mapping[str, Builder], path: str | os.PathLike[str], settings: ReportSettings, *, subtitle: str
 ) -> None:
     check_target(path, overwrite=settings.overwrite)
     with progress_bar("Report", show=settings.progress) as callback:
@@ -154,8 +173,20 @@ def _write(
     save_page(page(title, subtitle, sections), path, overwrite=settings.overwrite)
 
 
-def _built(builders: Sequence[Builder], callback: Callable[[int, int], None] | None) -> Iterable[Section]:
-    for done, build in enumerate(builders):
+def _built(builders: Mapping[str, Builder], callback: Callable[[int, int], None] | None) -> Iterator[Section]:
+    for done, (title, build) in enumerate(builders.items()):
         if callback is not None:
             callback(done, len(builders))
-        yield build()
+        yield _guarded(title, build)
+
+
+def _guarded(title: str, build: Builder) -> Section:
+    """A section with what was warned of, or the reason why there is none: the rest of a report holds all the same."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            section = build()
+        except _REASONS as error:
+            return Section(title=title, sentences=("This part could not be made.", str(error)))
+    told = dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
+    return replace(section, notes=(*section.notes, *told))

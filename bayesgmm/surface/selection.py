@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayesgmm.surface.selection_criteria import CRITERIA, STANDARD_ERRORS, Criterion, Score, criterion_named
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.html import folded, frame_table, listing, paragraph
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -158,6 +159,11 @@ class Selection:
         return "\n".join([f"Best by {criterion.label}: {self.winner}, {value}; {reached}.", *self.findings])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        first, *findings = str(self).splitlines()
+        shown = folded(f"{len(self.table)} models", frame_table(self.table))
+        return paragraph(first) + listing(findings) + shown
 
 
 def table_of(models: Comparands) -> pd.DataFrame:
