@@ -290,15 +290,15 @@ out_of_time.round(2)
 
 # %% [markdown]
 # Nothing in the months taken singly speaks against two Gaussians. The trouble is their order: in the second half
-# there were more bad months at the 95 % level than either model allows for (`p` is small, and would be smaller or
-# larger if it took the spells into account, for it counts months as independent). At the 99 % level the mixture
+# there were more bad months at the 95 % level than either model allows for (`p` is small, though it
+# would be larger if it allowed for the spells: it counts months as independent). At the 99 % level the mixture
 # passes, which with so few months is a weak exam, and the Gaussian does not.
 #
 # ## What to take away
 #
 # - **One Gaussian understates the worst months.** By its account the worst month of the S&P 500 would not come once in
 #   ten thousand years; in these data one in a hundred months is worse by a quarter or more than it says.
-# - **Two regimes say it in plain numbers**: four months in five calm, one turbulent, at nearly twice the volatility and
+# - **Two regimes say it in plain numbers**: four months in five calm, one turbulent, at about twice the volatility and
 #   with losses on average. The error bars are wide enough to matter: quote them.
 # - **Value at risk has an error too.** The posterior's interval at 99 % is narrower than that of the raw quantile,
 #   because the mixture borrows from all months; that is as good as the mixture is.
