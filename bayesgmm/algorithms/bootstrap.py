@@ -3,7 +3,6 @@
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +13,7 @@ from bayesgmm.algorithms.align import align_to
 from bayesgmm.algorithms.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
 from bayesgmm.algorithms.first_step import weighted_covariance
+from bayesgmm.algorithms.in_threads import in_threads
 from bayesgmm.algorithms.information import CI_PROB, Estimate, PerParameter
 from bayesgmm.algorithms.initialise import Initialisation, starting_mixture
 from bayesgmm.algorithms.soundness import collapsed
@@ -300,26 +300,14 @@ def _run_all(
     plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: ReplicateCallback | None
 ) -> tuple[list[EMResult | None], bool]:
     """Results in the order of the replicates, None where degenerate; and whether the run was stopped."""
-    stop = threading.Event()
 
-    def run(rng: np.random.Generator) -> tuple[bool, EMResult | None]:
+    def run(rng: np.random.Generator, stop: threading.Event) -> tuple[bool, EMResult | None]:
         if stop.is_set():
             return False, None
         result = plan.replicate(rng, stop)
         return not stop.is_set(), result
 
-    with ThreadPoolExecutor(min(effective_n_jobs(n_jobs), len(rngs))) as workers:
-        futures = [workers.submit(run, rng) for rng in rngs]
-        try:
-            for n_done, _ in enumerate(as_completed(futures), start=1):
-                if callback is not None and not stop.is_set() and callback(n_done, len(rngs)):
-                    stop.set()
-        except KeyboardInterrupt:
-            stop.set()
-        except BaseException:
-            stop.set()
-            raise
-        outcomes = [future.result() for future in futures]
+    outcomes = in_threads(run, rngs, n_workers=effective_n_jobs(n_jobs), callback=callback)
     finished = [result for done, result in outcomes if done]
     return finished, len(finished) < len(rngs)
 

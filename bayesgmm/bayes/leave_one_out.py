@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -15,6 +14,7 @@ from bayesgmm.algorithms.bridge import bridge
 from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import EMSettings, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
+from bayesgmm.algorithms.in_threads import in_threads
 from bayesgmm.bayes.adapter import row_weights_of, rows_of
 from bayesgmm.bayes.engines import sample_native
 from bayesgmm.bayes.importance import Progress
@@ -169,25 +169,13 @@ def refit_rows(
     _, first, same = np.unique(problem.X[which], axis=0, return_index=True, return_inverse=True)
     n_cores = effective_n_jobs(-1 if settings.cores is None else settings.cores)
     n_workers = min(n_cores, len(first))
-    stop = threading.Event()
 
-    def run(row: int) -> Refit | None:
+    def run(row: int, stop: threading.Event) -> Refit | None:
         if stop.is_set():
             return None
         return refit_without(tree, problem, row, settings=settings, cores=n_cores // n_workers)
 
-    with ThreadPoolExecutor(n_workers) as pool:
-        futures = [pool.submit(run, int(row)) for row in which[first]]
-        try:
-            for n_done, _ in enumerate(as_completed(futures), start=1):
-                if callback is not None and not stop.is_set() and callback(n_done, len(futures)):
-                    stop.set()
-        except KeyboardInterrupt:
-            stop.set()
-        except BaseException:
-            stop.set()
-            raise
-        found = [future.result() for future in futures]
+    found = in_threads(run, which[first].tolist(), n_workers=n_workers, callback=callback)
     pairs = [(row, found[i]) for row, i in zip(which, same.ravel(), strict=True)]
     return Refits(which, np.array([row for row, r in pairs if r], dtype=np.int64), [r for _, r in pairs if r])
 

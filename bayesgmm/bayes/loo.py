@@ -18,6 +18,7 @@ from bayesgmm.bayes.posterior import OBS, SAMPLE_DIMS
 from bayesgmm.bayes.predict import draw_set, log_densities
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import IntArray, PerRow, Rows
+from bayesgmm.words.checks import copies_of_rows
 from bayesgmm.words.errors import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
 
 UNMIXED, LARGE_ERROR = 1.1, 0.5  # R-hat of a row's log density, and the standard error of a refit's log density
@@ -183,15 +184,7 @@ def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, 
 def _copies(tree: xr.DataTree) -> IntArray:
     """The row of each copy: rows as often as their weights say."""
     n, weights = tree["observed_data"].sizes[OBS], row_weights_of(tree)
-    if weights is None:
-        return np.arange(n)
-    if not (weights == np.round(weights)).all():
-        raise InputError(
-            expected="weights that are whole numbers",
-            got=f"{weights[weights != np.round(weights)][0]}",
-            hint="Leave-one-out leaves out one copy of a row.",
-        )
-    return np.repeat(np.arange(n), weights.astype(np.int64))
+    return copies_of_rows(n, weights, why="Leave-one-out leaves out one copy of a row.")
 
 
 def _check_draws(tree: xr.DataTree) -> None:

@@ -16,13 +16,14 @@ from bayesgmm.bayes.predict import DrawSet, draw_set, draw_set_of_factors, log_d
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.resolved_prior import ResolvedPrior
-from bayesgmm.words.arrays import IntArray, PerRow, Rows
-from bayesgmm.words.checks import as_row_weights, as_rows
+from bayesgmm.words.arrays import IntArray, Rows
+from bayesgmm.words.checks import as_row_weights, as_rows, copies_of_rows
 from bayesgmm.words.errors import InputError
 
 MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
 _FLOOR = 1e-9  # eigenvalues of refits, relative to the smallest variance of a feature
 _SMALLEST_WEIGHT = 1e-12
+_SIMULATED = "Checks simulate as many rows as there are."
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def subject_of(
     subject = Subject(
         draws=subset,
         X=rows,
-        copies=_copies(len(rows), weights),
+        copies=copies_of_rows(len(rows), weights, why=_SIMULATED),
         features=[str(name) for name in tree["posterior"][FEATURE].to_numpy()],
         best=_start(tree, subset, rows),
         prior=prior.resolve(every.means.shape[1], every.means.shape[2], family),
@@ -137,7 +138,9 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Su
     return Subject(
         draws=single_draw(mixture),
         X=rows,
-        copies=_copies(len(rows), as_row_weights(sample_weight, len(rows), name="sample_weight")),
+        copies=copies_of_rows(
+            len(rows), as_row_weights(sample_weight, len(rows), name="sample_weight"), why=_SIMULATED
+        ),
         features=[str(name) for name in named],
         best=mixture,
         prior=None if prior is None else prior.resolve(*shape, mixture.covariance_type),
@@ -156,15 +159,3 @@ def _start(tree: xr.DataTree, draws: DrawSet, X: Rows) -> Mixture:
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return start_mixture(tree)
     return mixture_of(draws, int(log_densities(draws, X).sum(axis=1).argmax()))
-
-
-def _copies(n: int, weights: PerRow | None) -> IntArray:
-    if weights is None:
-        return np.arange(n)
-    if not (weights == np.round(weights)).all():
-        raise InputError(
-            expected="weights that are whole numbers",
-            got=f"{weights[weights != np.round(weights)][0]}",
-            hint="Checks simulate as many rows as there are.",
-        )
-    return np.repeat(np.arange(n), weights.astype(np.int64))

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.words.arrays import Array, PerRow, Rows
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 from bayesgmm.words.errors import InputError
 
 _MANY = 10_000  # numbers
@@ -93,3 +93,13 @@ def check_components(n_components: int, n_rows: int) -> None:
             got=f"n_components = {n_components}, n_samples = {n_rows}",
             hint="Ask for fewer components or bring more rows.",
         )
+
+
+def copies_of_rows(n_rows: int, weights: PerRow | None, *, why: str = "") -> IntArray:
+    """The row of each copy (copy,): rows as often as their weights say, which must be whole numbers."""
+    if weights is None:
+        return np.arange(n_rows)
+    fractions = weights[weights != np.round(weights)]
+    if len(fractions):
+        raise InputError(expected="weights that are whole numbers", got=f"{fractions[0]}", hint=why)
+    return np.repeat(np.arange(n_rows), weights.astype(np.int64))
