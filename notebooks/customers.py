@@ -122,7 +122,7 @@ for column, ax in zip(["age", "income"], axes, strict=True):
     for name in names:
         rows = customers[segment == name]
         ax.scatter(rows[column], rows["expenditure"], s=8, alpha=0.6, color=colours[name], label=name)
-    ax.set(xscale="log", yscale="log", xlabel={"age": "age, years", "income": "income, 10,000 USD a year"}[column])
+    ax.set(yscale="log", xlabel={"age": "age, years", "income": "income, 10,000 USD a year"}[column])
 axes[0].set(ylabel="spending, USD a month")
 axes[0].legend(markerscale=2)
 plt.close(figure)
@@ -155,7 +155,7 @@ by_segment.round(2)
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
 shown = left.scatter(customers["age"], customers["expenditure"], c=sure, s=9, cmap="viridis", vmin=1 / 3, vmax=1)
-left.set(xscale="log", yscale="log", xlabel="age, years", ylabel="spending, USD a month")
+left.set(yscale="log", xlabel="age, years", ylabel="spending, USD a month")
 figure.colorbar(shown, ax=left, label="probability of the likeliest segment")
 right.scatter(split["overlap"], split["parameters"], s=9, c=segment.map(colours))
 right.set(xlabel="uncertainty from overlap, nats", ylabel="from parameters, nats")
