@@ -233,13 +233,13 @@ figure
 # The chance of a correlation as large between neighbouring months if they came in random order, by shuffling:
 
 # %%
+sizes = {"return": spx, "size of return": np.abs(spx - np.median(spx)), "P(turmoil)": turbulent}
 
 
 def neighbours(x):
     return np.corrcoef(x[:-1], x[1:])[0, 1]
 
 
-sizes = {"return": spx, "size of return": np.abs(spx - np.median(spx)), "P(turmoil)": turbulent}
 memory = {}
 for name, values in sizes.items():
     shuffled = np.array([neighbours(rng.permutation(values)) for _ in range(2000)])
