@@ -1,6 +1,6 @@
 """Short chains that start away from the best optimum: where else the posterior lives.
 
-Chains that start together and agree prove nothing. Scouts start at the best optimum, at a mixture with one
+Chains that start together and agree prove nothing. Scouts start at the best optimum (two), at a mixture with one
 component emptied, at one with two components in the place of one, and at the next best optimum of EM, as far as the
 likelihood there is not so low that nothing near it can carry weight. Where they
 settle in different modes, the modes are weighed (see `bayesgmm.bayes.modes`), and the chains proper start in each
@@ -66,8 +66,11 @@ def target_of(problem: Problem) -> Target:
 def send_scouts(
     problem: Problem, starts: dict[str, Mixture], settings: SamplerSettings, rng: np.random.Generator
 ) -> Scouts:
-    """Sample shortly from the best optimum and from other places, and compare where the chains settle."""
-    starts = {"best optimum": problem.start, **starts}
+    """Sample shortly from the best optimum, twice, and from other places, and compare where the chains settle.
+
+    Twice, because a chain may leave a mode while it warms up: the one that all else is compared with must not be lost.
+    """
+    starts = {"best optimum": problem.start, "best optimum, again": problem.start, **starts}
     short = replace(
         settings,
         seed=int(rng.integers(2**63)),
