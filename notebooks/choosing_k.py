@@ -29,7 +29,7 @@ import pandas as pd
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, Prior
 from bayesgmm.datasets import load_galaxies
-from bayesgmm.words.errors import SamplingWarning
+from bayesgmm.words.errors import ParetoWarning, SamplingWarning
 
 X = load_galaxies() / 1000  # 1,000 km/s
 figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
@@ -124,8 +124,10 @@ figure
 # %%
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", SamplingWarning)  # said above
+    warnings.simplefilter("ignore", ParetoWarning)  # counted in the table
     left_out = {f"K={k}": bayesgmm.loo(fit, moment_match=True) for k, fit in fits.items()}
 by_loo = az.compare(left_out, round_to="none")[["rank", "elpd", "p", "elpd_diff", "dse"]].astype(float)
+by_loo["rows with a large k"] = [int((left_out[name].pareto_k > 0.7).sum()) for name in by_loo.index]
 by_loo.round(1)
 
 # %% [markdown]

@@ -164,9 +164,9 @@ strangers = [name for name in speakers if name != "allison"]
 allison = speech[speech["speaker"] == "allison"]
 her_voices = []
 for f in range(5):
-    known = allison[fold != f]
+    known = allison[fold[allison.index] != f]
     models = {f"allison, {spoken}": fit_voice(known[known["language"] == spoken]) for spoken in ("en", "es")}
-    her_voices.append(log_densities(models, allison[fold == f]))
+    her_voices.append(log_densities(models, allison[fold[allison.index] == f]))
 crossed = pd.concat(her_voices).sort_index().join(held_out[strangers])
 
 other = {"en": "allison, es", "es": "allison, en"}

@@ -25,4 +25,5 @@ def test_notebook_is_executed_whole_and_small(path: Path) -> None:
     code = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code" and cell.source.strip()]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
+    assert "/ipykernel_" not in path.read_text(encoding="utf-8"), "a warning that nobody meant to show, with a path"
     assert any("assert" in cell.source for cell in code)
