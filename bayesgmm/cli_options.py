@@ -63,6 +63,40 @@ Columns = Annotated[
     list[str] | None,
     typer.Option("--columns", "-c", metavar="A,B", help="Columns to use; all by default.", rich_help_panel=FIT),
 ]
+Sizes = Annotated[
+    str,
+    typer.Option("--components", "-k", metavar="A:B", help="Numbers of clusters, 1:6 or 2,3,5.", rich_help_panel=FIT),
+]
+Families = Annotated[
+    list[Covariance] | None,
+    typer.Option(
+        "--covariance",
+        "--covariance-type",
+        metavar="TYPE",
+        help="Once for each family, as in fit; by default all of them, or full where NUTS is asked for.",
+        case_sensitive=False,
+        rich_help_panel=FIT,
+    ),
+]
+Criteria = Annotated[
+    list[CriterionName] | None,
+    typer.Option(
+        "--criterion",
+        metavar="NAME",
+        help="bic (the default), aic or icl by EM; evidence or loo by NUTS. Once for each; the first decides.",
+        rich_help_panel=FIT,
+    ),
+]
+PriorIfAny = Annotated[
+    PriorName | None,
+    typer.Option(
+        metavar="NAME",
+        help="weakly-informative or fraley-raftery; by default none for EM, the former for NUTS.",
+        rich_help_panel=FIT,
+    ),
+]
+Starts = Annotated[int, typer.Option(min=1, help="EM's starts for each model.", rich_help_panel=FIT)]
+Jobs = Annotated[int | None, typer.Option(help="Threads that run starts.", rich_help_panel=FIT)]
 Header = Annotated[
     bool | None,
     typer.Option(

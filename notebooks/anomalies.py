@@ -69,7 +69,7 @@ for which, colour, label in ((~is_forged, "C0", "genuine, kept aside"), (is_forg
     ax.scatter(at, score[rank][at], s=9, color=colour, label=label, zorder=3)
 ax.axhline(found.threshold, color="k", ls="--", lw=1, label=f"threshold for {rate:.0%} false alarms")
 ax.set(xlabel="notes, by score", ylabel="score")
-ax.legend()
+ax.legend(loc="upper left")
 plt.close(figure)
 figure
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from em_cases import PRIORS
 from reference import load_data
+from sklearn.datasets import load_wine
 
 from bayesgmm.algorithms.acceleration import (
     CAP,
@@ -85,7 +86,13 @@ def test_hardly_more_passes_from_any_start_elsewhere(name, n_components, covaria
         check_never_falls(fast)
         assert fast.objective > plain.objective - 1e-3
         if fast.objective < plain.objective + 1e-3:  # else plain EM has not come as far
-            assert fast.n_iter + 1 <= 1.1 * (plain.n_iter + 1) + 2
+            assert fast.n_iter + 1 <= 1.1 * (plain.n_iter + 1)
+
+
+def test_a_rate_that_repeats_once_is_no_trend():
+    """From this start a gain is 0.91 of the one before, then 0.90, and then EM speeds up: long steps would not pay."""
+    plain, fast = both(load_wine().data, 3, "full", 20)
+    assert fast.n_iter == plain.n_iter
 
 
 def test_a_plateau_after_extrapolation_is_no_end():

@@ -21,9 +21,9 @@ def overlapping(n_rows, n_features=3):
 @pytest.mark.parametrize(("tol", "kinds"), [(1e-3, IN_HASTE), (1e-6, IN_TURN)])
 def test_loose_fits_are_quick(tol, kinds):
     _, starts = best_of_starts(
-        overlapping(300), 2, rng=np.random.default_rng(0), settings=EMSettings(tol), n_init=4, initialisation=MIXED
+        overlapping(300), 2, rng=np.random.default_rng(0), settings=EMSettings(tol), n_init=5, initialisation=MIXED
     )
-    assert starts.kinds == (*kinds, kinds[0])
+    assert starts.kinds == (*kinds, *kinds)[:5]
 
 
 @pytest.mark.parametrize(("n_rows", "tol"), [(300, 1e-3), (30_000, 1e-3), (4_000, 1e-6)])

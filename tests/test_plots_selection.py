@@ -44,11 +44,14 @@ def by_gid(panel, gid: str) -> list:
 
 
 def test_lines_ring_and_hollow_markers_are_where_the_table_says() -> None:
-    panel = pretend(VALUES, spikes=[("full", 3)]).plot().axes[0]
+    figure = pretend(VALUES, spikes=[("full", 3)]).plot()
+    panel = figure.axes[0]
     np.testing.assert_array_equal(by_gid(panel, "tied")[0].get_xydata(), [[1, 18], [2, 12], [3, 14]])
     np.testing.assert_array_equal(by_gid(panel, "best")[0].get_xydata(), [[2, 10]])
     np.testing.assert_array_equal(by_gid(panel, "degenerate full")[0].get_xydata(), [[3, 5]])
     assert panel.get_ylabel() == "BIC (lower is better)"
+    shown = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert shown == ["full", "tied", "best", "degenerate"]
 
 
 def test_models_far_worse_are_outside_and_counted() -> None:

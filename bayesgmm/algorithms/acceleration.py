@@ -50,10 +50,10 @@ from bayesgmm.ground.pseudo_data import to_factor
 from bayesgmm.words.arrays import Array, IntArray, Weights
 
 # What memory holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
-# RATE is the ratio of the two gains before the last one, QUIET the number of estimates in a row that hardly anything
-# is to come.
+# RATE is the ratio of the last two gains, STEADY the number of steps in a row that hardly changed it, and QUIET that of
+# estimates in a row that hardly anything is to come.
 PHASE, FIRST, BEFORE, NOW, CAP, STEP, SLOWEST, FLOORED, FLOORED_SECOND, N_STEPS, N_TRIED, N_FAILED = range(12)
-RATE, QUIET = 12, 13
+RATE, STEADY, QUIET = 12, 13, 14
 PLAIN, SETTLE, BASE, HALF_WAY, CHECK, FAILED = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0  # phases: what the present point is
 GOES_ON, CONVERGED, REJECTED = 0, 1, 2  # verdicts
 AT_NOW, AT_BASE, AT_SECOND, AT_FREE = range(4)  # roles of the four points
@@ -62,6 +62,7 @@ AT_NOW, AT_BASE, AT_SECOND, AT_FREE = range(4)  # roles of the four points
 _FEWEST_TO_COME = 50.0  # plain steps that EM must have left for extrapolation to begin
 _FASTEST_GROWTH, _PLATEAU = 1.2, 50.0  # or gains that grow by no more than this, after so many steps: a plateau
 _STEADY = 0.25  # the change of that rate or growth from one step to the next, relative to its distance from one
+_STEADY_STEPS = 4.0  # in a row
 _PATIENCE = 20.0  # plain steps before the first extrapolation, and for each failure that successes do not outweigh
 _FIRST_CAP, _LARGER, _SMALLER = 4.0, 2.0, 2.0  # the longest step -alpha, and how it changes
 _SHORTEST = 1.01  # a step of one is theta_2: not worth a check
@@ -80,7 +81,7 @@ class Path(NamedTuple):
         As in `Parts`, for each point.
     roles : (4,) integers
         Which point is evaluated now, began the cycle, ended its second step, is free.
-    memory : (14,)
+    memory : (15,)
     """
 
     weights: Array
@@ -98,7 +99,7 @@ class Path(NamedTuple):
         # The blocks of the start are never read: what is returned without a step is the start itself.
         arrays = start.weights, start.means, start.factors, start.precision_factors, start.factors, start.log_scale
         weights, means, factors, precision, blocks, log_scale = (_four_of(array) for array in arrays)
-        memory = np.zeros(14)
+        memory = np.zeros(15)
         memory[[FIRST, BEFORE, NOW, RATE]] = np.nan
         memory[CAP] = _FIRST_CAP if accelerate else 0.0
         return cls(weights, means, factors, precision, blocks, log_scale, np.arange(4), memory)
@@ -157,8 +158,10 @@ def judge(memory: Array, objective: float, smallest_gain: float) -> int:
             memory[CAP] *= _LARGER
         memory[PHASE] = SETTLE
         memory[BEFORE] = memory[NOW] = math.nan
-    memory[RATE] = (memory[NOW] - memory[BEFORE]) / (memory[BEFORE] - memory[FIRST])
     memory[FIRST], memory[BEFORE], memory[NOW] = memory[BEFORE], memory[NOW], objective
+    rate = (objective - memory[BEFORE]) / (memory[BEFORE] - memory[FIRST])
+    steady = rate > 0.0 and abs(rate - memory[RATE]) <= _STEADY * abs(1.0 - rate)
+    memory[RATE], memory[STEADY] = rate, memory[STEADY] + 1.0 if steady else 0.0
     to_come = gain_to_come(memory[FIRST], memory[BEFORE], objective)
     extrapolated = memory[SLOWEST] > 0.0
     if extrapolated:
@@ -176,8 +179,8 @@ def _is_slow(memory: Array, smallest_gain: float) -> bool:
         return False
     if memory[SLOWEST] > 0.0:
         return True
-    rate = (memory[NOW] - memory[BEFORE]) / (memory[BEFORE] - memory[FIRST])
-    if not (rate > 0.0 and abs(rate - memory[RATE]) <= _STEADY * abs(1.0 - rate)):
+    rate = memory[RATE]
+    if memory[STEADY] < _STEADY_STEPS:
         return False
     if rate >= 1.0:
         return rate < _FASTEST_GROWTH and memory[N_STEPS] >= _PLATEAU

@@ -39,9 +39,9 @@ class Rows:
     def __init__(self, X: ArrayLike, row_weights: ArrayLike | None = None) -> None:
         X = as_rows(X)
         weights = as_row_weights(row_weights, len(X))
-        starts = range(ROWS_PER_BLOCK, len(X), ROWS_PER_BLOCK)
-        columns = [np.ascontiguousarray(part) for part in np.split(X.T, starts, axis=1)]
-        self.blocks = list(zip(columns, np.split(np.empty(0) if weights is None else weights, starts), strict=True))
+        parts = [slice(start, start + ROWS_PER_BLOCK) for start in range(0, len(X), ROWS_PER_BLOCK)]
+        weights = np.empty(0) if weights is None else weights
+        self.blocks = [(np.ascontiguousarray(X.T[:, part]), weights[part]) for part in parts]
 
     def with_weights(self, row_weights: PerRow) -> "Rows":
         """The same rows with other weights, (obs,) and not negative; no row is copied."""

@@ -99,9 +99,9 @@ def first_step(
 def _unit(means: Means, sd: Array, family: CovarianceFamily) -> Mixture:
     """Equal components with the standard deviations of the data: the coordinates of the sums."""
     k, d = means.shape
-    factor = {FULL: np.diag(sd), DIAGONAL: sd[None, :], SPHERICAL: sd[:1, None]}[family.residual]
-    precision = {FULL: np.diag(1.0 / sd), DIAGONAL: 1.0 / sd[None, :], SPHERICAL: 1.0 / sd[:1, None]}[family.residual]
-    factors, precisions = (np.repeat(one[None], family.n_blocks(k), axis=0) for one in (factor, precision))
+    factors, precisions = (np.empty((family.n_blocks(k), *family.block_shape(d))) for _ in range(2))
+    for blocks, sizes in ((factors, sd), (precisions, 1.0 / sd)):
+        blocks[:] = np.diag(sizes) if family.residual == FULL else sizes[: blocks.shape[2]]
     # The M-step reads neither weights, covariances nor log scales, only their shapes.
     unread, covariances = np.ones(k), np.ones(family.covariances_shape(k, d))
     return Mixture.from_checked(family, unread, means, covariances, factors, precisions, unread)

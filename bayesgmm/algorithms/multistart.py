@@ -208,7 +208,7 @@ def best_of_starts(
     )
     n_starts = 1 if start is not None or init.fixed(n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
-    starts = replace(_record(plan, runs), interrupted=interrupted)
+    starts = _record(plan, runs, interrupted=interrupted)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
     in_order = exchangeable and not init.labelled and start is None
@@ -264,7 +264,7 @@ def _pool_for(source: RowsSource) -> AbstractContextManager[Executor | None]:
     return ThreadPoolExecutor(effective_n_jobs(-1)) if len(source.blocks) > 1 else nullcontext()
 
 
-def _record(plan: Plan, runs: list[EMResult]) -> Starts:
+def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
     """What the starts found. Plain Python: there are few, and a small fit takes a millisecond."""
     ended = [run.objective if isfinite(run.objective) else nan for run in runs]
     if all(isnan(objective) for objective in ended):
@@ -288,6 +288,7 @@ def _record(plan: Plan, runs: list[EMResult]) -> Starts:
         tuple(runs[i].mixture for i in distinct),
         optimum_objectives=np.array([ended[i] for i in distinct]),
         kinds=tuple(plan.kind(index) for index in range(len(runs))),
+        interrupted=interrupted,
     )
 
 

@@ -34,9 +34,9 @@ from bayesgmm.words.arrays import PerRow, Rows
 
 MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
 IN_TURN = ("short_kmeans", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
-IN_HASTE = ("short_kmeans", "short_hierarchical", SMALL_EM)  # and where it does not search
+IN_HASTE = ("short_kmeans", SMALL_EM, "short_kmeans", "short_hierarchical")  # and where it does not search
 KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
-SEARCHED_TO = 1e-5  # largest tolerance at which a search is worth its time: looser fits are asked to be quick
+SEARCHED_TO = 1e-6  # largest tolerance at which a search is worth its time: looser fits are asked to be quick
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Whether rows can come from a Gaussian mixture: their departures beside those of rows that do, all refitted alike."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +13,12 @@ from bayesgmm.algorithms.gaussianity import (
     uniform_differences,
     uniform_distances,
 )
+from bayesgmm.algorithms.in_threads import Progress, in_threads
 from bayesgmm.bayes.subject import Subject
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Rows
 
 GRID = np.linspace(0.0, 1.0, 101)  # where distribution functions of transforms are compared
-
-type Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -73,22 +71,18 @@ def goodness_of_fit(
     seeds = rng.spawn(n_replicates + 1)
     own = _measured(X, subject.best, seeds[-1])
 
-    def replicate(r: int) -> Array:
+    def replicate(r: int, stop: threading.Event) -> Array | None:
+        if stop.is_set():
+            return None
         mixture = subject.mixture(r * len(subject.draws) // n_replicates)
         rows = np.asfortranarray(mixture.sample(len(X), rng=seeds[r])[0])
         return _measured(rows, subject.refit(rows, mixture), seeds[r])
 
-    found = []
-    with ThreadPoolExecutor(effective_n_jobs(-1 if n_jobs is None else n_jobs)) as pool:
-        futures = [pool.submit(replicate, r) for r in range(n_replicates)]
-        try:
-            for done, _ in enumerate(as_completed(futures), start=1):
-                if callback is not None:
-                    callback(done, n_replicates)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        found = [future.result() for future in futures]
+    n_workers = effective_n_jobs(-1 if n_jobs is None else n_jobs)
+    outcomes = in_threads(replicate, range(n_replicates), n_workers=n_workers, callback=callback)
+    found = [one for one in outcomes if one is not None]
+    if len(found) < n_replicates:
+        raise KeyboardInterrupt
     together = np.vstack([own, *found])
     kept = np.isfinite(together).all(axis=1)
     return _judged(together[kept], X.shape[1])

@@ -1,7 +1,7 @@
 """Log predictive density of rows left out: EM's plug-in by refits, a posterior's by importance sampling."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,16 +9,16 @@ import numpy as np
 from bayesgmm.algorithms.em import EMResult, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
 from bayesgmm.algorithms.first_step import weighted_covariance
+from bayesgmm.algorithms.in_threads import Progress
 from bayesgmm.algorithms.soundness import collapsed
 from bayesgmm.bayes.loo import FEWEST_DRAWS, loo
 from bayesgmm.bayes.posterior import SAMPLE_DIMS
 from bayesgmm.bayes.sides import Side, Sides
 from bayesgmm.words.arrays import IntArray, PerRow
+from bayesgmm.words.checks import copies_of_rows
 from bayesgmm.words.errors import ParetoWarning, SamplingWarning
 
 MOST_REFITS, FOLDS = 1_000, 10  # different rows left out one by one; folds if there are more
-
-type Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,5 @@ def _refit(side: Side, source: RowsSource) -> EMResult:
 
 def _copies(weights: PerRow | None, n: int) -> IntArray | None:
     """The row of each copy; None if weights are not whole numbers."""
-    if weights is None:
-        return np.arange(n, dtype=np.int64)
-    if not (weights == np.round(weights)).all():
-        return None
-    return np.repeat(np.arange(n), weights.astype(np.int64))
+    whole = weights is None or (weights == np.round(weights)).all()
+    return copies_of_rows(n, weights) if whole else None

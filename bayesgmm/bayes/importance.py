@@ -1,7 +1,6 @@
 """Pareto smoothed importance sampling from the posterior to the posterior without one row, row block by row block."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -11,12 +10,11 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
+from bayesgmm.algorithms.in_threads import Progress
 from bayesgmm.bayes.predict import DrawSet, blocks_of_densities, log_densities
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 
 _ROWS_COMPARED = 20
-
-type Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from bayesgmm.algorithms.bridge import bridge
 from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import EMSettings, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
-from bayesgmm.algorithms.in_threads import in_threads
+from bayesgmm.algorithms.in_threads import Progress, in_threads
 from bayesgmm.bayes.adapter import row_weights_of, rows_of
 from bayesgmm.bayes.engines import sample_native
-from bayesgmm.bayes.importance import Progress
 from bayesgmm.bayes.modes import MIXED
 from bayesgmm.bayes.pooling import combine_modes
 from bayesgmm.bayes.posterior import in_family, posterior_tree, prior_from_json, prior_to_json, start_mixture

@@ -10,8 +10,9 @@ from arviz_stats.base import array_stats
 from arviz_stats.utils import ELPDDataLOO
 from numpy.typing import ArrayLike
 
+from bayesgmm.algorithms.in_threads import Progress
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
-from bayesgmm.bayes.importance import Pointwise, Progress, good_k, largest_r_hat, relative_efficiency, smoothed_rows
+from bayesgmm.bayes.importance import Pointwise, good_k, largest_r_hat, relative_efficiency, smoothed_rows
 from bayesgmm.bayes.leave_one_out import Refits, RefitSettings, problem_of, refit_rows
 from bayesgmm.bayes.moment_matching import match_rows
 from bayesgmm.bayes.posterior import OBS, SAMPLE_DIMS

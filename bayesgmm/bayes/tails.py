@@ -1,6 +1,5 @@
 """Where rows lie in the predictive distribution: of each feature, and of the density itself; rows left out in turn."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
 
@@ -10,6 +9,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import chi2
 
 from bayesgmm.algorithms.gaussianity import feature_cdf
+from bayesgmm.algorithms.in_threads import Progress
 from bayesgmm.bayes.predict import DrawSet, log_densities
 from bayesgmm.bayes.subject import mixture_of
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
@@ -19,8 +19,6 @@ _FEWEST_A_DRAW = 4
 _SMALLEST = 1e-12  # the smallest tail probability of a component that is simulated
 _BLOCK = 500  # rows
 _RATIO_DRAWS = 25  # a fifth of them make the tail that is smoothed, and this needs five
-
-type Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -73,11 +73,11 @@ class GaussianMixture(StandardErrorsMixin, EMInHtmlMixin, DensityMixin, BaseEsti
         What starts are made by: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the
         kinds named now, or ``"mixed"``, the default, which takes k-means on at most 5,000 rows
         (``"short_kmeans"``), Ward's clustering (``"hierarchical"``) and the best of ten short runs from random
-        rows (``"small_em"``) in turn. Where ``tol`` is at most 1e-5, its starts then go on by moving components
+        rows (``"small_em"``) in turn. Where ``tol`` is at most 1e-6, its starts then go on by moving components
         about, see `bayesgmm.algorithms.search`; the first one on large data only. Elsewhere the three are quicker:
-        clusters of 100 rows (``"short_hierarchical"``), four short runs, and on large data EM on a subset of the
-        rows before EM on all. The others make plain starts of one kind. ``"k-means++"`` and
-        ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
+        k-means every second time, clusters of 100 rows (``"short_hierarchical"``), four short runs, and on large
+        data EM on a subset of the rows before EM on all. The others make plain starts of one kind. ``"k-means++"``
+        and ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
         columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they are).
     weights_init, means_init, precisions_init : array-like, optional
         Parameters to start from, in scikit-learn's shapes. With means given there is one start.

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ from bayesgmm.surface.selection_criteria import STANDARD_ERRORS, Criterion
 from bayesgmm.words.arrays import Array
 
 _MARKERS = "osD^vP"
+_HOLLOW: dict[str, Any] = {"markersize": 5, "markerfacecolor": "white"}  # of degenerate fits
 _PANEL = (5.2, 4.2)  # inches
 _REACH = 3.0  # the range shown, from the best value, in units of the median model's distance from it
 _DODGE = 0.06  # of one component, from family to family
@@ -54,11 +57,13 @@ def draw_selection(table: pd.DataFrame, columns: Sequence[Column], ax: Axes | No
         figure, panels = found, [ax]  # type: ignore[assignment]
     for panel, column in zip(panels, columns, strict=True):
         _draw_column(panel, table, column)
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles: list[Artist] = list(panels[0].get_legend_handles_labels()[0])
+    if table["degenerate"].any():
+        handles.append(Line2D([], [], linestyle="none", marker="o", color=INK, label="degenerate", **_HOLLOW))
     if ax is None:
-        figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8.5, alignment="left")
+        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5, alignment="left")
     else:
-        ax.legend(handles, labels, fontsize=7, framealpha=0.85)
+        ax.legend(handles=handles, fontsize=7, framealpha=0.85)
     return figure
 
 
@@ -106,9 +111,8 @@ def _draw_line(panel: Axes, line: _Line, label: str, number: int) -> None:
     of_line: dict[str, Any] = {"color": colour, "linewidth": 1.2, "marker": marker, "markersize": 5, "zorder": 3}
     panel.plot(line.x, line.y, label=label, gid=label, **of_line)
     if line.hollow.any():
-        style: dict[str, Any] = {"markersize": 5, "markerfacecolor": "white", "markeredgecolor": colour, "zorder": 4}
         at = line.x[line.hollow], line.y[line.hollow]
-        panel.plot(*at, marker, linestyle="none", gid=f"degenerate {label}", **style)
+        panel.plot(*at, marker, color=colour, linestyle="none", gid=f"degenerate {label}", zorder=4, **_HOLLOW)
     if np.isfinite(line.errors).any():
         bars: dict[str, Any] = {"fmt": "none", "ecolor": colour, "elinewidth": 1.0, "capsize": 2.5, "zorder": 2}
         panel.errorbar(line.x, line.y, yerr=line.errors, **bars)
