@@ -30,12 +30,12 @@ from pymc.logprob.abstract import _logprob
 from pymc.logprob.transforms import Transform
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
-from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_ops import InverseWishart, StackCovariances
 from bayesgmm.bayes.mixture_ops import code_stamp
-from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.bayes.random_variables import FamilyRV, variable_of
+from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.linalg import cholesky_lower, invert_lower
 from bayesgmm.words.arrays import Array
@@ -86,35 +86,17 @@ def _draw_covariances(rng, residual, shared, dof, scale):  # type: ignore[no-unt
     return covariances
 
 
-class InverseWishartCovariancesRV(RandomVariable):
+class InverseWishartCovariancesRV(FamilyRV):
     """The random variable behind `InverseWishartCovariances`."""
 
     name = "inverse_wishart_covariances"
     signature = "(k),(k,d,d)->(k,d,d)"
-    dtype = "floatX"
     _print_name = ("InverseWishartCovariances", "\\operatorname{InverseWishartCovariances}")
-    __props__ = (*RandomVariable.__props__, "covariance_type")
 
-    def __init__(self, *, covariance_type: str = "full", **kwargs: Any) -> None:
-        self.covariance_type = covariance_type
-        super().__init__(**kwargs)
-
-    @property
-    def family(self) -> CovarianceFamily:
-        """The row of the family table."""
-        return covariance_family(self.covariance_type)
-
-    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:
-        """Draw stacks (*size, cluster, feature, feature_bis)."""
-        dof, scale, size = args
-        size = np.broadcast_shapes(dof.shape[:-1], scale.shape[:-3]) if size is None else size
-        dof = np.broadcast_to(dof, (*size, *dof.shape[-1:]))
-        scale = np.broadcast_to(scale, (*size, *scale.shape[-3:]))
-        draws = np.empty(scale.shape)
-        for index in np.ndindex(*size):
-            parameters = (np.ascontiguousarray(p[index]) for p in (dof, scale))
-            draws[index] = _draw_covariances(rng, self.family.residual, self.family.shared, *parameters)
-        return draws
+    def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
+        """A stack (cluster, feature, feature_bis)."""
+        stack: Array = _draw_covariances(rng, self.family.residual, self.family.shared, *parameters)
+        return stack
 
 
 @numba_core_rv_funcify.register(InverseWishartCovariancesRV)
@@ -128,12 +110,8 @@ def _numba_draw(op: InverseWishartCovariancesRV, node: Any) -> tuple[Any, int]:
     return draw, code_stamp(__name__)
 
 
-def _covariances_rv(
-    dof: Any, scale: Any, *, covariance_type: str = "full", rng: Any = None, size: Any = None
-) -> TensorVariable:
-    rng = pt.random.shared_rng(seed=None) if rng is None else rng
-    op = InverseWishartCovariancesRV(covariance_type=covariance_type)
-    return op(dof, scale, rng=rng, size=size, return_next_rng=True)[1]
+def _covariances_rv(dof: Any, scale: Any, *, covariance_type: str = "full", **kwargs: Any) -> TensorVariable:
+    return variable_of(InverseWishartCovariancesRV(covariance_type=covariance_type), dof, scale, **kwargs)
 
 
 class InverseWishartCovariances(Continuous):

@@ -11,10 +11,10 @@ from pymc.distributions.shape_utils import rv_size_is_none
 from pymc.logprob.abstract import _logprob
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
-from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.mixture_ops import MixtureLogDensity, code_stamp
+from bayesgmm.bayes.random_variables import BatchedRV, variable_of
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.linalg import cholesky_lower, times_lower
@@ -44,32 +44,22 @@ def _draw_row(rng, residual, weights, means, covariances):  # type: ignore[no-un
     return means[k] + row
 
 
-class MvNormalMixtureRV(RandomVariable):
+class MvNormalMixtureRV(BatchedRV):
     """The random variable behind `MvNormalMixture`."""
 
     name = "mv_normal_mixture"
     signature = "(k),(k,d),(k,d,d)->(d)"
-    dtype = "floatX"
     _print_name = ("MvNormalMixture", "\\operatorname{MvNormalMixture}")
-    __props__ = (*RandomVariable.__props__, "residual")
+    __props__ = (*BatchedRV.__props__, "residual")
 
     def __init__(self, *, residual: int = FULL, **kwargs: Any) -> None:
         self.residual = residual
         super().__init__(**kwargs)
 
-    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:
-        """Draw rows (*size, feature)."""
-        weights, means, covariances, size = args
-        batch = np.broadcast_shapes(weights.shape[:-1], means.shape[:-2], covariances.shape[:-3])
-        size = batch if size is None else size
-        weights = np.broadcast_to(weights, (*size, *weights.shape[-1:]))
-        covariances = np.broadcast_to(covariances, (*size, *covariances.shape[-3:]))
-        means = np.broadcast_to(means, (*size, *means.shape[-2:]))
-        rows = np.empty((*size, means.shape[-1]))
-        for index in np.ndindex(*size):
-            parameters = (np.ascontiguousarray(p[index]) for p in (weights, means, covariances))
-            rows[index] = _draw_row(rng, self.residual, *parameters)
-        return rows
+    def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
+        """A row (feature,)."""
+        row: Array = _draw_row(rng, self.residual, *parameters)
+        return row
 
 
 @numba_core_rv_funcify.register(MvNormalMixtureRV)
@@ -83,13 +73,8 @@ def _numba_draw(op: MvNormalMixtureRV, node: Any) -> tuple[Any, int]:
     return draw, code_stamp(__name__)
 
 
-def _mixture_rv(
-    weights: Any, means: Any, covariances: Any, *, residual: int = FULL, rng: Any = None, size: Any = None
-) -> TensorVariable:
-    rng = pt.random.shared_rng(seed=None) if rng is None else rng
-    return MvNormalMixtureRV(residual=residual)(weights, means, covariances, rng=rng, size=size, return_next_rng=True)[
-        1
-    ]
+def _mixture_rv(weights: Any, means: Any, covariances: Any, *, residual: int = FULL, **kwargs: Any) -> TensorVariable:
+    return variable_of(MvNormalMixtureRV(residual=residual), weights, means, covariances, **kwargs)
 
 
 class MvNormalMixture(Continuous):

@@ -16,13 +16,13 @@ from pymc.distributions.transforms import _default_transform
 from pymc.logprob.abstract import _logprob
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
-from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_ops import StackCholesky
 from bayesgmm.bayes.covariance_prior import CovariancesTransform
 from bayesgmm.bayes.mixture_ops import code_stamp
-from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.bayes.random_variables import FamilyRV, variable_of
+from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.ground.linalg import cholesky_lower
 from bayesgmm.words.arrays import Array
@@ -59,33 +59,18 @@ def _draw_scale(rng, residual, dof, scale):  # type: ignore[no-untyped-def]
     return drawn
 
 
-class WishartScaleRV(RandomVariable):
+class WishartScaleRV(FamilyRV):
     """The random variable behind `WishartScale`."""
 
     name = "wishart_scale"
     signature = "(),(d,d)->(d,d)"
-    dtype = "floatX"
     _print_name = ("WishartScale", "\\operatorname{WishartScale}")
-    __props__ = (*RandomVariable.__props__, "covariance_type")
 
-    def __init__(self, *, covariance_type: str = "full", **kwargs: Any) -> None:
-        self.covariance_type = covariance_type
-        super().__init__(**kwargs)
-
-    @property
-    def family(self) -> CovarianceFamily:
-        """The row of the family table."""
-        return covariance_family(self.covariance_type)
-
-    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:
-        """Draw matrices (*size, feature, feature)."""
-        dof, scale, size = args
-        size = np.broadcast_shapes(np.shape(dof), scale.shape[:-2]) if size is None else size
-        dof, scale = np.broadcast_to(dof, size), np.broadcast_to(scale, (*size, *scale.shape[-2:]))
-        draws = np.empty(scale.shape)
-        for index in np.ndindex(*size):
-            draws[index] = _draw_scale(rng, self.family.residual, float(dof[index]), np.ascontiguousarray(scale[index]))
-        return draws
+    def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
+        """A matrix (feature, feature)."""
+        dof, scale = parameters
+        matrix: Array = _draw_scale(rng, self.family.residual, float(dof), scale)
+        return matrix
 
 
 @numba_core_rv_funcify.register(WishartScaleRV)
@@ -99,9 +84,8 @@ def _numba_draw(op: WishartScaleRV, node: Any) -> tuple[Any, int]:
     return draw, code_stamp(__name__)
 
 
-def _scale_rv(dof: Any, scale: Any, *, covariance_type: str = "full", rng: Any = None, size: Any = None) -> Any:
-    rng = pt.random.shared_rng(seed=None) if rng is None else rng
-    return WishartScaleRV(covariance_type=covariance_type)(dof, scale, rng=rng, size=size, return_next_rng=True)[1]
+def _scale_rv(dof: Any, scale: Any, *, covariance_type: str = "full", **kwargs: Any) -> TensorVariable:
+    return variable_of(WishartScaleRV(covariance_type=covariance_type), dof, scale, **kwargs)
 
 
 class WishartScale(Continuous):

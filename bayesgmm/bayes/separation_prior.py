@@ -15,12 +15,12 @@ from pymc.distributions.transforms import _default_transform
 from pymc.logprob.abstract import _logprob
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
-from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_ops import StackCholesky
 from bayesgmm.bayes.covariance_prior import CovariancesTransform
 from bayesgmm.bayes.mixture_ops import code_stamp
+from bayesgmm.bayes.random_variables import FamilyRV, variable_of
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.words.arrays import Array
 
@@ -52,40 +52,23 @@ def _draw_covariances(rng, shared, eta, shape, scale):  # type: ignore[no-untype
     return covariances
 
 
-class SeparationCovariancesRV(RandomVariable):
+class SeparationCovariancesRV(FamilyRV):
     """The random variable behind `SeparationCovariances`."""
 
     name = "separation_covariances"
     signature = "(),(k,d),(k,d)->(k,d,d)"
-    dtype = "floatX"
     _print_name = ("SeparationCovariances", "\\operatorname{SeparationCovariances}")
-    __props__ = (*RandomVariable.__props__, "covariance_type")
 
-    def __init__(self, *, covariance_type: str = "full", **kwargs: Any) -> None:
-        self.covariance_type = covariance_type
-        super().__init__(**kwargs)
-
-    @property
-    def shared(self) -> bool:
-        """Whether one covariance serves all components."""
-        return covariance_family(self.covariance_type).shared
-
-    def rng_fn(self, rng: np.random.Generator, *args: Any, **kwargs: Any) -> Array:
-        """Draw stacks (*size, cluster, feature, feature_bis)."""
-        eta, shape, scale, size = args
-        size = np.broadcast_shapes(np.shape(eta), shape.shape[:-2], scale.shape[:-2]) if size is None else size
-        eta = np.broadcast_to(eta, size)
-        shape, scale = (np.broadcast_to(p, (*size, *p.shape[-2:])) for p in (shape, scale))
-        draws = np.empty((*scale.shape, scale.shape[-1]))
-        for index in np.ndindex(*size):
-            parameters = (np.ascontiguousarray(p[index]) for p in (shape, scale))
-            draws[index] = _draw_covariances(rng, self.shared, float(eta[index]), *parameters)
-        return draws
+    def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
+        """A stack (cluster, feature, feature_bis)."""
+        eta, shape, scale = parameters
+        stack: Array = _draw_covariances(rng, self.family.shared, float(eta), shape, scale)
+        return stack
 
 
 @numba_core_rv_funcify.register(SeparationCovariancesRV)
 def _numba_draw(op: SeparationCovariancesRV, node: Any) -> tuple[Any, int]:
-    shared = op.shared
+    shared = op.family.shared
 
     @numba_njit
     def draw(rng, eta, shape, scale):  # type: ignore[no-untyped-def]
@@ -94,12 +77,8 @@ def _numba_draw(op: SeparationCovariancesRV, node: Any) -> tuple[Any, int]:
     return draw, code_stamp(__name__)
 
 
-def _separation_rv(
-    eta: Any, shape: Any, scale: Any, *, covariance_type: str = "full", rng: Any = None, size: Any = None
-) -> Any:
-    rng = pt.random.shared_rng(seed=None) if rng is None else rng
-    op = SeparationCovariancesRV(covariance_type=covariance_type)
-    return op(eta, shape, scale, rng=rng, size=size, return_next_rng=True)[1]
+def _separation_rv(eta: Any, shape: Any, scale: Any, *, covariance_type: str = "full", **kwargs: Any) -> TensorVariable:
+    return variable_of(SeparationCovariancesRV(covariance_type=covariance_type), eta, shape, scale, **kwargs)
 
 
 class SeparationCovariances(Continuous):
@@ -144,7 +123,7 @@ def _modes_of_variances(
     op: SeparationCovariancesRV, rv: Any, rng: Any, size: Any, eta: Any, shape: Any, scale: Any
 ) -> Any:
     variances = scale / (shape + 1.0)
-    if op.shared:
+    if op.family.shared:
         variances = variances[..., :1, :] + pt.zeros_like(variances)
     return pt.zeros_like(rv) + variances[..., None] * pt.eye(scale.shape[-1])
 
@@ -155,7 +134,7 @@ def _separation_logprob(  # type: ignore[no-untyped-def]
 ):
     """One number a stack (cluster, feature, feature_bis)."""
     (value,) = values
-    if op.shared:
+    if op.family.shared:
         value, shape, scale = value[:1], shape[:1], scale[:1]
     d, variances = scale.shape[-1], pt.diagonal(value, axis1=-2, axis2=-1)
     log_det = 2.0 * pt.log(pt.diagonal(StackCholesky()(value), axis1=-2, axis2=-1)).sum(axis=-1)
