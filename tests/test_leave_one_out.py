@@ -198,7 +198,13 @@ def test_leave_one_out_equals_as_many_whole_fits(covariance_type):
     prior = Prior.weakly_informative(X)
 
     def fit(rows):
-        settings = {"covariance_type": covariance_type, "draws": 2000, "random_state": 1, "progress": False}
+        settings = {
+            "covariance_type": covariance_type,
+            "draws": 4000,
+            "tune": 1000,
+            "random_state": 1,
+            "progress": False,
+        }
         return BayesianGaussianMixture(2, prior=prior, **settings).fit(rows)
 
     truth = np.array([fit(np.delete(X, i, axis=0)).score_samples(X[i : i + 1])[0] for i in range(len(X))])
