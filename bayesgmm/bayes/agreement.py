@@ -86,7 +86,9 @@ def _labels(side: Side, resp: Responsibilities, seed: int) -> IntArray:
         labels: IntArray = resp.argmax(axis=1)
         return labels
     draws = flat_draws(label_draws(side.tree, None, random_state=seed))
-    return estimate_partition(draws[:: max(1, len(draws) // MOST_DRAWS)], random_state=seed).labels.astype(np.int64)
+    return estimate_partition(
+        draws[:: max(1, len(draws) // MOST_DRAWS)], random_state=seed, progress=False
+    ).labels.astype(np.int64)
 
 
 def comparable(sides: Sides) -> bool:

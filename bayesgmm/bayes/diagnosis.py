@@ -298,12 +298,14 @@ def _label_figures(tree: xr.DataTree, X: Rows) -> _Labels:
     labelled = mixing(parameters(tree))
     if tree["posterior"].sizes[CLUSTER] == 1 or not _is_exchangeable(tree):
         return _Labels(labelled, labelled)
-    screened = relabel(_thinned(tree, X))
+    screened = relabel(_thinned(tree, X), progress=False)
     record, permutation = relabelling(screened), screened["sample_stats"]["permutation"]
     share = 1.0 - most_common_share(permutation.to_numpy().reshape(-1, permutation.sizes[CLUSTER]))
     if not record.identified:
         return _Labels(labelled, None, share, False, tuple(record.findings))
-    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(_bare(tree, X, step=1))))
+    if share == 0.0:
+        return _Labels(labelled, labelled, share)
+    relabelled = mixing(parameters(relabel(_bare(tree, X, step=1), progress=False)))
     return _Labels(labelled, relabelled, share)
 
 

@@ -82,7 +82,7 @@ def _of_posterior(side: Side, sides: Sides) -> HeldOut | None:
         return None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = loo(tree)
+        found = loo(tree, progress=False)
     for warning in caught:
         if not issubclass(warning.category, ParetoWarning | SamplingWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

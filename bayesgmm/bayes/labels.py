@@ -11,20 +11,25 @@ from bayesgmm.bayes.posterior import CLUSTER, SAMPLE_DIMS
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.progress import Move
 
 PERMUTATION, GIVEN, MARGIN = "permutation", "permutation_given", "label_margin"
 STATS = "sample_stats"
 _DRAWN = ("weights", "means", "factors", "precision_factors", "log_scale")
+_DRAWS_A_MOVE = 50
 _MATRICES = ("covariances", "precisions", "cholesky")
 
 
-def sampled_mixture(tree: xr.DataTree, X: Rows) -> SampledMixture:
-    """Draws in the canonical layout, and memberships computed anew whenever they are asked for."""
+def sampled_mixture(tree: xr.DataTree, X: Rows, *, move: Move | None = None) -> SampledMixture:
+    """Draws in the canonical layout, and memberships computed anew whenever they are asked for; a bar may follow."""
     draws = draw_set(tree)
 
     def memberships(samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
         part = DrawSet(draws.covariance_type, *(getattr(draws, name)[samples] for name in _DRAWN))
-        return each_draw(part, np.asfortranarray(X[rows]), with_memberships=True)
+        for done, one in enumerate(each_draw(part, np.asfortranarray(X[rows]), with_memberships=True), start=1):
+            yield one
+            if move is not None and done % _DRAWS_A_MOVE == 0:
+                move(done, len(part.weights))
 
     covariances = tree["posterior"]["covariances"].to_numpy()
     return SampledMixture(draws.weights, draws.means, covariances.reshape(-1, *covariances.shape[2:]), memberships)

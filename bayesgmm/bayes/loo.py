@@ -21,6 +21,7 @@ from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import IntArray, PerRow, Rows
 from bayesgmm.words.checks import copies_of_rows
 from bayesgmm.words.errors import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
+from bayesgmm.words.progress import PATIENCE, progress_bar
 
 UNMIXED, LARGE_ERROR = 1.1, 0.5  # R-hat of a row's log density, and the standard error of a refit's log density
 FEWEST_DRAWS = 25  # a fifth of them make the tail, which needs five
@@ -37,6 +38,7 @@ def loo(
     random_state: int | None = None,
     cores: int | None = None,
     names: Names = NO_NAMES,
+    progress: bool = True,
     callback: Progress | None = None,
 ) -> ELPDDataLOO:
     r"""Expected log predictive density by leave-one-out cross-validation.
@@ -79,9 +81,11 @@ def loo(
         For refits, which run side by side; all by default. The result does not depend on it.
     names : mapping, optional
         What the posterior calls its variables.
+    progress : bool
+        Show rows, then refits, in a terminal or notebook, where they take seconds.
     callback : callable, optional
-        Is told the number of rows done and the number there are; then the same of refits, which a true return value,
-        like Ctrl-C, ends: what is done is kept.
+        Instead of that; it is told the number of rows done and the number there are, then the same of refits, which a
+        true return value, like Ctrl-C, ends: what is done is kept.
 
     Returns
     -------
@@ -131,13 +135,17 @@ def loo(
     efficiency = relative_efficiency(tree) if r_eff is None else r_eff
     problem = problem_of(tree, prior) if moment_match or refit else None
     _warn_of_chains_apart(tree, rows)
-    sampled = found = smoothed_rows(draw_set(tree), rows, shape=shape, r_eff=efficiency, callback=callback)
+    with progress_bar("Rows", show=progress and callback is None, patience=PATIENCE) as move:
+        told = callback or move
+        sampled = found = smoothed_rows(draw_set(tree), rows, shape=shape, r_eff=efficiency, callback=told)
     if problem is not None and moment_match:
         found = match_rows(tree, problem, found.above(limit), found=found, r_eff=efficiency)
     if problem is not None and refit:
         seed = np.random.SeedSequence(random_state).generate_state(1)[0]
         settings = RefitSettings(r_eff=efficiency, seed=int(seed), cores=cores)
-        found = _refitted(found, refit_rows(tree, problem, found.above(limit), settings=settings, callback=callback))
+        with progress_bar("Refits", show=progress and callback is None, patience=PATIENCE) as move:
+            refits = refit_rows(tree, problem, found.above(limit), settings=settings, callback=callback or move)
+        found = _refitted(found, refits)
     _warn_of_large_k(found, limit)
     record: dict[str, Any] = {"n_samples": shape[0] * shape[1], "good_k": limit}
     if problem is not None:

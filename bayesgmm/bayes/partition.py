@@ -12,6 +12,7 @@ from bayesgmm.ground.partitions import Labels, find_loss, losses
 from bayesgmm.ground.salso import N_RUNS, N_ZEALOUS, SalsoSettings, salso
 from bayesgmm.words.arrays import Array
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.progress import PATIENCE, progress_bar
 
 _ROUNDING = 1e-10  # distances closer than this are the same
 
@@ -57,6 +58,7 @@ def estimate_partition(
     n_zealous: int = N_ZEALOUS,
     random_state: RandomState = None,
     names: Names = NO_NAMES,
+    progress: bool = True,
 ) -> PartitionEstimate:
     r"""Search for the partition with the least posterior expected loss, by SALSO.
 
@@ -84,6 +86,8 @@ def estimate_partition(
     random_state : int or Generator, optional
     names : mapping, optional
         What the posterior calls its variables.
+    progress : bool
+        Show the runs in a terminal or notebook, where they take seconds.
 
     Returns
     -------
@@ -118,7 +122,8 @@ def estimate_partition(
     draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
     limit = _most_clusters(draws, max_clusters)
     settings = SalsoSettings(loss=loss, a=a, n_runs=n_runs, max_clusters=limit, n_zealous=n_zealous)
-    found = salso(draws, settings, rng=rng)
+    with progress_bar("Searching partitions", show=progress, patience=PATIENCE) as move:
+        found = salso(draws, settings, rng=rng, callback=move)
     return PartitionEstimate(found.labels, found.expected_loss, loss, a, n_runs, found.n_best)
 
 

@@ -20,6 +20,7 @@ from bayesgmm.bayes.posterior import CLUSTER, FEATURE, prior_from_json
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Rows
 from bayesgmm.words.errors import InputError, NotIdentifiedError
+from bayesgmm.words.progress import PATIENCE, progress_bar
 
 RECORD = "relabelling"
 _PARAMETERS = ("weights", "means", "covariances")
@@ -37,6 +38,7 @@ def relabel(
     names: Names = NO_NAMES,
     by: int | str = 0,
     divergence: Literal["kl", "wasserstein"] = "kl",
+    progress: bool = True,
 ) -> xr.DataTree:
     r"""Put all draws of a mixture's posterior in the same labels.
 
@@ -77,6 +79,8 @@ def relabel(
     divergence : {"kl", "wasserstein"}
         For ``optimal-assignment``: symmetrised Kullback-Leibler divergence, or squared Wasserstein-2 distance of
         standardised features.
+    progress : bool
+        Show how far a sweep over the draws is in a terminal or notebook, where it takes seconds; there are several.
 
     Returns
     -------
@@ -109,8 +113,9 @@ def relabel(
     relabelling_method(method)
     canonical, rows = _checked(posterior, X, names)
     options = _options(by, divergence, [str(name) for name in canonical["posterior"][FEATURE].to_numpy()])
-    sampled, reference = sampled_mixture(canonical, rows), _reference(posterior)
-    permutation, margin, record = relabelled(sampled, method, options=options, reference=reference)
+    with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
+        sampled, reference = sampled_mixture(canonical, rows, move=move), _reference(posterior)
+        permutation, margin, record = relabelled(sampled, method, options=options, reference=reference)
     tree, own_names = own_tree(posterior, canonical, names)
     dims = cluster_dims(tree["posterior"].to_dataset(), own_names)
     shape = canonical["posterior"]["weights"].shape
@@ -140,7 +145,7 @@ def component_record(tree: xr.DataTree) -> Relabelling | None:
     prior = prior_from_json(str(tree.attrs["prior"]))
     if tree["posterior"].sizes[CLUSTER] == 1 or not prior.exchangeable:
         return None
-    return relabelling(tree if RECORD in tree.attrs else relabel(tree))
+    return relabelling(tree if RECORD in tree.attrs else relabel(tree, progress=False))
 
 
 def _record(tree: xr.DataTree) -> dict[str, Any]:
@@ -178,12 +183,13 @@ def compare_relabellings(
     *,
     methods: Sequence[str] = tuple(METHODS),
     names: Names = NO_NAMES,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """Shares of draws to which each two methods give the same permutation, global labels aside.
 
     Parameters
     ----------
-    posterior, X, names
+    posterior, X, names, progress
         As for `relabel`.
     methods : sequence of str
         All by default; ``ordering`` is by the mean of the first feature.
@@ -210,8 +216,10 @@ def compare_relabellings(
     """
     for method in methods:
         relabelling_method(method)
-    sampled = sampled_mixture(*_checked(posterior, X, names))
-    found = [permutations(sampled, method, options=Options(), reference=None).permutation for method in methods]
+    canonical, rows = _checked(posterior, X, names)
+    with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
+        sampled = sampled_mixture(canonical, rows, move=move)
+        found = [permutations(sampled, method, options=Options(), reference=None).permutation for method in methods]
     shares = [[share_agreeing(one, other) for other in found] for one in found]
     return pd.DataFrame(shares, index=list(methods), columns=list(methods))
 

@@ -13,6 +13,7 @@ from bayesgmm.ground.partitions import Labels, find_loss, losses
 from bayesgmm.ground.salso import SalsoSettings, salso
 from bayesgmm.words.arrays import Array, IntArray
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.progress import PATIENCE, progress_bar
 
 MIN_DROP = 0.1
 _N_STARTS = 3
@@ -76,6 +77,7 @@ def representative_partitions(
     loss: str = "vi",
     random_state: RandomState = None,
     names: Names = NO_NAMES,
+    progress: bool = True,
 ) -> RepresentativePartitions:
     r"""Represent a posterior of partitions by a few of them with weights.
 
@@ -100,6 +102,8 @@ def representative_partitions(
         The distance d.
     random_state : int or Generator, optional
     names : mapping, optional
+    progress : bool
+        Show how many were found in a terminal or notebook, where it takes seconds.
 
     Returns
     -------
@@ -126,10 +130,14 @@ def representative_partitions(
     rng = np.random.default_rng(random_state)
     draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
     path: list[_Centres] = []
-    for centres in islice(_growing(draws, loss, rng), max_n if n is None else n):
-        path.append(centres)
-        if n is None and _brings_little(path, min_drop):
-            break
+    most = max_n if n is None else n
+    with progress_bar("Partitions, at most", show=progress, patience=PATIENCE) as move:
+        for centres in islice(_growing(draws, loss, rng), most):
+            path.append(centres)
+            if n is None and _brings_little(path, min_drop):
+                break
+            if move is not None:
+                move(len(path), most)
     chosen = path[-2] if n is None and _brings_little(path, min_drop) else path[-1]
     return _described(chosen, np.array([centres.expected_loss for centres in path]), loss)
 

@@ -249,7 +249,7 @@ def _check_likelihood(fit: Any, mixture: Mixture, rows: Rows, weights: PerRow | 
 def _bayesian_side(tree: xr.DataTree, name: str, rows: Rows) -> Side:
     own = "prior" in tree.attrs
     if not own and tree["posterior"]["weights"].shape[-1] > 1:
-        tree = relabel(tree)
+        tree = relabel(tree, progress=False)
         identified = relabelling(tree).identified
     else:
         record = component_record(tree) if own else None

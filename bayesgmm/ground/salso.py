@@ -17,6 +17,7 @@ steps are kept in single precision, which is a search with an f that differs in 
 reported, and by which the best run is chosen, are exact.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,7 +84,12 @@ class SalsoResult:
 
 
 def salso(
-    draws: Labels, settings: SalsoSettings, *, rng: np.random.Generator, starts: Labels = _NO_STARTS
+    draws: Labels,
+    settings: SalsoSettings,
+    *,
+    rng: np.random.Generator,
+    starts: Labels = _NO_STARTS,
+    callback: Callable[[int, int], object] | None = None,
 ) -> SalsoResult:
     """Search for the partition with the least expected loss over draws.
 
@@ -95,6 +101,8 @@ def salso(
     rng : Generator
     starts : (start, obs) of int32, optional
         Partitions within ``max_clusters`` from which further runs start.
+    callback : callable, optional
+        Called as ``callback(runs done, runs)``.
 
     Returns
     -------
@@ -108,8 +116,11 @@ def salso(
     ([0, 0, 0, 1, 1], 16)
     """
     state = new_state(draws, settings)
-    found = [run_once(state, settings, rng) for _ in range(settings.n_runs)]
-    found += [run_once(state, settings, rng, start) for start in starts]
+    found: list[Labels] = []
+    for start in (*[None] * settings.n_runs, *starts):
+        found.append(run_once(state, settings, rng, start))
+        if callback is not None:
+            callback(len(found), settings.n_runs + len(starts))
     measured = [expected_loss(draws, labels, loss=settings.loss, a=settings.a) for labels in found]
     best = int(np.argmin(measured))
     return SalsoResult(found[best], measured[best], np.array(measured))

@@ -18,10 +18,10 @@ from bayesgmm.bayes.predictive import simulated_rows
 from bayesgmm.bayes.quantities import Quantity, quantities, quantity_table, quantity_values
 from bayesgmm.bayes.subject import Subject, subject_of
 from bayesgmm.bayes.tails import Places, places, reference
-from bayesgmm.surface.progress import progress_bar
 from bayesgmm.words.arrays import Array, Rows
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.html import folded, frame_table, listing
+from bayesgmm.words.progress import progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,9 +21,9 @@ from bayesgmm.bayes.sides import Side, Sides, sides_of
 from bayesgmm.surface import comparison_findings as words
 from bayesgmm.surface.comparison import Comparison
 from bayesgmm.surface.comparison_table import parameter_table
-from bayesgmm.surface.progress import progress_bar
 from bayesgmm.words.arrays import Array, Responsibilities
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
+from bayesgmm.words.progress import progress_bar
 
 REPLICATES = 199
 

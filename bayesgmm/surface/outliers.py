@@ -13,11 +13,11 @@ from bayesgmm.bayes.adapter import NO_NAMES, Names
 from bayesgmm.bayes.importance import good_k
 from bayesgmm.bayes.subject import Subject, subject_of
 from bayesgmm.bayes.tails import Places, places, reference
-from bayesgmm.surface.progress import progress_bar
 from bayesgmm.words.arrays import Array, Rows
 from bayesgmm.words.checks import as_rows
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.html import frame_table, listing
+from bayesgmm.words.progress import progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

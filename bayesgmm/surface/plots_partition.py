@@ -162,7 +162,7 @@ def _similarity_of_rows(
     index = np.arange(n) if n <= max_rows else np.sort(rng.choice(n, max_rows, replace=False))
     some = given[:, index] if rows is None else mixture_posterior(given, rows[index])
     if clusters is None:
-        found = estimate_partition(some, random_state=rng).labels
+        found = estimate_partition(some, random_state=rng, progress=False).labels
     else:
         found = canonical_labels(clusters[None, index])[0]
     return similarity_matrix(some).to_numpy(), np.asarray(found, dtype=np.int64)

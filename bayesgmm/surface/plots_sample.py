@@ -117,7 +117,7 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     if one or ("prior" in attrs and not prior_from_json(str(attrs["prior"])).exchangeable):
         return tree
     if RECORD not in attrs:
-        tree = relabel(tree, X)
+        tree = relabel(tree, X, progress=False)
     record = relabelling(root_of(posterior) if RECORD in attrs else tree)
     if not (record.identified or force):
         raise NotIdentifiedError(record.findings, hint=_INSTEAD)

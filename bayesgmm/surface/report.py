@@ -11,7 +11,6 @@ from bayesgmm.bayes.adapter import row_weights_of
 from bayesgmm.bayes.diagnosis import diagnose
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.surface.plots_sample import screened_record
-from bayesgmm.surface.progress import progress_bar
 from bayesgmm.surface.report_checks import checks_section, comparison_section
 from bayesgmm.surface.report_code import Source, fingerprint_code, is_reproducible, script, versions
 from bayesgmm.surface.report_em import (
@@ -38,6 +37,7 @@ from bayesgmm.words.errors import (
     NotIdentifiedError,
     SamplingError,
 )
+from bayesgmm.words.progress import progress_bar
 
 type Builder = Callable[[], Section]
 

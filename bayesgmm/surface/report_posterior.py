@@ -239,7 +239,7 @@ def partition_section(found: Posterior) -> Section:
     tree = thinned_tree(found.tree, _PARTITION_DRAWS)
     rows = _some(found.rows, _PARTITIONED)
     drawn = sample_labels(tree, rows, random_state=found.seed).to_numpy()
-    estimate = estimate_partition(drawn, random_state=found.seed)
+    estimate = estimate_partition(drawn, random_state=found.seed, progress=False)
     ball = credible_ball(estimate, drawn)
     collection = plot_similarity(drawn, partition=estimate, random_state=found.seed, backend="matplotlib")
     return Section(

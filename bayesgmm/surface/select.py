@@ -13,7 +13,6 @@ from sklearn.exceptions import ConvergenceWarning
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.gaussian_mixture import GaussianMixture
-from bayesgmm.surface.progress import progress_bar
 from bayesgmm.surface.selection import (
     Candidate,
     Comparand,
@@ -36,6 +35,7 @@ from bayesgmm.words.errors import (
     SamplingWarning,
     SingleBestStartWarning,
 )
+from bayesgmm.words.progress import progress_bar
 
 _NOTHING: Mapping[str, Any] = {}
 # What a warning about a single fit says in its row; the winner's is also given as it is.

@@ -76,7 +76,7 @@ def _log_evidence(fit: Any, seed: int) -> Score:
 def _loo(fit: Any, seed: int) -> Score:
     from bayesgmm.bayes.loo import loo
 
-    found = loo(fit)
+    found = loo(fit, progress=False)
     return Score(float(found.elpd), float(found.se), np.asarray(found.elpd_i, dtype=np.float64).ravel())
 
 

@@ -9,9 +9,9 @@ from bayesgmm.algorithms import bootstrap, information
 from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.surface.progress import progress_bar
 from bayesgmm.words.arrays import Array
 from bayesgmm.words.checks import as_rows
+from bayesgmm.words.progress import progress_bar
 
 
 class _FittedByEM(Protocol):
