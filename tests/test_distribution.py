@@ -7,6 +7,8 @@ import pytensor.tensor as pt
 import pytest
 from pymc.distributions.transforms import CholeskyCovTransform
 from pytensor.compile.mode import Mode
+from pytensor.graph.traversal import ancestors
+from pytensor.tensor.blockwise import Blockwise
 from reference import FAMILIES, random_mixture
 from scipy.stats import invgamma, invwishart
 
@@ -15,6 +17,7 @@ from bayesgmm.bayes.distribution import MvNormalMixture
 from bayesgmm.bayes.mixture_ops import MixtureLogDensity, MixturePullback, MixtureValueAndGradient
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL
+from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.errors import InputError
 
 # PyTensor silences this hint about its own code at import; pytest resets that.
@@ -155,6 +158,40 @@ def test_batched_parameters():
     rows = np.stack([X[0], X[1]])
     got = pm.logp(MvNormalMixture.dist(*batched), rows).eval(mode=PYTHON)
     np.testing.assert_allclose(got, [first.log_prob(X[:1])[0], second.log_prob(X[1:2])[0]])
+
+
+@pytest.mark.parametrize("name", ["full", "diag"])
+def test_weights_of_each_row(name):
+    """A compiled pass for each component, in place of a call for each row: the same value and gradients."""
+    _, X, (_, means, covariances) = mixture_values(name, 3, 2)
+    weights = np.random.default_rng(0).dirichlet(np.ones(3), len(X))
+    weights[0] = 0.0, 1.0, 0.0
+    known = [pt.matrix(), pt.tensor(dtype="float64", shape=(3, 2)), pt.tensor(dtype="float64", shape=(3, 2, 2))]
+    unknown = [pt.matrix(), pt.matrix(), pt.tensor3()]  # without K there is a call for each row
+
+    def value_and_gradients(inputs):
+        logp = pm.logp(MvNormalMixture.dist(*inputs, covariance_type=name), X)
+        outputs = [logp, *pt.grad(logp.sum(), inputs)]
+        return logp, pytensor.function(inputs, outputs, mode=PYTHON)(weights, means, covariances)
+
+    logp, found = value_and_gradients(known)
+    by_row, wanted = value_and_gradients(unknown)
+    one_call_a_row = [any(isinstance(v.owner.op, Blockwise) for v in variables_of(each)) for each in (logp, by_row)]
+    assert one_call_a_row == [False, True]
+    shaped = covariances if name == "full" else np.diagonal(covariances, axis1=1, axis2=2)
+    alone = [Mixture(w, means, shaped, name).log_prob(x[None])[0] for w, x in zip(weights, X, strict=True) if w.all()]
+    np.testing.assert_allclose(found[0][1:], alone, rtol=1e-12)
+    np.testing.assert_allclose(found[0], wanted[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1][1:], wanted[1][1:], rtol=1e-9)
+    np.testing.assert_allclose(found[1][0, 1], wanted[1][0, 1], rtol=1e-9)  # a weight of zero has the gradient zero
+    for one, other in zip(found[2:], wanted[2:], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    assert (logp.eval(dict(zip(known, (weights, means, -covariances), strict=True)), mode=PYTHON) == -np.inf).all()
+
+
+def variables_of(variable):
+    """Everything that was computed for it."""
+    return [each for each in ancestors([variable]) if each.owner is not None]
 
 
 @pytest.mark.parametrize("mode", [PYTHON, NUMBA], ids=["python", "numba"])

@@ -20,6 +20,8 @@ from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.linalg import cholesky_lower, times_lower
 from bayesgmm.words.arrays import Array
 
+_SMALLEST = np.finfo(np.float64).tiny  # stands for a weight of zero, whose logarithm has no gradient
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _draw_row(rng, residual, weights, means, covariances):  # type: ignore[no-untyped-def]
@@ -90,10 +92,11 @@ class MvNormalMixture(Continuous):
 
     Parameters
     ----------
-    weights : tensor_like of float, (cluster,)
-        Mixture weights; they are taken as they come and should be non-negative and sum to one.
+    weights : tensor_like of float, (cluster,) or (obs, cluster)
+        Mixture weights; they are taken as they come and should be non-negative and sum to one. Rows may have weights
+        of their own, as where they depend on a covariate: that takes a pass for each component.
     means : tensor_like of float, (cluster, feature)
-        Component means.
+        Component means. Means or covariances of their own for every row are possible, but slow.
     covariances : tensor_like of float, (cluster, feature, feature)
         Component covariances, full symmetric matrices whatever the family.
     covariance_type : str
@@ -137,16 +140,25 @@ class MvNormalMixture(Continuous):
 
 @_logprob.register(MvNormalMixtureRV)
 def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: Any, *parameters: Any, **kwargs: Any):  # type: ignore[no-untyped-def]
-    """Log density of rows (..., feature); one Op for all rows unless the parameters themselves are batched."""
+    """Log density of rows (..., feature), in one pass over all of them.
+
+    Where only weights are a row's own, a pass for each component. Where means or covariances are, a call for each row.
+    """
     (value,) = values
     density = MixtureLogDensity(op.residual)
     batches = [p.type.broadcastable[:-core] for p, core in zip(parameters, (1, 2, 3), strict=True)]
-    if not all(all(batch) for batch in batches):
+    single = [p.squeeze(tuple(range(len(b)))) if all(b) else p for p, b in zip(parameters, batches, strict=True)]
+    rows, shape, ndim = value.reshape((-1, value.shape[-1])), value.shape[:-1], value.type.ndim - 1
+    if all(map(all, batches)):
+        return density(value, *single) if ndim == 1 else density(rows, *single).reshape(shape, ndim=ndim)
+    _, means, covariances = single
+    n_components = means.type.shape[0]
+    if not all(map(all, batches[1:])) or n_components is None:
         return pt.vectorize(lambda x, *p: density(x[None, :], *p)[0], signature="(d),(k),(k,d),(k,d,d)->()")(
             value, *parameters
         )
-    single = [p.squeeze(tuple(range(len(b)))) if b else p for p, b in zip(parameters, batches, strict=True)]
-    if value.type.ndim == 2:
-        return density(value, *single)
-    rows = value.reshape((-1, value.shape[-1]))
-    return density(rows, *single).reshape(value.shape[:-1], ndim=value.type.ndim - 1)
+    parts = [density(rows, pt.ones(1), means[k : k + 1], covariances[k : k + 1]) for k in range(n_components)]
+    of_components = pt.stack([part.reshape(shape, ndim=ndim) for part in parts], axis=-1)
+    log_density = pt.logsumexp(pt.log(pt.maximum(parameters[0], _SMALLEST)) + of_components, axis=-1)
+    # One covariance that is not positive definite makes the density zero, whatever the weights.
+    return pt.switch(pt.isinf(of_components).any(axis=-1), -np.inf, log_density)
