@@ -148,8 +148,8 @@ print(f"{best.n_clusters} clusters of {np.bincount(best.labels).tolist()} erupti
 #   of your own. Keep one variable for weights, means and covariances of the whole, and everything else of this
 #   package works.
 # - A covariate with few values becomes one likelihood for each, as here, and each costs one compiled pass over its
-#   rows. With a continuous one give every row its own weights, (obs, cluster): that costs a pass for each component.
-#   Means of their own for every row are possible but slow.
+#   rows. With a continuous one give every row its own weights, (obs, cluster), or means, (obs, cluster, feature): that
+#   costs a pass for each component.
 
 # %%
 assert {first.verdict, second.verdict}.isdisjoint({"several real modes", "divergences"})

@@ -160,38 +160,44 @@ def test_batched_parameters():
     np.testing.assert_allclose(got, [first.log_prob(X[:1])[0], second.log_prob(X[1:2])[0]])
 
 
-@pytest.mark.parametrize("name", ["full", "diag"])
-def test_weights_of_each_row(name):
-    """A compiled pass for each component, in place of a call for each row: the same value and gradients."""
+@pytest.mark.parametrize("own_means", [False, True])
+@pytest.mark.parametrize("name", ["full", "diag", "spherical"])
+def test_weights_and_means_of_each_row(name, own_means):
+    """A pass for each component, in place of a call for each row: the same value and gradients."""
     _, X, (_, means, covariances) = mixture_values(name, 3, 2)
-    weights = np.random.default_rng(0).dirichlet(np.ones(3), len(X))
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(3), len(X))
     weights[0] = 0.0, 1.0, 0.0
-    known = [pt.matrix(), pt.tensor(dtype="float64", shape=(3, 2)), pt.tensor(dtype="float64", shape=(3, 2, 2))]
-    unknown = [pt.matrix(), pt.matrix(), pt.tensor3()]  # without K there is a call for each row
+    means = means + rng.normal(size=(len(X), 3, 2)) if own_means else means
+    known = [pt.matrix(), pt.tensor(dtype="float64", shape=(*[None] * own_means, 3, 2)), pt.tensor3()]
+    unknown = [pt.matrix(), pt.tensor(dtype="float64", shape=(None,) * means.ndim), pt.tensor3()]  # a call for each row
 
     def value_and_gradients(inputs):
         logp = pm.logp(MvNormalMixture.dist(*inputs, covariance_type=name), X)
         outputs = [logp, *pt.grad(logp.sum(), inputs)]
-        return logp, pytensor.function(inputs, outputs, mode=PYTHON)(weights, means, covariances)
+        calls = [each for each in ancestors([logp]) if each.owner is not None and isinstance(each.owner.op, Blockwise)]
+        by_row = any(isinstance(each.owner.op.core_op, MixtureLogDensity) for each in calls)
+        return by_row, logp, pytensor.function(inputs, outputs, mode=PYTHON)(weights, means, covariances)
 
-    logp, found = value_and_gradients(known)
-    by_row, wanted = value_and_gradients(unknown)
-    one_call_a_row = [any(isinstance(v.owner.op, Blockwise) for v in variables_of(each)) for each in (logp, by_row)]
-    assert one_call_a_row == [False, True]
-    shaped = covariances if name == "full" else np.diagonal(covariances, axis1=1, axis2=2)
-    alone = [Mixture(w, means, shaped, name).log_prob(x[None])[0] for w, x in zip(weights, X, strict=True) if w.all()]
+    (passes, logp, found), (by_row, _, wanted) = value_and_gradients(known), value_and_gradients(unknown)
+    assert (passes, by_row) == (False, True)
+    shaped = {
+        "full": covariances,
+        "diag": np.diagonal(covariances, axis1=1, axis2=2),
+        "spherical": covariances[:, 0, 0],
+    }
+    of_rows = zip(weights, np.broadcast_to(means, (len(X), 3, 2)), X, strict=True)
+    alone = [Mixture(w, m, shaped[name], name).log_prob(x[None])[0] for w, m, x in of_rows if w.all()]
     np.testing.assert_allclose(found[0][1:], alone, rtol=1e-12)
     np.testing.assert_allclose(found[0], wanted[0], rtol=1e-12)
     np.testing.assert_allclose(found[1][1:], wanted[1][1:], rtol=1e-9)
     np.testing.assert_allclose(found[1][0, 1], wanted[1][0, 1], rtol=1e-9)  # a weight of zero has the gradient zero
-    for one, other in zip(found[2:], wanted[2:], strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
-    assert (logp.eval(dict(zip(known, (weights, means, -covariances), strict=True)), mode=PYTHON) == -np.inf).all()
-
-
-def variables_of(variable):
-    """Everything that was computed for it."""
-    return [each for each in ancestors([variable]) if each.owner is not None]
+    np.testing.assert_allclose(found[2], wanted[2], rtol=1e-9, atol=1e-9)
+    symmetric = [0.5 * (each + np.swapaxes(each, 1, 2)) for each in (found[3], wanted[3])]
+    np.testing.assert_allclose(*symmetric, rtol=1e-9, atol=1e-9)
+    if not own_means:
+        function = pytensor.function(known, logp, mode=PYTHON)
+        assert (function(weights, means, -covariances) == -np.inf).all()
 
 
 @pytest.mark.parametrize("mode", [PYTHON, NUMBA], ids=["python", "numba"])

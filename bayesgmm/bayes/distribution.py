@@ -7,8 +7,10 @@ import numpy as np
 import pytensor.tensor as pt
 from numba import njit
 from pymc.distributions.distribution import Continuous
+from pymc.distributions.multivariate import MvNormal
 from pymc.distributions.shape_utils import rv_size_is_none
 from pymc.logprob.abstract import _logprob
+from pymc.logprob.basic import logp
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
 from pytensor.tensor.variable import TensorVariable
@@ -95,10 +97,10 @@ class MvNormalMixture(Continuous):
     weights : tensor_like of float, (cluster,) or (obs, cluster)
         Mixture weights; they are taken as they come and should be non-negative and sum to one. Rows may have weights
         of their own, as where they depend on a covariate: that takes a pass for each component.
-    means : tensor_like of float, (cluster, feature)
-        Component means. Means or covariances of their own for every row are possible, but slow.
+    means : tensor_like of float, (cluster, feature) or (obs, cluster, feature)
+        Component means, also a row's own.
     covariances : tensor_like of float, (cluster, feature, feature)
-        Component covariances, full symmetric matrices whatever the family.
+        Component covariances, full symmetric matrices whatever the family. A row's own are possible, but slow.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"`` or mclust's code.
         It says which kernel is used: for ``"diag"`` and ``"tied_diag"`` only the diagonals are read, for
@@ -142,7 +144,7 @@ class MvNormalMixture(Continuous):
 def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: Any, *parameters: Any, **kwargs: Any):  # type: ignore[no-untyped-def]
     """Log density of rows (..., feature), in one pass over all of them.
 
-    Where only weights are a row's own, a pass for each component. Where means or covariances are, a call for each row.
+    Where weights or means are a row's own, in one for each component. Where covariances are, a call for each row.
     """
     (value,) = values
     density = MixtureLogDensity(op.residual)
@@ -151,14 +153,27 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
     rows, shape, ndim = value.reshape((-1, value.shape[-1])), value.shape[:-1], value.type.ndim - 1
     if all(map(all, batches)):
         return density(value, *single) if ndim == 1 else density(rows, *single).reshape(shape, ndim=ndim)
-    _, means, covariances = single
-    n_components = means.type.shape[0]
-    if not all(map(all, batches[1:])) or n_components is None:
+    weights, means, covariances = single
+    n_components = means.type.shape[-2]
+    if n_components is None or not all(batches[2]):
         return pt.vectorize(lambda x, *p: density(x[None, :], *p)[0], signature="(d),(k),(k,d),(k,d,d)->()")(
             value, *parameters
         )
-    parts = [density(rows, pt.ones(1), means[k : k + 1], covariances[k : k + 1]) for k in range(n_components)]
-    of_components = pt.stack([part.reshape(shape, ndim=ndim) for part in parts], axis=-1)
-    log_density = pt.logsumexp(pt.log(pt.maximum(parameters[0], _SMALLEST)) + of_components, axis=-1)
+
+    def of_component(k: int) -> TensorVariable:
+        if all(batches[1]):
+            return density(rows, pt.ones(1), means[k : k + 1], covariances[k : k + 1]).reshape(shape, ndim=ndim)
+        return logp(MvNormal.dist(means[..., k, :], _as_read(covariances[k], op.residual)), value)
+
+    of_components = pt.stack([of_component(k) for k in range(n_components)], axis=-1)
+    log_density = pt.logsumexp(pt.log(pt.maximum(weights, _SMALLEST)) + of_components, axis=-1)
     # One covariance that is not positive definite makes the density zero, whatever the weights.
     return pt.switch(pt.isinf(of_components).any(axis=-1), -np.inf, log_density)
+
+
+def _as_read(covariance: TensorVariable, residual: int) -> TensorVariable:
+    """A covariance of a family, whatever stands in the places that are not read."""
+    if residual == FULL:
+        return covariance
+    variances = pt.diagonal(covariance)
+    return pt.diag(variances if residual == DIAGONAL else pt.ones_like(variances) * variances.mean())
