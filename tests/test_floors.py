@@ -152,30 +152,3 @@ def test_the_check_of_loaded_packages_can_fail() -> None:
 
 def test_import_loads_no_third_party() -> None:
     assert not loaded_after("import bayesgmm") & (SAMPLERS | {"numpy", "sklearn", "numba", "pandas"})
-
-
-def test_an_em_fit_loads_no_sampler() -> None:
-    code = """
-import numpy as np
-import bayesgmm
-X = np.random.default_rng(0).normal(size=(60, 2))
-X[:30] += 6.0
-assert bayesgmm.GaussianMixture(2, random_state=0).fit(X).converged_
-"""
-    loaded = loaded_after(code)
-    assert "sklearn" in loaded
-    assert not loaded & SAMPLERS
-
-
-def test_the_native_engine_loads_neither_pymc_nor_pytensor() -> None:
-    code = """
-import numpy as np
-import bayesgmm
-X = np.random.default_rng(0).normal(size=(60, 2))
-X[:30] += 6.0
-fit = bayesgmm.BayesianGaussianMixture(2, draws=50, tune=100, chains=1, random_state=0, progress=False).fit(X)
-assert fit.posterior_["posterior"].sizes["draw"] == 50
-"""
-    loaded = loaded_after(code)
-    assert "nutpie" in loaded
-    assert not loaded & {"pymc", "pytensor"}
