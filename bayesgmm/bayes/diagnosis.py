@@ -303,9 +303,7 @@ def _label_figures(tree: xr.DataTree, X: Rows) -> _Labels:
     share = 1.0 - most_common_share(permutation.to_numpy().reshape(-1, permutation.sizes[CLUSTER]))
     if not record.identified:
         return _Labels(labelled, None, share, False, tuple(record.findings))
-    if share == 0.0:
-        return _Labels(labelled, labelled, share)
-    relabelled = mixing(parameters(relabel(_bare(tree, X, step=1), progress=False)))
+    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(_bare(tree, X, step=1), progress=False)))
     return _Labels(labelled, relabelled, share)
 
 
@@ -391,9 +389,8 @@ def _chain_group(part: Island, found: xr.Dataset, partitions: Labels, own: Label
 
 
 def _mixing_table(figures: Figures) -> list[str]:
-    rows = _mixing_rows(figures)
     head = f"{'':36}{'R-hat':>8}{'ESS bulk':>10}{'ESS tail':>10}  worst R-hat"
-    return [head, *(_mixing_row(name, mixing) for name, mixing in rows), _limits(figures)]
+    return [head, *(_mixing_row(*row) for row in _mixing_rows(figures)), _limits(figures)]
 
 
 def _mixing_rows(figures: Figures) -> list[tuple[str, Mixing]]:
@@ -419,11 +416,11 @@ def _number(value: float, form: str) -> str:
 
 
 def _other_figures(figures: Figures) -> list[str]:
-    density = figures.log_likelihood if figures.lp is None else figures.lp
     name = "log-likelihood" if figures.lp is None else "log posterior density"
+    density = figures.log_likelihood if figures.lp is None else figures.lp
+    sizes = f"{figures.n_components} components; {figures.n_chains} chains of {figures.n_draws:,} draws"
     lines = [
-        f"{figures.n_components} components; {figures.n_chains} chains of {figures.n_draws:,} draws; "
-        f"divergences: {figures.n_divergences:,}",
+        f"{sizes}; divergences: {figures.n_divergences:,}",
         f"Mean {name} by chain: {', '.join(_number(value, '.1f') for value in density)}",
         f"Islands of chains: {'; '.join(chain_names(group.chains) for group in figures.islands)}",
         f"Draws with an empty component: {_mean_share(figures.empty_share)}; with a collapsed one: "
