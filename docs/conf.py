@@ -33,6 +33,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # CI executes the notebooks; the site shows what is committed
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"  # the side bar is narrow
 autodoc_typehints = "none"  # shapes and meanings stand in the docstrings
 numpydoc_show_class_members = False
 numpydoc_attributes_as_param_list = True
