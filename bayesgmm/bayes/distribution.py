@@ -7,10 +7,9 @@ import numpy as np
 import pytensor.tensor as pt
 from numba import njit
 from pymc.distributions.distribution import Continuous
-from pymc.distributions.multivariate import MvNormal
+from pymc.distributions.multivariate import quaddist_chol
 from pymc.distributions.shape_utils import rv_size_is_none
 from pymc.logprob.abstract import _logprob
-from pymc.logprob.basic import logp
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
 from pytensor.tensor.variable import TensorVariable
@@ -18,7 +17,7 @@ from pytensor.tensor.variable import TensorVariable
 from bayesgmm.bayes.mixture_ops import MixtureLogDensity, code_stamp
 from bayesgmm.bayes.random_variables import BatchedRV, variable_of
 from bayesgmm.ground.families import covariance_family
-from bayesgmm.ground.kernel import DIAGONAL, FULL
+from bayesgmm.ground.kernel import DIAGONAL, FULL, LOG_2PI
 from bayesgmm.ground.linalg import cholesky_lower, times_lower
 from bayesgmm.words.arrays import Array
 
@@ -163,7 +162,9 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
     def of_component(k: int) -> TensorVariable:
         if all(batches[1]):
             return density(rows, pt.ones(1), means[k : k + 1], covariances[k : k + 1]).reshape(shape, ndim=ndim)
-        return logp(MvNormal.dist(means[..., k, :], _as_read(covariances[k], op.residual)), value)
+        quadratic, log_scale, definite = quaddist_chol(value, means[..., k, :], _as_read(covariances[k], op.residual))
+        normal = -0.5 * quadratic - log_scale - 0.5 * LOG_2PI * value.shape[-1]
+        return pt.switch(definite, normal, -np.inf)
 
     of_components = pt.stack([of_component(k) for k in range(n_components)], axis=-1)
     log_density = pt.logsumexp(pt.log(pt.maximum(weights, _SMALLEST)) + of_components, axis=-1)
