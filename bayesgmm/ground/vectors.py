@@ -2,19 +2,60 @@
 
 A `Vector` of n lanes holds n doubles. A vector of `TILE` lanes fills four registers of the machine: enough
 independent work to hide the latency of a multiplication, with every accumulator in a register.
+
+`LANES`, the doubles in a register, are those of the processor that numba compiles for, which ``NUMBA_CPU_NAME`` and
+``NUMBA_CPU_FEATURES`` may make another one than this machine's. The environment variable ``BAYESGMM_LANES`` (2, 4 or
+8) forces another width, and so plays another machine: sums are then taken in another order.
 """
 
 import operator
+import os
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.codegen import get_host_cpu_features
+from numba.core.codegen import JITCPUCodegen
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, overload, register_model
 
-LANES = 8 if "+avx512f" in get_host_cpu_features() else 4  # doubles in a register
+from bayesgmm.words.errors import InputError
+
+_WIDTHS = {"%zmm": 8, "%ymm": 4}  # doubles in the registers that x86 names so; elsewhere a register holds two
+_ADD_EIGHT = "define <8 x double> @f(<8 x double> %a) {\n %b = fadd <8 x double> %a, %a\n ret <8 x double> %b\n}"
+
+
+def _lanes_of_target() -> int:
+    """Doubles in a register of numba's target: the registers that it adds eight doubles in."""
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    assembly = machine.emit_assembly(llvm.parse_assembly(_ADD_EIGHT))
+    return next((lanes for register, lanes in _WIDTHS.items() if register in assembly), 2)
+
+
+def _forced_lanes(value: str) -> int:
+    if value not in ("2", "4", "8"):
+        raise InputError(
+            expected="BAYESGMM_LANES, doubles in a register, one of 2, 4 and 8",
+            got=f"BAYESGMM_LANES={value}",
+            hint="Unset it to use those of the processor.",
+        )
+    return int(value)
+
+
+def _lanes() -> int:
+    """Numba files machine code by its target, which settles the width; a forced one is made part of the target."""
+    value = os.environ.get("BAYESGMM_LANES")
+    if not value:
+        return _lanes_of_target()
+    lanes, target = _forced_lanes(value), JITCPUCodegen.magic_tuple
+    JITCPUCodegen.magic_tuple = lambda codegen: (*target(codegen), lanes)  # type: ignore[method-assign]
+    return lanes
+
+
+LANES = _lanes()  # doubles in a register
 TILE = 4 * LANES
 LOWEST = -200.0  # exponentials below exp(-200) are flushed to zero: denormals cost ten times as much
 
