@@ -5,7 +5,6 @@ costs more than a minute to compile and several times as long to evaluate.
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,24 @@ import pytensor.tensor as pt
 from numba import njit
 from pytensor.gradient import DisconnectedType, disconnected_type, grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
-from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
-from bayesgmm.bayes.mixture_ops import as_inputs, code_stamp
+from bayesgmm.bayes.mixture_ops import CompiledOp, code_stamp
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.linalg import cholesky_lower, invert_lower
+from bayesgmm.ground.shapes import Signature
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
+
+
+_OF_FAMILY = Signature("values (block,size), values of the family (block,size)")
+
+
+@_compiled
+def _lengths_of_values(residual, shape, n_components, n_features):  # type: ignore[no-untyped-def]
+    """Those of values, and those that a family's values have, one block if all components share it."""
+    size = n_features * (n_features + 1) // 2 if residual == FULL else n_features if residual == DIAGONAL else 1
+    return shape[0], shape[1], 1 if shape[0] == 1 else n_components, size
 
 
 @_compiled
@@ -208,22 +217,23 @@ def stack_cholesky_pulled_back(factors, d_factors):  # type: ignore[no-untyped-d
     return result
 
 
-class StackCholesky(Op):
+class StackCholesky(CompiledOp):
     """Lower Cholesky factors of a stack (cluster, feature, feature_bis).
 
     PyTensor's own batched Cholesky falls back to object mode in its gradient.
     """
 
     __props__ = ()
+    arguments = Signature("covariances (k,d,d)")
 
     def make_node(self, covariances: Any) -> Apply:
-        """Check ranks; see `Op.make_node`."""
-        inputs = as_inputs((covariances, 3))
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(covariances)
         return Apply(self, inputs, [inputs[0].type()])
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        output_storage[0][0] = stack_cholesky(*inputs)
+    def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
+        """See `stack_cholesky`."""
+        return (stack_cholesky(*inputs),)
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shape of the stack."""
@@ -234,29 +244,31 @@ class StackCholesky(Op):
         return [StackCholeskyPullback()(outputs[0], cotangents[0])]
 
 
-class StackCholeskyPullback(Op):
+class StackCholeskyPullback(CompiledOp):
     """The pullback of `StackCholesky`."""
 
     __props__ = ()
+    arguments = Signature("factors (k,d,d), cotangent (k,d,d)")
 
     def make_node(self, factors: Any, d_factors: Any) -> Apply:
-        """Check ranks; see `Op.make_node`."""
-        inputs = as_inputs((factors, 3), (d_factors, 3))
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(factors, d_factors)
         return Apply(self, inputs, [inputs[0].type()])
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        output_storage[0][0] = stack_cholesky_pulled_back(*inputs)
+    def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
+        """See `stack_cholesky_pulled_back`."""
+        return (stack_cholesky_pulled_back(*inputs),)
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shape of the stack."""
         return shapes[:1]
 
 
-class StackCovariances(Op):
+class StackCovariances(CompiledOp):
     """Values (block, size), K and D to covariances (cluster, feature, feature_bis) and the log-Jacobian."""
 
     __props__ = ("residual",)
+    arguments = Signature("values (block,size)")
 
     def __init__(self, residual: int) -> None:
         self.residual = residual
@@ -265,13 +277,15 @@ class StackCovariances(Op):
         """Check ranks; see `Op.make_node`."""
         sizes = [pt.as_tensor_variable(n).astype("int64") for n in (n_components, n_features)]
         outputs = [pt.tensor(dtype="float64", shape=(None, None, None)), pt.dscalar()]
-        return Apply(self, [*as_inputs((values, 2)), *sizes], outputs)
+        return Apply(self, [*self.tensors(values), *sizes], outputs)
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        values, n_components, n_features = inputs
-        covariances, log_jacobian = stack_covariances(self.residual, values, int(n_components), int(n_features))
-        output_storage[0][0], output_storage[1][0] = covariances, np.asarray(log_jacobian)
+    def check(self, values: Any, n_components: Any, n_features: Any) -> None:
+        """Raise `InputError` unless values are those of a family of these sizes."""
+        _check_values(self.residual, values.shape, int(n_components), int(n_features))
+
+    def evaluate(self, values: Any, n_components: Any, n_features: Any) -> tuple[Any, ...]:
+        """See `stack_covariances`."""
+        return stack_covariances(self.residual, values, int(n_components), int(n_features))
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """(K, D, D) and a scalar."""
@@ -292,47 +306,52 @@ class StackCovariances(Op):
         return [gradient, disconnected_type(), disconnected_type()]
 
 
-class StackPullback(Op):
+class StackPullback(CompiledOp):
     """The pullback of `StackCovariances`."""
 
     __props__ = ("residual",)
+    arguments = Signature("values (block,size), cotangent (k,d,d), cotangent of the log-Jacobian ()")
 
     def __init__(self, residual: int) -> None:
         self.residual = residual
 
     def make_node(self, values: Any, d_covariances: Any, d_log_jacobian: Any) -> Apply:
-        """Check ranks; see `Op.make_node`."""
-        inputs = as_inputs((values, 2), (d_covariances, 3), (d_log_jacobian, 0))
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(values, d_covariances, d_log_jacobian)
         return Apply(self, inputs, [inputs[0].type()])
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        values, d_covariances, d_log_jacobian = inputs
-        output_storage[0][0] = stack_pulled_back(self.residual, values, d_covariances, float(d_log_jacobian))
+    def check(self, values: Any, d_covariances: Any, d_log_jacobian: Any) -> None:
+        """Raise `InputError` unless values are those of a family of the sizes of the covariances."""
+        super().check(values, d_covariances, d_log_jacobian)
+        _check_values(self.residual, values.shape, *d_covariances.shape[:2])
+
+    def evaluate(self, values: Any, d_covariances: Any, d_log_jacobian: Any) -> tuple[Any, ...]:
+        """See `stack_pulled_back`."""
+        return (stack_pulled_back(self.residual, values, d_covariances, float(d_log_jacobian)),)
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shape of the values."""
         return [shapes[0]]
 
 
-class InverseWishart(Op):
+class InverseWishart(CompiledOp):
     """Log density of a stack of covariances, with its gradients as further outputs, which the pullback uses."""
 
     __props__ = ("residual", "shared")
+    arguments = Signature("covariances (k,d,d), dof (k), scale (k,d,d)")
 
     def __init__(self, residual: int, shared: bool) -> None:
         self.residual, self.shared = residual, shared
 
     def make_node(self, covariances: Any, dof: Any, scale: Any) -> Apply:
-        """Check ranks; see `Op.make_node`."""
-        inputs = as_inputs((covariances, 3), (dof, 1), (scale, 3))
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(covariances, dof, scale)
         return Apply(self, inputs, [pt.dscalar(), inputs[0].type(), inputs[2].type()])
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        n_blocks = 1 if self.shared else len(inputs[0])
-        for storage, value in zip(output_storage, inverse_wishart(self.residual, n_blocks, *inputs), strict=True):
-            storage[0] = np.asarray(value)
+    def evaluate(self, covariances: Any, dof: Any, scale: Any) -> tuple[Any, ...]:
+        """See `inverse_wishart`."""
+        n_blocks = 1 if self.shared else len(covariances)
+        return inverse_wishart(self.residual, n_blocks, covariances, dof, scale)
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """A scalar and the shapes of covariances and scales."""
@@ -347,12 +366,18 @@ class InverseWishart(Op):
         return [cotangent * outputs[1], grad_not_implemented(self, 1, inputs[1], reason), cotangent * outputs[2]]
 
 
+def _check_values(residual: int, shape: tuple[int, ...], n_components: int, n_features: int) -> None:
+    lengths = _lengths_of_values.py_func(residual, shape, n_components, n_features)
+    _OF_FAMILY.check(lengths[:2], lengths[2:])
+
+
 @register_funcify_default_op_cache_key(StackCovariances)
 def _numba_stack(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual = op.residual
+    residual, agree = op.residual, _OF_FAMILY.compiled
 
     @numba_njit
     def stack(values, n_components, n_features):  # type: ignore[no-untyped-def]
+        agree(_lengths_of_values(residual, values.shape, n_components.item(), n_features.item()))
         covariances, log_jacobian = stack_covariances(residual, values, n_components.item(), n_features.item())
         return covariances, np.asarray(log_jacobian)
 
@@ -361,8 +386,11 @@ def _numba_stack(op, node, **kwargs):  # type: ignore[no-untyped-def]
 
 @register_funcify_default_op_cache_key(StackCholesky)
 def _numba_cholesky(op, node, **kwargs):  # type: ignore[no-untyped-def]
+    agree = op.arguments.compiled
+
     @numba_njit
     def cholesky(covariances):  # type: ignore[no-untyped-def]
+        agree(covariances.shape)
         return stack_cholesky(covariances)
 
     return cholesky, code_stamp(__name__)
@@ -370,8 +398,11 @@ def _numba_cholesky(op, node, **kwargs):  # type: ignore[no-untyped-def]
 
 @register_funcify_default_op_cache_key(StackCholeskyPullback)
 def _numba_cholesky_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
+    agree = op.arguments.compiled
+
     @numba_njit
     def cholesky_pullback(factors, d_factors):  # type: ignore[no-untyped-def]
+        agree(factors.shape + d_factors.shape)
         return stack_cholesky_pulled_back(factors, d_factors)
 
     return cholesky_pullback, code_stamp(__name__)
@@ -379,10 +410,13 @@ def _numba_cholesky_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def
 
 @register_funcify_default_op_cache_key(StackPullback)
 def _numba_stack_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual = op.residual
+    residual, agree, agree_with_family = op.residual, op.arguments.compiled, _OF_FAMILY.compiled
 
     @numba_njit
     def stack_pullback(values, d_covariances, d_log_jacobian):  # type: ignore[no-untyped-def]
+        agree(values.shape + d_covariances.shape)
+        n_components, n_features = d_covariances.shape[:2]
+        agree_with_family(_lengths_of_values(residual, values.shape, n_components, n_features))
         return stack_pulled_back(residual, values, d_covariances, d_log_jacobian.item())
 
     return stack_pullback, code_stamp(__name__)
@@ -390,10 +424,11 @@ def _numba_stack_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
 
 @register_funcify_default_op_cache_key(InverseWishart)
 def _numba_inverse_wishart(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, shared = op.residual, op.shared
+    residual, shared, agree = op.residual, op.shared, op.arguments.compiled
 
     @numba_njit
     def inverse_wishart_logp(covariances, dof, scale):  # type: ignore[no-untyped-def]
+        agree(covariances.shape + dof.shape + scale.shape)
         n_blocks = 1 if shared else covariances.shape[0]
         logp, d_covariances, d_scale = inverse_wishart(residual, n_blocks, covariances, dof, scale)
         return np.asarray(logp), d_covariances, d_scale

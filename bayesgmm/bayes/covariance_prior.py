@@ -38,6 +38,7 @@ from bayesgmm.bayes.random_variables import FamilyRV, variable_of
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.linalg import cholesky_lower, invert_lower
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array
 
 
@@ -92,6 +93,7 @@ class InverseWishartCovariancesRV(FamilyRV):
     name = "inverse_wishart_covariances"
     signature = "(k),(k,d,d)->(k,d,d)"
     _print_name = ("InverseWishartCovariances", "\\operatorname{InverseWishartCovariances}")
+    arguments = Signature("dof (k), scale (k,d,d)")
 
     def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
         """A stack (cluster, feature, feature_bis)."""
@@ -102,9 +104,11 @@ class InverseWishartCovariancesRV(FamilyRV):
 @numba_core_rv_funcify.register(InverseWishartCovariancesRV)
 def _numba_draw(op: InverseWishartCovariancesRV, node: Any) -> tuple[Any, int]:
     residual, shared = op.family.residual, op.family.shared
+    agree = op.arguments.compiled
 
     @numba_njit
     def draw(rng, dof, scale):  # type: ignore[no-untyped-def]
+        agree(dof.shape + scale.shape)
         return _draw_covariances(rng, residual, shared, dof, scale)
 
     return draw, code_stamp(__name__)

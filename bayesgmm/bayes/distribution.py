@@ -6,21 +6,26 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from numba import njit
-from pymc.distributions.distribution import Continuous
+from pymc.distributions.distribution import Continuous, _support_point
 from pymc.distributions.multivariate import quaddist_chol
-from pymc.distributions.shape_utils import rv_size_is_none
+from pymc.distributions.shape_utils import convert_shape, rv_size_is_none
 from pymc.logprob.abstract import _logprob
+from pymc.pytensorf import constant_fold
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
 from pytensor.tensor.variable import TensorVariable
 
-from bayesgmm.bayes.mixture_ops import MixtureLogDensity, code_stamp
+from bayesgmm.bayes.mixture_ops import MIXTURE, MixtureLogDensity, checked, code_stamp
 from bayesgmm.bayes.random_variables import BatchedRV, variable_of
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL, LOG_2PI
 from bayesgmm.ground.linalg import cholesky_lower, times_lower
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array
 
+_OF_ROWS = Signature("weights (k), row (d), means (k,d), covariances (k,d,d)")
 _SMALLEST = np.finfo(np.float64).tiny  # stands for a weight of zero, whose logarithm has no gradient
 
 
@@ -54,6 +59,7 @@ class MvNormalMixtureRV(BatchedRV):
     signature = "(k),(k,d),(k,d,d)->(d)"
     _print_name = ("MvNormalMixture", "\\operatorname{MvNormalMixture}")
     __props__ = (*BatchedRV.__props__, "residual")
+    arguments = Signature(MIXTURE)
 
     def __init__(self, *, residual: int = FULL, **kwargs: Any) -> None:
         self.residual = residual
@@ -65,19 +71,37 @@ class MvNormalMixtureRV(BatchedRV):
         return row
 
 
+class NormalMixtureRV(MvNormalMixtureRV):
+    """The same with one feature, whose rows are numbers."""
+
+    signature = "(k),(k,d),(k,d,d)->()"
+
+    def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
+        """A number."""
+        return super().draw_one(rng, *parameters)[0]
+
+
 @numba_core_rv_funcify.register(MvNormalMixtureRV)
 def _numba_draw(op: MvNormalMixtureRV, node: Any) -> tuple[Any, int]:
-    residual = op.residual
+    residual, agree, single = op.residual, op.arguments.compiled, isinstance(op, NormalMixtureRV)
 
     @numba_njit
-    def draw(rng, weights, means, covariances):  # type: ignore[no-untyped-def]
+    def draw_row(rng, weights, means, covariances):  # type: ignore[no-untyped-def]
+        agree(weights.shape + means.shape + covariances.shape)
         return _draw_row(rng, residual, weights, means, covariances)
 
-    return draw, code_stamp(__name__)
+    @numba_njit
+    def draw_number(rng, weights, means, covariances):  # type: ignore[no-untyped-def]
+        return draw_row(rng, weights, means, covariances)[0]
+
+    return draw_number if single else draw_row, code_stamp(__name__)
 
 
-def _mixture_rv(weights: Any, means: Any, covariances: Any, *, residual: int = FULL, **kwargs: Any) -> TensorVariable:
-    return variable_of(MvNormalMixtureRV(residual=residual), weights, means, covariances, **kwargs)
+def _mixture_rv(
+    weights: Any, means: Any, covariances: Any, *, residual: int = FULL, numbers: bool = False, **kwargs: Any
+) -> TensorVariable:
+    op = NormalMixtureRV(residual=residual) if numbers else MvNormalMixtureRV(residual=residual)
+    return variable_of(op, weights, means, covariances, **kwargs)
 
 
 class MvNormalMixture(Continuous):
@@ -105,10 +129,16 @@ class MvNormalMixture(Continuous):
         It says which kernel is used: for ``"diag"`` and ``"tied_diag"`` only the diagonals are read, for
         ``"spherical"`` and ``"tied_spherical"`` only their means.
 
+    Notes
+    -----
+    With one feature, rows may be numbers: ``observed``, ``shape`` or ``dims`` with one axis (obs,) then stand for
+    (obs, 1). `pymc.logp` of such a vector under a variable that is one row is the sum over the vector.
+
     Raises
     ------
     InputError
-        If ``covariance_type`` is not known.
+        If ``covariance_type`` is not known, or the shapes of rows, weights, means and covariances disagree. Where they
+        are not known when the model is built, that is found when it is evaluated.
 
     Examples
     --------
@@ -130,6 +160,9 @@ class MvNormalMixture(Continuous):
         """An unregistered variable of this distribution."""
         residual = covariance_family(covariance_type).residual
         parameters = [pt.as_tensor_variable(p, dtype="float64") for p in (weights, means, covariances)]
+        shape = convert_shape(kwargs.get("shape"))
+        if shape is not None and len(shape) == 1 and _known_length(parameters[1]) == 1:
+            kwargs.update(shape=None, size=shape, numbers=True)
         return super().dist(parameters, residual=residual, **kwargs)
 
     @staticmethod
@@ -137,6 +170,26 @@ class MvNormalMixture(Continuous):
         """Mean of the mixture."""
         mean = (weights[..., None] * means).sum(axis=-2)
         return mean if rv_size_is_none(size) else pt.full(pt.concatenate([size, [means.shape[-1]]]), mean)
+
+
+@_support_point.register(NormalMixtureRV)
+def _mean_of_numbers(op: NormalMixtureRV, rv: Any, rng: Any, size: Any, weights: Any, means: Any, _: Any) -> Any:
+    return pt.zeros_like(rv) + (weights * means[..., 0]).sum(axis=-1)
+
+
+def _known_length(array: TensorVariable) -> int | None:
+    """The length of the last axis, if it is known by now; a dimension of the model may be resized later."""
+    if array.type.shape[-1:] != (None,):
+        return array.type.shape[-1] if array.type.ndim else None
+    (length,) = constant_fold([array.shape[-1]], raise_not_constant=False)
+    if isinstance(length, SharedVariable):
+        return int(length.get_value())
+    return None if isinstance(length, Variable) else int(length)
+
+
+@_logprob.register(NormalMixtureRV)
+def _logprob_of_numbers(op: NormalMixtureRV, values: Sequence, *args: Any, **kwargs: Any) -> TensorVariable:
+    return _mixture_logprob(op, [value[..., None] for value in values], *args, **kwargs)
 
 
 @_logprob.register(MvNormalMixtureRV)
@@ -151,6 +204,8 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
     single = [p.squeeze(tuple(range(len(b)))) if all(b) else p for p, b in zip(parameters, batches, strict=True)]
     rows, shape, ndim = value.reshape((-1, value.shape[-1])), value.shape[:-1], value.type.ndim - 1
     if all(map(all, batches)):
+        if ndim == 0:
+            return density(_as_rows(value, single[1]), *single).sum()
         return density(value, *single) if ndim == 1 else density(rows, *single).reshape(shape, ndim=ndim)
     weights, means, covariances = single
     n_components = means.type.shape[-2]
@@ -158,6 +213,8 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
         return pt.vectorize(lambda x, *p: density(x[None, :], *p)[0], signature="(d),(k),(k,d),(k,d,d)->()")(
             value, *parameters
         )
+
+    weights = checked(_OF_ROWS, weights, value, means, covariances)
 
     def of_component(k: int) -> TensorVariable:
         if all(batches[1]):
@@ -170,6 +227,12 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
     log_density = pt.logsumexp(pt.log(pt.maximum(weights, _SMALLEST)) + of_components, axis=-1)
     # One covariance that is not positive definite makes the density zero, whatever the weights.
     return pt.switch(pt.isinf(of_components).any(axis=-1), -np.inf, log_density)
+
+
+def _as_rows(vector: TensorVariable, means: TensorVariable) -> TensorVariable:
+    """One row; with one feature, as many as there are numbers."""
+    numbers = pt.eq(means.shape[-1], 1)
+    return vector.reshape((pt.switch(numbers, vector.shape[0], 1), pt.switch(numbers, 1, vector.shape[0])))
 
 
 def _as_read(covariance: TensorVariable, residual: int) -> TensorVariable:

@@ -15,6 +15,9 @@ with respect to        gradient
 with counts N, first moments f and second moments S of the whitened residuals. That pass returns the
 log-likelihood too; so where the cotangent is one number for all rows, as it is when a model's log density is
 differentiated, `fuse_value_and_gradient` lets it serve both and the pointwise pass is dropped.
+
+Shapes are checked before the compiled functions, which read as far as means say: where they are known when a graph
+is built, and in every evaluation, by Python or by numba.
 """
 
 import inspect
@@ -22,12 +25,12 @@ import math
 import sys
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytensor.tensor as pt
 from numba import njit
-from pytensor.gradient import grad_not_implemented
+from pytensor.gradient import disconnected_type, grad_not_implemented
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
@@ -38,9 +41,12 @@ from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_specialize
 from pytensor.tensor.variable import TensorConstant
 
-from bayesgmm.ground import kernel, linalg
+from bayesgmm.ground import kernel, linalg, shapes, vectors
 from bayesgmm.ground.kernel import DIAGONAL, FULL, LOG_2PI, SPHERICAL, add_statistics, pointwise
 from bayesgmm.ground.linalg import cholesky_lower, invert_lower
+from bayesgmm.ground.shapes import Signature
+
+MIXTURE = "weights (k), means (k,d), covariances (k,d,d)"
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -170,30 +176,58 @@ def _scaled_gradient(prec, count, first, second, d_mean, d_covariance):  # type:
 
 def code_stamp(*modules: str) -> int:
     """A number that changes with the code behind a compiled Op; PyTensor's disk cache keeps it beside the Op's name."""
-    sources = (inspect.getsource(sys.modules[name]) for name in (*modules, kernel.__name__, linalg.__name__))
-    return zlib.crc32("".join(sources).encode())
+    common = (kernel, linalg, shapes, vectors)
+    sources = (inspect.getsource(sys.modules[name]) for name in (*modules, *(module.__name__ for module in common)))
+    return zlib.crc32("".join((*sources, str(vectors.LANES))).encode())
 
 
 _CODE_STAMP = code_stamp(__name__)
 
 
-class MixtureLogDensity(Op):
+class CompiledOp(Op):
+    """An Op around one compiled function, `evaluate`, which is called once the shapes of its arguments agree."""
+
+    arguments: Signature
+
+    def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
+        """The outputs."""
+        raise NotImplementedError
+
+    def check(self, *inputs: Any) -> None:
+        """Raise `InputError` unless the shapes of arrays agree."""
+        self.arguments.check(*(array.shape for array in inputs))
+
+    def tensors(self, *values: Any) -> list[Variable]:
+        """Float tensors, whose shapes agree as far as they are known."""
+        inputs = [pt.as_tensor_variable(value).astype("float64") for value in values]
+        self.arguments.check(*(variable.type.shape for variable in inputs))
+        return inputs
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Check and evaluate; see `Op.perform`."""
+        self.check(*inputs)
+        for storage, value in zip(output_storage, self.evaluate(*inputs), strict=True):
+            storage[0] = np.asarray(value)
+
+
+class MixtureLogDensity(CompiledOp):
     """Log density of each row: X (n, d), weights (k,), means (k, d), covariances (k, d, d) -> (n,)."""
 
     __props__ = ("residual",)
     gufunc_signature = "(n,d),(k),(k,d),(k,d,d)->(n)"
+    arguments = Signature(f"rows (n,d), {MIXTURE}")
 
     def __init__(self, residual: int) -> None:
         self.residual = residual
 
     def make_node(self, X: Any, weights: Any, means: Any, covariances: Any) -> Apply:
-        """Check ranks; see `Op.make_node`."""
-        inputs = as_inputs((X, 2), (weights, 1), (means, 2), (covariances, 3))
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(X, weights, means, covariances)
         return Apply(self, inputs, [pt.tensor(dtype="float64", shape=(inputs[0].type.shape[0],))])
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        output_storage[0][0] = log_density(self.residual, *inputs)
+    def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
+        """See `log_density`."""
+        return (log_density(self.residual, *inputs),)
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """One number a row."""
@@ -207,69 +241,101 @@ class MixtureLogDensity(Op):
         return [grad_not_implemented(self, 0, X, reason), *gradients]
 
 
-class MixturePullback(Op):
+class MixturePullback(CompiledOp):
     """Gradients of the log densities' sum weighted by a cotangent (n,), which may have any sign."""
 
     __props__ = ("residual",)
     gufunc_signature = "(n,d),(n),(k),(k,d),(k,d,d)->(k),(k,d),(k,d,d)"
+    arguments = Signature(f"rows (n,d), cotangent (n), {MIXTURE}")
 
     def __init__(self, residual: int) -> None:
         self.residual = residual
 
     def make_node(self, X: Any, cotangent: Any, weights: Any, means: Any, covariances: Any) -> Apply:
-        """Check ranks; see `Op.make_node`."""
-        inputs = as_inputs((X, 2), (cotangent, 1), (weights, 1), (means, 2), (covariances, 3))
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(X, cotangent, weights, means, covariances)
         return Apply(self, inputs, [parameter.type() for parameter in inputs[2:]])
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        for storage, value in zip(output_storage, pulled_back(self.residual, *inputs), strict=True):
-            storage[0] = value
+    def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
+        """See `pulled_back`."""
+        return pulled_back(self.residual, *inputs)
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shapes of the parameters."""
         return list(shapes[2:])
 
 
-class MixtureValueAndGradient(Op):
+class MixtureValueAndGradient(CompiledOp):
     """Sum of the log densities and its gradients in one pass: what the rewrite puts in place of the two Ops."""
 
     __props__ = ("residual",)
+    arguments = MixtureLogDensity.arguments
 
     def __init__(self, residual: int) -> None:
         self.residual = residual
 
     def make_node(self, X: Any, weights: Any, means: Any, covariances: Any) -> Apply:
-        """Check ranks; see `Op.make_node`."""
-        inputs = as_inputs((X, 2), (weights, 1), (means, 2), (covariances, 3))
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(X, weights, means, covariances)
         return Apply(self, inputs, [pt.dscalar(), *(parameter.type() for parameter in inputs[1:])])
 
-    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
-        """Evaluate; see `Op.perform`."""
-        values = value_and_gradient(self.residual, inputs[0], np.empty(0), *inputs[1:])
-        for storage, value in zip(output_storage, values, strict=True):
-            storage[0] = np.asarray(value)
+    def evaluate(self, X: Any, *parameters: Any) -> tuple[Any, ...]:
+        """See `value_and_gradient`."""
+        return value_and_gradient(self.residual, X, np.empty(0), *parameters)
 
     def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """A scalar and the shapes of the parameters."""
         return [(), *shapes[1:]]
 
 
-def as_inputs(*ranked: tuple[Any, int]) -> list[Variable]:
-    """Float tensors of given ranks."""
-    inputs = [pt.as_tensor_variable(value).astype("float64") for value, _ in ranked]
-    for variable, (_, ndim) in zip(inputs, ranked, strict=True):
-        if variable.type.ndim != ndim:
-            raise TypeError(f"Expected a tensor with {ndim} dimensions; got {variable.type.ndim}.")
-    return inputs
+class CheckedShapes(Op):
+    """A tensor as it is, if ``lengths``, the axes that a signature names, agree."""
+
+    __props__ = ("signature",)
+    view_map: ClassVar = {0: [0]}
+
+    def __init__(self, signature: str) -> None:
+        self.signature, self.arguments = signature, Signature(signature)
+
+    def make_node(self, tensor: Any, lengths: Any) -> Apply:
+        """See `Op.make_node`."""
+        inputs = [pt.as_tensor_variable(value) for value in (tensor, lengths)]
+        return Apply(self, inputs, [inputs[0].type()])
+
+    def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
+        """Check; see `Op.perform`."""
+        self.arguments.compiled.py_func(inputs[1])
+        output_storage[0][0] = inputs[0]
+
+    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+        """That of the tensor."""
+        return shapes[:1]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Lengths have no gradient."""
+        return [[True], [False]]
+
+    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+        """The cotangent as it is."""
+        return [cotangents[0], disconnected_type()]
+
+
+def checked(signature: Signature, tensor: Variable, *others: Variable) -> Variable:
+    """The tensor, if the last axes of all agree, be it found now or when the graph is evaluated."""
+    ranks = [len(letters) for _, letters in signature.parts]
+    cores = [(t, t.type.ndim - rank) for t, rank in zip((tensor, *others), ranks, strict=True)]
+    signature.check(*(t.type.shape[max(start, 0) :] for t, start in cores))
+    lengths = [t.shape[axis] for t, start in cores for axis in range(start, t.type.ndim)]
+    return CheckedShapes(signature.text)(tensor, pt.stack(lengths))
 
 
 @register_funcify_default_op_cache_key(MixtureLogDensity)
 def _numba_log_density(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual = op.residual
+    residual, agree = op.residual, op.arguments.compiled
 
     @numba_njit
     def mixture_log_density(X, weights, means, covariances):  # type: ignore[no-untyped-def]
+        agree(X.shape + weights.shape + means.shape + covariances.shape)
         return log_density(residual, X, weights, means, covariances)
 
     return mixture_log_density, _CODE_STAMP
@@ -277,10 +343,11 @@ def _numba_log_density(op, node, **kwargs):  # type: ignore[no-untyped-def]
 
 @register_funcify_default_op_cache_key(MixturePullback)
 def _numba_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual = op.residual
+    residual, agree = op.residual, op.arguments.compiled
 
     @numba_njit
     def mixture_pullback(X, cotangent, weights, means, covariances):  # type: ignore[no-untyped-def]
+        agree(X.shape + cotangent.shape + weights.shape + means.shape + covariances.shape)
         return pulled_back(residual, X, cotangent, weights, means, covariances)
 
     return mixture_pullback, _CODE_STAMP
@@ -288,16 +355,29 @@ def _numba_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
 
 @register_funcify_default_op_cache_key(MixtureValueAndGradient)
 def _numba_value_and_gradient(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual = op.residual
+    residual, agree = op.residual, op.arguments.compiled
 
     @numba_njit
     def mixture_value_and_gradient(X, weights, means, covariances):  # type: ignore[no-untyped-def]
+        agree(X.shape + weights.shape + means.shape + covariances.shape)
         total, d_weights, d_means, d_covariances = value_and_gradient(
             residual, X, np.empty(0), weights, means, covariances
         )
         return np.asarray(total), d_weights, d_means, d_covariances
 
     return mixture_value_and_gradient, _CODE_STAMP
+
+
+@register_funcify_default_op_cache_key(CheckedShapes)
+def _numba_checked(op, node, **kwargs):  # type: ignore[no-untyped-def]
+    agree = op.arguments.compiled
+
+    @numba_njit
+    def checked_shapes(tensor, lengths):  # type: ignore[no-untyped-def]
+        agree(lengths)
+        return tensor
+
+    return checked_shapes, _CODE_STAMP
 
 
 @register_specialize

@@ -15,12 +15,14 @@ from arviz_stats.base import array_stats
 from bayesgmm.bayes.posterior import CLUSTER, OBS
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import LOG_2PI, pointwise
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.words.errors import InputError
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
 _BLOCK_DENSITIES = 4_000_000  # log densities held at once: 32 MB
 _NO_RESPONSIBILITIES = np.empty((0, 0))
+_ARGUMENTS = Signature("rows (n,d), log scales (s,k), means (s,k,d), precision factors (s,block,row,column)")
 _INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
 
 
@@ -193,6 +195,7 @@ def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tu
 def each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are used again."""
     residual = covariance_family(draws.covariance_type).residual
+    _ARGUMENTS.check(X.shape, *(array.shape for array in (draws.log_scale, draws.means, draws.precision_factors)))
     log_density = np.empty(len(X))
     resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES
     for s in range(len(draws)):

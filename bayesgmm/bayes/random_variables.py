@@ -8,13 +8,27 @@ from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array
+from bayesgmm.words.errors import InputError
 
 
 class BatchedRV(RandomVariable):
     """A random variable with one draw, `draw_one`, to be repeated over a batch."""
 
     dtype = "floatX"
+    arguments: Signature
+
+    def make_node(self, rng: Any, size: Any, *parameters: Any) -> Any:
+        """Check the shapes of parameters as far as they are known; see `Op.make_node`."""
+        tensors = [pt.as_tensor_variable(parameter) for parameter in parameters]
+        self.check(*(tensor.type.shape for tensor in tensors))
+        return super().make_node(rng, size, *tensors)
+
+    def check(self, *shapes: Any) -> None:
+        """Raise `InputError` unless the last axes of parameters agree; those before are a batch."""
+        cores = [shape[len(shape) - len(dims) :] for shape, dims in zip(shapes, self.inputs_sig, strict=True)]
+        self.arguments.check(*cores)
 
     def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
         """One draw from contiguous parameters without batch dimensions."""
@@ -24,10 +38,16 @@ class BatchedRV(RandomVariable):
         """Draw (*size, ...), each place with its own parameters."""
         *parameters, size = args
         parameters = [np.asarray(p) for p in parameters]
+        self.check(*(p.shape for p in parameters))
         n_batch = [p.ndim - len(dims) for p, dims in zip(parameters, self.inputs_sig, strict=True)]
-        if size is None:
-            size = np.broadcast_shapes(*(p.shape[:n] for p, n in zip(parameters, n_batch, strict=True)))
-        parameters = [np.broadcast_to(p, (*size, *p.shape[n:])) for p, n in zip(parameters, n_batch, strict=True)]
+        batches = [p.shape[:n] for p, n in zip(parameters, n_batch, strict=True)]
+        try:
+            size = np.broadcast_shapes(*batches) if size is None else tuple(size)
+            parameters = [np.broadcast_to(p, (*size, *p.shape[n:])) for p, n in zip(parameters, n_batch, strict=True)]
+        except ValueError as error:
+            raise InputError(
+                expected="parameters whose batches agree", got=f"batches {batches}, size {size}"
+            ) from error
         lengths = {
             name: length
             for p, dims in zip(parameters, self.inputs_sig, strict=True)

@@ -20,14 +20,16 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_ops import StackCholesky
 from bayesgmm.bayes.covariance_prior import CovariancesTransform
-from bayesgmm.bayes.mixture_ops import code_stamp
+from bayesgmm.bayes.mixture_ops import checked, code_stamp
 from bayesgmm.bayes.random_variables import FamilyRV, variable_of
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.ground.linalg import cholesky_lower
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array
 
 _ONE_MATRIX = {FULL: "tied", DIAGONAL: "tied_diag", SPHERICAL: "tied_spherical"}  # the family of one such matrix
+_OF_VALUE = Signature("scale (d,d), value (d,d)")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -65,6 +67,7 @@ class WishartScaleRV(FamilyRV):
     name = "wishart_scale"
     signature = "(),(d,d)->(d,d)"
     _print_name = ("WishartScale", "\\operatorname{WishartScale}")
+    arguments = Signature("dof (), scale (d,d)")
 
     def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
         """A matrix (feature, feature)."""
@@ -76,9 +79,11 @@ class WishartScaleRV(FamilyRV):
 @numba_core_rv_funcify.register(WishartScaleRV)
 def _numba_draw(op: WishartScaleRV, node: Any) -> tuple[Any, int]:
     residual = op.family.residual
+    agree = op.arguments.compiled
 
     @numba_njit
     def draw(rng, dof, scale):  # type: ignore[no-untyped-def]
+        agree(scale.shape)
         return _draw_scale(rng, residual, dof, scale)
 
     return draw, code_stamp(__name__)
@@ -143,6 +148,7 @@ def _scale_logprob(  # type: ignore[no-untyped-def]
     op: WishartScaleRV, values: Sequence, rng: Any, size: Any, dof: Any, scale: Any, **kwargs: Any
 ):
     (value,) = values
+    scale = checked(_OF_VALUE, scale, value)
     if op.family.residual == FULL:
         return _log_wishart(value, dof, scale)
     diagonals = [pt.diagonal(matrix, axis1=-2, axis2=-1) for matrix in (value, scale)]

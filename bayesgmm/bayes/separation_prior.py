@@ -19,10 +19,13 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm.bayes.covariance_ops import StackCholesky
 from bayesgmm.bayes.covariance_prior import CovariancesTransform
-from bayesgmm.bayes.mixture_ops import code_stamp
+from bayesgmm.bayes.mixture_ops import checked, code_stamp
 from bayesgmm.bayes.random_variables import FamilyRV, variable_of
 from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array
+
+_OF_VALUE = Signature("covariances (k,d,d), variance_shape (k,d), variance_scale (k,d)")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -58,6 +61,7 @@ class SeparationCovariancesRV(FamilyRV):
     name = "separation_covariances"
     signature = "(),(k,d),(k,d)->(k,d,d)"
     _print_name = ("SeparationCovariances", "\\operatorname{SeparationCovariances}")
+    arguments = Signature("eta (), variance_shape (k,d), variance_scale (k,d)")
 
     def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
         """A stack (cluster, feature, feature_bis)."""
@@ -69,9 +73,11 @@ class SeparationCovariancesRV(FamilyRV):
 @numba_core_rv_funcify.register(SeparationCovariancesRV)
 def _numba_draw(op: SeparationCovariancesRV, node: Any) -> tuple[Any, int]:
     shared = op.family.shared
+    agree = op.arguments.compiled
 
     @numba_njit
     def draw(rng, eta, shape, scale):  # type: ignore[no-untyped-def]
+        agree(shape.shape + scale.shape)
         return _draw_covariances(rng, shared, eta, shape, scale)
 
     return draw, code_stamp(__name__)
@@ -133,7 +139,7 @@ def _separation_logprob(  # type: ignore[no-untyped-def]
     op: SeparationCovariancesRV, values: Sequence, rng: Any, size: Any, eta: Any, shape: Any, scale: Any, **kwargs: Any
 ):
     """One number a stack (cluster, feature, feature_bis)."""
-    (value,) = values
+    value = checked(_OF_VALUE, *values, shape, scale)
     if op.family.shared:
         value, shape, scale = value[:1], shape[:1], scale[:1]
     d, variances = scale.shape[-1], pt.diagonal(value, axis1=-2, axis2=-1)

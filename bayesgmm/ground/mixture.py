@@ -160,8 +160,10 @@ class Mixture:
         return self.means[labels] + offsets, labels
 
     def permute(self, order: ArrayLike) -> Self:
-        """The same mixture with its components in another order."""
+        """The same mixture with its components in another order, a permutation of 0 to K - 1."""
         index = np.asarray(order)
+        if not np.array_equal(np.sort(index, axis=None), np.arange(self.n_components)) or index.ndim != 1:
+            raise InputError(expected=f"a permutation of 0 to {self.n_components - 1}", got=f"{order}")
         blocks = (self.covariances, self.factors, self.precision_factors)
         if not self.family.shared:
             blocks = tuple(block[index] for block in blocks)

@@ -31,6 +31,7 @@ from bayesgmm.words.errors import InputError
 type Labels = NDArray[np.int32]  # (obs,) or (draw, obs), canonical
 
 COST = 2.0  # a + b
+_LARGEST = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,29 @@ def find_loss(name: str, a: float = 1.0) -> Loss:
     return LOSSES[name]
 
 
+def checked_labels(labels: ArrayLike, *, name: str, n_axes: int = 1, n_rows: int | None = None) -> Labels:
+    """Labels 0, 1, ... as compiled code indexes by them: (obs,) or (draw, obs) of int32, C-contiguous.
+
+    Raises
+    ------
+    InputError
+        The array has other axes, no element, or not ``n_rows`` rows, or holds anything but whole numbers from zero.
+    """
+    array = np.asarray(labels)
+    n = "obs" if n_rows is None else str(n_rows)
+    axes = f"({n},)" if n_axes == 1 else f"(draw, {n})"
+    if array.ndim != n_axes or array.size == 0 or n_rows not in (None, array.shape[-1]):
+        raise InputError(expected=f"{name} with shape {axes}, at least one of each", got=f"shape {array.shape}")
+    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > _LARGEST:
+        values = f"values from {array.min()} to {array.max()}" if array.dtype.kind in "iu" else f"{array.dtype}"
+        raise InputError(
+            expected=f"{name} of whole numbers 0, 1, ...",
+            got=values,
+            hint="bayesgmm.ground.partitions.canonical_labels renumbers.",
+        )
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
 def canonical_labels(labels: ArrayLike) -> Labels:
     """Labels renumbered 0, 1, ... by first appearance, along the last axis.
 
@@ -91,6 +115,11 @@ def canonical_labels(labels: ArrayLike) -> Labels:
     (..., obs) of int32
         Two partitions are the same if and only if these are equal.
 
+    Raises
+    ------
+    InputError
+        There are no labels, or they are not whole numbers.
+
     Examples
     --------
     >>> canonical_labels([[7, 7, 2, 7], [0, 1, 0, 2]])
@@ -98,23 +127,26 @@ def canonical_labels(labels: ArrayLike) -> Labels:
            [0, 1, 0, 2]], dtype=int32)
     """
     given = np.asarray(labels)
+    if given.dtype.kind not in "iub" or given.size == 0:
+        raise InputError(expected="labels (..., obs), whole numbers", got=f"shape {given.shape} of {given.dtype}")
     low, high = int(given.min()), int(given.max())
     if high - low > 10 * given.shape[-1] + 1_000:  # a lookup table would be larger than the labels
         given, low = np.unique(given, return_inverse=True)[1].reshape(given.shape), 0
         high = int(given.max())
-    rows = np.ascontiguousarray(given.reshape(-1, given.shape[-1]), dtype=np.int64)
-    return _renumber(rows, low, high - low + 1).reshape(given.shape)
+    rows = np.ascontiguousarray((given - low).reshape(-1, given.shape[-1]), dtype=np.int64)
+    return _renumber(rows, high - low + 1).reshape(given.shape)
 
 
 @njit(cache=True, nogil=True)
-def _renumber(rows: IntArray, low: int, size: int) -> Labels:
+def _renumber(rows: IntArray, size: int) -> Labels:
+    """Renumber labels below ``size``."""
     new = np.empty(rows.shape, dtype=np.int32)
     seen = np.full(size, -1, dtype=np.int64)  # the last row in which a label was met
     number = np.empty(size, dtype=np.int32)
     for s in range(rows.shape[0]):
         n_clusters = 0
         for i in range(rows.shape[1]):
-            label = rows[s, i] - low
+            label = rows[s, i]
             if seen[label] != s:
                 seen[label], number[label] = s, n_clusters
                 n_clusters += 1
@@ -131,6 +163,8 @@ def contingency_table(truth: Labels, estimate: Labels) -> IntArray:
     array([[1, 1],
            [0, 1]])
     """
+    truth = checked_labels(truth, name="truth")
+    estimate = checked_labels(estimate, name="estimate", n_rows=len(truth))
     shape = (int(truth.max()) + 1, int(estimate.max()) + 1)
     pairs = truth.astype(np.int64) * shape[1] + estimate
     return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
@@ -152,7 +186,7 @@ def losses(draws: Labels, estimate: Labels, *, loss: str = "vi", a: float = 1.0)
     Raises
     ------
     InputError
-        If `find_loss` does not know the loss.
+        If `find_loss` does not know the loss, or `checked_labels` finds no labels, or of another number of rows.
 
     Examples
     --------
@@ -162,7 +196,9 @@ def losses(draws: Labels, estimate: Labels, *, loss: str = "vi", a: float = 1.0)
     >>> losses(draws, draws[0], loss="binder")
     array([0. , 0.5])
     """
+    draws = checked_labels(draws, name="draws", n_axes=2)
     chosen, n = find_loss(loss, a), draws.shape[1]
+    estimate = checked_labels(estimate, name="estimate", n_rows=n)
     sums = _sums(draws, estimate, chosen.f(np.arange(n + 1.0)), int(draws.max()) + 1, int(estimate.max()) + 1)
     truth, own, both = sums.T
     if chosen.additive:

@@ -72,7 +72,7 @@ def header_of(*entries: int | NDArray[np.generic]) -> IntArray:
     Raises
     ------
     ValueError
-        An array is not C-contiguous, so that its address alone does not describe it.
+        An array is not C-contiguous or of eight-byte numbers, so that its address alone does not describe it.
 
     Examples
     --------
@@ -86,6 +86,8 @@ def header_of(*entries: int | NDArray[np.generic]) -> IntArray:
         if isinstance(entry, np.ndarray):
             if not entry.flags.c_contiguous:
                 raise ValueError(f"entry {i} of the header is not a C-contiguous array")
+            if entry.dtype not in (np.float64, np.int64):
+                raise ValueError(f"entry {i} of the header is of {entry.dtype}, not of float64 or int64")
             header[i] = entry.ctypes.data
         else:
             header[i] = entry

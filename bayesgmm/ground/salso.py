@@ -25,9 +25,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bayesgmm.ground.partitions import COST, Labels, canonical_labels, expected_loss, find_loss
+from bayesgmm.ground.partitions import COST, Labels, canonical_labels, checked_labels, expected_loss, find_loss
 from bayesgmm.ground.vectors import LANES, load_single, store, zeros
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.errors import InputError
 
 N_RUNS, N_ZEALOUS, P_SEQUENTIAL = 16, 10, 0.5  # Dahl, Johnson & Müller 2022, and the defaults of their package
 _MAX_SWEEPS = 1_000  # each sweep lowers the loss, so that none comes near
@@ -108,6 +109,11 @@ def salso(
     -------
     SalsoResult
 
+    Raises
+    ------
+    InputError
+        Draws or starts are not such labels, there is neither a run nor a start, or no cluster is allowed.
+
     Examples
     --------
     >>> draws = np.array([[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]], dtype=np.int32)
@@ -115,6 +121,8 @@ def salso(
     >>> best.labels.tolist(), best.n_best
     ([0, 0, 0, 1, 1], 16)
     """
+    draws = checked_labels(draws, name="draws", n_axes=2)
+    starts = checked_starts(starts, settings, draws.shape[1])
     state = new_state(draws, settings)
     found: list[Labels] = []
     for start in (*[None] * settings.n_runs, *starts):
@@ -124,6 +132,21 @@ def salso(
     measured = [expected_loss(draws, labels, loss=settings.loss, a=settings.a) for labels in found]
     best = int(np.argmin(measured))
     return SalsoResult(found[best], measured[best], np.array(measured))
+
+
+def checked_starts(starts: Labels, settings: SalsoSettings, n_rows: int) -> Labels:
+    """Partitions within ``max_clusters``, or none if there are runs without them."""
+    if settings.max_clusters < 1 or settings.n_runs + len(starts) < 1:
+        raise InputError(
+            expected="max_clusters of at least one, and a run or a start",
+            got=f"max_clusters = {settings.max_clusters}, n_runs = {settings.n_runs}, {len(starts)} starts",
+        )
+    if len(starts) == 0:
+        return starts
+    starts = checked_labels(starts, name="starts", n_axes=2, n_rows=n_rows)
+    if starts.max() >= settings.max_clusters:
+        raise InputError(expected=f"starts with labels below {settings.max_clusters}", got=f"{starts.max()}")
+    return starts
 
 
 class State(NamedTuple):

@@ -44,10 +44,10 @@ class Signature:
 
     Examples
     --------
-    >>> Signature("weights (k), means (k,d)").check((3,), (2, 5))
+    >>> Signature("means (k,d), sds (d)").check((2, 5), (3,))
     Traceback (most recent call last):
         ...
-    bayesgmm.words.errors.InputError: Expected shapes that agree, weights (k), means (k,d); got weights (3), means (2,5).
+    bayesgmm.words.errors.InputError: Expected shapes that agree, means (k,d), sds (d); got means (2,5), sds (3).
     """
 
     def __init__(self, text: str) -> None:

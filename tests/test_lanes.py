@@ -1,0 +1,96 @@
+"""The width of vectors: whose it is, that it can be forced, and that no other width's machine code is loaded."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference import log_joint, reference_with_magnitudes
+from scipy.special import logsumexp
+
+from bayesgmm.ground import vectors
+from bayesgmm.ground.mixture import Mixture
+from bayesgmm.words.errors import InputError
+
+TESTS = Path(__file__).parent
+WIDTHS = ("2", "4", "8")
+EXACT = ("vectors", "kernel", "em", "log_posterior", "salso")  # tests of identities, on which all sums rest
+
+
+def run(*arguments, **environment):
+    """The output of Python in a new process."""
+    everything = {**os.environ, "PYTHONPATH": str(TESTS), **environment}
+    done = subprocess.run([sys.executable, *arguments], env=everything, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("cpu", "features", "lanes"),
+    [("generic", "", 2), ("haswell", "", 4), ("generic", "+avx2", 4), ("skylake-avx512", "", 8)],
+)
+def test_width_is_that_of_the_processor_numba_compiles_for(cpu, features, lanes):
+    """This machine's own processor does not matter."""
+    code = "from bayesgmm.ground.vectors import LANES; print(LANES)"
+    found = run("-c", code, NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES=features, BAYESGMM_LANES="")
+    assert int(found) == lanes
+
+
+@pytest.mark.parametrize("value", ["3", "16", "two", "-2", " 4"])
+def test_width_that_cannot_be(monkeypatch, value):
+    monkeypatch.setenv("BAYESGMM_LANES", value)
+    with pytest.raises(InputError, match=f"BAYESGMM_LANES={value}"):
+        vectors._lanes()
+
+
+def mixture_and_rows():
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((3, 5, 5))
+    mixture = Mixture([0.2, 0.3, 0.5], rng.normal(size=(3, 5)), factors @ factors.mT + np.eye(5))
+    return mixture, rng.normal(size=(301, 5))
+
+
+REPORT = """
+import json
+from test_lanes import mixture_and_rows
+from bayesgmm.ground.kernel import add_statistics, pointwise
+from bayesgmm.ground.mixture import expected_statistics
+from bayesgmm.ground.vectors import LANES
+mixture, X = mixture_and_rows()
+sums = expected_statistics(X, mixture)
+print(json.dumps({
+    "lanes": LANES,
+    "loaded": [sum(function.stats.cache_hits.values()) for function in (add_statistics, pointwise)],
+    "log_prob": mixture.log_prob(X).tolist(),
+    "second": sums.second.tolist(),
+}))
+"""
+
+
+def test_widths_share_a_cache_and_agree(tmp_path):
+    """Each width compiles its own kernel, the next process of that width loads it, and all equal plain NumPy."""
+    mixture, X = mixture_and_rows()
+    log_prob = logsumexp(log_joint(X, mixture), axis=1)
+    sums, magnitudes = reference_with_magnitudes(X, mixture)
+    for lanes, loaded in (("2", 0), ("4", 0), ("8", 0), ("2", 1)):
+        found = json.loads(run("-c", REPORT, BAYESGMM_LANES=lanes, NUMBA_CACHE_DIR=str(tmp_path)))
+        assert found["lanes"] == int(lanes)
+        assert found["loaded"] == [loaded, loaded]
+        np.testing.assert_allclose(found["log_prob"], log_prob, rtol=1e-12, atol=1e-12)
+        assert (np.abs(found["second"] - sums.second) <= 1e-12 * magnitudes.second).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lanes", WIDTHS)
+def test_exact_identities_hold_at_every_width(lanes):
+    files = [str(TESTS / f"test_{name}.py") for name in EXACT]
+    run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, BAYESGMM_LANES=lanes)
+
+
+@pytest.mark.slow
+def test_exact_identities_hold_on_a_generic_processor():
+    files = [str(TESTS / f"test_{name}.py") for name in EXACT]
+    run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, BAYESGMM_LANES="", NUMBA_CPU_NAME="generic")
