@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, mutual_info_score
 
-from bayesgmm.ground.partitions import canonical_labels, contingency_table, expected_loss, losses
+from bayesgmm.ground.partitions import canonical_labels, checked_labels, contingency_table, expected_loss, losses
 from bayesgmm.words.errors import InputError
 
 COSTS = (0.0, 0.5, 1.0, 1.7)
@@ -109,3 +109,29 @@ def test_unknown_losses_and_weights(settings, message):
     labels = np.zeros((1, 3), dtype=np.int32)
     with pytest.raises(InputError, match=message):
         losses(labels, labels[0], **settings)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([-128, 127, -128, 0], dtype=np.int8),
+        np.array([0, 255, 0, 1], dtype=np.uint8),
+        np.array([2**63, 2**63 + 5, 2**63, 2**63 + 1], dtype=np.uint64),
+        np.array([-(2**63), 2**63 - 1, -(2**63), 0]),
+        np.array([7, 1, 7, 3], dtype=">i2"),
+        np.arange(8)[[6, 4, 6, 5]],
+    ],
+    ids=lambda labels: labels.dtype.name,
+)
+def test_canonical_labels_of_any_whole_numbers(labels):
+    np.testing.assert_array_equal(canonical_labels(labels), [0, 1, 0, 2])
+    np.testing.assert_array_equal(canonical_labels(np.repeat(labels, 2)[::2]), [0, 1, 0, 2])
+
+
+def test_checked_labels_are_what_compiled_code_reads():
+    for labels in ([[0, 1], [1, 0]], np.array([[0, 1], [1, 0]], dtype=">u8"), np.array([[0, 1], [1, 0]]).T):
+        found = checked_labels(labels, name="draws", n_axes=2, n_rows=2)
+        assert found.dtype == np.int32
+        assert found.dtype.isnative
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, [[0, 1], [1, 0]])

@@ -29,7 +29,11 @@ from bayesgmm.ground.pointers import (
 )
 from bayesgmm.ground.pseudo_data import PseudoData, covariance_counts, pseudo_data, to_factor
 from bayesgmm.ground.resolved_prior import ResolvedPrior
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array, Columns, Factors, IntArray, Means, PerRow, Weights
+from bayesgmm.words.errors import InputError
+
+_DATA = Signature("columns (d,n), means (k,d)")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,14 @@ class LogPosterior:
     row_weights: PerRow
     prior: ResolvedPrior
     coordinates: Coordinates
+
+    def __post_init__(self) -> None:
+        """Compiled code reads as far as the sizes of the centre say."""
+        _DATA.check(self.columns.shape, self.coordinates.centre.means.shape)
+        if self.row_weights.shape not in ((0,), self.columns.shape[1:]):
+            raise InputError(
+                expected=f"row_weights of shape {self.columns.shape[1:]} or (0,)", got=f"shape {self.row_weights.shape}"
+            )
 
     def __call__(self, point: Array) -> tuple[float, Array]:
         """Value and gradient at one point (n_dim,)."""

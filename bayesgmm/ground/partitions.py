@@ -130,10 +130,11 @@ def canonical_labels(labels: ArrayLike) -> Labels:
     if given.dtype.kind not in "iub" or given.size == 0:
         raise InputError(expected="labels (..., obs), whole numbers", got=f"shape {given.shape} of {given.dtype}")
     low, high = int(given.min()), int(given.max())
-    if high - low > 10 * given.shape[-1] + 1_000:  # a lookup table would be larger than the labels
+    # a lookup table would be larger than the labels, or they do not fit into it
+    if high - low > 10 * given.shape[-1] + 1_000 or high > np.iinfo(np.int64).max:
         given, low = np.unique(given, return_inverse=True)[1].reshape(given.shape), 0
         high = int(given.max())
-    rows = np.ascontiguousarray((given - low).reshape(-1, given.shape[-1]), dtype=np.int64)
+    rows = np.ascontiguousarray(given.reshape(-1, given.shape[-1]), dtype=np.int64) - low
     return _renumber(rows, high - low + 1).reshape(given.shape)
 
 

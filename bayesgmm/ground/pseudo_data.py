@@ -18,7 +18,12 @@ from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.linalg import cholesky_lower, compiled, invert_lower
 from bayesgmm.ground.resolved_prior import ResolvedPrior
+from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array, Factors, Means, Weights
+
+_OF_MIXTURE = Signature(
+    "mixture (k,d), factors (g,r,c), concentration (k), prior means (k,d), kappa (k), exponents (g), scales (g,r,c)"
+)
 
 
 class PseudoData(NamedTuple):
@@ -51,7 +56,7 @@ class PseudoData(NamedTuple):
 def pseudo_data(
     prior: ResolvedPrior | None, n_components: int, n_features: int, family: CovarianceFamily
 ) -> PseudoData:
-    """Lay a prior, or its absence, out for compiled code."""
+    """Lay a prior, or its absence, out for compiled code, which reads as far as the mixture's sizes say."""
     k, d, g = n_components, n_features, family.n_blocks(n_components)
     nothing = np.empty((0, d, d))
     if prior is None:
@@ -67,6 +72,8 @@ def pseudo_data(
             np.empty(0),
             np.empty((0, 2, d)),
         )
+    arrays = (prior.concentration, prior.mean, prior.kappa, prior.covariance_exponent, prior.scale)
+    _OF_MIXTURE.check((k, d), (g, *family.block_shape(d)), *(array.shape for array in arrays))
     return PseudoData(
         prior.concentration,
         prior.mean,

@@ -5,8 +5,9 @@ and at least one, but for n, the number of rows, which may be zero.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from numba import njit
 
@@ -67,7 +68,7 @@ class Signature:
             raise InputError(**_told(self.text, shapes))
 
     @cached_property
-    def compiled(self) -> Callable[[tuple[int, ...]], None]:
+    def compiled(self) -> Any:  # a numba Dispatcher
         """The same check inside compiled code, of the shapes joined into one tuple."""
         text, letters = self.text, [letter for _, letters in self.parts for letter in letters]
         first = tuple(letters.index(letter) for letter in letters)

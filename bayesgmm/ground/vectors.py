@@ -51,7 +51,7 @@ def _lanes() -> int:
     if not value:
         return _lanes_of_target()
     lanes, target = _forced_lanes(value), JITCPUCodegen.magic_tuple
-    JITCPUCodegen.magic_tuple = lambda codegen: (*target(codegen), lanes)  # type: ignore[method-assign]
+    JITCPUCodegen.magic_tuple = lambda codegen: (*target(codegen), lanes)
     return lanes
 
 
