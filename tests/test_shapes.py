@@ -52,10 +52,9 @@ def test_every_entry_refuses_every_wrong_shape(tmp_path, mode):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMPILED)
-def test_no_array_is_read_past(tmp_path, name):
-    arguments = ("-q", "-x", "-p", "no:cacheprovider", str(TESTS / f"test_{name}.py"))
-    run_with_bounds_check(tmp_path, "-m", "pytest", *arguments)
+def test_no_array_is_read_past(tmp_path):
+    files = [str(TESTS / f"test_{name}.py") for name in COMPILED]
+    run_with_bounds_check(tmp_path, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files)
 
 
 def test_compiled_graph_refuses_wrong_shapes_and_names_them():
