@@ -83,6 +83,30 @@ def test_widths_share_a_cache_and_agree(tmp_path):
         assert (np.abs(found["second"] - sums.second) <= 1e-12 * magnitudes.second).all()
 
 
+GRAPH = """
+import json
+import numpy as np
+from wrong_shapes import MODES, PARTS, mixture_functions
+rows = np.random.default_rng(0).normal(size=(301, 2))
+value, *gradients = mixture_functions(MODES["numba"], "full")["gradient"](rows, *PARTS)
+print(json.dumps([float(value), *(gradient.tolist() for gradient in gradients)]))
+"""
+
+
+@pytest.mark.slow
+def test_widths_share_the_cache_of_compiled_graphs_and_agree(tmp_path):
+    """PyTensor's cache holds the machine code of whole graphs, kernel included."""
+    caches = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "PYTENSOR_FLAGS": f"base_compiledir={tmp_path / 'graphs'}"}
+    found, n_files = [], [0]
+    for lanes in ("2", "8", "2"):
+        found.append(json.loads(run("-W", "ignore", "-c", GRAPH, BAYESGMM_LANES=lanes, **caches)))
+        n_files.append(len(list((tmp_path / "graphs").rglob("*.nbc"))))
+    assert n_files[0] < n_files[1] < n_files[2] == n_files[3]
+    assert found[0] == found[2]
+    for narrow, wide in zip(found[0], found[1], strict=True):
+        np.testing.assert_allclose(narrow, wide, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lanes", WIDTHS)
 def test_exact_identities_hold_at_every_width(lanes):

@@ -310,7 +310,7 @@ class StackPullback(CompiledOp):
     """The pullback of `StackCovariances`."""
 
     __props__ = ("residual",)
-    arguments = Signature("values (block,size), cotangent (k,d,d), cotangent of the log-Jacobian ()")
+    arguments = Signature("values (block,size), cotangent (k,d,d), cotangent of the log Jacobian ()")
 
     def __init__(self, residual: int) -> None:
         self.residual = residual
