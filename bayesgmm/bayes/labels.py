@@ -85,6 +85,20 @@ class Labelled:
 NOTHING = Labelled({}, {})
 
 
+def check_constants(posterior: Posterior, names: Names) -> None:
+    """Refuse what is the same in all draws and differs between components: it gives labels a meaning."""
+    described = described_mixture(variables_of(posterior, names), names)
+    axes = axes_of(described)
+    for kind, (name, variable) in described.items():
+        dim = axes.clusters(kind)
+        if dim is not None and SAMPLE_DIMS[0] not in variable.dims and (variable != variable.isel({dim: 0})).any():
+            raise InputError(
+                expected=f"{name} that are drawn, or the same for all clusters",
+                got=f"{variable.to_numpy().tolist()}",
+                hint="Labels mean something where they differ: there is nothing to relabel.",
+            )
+
+
 def labelled_variables(
     draws: xr.Dataset, names: Names, variables: Variables | None, *, before: Labelled | None = None
 ) -> Labelled:
@@ -103,13 +117,11 @@ def labelled_variables(
     Raises
     ------
     InputError
-        Something that is the same in all draws differs between clusters, which gives labels a meaning; or a variable
-        that was named is none, or has no axis or several for the clusters.
+        A variable that was named is none, or has no axis or several for the clusters.
     """
     described = described_mixture({str(name): variable for name, variable in draws.items()}, names)
     axes = axes_of(described)
     own = {kind: dim for kind in described if (dim := axes.clusters(kind)) is not None}
-    _check_constants(described, own)
     found = {str(name): dim for dim in own.values() for name, v in draws.items() if {*SAMPLE_DIMS, dim} <= {*v.dims}}
     found |= {described[kind][0]: dim for kind, dim in own.items() if described[kind][0] in draws}
     labelled = (before or NOTHING) | Labelled(found, {})
@@ -122,17 +134,6 @@ def labelled_variables(
     if left:
         warnings.warn(LabelWarning(_LEFT.format(left=", ".join(left), first=left[0])), stacklevel=3)
     return labelled
-
-
-def _check_constants(described: Mapping[str, tuple[str, xr.DataArray]], clusters: Mapping[str, str]) -> None:
-    for kind, dim in clusters.items():
-        name, variable = described[kind]
-        if not {*SAMPLE_DIMS} <= {*variable.dims} and (variable != variable.isel({dim: 0})).any():
-            raise InputError(
-                expected=f"{name} that are drawn, or the same for all clusters",
-                got=f"{variable.to_numpy().tolist()}",
-                hint="Labels mean something where they differ: there is nothing to relabel.",
-            )
 
 
 def _by_name(variables: Variables) -> Mapping[str, int | str | None]:

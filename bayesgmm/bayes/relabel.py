@@ -18,6 +18,7 @@ from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior
 from bayesgmm.bayes.labels import (
     Labelled,
     Variables,
+    check_constants,
     labelled_variables,
     own_tree,
     relabelled_tree,
@@ -308,6 +309,7 @@ def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[x
     """Draws in the canonical layout and rows; refuses a prior under which labels mean something."""
     tree = mixture_posterior(posterior, X, names=names)
     rows = rows_of(tree, X)
+    check_constants(posterior, names)
     prior = getattr(root_of(posterior), "attrs", {}).get("prior")
     if prior is not None and not prior_from_json(str(prior)).exchangeable:
         raise InputError(
