@@ -22,13 +22,15 @@ SDS = np.array([[1.0, 1.0], [1.0, 2.0]])
 
 
 def drawn(chains: int, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Independent draws near the truth; the later half of the chains in other labels."""
-    shape = (chains, draws)
+    """Draws near the truth, the same ones in either half of each chain; later chains in other labels."""
+    n = draws // 2
+    order = rng.permuted(np.tile(np.arange(n), (2 * chains, 1)), axis=1).reshape(chains, draws)
     arrays = {
-        "w": np.tile([0.6, 0.4], (*shape, 1)) + rng.normal(0, 0.03, (*shape, 1)) * [1, -1],
-        "mu": CENTRES + rng.normal(0, 0.2, (*shape, 2, 2)),
-        "sigma": SDS * np.exp(rng.normal(0, 0.1, (*shape, 2, 2))),
+        "w": np.array([0.6, 0.4]) + rng.normal(0, 0.03, (n, 1)) * [1, -1],
+        "mu": CENTRES + rng.normal(0, 0.2, (n, 2, 2)),
+        "sigma": SDS * np.exp(rng.normal(0, 0.1, (n, 2, 2))),
     }
+    arrays = {name: values[order] for name, values in arrays.items()}
     for values in arrays.values():
         values[chains // 2 :] = values[chains // 2 :, :, ::-1]
     return arrays
@@ -121,6 +123,7 @@ def assert_same(got: Any, want: Any) -> None:
         np.testing.assert_allclose(np.asarray(got), np.asarray(want))
 
 
+@pytest.mark.draws
 def test_means_stored_feature_first_with_as_many_clusters_as_features():
     """The elpd of the transposed Dataset, and labels that switched; read in the order of axes, modes seemed several."""
     arrays = drawn(4, 250, np.random.default_rng(6))

@@ -159,5 +159,5 @@ def arranged(variable: xr.DataArray, roles: Mapping[str, str], wanted: Roles) ->
     sample = [dim for dim in SAMPLE_DIMS if dim in variable.dims]
     there = list(roles.values())
     absent = [axis for axis, role in enumerate(wanted) if wanted[: axis + 1].count(role) > there.count(role)]
-    values = np.expand_dims(variable.transpose(*sample, *dims).to_numpy(), [axis + len(sample) for axis in absent])
+    values = np.expand_dims(variable.transpose(*sample, *dims).to_numpy(), tuple(axis + len(sample) for axis in absent))
     return values if sample else values[None, None]
