@@ -124,7 +124,7 @@ def variables_of(posterior: Posterior, names: Names) -> dict[str, xr.DataArray]:
             hint=next((hint for known, hint in _OTHERS if known(posterior)), ""),
         )
     used = {name for name in _called(names).values() if isinstance(name, str)}
-    arrays = {str(name): value for name, value in posterior.items() if name in used or np.ndim(value) > 1}
+    arrays = {str(name): value for name, value in posterior.items() if name in used or getattr(value, "ndim", 0) > 1}
     arrays = {name: _as_array(value, name) for name, value in arrays.items()}
     return {name: _unnamed(value, name, _sample_dims(arrays, names)) for name, value in arrays.items()}
 
