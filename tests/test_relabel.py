@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from arviz_base import from_dict
 from pretend_posterior import em_fit, pretend_posterior
 
 from bayesgmm import BayesianGaussianMixture, Prior, compare_relabellings, component_summary, relabel, restore_labels
@@ -14,7 +15,7 @@ from bayesgmm.bayes.labels import sampled_mixture
 from bayesgmm.bayes.posterior import prior_to_json
 from bayesgmm.bayes.relabel import relabelling
 from bayesgmm.datasets import load_galaxies, load_old_faithful
-from bayesgmm.words.errors import InputError, NotIdentifiedError
+from bayesgmm.words.errors import InputError, LabelWarning, NotIdentifiedError
 
 CHAINS, DRAWS, K, D = 2, 30, 3, 2
 CENTRES = np.array([[-6.0, 0.0], [0.0, 5.0], [6.0, -1.0]])
@@ -104,7 +105,8 @@ def test_arrays_come_back_in_order(method, theirs, X):
 def test_their_tree_keeps_its_names_and_everything_else(their_tree, theirs, X):
     _, straight, _ = theirs
     before = their_tree.copy(deep=True)
-    tree = relabel(their_tree, X, names=NAMES)
+    with pytest.warns(LabelWarning, match="components: other"):
+        tree = relabel(their_tree, X, names=NAMES)
     assert their_tree.identical(before)
     got = tree["posterior"]
     np.testing.assert_array_equal(got["w"], np.moveaxis(straight["w"], 2, 0))
@@ -126,7 +128,7 @@ def test_labels_are_restored_to_the_bit(kind, their_tree, X):
         "dataset": their_tree["posterior"].to_dataset(),
         "tree without groups": xr.DataTree(their_tree["posterior"].to_dataset()),
     }[kind]
-    relabelled = relabel(given, X, names=NAMES)
+    relabelled = relabel(given, X, names=NAMES, variables=["other"])
     back = restore_labels(relabel(relabelled, X, method="pra", names=NAMES))
     want = their_tree if kind == "tree" else xr.DataTree.from_dict({"posterior": their_tree["posterior"].to_dataset()})
     assert back.identical(want)
@@ -203,9 +205,98 @@ def test_one_feature_one_scale_for_all():
 def test_a_shared_covariance_is_left_alone(their_tree, X):
     shared = xr.DataArray(np.tile(np.diag([1.0, 2.0]), (CHAINS, DRAWS, 1, 1)), dims=("chain", "draw", "a", "b"))
     theirs = xr.DataTree.from_dict({"posterior": their_tree["posterior"].to_dataset().assign(cov=shared)})
-    tree = relabel(theirs, X, names={"weights": "w", "means": "mu", "covariances": "cov"})
+    tree = relabel(theirs, X, names={"weights": "w", "means": "mu", "covariances": "cov"}, variables=["sigma", "other"])
     assert tree["posterior"]["cov"].identical(theirs["posterior"]["cov"])
     assert "cov" not in json.loads(tree.attrs["relabelling"])["variables"]
+
+
+# ---- other variables of the components
+
+
+def others(theirs):
+    """More variables in their labels, and in straight ones."""
+    moved, _, order = theirs
+    rng = np.random.default_rng(11)
+    beta = np.array([-1.0, 0.0, 1.0]) + rng.normal(0, 0.1, (CHAINS, DRAWS, K))
+    loadings = rng.normal(size=(CHAINS, DRAWS, K, K))
+    z = rng.integers(K, size=(CHAINS, DRAWS, 7))
+    taken = np.arange(CHAINS)[:, None, None], np.arange(DRAWS)[:, None]
+    old_z = np.take_along_axis(order.argsort(axis=2), z, axis=2)
+    in_theirs = {"beta": beta[*taken, order], "loadings": np.swapaxes(loadings[*taken, order], 2, 3), "z": old_z}
+    return moved | in_theirs, {"beta": beta, "loadings": np.swapaxes(loadings, 2, 3), "z": z}
+
+
+@pytest.mark.parametrize("kind", ["arrays", "tree"])
+def test_other_variables_of_the_components_go_along_when_asked_to(kind, theirs, X):
+    moved, straight = others(theirs)
+    given = moved if kind == "arrays" else from_dict({"posterior": moved})
+    asked = {"beta": None, "loadings": 1, "z": None}
+    tree = relabel(given, X, names=NAMES, variables=asked)
+    for name, values in straight.items():
+        np.testing.assert_array_equal(tree["posterior"][name], values, err_msg=name)
+    again = relabel(tree, X, names=NAMES if kind == "tree" else {}, method="ordering", by="weight")
+    back = restore_labels(again)["posterior"]
+    for name in straight:
+        np.testing.assert_array_equal(back[name], moved[name], err_msg=name)
+    from_one = {**moved, "z": moved["z"] + 1}
+    counted = relabel(from_one, X, names=NAMES, variables={"z": None, "loadings": "loadings_dim_1"})
+    np.testing.assert_array_equal(counted["posterior"]["z"], straight["z"] + 1)
+    np.testing.assert_array_equal(counted["posterior"]["loadings"], straight["loadings"])
+
+
+def test_what_may_belong_to_the_components_and_is_left_is_named(theirs, X):
+    moved, _ = others(theirs)
+    with pytest.warns(LabelWarning, match=r"components: beta, loadings, z\. .*variables=\[\"beta\"\]"):
+        tree = relabel(from_dict({"posterior": moved | {"lp": moved["w"][..., 0]}}), X, names=NAMES)
+    for name in ("beta", "loadings", "z", "lp"):
+        assert name in tree["posterior"]
+    np.testing.assert_array_equal(tree["posterior"]["beta"], moved["beta"])
+    with pytest.raises(InputError, match="restore_labels first"):
+        relabel(tree, X, names=NAMES, variables="beta")
+    named = from_dict(
+        {"posterior": moved}, dims={"w": ["group"], "beta": ["group"], "z": ["obs"], "loadings": ["row", "col"]}
+    )
+    named["posterior"] = xr.DataTree(named["posterior"].to_dataset().drop_vars("z"))
+    assert (relabel(named, X, names=NAMES)["posterior"]["beta"].diff("group") > 0).all()  # no warning: all have names
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (["gamma"], "variables among the draws"),
+        (["loadings"], "an axis of loadings"),
+        ({"loadings": 2}, "counted after chain and draw"),
+        ({"z": 0}, "an axis of z"),
+        (["lp"], "an axis of lp"),
+    ],
+)
+def test_variables_that_cannot_be_relabelled_are_refused(variables, message, theirs, X):
+    moved, _ = others(theirs)
+    with pytest.raises(InputError, match=message):
+        relabel(moved | {"lp": moved["w"][..., 0]}, X, names=NAMES, variables=variables)
+
+
+def test_dimensions_in_any_order_come_back_in_it(theirs, X):
+    """Means stored (feature, component), where the name of the weights' dimension says which is which."""
+    moved, straight, _ = theirs
+    dims = ("chain", "draw", "component", "feature")
+    dataset = xr.Dataset(
+        {"w": (dims[:3], moved["w"]), "mu": (dims, moved["mu"]), "sigma": (dims, moved["sigma"])}
+    ).transpose("draw", "feature", "chain", "component")
+    tree = relabel(dataset, X, names=NAMES)["posterior"]
+    assert tree["mu"].dims == ("draw", "feature", "chain", "component")
+    for name in ("w", "mu", "sigma"):
+        np.testing.assert_array_equal(tree[name].transpose("chain", "draw", "component", ...), straight[name])
+
+
+def test_constants_that_tell_components_apart_leave_nothing_to_relabel(theirs, X):
+    moved, straight, _ = theirs
+    names = {**NAMES, "weights": [1 / 3] * 3}
+    np.testing.assert_array_equal(relabel(moved, X, names=names, variables=[])["posterior"]["means"], straight["mu"])
+    tree = relabel(from_dict({"posterior": {"mu": moved["mu"], "sigma": moved["sigma"]}}), X, names=names)
+    np.testing.assert_array_equal(tree["posterior"]["mu"], straight["mu"])
+    with pytest.raises(InputError, match="nothing to relabel"):
+        relabel(moved, X, names={**NAMES, "weights": [0.2, 0.3, 0.5]})
 
 
 def test_one_component():
@@ -265,7 +356,7 @@ def test_methods_disagree_where_components_are_not_identified():
 
 
 def test_the_summary_is_arviz_own(theirs, their_tree, X):
-    tree = relabel(their_tree, X, names=NAMES)
+    tree = relabel(their_tree, X, names=NAMES, variables=[])
     table = component_summary(tree, names={"means": "mu"})
     assert len(table) == K * D
     np.testing.assert_allclose(table["mean"].astype(float), theirs[1]["mu"].mean(axis=(0, 1)).ravel(), atol=0.01)

@@ -1,5 +1,6 @@
-"""A posterior of anybody's mixture, PyMC, NumPyro or Stan, laid out as this package lays out its own."""
+"""Draws of a mixture by PyMC, NumPyro, Stan or others, converted to the schema of this package."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,16 +8,24 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm.bayes.posterior import CLUSTER, FEATURE, FEATURE_BIS, OBS, SAMPLE_DIMS
+from bayesgmm.bayes.axes import MATRICES, PACKED, SCALES, Axes, arranged, axes_of
+from bayesgmm.bayes.draw_checks import (
+    as_draws,
+    check_definite,
+    check_positive,
+    check_unit_diagonal,
+    check_weights,
+    lower_triangles,
+)
+from bayesgmm.bayes.posterior import CLUSTER, FEATURE, FEATURE_BIS, OBS, SAMPLE_DIMS, in_order
 from bayesgmm.words.arrays import Array, PerRow, Rows
-from bayesgmm.words.checks import as_finite, as_rows
+from bayesgmm.words.checks import as_rows
 from bayesgmm.words.errors import InputError
 
 type Posterior = Any  # a DataTree, a Dataset, a mapping of arrays, or a fit that has `posterior_`
-type Names = Mapping[str, str]
+type Names = Mapping[str, Any]  # of variables; or arrays, which are the same in all draws
 
 NO_NAMES: Names = {}
-_ROUNDING = 1e-5  # what single precision leaves of a sum to one, or of symmetry
 
 
 def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names: Names = NO_NAMES) -> xr.DataTree:
@@ -24,17 +33,31 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
 
     Parameters
     ----------
-    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+    posterior : BayesianGaussianMixture, DataTree, Dataset, InferenceData, or mapping of arrays
         Draws. Arrays have axes (chain, draw, ...), or (draw, ...), which is taken for one chain.
     X : (obs, feature), optional
         The rows; by default the group ``observed_data`` of a fit of this package.
     names : mapping, optional
         What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
-        Keys are ``weights`` (cluster,), ``means`` (cluster,) or (cluster, feature), and one of
-        ``covariances`` or ``precisions`` or ``cholesky`` (cluster, feature, feature; without ``cluster`` if shared)
-        or ``sds`` or ``variances`` of (), (cluster,), (feature,) or (cluster, feature). With one feature all of them
-        may leave its axes out. Where there are as many clusters as features, a single axis is the clusters'.
-        Dimensions may have any names: axes are told apart by their order.
+        In place of a name an array says what is the same in all draws, as ``{"weights": [0.5, 0.5]}``. The keys:
+
+        =============================  ===============================================================================
+        ``weights``                    (cluster,)
+        ``means``                      (cluster, feature), or (cluster,) of one feature
+        ``covariances``, or            (cluster, feature, feature); without ``cluster`` if shared. Symmetric and
+        ``precisions``                 positive definite
+        or ``cholesky``                the same, a triangular factor of the covariances; or its lower triangle row by
+                                       row, (cluster, D (D + 1) / 2), as ``pm.LKJCholeskyCov`` keeps it
+        or ``correlations`` and a      R, so that the covariances are diag(s) R diag(s) with the scales s
+        scale
+        or ``cholesky`` and a scale    L such that L Lᵀ are the correlations, Stan's ``cholesky_factor_corr``
+        or a scale                     ``sds`` or ``variances``, of (), (cluster,), (feature,) or (cluster, feature)
+        =============================  ===============================================================================
+
+        Of one feature all of them may leave its axes out. A dimension with the name that the weights' has is the
+        clusters', and one named as the means' other is the features', wherever it stands; so are ``cluster``,
+        ``feature`` and ``feature_bis``. Axes without names, those of arrays and ArviZ's ``mu_dim_0``, are read in the
+        order above; with as many clusters as features a single one is the clusters'.
 
     Returns
     -------
@@ -45,8 +68,9 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
     Raises
     ------
     InputError
-        A variable is missing or has a shape that does not fit the others, or a covariance is not symmetric
-        with a positive diagonal, or weights do not sum to one, or a draw is not finite.
+        A variable is missing, has a shape that does not fit the others or dimensions that leave open which is which;
+        or in some draws weights do not sum to one, scales are not positive, matrices not positive definite, or values
+        missing: the message counts such draws by chain.
 
     Examples
     --------
@@ -57,53 +81,67 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
     >>> dict(tree["posterior"]["covariances"].sizes)
     {'chain': 4, 'draw': 100, 'cluster': 2, 'feature': 1, 'feature_bis': 1}
     """
-    posterior = getattr(posterior, "posterior_", posterior)
+    posterior = root_of(posterior)
     if isinstance(posterior, xr.DataTree) and "covariance_type" in posterior.attrs and not names:
-        return posterior if X is None else _with_rows(posterior.copy(), X)
-    variables = _with_chains(variables_of(posterior), names.get("weights", "weights"))
-    draws = {"weights": sampled(variables, names.get("weights", "weights"))}
-    shape = draws["weights"].shape
-    if len(shape) != 3:
-        raise InputError(expected="weights with axes (chain, draw, cluster)", got=f"shape {shape}")
-    means = sampled(variables, names.get("means", "means"))
-    draws["means"] = means[..., None] if means.ndim == 3 else means
-    if draws["means"].shape[:-1] != shape:
-        raise InputError(expected=f"means with axes {shape} and, if there are several, feature", got=f"{means.shape}")
-    draws["covariances"] = _covariances(variables, names, draws["means"].shape)
-    _check(draws["weights"], draws["covariances"])
-    tree = xr.DataTree.from_dict({"posterior": _dataset(draws)})
+        return in_order(posterior) if X is None else _with_rows(in_order(posterior).copy(), X)
+    described = described_mixture(variables_of(posterior, names), names)
+    tree = xr.DataTree.from_dict({"posterior": _dataset(_draws(described, axes_of(described)))})
     if isinstance(posterior, xr.DataTree) and "sample_stats" in posterior.children:
         tree["sample_stats"] = xr.DataTree(posterior["sample_stats"].to_dataset())
     tree.attrs = {"covariance_type": "full"}
     return tree if X is None else _with_rows(tree, X)
 
 
-def variables_of(posterior: Posterior) -> Mapping[str, Any]:
-    """The variables of a posterior by name, whatever holds them."""
+def root_of(posterior: Posterior) -> Posterior:
+    """The DataTree of a fit or an InferenceData, the Dataset of arrays with dimensions; anything else as it is."""
+    posterior = getattr(posterior, "posterior_", posterior)
+    if callable(getattr(posterior, "groups", None)) and hasattr(posterior, "posterior"):  # InferenceData of old
+        return xr.DataTree.from_dict({name.strip("/"): getattr(posterior, name) for name in posterior.groups()})
+    if not isinstance(posterior, Mapping) or isinstance(posterior, xr.Dataset | xr.DataTree):
+        return posterior
+    if isinstance(posterior.get("posterior"), Mapping):  # groups, as for arviz.from_dict
+        return root_of(posterior["posterior"])
+    labelled = len(posterior) > 0 and all(isinstance(value, xr.DataArray) for value in posterior.values())
+    return xr.Dataset(dict(posterior)) if labelled else posterior
+
+
+def is_posterior(value: object) -> bool:
+    """Whether something holds draws, and is neither a fit by EM nor an array."""
+    return isinstance(root_of(value), Mapping | xr.Dataset | xr.DataTree)
+
+
+def variables_of(posterior: Posterior, names: Names) -> dict[str, xr.DataArray]:
+    """The variables of a posterior by name, whatever holds them. Axes of arrays have names as ArviZ makes them up."""
+    posterior = root_of(posterior)
     if isinstance(posterior, xr.DataTree):
         posterior = (posterior["posterior"] if "posterior" in posterior.children else posterior).to_dataset()
-    if isinstance(posterior, Mapping | xr.Dataset):
-        return {str(name): posterior[name] for name in posterior}
-    raise InputError(
-        expected="a fitted BayesianGaussianMixture, a DataTree, a Dataset or a mapping of arrays",
-        got=type(posterior).__name__,
-    )
-
-
-def sampled(variables: Mapping[str, Any], name: str) -> Array:
-    """One variable as a finite array (chain, draw, ...)."""
-    if name not in variables:
+    if isinstance(posterior, xr.Dataset):
+        return {str(name): variable for name, variable in posterior.data_vars.items()}
+    if not isinstance(posterior, Mapping):
         raise InputError(
-            expected=f"a variable {name!r} in the posterior",
-            got=f"{[str(known) for known in variables]}",
-            hint='Say what it is called, as in names={"weights": "w", "means": "mu", "sds": "sigma"}.',
+            expected="a fitted BayesianGaussianMixture, a DataTree, a Dataset or a mapping of arrays",
+            got=type(posterior).__name__,
+            hint=next((hint for known, hint in _OTHERS if known(posterior)), ""),
         )
-    variable = variables[name]
-    if not isinstance(variable, xr.DataArray):
-        return as_finite(variable, name=name)
-    if not set(SAMPLE_DIMS) <= set(variable.dims):
-        raise InputError(expected=f"{name} with dimensions chain and draw", got=f"{variable.dims}")
-    return as_finite(variable.transpose(*SAMPLE_DIMS, ...).to_numpy(), name=name)
+    used = {name for name in _called(names).values() if isinstance(name, str)}
+    arrays = {str(name): value for name, value in posterior.items() if name in used or getattr(value, "ndim", 0) > 1}
+    arrays = {name: _as_array(value, name) for name, value in arrays.items()}
+    return {name: _unnamed(value, name, _sample_dims(arrays, names)) for name, value in arrays.items()}
+
+
+def described_mixture(variables: Mapping[str, xr.DataArray], names: Names) -> dict[str, tuple[str, xr.DataArray]]:
+    """What describes the mixture, by kind: the name and the variable, or what stands in its place."""
+    called = _called(names)
+    if set(called) - {"weights", "means"} not in _DESCRIPTIONS:
+        raise InputError(
+            expected=f"names for weights, means and one of {_TOLD}", got=f"names for {tuple(names)}", hint=_NAMING
+        )
+    return {
+        kind: (name, _variable(variables, name))
+        if isinstance(name, str)
+        else (f"names[{kind!r}]", _unnamed(name if isinstance(name, xr.DataArray) else np.asarray(name), kind, ()))
+        for kind, name in called.items()
+    }
 
 
 def rows_of(tree: xr.DataTree, X: ArrayLike | None = None) -> Rows:
@@ -111,7 +149,8 @@ def rows_of(tree: xr.DataTree, X: ArrayLike | None = None) -> Rows:
     if X is None and "observed_data" not in tree.children:
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
     return as_rows(
-        tree["observed_data"]["y"].to_numpy() if X is None else X, n_features=tree["posterior"].sizes[FEATURE]
+        tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy() if X is None else X,
+        n_features=tree["posterior"].sizes[FEATURE],
     )
 
 
@@ -120,14 +159,6 @@ def row_weights_of(tree: xr.DataTree, X: ArrayLike | None = None) -> PerRow | No
     if X is not None or "constant_data" not in tree.children or "row_weights" not in tree["constant_data"]:
         return None
     return np.ascontiguousarray(tree["constant_data"]["row_weights"].to_numpy(), dtype=np.float64)
-
-
-def _with_chains(variables: Mapping[str, Any], weights: str) -> Mapping[str, Any]:
-    """Plain arrays whose weights are (draw, cluster) get a chain axis."""
-    known = variables.get(weights, 0.0)
-    if isinstance(known, xr.DataArray) or np.ndim(known) != 2:
-        return variables
-    return {name: np.asarray(values)[None] for name, values in variables.items()}
 
 
 def _dataset(draws: Mapping[str, Array]) -> xr.Dataset:
@@ -147,55 +178,164 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike) -> xr.DataTree:
     return tree
 
 
-def _covariances(variables: Mapping[str, Any], names: Names, shape: tuple[int, ...]) -> Array:
-    """Full covariances (chain, draw, cluster, feature, feature_bis) from whatever describes them."""
-    given = [kind for kind in (*_MATRICES, *_SCALES) if kind in names] or ["covariances"]
-    unknown = set(names) - {"weights", "means", *given}
-    if len(given) > 1 or unknown:
+def _called(names: Names) -> dict[str, Any]:
+    """What each kind of variable is called; covariances unless something else describes them."""
+    own = {} if {*names} & {*MATRICES, *SCALES} else {"covariances": "covariances"}
+    return {"weights": "weights", "means": "means", **own, **names}
+
+
+def _as_array(value: Any, name: str) -> Any:
+    """An array; where a mask hides values, they are missing."""
+    if isinstance(value, xr.DataArray):
+        return value
+    try:
+        array = np.asarray(value)
+        masked = np.ma.getmask(value)
+        return array if masked is np.ma.nomask else np.where(masked, np.nan, array)
+    except ValueError as error:
         raise InputError(
-            expected=f"names for weights, means and one of {(*_MATRICES, *_SCALES)}", got=f"names for {tuple(names)}"
+            expected=f"{name} as one array (chain, draw, ...)",
+            got=f"{type(value).__name__} that is none: {error}",
+            hint="Cut chains of unequal length to the shortest.",
+        ) from error
+
+
+def _sample_dims(arrays: Mapping[str, Any], names: Names) -> tuple[str, ...]:
+    """Whether arrays without dimensions have axes (chain, draw, ...) or (draw, ...), by their weights and means."""
+    weights, means = (_called(names)[kind] for kind in ("weights", "means"))
+    shape = np.shape(arrays.get(means, 0.0) if isinstance(means, str) else means)
+    if not isinstance(weights, str):
+        clusters = np.shape(weights)[-1:]
+        alone = len(shape) == 2 or (len(shape) == 3 and shape[2:] != clusters == shape[1:2])
+    else:
+        values = np.asarray(arrays.get(weights, 0.0))
+        alone = values.ndim < 2 or (values.ndim == 2 and (len(shape) == 2 or _sums(values, shape)))
+    return SAMPLE_DIMS[1:] if alone else SAMPLE_DIMS
+
+
+def _sums(weights: Array, shape: tuple[int, ...]) -> bool:
+    """Whether an array can be weights (draw, cluster) of means (draw, cluster, feature), not a number (chain, draw)."""
+    return len(shape) == 3 and shape[:2] == weights.shape and np.allclose(weights.sum(axis=1), 1.0, atol=1e-3)
+
+
+def _unnamed(value: Any, name: str, sample_dims: tuple[str, ...]) -> xr.DataArray:
+    """An array with dimensions as ArviZ makes them up; a chain if it has draws alone."""
+    if isinstance(value, xr.DataArray):
+        return value
+    own = [f"{name}_dim_{i}" for i in range(value.ndim - len(sample_dims))]
+    variable = xr.DataArray(value, dims=[*sample_dims[: value.ndim], *own])
+    return variable.expand_dims("chain") if sample_dims == SAMPLE_DIMS[1:] else variable
+
+
+def _variable(variables: Mapping[str, xr.DataArray], name: str) -> xr.DataArray:
+    """One of the variables, with chains and draws or without both."""
+    if name not in variables:
+        parts = [
+            known for known in variables if known.startswith(f"{name}_") and known.removeprefix(f"{name}_").isdigit()
+        ]
+        raise InputError(
+            expected=f"a variable {name!r} in the posterior",
+            got=f"{list(variables)}",
+            hint=f'Stack one variable a component first: xr.concat([post[name] for name in {parts}], "cluster").'
+            if parts
+            else _NAMING,
         )
-    kind = given[0]
-    values = sampled(variables, names.get(kind, kind))
-    matrices = _as_matrices(values, shape) if kind in _MATRICES else _as_diagonals(values, shape)
-    if matrices is None:
-        raise InputError(expected=f"{kind} that fit means of shape {shape}", got=f"shape {values.shape}")
-    return np.ascontiguousarray(np.broadcast_to((_MATRICES | _SCALES)[kind](matrices), (*shape, shape[-1])))
+    variable = variables[name]
+    if len({*SAMPLE_DIMS} & {*variable.dims}) == 1 or "sample" in variable.dims:
+        raise InputError(
+            expected=f"{name} with dimensions chain and draw",
+            got=f"{variable.dims}",
+            hint='Keep both, as in isel(chain=[0]) and arviz.extract(..., combined=False), or expand_dims("chain").',
+        )
+    return variable
 
 
-def _as_matrices(values: Array, shape: tuple[int, ...]) -> Array | None:
-    """Matrices with a cluster axis, of length one if shared."""
-    n_clusters, n_features = shape[2:]
-    if n_features == 1 and values.ndim <= 3:
-        return _as_diagonals(values, shape)
-    own = values.shape[2:]
-    if own == (n_features, n_features):
-        return values[:, :, None]
-    return values if own == (n_clusters, n_features, n_features) else None
+def _draws(described: Mapping[str, tuple[str, xr.DataArray]], axes: Axes) -> dict[str, Array]:
+    """Weights, means and full covariances (chain, draw, cluster, ...)."""
+    values = {kind: _values(kind, *given, axes) for kind, given in described.items()}
+    n_clusters, n_features = axes.sizes[CLUSTER], axes.sizes[FEATURE]
+    sample = _sample_shape(described)
+    arrays = {
+        "weights": (values["weights"], (n_clusters,)),
+        "means": (values["means"], (n_clusters, n_features)),
+        "covariances": (_covariances(values, described), (n_clusters, n_features, n_features)),
+    }
+    return {name: np.ascontiguousarray(np.broadcast_to(array, sample + own)) for name, (array, own) in arrays.items()}
 
 
-def _as_diagonals(values: Array, shape: tuple[int, ...]) -> Array | None:
-    n_clusters, n_features = shape[2:]
-    own = values.shape[2:]
-    axes = {(): (1, 1), (n_features,): (1, n_features), (n_clusters,): (n_clusters, 1), shape[2:]: shape[2:]}
-    if own not in axes:
-        return None
-    scales = np.broadcast_to(values.reshape(*values.shape[:2], *axes[own]), shape)
-    return scales[..., None] * np.eye(n_features)
+def _values(kind: str, name: str, variable: xr.DataArray, axes: Axes) -> Array:
+    """One variable checked, (chain, draw, ...), with axes of length one where it has none."""
+    roles = axes.roles[kind]
+    wanted, check = _READ[kind]
+    if PACKED in roles.values():
+        packed = as_draws(arranged(variable, roles, (CLUSTER, PACKED)), name)
+        return check(_unpacked(packed, axes.sizes[FEATURE]), name)
+    return check(as_draws(arranged(variable, roles, wanted), name), name)
 
 
-def _check(weights: Array, covariances: Array) -> None:
-    if weights.min() < 0 or np.abs(weights.sum(axis=-1) - 1.0).max() > _ROUNDING:
-        raise InputError(expected="weights that are not negative and sum to one", got="draws that do not")
-    diagonal = np.diagonal(covariances, axis1=-2, axis2=-1)
-    largest = np.abs(covariances).max()
-    if diagonal.min() <= 0 or np.abs(covariances - np.swapaxes(covariances, -1, -2)).max() > _ROUNDING * largest:
-        raise InputError(expected="symmetric covariances with a positive diagonal", got="draws that are not")
+def _unpacked(packed: Array, n_features: int) -> Array:
+    """Lower triangles (..., feature, feature) from their rows end to end."""
+    factors = np.zeros((*packed.shape[:-1], n_features, n_features))
+    factors[(..., *np.tril_indices(n_features))] = packed
+    return factors
 
 
-_MATRICES: dict[str, Callable[[Array], Array]] = {
+def _sample_shape(described: Mapping[str, tuple[str, xr.DataArray]]) -> tuple[int, ...]:
+    """Numbers of chains and draws, the same in all variables that are not constant."""
+    shapes = {
+        name: tuple(variable.sizes[dim] for dim in SAMPLE_DIMS)
+        for name, variable in described.values()
+        if SAMPLE_DIMS[0] in variable.dims
+    }
+    if len({*shapes.values()}) != 1:
+        raise InputError(
+            expected="variables with axes (chain, draw, ...), the same chains and draws in all",
+            got=", ".join(f"{name} with {shape}" for name, shape in shapes.items()) or "constants",
+        )
+    return next(iter(shapes.values()))
+
+
+def _covariances(values: Mapping[str, Array], described: Mapping[str, tuple[str, xr.DataArray]]) -> Array:
+    """Full covariances from whatever describes them."""
+    matrices = [(described[kind][0], _COVARIANCES[kind](values[kind])) for kind in MATRICES if kind in values]
+    scales = [_SDS[kind](values[kind]) for kind in SCALES if kind in values]
+    if not scales:
+        return matrices[0][1]
+    outer = scales[0][..., :, None] * scales[0][..., None, :]
+    if not matrices:
+        return outer * np.eye(values["means"].shape[-1])
+    return outer * check_unit_diagonal(matrices[0][1], matrices[0][0])
+
+
+_READ: dict[str, tuple[tuple[str, ...], Callable[[Array, str], Array]]] = {
+    "weights": ((CLUSTER,), check_weights),
+    "means": ((CLUSTER, FEATURE), lambda means, _: means),
+    **dict.fromkeys(SCALES, ((CLUSTER, FEATURE), check_positive)),
+    **dict.fromkeys(MATRICES, ((CLUSTER, FEATURE, FEATURE), check_definite)),
+    "cholesky": ((CLUSTER, FEATURE, FEATURE), lower_triangles),
+}
+_SDS: dict[str, Callable[[Array], Array]] = {"sds": np.asarray, "variances": np.sqrt}
+_COVARIANCES: dict[str, Callable[[Array], Array]] = {
     "covariances": np.asarray,
     "precisions": np.linalg.inv,
-    "cholesky": lambda factor: factor @ np.swapaxes(factor, -1, -2),
+    "cholesky": lambda factors: factors @ np.swapaxes(factors, -1, -2),
+    "correlations": np.asarray,
 }
-_SCALES: dict[str, Callable[[Array], Array]] = {"variances": np.asarray, "sds": np.square}
+_ALONE = (*SCALES, "covariances", "precisions", "cholesky")
+_SCALED = ("correlations", "cholesky")
+_DESCRIPTIONS = [{kind} for kind in _ALONE] + [{kind, scale} for kind in _SCALED for scale in SCALES]
+_TOLD = f"{_ALONE}, or {_SCALED} with one of {SCALES}"
+_NAMING = 'Say what it is called, as in names={"weights": "w", "means": "mu", "sds": "sigma"}.'
+_OTHERS: tuple[tuple[Callable[[Any], bool], str], ...] = (
+    (
+        lambda given: hasattr(given, "columns"),
+        "Shape the columns into arrays (chain, draw, ...), one a variable: arviz.from_cmdstanpy(fit) does, or "
+        '{"mu": np.stack([frame["mu[1]"], frame["mu[2]"]], axis=-1).reshape(n_chains, n_draws, 2), ...}.',
+    ),
+    (
+        lambda given: isinstance(given, str | os.PathLike),
+        "Read the file first: xarray.open_datatree(path), or BayesianGaussianMixture.load(path) of a fit.",
+    ),
+    (lambda given: hasattr(given, "draws_xr"), "Convert the fit: arviz.from_cmdstanpy(fit)."),
+    (lambda given: hasattr(given, "get_samples"), "Convert the run: arviz.from_numpyro(mcmc)."),
+)

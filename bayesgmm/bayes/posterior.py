@@ -137,6 +137,31 @@ def _provenance() -> dict[str, str]:
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": json.dumps(versions)}
 
 
+def in_order(tree: xr.DataTree) -> xr.DataTree:
+    """A posterior of this package, its dimensions in the order that they are written in.
+
+    Raises
+    ------
+    InputError
+        Weights, means or covariances are missing, or have lost or gained a dimension.
+    """
+    draws = tree["posterior"].to_dataset()
+    wanted = {name: (*SAMPLE_DIMS, *own) for name, own in _VARIABLES.items()}
+    found = {name: draws[name].dims if name in draws else () for name in wanted}
+    if found == wanted:
+        return tree
+    for name, dims in wanted.items():
+        if {*found[name]} != {*dims}:
+            raise InputError(
+                expected=f"a posterior with {name} {dims}",
+                got=f"{found[name] or 'none'}",
+                hint="Keep all dimensions, as in isel(chain=[0]).",
+            )
+    result = tree.copy()
+    result["posterior"] = xr.DataTree(draws.transpose(*wanted["covariances"], ...))
+    return result
+
+
 def start_mixture(tree: xr.DataTree) -> Mixture:
     """The EM solution kept with a posterior."""
     data = tree["constant_data"]

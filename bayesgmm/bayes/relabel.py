@@ -14,8 +14,17 @@ from numpy.typing import ArrayLike
 from bayesgmm.algorithms.identifiability import Relabelling, relabelled
 from bayesgmm.algorithms.label_search import share_agreeing
 from bayesgmm.algorithms.relabelling import DIVERGENCES, METHODS, Options, permutations, relabelling_method
-from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.bayes.labels import cluster_dims, own_tree, relabelled_tree, restored_tree, root_of, sampled_mixture
+from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, root_of, rows_of
+from bayesgmm.bayes.labels import (
+    Labelled,
+    Variables,
+    check_constants,
+    labelled_variables,
+    own_tree,
+    relabelled_tree,
+    restored_tree,
+    sampled_mixture,
+)
 from bayesgmm.bayes.posterior import CLUSTER, FEATURE, prior_from_json
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Rows
@@ -23,6 +32,7 @@ from bayesgmm.words.errors import InputError, NotIdentifiedError
 from bayesgmm.words.progress import PATIENCE, progress_bar
 
 RECORD = "relabelling"
+_MOVED = ("variables", "allocations")
 _PARAMETERS = ("weights", "means", "covariances")
 INSTEAD = (
     "Look at what does not depend on labels, as the density and the partition; or try fewer components or a stronger "
@@ -36,6 +46,7 @@ def relabel(
     *,
     method: str = "stephens",
     names: Names = NO_NAMES,
+    variables: Variables | None = None,
     by: int | str = 0,
     divergence: Literal["kl", "wasserstein"] = "kl",
     progress: bool = True,
@@ -74,6 +85,11 @@ def relabel(
         One of the above.
     names : mapping, optional
         What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    variables : sequence of str, or mapping of str to int or str, optional
+        What else belongs to the components, beside the variables that have the clusters' dimension by name: the axis
+        of length K is the clusters', or the one given, counted after chain and draw or by its name, as in
+        ``{"loadings": 1}``. Whole numbers without such an axis are labels of rows, from 0 or from 1, and are
+        renumbered. Without ``variables`` a `LabelWarning` names what may belong to them and is left alone.
     by : int or str
         For ``ordering``: index or name of a feature, or ``"weight"``.
     divergence : {"kl", "wasserstein"}
@@ -86,17 +102,22 @@ def relabel(
     -------
     DataTree
         A copy. The named variables are permuted along their cluster axis, and so are all others of the group
-        ``posterior`` that have the weights' cluster dimension; allocations of rows to labels, if there are any, are
-        not. A mapping of arrays comes back with this package's names. ``sample_stats`` gains ``permutation`` (chain,
-        draw, cluster), the component of the original draws that took each label, and ``label_margin`` (chain, draw),
-        what the best other permutation of the draw costs more, in nats of Stephens's loss. `relabelling` reads the
-        record of shares and findings.
+        ``posterior`` that have the clusters' dimension, and ``variables``. Of a mapping of arrays, weights, means and
+        covariances come back with this package's names, the others with their own. ``sample_stats`` gains
+        ``permutation`` (chain, draw, cluster), the component of the original draws that took each label, and
+        ``label_margin`` (chain, draw), what the best other permutation of the draw costs more, in nats of Stephens's
+        loss. `relabelling` reads the record of shares and findings.
 
     Raises
     ------
     InputError
-        There are no rows, the method or an option is unknown, or the prior is not exchangeable, so that labels have
-        a meaning of their own.
+        There are no rows, the method or an option is unknown, ``variables`` has no such axis, or the prior is not
+        exchangeable or fixed parameters differ between components, so that labels have a meaning of their own.
+
+    Warns
+    -----
+    LabelWarning
+        Variables that may belong to the components were left in the labels of the sampler.
 
     Examples
     --------
@@ -113,14 +134,16 @@ def relabel(
     relabelling_method(method)
     canonical, rows = _checked(posterior, X, names)
     options = _options(by, divergence, [str(name) for name in canonical["posterior"][FEATURE].to_numpy()])
+    tree, own_names = own_tree(posterior, canonical, names)
+    before = _labelled(tree) if RECORD in tree.attrs else None
+    labelled = labelled_variables(tree["posterior"].to_dataset(), own_names, variables, before=before)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
         sampled, reference = sampled_mixture(canonical, rows, move=move), _reference(posterior)
         permutation, margin, record = relabelled(sampled, method, options=options, reference=reference)
-    tree, own_names = own_tree(posterior, canonical, names)
-    dims = cluster_dims(tree["posterior"].to_dataset(), own_names)
     shape = canonical["posterior"]["weights"].shape
-    result = relabelled_tree(tree, permutation.reshape(shape), dims, margin.reshape(shape[:2]))
-    result.attrs = {**tree.attrs, RECORD: json.dumps({**asdict(record), "variables": dims})}
+    result = relabelled_tree(tree, permutation.reshape(shape), labelled, margin.reshape(shape[:2]))
+    moved = {"variables": labelled.dims, "allocations": labelled.first}
+    result.attrs = {**tree.attrs, RECORD: json.dumps({**asdict(record), **moved})}
     return result
 
 
@@ -133,8 +156,7 @@ def relabelling(tree: xr.DataTree) -> Relabelling:
         The posterior was not relabelled.
     """
     figures = _record(tree)
-    figures.pop("variables")
-    return Relabelling(**figures)
+    return Relabelling(**{name: value for name, value in figures.items() if name not in _MOVED})
 
 
 def component_record(tree: xr.DataTree) -> Relabelling | None:
@@ -149,10 +171,16 @@ def component_record(tree: xr.DataTree) -> Relabelling | None:
 
 
 def _record(tree: xr.DataTree) -> dict[str, Any]:
-    """The record, and under ``variables`` the cluster dimension of everything that was relabelled."""
+    """The record; under ``variables`` the cluster dimension of what was permuted, ``allocations`` the first labels."""
     if RECORD not in tree.attrs:
         raise InputError(expected="a posterior that relabel() gave", got="one without its record", hint="Relabel it.")
     return json.loads(str(tree.attrs[RECORD]))
+
+
+def _labelled(tree: xr.DataTree) -> Labelled:
+    """The variables that were relabelled."""
+    record = _record(tree)
+    return Labelled(record["variables"], record.get("allocations", {}))  # none in files of earlier versions
 
 
 def restore_labels(tree: xr.DataTree) -> xr.DataTree:
@@ -172,7 +200,7 @@ def restore_labels(tree: xr.DataTree) -> xr.DataTree:
     >>> restore_labels(tree)["posterior"]["means"].to_numpy()[0, 0].ravel()
     array([ 3., -3.])
     """
-    result = restored_tree(tree, _record(tree)["variables"])
+    result = restored_tree(tree, _labelled(tree))
     result.attrs = {name: value for name, value in tree.attrs.items() if name != RECORD}
     return result
 
@@ -266,7 +294,9 @@ def component_summary(
     record = relabelling(tree)
     if not (record.identified or force):
         raise NotIdentifiedError(record.findings, hint=INSTEAD)
-    variables = list(names.values()) if names else list(_record(tree)["variables"])
+    variables = (
+        [name for name in names.values() if isinstance(name, str)] if names else list(_record(tree)["variables"])
+    )
     draws = tree["posterior"].to_dataset()[variables]
     with np.errstate(divide="ignore", invalid="ignore"):  # structural zeros never vary
         return pd.DataFrame(summary(draws, ci_prob=ci_prob, ci_kind=ci_kind))
@@ -279,6 +309,7 @@ def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[x
     """Draws in the canonical layout and rows; refuses a prior under which labels mean something."""
     tree = mixture_posterior(posterior, X, names=names)
     rows = rows_of(tree, X)
+    check_constants(posterior, names)
     prior = getattr(root_of(posterior), "attrs", {}).get("prior")
     if prior is not None and not prior_from_json(str(prior)).exchangeable:
         raise InputError(

@@ -8,7 +8,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.algorithms.em import EMSettings
-from bayesgmm.bayes.adapter import NO_NAMES, Names, mixture_posterior, row_weights_of, rows_of
+from bayesgmm.bayes.adapter import NO_NAMES, Names, is_posterior, mixture_posterior, row_weights_of, rows_of
 from bayesgmm.bayes.posterior import FEATURE, mean_mixture, prior_from_json, start_mixture
 from bayesgmm.bayes.predict import DrawSet, draw_set, log_predictive_density, mean_memberships
 from bayesgmm.bayes.relabel import component_record, relabel, relabelling
@@ -141,7 +141,7 @@ def sides_of(
 
 def _is_bayesian(fit: Any) -> bool:
     """Whether a fit is a posterior."""
-    if hasattr(fit, "posterior_") or isinstance(fit, xr.DataTree | xr.Dataset | dict):
+    if is_posterior(fit):
         return True
     if isinstance(getattr(fit, "mixture_", None), Mixture):
         return False

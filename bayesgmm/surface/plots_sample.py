@@ -9,8 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.algorithms.identifiability import Relabelling
-from bayesgmm.bayes.adapter import Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.bayes.labels import root_of
+from bayesgmm.bayes.adapter import Names, Posterior, mixture_posterior, root_of, rows_of
 from bayesgmm.bayes.posterior import CLUSTER, FEATURE, FEATURE_BIS, SAMPLE_DIMS, mean_mixture, prior_from_json
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw, mean_memberships
 from bayesgmm.bayes.relabel import RECORD, component_record, relabel, relabelling

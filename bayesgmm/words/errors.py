@@ -64,6 +64,10 @@ class SamplingWarning(UserWarning):
     """The sampler reported something the user can act on: divergences, low ESS, high R-hat."""
 
 
+class LabelWarning(UserWarning):
+    """Variables of a posterior that may belong to its components, and were not relabelled with them."""
+
+
 class EvidenceWarning(UserWarning):
     """Two estimates of an evidence disagree."""
 
