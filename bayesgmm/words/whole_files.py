@@ -21,14 +21,16 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """
     try:
         target = Path(os.path.realpath(path))
-        kind = "nothing" if not os.path.lexists(target) else stat.S_IFMT(target.stat().st_mode)
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = None
     except (OSError, ValueError) as error:  # a name too long, or with a character that names cannot have
         raise InputError(expected="a file name", got=f"{path} ({error})") from error
-    if kind == stat.S_IFDIR:
+    if mode is not None and stat.S_ISDIR(mode):
         raise InputError(expected="a file name", got=f"the folder {path}")
-    if kind not in ("nothing", stat.S_IFREG):
+    if mode is not None and not stat.S_ISREG(mode):
         raise InputError(expected="a file name", got=f"{path}, which is no regular file")
-    if kind == stat.S_IFREG and not overwrite:
+    if mode is not None and not overwrite:
         raise _exists(path)
     if not target.parent.is_dir():
         raise InputError(expected=f"an existing folder for {path}", got="none", hint="Create it first.")
