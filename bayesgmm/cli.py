@@ -48,6 +48,7 @@ from bayesgmm.cli_options import (
     source_of_file,
 )
 from bayesgmm.words.errors import DegenerateComponentError, InputError, SamplingError, SamplingWarning
+from bayesgmm.words.posix import Terminated, ended_by_sigterm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from bayesgmm.surface.job import Outcome
 
 DEMO_SEED = 1
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 _UsageError = cast(type[Exception], typer.BadParameter.__base__)  # typer's name for it differs between versions
 
 app = typer.Typer(
@@ -259,7 +260,8 @@ def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.Dat
     from bayesgmm.surface.frames import NotNumericError
 
     try:
-        return read_file(file, columns=columns, header=header)
+        with _plain_warnings(quiet=False):
+            return read_file(file, columns=columns, header=header)
     except NotNumericError as error:
         if not error.numeric:
             raise
@@ -408,7 +410,8 @@ def main(args: list[str] | None = None) -> NoReturn:
 def _status(args: list[str] | None) -> int:
     command = typer.main.get_command(app)
     try:
-        status = command.main(args, prog_name="bayesgmm", standalone_mode=False)
+        with ended_by_sigterm():
+            status = command.main(args, prog_name="bayesgmm", standalone_mode=False)
     except _UsageError as error:
         message = cast(Any, error).format_message()
         if message:  # there is none where help was shown instead
@@ -417,13 +420,18 @@ def _status(args: list[str] | None) -> int:
     except InputError as error:
         _complain("Error", str(error))
         return BAD_INPUT
+    except OSError as error:  # of a disk that is full, say
+        _complain("Error", f"{error}; nothing was written.")
+        return BAD_INPUT
     except (DegenerateComponentError, SamplingError) as error:
         _complain("Error", str(error))
         return FAILED
+    except Terminated:
+        status = TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
-    if status == INTERRUPTED:
-        _complain("Interrupted", "nothing was written.")
+    if status in (INTERRUPTED, TERMINATED):
+        _complain("Interrupted" if status == INTERRUPTED else "Terminated", "nothing was written.")
     return int(status or 0)
 
 

@@ -1,4 +1,4 @@
-"""The posterior DataTree: its layout, what ArviZ makes of it, and files."""
+"""The posterior DataTree: its layout, and what ArviZ makes of it."""
 
 import json
 
@@ -10,20 +10,16 @@ import xarray as xr
 from pretend_posterior import em_fit, pretend_posterior
 from reference import FAMILIES, load_data, random_mixture
 
-from bayesgmm.bayes import posterior as module
 from bayesgmm.bayes.posterior import (
     aligned,
     in_family,
-    load_tree,
     mean_mixture,
     posterior_tree,
     prior_from_json,
     prior_to_json,
-    save_tree,
     start_mixture,
 )
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.errors import InputError
 
 NAMES = ["eruptions", "waiting"]
 SAMPLE = ("chain", "draw")
@@ -174,74 +170,3 @@ def test_a_prior_comes_back_exactly(prior):
         if want is not None:
             assert got.shape == want.shape
             np.testing.assert_array_equal(got, want)
-
-
-# ---- files
-
-
-def test_a_file_gives_the_same_tree_back(tree, tmp_path):
-    tree.attrs |= {"seed": 2**31, "sampling_time": 0.1 + 0.2, "prior": '{"form": "é"}'}
-    save_tree(tree, tmp_path / "fit.nc")
-    back = load_tree(tmp_path / "fit.nc")
-    assert back.attrs == tree.attrs
-    assert set(back.children) == set(tree.children)
-    for name, group in tree.children.items():
-        xr.testing.assert_identical(back[name].to_dataset(), group.to_dataset())
-        for variable, values in group.data_vars.items():
-            assert back[name][variable].dtype == values.dtype
-    assert [path.name for path in tmp_path.iterdir()] == ["fit.nc"]
-
-
-def test_arviz_opens_the_file(full_tree, tmp_path):
-    save_tree(full_tree, tmp_path / "fit.nc")
-    with az.from_netcdf(tmp_path / "fit.nc") as opened:
-        np.testing.assert_array_equal(opened["posterior"]["means"].values, full_tree["posterior"]["means"].values)
-
-
-def test_the_loaded_tree_does_not_hold_the_file(full_tree, tmp_path):
-    path = tmp_path / "fit.nc"
-    save_tree(full_tree, path)
-    back = load_tree(path)
-    path.unlink()
-    assert np.isfinite(back["posterior"]["weights"].values).all()
-
-
-def test_an_existing_file_is_refused_and_replaced_only_when_asked(full_tree, tmp_path):
-    path = tmp_path / "fit.nc"
-    path.write_text("old")
-    with pytest.raises(InputError, match="overwrite=True"):
-        save_tree(full_tree, path)
-    assert path.read_text() == "old"
-    save_tree(full_tree, path, overwrite=True)
-    assert "posterior" in load_tree(path).children
-
-
-def test_a_failed_save_leaves_the_old_file_and_nothing_else(full_tree, tmp_path, monkeypatch):
-    path = tmp_path / "fit.nc"
-    path.write_text("old")
-
-    def full_disk(self, target, **_):
-        target.write_text("half")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(module.xr.DataTree, "to_netcdf", full_disk)
-    with pytest.raises(OSError, match="no space left"):
-        save_tree(full_tree, path, overwrite=True)
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["fit.nc"]
-
-
-def test_a_missing_folder(full_tree, tmp_path):
-    with pytest.raises(InputError, match="an existing folder"):
-        save_tree(full_tree, tmp_path / "nowhere" / "fit.nc")
-
-
-def test_files_that_are_no_posterior(full_tree, tmp_path):
-    with pytest.raises(InputError, match="no file at"):
-        load_tree(tmp_path / "missing.nc")
-    (tmp_path / "text.nc").write_text("not a NetCDF file")
-    with pytest.raises(InputError, match=r"text\.nc"):
-        load_tree(tmp_path / "text.nc")
-    xr.Dataset({"a": 1}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
-    with pytest.raises(InputError, match="without its groups"):
-        load_tree(tmp_path / "other.nc")

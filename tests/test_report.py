@@ -1,5 +1,6 @@
 """Reports: every section says what the results say, text of users stays text, and files appear whole or not at all."""
 
+import os
 import re
 from html import unescape
 from html.parser import HTMLParser
@@ -10,7 +11,6 @@ import pytest
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, diagnose
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.surface import report_page
 from bayesgmm.surface.report_page import Picture, Section, Table, page, save_page
 from bayesgmm.words.errors import InputError, SamplingWarning
 
@@ -204,7 +204,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(report_page.Path, "write_text", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save_page("new", path, overwrite=True)
     assert path.read_bytes() == b"old"

@@ -1,4 +1,4 @@
-"""The posterior as a DataTree: how draws, data, the EM start and the record of the run are laid out, saved and read.
+"""The posterior as a DataTree: how draws, data, the EM start and the record of the run are laid out.
 
 Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family; hyperparameters
 that have a prior, see `with_hyperparameters`),
@@ -8,14 +8,11 @@ Root attributes describe the run.
 """
 
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +22,9 @@ from bayesgmm.algorithms.align import align_to
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import Prior
+from bayesgmm.ground.priors import FAMILIES_OF, Prior
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm.words.checks import as_covariance
 from bayesgmm.words.errors import InputError
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
@@ -100,7 +98,7 @@ def posterior_tree(
         "constant_data": fixed,
     }
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {**attributes, **_provenance()}
+    tree.attrs = {**attributes, **provenance()}
     return tree
 
 
@@ -132,7 +130,8 @@ def _sample_dataset(variables: Mapping[str, Array], coords: Mapping[str, object]
     return xr.Dataset(data, {**sample, **coords})
 
 
-def _provenance() -> dict[str, str]:
+def provenance() -> dict[str, str]:
+    """Attributes that tell when a fit was made, and by which versions."""
     versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": json.dumps(versions)}
 
@@ -203,41 +202,41 @@ def _prior_field(name: str, value: Any) -> Any:
     return np.asarray(value, dtype=np.float64)
 
 
-def save_tree(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a DataTree to NetCDF; a file that fails half way leaves the old one untouched.
+def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) -> None:
+    """Raise `InputError` unless the parts of a tree that was read agree with each other and with the estimator's."""
+    missing = [name for name in ("posterior", "observed_data", "constant_data") if name not in tree.children]
+    if missing or "covariance_type" not in tree.attrs:
+        raise InputError(expected="a posterior of this package", got=f"one without its groups ({', '.join(missing)})")
+    d = tree["observed_data"]["y"].sizes[FEATURE]
+    sizes = {CLUSTER: n_components, FEATURE: d, FEATURE_BIS: d}
+    for group, prefix, leading in (("posterior", "", SAMPLE_DIMS), ("constant_data", "em_", ())):
+        for name, dims in _VARIABLES.items():
+            found = tree[group][prefix + name]
+            if found.dims != (*leading, *dims) or any(found.sizes[dim] != sizes[dim] for dim in dims):
+                wanted = ", ".join(f"{dim}: {sizes[dim]}" for dim in dims)
+                raise InputError(expected=f"{group}/{prefix}{name} with {wanted}", got=f"{dict(found.sizes)}")
+    family = covariance_family(covariance_type, d)
+    if covariance_family(str(tree.attrs["covariance_type"]), d) is not family:
+        raise InputError(expected=f"{family.name} covariances", got=f"{tree.attrs['covariance_type']} ones")
+    start, shown = start_mixture(tree).full_covariances, tree["constant_data"]["em_covariances"].to_numpy()
+    if not np.allclose(start, shown, rtol=1e-6, atol=0.0):
+        raise InputError(expected=f"{family.name} covariances", got="those of another family")
+    _check_prior(prior_from_json(str(tree.attrs["prior"])), n_components, d, family=family.name)
 
-    Raises
-    ------
-    InputError
-        If the file exists and ``overwrite`` is false, or its folder does not exist.
-    """
-    target = Path(path)
-    if target.exists() and not overwrite:
-        raise InputError(expected=f"a new file name for {target}", got="an existing file", hint="Pass overwrite=True.")
-    if not target.parent.is_dir():
-        raise InputError(expected=f"an existing folder for {target}", got="none", hint="Create it first.")
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
-        written = Path(folder, target.name)
-        tree.to_netcdf(written, engine="h5netcdf")
-        written.replace(target)
 
-
-def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Read a DataTree that `save_tree` wrote, into memory.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it holds no posterior of this package.
-    """
-    source = Path(path)
-    if not source.is_file():
-        raise InputError(expected="a file that save() wrote", got=f"no file at {source}")
-    try:
-        with xr.open_datatree(source, engine="h5netcdf") as opened:
-            tree = opened.load()
-    except (OSError, ValueError) as error:
-        raise InputError(expected="a NetCDF file that save() wrote", got=f"{source}: {error}") from error
-    if "posterior" not in tree.children or "covariance_type" not in tree.attrs:
-        raise InputError(expected="a file that save() wrote", got=f"a NetCDF file without its groups: {source}")
-    return tree
+def _check_prior(prior: Prior, n_components: int, n_features: int, *, family: str) -> None:
+    """Raise unless every number of a prior has the shape that the data ask for."""
+    if prior.form not in FAMILIES_OF or (prior.kappa is None) == (prior.mean_covariance is None):
+        raise InputError(expected=f"a prior that is {' or '.join(FAMILIES_OF)}", got=f"{prior.form!r} with other parts")
+    prior.resolve(n_components, n_features, family)
+    matrices = {"scale": prior.scale, "mean_covariance": prior.mean_covariance}
+    if prior.scale_prior is not None:
+        matrices["scale of the scale"] = prior.scale_prior.scale
+    for name, value in matrices.items():
+        if value is not None:
+            as_covariance(value, n_features=n_features, name=f"the prior's {name}")
+    if prior.variances is not None and prior.variances.variance_shape.shape != (n_features,):
+        raise InputError(
+            expected=f"variances of {n_features} features in the prior",
+            got=f"shape {prior.variances.variance_shape.shape}",
+        )

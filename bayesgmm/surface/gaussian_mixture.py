@@ -25,6 +25,7 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.em_in_html import EMInHtmlMixin
 from bayesgmm.surface.progress import progress_of_starts
+from bayesgmm.surface.saved import EMFileMixin
 from bayesgmm.surface.standard_errors import StandardErrorsMixin
 from bayesgmm.surface.validation import validated
 from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
@@ -41,7 +42,7 @@ PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
 }
 
 
-class GaussianMixture(StandardErrorsMixin, EMInHtmlMixin, DensityMixin, BaseEstimator):
+class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMixin, BaseEstimator):
     r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori when given a prior.
 
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)

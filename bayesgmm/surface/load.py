@@ -1,18 +1,23 @@
 """`load`: a saved fit becomes the estimator again."""
 
-import json
 import os
 
 import numpy as np
+import xarray as xr
 
 import bayesgmm.bayes.posterior as tree_of
+from bayesgmm.bayes.netcdf import load_tree, refused_with
 from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture
+from bayesgmm.surface.gaussian_mixture import GaussianMixture
 from bayesgmm.surface.prior_parameters import PriorParameters
-from bayesgmm.words.errors import InputError
+from bayesgmm.surface.saved import generator_of, prior_of, restore_em, settings_of
 
 
-def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
-    """Read a fit that `BayesianGaussianMixture.save` wrote.
+def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture | GaussianMixture:
+    """Read a fit that `BayesianGaussianMixture.save` or `GaussianMixture.save` wrote.
+
+    Nothing is made of a file before its checksum and the sizes of its arrays are found right. Files of version 0.1,
+    which had no checksum, and files that another program wrote anew are read too.
 
     Parameters
     ----------
@@ -20,13 +25,13 @@ def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
 
     Returns
     -------
-    BayesianGaussianMixture
+    BayesianGaussianMixture or GaussianMixture
         Fitted, as it was saved.
 
     Raises
     ------
     InputError
-        If the file is missing or holds no saved fit.
+        If the file is missing, damaged, of a later version, or holds no saved fit; with the reason.
 
     Examples
     --------
@@ -39,11 +44,27 @@ def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture:
     >>> bool((again.means_ == fit.means_).all())
     True
     """
-    tree = tree_of.load_tree(path)
-    if "settings" not in tree.attrs:
-        raise InputError(expected="a file that save() wrote", got=f"a posterior without the record of a fit: {path}")
+    tree = load_tree(path)
+    with refused_with(path):
+        return _em_fit(tree) if tree.attrs.get("estimator") == GaussianMixture.__name__ else _posterior_fit(tree)
+
+
+def _em_fit(tree: xr.DataTree) -> GaussianMixture:
+    estimator = GaussianMixture()
+    settings = settings_of(tree, estimator.get_params(deep=False))
+    settings["random_state"] = generator_of(settings["random_state"])
+    if isinstance(settings["prior"], dict):
+        settings["prior"] = prior_of(settings["prior"])
+    estimator.set_params(**settings)._validate_params()
+    restore_em(estimator, tree)
+    return estimator
+
+
+def _posterior_fit(tree: xr.DataTree) -> BayesianGaussianMixture:
+    estimator = BayesianGaussianMixture()
+    estimator.set_params(**settings_of(tree, estimator.get_params(deep=False)))._validate_params()
+    tree_of.check_posterior(tree, estimator.n_components, estimator.covariance_type)
     names = [str(name) for name in tree["observed_data"]["feature"].to_numpy()]
-    estimator = BayesianGaussianMixture(**json.loads(str(tree.attrs["settings"])))
     if not PriorParameters.of(estimator.get_params(deep=False)).given:
         estimator.prior = tree_of.prior_from_json(str(tree.attrs["prior"]))
     estimator.n_features_in_ = len(names)

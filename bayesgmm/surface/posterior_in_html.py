@@ -13,6 +13,7 @@ from bayesgmm.surface.em_in_html import NotebookMixin
 from bayesgmm.surface.gaussian_mixture import GaussianMixture
 from bayesgmm.words.errors import DegenerateComponentError, InputError
 from bayesgmm.words.html import listing, paragraph, table
+from bayesgmm.words.whole_files import check_target
 
 
 class PosteriorInHtmlMixin(NotebookMixin):
@@ -72,7 +73,6 @@ class PosteriorInHtmlMixin(NotebookMixin):
         True
         """
         from bayesgmm.surface.report import ReportSettings, write_report
-        from bayesgmm.surface.report_page import check_target
 
         check_is_fitted(self)
         check_target(path, overwrite=overwrite)

@@ -9,8 +9,8 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-import bayesgmm.bayes.posterior as tree_of
 from bayesgmm.bayes.adapter import row_weights_of
+from bayesgmm.bayes.netcdf import save_tree
 from bayesgmm.bayes.predict import (
     DrawSet,
     draw_set,
@@ -130,9 +130,25 @@ class PosteriorMixin:
         )
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read."""
+        """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read.
+
+        The file takes its place once it is whole and on disk. It is made in memory, which takes as much as it is long.
+
+        Parameters
+        ----------
+        path : str or path
+        overwrite : bool
+            Replace a file that exists. One that cannot be written leaves the old one untouched.
+
+        Raises
+        ------
+        InputError
+            If the file exists and ``overwrite`` is false, or its folder does not exist.
+        OSError
+            If the system cannot write it, on a full disk say; the fit stays as it is.
+        """
         check_is_fitted(self)
-        tree_of.save_tree(self.posterior_, path, overwrite=overwrite)
+        save_tree(self.posterior_, path, overwrite=overwrite)
 
     def _draws(self) -> DrawSet:
         check_is_fitted(self)

@@ -21,7 +21,7 @@ from bayesgmm.surface.report_em import (
     em_partition_section,
     em_section,
 )
-from bayesgmm.surface.report_page import Section, Table, check_target, page, save_page
+from bayesgmm.surface.report_page import Section, Table, page, save_page
 from bayesgmm.surface.report_posterior import (
     Posterior,
     components_section,
@@ -38,6 +38,7 @@ from bayesgmm.words.errors import (
     SamplingError,
 )
 from bayesgmm.words.progress import progress_bar
+from bayesgmm.words.whole_files import check_target
 
 type Builder = Callable[[], Section]
 

@@ -4,16 +4,14 @@ import base64
 import io
 import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from string import Template
 from typing import Any
 
-from bayesgmm.words.errors import InputError
 from bayesgmm.words.html import folded, listing, paragraph, table
+from bayesgmm.words.whole_files import write_whole
 
 _DPI = 130
 _MOST_UNFOLDED = 12  # rows of a table that is shown without a click
@@ -99,24 +97,6 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     )
 
 
-def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """Where to write, before any work.
-
-    Raises
-    ------
-    InputError
-        If the file exists and ``overwrite`` is false, or its folder does not exist.
-    """
-    target = Path(path)
-    if target.is_dir():
-        raise InputError(expected="a file name for the report", got=f"the folder {target}")
-    if target.exists() and not overwrite:
-        raise InputError(expected=f"a new file name for {target}", got="an existing file", hint="Pass overwrite=True.")
-    if not target.parent.is_dir():
-        raise InputError(expected=f"an existing folder for {target}", got="none", hint="Create it first.")
-    return target
-
-
 def save_page(text: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write the document; a file that fails half way leaves the old one untouched.
 
@@ -125,11 +105,7 @@ def save_page(text: str, path: str | os.PathLike[str], *, overwrite: bool = Fals
     InputError
         As `check_target`.
     """
-    target = check_target(path, overwrite=overwrite)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as folder:
-        written = Path(folder, target.name)
-        written.write_text(text, encoding="utf-8")
-        written.replace(target)
+    write_whole(path, [text.encode()], overwrite=overwrite)
 
 
 def _image(picture: Picture) -> str:
