@@ -15,7 +15,7 @@ from bayesgmm.surface.gaussian_mixture import PRIORS, GaussianMixture
 from bayesgmm.surface.selection import Candidate
 from bayesgmm.surface.selection_criteria import BY_EM, CRITERIA, Criterion, criterion_named
 from bayesgmm.words.arrays import Array, PerRow
-from bayesgmm.words.checks import as_row_weights, as_rows, check_components
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_components
 from bayesgmm.words.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Task:
     @cached_property
     def row_weights(self) -> PerRow | None:
         """Frequency weights, checked."""
-        return as_row_weights(self.sample_weight, len(self.X), name="sample_weight")
+        return as_sample_weight(self.sample_weight, len(self.X))
 
     @property
     def bayesian(self) -> bool:
@@ -73,7 +73,7 @@ class Task:
             raise InputError(expected="at least one of n_components", got="none")
         n_rows = len(self.X) if self.row_weights is None else round(self.row_weights.sum())
         for k in given:
-            check_components(k, n_rows)
+            check_components(k, n_rows, weighted=self.row_weights is not None)
         return tuple(sorted({int(k) for k in given}))
 
     @cached_property

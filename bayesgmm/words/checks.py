@@ -1,64 +1,21 @@
-"""Border validators: they turn user input into clean arrays or raise `InputError` before any work."""
+"""Border validators: they turn user input into clean values or raise `InputError` before any work."""
+
+from collections.abc import Collection
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
+from bayesgmm.words.arrays import Array, IntArray, PerRow
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.rows import as_finite as as_finite
+from bayesgmm.words.rows import as_row_weights as as_row_weights
+from bayesgmm.words.rows import as_rows as as_rows
+from bayesgmm.words.rows import as_sample_weight as as_sample_weight
 
-_MANY = 10_000  # numbers
-
-
-def as_rows(X: ArrayLike, *, n_features: int | None = None, name: str = "X") -> Rows:
-    """A finite float64 matrix (obs, feature), stored feature-major as the kernel reads it."""
-    X = as_finite(X, name=name)
-    if X.ndim != 2 or 0 in X.shape:
-        raise InputError(
-            expected=f"{name} with shape (obs, feature), at least one of each",
-            got=f"shape {X.shape}",
-            hint="A single feature is a column: reshape it with X.reshape(-1, 1)." if X.ndim == 1 else "",
-        )
-    if n_features is not None and X.shape[1] != n_features:
-        raise InputError(expected=f"{name} with {n_features} features", got=f"{X.shape[1]}")
-    return np.asfortranarray(X)
-
-
-def as_finite(value: ArrayLike, *, name: str) -> Array:
-    """A float64 array without NaN or infinity."""
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(expected=f"{name} to be numeric", got=str(error)) from error
-    if not all_finite(array):
-        bad = int(array.size - np.isfinite(array).sum())
-        raise InputError(
-            expected=f"{name} without missing or infinite values",
-            got=f"{bad} of {array.size} values missing or infinite",
-            hint="Drop or impute those rows first.",
-        )
-    return array
-
-
-def all_finite(array: Array) -> bool:
-    """Whether all are finite; that a sum of many is finite, and so are they, takes less time to see."""
-    if array.size >= _MANY:
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(array.sum()):
-                return True
-    return bool(np.isfinite(array).all())
-
-
-def as_row_weights(weights: ArrayLike | None, n_rows: int, *, name: str = "row_weights") -> PerRow | None:
-    """Non-negative frequency weights (obs,), or None."""
-    if weights is None:
-        return None
-    array = as_finite(weights, name=name)
-    if array.shape != (n_rows,) or array.min() < 0 or array.sum() == 0:
-        raise InputError(
-            expected=f"{name} of shape ({n_rows},), non-negative, not all zero",
-            got=f"shape {array.shape}, minimum {array.min() if array.size else 'none'}",
-        )
-    return np.ascontiguousarray(array)
+LARGEST_COUNT = 2**31 - 1  # of anything: what compiled code and libraries below take for sure
+_MOST_SHOWN = 60  # characters of a value
 
 
 def as_positive(value: ArrayLike, *, name: str) -> Array:
@@ -83,16 +40,75 @@ def as_covariance(value: ArrayLike, *, n_features: int, name: str) -> Array:
     return array
 
 
-def check_components(n_components: int, n_rows: int) -> None:
-    """At least one component and no more components than rows."""
-    if not (isinstance(n_components, int | np.integer) and n_components >= 1):
-        raise InputError(expected="n_components an integer, at least 1", got=f"{n_components}")
+def check_components(n_components: Any, n_rows: int, *, weighted: bool = False) -> None:
+    """At least one component and no more components than rows, or than their total weight."""
+    check_whole(n_components=n_components)
     if n_components > n_rows:
         raise InputError(
             expected="n_samples >= n_components",
-            got=f"n_components = {n_components}, n_samples = {n_rows}",
-            hint="Ask for fewer components or bring more rows.",
+            got=f"n_components = {n_components}, n_samples = {n_rows}" + (" (the sum of sample_weight)" * weighted),
+            hint="Ask for fewer components or bring more rows."
+            if not weighted
+            else "sample_weight counts observations: multiply it by what each unit stands for.",
         )
+
+
+def check_whole(*, least: int = 1, most: int = LARGEST_COUNT, optional: bool = False, **values: Any) -> None:
+    """Whole numbers in a range, each under its name; true and false are none. ``optional`` lets None pass."""
+    for name, value in values.items():
+        if optional and value is None:
+            continue
+        if not _is_a(Integral, value) or not least <= value <= most:
+            none = " or None" if optional else ""
+            upto = f" and {most}" if most < LARGEST_COUNT else ""
+            expected = f"{name} an integer of at least {least}{upto}{none}"
+            raise InputError(expected=expected, got=_shown(value))
+
+
+def check_share(*, least: float = 0.0, most: float = 1.0, optional: bool = False, **values: Any) -> None:
+    """Numbers strictly between two bounds, each under its name. ``optional`` lets None pass."""
+    for name, value in values.items():
+        if optional and value is None:
+            continue
+        if not _is_a(Real, value) or not least < value < most:
+            raise InputError(expected=f"{name} between {least:g} and {most:g}", got=_shown(value))
+
+
+def check_seed(random_state: Any) -> None:
+    """What ``numpy.random.default_rng`` takes for a seed of its users: None, a whole number, a generator."""
+    if random_state is None or isinstance(random_state, np.random.Generator):
+        return
+    if not _is_a(Integral, random_state) or random_state < 0:
+        raise InputError(
+            expected="random_state a whole number of at least 0, a numpy.random.Generator or None",
+            got=_shown(random_state),
+        )
+
+
+def check_option(options: Collection[str], **values: Any) -> None:
+    """Names among those that there are."""
+    for name, value in values.items():
+        if not (isinstance(value, str) and value in options):
+            raise InputError(expected=f"{name} one of {', '.join(map(repr, options))}", got=_shown(value))
+
+
+def check_flag(**values: Any) -> None:
+    """True or false, each under its name."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise InputError(expected=f"{name} True or False", got=_shown(value))
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Whether a value is a number of a kind; true and false are none."""
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+
+
+def _shown(value: object) -> str:
+    """A value in a message, cut where it is long, with its type where that may be what is wrong."""
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return text if isinstance(value, str | int | float | None) else f"{text}, of type {type(value).__name__}"
 
 
 def copies_of_rows(n_rows: int, weights: PerRow | None, *, why: str = "") -> IntArray:
