@@ -14,6 +14,7 @@ from arviz_stats.base import array_stats
 
 from bayesgmm.bayes.posterior import CLUSTER, OBS
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.ground.far_rows import densities
 from bayesgmm.ground.kernel import LOG_2PI, pointwise
 from bayesgmm.words.arrays import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.words.errors import InputError
@@ -195,6 +196,11 @@ def each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tu
     residual = covariance_family(draws.covariance_type).residual
     log_density = np.empty(len(X))
     resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES
+    far = len(X) > 0
     for s in range(len(draws)):
-        pointwise(residual, X.T, draws.log_scale[s], draws.means[s], draws.precision_factors[s], log_density, resp)
+        parameters = draws.log_scale[s], draws.means[s], draws.precision_factors[s]
+        if far:  # of one draw, of all: they are of one posterior
+            far = densities(residual, X.T, *parameters, log_density, resp)
+        else:
+            pointwise(residual, X.T, *parameters, log_density, resp)
         yield log_density, resp

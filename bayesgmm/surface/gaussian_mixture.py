@@ -278,13 +278,14 @@ class GaussianMixture(StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, Densit
 
     def score_samples(self, X: ArrayLike) -> PerRow:
         """Log density of each row, (obs,)."""
-        log_density, checked = self._log_density(X)
+        mixture, checked = self._fitted(), self._validated(X)
+        log_density = mixture.log_prob(as_rows(checked))
         with np.errstate(over="ignore"):  # below single precision: -inf
             return log_density.astype(self._precision(checked), copy=False)
 
     def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density per row, with ``sample_weight`` (obs,) the weighted mean."""
-        log_density, _ = self._log_density(X)
+        log_density = self.score_samples(X)
         weights = as_sample_weight(sample_weight, len(log_density), relative=True)
         return float(np.average(log_density, weights=weights))
 
@@ -356,11 +357,6 @@ class GaussianMixture(StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, Densit
 
     def _fitted(self) -> Mixture:
         return self.mixture_
-
-    def _log_density(self, X: ArrayLike) -> tuple[PerRow, Array]:
-        """Log density (obs,) in double precision, and the rows as they came."""
-        mixture, checked = self._fitted(), self._validated(X)
-        return mixture.log_prob(as_rows(checked)), checked
 
     def _measured(self, X: ArrayLike | None, sample_weight: ArrayLike | None) -> criteria.Measured:
         mixture = self._fitted()
