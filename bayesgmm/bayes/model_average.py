@@ -16,6 +16,7 @@ from bayesgmm.bayes.posterior import CLUSTER, OBS
 from bayesgmm.bayes.predict import draw_set, log_predictive_density
 from bayesgmm.bayes.similarity import MAX_MEMORY, OBS_BIS, similarity_matrix
 from bayesgmm.words.arrays import Array, PerRow
+from bayesgmm.words.checks import generator_of
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.html import frame_table
 
@@ -65,7 +66,7 @@ class ModelAverage:
         self, *, rows: int | ArrayLike | None = None, max_memory: int = MAX_MEMORY, random_state: int | None = None
     ) -> xr.DataArray:
         """Probabilities that two rows share a component, averaged over models; see `bayesgmm.similarity_matrix`."""
-        seed = np.random.default_rng(random_state).integers(2**32)  # the same rows of every model
+        seed = generator_of(random_state).integers(2**32)  # the same rows of every model
         total: xr.DataArray | None = None
         for p, tree in self._relevant():
             own = p * similarity_matrix(tree, rows=rows, max_memory=max_memory, random_state=int(seed))

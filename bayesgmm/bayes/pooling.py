@@ -23,6 +23,7 @@ from bayesgmm.bayes.posterior import (
 from bayesgmm.bayes.predict import draw_set_of, each_draw
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, PerRow, Rows
+from bayesgmm.words.checks import check_option, check_type, generator_of
 from bayesgmm.words.errors import InputError
 
 UNPOOLED, UNPOOLED_STATS, SCOUTS = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
@@ -88,12 +89,12 @@ def combine_modes(
     >>> combine_modes(fit) is fit.posterior_  # one mode: nothing to combine
     True
     """
-    if weights not in WEIGHTS:
-        raise InputError(expected=f"weights one of {WEIGHTS}", got=repr(weights))
+    check_option(WEIGHTS, weights=weights)
+    check_type(Prior, optional=True, prior=prior)
+    rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
-    rng = np.random.default_rng(random_state)
     raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
     points, row_weights = points_of_tree(raw), row_weights_of(tree)
     modes = find_modes(points, rows, family, row_weights=row_weights)

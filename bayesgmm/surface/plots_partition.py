@@ -36,6 +36,7 @@ from bayesgmm.surface.plots_components import clustered_rows, weight_labels
 from bayesgmm.surface.plots_density import TITLE
 from bayesgmm.surface.plots_sample import Shown, shown, shrinkage, thinned_tree
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.checks import generator_of
 from bayesgmm.words.errors import InputError
 
 _DRAWS_OF_LABELS = 1_000
@@ -133,7 +134,7 @@ def plot_similarity(
     settings = visual_settings(visuals, _SIMILARITY)
     if max_rows < 1 or num_samples < 1:
         raise InputError(expected="max_rows and num_samples, at least one", got=f"{max_rows} and {num_samples}")
-    rng = np.random.default_rng(random_state)
+    rng = generator_of(random_state)
     clusters = None if partition is None else np.asarray(getattr(partition, "labels", partition))
     matrix, clusters = _similarity_of_rows(
         _thinned(labels_or_posterior, X, names, num_samples), clusters, max_rows=max_rows, rng=rng

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from bayesgmm.surface.gaussian_mixture import PRIORS, GaussianMixture
 from bayesgmm.surface.selection import Candidate
 from bayesgmm.surface.selection_criteria import BY_EM, CRITERIA, Criterion, criterion_named
 from bayesgmm.words.arrays import Array, PerRow
-from bayesgmm.words.checks import as_rows, as_sample_weight, check_components
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_components, check_whole
 from bayesgmm.words.errors import InputError
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Task:
         d, given = self.X.shape[1], self.covariance_types
         if given is None:
             given = "full" if self.bayesian else _UNIVARIATE if d == 1 else ALL_FAMILIES
-        names = [given] if isinstance(given, str) else list(given)
+        names = names_of(given, "covariance_types")
         if not names:
             raise InputError(expected="at least one of covariance_types", got="none")
         return tuple(dict.fromkeys(covariance_family(name, d).name for name in names))
@@ -131,17 +130,23 @@ class Task:
 
 def criteria_asked(given: str | Sequence[str]) -> tuple[Criterion, ...]:
     """Those asked for, in their order, then the others that go by EM."""
-    names = [given] if isinstance(given, str) else list(given)
+    names = names_of(given, "criterion")
     if not names:
         raise InputError(expected="at least one criterion", got="none")
     asked = [criterion_named(name) for name in names]
     return tuple(dict.fromkeys([*asked, *(CRITERIA[name] for name in BY_EM)]))
 
 
+def names_of(given: str | Sequence[str], name: str) -> list[str]:
+    """One name or several as a list."""
+    if not isinstance(given, Iterable) or not all(isinstance(each, str) for each in given):
+        raise InputError(expected=f"{name} a name or several", got=repr(given))
+    return [given] if isinstance(given, str) else list(given)
+
+
 def seed_of(random_state: int | None) -> int:
     """The number that all fits start from."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
-    if not isinstance(random_state, Integral) or random_state < 0:
-        raise InputError(expected="random_state a whole number, not negative, or None", got=repr(random_state))
+    check_whole(least=0, most=2**32 - 1, random_state=random_state)
     return int(random_state)

@@ -1,6 +1,7 @@
 """Border validators: they turn user input into clean values or raise `InputError` before any work."""
 
 from collections.abc import Collection
+from math import inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -65,24 +66,38 @@ def check_whole(*, least: int = 1, most: int = LARGEST_COUNT, optional: bool = F
             raise InputError(expected=expected, got=_shown(value))
 
 
-def check_share(*, least: float = 0.0, most: float = 1.0, optional: bool = False, **values: Any) -> None:
-    """Numbers strictly between two bounds, each under its name. ``optional`` lets None pass."""
+def check_number(
+    *, least: float = -inf, most: float = inf, closed: str = "neither", optional: bool = False, **values: Any
+) -> None:
+    """Real numbers in an interval that is closed at ``"left"``, ``"right"``, ``"both"`` ends or ``"neither"``."""
     for name, value in values.items():
         if optional and value is None:
             continue
-        if not _is_a(Real, value) or not least < value < most:
-            raise InputError(expected=f"{name} between {least:g} and {most:g}", got=_shown(value))
+        at_least = (value >= least if closed in ("left", "both") else value > least) if _is_a(Real, value) else False
+        if not (at_least and (value <= most if closed in ("right", "both") else value < most)):
+            bounds = f"{'[' if closed in ('left', 'both') else '('}{least:g}, {most:g}" + (
+                "]" if closed in ("right", "both") else ")"
+            )
+            raise InputError(expected=f"{name} a number in {bounds}{' or None' * optional}", got=_shown(value))
 
 
-def check_seed(random_state: Any) -> None:
-    """What ``numpy.random.default_rng`` takes for a seed of its users: None, a whole number, a generator."""
-    if random_state is None or isinstance(random_state, np.random.Generator):
-        return
-    if not _is_a(Integral, random_state) or random_state < 0:
+def check_jobs(n_jobs: Any) -> None:
+    """A number of threads in joblib's meaning: None, at least 1, or -1 and below, which count from all cores."""
+    if n_jobs is not None and not (_is_a(Integral, n_jobs) and n_jobs != 0 and abs(n_jobs) <= LARGEST_COUNT):
+        raise InputError(expected="n_jobs at least 1, at most -1 (all cores), or None", got=_shown(n_jobs))
+
+
+def generator_of(random_state: Any) -> np.random.Generator:
+    """``numpy.random.default_rng`` of what users give: None, a whole number, a generator."""
+    try:
+        if isinstance(random_state, bool | np.bool_):
+            raise TypeError
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError):
         raise InputError(
             expected="random_state a whole number of at least 0, a numpy.random.Generator or None",
             got=_shown(random_state),
-        )
+        ) from None
 
 
 def check_option(options: Collection[str], **values: Any) -> None:
@@ -90,6 +105,13 @@ def check_option(options: Collection[str], **values: Any) -> None:
     for name, value in values.items():
         if not (isinstance(value, str) and value in options):
             raise InputError(expected=f"{name} one of {', '.join(map(repr, options))}", got=_shown(value))
+
+
+def check_type(kind: type, *, optional: bool = False, **values: Any) -> None:
+    """Objects of a class, each under its name. ``optional`` lets None pass."""
+    for name, value in values.items():
+        if not (isinstance(value, kind) or (optional and value is None)):
+            raise InputError(expected=f"{name} a {kind.__name__}{' or None' * optional}", got=_shown(value))
 
 
 def check_flag(**values: Any) -> None:
