@@ -3,7 +3,7 @@
 The tables below list every public name and every parameter: one that is missing here fails.
 """
 
-import datetime
+import datetime as dt
 import inspect
 import re
 import warnings
@@ -13,7 +13,6 @@ from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -21,9 +20,10 @@ import pyarrow as pa
 import pytest
 import scipy.sparse
 from pretend_posterior import pretend_posterior
+from sklearn.utils._param_validation import InvalidParameterError
 
 import bayesgmm
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, Prior, build_model
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, Prior, build_model
 from bayesgmm.words.errors import InputError
 
 ROWS = np.concatenate([np.random.default_rng(0).normal(m, 1.0, (15, 2)) for m in (0.0, 8.0)])
@@ -135,7 +135,10 @@ def with_value(value: Any, dtype: Any = None) -> Any:
 
 # What is fed, and what the message says.
 BAD_ROWS: dict[str, tuple[Any, str]] = {
-    "NaN": (with_value(np.nan), r"NaN.*1 missing in 'x1' \(1 of 30 rows affected\).*no model of missing values.*impute"),
+    "NaN": (
+        with_value(np.nan),
+        r"NaN.*1 missing in 'x1' \(1 of 30 rows .*no model of missing values.*impute",
+    ),
     "infinity": (with_value(-np.inf), "infinity.*1 infinite in 'x1'"),
     "gaps in columns": (FRAME.where(FRAME < 8.0), r"\d+ missing in 'a', \d+ missing in 'b' \(\d+ of 30 rows"),
     "pandas.NA": (FRAME.astype("Float64").mask(FRAME > 8.0), "missing in 'a'"),
@@ -166,7 +169,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "objects with flags": (with_value(True, object), "numeric"),
     "dates": (np.full((30, 2), np.datetime64("2020-01-01")), "dates"),
     "durations": (np.full((30, 2), np.timedelta64(1, "s")), "durations"),
-    "date objects": (np.full((30, 2), datetime.date(2020, 1, 1), dtype=object), "numeric"),
+    "date objects": (np.full((30, 2), dt.date(2020, 1, 1), dtype=object), "numeric"),
     "flags": (ROWS > 4.0, r"true and false.*astype\(float\)"),
     "records": (np.array([(1.0, 2.0)] * 30, dtype=[("a", float), ("b", float)]), "records.*DataFrame"),
     "list of dicts": ([{"a": 1.0, "b": 2.0}] * 30, "dict.*DataFrame"),
@@ -278,7 +281,7 @@ def test_columns_are_those_of_the_fit_in_its_order(convert: Callable[..., Any], 
         fit.score_samples(other)
     named = pretend_posterior(FRAME, fits.em.mixture_, draws=5)
     bayesgmm.membership_uncertainty(named, own)
-    with pytest.raises(InputError, match="in this order; got 'b', 'a'.*order the columns"):
+    with pytest.raises(InputError, match=r"in this order; got 'b', 'a'.*order the columns"):
         bayesgmm.membership_uncertainty(named, turned)
     with pytest.raises(InputError, match="'a', 'b', in this order; got 'a', 'c'"):
         bayesgmm.sample_labels(named, other)
@@ -397,13 +400,15 @@ _REALS = [-1.0, float("nan"), float("inf"), "1", True, 1j, [1.0], None]
 _SEEDS = [True, -1, 1.5, float("nan"), "seed"]
 _NAMES = ["nonsense", 5, True, None, ["nonsense"]]
 _OBJECTS = [5, "nonsense", True, {}]
+_NO_NONE = [value for value in _NAMES if value is not None]
+_FROM_ZERO = [value for value in _NUMBERS_OF if value is True or value != 0]
 BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("chains", "draws", "max_n", "max_rows", "min_size", "n_components", "n_init"), _NUMBERS_OF),
     **dict.fromkeys(("n_replicates", "n_rows", "n_runs", "n_samples", "n_starts", "num_samples"), _NUMBERS_OF),
-    **dict.fromkeys(("bootstrap", "max_iter", "n_draws", "n_zealous"), [v for v in _NUMBERS_OF if v != 0 or v is False]),
+    **dict.fromkeys(("verbose_interval",), _NUMBERS_OF),
+    **dict.fromkeys(("bootstrap", "max_iter", "n_draws", "n_zealous"), _FROM_ZERO),
     **dict.fromkeys(("cores", "folds", "max_clusters", "n", "tune"), _NUMBERS_OF[:-1]),
-    "max_memory": [v for v in _NUMBERS_OF if v != 10**30],
-    "verbose_interval": _NUMBERS_OF,
+    "max_memory": [value for value in _NUMBERS_OF if value != 10**30],
     "n_jobs": [True, 0, 1.5, float("nan"), "2", 10**30, [2]],
     **dict.fromkeys(("cross_check", "force", "moment_match", "progress", "refit", "robust", "warm_start"), _SWITCHES),
     **dict.fromkeys(("false_alarms", "mass", "min_drop", "prob"), _SHARES),
@@ -411,10 +416,12 @@ BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("a", "tol"), _REALS),
     "r_eff": _REALS[:-1],
     "random_state": _SEEDS,
-    **dict.fromkeys(("covariance_type", "engine", "inference", "init", "init_params", "kind", "loss", "method"), _NAMES),
+    **dict.fromkeys(
+        ("covariance_type", "engine", "inference", "init", "init_params", "kind", "loss", "method"), _NAMES
+    ),
     **dict.fromkeys(("criterion", "divergence", "over", "quantities", "weights"), _NAMES),
     "weight_concentration_prior_type": _NAMES,
-    **dict.fromkeys(("ci_kind", "covariance_types"), [v for v in _NAMES if v is not None]),
+    **dict.fromkeys(("ci_kind", "covariance_types"), _NO_NONE),
     "methods": _NAMES,
     "prior": _OBJECTS,
     "reg_covar": _REALS[:-1],
@@ -448,7 +455,8 @@ NOT_HERE |= {"pc_kwargs", "arviz_kwargs", "path", "title", "overwrite"}
 FIRST = {"posterior", "labels_or_posterior", "fit", "fits", "tree", "bayes", "estimate", "truth", "values", "partition"}
 _BAD_POSTERIORS = [None, 5, "fit", GaussianMixture(2), BayesianGaussianMixture(2), object(), {}]
 
-ENTRIES: dict[str, Callable[..., Callable[[], Any]]] = {
+# A call that is right, for each public function.
+ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "average_models": lambda f: {"fits": [f.bayes], "evidences": [SimpleNamespace(log_evidence=0.0, se=0.1)]},
     "build_model": lambda f: {"X": ROWS, "n_components": 2},
     "check_model": lambda f: {"fit": f.em, "X": ROWS, **_QUIET},
@@ -483,3 +491,61 @@ ENTRIES: dict[str, Callable[..., Callable[[], Any]]] = {
     "select_components": lambda f: {"X": ROWS, "n_components": 2, **_QUIET},
     "similarity_matrix": lambda f: {"labels_or_posterior": LABELS},
 }
+# Values that are right in some entries.
+RIGHT = {
+    ("select_components", "n_components", "[2]"),
+    ("log_evidence", "covariance_type", "None"),
+    ("plot_similarity", "partition", "None"),
+}
+METHODS: dict[str, Callable[..., Any]] = {
+    "GaussianMixture": lambda f, **given: GaussianMixture(**{"n_components": 2, "n_init": 2} | given).fit(ROWS),
+    "BayesianGaussianMixture": lambda f, **given: BayesianGaussianMixture(**{"n_components": 2, **SHORT} | given).fit(
+        ROWS
+    ),
+    "GaussianMixture.sample": lambda f, **given: f.em.sample(**given),
+    "GaussianMixture.standard_errors": lambda f, **given: f.em.standard_errors(ROWS, **given),
+    "GaussianMixture.bootstrap": lambda f, **given: f.em.bootstrap(ROWS, **{**_QUIET, **given}),
+    "BayesianGaussianMixture.sample": lambda f, **given: f.bayes.sample(**given),
+    "BayesianGaussianMixture.membership": lambda f, **given: f.bayes.membership(**given),
+    "BayesianGaussianMixture.summary": lambda f, **given: f.bayes.summary(**given),
+}
+
+
+def bad_values_of(entry: str, parameter: str) -> dict[str, tuple[Any, str]]:
+    bad = _BAD_POSTERIORS if parameter in FIRST or (entry, parameter) == ("compare", "em") else BAD_VALUES[parameter]
+    bad = [5, "fit", GaussianMixture(2)] if (entry, parameter) == ("plot_clusters", "em") else bad
+    return {f"{value!r}": (value, "") for value in bad if (entry, parameter, f"{value!r}") not in RIGHT}
+
+
+def parameters_of(function: Callable[..., Any]) -> list[str]:
+    return [name for name in inspect.signature(function).parameters if name not in NOT_HERE | {"self"}]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_bad_parameters_of_functions_are_refused(entry: str, fits: SimpleNamespace) -> None:
+    function, right = getattr(bayesgmm, entry), ENTRIES[entry](fits)
+    for parameter in parameters_of(function):
+        bad = bad_values_of(entry, parameter)
+        wrong = wrong_answers(lambda value, p=parameter: function(**{**right, p: value}), bad)
+        assert wrong == {}, parameter
+
+
+@pytest.mark.parametrize("entry", METHODS)
+def test_bad_parameters_of_estimators_are_refused(entry: str, fits: SimpleNamespace) -> None:
+    owner, _, method = entry.partition(".")
+    function = getattr(bayesgmm, owner)
+    for parameter in parameters_of(getattr(function, method) if method else function):
+        bad = bad_values_of(entry, parameter)
+        wrong = wrong_answers(lambda value, p=parameter: METHODS[entry](fits, **{p: value}), bad)
+        assert wrong == {}, parameter
+
+
+def test_every_public_function_is_in_the_table() -> None:
+    functions = {name for name in bayesgmm.__all__ if inspect.isfunction(getattr(bayesgmm, name))}
+    assert functions - {"load"} == set(ENTRIES)  # load takes a path: tests/test_files.py
+
+
+def test_errors_of_parameters_are_scikit_learn_s_too() -> None:
+    with pytest.raises(InvalidParameterError, match=r"'n_components' parameter .*must be an int") as caught:
+        GaussianMixture(True).fit(ROWS)
+    assert isinstance(caught.value, InputError)

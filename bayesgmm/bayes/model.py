@@ -17,7 +17,7 @@ from bayesgmm.bayes.separation_prior import SeparationCovariances
 from bayesgmm.bayes.sparse_weights import sparse_weights
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.checks import as_rows, check_components, check_type
+from bayesgmm.words.checks import as_rows, check_components, check_type, texts
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.rows import read_table
 
@@ -95,7 +95,8 @@ def build_model(
     X = as_rows(X)
     check_components(n_components, len(X))
     check_type(Prior, optional=True, prior=prior)
-    names = names if feature_names is None else [str(name) for name in feature_names]
+    check_type(Mapping, optional=True, hyperpriors=hyperpriors)
+    names = names if feature_names is None else texts(feature_names, "feature_names")
     if len(names) != X.shape[1] or len(set(names)) != len(names):
         raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
     family = covariance_family(covariance_type, X.shape[1])
@@ -106,6 +107,9 @@ def build_model(
     if unknown := sampled.keys() - hyper.keys():
         known, wrong = ([name.removeprefix("prior_") for name in sorted(names)] for names in (hyper, unknown))
         raise InputError(expected=f"hyperpriors for some of {known}", got=f"{wrong}")
+    for name, make in sampled.items():
+        if not callable(make):
+            raise InputError(expected=f"hyperpriors[{name.removeprefix('prior_')!r}] a function", got=repr(make))
     coords = {"cluster": range(n_components), "feature": names, "feature_bis": names}
     with pm.Model(coords=coords) as model:
         data = pm.Data("X", np.ascontiguousarray(X), dims=("obs", "feature"))

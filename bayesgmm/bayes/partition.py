@@ -270,7 +270,8 @@ def credible_ball(
     """
     find_loss(loss)
     check_number(least=0.0, most=1.0, closed="right", prob=prob)
-    draws = flat_draws(label_draws(labels_or_posterior, X, random_state=random_state, names=names))
+    rng = generator_of(random_state)
+    draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
     centre = estimate.labels if isinstance(estimate, PartitionEstimate) else estimate
     distances = losses(draws, _one_partition(centre, draws.shape[1]), loss=loss)
     radius = np.sort(distances)[math.ceil(prob * len(draws) - _ROUNDING) - 1]

@@ -12,7 +12,7 @@ from bayesgmm.bayes.allocations import RandomState, flat_draws, label_draws
 from bayesgmm.ground.partitions import Labels, find_loss, losses
 from bayesgmm.ground.salso import SalsoSettings, salso
 from bayesgmm.words.arrays import Array, IntArray
-from bayesgmm.words.checks import check_number, check_whole, generator_of
+from bayesgmm.words.checks import check_flag, check_number, check_whole, generator_of
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.progress import PATIENCE, progress_bar
 
@@ -128,6 +128,7 @@ def representative_partitions(
     ([[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]], [0.6, 0.4])
     """
     _check(n, max_n, min_drop, loss)
+    check_flag(progress=progress)
     rng = generator_of(random_state)
     draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
     path: list[_Centres] = []

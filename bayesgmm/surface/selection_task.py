@@ -14,7 +14,7 @@ from bayesgmm.surface.gaussian_mixture import PRIORS, GaussianMixture
 from bayesgmm.surface.selection import Candidate
 from bayesgmm.surface.selection_criteria import BY_EM, CRITERIA, Criterion, criterion_named
 from bayesgmm.words.arrays import Array, PerRow
-from bayesgmm.words.checks import as_rows, as_sample_weight, check_components, check_whole
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_components, check_option, check_whole, texts
 from bayesgmm.words.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Task:
         d, given = self.X.shape[1], self.covariance_types
         if given is None:
             given = "full" if self.bayesian else _UNIVARIATE if d == 1 else ALL_FAMILIES
-        names = names_of(given, "covariance_types")
+        names = texts(given, "covariance_types")
         if not names:
             raise InputError(expected="at least one of covariance_types", got="none")
         return tuple(dict.fromkeys(covariance_family(name, d).name for name in names))
@@ -84,8 +84,7 @@ class Task:
         """The prior in numbers."""
         if self.prior is None or isinstance(self.prior, Prior):
             return self.prior
-        if self.prior not in PRIORS:
-            raise InputError(expected=f"prior, or one of {', '.join(PRIORS)}", got=repr(self.prior))
+        check_option(PRIORS, prior=self.prior)
         return PRIORS[self.prior](self.X, candidate.n_components, candidate.covariance_type, self.row_weights)
 
     def by_em(self, candidate: Candidate) -> GaussianMixture:
@@ -112,12 +111,16 @@ class Task:
 
     def check(self) -> None:
         """Raise what can be raised before any work."""
+        _check_settings(self.em, GaussianMixture)
         for candidate in self.candidates:
             prior = self.prior_of(candidate)
             if prior is not None:
                 prior.resolve(candidate.n_components, self.X.shape[1], candidate.covariance_type)
         self.by_em(self.candidates[0])._validate_params()
         if self.bayesian:
+            from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture
+
+            _check_settings(self.nuts, BayesianGaussianMixture)
             self.by_nuts(self.candidates[0])._validate_params()
         weights = self.row_weights
         if any(c.name == "loo" for c in self.criteria) and weights is not None and (weights % 1.0 != 0).any():
@@ -130,18 +133,11 @@ class Task:
 
 def criteria_asked(given: str | Sequence[str]) -> tuple[Criterion, ...]:
     """Those asked for, in their order, then the others that go by EM."""
-    names = names_of(given, "criterion")
+    names = texts(given, "criterion")
     if not names:
         raise InputError(expected="at least one criterion", got="none")
     asked = [criterion_named(name) for name in names]
     return tuple(dict.fromkeys([*asked, *(CRITERIA[name] for name in BY_EM)]))
-
-
-def names_of(given: str | Sequence[str], name: str) -> list[str]:
-    """One name or several as a list."""
-    if not isinstance(given, Iterable) or not all(isinstance(each, str) for each in given):
-        raise InputError(expected=f"{name} a name or several", got=repr(given))
-    return [given] if isinstance(given, str) else list(given)
 
 
 def seed_of(random_state: int | None) -> int:
@@ -150,3 +146,10 @@ def seed_of(random_state: int | None) -> int:
         return int(np.random.default_rng().integers(2**31))
     check_whole(least=0, most=2**32 - 1, random_state=random_state)
     return int(random_state)
+
+
+def _check_settings(settings: Mapping[str, Any], estimator: Any) -> None:
+    """Parameters of an estimator by name, without those that a comparison sets itself."""
+    known = set(estimator._get_param_names()) - {"n_components", "covariance_type", "prior", "random_state"}
+    if unknown := sorted(set(settings) - known):
+        raise InputError(expected=f"parameters of {estimator.__name__} among {sorted(known)}", got=f"{unknown}")

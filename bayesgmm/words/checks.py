@@ -1,6 +1,6 @@
 """Border validators: they turn user input into clean values or raise `InputError` before any work."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from math import inf
 from numbers import Integral, Real
 from typing import Any
@@ -112,6 +112,24 @@ def check_type(kind: type, *, optional: bool = False, **values: Any) -> None:
     for name, value in values.items():
         if not (isinstance(value, kind) or (optional and value is None)):
             raise InputError(expected=f"{name} a {kind.__name__}{' or None' * optional}", got=_shown(value))
+
+
+def texts(given: Any, name: str) -> list[str]:
+    """One text or several, as a list."""
+    if isinstance(given, str):
+        return [given]
+    several = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(each, str) for each in several):
+        raise InputError(expected=f"{name} a text or several", got=_shown(given))
+    return several
+
+
+def whole_numbers(given: Any, name: str) -> list[int]:
+    """Several whole numbers, as a list."""
+    several = list(given) if isinstance(given, Iterable) else ["one"]
+    if not all(_is_a(Integral, each) for each in several):
+        raise InputError(expected=f"{name} whole numbers, several", got=_shown(given))
+    return [int(each) for each in several]
 
 
 def check_flag(**values: Any) -> None:
