@@ -86,7 +86,7 @@ def shown(
 
 def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
     """Features called as the columns of a dataframe, if the rows are one."""
-    names = read_table(X).feature_names
+    names = [] if X is None else read_table(X).feature_names
     if names == default_names(len(names)):
         return tree
     groups = {

@@ -14,7 +14,7 @@ from bayesgmm.surface.gaussian_mixture import PRIORS, GaussianMixture
 from bayesgmm.surface.selection import Candidate
 from bayesgmm.surface.selection_criteria import BY_EM, CRITERIA, Criterion, criterion_named
 from bayesgmm.words.arrays import Array, PerRow
-from bayesgmm.words.checks import as_rows, as_sample_weight, check_components, check_option, check_whole, texts
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_components, check_whole, texts
 from bayesgmm.words.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Task:
         """The prior in numbers."""
         if self.prior is None or isinstance(self.prior, Prior):
             return self.prior
-        check_option(PRIORS, prior=self.prior)
+        if not (isinstance(self.prior, str) and self.prior in PRIORS):
+            raise InputError(expected=f"prior, or one of {', '.join(PRIORS)}", got=repr(self.prior))
         return PRIORS[self.prior](self.X, candidate.n_components, candidate.covariance_type, self.row_weights)
 
     def by_em(self, candidate: Candidate) -> GaussianMixture:

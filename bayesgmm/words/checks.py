@@ -16,6 +16,12 @@ from bayesgmm.words.rows import as_rows as as_rows
 from bayesgmm.words.rows import as_sample_weight as as_sample_weight
 
 LARGEST_COUNT = 2**31 - 1  # of anything: what compiled code and libraries below take for sure
+_INTERVALS = {
+    "neither": "between {:g} and {:g}",
+    "left": "at least {:g}, below {:g}",
+    "right": "above {:g}, at most {:g}",
+    "both": "from {:g} to {:g}",
+}
 _MOST_SHOWN = 60  # characters of a value
 
 
@@ -61,8 +67,8 @@ def check_whole(*, least: int = 1, most: int = LARGEST_COUNT, optional: bool = F
             continue
         if not _is_a(Integral, value) or not least <= value <= most:
             none = " or None" if optional else ""
-            upto = f" and {most}" if most < LARGEST_COUNT else ""
-            expected = f"{name} an integer of at least {least}{upto}{none}"
+            upto = f", at most {most}," if most < LARGEST_COUNT else ""
+            expected = f"{name} an integer, at least {least}{upto}{none}"
             raise InputError(expected=expected, got=_shown(value))
 
 
@@ -70,15 +76,16 @@ def check_number(
     *, least: float = -inf, most: float = inf, closed: str = "neither", optional: bool = False, **values: Any
 ) -> None:
     """Real numbers in an interval that is closed at ``"left"``, ``"right"``, ``"both"`` ends or ``"neither"``."""
+    inside = {
+        "neither": lambda value: least < value < most,
+        "left": lambda value: least <= value < most,
+        "right": lambda value: least < value <= most,
+        "both": lambda value: least <= value <= most,
+    }[closed]
     for name, value in values.items():
-        if optional and value is None:
-            continue
-        at_least = (value >= least if closed in ("left", "both") else value > least) if _is_a(Real, value) else False
-        if not (at_least and (value <= most if closed in ("right", "both") else value < most)):
-            bounds = f"{'[' if closed in ('left', 'both') else '('}{least:g}, {most:g}" + (
-                "]" if closed in ("right", "both") else ")"
-            )
-            raise InputError(expected=f"{name} a number in {bounds}{' or None' * optional}", got=_shown(value))
+        if not ((optional and value is None) or (_is_a(Real, value) and inside(value))):
+            bounds = _INTERVALS[closed].format(least, most) if most < inf else f"above {least:g}, finite"
+            raise InputError(expected=f"{name} {bounds}{' or None' * optional}", got=_shown(value))
 
 
 def check_jobs(n_jobs: Any) -> None:
