@@ -170,7 +170,8 @@ def _check_shape(shape: tuple[int, ...], name: str, least_rows: int) -> None:
             raise InputError(
                 expected=f"{name} with at least {least} {what}(s)",
                 got=f"shape {shape}",
-                sentence=f"Found array with {n} {what}(s) (shape={shape}) while a minimum of {least} is required.",
+                sentence=f"Found array with {n} {what}(s) (shape={shape}) while a minimum of {least} is required: "
+                "at least one row and one column.",
             )
 
 
