@@ -173,7 +173,11 @@ def test_an_interruption_from_the_keyboard_keeps_what_is_done():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"kind": "jackknife"}, "'weighted'"), ({"n_replicates": 1}, "n_replicates >= 2"), ({"n_starts": 0}, "n_starts")],
+    [
+        ({"kind": "jackknife"}, "'weighted'"),
+        ({"n_replicates": 1}, "n_replicates an integer, at least 2"),
+        ({"n_starts": 0}, "n_starts"),
+    ],
 )
 def test_wrong_input_is_told(wrong, message):
     X, mixture = old_faithful()

@@ -111,7 +111,7 @@ def test_a_ball_from_a_posterior(faithful_tree):
     ("settings", "message"),
     [
         ({"loss": "rand"}, "loss one of"),
-        ({"a": -1.0}, "between 0 and 2"),
+        ({"a": -1.0}, "a from 0 to 2"),
         ({"n_runs": 0}, "n_runs"),
         ({"max_clusters": 0}, "max_clusters"),
         ({"n_zealous": -1}, "n_zealous"),

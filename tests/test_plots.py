@@ -228,8 +228,8 @@ def test_colours_of_ten_clusters_are_distinct() -> None:
         ({"features": ["height"]}, "among eruptions, waiting; got"),
         ({"features": []}, "distinct features"),
         ({"features": ["waiting", 1]}, "distinct features"),
-        ({"mass": 1.0}, "0 < mass < 1"),
-        ({"n_draws": -1}, "n_draws >= 0"),
+        ({"mass": 1.0}, "mass between 0 and 1"),
+        ({"n_draws": -1}, "n_draws an integer, at least 0"),
     ],
 )
 def test_wrong_requests_are_refused(faithful, settings, expected) -> None:

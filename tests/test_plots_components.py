@@ -184,9 +184,9 @@ def test_more_than_ten_clusters_differ_in_their_markers() -> None:
     ("settings", "expected"),
     [
         ({"features": ["height"]}, "among eruptions, waiting"),
-        ({"mass": 1.0}, "0 < mass < 1"),
-        ({"n_draws": -1}, "n_draws >= 0"),
-        ({"num_samples": 0}, "num_samples, at least one"),
+        ({"mass": 1.0}, "mass between 0 and 1"),
+        ({"n_draws": -1}, "n_draws an integer, at least 0"),
+        ({"num_samples": 0}, "num_samples an integer, at least 1"),
         ({"ci_prob": 2.0}, "ci_prob between 0 and 1"),
         ({"ci_kind": "best"}, "ci_kind one of"),
         ({"visuals": {"colour": {}}}, "visuals among rows, draws, mean"),

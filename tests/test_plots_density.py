@@ -95,7 +95,7 @@ def test_features_change_places(faithful) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"hdi_probs": [0.5, 1.0]}, "hdi_probs, distinct and between 0 and 1"),
+        ({"hdi_probs": [0.5, 1.0]}, "hdi_probs between 0 and 1"),
         ({"hdi_probs": []}, "hdi_probs"),
         ({"ci_prob": 0.0}, "ci_prob between 0 and 1"),
         ({"features": ["a"]}, "among eruptions, waiting"),

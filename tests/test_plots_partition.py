@@ -95,8 +95,8 @@ def test_a_similarity_in_axes_of_ones_own(galaxies) -> None:
     ("settings", "expected"),
     [
         ({"partition": [0, 1]}, "a partition of 272 rows"),
-        ({"max_rows": 0}, "max_rows and num_samples, at least one"),
-        ({"num_samples": 0}, "max_rows and num_samples, at least one"),
+        ({"max_rows": 0}, "max_rows an integer, at least 1"),
+        ({"num_samples": 0}, "num_samples an integer, at least 1"),
         ({"visuals": {"rows": {}}}, "visuals among image, borders, colorbar"),
         ({"backend": "bokeh"}, "backend among matplotlib, plotly"),
     ],

@@ -117,7 +117,7 @@ def test_predictive_draws_have_the_moments_of_the_predictive_distribution(tree):
 
 
 def test_rows_to_draw_must_be_asked_for(tree):
-    with pytest.raises(InputError, match="at least one row"):
+    with pytest.raises(InputError, match="n_samples an integer, at least 1"):
         predictive_sample(draw_set(tree), 0, rng=np.random.default_rng(0))
 
 

@@ -262,7 +262,7 @@ def test_an_interruption_keeps_what_is_there(monkeypatch) -> None:
         ({"prior": "flat"}, "prior, or one of weakly_informative"),
         ({"prior": Prior.weakly_informative(ACIDITY)}, "a prior for 2 features"),
         ({"sample_weight": np.full(272, 0.5), "criterion": "loo"}, "whole numbers in sample_weight"),
-        ({"random_state": -1}, "random_state a whole number"),
+        ({"random_state": -1}, "random_state an integer"),
         ({"n_init": 0}, "n_init"),
         ({"nuts": {"draws": 0}, "criterion": "loo"}, "draws"),
     ],

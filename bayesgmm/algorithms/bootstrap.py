@@ -21,7 +21,7 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Rows, Weights
-from bayesgmm.words.checks import as_row_weights, as_rows
+from bayesgmm.words.checks import as_row_weights, as_rows, check_jobs, check_option, check_whole
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError, InterruptedWarning
 
 _NUMBERS_PER_BLOCK = 4_000_000
@@ -222,11 +222,10 @@ def bootstrap(
     (array([[0.4]]), 0)
     """
     X = as_rows(X, n_features=mixture.n_features)
-    if kind not in KINDS:
-        raise InputError(expected=f"kind one of {', '.join(map(repr, KINDS))}", got=repr(kind))
-    for name, number, fewest in (("n_replicates", n_replicates, _FEWEST), ("n_starts", n_starts, 1)):
-        if not (isinstance(number, int | np.integer) and number >= fewest):
-            raise InputError(expected=f"{name} >= {fewest}", got=f"{number}")
+    check_option(KINDS, kind=kind)
+    check_whole(least=_FEWEST, n_replicates=n_replicates)
+    check_whole(n_starts=n_starts)
+    check_jobs(n_jobs)
     weights = as_row_weights(row_weights, len(X))
     k, d = mixture.n_components, mixture.n_features
     resolved = None if prior is None else prior.resolve(k, d, mixture.covariance_type)

@@ -28,7 +28,6 @@ from bayesgmm.words.arrays import Array, IntArray
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
 
-_LARGEST = 1e100
 _QUICK = 1_000_000  # numbers times components that a handful of steps take milliseconds for: not worth a thread
 _LONG = 40_000  # of them in a step: below, threads wait for each other's Python longer than they gain
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
@@ -183,10 +182,6 @@ def best_of_starts(
     X = as_rows(X)
     weights = as_row_weights(row_weights, len(X))
     check_components(n_components, len(X) if weights is None else round(weights.sum()))
-    if max(X.max(), -X.min()) > _LARGEST:
-        raise InputError(
-            expected=f"absolute values below {_LARGEST:.0e}, whose squares can be added", got="larger ones"
-        )
     if n_init < 1:
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
     init = initialisation or Initialisation()

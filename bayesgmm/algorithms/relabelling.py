@@ -35,7 +35,7 @@ from bayesgmm.algorithms.label_search import (
 )
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, Weights
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.checks import check_option
 
 _LOWEST = 1e-100  # mean memberships below it are rounding: the kernel flushes responsibilities below exp(-200)
 _ENOUGH_ROWS = 2_000  # to choose between starts
@@ -287,8 +287,7 @@ METHODS = {method.name: method for method in _METHODS}
 
 def relabelling_method(name: str) -> Method:
     """Look a method up."""
-    if name not in METHODS:
-        raise InputError(expected=f"method one of {tuple(METHODS)}", got=f"{name!r}")
+    check_option(METHODS, method=name)
     return METHODS[name]
 
 

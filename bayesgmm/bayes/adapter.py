@@ -148,10 +148,9 @@ def rows_of(tree: xr.DataTree, X: ArrayLike | None = None) -> Rows:
     """The rows given, or else those kept with a posterior; Fortran order, as the kernel reads them."""
     if X is None and "observed_data" not in tree.children:
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
-    return as_rows(
-        tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy() if X is None else X,
-        n_features=tree["posterior"].sizes[FEATURE],
-    )
+    given = tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy() if X is None else X
+    names = [str(name) for name in tree["posterior"][FEATURE].to_numpy()]
+    return as_rows(given, n_features=len(names), features=names)
 
 
 def row_weights_of(tree: xr.DataTree, X: ArrayLike | None = None) -> PerRow | None:

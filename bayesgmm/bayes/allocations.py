@@ -13,6 +13,7 @@ from bayesgmm.bayes.posterior import CLUSTER, FEATURE, OBS, SAMPLE_DIMS, prior_f
 from bayesgmm.bayes.predict import DrawSet, draw_set, each_draw
 from bayesgmm.ground.partitions import Labels, canonical_labels
 from bayesgmm.words.arrays import IntArray, Rows
+from bayesgmm.words.checks import check_whole, generator_of
 from bayesgmm.words.errors import InputError
 
 type RandomState = int | np.random.Generator | None
@@ -62,7 +63,7 @@ def sample_labels(
     rows, sizes = rows_of(tree, X), tree["posterior"].sizes
     shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], len(rows))
     labels = np.empty((shape[0] * shape[1], shape[2]), dtype=np.int32)
-    for s, drawn in enumerate(drawn_labels(draw_set(tree), rows, rng=np.random.default_rng(random_state))):
+    for s, drawn in enumerate(drawn_labels(draw_set(tree), rows, rng=generator_of(random_state))):
         labels[s] = drawn
     coords = {dim: tree["posterior"][dim].to_numpy() for dim in SAMPLE_DIMS} | {OBS: row_ids(tree)}
     return xr.DataArray(labels.reshape(shape), coords, (*SAMPLE_DIMS, OBS), name="labels")
@@ -181,9 +182,8 @@ def occupied_clusters(
     >>> occupied_clusters([[0, 0, 1], [0, 0, 0], [2, 1, 0], [1, 1, 2]], min_size=2)["probability"].to_numpy()
     array([0.25, 0.75, 0.  , 0.  ])
     """
-    if not (isinstance(min_size, int | np.integer) and min_size >= 1):
-        raise InputError(expected="min_size an integer >= 1", got=f"{min_size!r}")
-    n_occupied, largest = _occupied(labels_or_posterior, X, min_size, np.random.default_rng(random_state), names)
+    check_whole(min_size=min_size)
+    n_occupied, largest = _occupied(labels_or_posterior, X, min_size, generator_of(random_state), names)
     found = occupancy(n_occupied, largest)
     data = {
         "probability": (N_CLUSTERS, list(found.probability)),

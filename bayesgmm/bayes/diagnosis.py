@@ -41,6 +41,7 @@ from bayesgmm.bayes.verdicts import (
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.partitions import Labels, canonical_labels, losses
 from bayesgmm.words.arrays import Array, PerRow, Rows
+from bayesgmm.words.checks import whole_numbers
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.html import folded, listing, paragraph, table
 
@@ -180,8 +181,7 @@ def diagnose(
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:
     n_chains = tree["posterior"].sizes["chain"]
     if given is not None:
-        modes = tuple(int(mode) for mode in given)
-        if len(modes) != n_chains:
+        if len(modes := tuple(whole_numbers(given, "starting_mode"))) != n_chains:
             raise InputError(expected=f"starting_mode with a number for each of {n_chains} chains", got=f"{len(modes)}")
         return modes
     kept = json.loads(str(tree.attrs.get("starting_modes", "[]")))

@@ -19,6 +19,7 @@ from bayesgmm.bayes.pooling import points_of_tree, unpooled
 from bayesgmm.bayes.posterior import CLUSTER, prior_from_json
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
+from bayesgmm.words.checks import check_flag, check_type, generator_of
 from bayesgmm.words.errors import EvidenceWarning, InputError
 from bayesgmm.words.html import listing, table
 
@@ -165,11 +166,14 @@ def log_evidence(
     >>> found.findings
     ()
     """
+    check_flag(cross_check=cross_check)
+    check_type(Prior, optional=True, prior=prior)
+    rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
     if covariance_type is not None:
         tree = tree.copy()
         tree.attrs = {**tree.attrs, "covariance_type": covariance_family(covariance_type).name}
-    target, rng = target_of_tree(tree, prior), np.random.default_rng(random_state)
+    target = target_of_tree(tree, prior)
     points = points_of_tree(unpooled(tree))
     if len(points) < 4:
         raise InputError(expected="at least four draws", got=f"{len(points)}")

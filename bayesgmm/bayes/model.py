@@ -17,8 +17,9 @@ from bayesgmm.bayes.separation_prior import SeparationCovariances
 from bayesgmm.bayes.sparse_weights import sparse_weights
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.checks import as_rows, check_components
+from bayesgmm.words.checks import as_rows, check_components, check_type, texts
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.rows import read_table
 
 
 def build_model(
@@ -90,10 +91,12 @@ def build_model(
     >>> [variable.name for variable in model.free_RVs]
     ['concentration', 'weights', 'covariances', 'means']
     """
-    names = _feature_names(X, feature_names)
+    X, names = read_table(X)
     X = as_rows(X)
     check_components(n_components, len(X))
-    names = [f"x{j}" for j in range(X.shape[1])] if names is None else names
+    check_type(Prior, optional=True, prior=prior)
+    check_type(Mapping, optional=True, hyperpriors=hyperpriors)
+    names = names if feature_names is None else texts(feature_names, "feature_names")
     if len(names) != X.shape[1] or len(set(names)) != len(names):
         raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
     family = covariance_family(covariance_type, X.shape[1])
@@ -104,6 +107,9 @@ def build_model(
     if unknown := sampled.keys() - hyper.keys():
         known, wrong = ([name.removeprefix("prior_") for name in sorted(names)] for names in (hyper, unknown))
         raise InputError(expected=f"hyperpriors for some of {known}", got=f"{wrong}")
+    for name, make in sampled.items():
+        if not callable(make):
+            raise InputError(expected=f"hyperpriors[{name.removeprefix('prior_')!r}] a function", got=repr(make))
     coords = {"cluster": range(n_components), "feature": names, "feature_bis": names}
     with pm.Model(coords=coords) as model:
         data = pm.Data("X", np.ascontiguousarray(X), dims=("obs", "feature"))
@@ -156,8 +162,3 @@ def _covariances(given: Mapping[str, Any], covariance_type: str) -> TensorVariab
         one = WishartScale("prior_scale", *numbers, covariance_type=covariance_type, dims=("feature", "feature_bis"))
         scale = one * pt.ones_like(dof)[:, None, None]
     return InverseWishartCovariances("covariances", dof=dof, scale=scale, **dims)
-
-
-def _feature_names(X: Any, feature_names: Sequence[str] | None) -> list[str] | None:
-    columns = getattr(X, "columns", None) if feature_names is None else feature_names
-    return None if columns is None else [str(name) for name in columns]

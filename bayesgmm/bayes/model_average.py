@@ -1,6 +1,6 @@
 """Several fits to the same rows, weighed by their evidences: posterior over K, Bayes factors, averaged predictions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from bayesgmm.bayes.posterior import CLUSTER, OBS
 from bayesgmm.bayes.predict import draw_set, log_predictive_density
 from bayesgmm.bayes.similarity import MAX_MEMORY, OBS_BIS, similarity_matrix
 from bayesgmm.words.arrays import Array, PerRow
+from bayesgmm.words.checks import check_type, generator_of
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.html import frame_table
 
@@ -65,7 +66,7 @@ class ModelAverage:
         self, *, rows: int | ArrayLike | None = None, max_memory: int = MAX_MEMORY, random_state: int | None = None
     ) -> xr.DataArray:
         """Probabilities that two rows share a component, averaged over models; see `bayesgmm.similarity_matrix`."""
-        seed = np.random.default_rng(random_state).integers(2**32)  # the same rows of every model
+        seed = generator_of(random_state).integers(2**32)  # the same rows of every model
         total: xr.DataArray | None = None
         for p, tree in self._relevant():
             own = p * similarity_matrix(tree, rows=rows, max_memory=max_memory, random_state=int(seed))
@@ -141,6 +142,9 @@ def average_models(
     >>> average.score_samples(X[:2]).shape
     (2,)
     """
+    generator_of(random_state)
+    check_type(Iterable, fits=fits)
+    check_type(Iterable, optional=True, evidences=evidences)
     named = dict(fits) if isinstance(fits, Mapping) else None
     members = tuple(fits if named is None else named.values())
     if not members:
@@ -148,8 +152,8 @@ def average_models(
     trees = [mixture_posterior(fit) for fit in members]
     _check_rows(trees)
     found = [log_evidence(fit, random_state=random_state) for fit in members] if evidences is None else list(evidences)
-    if len(found) != len(members):
-        raise InputError(expected=f"{len(members)} evidences, one a fit", got=f"{len(found)}")
+    if len(found) != len(members) or not all(hasattr(each, "log_evidence") for each in found):
+        raise InputError(expected=f"{len(members)} evidences, one a fit, of log_evidence", got=f"{found!r}")
     table = _table(trees, found, prior)
     return ModelAverage(table if named is None else table.set_axis(list(named)), members)
 

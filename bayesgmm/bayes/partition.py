@@ -11,6 +11,7 @@ from bayesgmm.bayes.allocations import RandomState, flat_draws, label_draws
 from bayesgmm.ground.partitions import Labels, find_loss, losses
 from bayesgmm.ground.salso import N_RUNS, N_ZEALOUS, SalsoSettings, salso
 from bayesgmm.words.arrays import Array
+from bayesgmm.words.checks import check_flag, check_number, check_whole, generator_of
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.progress import PATIENCE, progress_bar
 
@@ -116,9 +117,12 @@ def estimate_partition(
     >>> print(f"{estimate.expected_loss:.3f} bits")
     0.367 bits
     """
-    rng = np.random.default_rng(random_state)
+    rng = generator_of(random_state)
     find_loss(loss, a)
-    _check_counts(n_runs=n_runs, n_zealous=n_zealous + 1)
+    check_whole(n_runs=n_runs)
+    check_whole(least=0, n_zealous=n_zealous)
+    check_whole(optional=True, max_clusters=max_clusters)
+    check_flag(progress=progress)
     draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
     limit = _most_clusters(draws, max_clusters)
     settings = SalsoSettings(loss=loss, a=a, n_runs=n_runs, max_clusters=limit, n_zealous=n_zealous)
@@ -127,16 +131,9 @@ def estimate_partition(
     return PartitionEstimate(found.labels, found.expected_loss, loss, a, n_runs, found.n_best)
 
 
-def _check_counts(**counts: int) -> None:
-    for name, value in counts.items():
-        if not (isinstance(value, int | np.integer) and value >= 1):
-            raise InputError(expected=f"{name} an integer of at least one", got=f"{value!r}")
-
-
 def _most_clusters(draws: Labels, max_clusters: int | None) -> int:
     if max_clusters is None:
         return int(draws.max()) + 1
-    _check_counts(max_clusters=max_clusters)
     return min(int(max_clusters), draws.shape[1])
 
 
@@ -272,9 +269,9 @@ def credible_ball(
     (1.0, 1.0, [[0, 0, 0, 0]], [[0, 1, 2, 3]])
     """
     find_loss(loss)
-    if not 0.0 < prob <= 1.0:
-        raise InputError(expected="prob above 0 and at most 1", got=f"{prob!r}")
-    draws = flat_draws(label_draws(labels_or_posterior, X, random_state=random_state, names=names))
+    check_number(least=0.0, most=1.0, closed="right", prob=prob)
+    rng = generator_of(random_state)
+    draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
     centre = estimate.labels if isinstance(estimate, PartitionEstimate) else estimate
     distances = losses(draws, _one_partition(centre, draws.shape[1]), loss=loss)
     radius = np.sort(distances)[math.ceil(prob * len(draws) - _ROUNDING) - 1]

@@ -23,6 +23,7 @@ from bayesgmm.bayes.posterior import (
 from bayesgmm.bayes.predict import draw_set_of, each_draw
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, PerRow, Rows
+from bayesgmm.words.checks import as_finite, check_option, check_type, generator_of
 from bayesgmm.words.errors import InputError
 
 UNPOOLED, UNPOOLED_STATS, SCOUTS = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
@@ -88,12 +89,12 @@ def combine_modes(
     >>> combine_modes(fit) is fit.posterior_  # one mode: nothing to combine
     True
     """
-    if weights not in WEIGHTS:
-        raise InputError(expected=f"weights one of {WEIGHTS}", got=repr(weights))
+    check_option(WEIGHTS, weights=weights)
+    check_type(Prior, optional=True, prior=prior)
+    rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
-    rng = np.random.default_rng(random_state)
     raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
     points, row_weights = points_of_tree(raw), row_weights_of(tree)
     modes = find_modes(points, rows, family, row_weights=row_weights)
@@ -210,8 +211,17 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     Returns
     -------
     mean, standard error : float
+
+    Raises
+    ------
+    InputError
+        ``tree`` holds no combined modes, or ``values`` are not one number a draw.
     """
-    flat, labels = np.asarray(values, dtype=np.float64).ravel(), tree["sample_stats"]["mode"].to_numpy().ravel()
+    if not isinstance(tree, xr.DataTree) or "modes" not in tree.attrs:
+        raise InputError(expected="a posterior that combine_modes gave", got="one without a record of its modes")
+    flat, labels = as_finite(values, name="values").ravel(), tree["sample_stats"]["mode"].to_numpy().ravel()
+    if flat.shape != labels.shape:
+        raise InputError(expected=f"a value for each of {len(labels)} draws", got=f"{len(flat)}")
     record = json.loads(str(tree.attrs["modes"]))
     own = [(mode, flat[labels == m]) for m, mode in enumerate(record) if (labels == m).any()]
     weights, errors, sizes = (

@@ -14,10 +14,11 @@ from arviz_stats.base import array_stats
 
 from bayesgmm.bayes.posterior import CLUSTER, OBS
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.ground.far_rows import densities
 from bayesgmm.ground.kernel import LOG_2PI, pointwise
 from bayesgmm.ground.shapes import Signature
 from bayesgmm.words.arrays import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.checks import check_number, check_option, check_whole
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
 _BLOCK_DENSITIES = 4_000_000  # log densities held at once: 32 MB
@@ -140,16 +141,14 @@ def interval_over_draws(ci_prob: float | None, ci_kind: str | None) -> Callable[
 def interval_probability(ci_prob: float | None) -> float:
     """The probability given, or else ArviZ's; checked."""
     prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
-    if not 0.0 < prob < 1.0:
-        raise InputError(expected="ci_prob between 0 and 1", got=f"{prob}")
+    check_number(least=0.0, most=1.0, ci_prob=prob)
     return float(prob)
 
 
 def interval_function(ci_kind: str | None) -> Callable[..., Array]:
     """The function behind the kind of interval given, or else ArviZ's kind; checked."""
     kind = rcParams["stats.ci_kind"] if ci_kind is None else ci_kind
-    if kind not in _INTERVALS:
-        raise InputError(expected=f"ci_kind one of {tuple(_INTERVALS)}", got=f"{kind!r}")
+    check_option(_INTERVALS, ci_kind=kind)
     return _INTERVALS[kind]
 
 
@@ -179,8 +178,7 @@ def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
 
 def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
     """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
-    if n < 1:
-        raise InputError(expected="at least one row to draw", got=f"{n}")
+    check_whole(n_samples=n)
     which = rng.integers(len(draws), size=n)
     cumulative = draws.weights[which].cumsum(axis=1)
     labels = (rng.random((n, 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
@@ -198,6 +196,11 @@ def each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tu
     _ARGUMENTS.check(X.shape, *(array.shape for array in (draws.log_scale, draws.means, draws.precision_factors)))
     log_density = np.empty(len(X))
     resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES
+    far = len(X) > 0
     for s in range(len(draws)):
-        pointwise(residual, X.T, draws.log_scale[s], draws.means[s], draws.precision_factors[s], log_density, resp)
+        parameters = draws.log_scale[s], draws.means[s], draws.precision_factors[s]
+        if far:  # of one draw, of all: they are of one posterior
+            far = densities(residual, X.T, *parameters, log_density, resp)
+        else:
+            pointwise(residual, X.T, *parameters, log_density, resp)
         yield log_density, resp

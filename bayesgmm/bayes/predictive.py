@@ -12,7 +12,9 @@ from bayesgmm.bayes.predict import DrawSet, draw_set, draw_set_of
 from bayesgmm.ground.prior_draws import draw_mixtures
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.checks import check_type, check_whole, generator_of
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.rows import default_names, read_table
 
 
 def posterior_predictive(
@@ -60,6 +62,8 @@ def posterior_predictive(
     >>> dict(posterior_predictive(fit, n_samples=100)["posterior_predictive"]["y"].sizes)
     {'chain': 4, 'draw': 25, 'obs': 272, 'feature': 2}
     """
+    check_whole(n_samples=n_samples)
+    rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names).copy()
     if "observed_data" not in tree.children:
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
@@ -69,7 +73,7 @@ def posterior_predictive(
     chosen = _evenly(sizes["draw"], max(1, n_samples // sizes["chain"]))
     which = (np.arange(sizes["chain"])[:, None] * sizes["draw"] + chosen).ravel()
     n = tree["observed_data"].sizes[OBS]
-    y = simulated_rows(draws, which, n, rng=np.random.default_rng(random_state))
+    y = simulated_rows(draws, which, n, rng=rng)
     coords = {
         "chain": tree["posterior"]["chain"].to_numpy(),
         "draw": tree["posterior"]["draw"].to_numpy()[chosen],
@@ -123,12 +127,12 @@ def prior_predictive(
     >>> sorted(drawn.children)
     ['observed_data', 'prior', 'prior_predictive']
     """
-    for name, value in (("n_components", n_components), ("n_rows", n_rows), ("n_samples", n_samples)):
-        if value < 1:
-            raise InputError(expected=f"{name} >= 1", got=f"{value}")
-    rng = np.random.default_rng(random_state)
-    observed = None if X is None else np.atleast_2d(np.asarray(X, dtype=np.float64))
-    features = [str(name) for name in getattr(X, "columns", [f"x{j}" for j in range(prior.n_features)])]
+    check_whole(n_components=n_components, n_rows=n_rows, n_samples=n_samples)
+    check_type(Prior, prior=prior)
+    rng = generator_of(random_state)
+    observed, features = (None, default_names(prior.n_features)) if X is None else read_table(X)
+    if len(features) != prior.n_features:
+        raise InputError(expected=f"X with the {prior.n_features} features of the prior", got=f"{len(features)}")
     weights, means, covariances = draw_mixtures(
         prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
     )

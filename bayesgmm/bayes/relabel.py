@@ -26,8 +26,10 @@ from bayesgmm.bayes.labels import (
     sampled_mixture,
 )
 from bayesgmm.bayes.posterior import CLUSTER, FEATURE, prior_from_json
+from bayesgmm.bayes.predict import interval_function, interval_probability
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Rows
+from bayesgmm.words.checks import check_flag, check_option, texts
 from bayesgmm.words.errors import InputError, NotIdentifiedError
 from bayesgmm.words.progress import PATIENCE, progress_bar
 
@@ -131,6 +133,7 @@ def relabel(
     >>> tree["posterior"]["means"].mean(("chain", "draw")).to_numpy().round(1).ravel()
     array([-3.,  3.])
     """
+    check_flag(progress=progress)
     relabelling_method(method)
     canonical, rows = _checked(posterior, X, names)
     options = _options(by, divergence, [str(name) for name in canonical["posterior"][FEATURE].to_numpy()])
@@ -172,7 +175,7 @@ def component_record(tree: xr.DataTree) -> Relabelling | None:
 
 def _record(tree: xr.DataTree) -> dict[str, Any]:
     """The record; under ``variables`` the cluster dimension of what was permuted, ``allocations`` the first labels."""
-    if RECORD not in tree.attrs:
+    if not isinstance(tree, xr.DataTree) or RECORD not in tree.attrs:
         raise InputError(expected="a posterior that relabel() gave", got="one without its record", hint="Relabel it.")
     return json.loads(str(tree.attrs[RECORD]))
 
@@ -242,7 +245,8 @@ def compare_relabellings(
     stephens       1.0       1.0
     ordering       1.0       1.0
     """
-    for method in methods:
+    check_flag(progress=progress)
+    for method in texts(methods, "methods"):
         relabelling_method(method)
     canonical, rows = _checked(posterior, X, names)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
@@ -291,6 +295,9 @@ def component_summary(
     >>> component_summary(tree, names={"means": "means"})["mean"].astype(float).round(1).tolist()
     [-3.0, 3.0]
     """
+    check_flag(force=force)
+    interval_probability(ci_prob)
+    interval_function(ci_kind)
     record = relabelling(tree)
     if not (record.identified or force):
         raise NotIdentifiedError(record.findings, hint=INSTEAD)
@@ -322,12 +329,11 @@ def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[x
 
 def _options(by: int | str, divergence: str, features: list[str]) -> Options:
     """Options checked, a feature's name turned into its index."""
-    if divergence not in DIVERGENCES:
-        raise InputError(expected=f"divergence one of {tuple(DIVERGENCES)}", got=f"{divergence!r}")
+    check_option(DIVERGENCES, divergence=divergence)
     if by == "weight":
         return Options(by, divergence)
     index = features.index(by) if isinstance(by, str) and by in features else by
-    if not isinstance(index, int | np.integer) or not 0 <= index < len(features):
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(features):
         raise InputError(expected=f'by "weight", one of {features} or an index below {len(features)}', got=f"{by!r}")
     return Options(int(index), divergence)
 

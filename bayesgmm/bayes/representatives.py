@@ -12,6 +12,7 @@ from bayesgmm.bayes.allocations import RandomState, flat_draws, label_draws
 from bayesgmm.ground.partitions import Labels, find_loss, losses
 from bayesgmm.ground.salso import SalsoSettings, salso
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.checks import check_flag, check_number, check_whole, generator_of
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.progress import PATIENCE, progress_bar
 
@@ -127,7 +128,8 @@ def representative_partitions(
     ([[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]], [0.6, 0.4])
     """
     _check(n, max_n, min_drop, loss)
-    rng = np.random.default_rng(random_state)
+    check_flag(progress=progress)
+    rng = generator_of(random_state)
     draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
     path: list[_Centres] = []
     most = max_n if n is None else n
@@ -146,11 +148,9 @@ def _check(n: int | None, max_n: int, min_drop: float, loss: str) -> None:
     find_loss(loss)
     if loss == "omari":
         raise InputError(expected="loss 'vi' or 'binder', which are metrics", got=f"{loss!r}")
-    for name, value in {"n": 1 if n is None else n, "max_n": max_n}.items():
-        if not (isinstance(value, int | np.integer) and value >= 1):
-            raise InputError(expected=f"{name} an integer of at least one", got=f"{value!r}")
-    if not 0.0 < min_drop < 1.0:
-        raise InputError(expected="min_drop between 0 and 1", got=f"{min_drop!r}")
+    check_whole(max_n=max_n)
+    check_whole(optional=True, n=n)
+    check_number(least=0.0, most=1.0, min_drop=min_drop)
 
 
 def _brings_little(path: list[_Centres], min_drop: float) -> bool:

@@ -15,7 +15,7 @@ from bayesgmm.bayes.relabel import component_record, relabel, relabelling
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import PerRow, Responsibilities, Rows
-from bayesgmm.words.checks import as_row_weights, as_rows
+from bayesgmm.words.checks import as_rows, as_sample_weight
 from bayesgmm.words.errors import InputError
 
 _SAME_ROWS = 1e-6  # relative; single precision of the same rows passes
@@ -183,7 +183,7 @@ def _common_rows(
 
 def _present(rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
     """Rows that count, and their weights; none if all are one."""
-    weights = as_row_weights(sample_weight, len(rows), name="sample_weight")
+    weights = as_sample_weight(sample_weight, len(rows))
     if weights is None or (weights == 1.0).all():
         return rows, None
     present = weights > 0

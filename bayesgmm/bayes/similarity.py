@@ -14,6 +14,7 @@ from bayesgmm.bayes.posterior import OBS
 from bayesgmm.bayes.predict import draw_set, each_draw
 from bayesgmm.ground.partitions import Labels
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.checks import check_whole, generator_of
 from bayesgmm.words.errors import InputError
 
 OBS_BIS = "obs_bis"
@@ -76,7 +77,8 @@ def similarity_matrix(
            [0.75, 1.  , 0.25],
            [0.  , 0.25, 1.  ]])
     """
-    rng = np.random.default_rng(random_state)
+    rng = generator_of(random_state)
+    check_whole(most=2**63 - 1, max_memory=max_memory)
     if are_labels(labels_or_posterior):
         labels = label_draws(labels_or_posterior)
         ids, index = labels[OBS].to_numpy(), _chosen(rows, labels.sizes[OBS], max_memory, rng)

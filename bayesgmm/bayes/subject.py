@@ -17,8 +17,9 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import IntArray, Rows
-from bayesgmm.words.checks import as_row_weights, as_rows, copies_of_rows
+from bayesgmm.words.checks import as_rows, as_sample_weight, copies_of_rows
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.rows import default_names
 
 MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
 _FLOOR = 1e-9  # eigenvalues of refits, relative to the smallest variance of a feature
@@ -87,7 +88,7 @@ def subject_of(
         return _of_em(fit, X, sample_weight)
     tree = mixture_posterior(fit, X, names=names)
     rows = rows_of(tree)
-    weights = row_weights_of(tree) if sample_weight is None else as_row_weights(sample_weight, len(rows))
+    weights = row_weights_of(tree) if sample_weight is None else as_sample_weight(sample_weight, len(rows))
     family = str(tree.attrs["covariance_type"])
     every, subset = draw_set(tree), draws_of(tree)
     prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
@@ -131,17 +132,15 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Su
     mixture: Mixture = fit.mixture_
     if X is None:
         raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
-    rows = as_rows(X, n_features=mixture.n_features)
+    features = [str(name) for name in getattr(fit, "feature_names_in_", default_names(mixture.n_features))]
+    rows = as_rows(X, n_features=mixture.n_features, features=features)
     prior = getattr(fit, "prior_", None)
     shape = (mixture.n_components, mixture.n_features)
-    named = getattr(fit, "feature_names_in_", [f"x{j}" for j in range(mixture.n_features)])
     return Subject(
         draws=single_draw(mixture),
         X=rows,
-        copies=copies_of_rows(
-            len(rows), as_row_weights(sample_weight, len(rows), name="sample_weight"), why=_SIMULATED
-        ),
-        features=[str(name) for name in named],
+        copies=copies_of_rows(len(rows), as_sample_weight(sample_weight, len(rows)), why=_SIMULATED),
+        features=features,
         best=mixture,
         prior=None if prior is None else prior.resolve(*shape, mixture.covariance_type),
         r_eff=1.0,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.words.arrays import Array, PerRow
-from bayesgmm.words.checks import as_row_weights, as_rows
+from bayesgmm.words.checks import as_rows, as_sample_weight
 from bayesgmm.words.errors import InputError
 
 _USABLE_CONDITION = 1e10
@@ -15,7 +15,7 @@ _USABLE_CONDITION = 1e10
 def counted_rows(X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Array, Array]:
     """The rows that count, and how often each does."""
     X = as_rows(X)
-    v = as_row_weights(sample_weight, len(X), name="sample_weight")
+    v = as_sample_weight(sample_weight, len(X))
     return (X, np.ones(len(X))) if v is None else (X[v > 0], v[v > 0])
 
 

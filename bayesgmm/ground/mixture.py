@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
-from bayesgmm.ground.kernel import LOG_2PI, add_statistics, pointwise
+from bayesgmm.ground.far_rows import densities
+from bayesgmm.ground.kernel import LOG_2PI, add_statistics
 from bayesgmm.words.arrays import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
 from bayesgmm.words.checks import as_finite, as_positive, as_row_weights, as_rows
 from bayesgmm.words.errors import InputError
@@ -146,7 +147,7 @@ class Mixture:
         return log_density, resp.T
 
     def _pointwise(self, X: Array, log_density: PerRow, resp: Array) -> None:
-        pointwise(self.family.residual, X.T, self.log_scale, self.means, self.precision_factors, log_density, resp)
+        densities(self.family.residual, X.T, self.log_scale, self.means, self.precision_factors, log_density, resp)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""

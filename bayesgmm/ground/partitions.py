@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.checks import check_number, check_option
 from bayesgmm.words.errors import InputError
 
 type Labels = NDArray[np.int32]  # (obs,) or (draw, obs), canonical
@@ -71,10 +72,8 @@ def find_loss(name: str, a: float = 1.0) -> Loss:
     InputError
         The name is unknown, ``a`` is outside 0 to 2, or a loss that knows no weights is given one.
     """
-    if name not in LOSSES:
-        raise InputError(expected=f"loss one of {tuple(LOSSES)}", got=f"{name!r}")
-    if not 0.0 <= a <= COST:
-        raise InputError(expected="a between 0 and 2", got=f"{a!r}", hint="1 weighs both kinds of error alike.")
+    check_option(LOSSES, loss=name)
+    check_number(least=0.0, most=COST, closed="both", a=a)
     if not LOSSES[name].additive and a != 1.0:
         raise InputError(expected=f"a = 1 with loss {name!r}, which knows no weights", got=f"a = {a!r}")
     return LOSSES[name]

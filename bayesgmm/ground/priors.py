@@ -20,7 +20,7 @@ from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.resolved_prior import ResolvedPrior, in_shape_of_family
 from bayesgmm.words.arrays import Array, Covariances, Weights
-from bayesgmm.words.checks import as_covariance, as_finite, as_positive, as_row_weights, as_rows
+from bayesgmm.words.checks import as_covariance, as_finite, as_positive, as_rows, as_sample_weight
 from bayesgmm.words.errors import InputError
 
 NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "independent", "separation"
@@ -138,7 +138,7 @@ class Prior:
         array([[0.1]])
         """
         X = as_rows(X)
-        mean, cov = moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
+        mean, cov = moments(X, as_sample_weight(sample_weight, len(X)))
         return cls.independent(
             concentration=concentration,
             mean=mean,
@@ -164,7 +164,7 @@ class Prior:
         """
         X = as_rows(X)
         d = X.shape[1]
-        mean, cov = moments(X, as_row_weights(sample_weight, len(X), name="sample_weight"))
+        mean, cov = moments(X, as_sample_weight(sample_weight, len(X)))
         if covariance_family(covariance_type, d).residual != FULL:
             cov = np.eye(d) * np.diagonal(cov).mean()
         return cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=cov / n_components ** (2.0 / d))

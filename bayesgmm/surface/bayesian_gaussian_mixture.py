@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 import bayesgmm.bayes.posterior as tree_of
 from bayesgmm.algorithms.distinct import distinct_rows
@@ -26,7 +26,8 @@ from bayesgmm.bayes.sampling_records import SamplerSettings
 from bayesgmm.bayes.scouts import explore
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.surface.gaussian_mixture import if_usable, precisions_of
+from bayesgmm.surface.attributes import precisions_of
+from bayesgmm.surface.gaussian_mixture import if_usable
 from bayesgmm.surface.posterior_in_html import PosteriorInHtmlMixin
 from bayesgmm.surface.posterior_methods import PosteriorMixin
 from bayesgmm.surface.prior_parameters import (
@@ -37,15 +38,15 @@ from bayesgmm.surface.prior_parameters import (
 )
 from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.saved import fit_record
-from bayesgmm.surface.validation import validated
+from bayesgmm.surface.validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.words.arrays import IntArray, PerRow, Rows
-from bayesgmm.words.checks import as_row_weights, as_rows, check_components
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_components
 from bayesgmm.words.errors import InputError
 
 DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
 
 
-class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin, BaseEstimator):
+class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
     r"""Posterior of a Gaussian mixture, sampled by NUTS from starts that EM finds.
 
     .. math::
@@ -154,32 +155,32 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [whole()],
         "covariance_type": [str],
         "prior": [Prior, None],
         "weight_concentration_prior_type": [StrOptions(set(PRIOR_TYPES))],
-        "weight_concentration_prior": [None, Interval(Real, 0.0, None, closed="neither")],
-        "mean_precision_prior": [None, Interval(Real, 0.0, None, closed="neither")],
+        "weight_concentration_prior": [None, Number(Real, 0.0, None, closed="neither")],
+        "mean_precision_prior": [None, Number(Real, 0.0, None, closed="neither")],
         "mean_prior": [None, "array-like"],
-        "degrees_of_freedom_prior": [None, Interval(Real, 0.0, None, closed="neither")],
-        "covariance_prior": [None, "array-like", Interval(Real, 0.0, None, closed="neither")],
-        "draws": [Interval(Integral, 1, None, closed="left")],
-        "tune": [Interval(Integral, 1, None, closed="left"), None],
-        "chains": [Interval(Integral, 1, None, closed="left")],
-        "cores": [Interval(Integral, 1, None, closed="left"), None],
-        "target_accept": [Interval(Real, 0.0, 1.0, closed="neither"), None],
+        "degrees_of_freedom_prior": [None, Number(Real, 0.0, None, closed="neither")],
+        "covariance_prior": [None, "array-like", Number(Real, 0.0, None, closed="neither")],
+        "draws": [whole()],
+        "tune": [whole(), None],
+        "chains": [whole()],
+        "cores": [whole(), None],
+        "target_accept": [Number(Real, 0.0, 1.0, closed="neither"), None],
         "engine": [StrOptions({"native", "pymc"})],
         "inference": [StrOptions({"nuts"})],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "n_init": [whole()],
         "init": [StrOptions({"spread", "modes", "best"})],
-        "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "tol": [Number(Real, 0.0, None, closed="left")],
+        "reg_covar": [Number(Real, 0.0, None, closed="left")],
+        "max_iter": [whole(0)],
         "init_params": [StrOptions(set(KINDS))],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
-        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
-        "random_state": ["random_state"],
+        "verbose_interval": [whole()],
+        "random_state": SEEDS,
         "progress": ["boolean"],
     }
 
@@ -267,7 +268,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
         rows = as_rows(validated(self, X, reset=True, min_samples=2))
         rows, weights = self._weighted(rows, sample_weight)
         n_rows = float(len(rows) if weights is None else weights.sum())
-        check_components(self.n_components, round(n_rows))
+        check_components(self.n_components, round(n_rows), weighted=weights is not None)
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
         different, times = (rows, weights) if self.engine == "pymc" else distinct_rows(rows, weights)
@@ -323,7 +324,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
 
     def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
         """The rows that count, and their weights; none if all are one."""
-        weights = as_row_weights(sample_weight, len(rows), name="sample_weight")
+        weights = as_sample_weight(sample_weight, len(rows))
         if weights is None:
             return rows, None
         present = weights > 0

@@ -19,6 +19,7 @@ from bayesgmm.bayes.quantities import Quantity, quantities, quantity_table, quan
 from bayesgmm.bayes.subject import Subject, subject_of
 from bayesgmm.bayes.tails import Places, places, reference
 from bayesgmm.words.arrays import Array, Rows
+from bayesgmm.words.checks import check_flag, check_jobs, check_type, check_whole, generator_of
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.html import folded, frame_table, listing
 from bayesgmm.words.progress import progress_bar
@@ -205,12 +206,17 @@ def check_model(
     >>> check.table.loc[("correlation", "eruptions, waiting"), ["observed", "mean"]].round(1).tolist()
     [0.9, 0.9]
     """
-    if n_replicates < _FEWEST_REPLICATES:
-        raise InputError(expected=f"n_replicates >= {_FEWEST_REPLICATES}", got=f"{n_replicates}")
+    check_whole(least=_FEWEST_REPLICATES, n_replicates=n_replicates)
+    check_flag(progress=progress)
+    check_jobs(n_jobs)
+    check_type(Mapping, statistics=statistics)
+    for name, statistic in statistics.items():
+        if not callable(statistic):
+            raise InputError(expected=f"statistics[{name!r}] a function of the rows", got=repr(statistic))
+    rng = generator_of(random_state)
     subject = subject_of(fit, X, sample_weight=sample_weight, names=names)
     rows = subject.counted_rows
     _check_rows(rows)
-    rng = np.random.default_rng(random_state)
     observed = quantities(rows, subject.features, statistics)
     with progress_bar("Checks", show=progress, percent=True) as bar:
         gof = goodness_of_fit(subject, n_replicates=n_replicates, rng=rng, n_jobs=n_jobs, callback=_part(bar, 0.0, 0.6))

@@ -22,6 +22,7 @@ from bayesgmm.surface import comparison_findings as words
 from bayesgmm.surface.comparison import Comparison
 from bayesgmm.surface.comparison_table import parameter_table
 from bayesgmm.words.arrays import Array, Responsibilities
+from bayesgmm.words.checks import check_flag, check_whole, generator_of
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
 from bayesgmm.words.progress import progress_bar
 
@@ -127,9 +128,11 @@ def compare(
     """
     probability = interval_probability(ci_prob)
     _check_counts(bootstrap, folds)
+    check_flag(progress=progress)
+    rng = generator_of(random_state)
     sides = sides_of(em, bayes, X, sample_weight=sample_weight, names=names)
     classes = _present_classes(classes, sides, sample_weight)
-    streams = np.random.default_rng(random_state).spawn(5)
+    streams = rng.spawn(5)
     replicates = [_bootstrap(s, sides, bootstrap, streams[i], show=progress) for i, s in enumerate(sides)]
     left_out = [_held_out(s, sides, folds, streams[2 + i], show=progress) for i, s in enumerate(sides)]
     first, second = (
@@ -196,12 +199,10 @@ def _of_prediction(sides: Sides, left_out: list[HeldOut | None]) -> list[str]:
 
 
 def _check_counts(bootstrap: int, folds: int | None) -> None:
-    if isinstance(bootstrap, bool) or not (isinstance(bootstrap, int | np.integer) and bootstrap >= 0):
-        raise InputError(expected="bootstrap a number of replicates, 0 for none", got=f"{bootstrap!r}")
+    check_whole(least=0, bootstrap=bootstrap)
     if bootstrap == 1:
         raise InputError(expected="bootstrap 0, or at least 2", got="1")
-    if folds is not None and not (isinstance(folds, int | np.integer) and folds >= 2):
-        raise InputError(expected="folds at least 2", got=f"{folds!r}")
+    check_whole(least=2, optional=True, folds=folds)
 
 
 def _present_classes(classes: ArrayLike | None, sides: Sides, sample_weight: ArrayLike | None) -> ArrayLike | None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm.words.checks import as_row_weights, as_rows
+from bayesgmm.words.checks import as_rows, as_sample_weight
 from bayesgmm.words.html import paragraph, shown, table
 
 _MOST_COMPONENTS = 20
@@ -97,7 +97,7 @@ class EMInHtmlMixin(NotebookMixin):
         check_is_fitted(self)
         estimator: Any = self
         rows = as_rows(estimator._validated(X))
-        sample = Sample(rows, feature_names(self), as_row_weights(sample_weight, len(rows), name="sample_weight"))
+        sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))
         write_em_report(self, sample, path, ReportSettings(title=title, overwrite=overwrite))
 
     def _found_html(self) -> str:

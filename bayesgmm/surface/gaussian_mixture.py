@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm.algorithms import criteria
 from bayesgmm.algorithms.em import EMResult, EMSettings
@@ -20,16 +19,16 @@ from bayesgmm.algorithms.initialise import Initialisation
 from bayesgmm.algorithms.multistart import Starts, best_of_starts
 from bayesgmm.algorithms.plan import KINDS
 from bayesgmm.ground.families import FAMILIES, covariance_family
-from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.attributes import Attributes, precisions_of
 from bayesgmm.surface.em_in_html import EMInHtmlMixin
 from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.saved import EMFileMixin
 from bayesgmm.surface.standard_errors import StandardErrorsMixin
-from bayesgmm.surface.validation import validated
-from bayesgmm.words.arrays import Array, Covariances, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.words.checks import as_row_weights, as_rows
+from bayesgmm.surface.validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_components
 from bayesgmm.words.errors import InputError, InterruptedWarning, SingleBestStartWarning
 
 PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
@@ -42,7 +41,7 @@ PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
 }
 
 
-class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMixin, BaseEstimator):
+class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
     r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori when given a prior.
 
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
@@ -163,23 +162,23 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMi
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_components": [whole()],
         "covariance_type": [StrOptions(set(FAMILIES))],
-        "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
-        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Number(Real, 0.0, None, closed="left")],
+        "reg_covar": [Number(Real, 0.0, None, closed="left")],
+        "max_iter": [whole(0)],
+        "n_init": [whole()],
         "init_params": [StrOptions(set(KINDS))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", None],
         "labels_init": ["array-like", None],
-        "random_state": ["random_state"],
+        "random_state": SEEDS,
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
-        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "verbose_interval": [whole()],
         "prior": [Prior, StrOptions(set(PRIORS)), None],
-        "n_jobs": [Integral, None],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(
@@ -242,7 +241,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMi
         """
         checked = self._validated(X, reset=True)
         rows = as_rows(checked)
-        row_weights = as_row_weights(sample_weight, len(rows), name="sample_weight")
+        row_weights = as_sample_weight(sample_weight, len(rows))
+        total = len(rows) if row_weights is None else round(row_weights.sum())
+        check_components(self.n_components, total, weighted=row_weights is not None)
         self.prior_ = self._resolved_prior(rows, row_weights)
         result, starts = best_of_starts(
             rows,
@@ -279,21 +280,20 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMi
     def score_samples(self, X: ArrayLike) -> PerRow:
         """Log density of each row, (obs,)."""
         mixture, checked = self._fitted(), self._validated(X)
-        return mixture.log_prob(as_rows(checked)).astype(self._precision(checked), copy=False)
+        log_density = mixture.log_prob(as_rows(checked))
+        with np.errstate(over="ignore"):  # below single precision: -inf
+            return log_density.astype(self._precision(checked), copy=False)
 
-    def score(self, X: ArrayLike, y: object = None) -> float:
-        """Mean log density per row."""
-        return float(self.score_samples(X).mean())
+    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log density per row, with ``sample_weight`` (obs,) the weighted mean."""
+        log_density = self.score_samples(X)
+        weights = as_sample_weight(sample_weight, len(log_density), relative=True)
+        return float(np.average(log_density, weights=weights))
 
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
         """Rows drawn from the mixture, (n_samples, feature), and the components they came from."""
         mixture = self._fitted()
-        if n_samples < 1:
-            raise InputError(
-                expected="n_samples >= 1",
-                got=f"{n_samples}",
-                sentence=f"Invalid value for 'n_samples': {n_samples}. At least one row is drawn.",
-            )
+        check_n_samples(n_samples)
         return mixture.sample(n_samples, rng=self._rng())
 
     def n_parameters(self) -> int:
@@ -305,29 +305,40 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMi
         """`n_parameters` under scikit-learn's private name, which scripts use."""
         return self.n_parameters()
 
-    def aic(self, X: ArrayLike | None = None) -> float:
-        """Akaike's criterion, lower is better; of the rows of the fit by default. See `criteria.aic`."""
-        return criteria.aic(self._measured(X))
+    def aic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Akaike's criterion, lower is better; of the rows and weights of the fit by default. See `criteria.aic`.
 
-    def bic(self, X: ArrayLike | None = None) -> float:
-        """Schwarz's criterion, lower is better; of the rows of the fit by default. See `criteria.bic`."""
-        return criteria.bic(self._measured(X))
-
-    def icl(self, X: ArrayLike | None = None) -> float:
-        """Integrated completed likelihood, lower is better; of the rows of the fit by default.
-
-        See `criteria.icl`: BIC plus what uncertain assignments cost.
+        Rows given anew count once each, unless ``sample_weight`` (obs,) says how often.
         """
-        return criteria.icl(self._measured(X))
+        return criteria.aic(self._measured(X, sample_weight))
+
+    def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Schwarz's criterion, lower is better; of the rows and weights of the fit by default. See `criteria.bic`.
+
+        Rows given anew count once each, unless ``sample_weight`` (obs,) says how often.
+        """
+        return criteria.bic(self._measured(X, sample_weight))
+
+    def icl(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Integrated completed likelihood, lower is better; of the rows and weights of the fit by default.
+
+        See `criteria.icl`: BIC plus what uncertain assignments cost. Rows given anew count once each, unless
+        ``sample_weight`` (obs,) says how often.
+        """
+        return criteria.icl(self._measured(X, sample_weight))
 
     @property
     def mixture_(self) -> Mixture:
-        """All parameters in one record; follows weights, means and precisions_cholesky that you set yourself."""
-        shown = (self.weights_, self.means_, self.precisions_cholesky_)
-        source, record = getattr(self, "_record", ((), None))
-        if record is None or not all(a is b or np.array_equal(a, b) for a, b in zip(source, shown, strict=True)):
-            record = _mixture_of(*shown, covariance_type=self.covariance_type)
+        """All parameters in one record; follows weights, means, covariances and precisions that you set yourself."""
+        shown = Attributes.of(self)
+        source, record = getattr(self, "_record", (None, None))
+        if record is None or not shown.same_as(source):
+            record = shown.mixture(self.covariance_type)
             self._record = shown, record
+            self.__dict__.pop("_training", None)  # of other parameters
+            if record.n_features != getattr(self, "n_features_in_", None):
+                self.__dict__.pop("feature_names_in_", None)
+                self.n_features_in_ = record.n_features
         return record
 
     @classmethod
@@ -346,15 +357,18 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMi
         return np.result_type(checked, self.means_)
 
     def _fitted(self) -> Mixture:
-        check_is_fitted(self)
         return self.mixture_
 
-    def _measured(self, X: ArrayLike | None) -> criteria.Measured:
+    def _measured(self, X: ArrayLike | None, sample_weight: ArrayLike | None) -> criteria.Measured:
         mixture = self._fitted()
-        if X is None:
-            training: criteria.Measured = self._training
-            return training
-        return criteria.measure(as_rows(self._validated(X)), mixture)
+        if X is not None:
+            rows = as_rows(self._validated(X))
+            return criteria.measure(rows, mixture, as_sample_weight(sample_weight, len(rows)))
+        training: criteria.Measured | None = getattr(self, "_training", None)
+        if training is None or sample_weight is not None:
+            given = "sample_weight without X" if training else "no rows, and parameters that were set without a fit"
+            raise InputError(expected="the rows X", got=given, hint="Pass X.")
+        return training
 
     def _rng(self) -> np.random.Generator:
         if isinstance(self.random_state, Integral):
@@ -381,7 +395,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, DensityMi
         self.weights_, self.means_, self.covariances_, self.precisions_, self.precisions_cholesky_ = (
             values.astype(dtype, copy=False) for values in shown
         )
-        self._record = (self.weights_, self.means_, self.precisions_cholesky_), mixture
+        self._record = Attributes.of(self), mixture
         self.converged_, self.n_iter_ = result.converged, result.n_iter
         self.log_likelihood_, self.objective_ = result.log_likelihood, result.objective
         self.history_ = result.history
@@ -414,27 +428,3 @@ def if_usable(last: Mixture | None, n_components: int, n_features: int, *, covar
         return None
     wanted = (n_components, n_features, covariance_family(covariance_type, n_features))
     return last if (last.n_components, last.n_features, last.family) == wanted else None
-
-
-def _mixture_of(weights: ArrayLike, means: ArrayLike, upper: ArrayLike, *, covariance_type: str) -> Mixture:
-    """The mixture whose precisions have these Cholesky factors, in scikit-learn's shapes."""
-    weights, means, upper = (np.asarray(values, dtype=np.float64) for values in (weights, means, upper))
-    family = covariance_family(covariance_type, means.shape[-1])
-    if family.residual == FULL or not family.in_scikit_learn:
-        covariances = np.linalg.inv(upper @ np.swapaxes(upper, -1, -2))
-    else:
-        covariances = 1.0 / upper**2
-    return Mixture(weights / weights.sum(), means, covariances, covariance_type)
-
-
-def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
-    """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
-    factors, shape = mixture.precision_factors, mixture.covariances.shape
-    if not mixture.family.in_scikit_learn:
-        diagonal = factors[..., 0, :, None] * np.eye(mixture.n_features)
-        matrices = np.broadcast_to(diagonal, shape).copy()
-        return matrices**2, matrices
-    if mixture.family.residual != FULL:
-        return (factors**2).reshape(shape), factors.reshape(shape)
-    upper: Array = np.swapaxes(factors, -1, -2).copy()
-    return (upper @ factors).reshape(shape), upper.reshape(shape)

@@ -14,8 +14,7 @@ from bayesgmm.bayes.importance import good_k
 from bayesgmm.bayes.subject import Subject, subject_of
 from bayesgmm.bayes.tails import Places, places, reference
 from bayesgmm.words.arrays import Array, Rows
-from bayesgmm.words.checks import as_rows
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.checks import as_rows, check_flag, check_number, check_option, generator_of
 from bayesgmm.words.html import frame_table, listing
 from bayesgmm.words.progress import progress_bar
 
@@ -174,11 +173,17 @@ def outlier_scores(
     [False, True]
     """
     _check_rule(false_alarms, over)
+    check_flag(progress=progress)
+    rng = generator_of(random_state)
     is_em = not hasattr(fit, "posterior_") and hasattr(fit, "mixture_")
     known = X_new if is_em and X is None else X
     subject = subject_of(fit, known, sample_weight=None if known is X_new else sample_weight, names=names)
-    rows = subject.X if X_new is None else as_rows(X_new, n_features=subject.best.n_features, name="X_new")
-    simulated = reference(subject.draws, rng=np.random.default_rng(random_state))
+    rows = (
+        subject.X
+        if X_new is None
+        else as_rows(X_new, n_features=subject.best.n_features, features=subject.features, name="X_new")
+    )
+    simulated = reference(subject.draws, rng=rng)
     with progress_bar("Rows", show=progress) as bar:
         placed = places(
             subject.draws,
@@ -197,10 +202,8 @@ def outlier_scores(
 
 
 def _check_rule(false_alarms: float, over: str) -> None:
-    if not _SMALLEST_RATE <= false_alarms < 1.0:
-        raise InputError(expected=f"false_alarms between {_SMALLEST_RATE:g} and 1", got=f"{false_alarms}")
-    if over not in RULES:
-        raise InputError(expected=f"over one of {tuple(RULES)}", got=f"{over!r}")
+    check_number(least=_SMALLEST_RATE, most=1.0, closed="left", false_alarms=false_alarms)
+    check_option(RULES, over=over)
 
 
 def _table(placed: Places, adjust: Callable[[Array], Array], rate: float) -> pd.DataFrame:

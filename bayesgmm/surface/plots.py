@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import chi2, norm
 
+from bayesgmm.bayes.adapter import rows_of
 from bayesgmm.bayes.posterior import mean_mixture, start_mixture
 from bayesgmm.bayes.predict import DrawSet, draw_set, mean_memberships
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array, IntArray
-from bayesgmm.words.checks import as_rows
+from bayesgmm.words.checks import check_number, check_whole
 from bayesgmm.words.errors import InputError
 
 # Petroff (2021), arXiv:2107.02270: ten colours that stay apart under colour-vision deficiencies.
@@ -136,17 +137,20 @@ def plot_clusters(
     >>> figure.axes[0].get_xlabel()
     'eruptions'
     """
+    check_number(least=0.0, most=1.0, mass=mass)
+    check_whole(least=0, n_draws=n_draws)
     tree = getattr(fit, "posterior_", fit)
-    if not (0.0 < mass < 1.0 and n_draws >= 0):
-        raise InputError(expected="0 < mass < 1 and n_draws >= 0", got=f"mass = {mass}, n_draws = {n_draws}")
+    if not isinstance(tree, xr.DataTree) or "observed_data" not in tree.children:
+        raise InputError(expected="a fitted BayesianGaussianMixture, or its posterior_", got=type(fit).__name__)
     shown = positions_of(features, [str(name) for name in tree["observed_data"]["feature"].to_numpy()])
     if ax is not None and len(shown) > 2:
         raise InputError(
             expected="one or two features with ax", got=f"{len(shown)}", hint="Name them: features=['a', 'b']."
         )
-    n_features = tree["observed_data"].sizes["feature"]
-    rows = tree["observed_data"]["y"].to_numpy() if X is None else as_rows(X, n_features=n_features)
+    rows = rows_of(tree, X)
     mixture = start_mixture(tree) if em is None else getattr(em, "mixture_", em)
+    if not isinstance(mixture, Mixture):
+        raise InputError(expected="em a fitted GaussianMixture or a Mixture", got=type(em).__name__)
     scene = _scene(tree, rows, mixture, n_draws=n_draws, mass=mass)
     if len(shown) > 2:
         return _pairs_figure(scene, shown)
@@ -157,11 +161,11 @@ def positions_of(features: Sequence[str | int] | None, names: list[str]) -> list
     """Positions of the features to show."""
     if features is None:
         return list(range(len(names)))[:_MOST_PANELS]
-    wanted = [features] if isinstance(features, str | int) else list(features)
+    wanted: list[Any] = [features] if isinstance(features, str) or not isinstance(features, Iterable) else [*features]
     known: dict[str | int, int] = {j: j for j in range(len(names))}
     known.update({name: j for j, name in enumerate(names)})
-    unknown = [name for name in wanted if name not in known]
-    positions = [known[name] for name in wanted if name in known]
+    unknown = [name for name in wanted if isinstance(name, bool) or not isinstance(name, Hashable) or name not in known]
+    positions = [known[name] for name in wanted if name not in unknown]
     if unknown or not positions or len(set(positions)) < len(positions):
         raise InputError(expected=f"distinct features among {', '.join(names)}", got=f"{features!r}")
     return positions

@@ -39,7 +39,7 @@ from bayesgmm.surface.plots_density import (
 )
 from bayesgmm.surface.plots_sample import Shown, shown, shrinkage
 from bayesgmm.words.arrays import Array, IntArray
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.checks import check_number, check_whole
 
 ROWS: dict[str, Any] = {"size": 16, "alpha": 0.55, "edgecolor": "white", "width": 0.3}
 _ELLIPSES: dict[str, dict[str, Any]] = {"rows": ROWS, "draws": {"width": 0.6, "alpha": 0.3}, "mean": {"width": 2.2}}
@@ -152,8 +152,8 @@ def plot_components(
 
 def checked_band(mass: float, n_draws: int, ci_prob: float | None, ci_kind: str | None) -> Band:
     """The band asked for, if all these numbers are in range."""
-    if not (0.0 < mass < 1.0 and n_draws >= 0):
-        raise InputError(expected="0 < mass < 1 and n_draws >= 0", got=f"mass = {mass}, n_draws = {n_draws}")
+    check_number(least=0.0, most=1.0, mass=mass)
+    check_whole(least=0, n_draws=n_draws)
     band = Band(interval_probability(ci_prob), str(ci_kind or rcParams["stats.ci_kind"]))
     interval_function(band.kind)
     return band

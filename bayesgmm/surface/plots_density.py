@@ -1,6 +1,6 @@
 """The density of a mixture: one feature with its credible band, two as contours of the highest-density regions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from bayesgmm.surface.plots_canvas import (
 )
 from bayesgmm.surface.plots_sample import Shown, marginal_draws, shown, weighted_densities
 from bayesgmm.words.arrays import Array
+from bayesgmm.words.checks import check_number
 from bayesgmm.words.errors import InputError
 
 RUG = -0.035  # where the rows lie below a density, as a share of its panel's height
@@ -143,9 +144,12 @@ def plot_density(
 
 def _checked_probs(probs: Sequence[float]) -> list[float]:
     """Probabilities of regions, the largest region first."""
-    if len(probs) == 0 or not all(0.0 < prob < 1.0 for prob in probs) or len(set(probs)) < len(probs):
-        raise InputError(expected="hdi_probs, distinct and between 0 and 1", got=f"{tuple(probs)}")
-    return sorted(probs, reverse=True)
+    several = list(probs) if isinstance(probs, Iterable) else [probs, probs]
+    if not several or len(set(several)) < len(several):
+        raise InputError(expected="several hdi_probs, distinct", got=f"{probs!r}")
+    for prob in several:
+        check_number(least=0.0, most=1.0, hdi_probs=prob)
+    return sorted(several, reverse=True)
 
 
 # ---- one feature

@@ -13,7 +13,7 @@ from bayesgmm.bayes.invariants import invariants
 from bayesgmm.bayes.posterior import SAMPLE_DIMS
 from bayesgmm.surface.plots_canvas import Canvas, Visuals
 from bayesgmm.surface.plots_sample import in_same_labels
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.checks import check_flag, check_option
 
 _KINDS = {"rank": plot_rank, "trace": plot_trace}
 _QUANTITIES = ("invariant", "relabelled")
@@ -80,10 +80,9 @@ def plot_mixing(
     >>> list(collection.viz["plot"].data_vars)
     ['log_likelihood', 'entropy']
     """
-    if kind not in _KINDS:
-        raise InputError(expected=f"kind one of {tuple(_KINDS)}", got=f"{kind!r}")
-    if quantities not in _QUANTITIES:
-        raise InputError(expected=f"quantities one of {_QUANTITIES}", got=f"{quantities!r}")
+    check_option(_KINDS, kind=kind)
+    check_option(_QUANTITIES, quantities=quantities)
+    check_flag(force=force)
     Canvas(None, plot_collection, backend).checked(("matplotlib", "plotly", "bokeh"))
     tree = mixture_posterior(posterior, X, names=names)
     rows = rows_of(tree, X)

@@ -36,6 +36,7 @@ from bayesgmm.surface.plots_components import clustered_rows, weight_labels
 from bayesgmm.surface.plots_density import TITLE
 from bayesgmm.surface.plots_sample import Shown, shown, shrinkage, thinned_tree
 from bayesgmm.words.arrays import Array, IntArray
+from bayesgmm.words.checks import check_whole, generator_of, texts
 from bayesgmm.words.errors import InputError
 
 _DRAWS_OF_LABELS = 1_000
@@ -131,9 +132,8 @@ def plot_similarity(
     """
     canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
     settings = visual_settings(visuals, _SIMILARITY)
-    if max_rows < 1 or num_samples < 1:
-        raise InputError(expected="max_rows and num_samples, at least one", got=f"{max_rows} and {num_samples}")
-    rng = np.random.default_rng(random_state)
+    check_whole(max_rows=max_rows, num_samples=num_samples)
+    rng = generator_of(random_state)
     clusters = None if partition is None else np.asarray(getattr(partition, "labels", partition))
     matrix, clusters = _similarity_of_rows(
         _thinned(labels_or_posterior, X, names, num_samples), clusters, max_rows=max_rows, rng=rng
@@ -348,7 +348,7 @@ def plot_membership_uncertainty(
 
 
 def _checked_parts(parts: Sequence[str] | str, ax: Axes | None) -> list[str]:
-    wanted = [parts] if isinstance(parts, str) else list(parts)
+    wanted = texts(parts, "parts")
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(_PARTS):
         raise InputError(expected=f"distinct parts among {', '.join(_PARTS)}", got=f"{parts!r}")
     if ax is not None and len(wanted) > 1:

@@ -16,7 +16,9 @@ from bayesgmm.bayes.relabel import RECORD, component_record, relabel, relabellin
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.surface.plots import MOST_ROWS
 from bayesgmm.words.arrays import Array, IntArray, Rows
-from bayesgmm.words.errors import InputError, NotIdentifiedError
+from bayesgmm.words.checks import check_flag, check_whole
+from bayesgmm.words.errors import NotIdentifiedError
+from bayesgmm.words.rows import default_names, read_table
 
 _SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
 
@@ -71,8 +73,8 @@ def shown(
     NotIdentifiedError
         The figure shows components, and these cannot be told apart.
     """
-    if num_samples < 1:
-        raise InputError(expected="num_samples, at least one", got=f"{num_samples}")
+    check_whole(num_samples=num_samples)
+    check_flag(force=force)
     own = mixture_posterior(posterior, names=names)
     canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
     tree, rows = thinned_tree(canonical, num_samples), _some(rows_of(canonical, X))
@@ -83,10 +85,9 @@ def shown(
 
 def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
     """Features called as the columns of a dataframe, if the rows are one."""
-    columns = getattr(X, "columns", None)
-    if columns is None:
+    names = [] if X is None else read_table(X).feature_names
+    if names == default_names(len(names)):
         return tree
-    names = [str(column) for column in columns]
     groups = {
         key: group.to_dataset().assign_coords({dim: names for dim in (FEATURE, FEATURE_BIS) if dim in group.dims})
         for key, group in tree.children.items()

@@ -23,9 +23,9 @@ from bayesgmm.bayes.problem import weights_refused
 from bayesgmm.bayes.relabel import INSTEAD, component_record
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.surface.validation import validated
+from bayesgmm.surface.validation import check_n_samples, validated
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.words.checks import as_rows
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_flag
 from bayesgmm.words.errors import NotIdentifiedError
 
 if TYPE_CHECKING:
@@ -79,13 +79,15 @@ class PosteriorMixin:
         r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
         return log_predictive_density(self._draws(), self._rows(X))
 
-    def score(self, X: ArrayLike, y: None = None) -> float:
-        """Mean log posterior predictive density per row."""
-        return float(self.score_samples(X).mean())
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log posterior predictive density per row, with ``sample_weight`` (obs,) the weighted mean."""
+        log_density = self.score_samples(X)
+        return float(np.average(log_density, weights=as_sample_weight(sample_weight, len(log_density), relative=True)))
 
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
         """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
         draws = self._draws()
+        check_n_samples(n_samples)
         return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
 
     def summary(self, *, force: bool = False) -> pd.DataFrame:
@@ -106,6 +108,7 @@ class PosteriorMixin:
         """
         from bayesgmm.surface.tables import estimates_table
 
+        check_flag(force=force)
         check_is_fitted(self)
         found = component_record(self.posterior_)
         if not (force or found is None or found.identified):

@@ -24,6 +24,7 @@ from bayesgmm.surface.selection import (
 )
 from bayesgmm.surface.selection_criteria import Score
 from bayesgmm.surface.selection_task import Task, criteria_asked, seed_of
+from bayesgmm.words.checks import check_flag, check_type
 from bayesgmm.words.errors import (
     DegeneracyWarning,
     DegenerateComponentError,
@@ -147,6 +148,8 @@ def select_components(
     3                       11  2314.3
     4                       14  2320.1
     """
+    check_flag(progress=progress)
+    check_type(Mapping, em=em, nuts=nuts)
     task = Task(
         X,
         covariance_types=covariance_types,

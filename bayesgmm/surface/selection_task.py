@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from bayesgmm.surface.gaussian_mixture import PRIORS, GaussianMixture
 from bayesgmm.surface.selection import Candidate
 from bayesgmm.surface.selection_criteria import BY_EM, CRITERIA, Criterion, criterion_named
 from bayesgmm.words.arrays import Array, PerRow
-from bayesgmm.words.checks import as_row_weights, as_rows, check_components
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_components, check_whole, texts
 from bayesgmm.words.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Task:
     @cached_property
     def row_weights(self) -> PerRow | None:
         """Frequency weights, checked."""
-        return as_row_weights(self.sample_weight, len(self.X), name="sample_weight")
+        return as_sample_weight(self.sample_weight, len(self.X))
 
     @property
     def bayesian(self) -> bool:
@@ -60,7 +59,7 @@ class Task:
         d, given = self.X.shape[1], self.covariance_types
         if given is None:
             given = "full" if self.bayesian else _UNIVARIATE if d == 1 else ALL_FAMILIES
-        names = [given] if isinstance(given, str) else list(given)
+        names = texts(given, "covariance_types")
         if not names:
             raise InputError(expected="at least one of covariance_types", got="none")
         return tuple(dict.fromkeys(covariance_family(name, d).name for name in names))
@@ -73,7 +72,7 @@ class Task:
             raise InputError(expected="at least one of n_components", got="none")
         n_rows = len(self.X) if self.row_weights is None else round(self.row_weights.sum())
         for k in given:
-            check_components(k, n_rows)
+            check_components(k, n_rows, weighted=self.row_weights is not None)
         return tuple(sorted({int(k) for k in given}))
 
     @cached_property
@@ -85,7 +84,7 @@ class Task:
         """The prior in numbers."""
         if self.prior is None or isinstance(self.prior, Prior):
             return self.prior
-        if self.prior not in PRIORS:
+        if not (isinstance(self.prior, str) and self.prior in PRIORS):
             raise InputError(expected=f"prior, or one of {', '.join(PRIORS)}", got=repr(self.prior))
         return PRIORS[self.prior](self.X, candidate.n_components, candidate.covariance_type, self.row_weights)
 
@@ -113,12 +112,16 @@ class Task:
 
     def check(self) -> None:
         """Raise what can be raised before any work."""
+        _check_settings(self.em, GaussianMixture)
         for candidate in self.candidates:
             prior = self.prior_of(candidate)
             if prior is not None:
                 prior.resolve(candidate.n_components, self.X.shape[1], candidate.covariance_type)
         self.by_em(self.candidates[0])._validate_params()
         if self.bayesian:
+            from bayesgmm.surface.bayesian_gaussian_mixture import BayesianGaussianMixture
+
+            _check_settings(self.nuts, BayesianGaussianMixture)
             self.by_nuts(self.candidates[0])._validate_params()
         weights = self.row_weights
         if any(c.name == "loo" for c in self.criteria) and weights is not None and (weights % 1.0 != 0).any():
@@ -131,7 +134,7 @@ class Task:
 
 def criteria_asked(given: str | Sequence[str]) -> tuple[Criterion, ...]:
     """Those asked for, in their order, then the others that go by EM."""
-    names = [given] if isinstance(given, str) else list(given)
+    names = texts(given, "criterion")
     if not names:
         raise InputError(expected="at least one criterion", got="none")
     asked = [criterion_named(name) for name in names]
@@ -142,6 +145,12 @@ def seed_of(random_state: int | None) -> int:
     """The number that all fits start from."""
     if random_state is None:
         return int(np.random.default_rng().integers(2**31))
-    if not isinstance(random_state, Integral) or random_state < 0:
-        raise InputError(expected="random_state a whole number, not negative, or None", got=repr(random_state))
+    check_whole(least=0, most=2**32 - 1, random_state=random_state)
     return int(random_state)
+
+
+def _check_settings(settings: Mapping[str, Any], estimator: Any) -> None:
+    """Parameters of an estimator by name, without those that a comparison sets itself."""
+    known = set(estimator._get_param_names()) - {"n_components", "covariance_type", "prior", "random_state"}
+    if unknown := sorted(set(settings) - known):
+        raise InputError(expected=f"parameters of {estimator.__name__} among {sorted(known)}", got=f"{unknown}")

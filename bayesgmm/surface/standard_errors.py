@@ -8,9 +8,8 @@ from numpy.typing import ArrayLike
 from bayesgmm.algorithms import bootstrap, information
 from bayesgmm.algorithms.em import EMSettings
 from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array
-from bayesgmm.words.checks import as_rows
+from bayesgmm.words.checks import as_rows, as_sample_weight, check_flag
 from bayesgmm.words.progress import progress_bar
 
 
@@ -21,7 +20,6 @@ class _FittedByEM(Protocol):
     max_iter: int
     reg_covar: float
     n_jobs: int | None
-    prior_: Prior | None
 
     def _fitted(self) -> Mixture: ...
     def _validated(self, X: ArrayLike) -> Array: ...
@@ -80,9 +78,11 @@ class StandardErrorsMixin:
         >>> memberships.value.round(2), memberships.standard_error.round(2)
         (array([[0.08, 0.92]]), array([[0.1, 0.1]]))
         """
-        mixture = self._fitted()
+        check_flag(robust=robust)
+        mixture, rows = self._fitted(), as_rows(self._validated(X))
+        weights = as_sample_weight(sample_weight, len(rows))
         return information.standard_errors(
-            as_rows(self._validated(X)), mixture, prior=self.prior_, row_weights=sample_weight, robust=robust
+            rows, mixture, prior=getattr(self, "prior_", None), row_weights=weights, robust=robust
         )
 
     def bootstrap(
@@ -138,17 +138,19 @@ class StandardErrorsMixin:
         array([[0. , 0.6],
                [0. , 0.5]])
         """
-        mixture = self._fitted()
+        check_flag(progress=progress)
+        mixture, rows = self._fitted(), as_rows(self._validated(X))
+        weights = as_sample_weight(sample_weight, len(rows))
         with progress_bar("Bootstrap", show=progress) as callback:
             return bootstrap.bootstrap(
-                as_rows(self._validated(X)),
+                rows,
                 mixture,
                 rng=self._rng().spawn(1)[0],  # not the numbers that the starts of the fit drew
                 kind=kind,
                 n_replicates=n_replicates,
-                prior=self.prior_,
+                prior=getattr(self, "prior_", None),
                 settings=EMSettings(self.tol, self.max_iter, self.reg_covar),
-                row_weights=sample_weight,
+                row_weights=weights,
                 n_starts=n_starts,
                 n_jobs=self.n_jobs,
                 callback=callback,

@@ -1,64 +1,28 @@
-"""Border validators: they turn user input into clean arrays or raise `InputError` before any work."""
+"""Border validators: they turn user input into clean values or raise `InputError` before any work."""
+
+from collections.abc import Collection, Iterable
+from math import inf
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
+from bayesgmm.words.arrays import Array, IntArray, PerRow
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.rows import as_finite as as_finite
+from bayesgmm.words.rows import as_row_weights as as_row_weights
+from bayesgmm.words.rows import as_rows as as_rows
+from bayesgmm.words.rows import as_sample_weight as as_sample_weight
 
-_MANY = 10_000  # numbers
-
-
-def as_rows(X: ArrayLike, *, n_features: int | None = None, name: str = "X") -> Rows:
-    """A finite float64 matrix (obs, feature), stored feature-major as the kernel reads it."""
-    X = as_finite(X, name=name)
-    if X.ndim != 2 or 0 in X.shape:
-        raise InputError(
-            expected=f"{name} with shape (obs, feature), at least one of each",
-            got=f"shape {X.shape}",
-            hint="A single feature is a column: reshape it with X.reshape(-1, 1)." if X.ndim == 1 else "",
-        )
-    if n_features is not None and X.shape[1] != n_features:
-        raise InputError(expected=f"{name} with {n_features} features", got=f"{X.shape[1]}")
-    return np.asfortranarray(X)
-
-
-def as_finite(value: ArrayLike, *, name: str) -> Array:
-    """A float64 array without NaN or infinity."""
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(expected=f"{name} to be numeric", got=str(error)) from error
-    if not all_finite(array):
-        bad = int(array.size - np.isfinite(array).sum())
-        raise InputError(
-            expected=f"{name} without missing or infinite values",
-            got=f"{bad} of {array.size} values missing or infinite",
-            hint="Drop or impute those rows first.",
-        )
-    return array
-
-
-def all_finite(array: Array) -> bool:
-    """Whether all are finite; that a sum of many is finite, and so are they, takes less time to see."""
-    if array.size >= _MANY:
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(array.sum()):
-                return True
-    return bool(np.isfinite(array).all())
-
-
-def as_row_weights(weights: ArrayLike | None, n_rows: int, *, name: str = "row_weights") -> PerRow | None:
-    """Non-negative frequency weights (obs,), or None."""
-    if weights is None:
-        return None
-    array = as_finite(weights, name=name)
-    if array.shape != (n_rows,) or array.min() < 0 or array.sum() == 0:
-        raise InputError(
-            expected=f"{name} of shape ({n_rows},), non-negative, not all zero",
-            got=f"shape {array.shape}, minimum {array.min() if array.size else 'none'}",
-        )
-    return np.ascontiguousarray(array)
+LARGEST_COUNT = 2**31 - 1  # of anything: what compiled code and libraries below take for sure
+_INTERVALS = {
+    "neither": "between {:g} and {:g}",
+    "left": "at least {:g}, below {:g}",
+    "right": "above {:g}, at most {:g}",
+    "both": "from {:g} to {:g}",
+}
+_MOST_SHOWN = 60  # characters of a value
 
 
 def as_positive(value: ArrayLike, *, name: str) -> Array:
@@ -83,16 +47,115 @@ def as_covariance(value: ArrayLike, *, n_features: int, name: str) -> Array:
     return array
 
 
-def check_components(n_components: int, n_rows: int) -> None:
-    """At least one component and no more components than rows."""
-    if not (isinstance(n_components, int | np.integer) and n_components >= 1):
-        raise InputError(expected="n_components an integer, at least 1", got=f"{n_components}")
+def check_components(n_components: Any, n_rows: int, *, weighted: bool = False) -> None:
+    """At least one component and no more components than rows, or than their total weight."""
+    check_whole(n_components=n_components)
     if n_components > n_rows:
         raise InputError(
             expected="n_samples >= n_components",
-            got=f"n_components = {n_components}, n_samples = {n_rows}",
-            hint="Ask for fewer components or bring more rows.",
+            got=f"n_components = {n_components}, n_samples = {n_rows}" + (" (the sum of sample_weight)" * weighted),
+            hint="Ask for fewer components or bring more rows."
+            if not weighted
+            else "sample_weight counts observations: multiply it by what each unit stands for.",
         )
+
+
+def check_whole(*, least: int = 1, most: int = LARGEST_COUNT, optional: bool = False, **values: Any) -> None:
+    """Whole numbers in a range, each under its name; true and false are none. ``optional`` lets None pass."""
+    for name, value in values.items():
+        if optional and value is None:
+            continue
+        if not _is_a(Integral, value) or not least <= value <= most:
+            none = " or None" if optional else ""
+            upto = f", at most {most}," if most < LARGEST_COUNT else ""
+            expected = f"{name} an integer, at least {least}{upto}{none}"
+            raise InputError(expected=expected, got=_shown(value))
+
+
+def check_number(
+    *, least: float = -inf, most: float = inf, closed: str = "neither", optional: bool = False, **values: Any
+) -> None:
+    """Real numbers in an interval that is closed at ``"left"``, ``"right"``, ``"both"`` ends or ``"neither"``."""
+    inside = {
+        "neither": lambda value: least < value < most,
+        "left": lambda value: least <= value < most,
+        "right": lambda value: least < value <= most,
+        "both": lambda value: least <= value <= most,
+    }[closed]
+    for name, value in values.items():
+        if not ((optional and value is None) or (_is_a(Real, value) and inside(value))):
+            bounds = _INTERVALS[closed].format(least, most) if most < inf else f"above {least:g}, finite"
+            raise InputError(expected=f"{name} {bounds}{' or None' * optional}", got=_shown(value))
+
+
+def check_jobs(n_jobs: Any) -> None:
+    """A number of threads in joblib's meaning: None, at least 1, or -1 and below, which count from all cores."""
+    if n_jobs is not None and not (_is_a(Integral, n_jobs) and n_jobs != 0 and abs(n_jobs) <= LARGEST_COUNT):
+        raise InputError(expected="n_jobs at least 1, at most -1 (all cores), or None", got=_shown(n_jobs))
+
+
+def generator_of(random_state: Any) -> np.random.Generator:
+    """``numpy.random.default_rng`` of what users give: None, a whole number, a generator."""
+    try:
+        if isinstance(random_state, bool | np.bool_):
+            raise TypeError
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError):
+        raise InputError(
+            expected="random_state a whole number of at least 0, a numpy.random.Generator or None",
+            got=_shown(random_state),
+        ) from None
+
+
+def check_option(options: Collection[str], **values: Any) -> None:
+    """Names among those that there are."""
+    for name, value in values.items():
+        if not (isinstance(value, str) and value in options):
+            raise InputError(expected=f"{name} one of {', '.join(map(repr, options))}", got=_shown(value))
+
+
+def check_type(kind: type, *, optional: bool = False, **values: Any) -> None:
+    """Objects of a class, each under its name. ``optional`` lets None pass."""
+    for name, value in values.items():
+        if not (isinstance(value, kind) or (optional and value is None)):
+            raise InputError(expected=f"{name} a {kind.__name__}{' or None' * optional}", got=_shown(value))
+
+
+def texts(given: Any, name: str) -> list[str]:
+    """One text or several, as a list."""
+    if isinstance(given, str):
+        return [given]
+    several = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(each, str) for each in several):
+        raise InputError(expected=f"{name} a text or several", got=_shown(given))
+    return several
+
+
+def whole_numbers(given: Any, name: str) -> list[int]:
+    """Several whole numbers, as a list."""
+    several = list(given) if isinstance(given, Iterable) else ["one"]
+    if not all(_is_a(Integral, each) for each in several):
+        raise InputError(expected=f"{name} whole numbers, several", got=_shown(given))
+    return [int(each) for each in several]
+
+
+def check_flag(**values: Any) -> None:
+    """True or false, each under its name."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise InputError(expected=f"{name} True or False", got=_shown(value))
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Whether a value is a number of a kind; true and false are none."""
+    return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+
+
+def _shown(value: object) -> str:
+    """A value in a message, cut where it is long, with its type where that may be what is wrong."""
+    text = " ".join(repr(value).split())
+    text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    return text if isinstance(value, str | int | float | None) else f"{text}, of type {type(value).__name__}"
 
 
 def copies_of_rows(n_rows: int, weights: PerRow | None, *, why: str = "") -> IntArray:
