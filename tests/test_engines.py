@@ -1,7 +1,7 @@
 """Both engines draw from the posterior: against closed forms, against exact draws, and against each other.
 
-Means and standard deviations are compared by z-scores on Monte Carlo standard errors. The bound on the largest of
-N scores is the normal quantile of 0.001 / 2N (Bonferroni): a right sampler fails one comparison in a thousand seeds.
+Means and standard deviations are compared by z-scores on Monte Carlo standard errors. The largest of
+all scores is compared with a bound for so many.
 """
 
 import warnings
@@ -11,8 +11,8 @@ import arviz as az
 import numpy as np
 import pytest
 from exact_posterior import exact_draws, updated
+from monte_carlo import bound, z_score
 from reference import FAMILIES, load_data
-from scipy.stats import norm
 
 from bayesgmm.algorithms.align import align_to
 from bayesgmm.algorithms.multistart import best_of_starts
@@ -23,7 +23,6 @@ from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array
 
-FALSE_ALARM = 1e-3
 SEED = 20
 
 
@@ -53,12 +52,12 @@ class Scores:
     ratio: Array
 
     def check(self) -> None:
-        bound = norm.isf(FALSE_ALARM / (2 * 2 * self.mean.size))
-        worst = f"means {np.abs(self.mean).max():.2f}, sds {np.abs(self.sd).max():.2f}, bound {bound:.2f}; " + (
+        most = bound(2 * self.mean.size)
+        worst = f"means {np.abs(self.mean).max():.2f}, sds {np.abs(self.sd).max():.2f}, bound {most:.2f}; " + (
             f"sd ratios {self.ratio.min():.3f} to {self.ratio.max():.3f}"
         )
         print(worst)
-        assert np.abs(np.concatenate([self.mean, self.sd])).max() < bound, worst
+        assert np.abs(np.concatenate([self.mean, self.sd])).max() < most, worst
         assert np.abs(np.log(self.ratio)).max() < 0.25, worst
 
 
@@ -206,7 +205,7 @@ def check_two_modes(draws: MixtureDraws) -> None:
     ratio = log_ratio_of_spreads(draws)
     assert_two_modes_visited(ratio)
     side = (ratio < 0).astype(float)
-    assert abs(side.mean() - 0.5) / az.mcse(side) < 3.5  # the data are symmetric
+    assert abs(z_score(side, 0.5)) < bound()  # the data are symmetric
     compare(sorted_quantities(*parts(draws)), exact(THREE_GROUPS, WIDE)).check()
 
 
