@@ -21,6 +21,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite on up to four cores; files that are named in this process, where a debugger works."""
+    return 0 if config.option.file_or_dir else min(4, os.cpu_count() or 1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if offset := config.getoption("--seed-offset"):
         _shift_seeds(offset)

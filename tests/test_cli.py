@@ -303,6 +303,7 @@ def test_a_single_row_is_one_line(capsys, tmp_path, monkeypatch) -> None:
     assert err == "Error: Expected at least two rows; got 1.\n"
 
 
+@pytest.mark.draws
 def test_components_that_are_not_there_are_not_summarised_unless_forced(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = np.random.default_rng(1).normal(size=(120, 2))

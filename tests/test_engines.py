@@ -122,6 +122,7 @@ def conjugate_prior(d=3, **changed):
     return Prior.normal_inverse_wishart(**{**numbers, **changed})
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("covariance_type", ["full", "tied"])
 def test_one_component_against_the_closed_form(covariance_type):
     X, prior = small_data(), conjugate_prior()
@@ -140,6 +141,7 @@ def test_one_component_against_the_closed_form(covariance_type):
     against_truth(got, truth, sds).check()
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
 def test_one_component_of_independent_features_against_the_closed_form(covariance_type):
     X, prior = small_data(), conjugate_prior()
@@ -169,6 +171,7 @@ def exact(X, prior, n_components=2, size=8000):
     return sorted_quantities(*(draws[name][None] for name in ("weights", "means", "covariances")))
 
 
+@pytest.mark.draws
 def test_two_features_against_exact_draws():
     rng = np.random.default_rng(3)
     X = rng.normal(size=(10, 2)) + np.repeat([[0.0, 0.0], [3.0, 1.0]], 5, axis=0)
@@ -209,15 +212,18 @@ def check_two_modes(draws: MixtureDraws) -> None:
     compare(sorted_quantities(*parts(draws)), exact(THREE_GROUPS, WIDE)).check()
 
 
+@pytest.mark.draws
 def test_two_modes_that_chains_pass_between_against_exact_draws():
     check_two_modes(two_modes("native"))
 
 
+@pytest.mark.draws
 def test_the_exact_posterior_has_the_two_modes():
     spread = exact(THREE_GROUPS, WIDE)[..., [3, 4]] @ [1.0, -1.0]
     assert_two_modes_visited(spread)
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 def test_two_modes_by_the_pymc_engine():
     draws = two_modes("pymc")
@@ -280,6 +286,7 @@ def log_densities(given: Problem, draws: MixtureDraws) -> Array:
     return np.logaddexp.reduce(logp, axis=-1)
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IRIS)
 def test_both_engines_draw_from_the_same_posterior_on_iris(name):
@@ -328,6 +335,7 @@ def test_draws_are_full_matrices_of_the_family(covariance_type):
         np.testing.assert_array_equal(covariances[..., 0, 0], covariances[..., 1, 1])
 
 
+@pytest.mark.draws
 def test_starts_scatter_like_the_posterior_and_are_finite():
     X = load_data("faithful")
     given = problem(X, 2, Prior.weakly_informative(X))
