@@ -21,24 +21,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite on up to four cores; files that are named in this process, where a debugger works."""
+    return 0 if config.option.file_or_dir else min(4, os.cpu_count() or 1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if offset := config.getoption("--seed-offset"):
         _shift_seeds(offset)
 
 
 def _shift_seeds(offset: int) -> None:
-    """Generators of whole-number seeds, of tests, of the package and of NUTS, get others than they ask for."""
+    """Whole-number seeds become others: of generators (of tests, the package, PyMC), seed sequences and nutpie."""
     import nutpie
 
     make_generator, sample = np.random.default_rng, nutpie.sample
 
+    class SeedSequence(np.random.SeedSequence):
+        def __init__(self, entropy: Any = None, **settings: Any) -> None:
+            super().__init__(entropy + offset if isinstance(entropy, int | np.integer) else entropy, **settings)
+
     def default_rng(seed: Any = None) -> np.random.Generator:
-        return make_generator(seed + offset if isinstance(seed, int | np.integer) else seed)
+        if isinstance(seed, int | np.integer):
+            return make_generator(seed + offset)
+        return make_generator([*seed, offset] if isinstance(seed, list | tuple | np.ndarray) else seed)
 
     def sample_with_other_seed(*args: Any, seed: int | None = None, **settings: Any) -> Any:
-        return sample(*args, seed=None if seed is None else seed + offset, **settings)
+        return sample(*args, seed=None if seed is None else (seed + offset) % 2**64, **settings)
 
-    np.random.default_rng, nutpie.sample = default_rng, sample_with_other_seed
+    np.random.SeedSequence, np.random.default_rng = SeedSequence, default_rng  # type: ignore[misc]
+    nutpie.sample = sample_with_other_seed
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Examples in docstrings print the numbers of one seed."""
+    if config.getoption("--seed-offset"):
+        items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
 
 
 @pytest.fixture(autouse=True)

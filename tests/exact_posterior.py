@@ -28,10 +28,8 @@ def exact_draws(X: Array, prior: Prior, n_components: int, *, size: int, seed: i
     rng = np.random.default_rng(seed)
     n, d = X.shape
     labels = np.array(list(product(range(n_components), repeat=n)))
-    member = (labels[:, None, :] == np.arange(n_components)[:, None]).astype(float)  # (allocation, cluster, obs)
-    counts, sums = member.sum(axis=2), member @ X
-    squares = (member @ (X[:, :, None] * X[:, None, :]).reshape(n, d * d)).reshape(*counts.shape, d, d)
-    kappa, mean, dof, scale = updated(prior, counts, sums, squares)
+    counts, *moments = _totals(X, labels, n_components)
+    kappa, _, dof, scale = updated(prior, counts, *moments)
     log_marginal = (
         multigammaln(0.5 * dof.ravel(), d).reshape(dof.shape)
         - 0.5 * dof * np.linalg.slogdet(scale)[1]
@@ -40,10 +38,27 @@ def exact_draws(X: Array, prior: Prior, n_components: int, *, size: int, seed: i
     ).sum(axis=1)
     probability = np.exp(log_marginal - log_marginal.max())
     chosen = rng.choice(len(labels), size=size, p=probability / probability.sum())
-    gammas = rng.gamma(prior.concentration + counts[chosen])
-    covariances = np.empty((size, n_components, d, d))
-    for s, k in np.ndindex(size, n_components):
-        covariances[s, k] = invwishart.rvs(dof[chosen[s], k], scale[chosen[s], k], random_state=rng)
-    noise = np.einsum("skij,skj->ski", np.linalg.cholesky(covariances), rng.standard_normal((size, n_components, d)))
-    means = mean[chosen] + noise / np.sqrt(kappa[chosen])[..., None]
+    return draws_given_labels(X, prior, labels[chosen], n_components, rng=rng)
+
+
+def draws_given_labels(X: Array, prior: Prior, labels: Array, n_components: int, *, rng) -> dict[str, Array]:
+    """A draw of the parameters (size, cluster, ...) for each allocation (size, obs)."""
+    d = X.shape[1]
+    counts, *moments = _totals(X, labels, n_components)
+    kappa, mean, dof, scale = updated(prior, counts, *moments)
+    gammas = rng.gamma(prior.concentration + counts)
+    covariances = np.empty((*counts.shape, d, d))
+    for place in np.ndindex(counts.shape):
+        covariances[place] = invwishart.rvs(dof[place], scale[place], random_state=rng)
+    noise = np.einsum("skij,skj->ski", np.linalg.cholesky(covariances), rng.standard_normal((*counts.shape, d)))
+    means = mean + noise / np.sqrt(kappa)[..., None]
     return {"weights": gammas / gammas.sum(axis=1, keepdims=True), "means": means, "covariances": covariances}
+
+
+def _totals(X: Array, labels: Array, n_components: int) -> tuple[Array, Array, Array]:
+    """Counts, sums and sums of x xᵀ of every component, one row an allocation."""
+    d = X.shape[1]
+    member = (labels[:, None, :] == np.arange(n_components)[:, None]).astype(float)  # (allocation, cluster, obs)
+    counts = member.sum(axis=2)
+    squares = (member @ (X[:, :, None] * X[:, None, :]).reshape(len(X), d * d)).reshape(*counts.shape, d, d)
+    return counts, member @ X, squares

@@ -44,6 +44,7 @@ def fit(frame) -> BayesianGaussianMixture:
 # ---- Old Faithful
 
 
+@pytest.mark.draws
 def test_the_posterior_of_old_faithful(fit):
     np.testing.assert_allclose(fit.means_, [[2.04, 54.5], [4.29, 80.0]], rtol=0.01)
     np.testing.assert_allclose(fit.weights_, [0.357, 0.643], atol=0.01)
@@ -55,6 +56,7 @@ def test_the_posterior_of_old_faithful(fit):
     assert float(az.rhat(fit.posterior_).to_dataset().max().to_array().max()) < 1.01
 
 
+@pytest.mark.draws
 def test_names_come_from_the_dataframe(fit):
     assert fit.feature_names_in_.tolist() == ["eruptions", "waiting"]
     posterior = fit.posterior_["posterior"]
@@ -78,6 +80,7 @@ def test_the_record_of_the_run(fit):
     assert {"diverging", "lp", "n_steps", "step_size", "tree_depth", "permutation", "energy"} <= set(stats.data_vars)
 
 
+@pytest.mark.draws
 def test_prediction(fit, frame):
     proba = fit.predict_proba(frame)
     assert proba.shape == (272, 2)
@@ -89,6 +92,7 @@ def test_prediction(fit, frame):
     assert fit.score(frame) == pytest.approx(scores.mean())
 
 
+@pytest.mark.draws
 def test_membership_of_old_and_new_rows(fit, frame):
     old = fit.membership()
     assert dict(old.sizes) == {"obs": 272, "cluster": 2, "ci_bound": 2}
@@ -98,6 +102,7 @@ def test_membership_of_old_and_new_rows(fit, frame):
     assert 0.0 <= float(new.sel(ci_bound="lower").item()) < float(new.sel(ci_bound="upper").item()) <= 1.0
 
 
+@pytest.mark.draws
 def test_drawing_rows(fit, frame):
     rows, labels = fit.sample(5000)
     assert rows.shape == (5000, 2)
@@ -146,6 +151,7 @@ def test_a_posterior_of_another_make_is_refused(fit, tmp_path):
         bayesgmm.load(tmp_path / "other.nc")
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 def test_loo_through_the_pymc_model(fit):
     import pymc as pm
@@ -203,6 +209,7 @@ def test_one_feature_and_one_component(frame, columns, n_components, tmp_path):
     np.testing.assert_array_equal(bayesgmm.load(tmp_path / "fit.nc").means_, fitted.means_)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("n_components", [2, 3])
 @short_run
 def test_ties_draw_no_posterior_mass_to_spikes(n_components):
@@ -216,6 +223,7 @@ def test_ties_draw_no_posterior_mass_to_spikes(n_components):
     assert sd.min() > 0.5 * floor
 
 
+@pytest.mark.draws
 @short_run
 def test_rounded_data_keep_the_spread_of_their_clusters():
     X = load_data("faithful")[:, 1:]  # whole minutes
@@ -224,6 +232,7 @@ def test_rounded_data_keep_the_spread_of_their_clusters():
     assert sd.min() > 3.0  # the clusters' own are near 6
 
 
+@pytest.mark.draws
 @short_run
 def test_the_units_of_the_data_do_not_matter(frame):
     X = frame.to_numpy()
@@ -256,6 +265,7 @@ def test_draws_are_aligned_and_the_permutations_kept(frame):
     np.testing.assert_array_equal(np.sort(order, axis=-1), np.broadcast_to([0, 1], order.shape))
 
 
+@pytest.mark.draws
 @short_run
 def test_a_prior_that_tells_components_apart_keeps_its_labels(frame):
     """Components in descending order, as the prior asks; no draw is relabelled."""
@@ -416,6 +426,7 @@ def test_ctrl_c_during_em_ends_the_fit(frame, monkeypatch):
 # ---- the pymc engine
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 @short_run
 @pytest.mark.parametrize("n_components", [1, 2])
@@ -440,6 +451,7 @@ def test_a_native_fit_imports_neither_pymc_nor_pytensor():
     assert "Error" not in done.stderr
 
 
+@pytest.mark.draws
 @short_run
 def test_components_that_are_not_there_are_not_summarised_unless_forced():
     rows = np.random.default_rng(1).normal(size=(120, 2))

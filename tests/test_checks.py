@@ -11,6 +11,8 @@ from bayesgmm.bayes.quantities import quantities, quantity_table
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.words.errors import InputError
 
+pytestmark = pytest.mark.draws
+
 FRAME = pd.DataFrame(np.asarray(load_old_faithful()), columns=["eruptions", "waiting"])
 QUICK = {"n_replicates": 39, "random_state": 1, "progress": False}
 

@@ -13,6 +13,8 @@ from bayesgmm.bayes.agreement import adjusted_rand, variation_of_information
 from bayesgmm.bayes.disagreement import REASONS
 from bayesgmm.words.errors import InputError, SamplingWarning
 
+pytestmark = pytest.mark.draws
+
 FAITHFUL, GALAXIES = load_data("faithful"), load_data("galaxies")
 IRIS, SPECIES = load_iris(return_X_y=True)
 

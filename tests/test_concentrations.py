@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from monte_carlo import FALSE_ALARM
 from scipy.integrate import quad
 from scipy.special import gammaln
 from scipy.stats import kstest
@@ -66,6 +67,7 @@ def test_a_prior_on_one_number_is_that_number():
     assert abs(wide - fixed) > 0.01
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("k", [2, 5])
 def test_draws_given_weights_drawn_from_the_prior_are_draws_from_the_prior(k):
     """Joint draws by way of the weights, many of them too small for a number, leave the marginal as it was."""
@@ -78,10 +80,10 @@ def test_draws_given_weights_drawn_from_the_prior_are_draws_from_the_prior(k):
     drawn = draw_concentrations(prior, weights.reshape(4, 1_000, k), rng=rng)
     assert drawn.shape == (4, 1_000)
     flat = drawn.ravel()
-    assert kstest(flat, "gamma", args=(prior.shape, 0.0, 1.0 / prior.rate)).pvalue > 1e-3
+    assert kstest(flat, "gamma", args=(prior.shape, 0.0, 1.0 / prior.rate)).pvalue > FALSE_ALARM
     u = -flat * np.maximum(log_w, np.log(SMALLEST_WEIGHT)).min(axis=1)
     v = -e * np.maximum(log_w, np.log(SMALLEST_WEIGHT)).min(axis=1)
-    assert kstest(u, v).pvalue > 1e-3  # and they go with the weights as they should
+    assert kstest(u, v).pvalue > FALSE_ALARM  # and they go with the weights as they should
 
 
 def test_hyperparameters_given_has_it():

@@ -81,6 +81,7 @@ def test_copies_by_pickle_joblib_and_clone(model, tmp_path):
     assert clone(fit).get_params() == model.get_params()
 
 
+@pytest.mark.draws
 @both
 def test_pipelines_searches_and_scores(model):
     X = load_data("faithful")

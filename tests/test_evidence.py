@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from exact_posterior import exact_draws
+from monte_carlo import bound
 from reference import FAMILIES, load_data
 from scipy.special import logsumexp, multigammaln
 from scipy.stats import chi2, norm
-from test_modes import CONJUGATE, LEFT, RIGHT, THREE_GROUPS, exact_log_evidences, sampled, start_at
+from test_modes import CONJUGATE, OTHERWISE, THREE_GROUPS, exact_log_evidences, sampled, stuck_chains
 
 from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
 from bayesgmm.algorithms.multistart import best_of_starts
@@ -20,6 +22,7 @@ from bayesgmm.bayes.pooling import points_of_tree, unpooled
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.words.errors import EvidenceWarning, InputError
 
+pytestmark = pytest.mark.draws
 SEVEN = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]
 OVERLAPPING = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
 
@@ -51,8 +54,8 @@ def test_one_component_in_closed_form():
     fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X)
     found = log_evidence(fit, random_state=1)
     exact = niw_log_evidence(X, prior)
-    assert abs(found.log_evidence - exact) < 0.01
-    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+    assert abs(found.log_evidence - exact) < bound() * found.se < 0.02
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
     assert found.thames.se < 0.1
     assert found.findings == ()
 
@@ -64,24 +67,24 @@ def test_weighted_rows_count_as_often_as_their_weights_say():
     fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X, sample_weight=weights)
     found = log_evidence(fit, random_state=1)
     exact = niw_log_evidence(np.repeat(X, weights, axis=0), prior)
-    assert abs(found.log_evidence - exact) < 0.01
-    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+    assert abs(found.log_evidence - exact) < bound() * found.se < 0.02
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
 
 
 @pytest.fixture(scope="module")
 def overlapping():
-    """Two components that overlap so much that labels switch."""
-    em, _ = best_of_starts(SEVEN, 2, rng=np.random.default_rng(0), prior=OVERLAPPING)
-    return sampled(SEVEN, OVERLAPPING, [em.mixture] * 4, draws=1000)
+    """Exact draws of two components that overlap so much that labels switch."""
+    drawn = exact_draws(SEVEN, OVERLAPPING, 2, size=4000)
+    return Points(*(drawn[name] for name in ("weights", "means", "covariances")), np.repeat(np.arange(4), 1000))
 
 
 def test_two_overlapping_components_by_enumeration(overlapping):
     found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
     exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])
     assert found.se < 0.03
-    assert abs(found.log_evidence - exact) < 4.0 * found.se
+    assert abs(found.log_evidence - exact) < bound() * found.se
     assert found.thames.se < 0.2
-    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
 
 
 def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
@@ -93,7 +96,7 @@ def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
     found = [log_evidence(as_posterior(p), SEVEN, prior=OVERLAPPING, random_state=1) for p in (overlapping, switched)]
     for method in ("bridge", "thames"):
         one, other = (getattr(own, method) for own in found)
-        assert abs(one.log_evidence - other.log_evidence) < 4.0 * np.hypot(one.se, other.se)
+        assert abs(one.log_evidence - other.log_evidence) < bound() * np.hypot(one.se, other.se)
 
 
 def test_one_labelling_of_too_many_is_as_exact(overlapping, monkeypatch):
@@ -102,20 +105,18 @@ def test_one_labelling_of_too_many_is_as_exact(overlapping, monkeypatch):
     found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
     exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])
     assert found.se < 0.05
-    assert abs(found.log_evidence - exact) < 4.0 * found.se
+    assert abs(found.log_evidence - exact) < bound() * found.se
 
 
 def test_modes_in_which_chains_stay_add_up():
     """Unequally many chains in each of two modes, against enumeration."""
-    points = sampled(THREE_GROUPS, CONJUGATE, [start_at(THREE_GROUPS, labels) for labels in (LEFT, RIGHT, RIGHT)])
-    found = log_evidence(as_posterior(points), THREE_GROUPS, prior=CONJUGATE, random_state=1)
+    found = log_evidence(as_posterior(stuck_chains()), THREE_GROUPS, prior=CONJUGATE, random_state=1)
     exact = logsumexp(exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)[1])
     assert found.n_modes == 2
     assert "2 modes" in found.findings[0]
     assert found.se < 0.05
-    unseen = 0.01  # allocations far from both modes, which no chain met: half a percent of the evidence
-    assert abs(found.log_evidence - exact) < 4.0 * found.se + unseen
-    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se + unseen
+    assert abs(found.log_evidence - exact) < bound() * found.se + OTHERWISE
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se + OTHERWISE
 
 
 def test_labels_that_mean_something_are_not_permuted():
@@ -128,8 +129,8 @@ def test_labels_that_mean_something_are_not_permuted():
     points = sampled(SEVEN, prior, [em.mixture] * 4, draws=1000)
     found = log_evidence(as_posterior(points), SEVEN, prior=prior, random_state=1)
     exact = logsumexp(exact_log_evidences(SEVEN, prior, 2)[1])
-    assert abs(found.log_evidence - exact) < 4.0 * found.se < 0.2
-    assert abs(found.thames.log_evidence - exact) < 4.0 * found.thames.se
+    assert abs(found.log_evidence - exact) < bound() * found.se < 0.25
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
 
 
 @pytest.mark.filterwarnings("ignore:Verdict")  # of chains that are short, or stay in two modes
@@ -143,7 +144,7 @@ def test_both_methods_agree_for_every_family(covariance_type):
     found = log_evidence(fit, random_state=1)
     assert found.se < 0.05
     assert found.thames.se < 0.3
-    assert abs(found.log_evidence - found.thames.log_evidence) < 4.0 * np.hypot(found.se, found.thames.se)
+    assert abs(found.log_evidence - found.thames.log_evidence) < bound() * np.hypot(found.se, found.thames.se)
 
 
 def hierarchical(X):
@@ -166,7 +167,7 @@ def test_both_methods_agree_for_priors_with_hyperparameters(name):
     found = log_evidence(fit, random_state=1)
     assert found.se < 0.05
     assert found.thames.se < 0.3
-    assert abs(found.log_evidence - found.thames.log_evidence) < 4.0 * np.hypot(found.se, found.thames.se)
+    assert abs(found.log_evidence - found.thames.log_evidence) < bound() * np.hypot(found.se, found.thames.se)
 
 
 def test_a_hierarchical_prior_by_integration_over_its_hyperparameter():
@@ -179,16 +180,18 @@ def test_a_hierarchical_prior_by_integration_over_its_hyperparameter():
     fixed = [niw_log_evidence(X, Prior.normal_inverse_wishart(**shared, scale=[[s]])) for s in scales]
     weights = chi2(3.0, scale=0.5).pdf(scales) * np.gradient(scales)
     exact = logsumexp(fixed, b=weights)
-    assert abs(log_evidence(fit, random_state=1).log_evidence - exact) < 0.01
+    found = log_evidence(fit, random_state=1)
+    assert abs(found.log_evidence - exact) < bound() * found.se < 0.05
 
 
-GALAXIES = [  # corrected 78th value or MASS's, K, log evidence, tolerance
+GALAXIES = [  # corrected 78th value or MASS's, K, log evidence, error of that number
     ("mass", 1, -247.464, 0.02),
     ("mass", 3, -226.65, 0.05),
     ("corrected", 3, -226.94, 0.05),
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Verdict")  # K = 3: a chain or two go to a smaller mode
 @pytest.mark.parametrize(("version", "k", "want", "tolerance"), GALAXIES)
 def test_galaxies_under_the_prior_of_richardson_and_green(version, k, want, tolerance):
     X = load_data("galaxies")
@@ -197,8 +200,9 @@ def test_galaxies_under_the_prior_of_richardson_and_green(version, k, want, tole
     prior = Prior.richardson_green(X)
     fit = BayesianGaussianMixture(k, prior=prior, draws=1500, random_state=1, progress=False).fit(X)
     found = log_evidence(fit, random_state=1)
-    assert abs(found.log_evidence - want) < tolerance
-    assert abs(found.thames.log_evidence - want) < tolerance + 3.0 * found.thames.se
+    assert abs(found.log_evidence - want) < tolerance + bound() * found.se
+    assert abs(found.thames.log_evidence - want) < tolerance + bound() * found.thames.se
+    assert found.se < 0.05
 
 
 def importance_sampled(X, target, points, *, n, rng):
@@ -235,8 +239,8 @@ def test_two_components_for_galaxies_by_importance_sampling(version):
     want, se = importance_sampled(X, target_of_tree(fit.posterior_), points, n=60_000, rng=np.random.default_rng(0))
     assert se < 0.01
     assert found.se < 0.02
-    assert abs(found.log_evidence - want) < 4.0 * np.hypot(se, found.se)
-    assert abs(want - {"mass": -235.228, "corrected": -235.358}[version]) < 4.0 * se
+    assert abs(found.log_evidence - want) < bound() * np.hypot(se, found.se)
+    assert abs(want - {"mass": -235.228, "corrected": -235.358}[version]) < bound() * se
 
 
 def test_disagreement_is_told_and_warned_of(monkeypatch):

@@ -100,6 +100,7 @@ def test_responsibilities_that_do_not_fit_are_refused(resp):
         mixture_from_responsibilities(np.arange(5.0)[:, None], resp)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("method", ["k-means++", "kmeans", "random_from_data"])
 def test_well_separated_groups_are_found_at_once(method):
     centres = np.array([[0.0, 0.0], [0.0, 900.0], [8.0, 0.0]])  # the second column has large units

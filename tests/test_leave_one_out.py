@@ -5,10 +5,12 @@ import warnings
 import arviz_stats as azs
 import numpy as np
 import pytest
+from exact_posterior import updated
+from monte_carlo import bound
 from scipy.special import logsumexp
-from scipy.stats import multivariate_t
+from scipy.stats import invwishart, multivariate_t
 from test_modes import CONJUGATE as PRIOR_OF_GROUPS
-from test_modes import LEFT, RIGHT, THREE_GROUPS, exact_log_evidences, sampled, start_at
+from test_modes import THREE_GROUPS, exact_log_evidences, stuck_chains
 
 from bayesgmm import BayesianGaussianMixture, Prior, combine_modes, loo
 from bayesgmm.bayes.adapter import mixture_posterior
@@ -18,14 +20,15 @@ from bayesgmm.bayes.moment_matching import match_rows
 from bayesgmm.bayes.predict import draw_set
 from bayesgmm.words.errors import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
 
+pytestmark = pytest.mark.draws
 CONJUGATE = Prior.normal_inverse_wishart(mean=[0, 0], kappa=0.1, dof=4, scale=np.eye(2))
 OUTLIERS = np.array([0, 1])
 NAMES = {"weights": "weights", "means": "means", "covariances": "covariances"}
 
 
-def rows_with_outliers():
+def rows_with_outliers(far):
     X = np.random.default_rng(3).standard_normal((25, 2))
-    X[0], X[1] = [5, 5], [-4, 4]
+    X[0], X[1] = [far, far], [-far, far]
     return X
 
 
@@ -41,9 +44,22 @@ def exact(X, i):
 
 @pytest.fixture(scope="module")
 def one():
-    X = rows_with_outliers()
+    X = rows_with_outliers(8.0)
     fit = BayesianGaussianMixture(1, prior=CONJUGATE, random_state=1, progress=False).fit(X)
     return fit, X, np.array([exact(X, i) for i in range(len(X))])
+
+
+@pytest.fixture(scope="module")
+def near():
+    """10,000 exact draws given two rows that lie so far out that what others say of them has a small error."""
+    X, rng = rows_with_outliers(3.0), np.random.default_rng(4)
+    kappa, mean, dof, scale = updated(CONJUGATE, np.array(25.0), X.sum(axis=0), X.T @ X)
+    covariances = invwishart.rvs(float(dof), scale, size=10_000, random_state=rng)
+    noise = np.einsum("sij,sj->si", np.linalg.cholesky(covariances), rng.standard_normal((10_000, 2)))
+    means = mean + noise / np.sqrt(kappa)
+    own = {"weights": np.ones((4, 2_500, 1)), "means": means.reshape(4, -1, 1, 2)}
+    own["covariances"] = covariances.reshape(4, -1, 1, 2, 2)
+    return mixture_posterior(own, X, names=NAMES), np.array([exact(X, i) for i in OUTLIERS])
 
 
 def test_importance_sampling_fails_where_k_says_so(one):
@@ -57,28 +73,37 @@ def test_importance_sampling_fails_where_k_says_so(one):
     assert found.influence_pareto_k is None
 
 
+FAR_OUT = pytest.mark.filterwarnings("ignore:.*refits are of little use")  # the density of such rows varies that much
+
+
+@FAR_OUT
 @pytest.mark.parametrize("how", [{"moment_match": True}, {"refit": True, "random_state": 1}])
-def test_moment_matching_and_refits_are_exact_for_one_component(one, how):
+def test_outliers_are_matched_or_refitted_and_nothing_else(one, how):
     fit, _, truth = one
     found = loo(fit, **how)
-    error = found.elpd_i.to_numpy() - truth
-    assert np.abs(error[:2]).max() < 0.3
-    assert np.abs(error.sum()) < 0.5
-    assert not found.warning
     assert (found.influence_pareto_k[:2] > 0.7).all()
-    assert (found.pareto_k <= 0.7).all()
+    assert (found.pareto_k[:2] < found.influence_pareto_k[:2]).all()
+    assert found.warning == (found.pareto_k > found.good_k).any()
     np.testing.assert_array_equal(found.influence_pareto_k[2:], found.pareto_k[2:])
+    assert np.abs(found.elpd_i - truth)[2:].max() < 0.06
     np.testing.assert_allclose(found.elpd_i.sum(), found.elpd)
 
 
-def test_the_error_of_a_refit_is_honest(one):
-    fit, _, truth = one
-    problem = problem_of(fit.posterior_)
-    z = []
-    for seed in range(4):
-        refits = refit_rows(fit.posterior_, problem, OUTLIERS, settings=RefitSettings(r_eff=1.0, seed=seed))
+def test_moment_matching_is_exact_for_one_component(near):
+    tree, truth = near
+    problem = problem_of(tree, CONJUGATE)
+    found = smoothed_rows(draw_set(tree), problem.X, shape=(4, 2_500), r_eff=1.0)
+    matched = match_rows(tree, problem, OUTLIERS, found=found, r_eff=1.0)
+    assert np.abs(matched.elpd[:2] - truth).max() < bound(2) * 0.06  # standard deviation over 16 seeds
+
+
+def test_refits_are_exact_for_one_component_and_their_errors_honest(near):
+    tree, truth = near
+    problem, z = problem_of(tree, CONJUGATE), []
+    for seed in range(2):
+        refits = refit_rows(tree, problem, OUTLIERS, settings=RefitSettings(r_eff=1.0, seed=seed))
         z += [(r.elpd - truth[i]) / r.se for i, r in zip(refits.rows, refits.found, strict=True)]
-    assert np.abs(z).max() < 3.5
+    assert np.abs(z).max() < bound(4)
 
 
 def test_a_refit_depends_on_nothing_but_its_row_and_the_seed(one):
@@ -152,9 +177,10 @@ def test_ones_own_posterior_needs_its_prior(one):
     with pytest.raises(InputError, match="a prior"):
         loo(own, X, names=NAMES, moment_match=True)
     found = loo(own, X, names=NAMES, prior=CONJUGATE, moment_match=True)
-    assert np.abs(found.elpd_i.to_numpy() - truth).max() < 0.3
+    assert np.abs(found.elpd_i.to_numpy() - truth)[2:].max() < 0.06
 
 
+@FAR_OUT
 def test_nothing_to_match_or_refit_changes_nothing(one):
     fit, _, _ = one
     with pytest.warns(ParetoWarning):
@@ -170,19 +196,20 @@ def test_nothing_to_match_or_refit_changes_nothing(one):
 @pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.ParetoWarning")
 def test_modes_in_their_shares_equal_enumeration():
     """Chains that stay in two modes of three groups of rows: wrong as they are, though k is small; right combined."""
-    chains = sampled(THREE_GROUPS, PRIOR_OF_GROUPS, [start_at(THREE_GROUPS, labels) for labels in (LEFT, RIGHT, RIGHT)])
-    own = {name: part.reshape(3, -1, *part.shape[1:]) for name, part in zip(NAMES, chains.arrays, strict=False)}
+    own = {name: part.reshape(3, -1, *part.shape[1:]) for name, part in zip(NAMES, stuck_chains().arrays, strict=False)}
 
     def log_evidence(X):
         return logsumexp(exact_log_evidences(X, PRIOR_OF_GROUPS, 2)[1])
 
-    truth = log_evidence(THREE_GROUPS) - [log_evidence(np.delete(THREE_GROUPS, i, axis=0)) for i in range(9)]
+    truth = log_evidence(THREE_GROUPS) - [log_evidence(np.delete(THREE_GROUPS, i, axis=0)) for i in range(10)]
     combined = loo(combine_modes(own, THREE_GROUPS, prior=PRIOR_OF_GROUPS, random_state=1))
-    np.testing.assert_allclose(combined.elpd_i, truth, atol=0.15)
+    outer = np.r_[:4, 6:10]  # without a row of the middle group the modes' shares are quite others: k is above 0.6
+    most = bound(8) * 0.04 + 0.02  # standard deviation over seeds and bias, of 15 seeds
+    np.testing.assert_allclose(combined.elpd_i[outer], truth[outer], atol=most)
     with pytest.warns(SamplingWarning, match="The chains disagree"):
         apart = loo(own, THREE_GROUPS)
-    assert np.abs(apart.elpd_i[:4] - truth[:4]).min() > 0.3
-    assert (apart.pareto_k[:4] < 0.5).all()
+    assert np.abs(apart.elpd_i - truth)[outer].min() > most
+    assert (apart.pareto_k[outer] < apart.good_k).all()
 
 
 def two_groups():

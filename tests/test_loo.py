@@ -60,6 +60,7 @@ def test_the_group_holds_the_marginal_density(trees):
     assert "log_likelihood" not in trees[2].children
 
 
+@pytest.mark.draws
 def test_smoothing_changes_plain_importance_sampling_little(trees):
     values = log_likelihoods(trees[2], FRAME.to_numpy())
     plain = np.log(values.shape[1]) - logsumexp(-values, axis=1)

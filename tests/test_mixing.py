@@ -50,17 +50,19 @@ def test_what_cannot_be_judged_is_not_a_number_and_not_fine(values):
     assert not found.is_fine(len(values))
 
 
+@pytest.mark.draws
 def test_a_single_chain_is_compared_with_itself():
-    steady, drifting = noise(1, 400), noise(1, 400)
+    drifting = noise(1, 400)
     drifting[:, 200:] += 3.0
-    assert mixing(dataset(a=steady)).is_fine(1)
+    assert mixing(dataset(a=noise(1, 4_000))).is_fine(1)
     assert mixing(dataset(a=drifting)).r_hat > 1.5
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("bad", ["r_hat", "ess"])
 def test_good_figures_need_both_r_hat_and_effective_draws(bad):
-    assert mixing(dataset(a=noise(4, 300))).is_fine(4)
-    values = noise(4, 300) + np.arange(4)[:, None] if bad == "r_hat" else noise(4, 60)
+    assert mixing(dataset(a=noise(4, 1_000))).is_fine(4)
+    values = noise(4, 1_000) + np.arange(4)[:, None] if bad == "r_hat" else noise(4, 60)
     found = mixing(dataset(a=values))
     assert not found.is_fine(4)
     assert (found.r_hat > 1.01) == (bad == "r_hat")
@@ -83,10 +85,11 @@ def test_scales_that_differ_are_seen_though_means_agree():
     assert pairwise_r_hat(half_chains(dataset(a=values)))[0, 1] > 1.2
 
 
+@pytest.mark.draws
 def test_islands_are_chains_that_agree():
-    values = noise(5, 400)
+    values = noise(5, 1_000)
     values[[1, 4]] += 10.0
-    found = islands(dataset(a=values, b=noise(5, 400, seed=1)))
+    found = islands(dataset(a=values, b=noise(5, 1_000, seed=1)))
     assert [part.chains for part in found] == [(0, 2, 3), (1, 4)]
     assert all(part.is_settled and part.r_hat < 1.02 for part in found)
 
@@ -101,6 +104,7 @@ def test_a_bridge_joins_islands():
     assert not found.is_settled
 
 
+@pytest.mark.draws
 def test_chains_that_wander_are_not_settled():
     for seed in range(5):
         found = islands(dataset(a=slow(4, 200, seed)))
@@ -108,6 +112,7 @@ def test_chains_that_wander_are_not_settled():
         assert not any(part.is_settled for part in found)
 
 
+@pytest.mark.draws
 def test_chance_does_not_part_chains_of_fifty_effective_draws():
     """Autoregressive chains of 1,000 draws and 25 quantities: never parted in 20 sets of four."""
     rho = 0.905  # 1,000 (1 - rho) / (1 + rho) = 50
@@ -121,8 +126,9 @@ def test_chance_does_not_part_chains_of_fifty_effective_draws():
 # ---- nested R-hat
 
 
+@pytest.mark.draws
 def test_nested_r_hat_sees_chains_that_remember_their_start():
-    values = noise(4, 300)
+    values = noise(4, 2_000)
     assert nested_r_hat(dataset(a=values), [0, 0, 1, 1]) < 1.01
     values[2:] += 1.0
     assert nested_r_hat(dataset(a=values), [0, 0, 1, 1]) > 1.1
@@ -130,8 +136,9 @@ def test_nested_r_hat_sees_chains_that_remember_their_start():
     assert nested_r_hat(dataset(a=values), [5, 5, 2, 2]) == pytest.approx(float(expected))
 
 
+@pytest.mark.draws
 def test_of_every_starting_mode_as_many_chains_as_of_the_rarest():
-    values = noise(5, 300)
+    values = noise(5, 2_000)
     values[4] += 9.0
     assert nested_r_hat(dataset(a=values), [0, 0, 1, 1, 1]) < 1.01  # the last chain of mode 1 does not count
     assert nested_r_hat(dataset(a=values), [0, 0, 0, 0, 1]) > 1.5

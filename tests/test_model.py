@@ -161,7 +161,9 @@ def test_log_likelihood_of_foreign_posterior(model, posterior, frame):
 def test_log_prior_of_foreign_posterior(model, posterior, frame):
     mixtures, tree = posterior
     with model:
-        result = pm.stats.compute_log_prior(tree.copy(), progressbar=False)["log_prior"]
+        result = pm.stats.compute_log_prior(tree.copy(), progressbar=False, compile_kwargs={"mode": PYTHON})[
+            "log_prior"
+        ]
     total = sum(result[name].sum([d for d in result[name].dims if d not in ("chain", "draw")]) for name in NAMES)
     prior = Prior.weakly_informative(frame)
     np.testing.assert_allclose(total, [[prior.log_prob(m) for m in chain] for chain in mixtures], rtol=1e-8)
@@ -172,8 +174,9 @@ def test_new_rows_and_posterior_prediction(frame, posterior):
     new = np.zeros((4, 2))
     with build_model(frame, 2):
         pm.set_data({"X": new})
-        likelihood = pm.stats.compute_log_likelihood(tree.copy(), progressbar=False)["log_likelihood"]["y"]
-        drawn = pm.sample_posterior_predictive(tree.copy(), predictions=True, random_seed=1, progressbar=False)
+        quick = {"progressbar": False, "compile_kwargs": {"mode": PYTHON}}
+        likelihood = pm.stats.compute_log_likelihood(tree.copy(), **quick)["log_likelihood"]["y"]
+        drawn = pm.sample_posterior_predictive(tree.copy(), predictions=True, random_seed=1, **quick)
     assert likelihood.sizes == {"chain": 2, "draw": 3, "obs": 4}
     np.testing.assert_allclose(likelihood, likelihood[..., :1] + np.zeros(4))
     assert drawn["predictions"]["y"].sizes == {"chain": 2, "draw": 3, "obs": 4, "feature": 2}
@@ -181,7 +184,7 @@ def test_new_rows_and_posterior_prediction(frame, posterior):
 
 def test_prior_prediction(model):
     with model:
-        drawn = pm.sample_prior_predictive(draws=5, random_seed=2)
+        drawn = pm.sample_prior_predictive(draws=5, random_seed=2, compile_kwargs={"mode": PYTHON})
     np.testing.assert_allclose(drawn["prior"]["weights"].sum("cluster"), 1.0)
     assert drawn["prior"]["covariances"].dims == ("chain", "draw", "cluster", "feature", "feature_bis")
     assert np.linalg.eigvalsh(drawn["prior"]["covariances"]).min() > 0
@@ -223,6 +226,7 @@ def test_input_errors(frame):
         build_model(frame, 2, prior=Prior.weakly_informative([[1.0], [2.0]]))
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2])
 def test_sampling(frame, k):

@@ -8,6 +8,8 @@ from bayesgmm import BayesianGaussianMixture, average_models, similarity_matrix
 from bayesgmm.bayes.evidence import Estimate, Evidence
 from bayesgmm.words.errors import InputError
 
+pytestmark = pytest.mark.draws
+
 X = np.array([-1.2, -0.4, 0.1, 0.3, 0.9, 2.4, 2.9, 3.1, 3.8])[:, None]
 
 

@@ -17,6 +17,8 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
 
+pytestmark = pytest.mark.draws
+
 
 def rng(seed=0):
     return np.random.default_rng(seed)

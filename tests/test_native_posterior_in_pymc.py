@@ -9,7 +9,10 @@ from bayesgmm import BayesianGaussianMixture, Mixture
 from bayesgmm.datasets import load_old_faithful
 
 # PyTensor silences this hint about its own code at import; pytest resets that.
-pytestmark = pytest.mark.filterwarnings(r"ignore:.*np.dot\(\) is faster on contiguous arrays")
+pytestmark = [
+    pytest.mark.draws,
+    pytest.mark.filterwarnings(r"ignore:.*np.dot\(\) is faster on contiguous arrays"),
+]
 
 
 @pytest.fixture(scope="module")

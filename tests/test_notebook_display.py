@@ -66,6 +66,7 @@ def test_before_the_fit_there_is_scikit_learns_diagram_only(model) -> None:
     assert "overflow-x:auto" not in shown(model)
 
 
+@pytest.mark.draws
 def test_components_that_are_not_identified_are_not_tabulated() -> None:
     X = np.random.default_rng(0).normal(size=(60, 1))
     with pytest.warns(SamplingWarning):

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from monte_carlo import FALSE_ALARM, binomial_range, bound
 from pretend_posterior import em_fit, pretend_posterior
-from scipy.stats import binom, false_discovery_control, kstest
+from scipy.stats import false_discovery_control, kstest
 
 from bayesgmm import GaussianMixture, Mixture, loo, outlier_scores
 from bayesgmm.datasets import load_old_faithful
@@ -13,6 +14,7 @@ from bayesgmm.words.errors import InputError
 pytestmark = pytest.mark.filterwarnings("ignore:The chains disagree")  # two short ones of a Gibbs sampler
 FRAME = pd.DataFrame(np.asarray(load_old_faithful()), columns=["eruptions", "waiting"])
 TRUTH = Mixture([0.4, 0.6], [[0.0, 0.0], [6.0, 2.0]], [[[1.0, 0.5], [0.5, 1.0]], [[2.0, -0.4], [-0.4, 0.5]]])
+DEPENDENT = 4  # rows of a data set share a fit: the variance of a count is so many times the binomial one at most
 SILENT = {"random_state": 1, "progress": False}
 
 
@@ -35,18 +37,21 @@ def simulated():
     return {"old": np.array(old), "new": np.array(new)}
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("rows", ["old", "new"])
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
 def test_false_alarms_come_at_the_stated_rate(simulated, rows, rate):
     tail = simulated[rows].ravel()
-    flagged = (tail <= rate).sum()
-    assert binom.ppf(0.001, len(tail), rate) <= flagged <= binom.ppf(0.999, len(tail), rate)
+    low, high = binomial_range(len(tail) // DEPENDENT, rate)
+    assert low <= (tail <= rate).sum() / DEPENDENT <= high
 
 
+@pytest.mark.draws
 def test_tail_probabilities_are_uniform(simulated):
-    assert kstest(simulated["old"].ravel(), "uniform").pvalue > 1e-3
+    assert kstest(simulated["old"].ravel(), "uniform").pvalue > FALSE_ALARM
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("rule", ["all", "discoveries"])
 def test_over_all_rows_hardly_a_data_set_has_a_false_alarm(simulated, rule):
     tail = simulated["old"]
@@ -55,9 +60,10 @@ def test_over_all_rows_hardly_a_data_set_has_a_false_alarm(simulated, rule):
         "discoveries": np.array([false_discovery_control(own) for own in tail]),
     }[rule]
     n_false = (adjusted <= 0.1).any(axis=1).sum()
-    assert n_false <= binom.ppf(0.999, len(tail), 0.1)
+    assert n_false <= binomial_range(len(tail), 0.1)[1]
 
 
+@pytest.mark.draws
 def test_planted_outliers_are_found_and_little_else(tree):
     planted = pd.DataFrame([[3.0, 97.0], [1.2, 90.0], [5.6, 40.0]], columns=FRAME.columns)
     frame = pd.concat([FRAME, planted], ignore_index=True)
@@ -74,6 +80,7 @@ def test_scores_of_rows_left_out_are_those_of_loo(tree):
     np.testing.assert_allclose(-found.table["score"], expected.elpd_i, atol=0.01)
 
 
+@pytest.mark.draws
 def test_em_is_plugged_in():
     fit = GaussianMixture(2, random_state=0).fit(FRAME)
     found = outlier_scores(fit, FRAME, **SILENT)
@@ -84,7 +91,7 @@ def test_em_is_plugged_in():
     assert "vouch for themselves" in str(found)
     assert "vouch" not in str(new)
     scores = -fit.mixture_.log_prob(fit.mixture_.sample(50_000, rng=np.random.default_rng(0))[0])
-    assert (scores > found.threshold).mean() == pytest.approx(0.01, rel=0.2)
+    assert (scores > found.threshold).mean() == pytest.approx(0.01, rel=bound() * 0.07)  # 5,000 simulated rows
 
 
 def test_a_row_with_a_weight_is_scored_once(tree):

@@ -143,6 +143,7 @@ def standard_deviations(vb: Variational) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize(("name", "largest", "smallest"), [("faithful", 1.05, 0.93), ("acidity", 0.93, 0.6)])
 def test_variational_means_are_close_and_standard_deviations_too_small(name, largest, smallest) -> None:
     X = load_data(name)

@@ -165,6 +165,7 @@ def _taken(tree, order):
     return np.take_along_axis(tree["posterior"]["weights"].to_numpy(), order, axis=2)
 
 
+@pytest.mark.draws
 def test_labels_of_a_fit_follow_its_em_solution(ours):
     moved, _ = in_random_labels(ours)
     tree = relabel(moved)
@@ -335,6 +336,7 @@ def unidentified():
     return draws, X, {"weights": "w", "means": "mu", "sds": "s"}
 
 
+@pytest.mark.draws
 def test_summaries_are_refused_unless_forced():
     draws, X, names = unidentified()
     tree = relabel(draws, X, names=names)
@@ -346,6 +348,7 @@ def test_summaries_are_refused_unless_forced():
     assert len(component_summary(tree, force=True)) == 2 * 3
 
 
+@pytest.mark.draws
 def test_methods_disagree_where_components_are_not_identified():
     draws, X, names = unidentified()
     draws["s"] = np.exp(np.random.default_rng(7).normal(size=(2, 50, 2)))
@@ -363,6 +366,7 @@ def test_the_summary_is_arviz_own(theirs, their_tree, X):
     assert len(component_summary(tree)) == K * D * 2 + K * 2  # log_w as well
 
 
+@pytest.mark.draws
 @pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.SamplingWarning")  # few draws, and components too many
 @pytest.mark.parametrize(
     ("rows", "n_components", "identified"),

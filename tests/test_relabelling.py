@@ -267,6 +267,7 @@ def verdict(sampled, method="stephens") -> Relabelling:
     return relabelled(sampled, method, options=Options(), reference=None)[2]
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("method", METHODS)
 def test_separated_components_are_identified(method):
     record = verdict(shuffled(*separated())[0], method)
@@ -277,6 +278,7 @@ def test_separated_components_are_identified(method):
     assert Relabelling(**json.loads(json.dumps(asdict(record)))) == record
 
 
+@pytest.mark.draws
 def test_components_that_wander_are_not():
     rng = np.random.default_rng(5)
     X = rng.normal(size=(50, 1))
@@ -286,6 +288,7 @@ def test_components_that_wander_are_not():
     assert record.findings
 
 
+@pytest.mark.draws
 def test_components_apart_by_their_variances_are_identified():
     rng = np.random.default_rng(6)
     X = np.concatenate([rng.normal(0, 1, 100), rng.normal(0, 10, 100)])[:, None]

@@ -127,6 +127,7 @@ def test_one_component_of_one_feature(tmp_path) -> None:
     assert "There is one component" in told(text, "Components")
 
 
+@pytest.mark.draws
 def test_components_that_are_not_identified_are_not_tabulated(tmp_path) -> None:
     X = np.random.default_rng(0).normal(size=(30, 1))
     with pytest.warns(SamplingWarning):

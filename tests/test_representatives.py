@@ -7,6 +7,8 @@ from bayesgmm import estimate_partition, partition_loss, representative_partitio
 from bayesgmm.ground.partitions import canonical_labels
 from bayesgmm.words.errors import InputError
 
+pytestmark = pytest.mark.draws
+
 FIRST, SECOND, THIRD = np.repeat([0, 1, 2], 20), np.repeat([0, 1], 30), np.tile([0, 1, 2], 20)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pymc as pm
 import pytest
+from monte_carlo import FALSE_ALARM
 from reference import FAMILIES
 from scipy.stats import beta, chi2, invgamma, kstest
 
@@ -10,12 +11,14 @@ from bayesgmm.bayes.pymc_engine import INTERPRETED
 from bayesgmm.bayes.scale_prior import WishartScale
 from bayesgmm.bayes.separation_prior import SeparationCovariances
 
+pytestmark = pytest.mark.draws
+
 N = 3_000
 V = np.array([[2.0, 0.5], [0.5, 1.0]])
 
 
 def fits(values, distribution) -> bool:
-    return kstest(distribution.cdf(values), "uniform").pvalue > 1e-4
+    return kstest(distribution.cdf(values), "uniform").pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)

@@ -12,6 +12,8 @@ from bayesgmm.bayes.scouts import away_starts, explore, send_scouts
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.ground.priors import Prior
 
+pytestmark = pytest.mark.draws
+
 IRIS = np.asfortranarray(load_iris().data)
 HARD = Prior.normal_inverse_wishart(mean=(5.8, 3.1, 3.8, 1.2), kappa=0.01, dof=6, scale=np.diag([0.4, 0.1, 1.8, 0.34]))
 SETTINGS = SamplerSettings(seed=1, draws=50, tune=50, progress=False)

@@ -13,6 +13,8 @@ from bayesgmm.algorithms.search import MOST_MOVES, Field, moves_for
 from bayesgmm.ground.families import FAMILIES
 from bayesgmm.words.errors import SingleBestStartWarning
 
+pytestmark = pytest.mark.draws
+
 ROOT = Path(__file__).parents[1]
 
 # Data, family, K, the best sound log-likelihood of scikit-learn and mclust; plain starts seldom reach it.

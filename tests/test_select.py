@@ -23,6 +23,8 @@ from bayesgmm.words.errors import (
     SingleBestStartWarning,
 )
 
+pytestmark = pytest.mark.draws
+
 FAITHFUL, ACIDITY = load_data("faithful"), load_data("acidity")
 FEW = {"draws": 100, "tune": 60, "chains": 2, "init": "best", "n_init": 2}
 

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from monte_carlo import FALSE_ALARM
 from pretend_posterior import em_fit, pretend_posterior
 from reference import load_data
+from scipy.stats import binom
 
 from bayesgmm import sample_labels, similarity_matrix
 from bayesgmm.bayes import similarity
@@ -40,13 +42,14 @@ def test_blocks_of_draws_give_the_same(faithful_tree, monkeypatch):
     assert told[-1] == (80, 80)
 
 
+@pytest.mark.draws
 def test_drawn_labels_agree_within_their_error(faithful_tree):
     exact = similarity_matrix(faithful_tree, rows=np.arange(0, 272, 4)).to_numpy()
     labels = sample_labels(faithful_tree, random_state=0)
     drawn = similarity_matrix(labels, rows=np.arange(0, 272, 4)).to_numpy()
-    error = np.sqrt(exact * (1.0 - exact) / 80) + 1e-3
+    low, high = binom.interval(1.0 - FALSE_ALARM / exact.size, 80, exact)
     assert np.abs(drawn - exact).max() > 0.0
-    assert (np.abs(drawn - exact) < 6 * error).all()
+    assert ((low / 80 - 1e-9 <= drawn) & (drawn <= high / 80 + 1e-9)).all()
 
 
 def test_labels_that_mean_something_else_in_every_draw_change_nothing():

@@ -3,15 +3,26 @@
 import json
 import warnings
 
+import arviz_stats as azs
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 from collapsed_gibbs import exact_occupied, gibbs_occupied, total_variation
+from monte_carlo import bound
 from pretend_posterior import pretend_posterior
 from reference import load_data
 
-from bayesgmm import BayesianGaussianMixture, Mixture, Prior, diagnose, estimate_partition, occupied_clusters, relabel
+from bayesgmm import (
+    BayesianGaussianMixture,
+    Mixture,
+    Prior,
+    diagnose,
+    estimate_partition,
+    occupied_clusters,
+    relabel,
+    sample_labels,
+)
 from bayesgmm.bayes.engines import ENGINES
 from bayesgmm.bayes.posterior import prior_to_json
 from bayesgmm.bayes.problem import Problem
@@ -22,14 +33,25 @@ ROWS = np.array([[-2.0], [-1.8], [0.0], [0.3], [2.5], [2.6], [5.0]])
 CONJUGATE = {"mean": [0.5], "kappa": 0.2, "dof": 3.0, "scale": [[0.5]]}
 
 
+def assert_shares(numbers, exact) -> None:
+    """Draws of K+ (chain, draw) have each number as often as they should."""
+    ess = float(azs.ess(numbers, method="mean"))
+    assert ess > 200
+    error = np.sqrt(exact * (1.0 - exact) / ess)
+    share = np.bincount(numbers.ravel(), minlength=len(exact)) / numbers.size
+    assert (np.abs(share - exact) <= bound(len(exact)) * error).all(), (share, exact, error)
+
+
+@pytest.mark.draws
 def test_the_references_agree():
     """Gibbs sampling of labels and the sum over all allocations."""
     exact = exact_occupied(ROWS, 3, **CONJUGATE, concentration=0.3)
-    drawn, _ = gibbs_occupied(ROWS, 3, **CONJUGATE, concentration=0.3, sweeps=8_000)
+    runs = [gibbs_occupied(ROWS, 3, **CONJUGATE, concentration=0.3, sweeps=4_000, seed=seed)[0] for seed in range(2)]
     assert exact.sum() == pytest.approx(1.0)
-    assert total_variation(exact, np.bincount(drawn, minlength=4) / len(drawn)) < 0.03
+    assert_shares(np.array(runs), exact)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("concentration", [0.05, 0.3])
 def test_occupied_components_against_enumeration(concentration):
     prior = Prior.normal_inverse_wishart(**CONJUGATE, concentration=concentration)
@@ -40,7 +62,10 @@ def test_occupied_components_against_enumeration(concentration):
     draws = {"weights": sampled.weights, "means": sampled.means, "covariances": sampled.covariances}
     occupied = occupied_clusters(draws, rows, random_state=1)
     exact = exact_occupied(ROWS, 3, **CONJUGATE, concentration=concentration)
-    assert total_variation(exact, occupied["probability"].to_numpy()) < 0.05
+    labels = sample_labels(draws, rows, random_state=1).to_numpy()
+    numbers = np.array([[len(np.unique(row)) for row in chain] for chain in labels])
+    np.testing.assert_allclose(occupied["probability"], np.bincount(numbers.ravel(), minlength=4) / numbers.size)
+    assert_shares(numbers, exact)
     assert (occupied["change_rate"] > 0.05).all()
     assert occupied["r_hat"] < 1.05
 
@@ -84,6 +109,7 @@ def conjugate(X, concentration):
     )
 
 
+@pytest.mark.draws
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "k", "concentration"),

@@ -5,6 +5,7 @@ from math import log, pi
 
 import numpy as np
 import pytest
+from monte_carlo import bound, chi_square_range
 
 from bayesgmm.algorithms import thames as module
 from bayesgmm.algorithms.thames import Blocks, count_relabellings, thames
@@ -58,6 +59,7 @@ def symmetric_target(blocks, apart):
     return np.logaddexp(*terms)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize(("apart", "switched"), [(0.5, False), (0.5, True), (2.0, False), (2.0, True), (10.0, False)])
 def test_symmetric_densities_however_much_labellings_overlap(apart, switched):
     """Draws with labels as drawn, or put in order, which leaves the symmetric density's draws of one labelling."""
@@ -77,11 +79,12 @@ def test_symmetric_densities_however_much_labellings_overlap(apart, switched):
         rng=rng,
     )
     assert found.se < 0.3
-    assert abs(found.log_z - log(2.0) - 3.0 * log(2.0 * pi)) < 4.0 * found.se
+    assert abs(found.log_z - log(2.0) - 3.0 * log(2.0 * pi)) < bound() * found.se
 
 
+@pytest.mark.draws
 def test_the_standard_error_covers():
-    """z-scores over repetitions have about unit variance (chi-square bounds at 1e-4)."""
+    """z-scores over repetitions have about unit variance."""
     rng, scores = np.random.default_rng(3), []
     log_density = lambda blocks: -0.5 * (blocks.own**2).sum(axis=(1, 2))  # noqa: E731
     for _ in range(60):
@@ -89,9 +92,11 @@ def test_the_standard_error_covers():
         values = tuple(log_density(own) for own in draws)
         found = thames(*draws, log_densities=values, log_density=log_density, effective_size=len, rng=rng)
         scores.append((found.log_z - 3.0 * log(2.0 * pi)) / found.se)
-    assert 28.0 < np.square(scores).sum() < 110.0
+    low, high = chi_square_range(len(scores))
+    assert low < np.square(scores).sum() < high
 
 
+@pytest.mark.draws
 def test_labels_stay_as_they_are_where_they_mean_something():
     rng = np.random.default_rng(4)
     shift = np.array([[0.0], [0.5]])
@@ -105,7 +110,7 @@ def test_labels_stay_as_they_are_where_they_mean_something():
         rng=rng,
         symmetric=False,
     )
-    assert abs(found.log_z - 2.0 * log(2.0 * pi)) < 4.0 * found.se < 0.3
+    assert abs(found.log_z - 2.0 * log(2.0 * pi)) < bound() * found.se < 0.3
 
 
 def test_nothing_inside_says_so():

@@ -23,6 +23,7 @@ from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 
 RELEVANT = 0.01  # a mode of less weight hardly changes what is reported
 _ALLOCATIONS, _PROPOSALS, _FEWEST_PROPOSALS = 200, 4_000, 500
+_FEWEST_DRAWS = 4  # of a mode that can be weighed: two for the proposal, two for the estimate
 _SHORTEST = 10  # draws of a chain that tell something about its autocorrelation
 _EVALUATIONS = 400_000_000  # rows times components of all proposals: about two seconds
 
@@ -123,7 +124,7 @@ def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
     """The modes that may carry weight: their highest density is not far below the ordinary one of another."""
     own = [log_joint[modes.labels == m] for m in range(len(modes.modes))]
     ordinary = max(np.median(values) for values in own if len(values))
-    return [m for m, values in enumerate(own) if len(values) > 1 and values.max() > ordinary - target.far]
+    return [m for m, values in enumerate(own) if len(values) >= _FEWEST_DRAWS and values.max() > ordinary - target.far]
 
 
 def draws_as_they_are(points: Points, own: IntArray) -> Sample:
