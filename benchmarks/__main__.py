@@ -30,11 +30,11 @@ PACKAGES = ("bayesgmm", "numpy", "scipy", "numba", "scikit-learn", "nutpie", "py
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 HEADER = """# Benchmarks
 
-Each script compares side by side in one run and prints ratios. Seconds depend on the processor and on what else it does,
+Each script compares side by side in one run and prints ratios. Seconds depend on the processor and its other work,
 ratios less. `uv run python -m benchmarks` runs every script and writes this page, `uv run python -m benchmarks em nuts`
-these two sections of it; each script has a `--quick` mode, which only shows that it runs. OpenBLAS has one thread unless a
-script says otherwise. Sections that do not name a processor are older: they come from a shared 2-core machine whose
-processor was not written down.
+these two sections of it; the `--quick` mode of each script only shows that it runs. BLAS has one thread unless a script
+says otherwise. Sections that do not name a processor are older: they come from a shared 2-core machine whose processor
+was not written down.
 """
 
 

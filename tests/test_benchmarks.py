@@ -5,10 +5,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-COMPILE_LONG = {"as_written"}  # PyMC's model, in a process of its own
+COMPILE_LONG = {"as_written", "nuts", "startup"}  # models of PyMC, or what a first run compiles: tens of seconds
 SCRIPTS = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in COMPILE_LONG else [], id=path.stem)
     for path in sorted(BENCHMARKS.glob("*.py"))
@@ -24,6 +25,16 @@ def test_quick_mode_runs_and_prints_figures(script, monkeypatch, capfd):
     printed = capfd.readouterr().out
     assert re.search(r"\d\.\d", printed), printed
     assert "nan" not in printed
+
+
+def test_nuts_but_for_compiling_the_other_side(monkeypatch, capsys):
+    nuts = runpy.run_path(str(BENCHMARKS / "nuts.py"))
+    problem = nuts["faithful"]()
+    settings = nuts["SamplerSettings"](seed=0, draws=20, tune=20, chains=2, progress=False)
+    result = nuts["measured"](problem, lambda: nuts["sample_native"](problem, settings, np.random.default_rng(0)))
+    assert {"weights", "means", "covariances", "y"} == set(nuts["handwritten"](problem).named_vars) - {"X"}
+    nuts["report"]("Old Faithful", [(result, result)], 0.0)
+    assert re.search(r"\| ratio \| 1 / 1\.0 \| 1\.00 \| 1\.0, 1\.0, 1\.0 \|", capsys.readouterr().out)
 
 
 def run_all(monkeypatch, *options):
