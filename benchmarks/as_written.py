@@ -1,15 +1,24 @@
-"""One process of `benchmarks/nuts.py --as-written`: a mixture from import to summary, as a user writes it.
+"""A posterior as users write it, from `import` to summary: this package beside PyMC.
 
-`python benchmarks/as_written.py {bayesgmm,pm.Mixture} {faithful,iris,simulated} START`, START being `time.time()` when
-the process was asked for. Prints seconds until the summary was there, and how good the draws are, as JSON.
+Run `uv run python benchmarks/as_written.py`. The model of the PyMC examples (LKJ correlations, half-normal standard
+deviations, PyMC's own starts) against `BayesianGaussianMixture`, each in a process of its own. What earlier runs
+compiled is in the caches of both: the first run on a machine takes longer.
 """
 
+import argparse
 import json
+import subprocess
 import sys
 import time
 
+SETS = ("faithful", "iris", "simulated")
+IMPORTS = {
+    "bayesgmm": "import bayesgmm.surface.bayesian_gaussian_mixture, bayesgmm.surface.tables, bayesgmm.datasets",
+    "pm.Mixture": "import pymc, arviz, bayesgmm.datasets",
+}
 
-def with_pymc(X, n_components):  # type: ignore[no-untyped-def]
+
+def with_pymc(X, n_components, **settings):  # type: ignore[no-untyped-def]
     import arviz as az
     import numpy as np
     import pymc as pm
@@ -24,15 +33,15 @@ def with_pymc(X, n_components):  # type: ignore[no-untyped-def]
             chol, _, _ = pm.LKJCholeskyCov(f"chol_{k}", n=n_features, eta=2.0, sd_dist=sd, compute_corr=True)
             components.append(pm.MvNormal.dist(mu=means[k], chol=chol))
         pm.Mixture("y", w=weights, comp_dists=components, observed=X)
-        trace = pm.sample(chains=4, random_seed=1, progressbar=False)
+        trace = pm.sample(chains=4, random_seed=1, progressbar=False, **settings)
     az.summary(trace)
     return trace["posterior"]
 
 
-def with_bayesgmm(X, n_components):  # type: ignore[no-untyped-def]
+def with_bayesgmm(X, n_components, **settings):  # type: ignore[no-untyped-def]
     from bayesgmm import BayesianGaussianMixture
 
-    fit = BayesianGaussianMixture(n_components, random_state=1, progress=False).fit(X)
+    fit = BayesianGaussianMixture(n_components, random_state=1, progress=False, **settings).fit(X)
     fit.summary()
     return fit.posterior_["posterior"]
 
@@ -51,11 +60,11 @@ def draws(posterior, n_components, n_features):  # type: ignore[no-untyped-def]
     return weights, means, factors @ np.swapaxes(factors, -1, -2)
 
 
-def main() -> None:
-    side, name, start = sys.argv[1], sys.argv[2], float(sys.argv[3])
+def measure(side: str, name: str, start: float, *, quick: bool) -> None:
+    """Print seconds from ``start``, `time.time()` before this process, until the summary was there, and the draws."""
     X, n_components = data(name)
     fit = with_bayesgmm if side == "bayesgmm" else with_pymc
-    posterior = fit(X, n_components)
+    posterior = fit(X, n_components, **({"draws": 50, "tune": 50} if quick else {}))
     seconds = time.time() - start
 
     import nuts
@@ -85,6 +94,59 @@ def data(name):  # type: ignore[no-untyped-def]
     factors = 0.4 * np.tril(rng.normal(size=(4, 5, 5)), -1) + np.eye(5)
     labels = rng.choice(4, 2000, p=[0.4, 0.3, 0.2, 0.1])
     return means[labels] + np.einsum("nij,nj->ni", factors[labels], rng.normal(size=(2000, 5))), 4
+
+
+def measured(side: str, name: str, options: argparse.Namespace) -> dict[str, float] | None:
+    """Seconds, ESS and R-hat of one process, or nothing if it takes too long."""
+    from startup import environment
+
+    subprocess.run([sys.executable, "-c", IMPORTS[side]], env=environment(), check=True)  # caches bytecode
+    command = [sys.executable, __file__, *["--quick"][: options.quick], "--only", side, name, repr(time.time())]
+    try:
+        done = subprocess.run(
+            command, env=environment(), stdout=subprocess.PIPE, text=True, timeout=options.time_limit, check=True
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    from bayesgmm.bayes.mixing import MAX_R_HAT
+
+    print(
+        f"\n{name}\n\n| | seconds | worst ESS of a parameter, relabelled | its R-hat |\n|---|---|---|---|", flush=True
+    )
+    done = []
+    for side in IMPORTS:
+        figures = measured(side, name, options)
+        if figures is None:
+            print(f"| {side} | not finished after {options.time_limit:.0f} | | |", flush=True)
+            return
+        print(f"| {side} | {figures['seconds']:.1f} | {figures['ess']:.0f} | {figures['r_hat']:.3f} |", flush=True)
+        done.append(figures)
+    ours, theirs = done
+    print(f"\nTime: {theirs['seconds'] / ours['seconds']:.1f} times.", end=" ")
+    if max(ours["r_hat"], theirs["r_hat"]) < MAX_R_HAT:
+        ratio = ours["ess"] / theirs["ess"] * theirs["seconds"] / ours["seconds"]
+        print(f"ESS per second, imports and compiling included: {ratio:.1f} times.", flush=True)
+    else:
+        print(f"ESS cannot be compared: R-hat is above {MAX_R_HAT}.", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["faithful"])
+    parser.add_argument("--time-limit", type=float, default=1800.0, help="seconds a process may take")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
+    parser.add_argument("--only", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        side, name, start = options.only
+        measure(side, name, float(start), quick=options.quick)
+        return
+    for name in options.sets:
+        compare(name, options)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ medians over rounds. "one thread" is processor time of one thread of each; "wall
 its threads (it shares out more than 25,000 rows), theirs with BLAS limited to one and as it comes.
 """
 
+import argparse
 import time
 import warnings
 from collections.abc import Callable
@@ -22,12 +23,16 @@ from bayesgmm.algorithms.em import EMSettings, Rows, run_em
 from bayesgmm.algorithms.initialise import starting_mixture
 from bayesgmm.datasets import load_old_faithful
 
-ROUNDS = 7
 NEVER = -1.0  # a tolerance that no run meets
 
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
+    options = parser.parse_args()
+    rounds = 1 if options.quick else options.rounds
     cases = [
         ("Old Faithful, 272 x 2", np.asarray(load_old_faithful()), 2, (200, 100)),
         ("2,000 x 5", simulated(2_000, 5, 4), 4, (100, 50)),
@@ -36,7 +41,7 @@ def main() -> None:
     print(f"{'':24}{'':4}{'microseconds, one thread':>28}{'':9}{'ratio of wall time':>28}")
     print(f"{'data':24}{'K':>4}{'ours':>14}{'scikit-learn':>14}{'ratio':>9}{'BLAS 1':>14}{'BLAS free':>14}")
     for name, X, n_components, steps in cases:
-        cpu, theirs, wall, limited, free = medians(X, n_components, steps)
+        cpu, theirs, wall, limited, free = medians(X, n_components, (1, 1) if options.quick else steps, rounds)
         line = f"{name:24}{n_components:4}{cpu * 1e6:14.1f}{theirs * 1e6:14.1f}{theirs / cpu:9.1f}"
         print(f"{line}{limited / wall:14.1f}{free / wall:14.1f}")
 
@@ -46,13 +51,13 @@ def simulated(n_rows: int, n_features: int, n_components: int) -> np.ndarray:
     return make_blobs(n_rows, n_features, centers=n_components, cluster_std=2.0, random_state=0)[0]
 
 
-def medians(X: np.ndarray, n_components: int, steps: tuple[int, int]) -> tuple[float, ...]:
+def medians(X: np.ndarray, n_components: int, steps: tuple[int, int], rounds: int) -> tuple[float, ...]:
     """Seconds per iteration: processor time of ours and theirs; time on the clock of ours, theirs, theirs free."""
     start = starting_mixture(X, n_components, rng=np.random.default_rng(0))
     rows, settings = Rows(X), EMSettings(tol=NEVER, max_iter=steps[0])
     times = []
     with ThreadPoolExecutor(effective_n_jobs(-1)) as pool:
-        for _ in range(ROUNDS + 1):
+        for _ in range(rounds + 1):
             with threadpool_limits(1):
                 ours = timed(lambda: run_em(rows, start, settings=settings), steps[0])
                 shared = timed(lambda: run_em(rows, start, settings=settings, pool=pool), steps[0])

@@ -21,17 +21,19 @@ from bayesgmm.words.errors import SamplingWarning
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=8)
-    n_fits = parser.parse_args().fits
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
+    options = parser.parse_args()
+    n_fits, n_draws = (2, 100) if options.quick else (options.fits, 1000)
     warnings.simplefilter("ignore", SamplingWarning)  # overlapping components mix slowly: that is what is looked at
     faithful, galaxies = np.asarray(load_old_faithful()), np.asarray(load_galaxies()) / 1000.0
     richardson_green = Prior.richardson_green(galaxies)
     cases = [("faithful", faithful, None, k) for k in (1, 2, 3)]
     cases += [("galaxies", galaxies, richardson_green, k) for k in (1, 2, 3, 4)]
     print(f"{'data':10}{'K':>2}  {'method':8}{'mean':>12}{'sd':>8}{'se':>8}{'seconds':>9}")
-    for name, X, prior, k in cases:
+    for name, X, prior, k in cases[3:5] if options.quick else cases:
         found, seconds = [], []
         for seed in range(n_fits):
-            fit = BayesianGaussianMixture(k, prior=prior, random_state=seed, progress=False).fit(X)
+            fit = BayesianGaussianMixture(k, prior=prior, draws=n_draws, random_state=seed, progress=False).fit(X)
             start = time.perf_counter()
             found.append(log_evidence(fit, random_state=seed))
             seconds.append(time.perf_counter() - start)

@@ -61,7 +61,10 @@ def main() -> None:
     parser.add_argument("--cases", nargs="*", default=list(CASES))
     parser.add_argument("--search", nargs="*", default=["272 x 2", "10,000 x 5"])
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     arguments = parser.parse_args()
+    if arguments.quick:
+        vars(arguments).update(rounds=1, starts=[1], cases=["272 x 2"])
     with threadpool_limits(1):
         if arguments.peak:
             print(peak(*arguments.peak, CASES[arguments.cases[0]]))

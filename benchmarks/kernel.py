@@ -85,10 +85,12 @@ def measure(size: tuple[int, int, int], rounds: int) -> tuple[float, float, floa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
+    options = parser.parse_args()
+    sizes, rounds = (SIZES[:2], 1) if options.quick else (SIZES, options.rounds)
     print("| rows x features, K | kernel | kernel / floor | NumPy / kernel |\n|---|---|---|---|")
     with threadpool_limits(1):
-        for size in SIZES:
+        for size in sizes:
             time, floor, plain = measure(size, rounds)
             print(f"| {size[0]:,} x {size[1]}, {size[2]} | {time:,.1f} µs | {floor:.2f} | {plain:.1f} |", flush=True)
 

@@ -61,7 +61,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--whole", action="store_true", help="ArviZ on the stored log_likelihood group, too")
     parser.add_argument("--only", choices=("pointwise", "whole"), help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     arguments = parser.parse_args()
+    if arguments.quick:
+        vars(arguments).update(rows=200, draws=200, whole=True)
     if arguments.only:
         measure(arguments, arguments.only)
         return

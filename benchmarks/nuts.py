@@ -9,21 +9,12 @@ the machine disturbs least; ratios of wall time stand beside them.
 A comparison counts only if both sides converge (R-hat below 1.01). Iris with three full covariances does not under
 the default prior: there the third component is nearly empty in one mode and splits two species in another. So its
 weights get a Dirichlet(200) here, which expects three species of about equal number; the rest is the default prior.
-
-`--as-written` compares what users do instead: the model of the PyMC examples (LKJ correlations, half-normal standard
-deviations, PyMC's own starts) against `BayesianGaussianMixture`, each from `import` to summary in a process of its
-own. What earlier runs compiled is in the caches of both: the first run on a machine takes longer.
 """
 
 import argparse
-import json
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import arviz_stats as azs
 import numpy as np
@@ -31,14 +22,13 @@ import nutpie
 import pymc as pm
 import xarray as xr
 from sklearn.datasets import load_iris
-from startup import environment
 from threadpoolctl import threadpool_limits
 
 from bayesgmm import Mixture, Prior
 from bayesgmm.algorithms.multistart import best_of_starts
-from bayesgmm.bayes.convergence import MAX_R_HAT
 from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
 from bayesgmm.bayes.engines import sample_native
+from bayesgmm.bayes.mixing import MAX_R_HAT
 from bayesgmm.bayes.nuts import sample_model
 from bayesgmm.bayes.posterior import aligned
 from bayesgmm.bayes.problem import MixtureDraws, Problem
@@ -48,10 +38,6 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.words.arrays import Array
 
 N_ANCHORS = 5
-IMPORTS = {
-    "bayesgmm": "import bayesgmm.surface.bayesian_gaussian_mixture, bayesgmm.surface.tables, bayesgmm.datasets",
-    "pm.Mixture": "import pymc, arviz, bayesgmm.datasets",
-}
 SHAPES = ("weights", "means", "covariances")
 
 
@@ -228,63 +214,22 @@ def triple(values: list[float], form: str) -> str:
     return ", ".join(format(value, form) for value in values)
 
 
-def compare_as_written(name: str, time_limit: float) -> None:
-    print(f"\n{SETS[name][0]}, as users write it, from import to summary, a process each\n")
-    print("| | seconds | worst ESS of a parameter, relabelled | its R-hat |\n|---|---|---|---|")
-    done = []
-    for side in ("bayesgmm", "pm.Mixture"):
-        figures = as_written(side, name, time_limit)
-        if figures is None:
-            print(f"| {side} | not finished after {time_limit:.0f} | | |", flush=True)
-            return
-        print(f"| {side} | {figures['seconds']:.1f} | {figures['ess']:.0f} | {figures['r_hat']:.3f} |", flush=True)
-        done.append(figures)
-    ours, theirs = done
-    print(f"\nTime: {theirs['seconds'] / ours['seconds']:.1f} times.", end=" ")
-    if max(ours["r_hat"], theirs["r_hat"]) < MAX_R_HAT:
-        ratio = ours["ess"] / theirs["ess"] * theirs["seconds"] / ours["seconds"]
-        print(f"ESS per second, imports and compiling included: {ratio:.1f} times.")
-    else:
-        print(f"ESS cannot be compared: R-hat is above {MAX_R_HAT}.")
-
-
-def as_written(side: str, name: str, time_limit: float) -> dict[str, float] | None:
-    """Seconds, ESS and R-hat of one process, or nothing if it takes too long."""
-    script = Path(__file__).with_name("as_written.py")
-    with tempfile.TemporaryDirectory() as bytecode:
-        variables = environment(Path(bytecode))  # why bytecode is cached there, benchmarks/startup.py says
-        subprocess.run([sys.executable, "-c", IMPORTS[side]], env=variables, check=True)
-        command = [sys.executable, str(script), side, name, repr(time.time())]
-        try:
-            done = subprocess.run(
-                command, env=variables, capture_output=True, text=True, timeout=time_limit, check=True
-            )
-        except subprocess.TimeoutExpired:
-            return None
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sets", nargs="+", choices=SETS, help="default: iris, simulated; as written: faithful")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["iris", "simulated"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--tune", type=int, default=400)
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--target-accept", type=float, default=0.8)
-    parser.add_argument("--as-written", action="store_true", help="compare what users do, from import to summary")
-    parser.add_argument("--time-limit", type=float, default=1800.0, help="seconds a process may take as written")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     options = parser.parse_args()
+    if options.quick:
+        vars(options).update(sets=["faithful"], repeats=1, draws=50, tune=50)
     with threadpool_limits(1):
-        if options.as_written:
-            for name in options.sets or ["faithful"]:
-                compare_as_written(name, options.time_limit)
-        else:
-            print(
-                "ESS (bulk): of the log-likelihood, the worst other invariant, the worst parameter after relabelling."
-            )
-            for name in options.sets or ["iris", "simulated"]:
-                compare(name, options)
+        print("ESS (bulk): of the log-likelihood, the worst other invariant, the worst parameter after relabelling.")
+        for name in options.sets:
+            compare(name, options)
 
 
 if __name__ == "__main__":

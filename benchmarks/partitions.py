@@ -61,7 +61,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000)
     parser.add_argument("--losses", nargs="+", default=["vi"], choices=list(LOSSES))
     parser.add_argument("--no-shortcut", action="store_true", help="leave out the slow part")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     options = parser.parse_args()
+    if options.quick:
+        vars(options).update(draws=100, rows=60)
     small = label_draws(20, 30, *CASES[0])
     for loss in options.losses:
         row(small, loss, shortcut=True)  # compiles

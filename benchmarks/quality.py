@@ -15,7 +15,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ CODES = {
     "tied_diag": ("EEI",),
     "tied_spherical": ("EII",),
 }
-PIXELS, PIXEL_STARTS = 5_000, 20
+PICTURES, PIXEL_COMPONENTS, N_PIXELS, PIXEL_STARTS = ("china.jpg", "flower.jpg"), (3, 5, 8), 5_000, 20
 SHARED = ("tied", "tied_diag", "tied_spherical")
 
 
@@ -145,9 +145,13 @@ def main() -> None:
     parser.add_argument("--init-params")
     parser.add_argument("--datasets", nargs="*")
     parser.add_argument("--pixels", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     arguments = parser.parse_args()
+    if arguments.quick:
+        print_pixels(PICTURES[:1], PIXEL_COMPONENTS[:1], n_pixels=300, n_starts=1, seed=0)
+        arguments.datasets = ["faithful"]
     if arguments.pixels:
-        print_pixels(arguments.seed)
+        print_pixels(PICTURES, PIXEL_COMPONENTS, n_pixels=N_PIXELS, n_starts=PIXEL_STARTS, seed=arguments.seed)
         print_spike()
         return
     options = {"n_init": arguments.n_init, "init_params": arguments.init_params}
@@ -161,20 +165,26 @@ def main() -> None:
             label = f"{case.dataset:20}{case.covariance_type:15} K = {case.n_components}"
             print(f"{label} {outcome.log_likelihood:12.3f} of {case.target:12.3f}: {short}", flush=True)
     print("\nmisses by K: " + ", ".join(f"{k}: {_share(found, k)}" for k in range(1, 7)))
+    if not found:
+        print(f"no reference fits in {arguments.folder}")
+        return
     seconds = np.array([outcome.seconds for outcome in found])
     print(f"misses: {sum(o.missed for o in found)} of {len(found)}")
     print(f"processor seconds a fit: median {np.median(seconds):.3f}, longest {seconds.max():.2f}")
 
 
-def print_pixels(seed: int) -> None:
+def print_pixels(
+    pictures: Sequence[str], components: Sequence[int], *, n_pixels: int, n_starts: int, seed: int
+) -> None:
     """Each kind of start on each picture."""
     print(f"{'picture':14}  K  {'starts':24}{'best':>12}  optima  spikes  seconds")
-    for picture in ("china.jpg", "flower.jpg"):
-        X = pixels(picture)
-        for k in (3, 5, 8):
+    for picture in pictures:
+        X = pixels(picture, n_pixels)
+        for k in components:
             for kind in ("ours", "kmeans", "random_from_data"):
                 before = time.process_time()
-                values, spikes = _ours(X, k, seed=seed) if kind == "ours" else _scikit_learn_fits(X, k, kind)
+                ours = kind == "ours"
+                values, spikes = _ours(X, k, seed=seed) if ours else _scikit_learn_fits(X, k, kind, n_starts)
                 seconds = time.process_time() - before
                 sound = np.sort(values[~spikes])
                 optima = 1 + (np.diff(sound) > 1.0).sum() if len(sound) else 0
@@ -184,7 +194,7 @@ def print_pixels(seed: int) -> None:
 
 def print_spike() -> None:
     """What the highest spike on china.jpg sits on, and whether it outlives that pixels are rounded."""
-    X = pixels("china.jpg")
+    X = pixels(PICTURES[0], N_PIXELS)
     fits = [
         SklearnMixture(8, init_params="random_from_data", random_state=s, max_iter=2_000, tol=1e-6) for s in range(6)
     ]
@@ -204,10 +214,10 @@ def print_spike() -> None:
     print(f"blurred: EM from there {onwards:.1f}; new starts {values[~spikes].max():.1f}, {spikes.sum()} spikes")
 
 
-def pixels(picture: str) -> np.ndarray:
+def pixels(picture: str, n_pixels: int) -> np.ndarray:
     """Red, green and blue of random pixels, 0 to 255."""
     colours = load_sample_image(picture).reshape(-1, 3).astype(float)
-    return colours[np.random.default_rng(0).choice(len(colours), PIXELS, replace=False)]
+    return colours[np.random.default_rng(0).choice(len(colours), n_pixels, replace=False)]
 
 
 def _ours(X: np.ndarray, k: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -218,9 +228,9 @@ def _ours(X: np.ndarray, k: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return starts.objectives, starts.degenerate
 
 
-def _scikit_learn_fits(X: np.ndarray, k: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def _scikit_learn_fits(X: np.ndarray, k: int, kind: str, n_starts: int) -> tuple[np.ndarray, np.ndarray]:
     values, spikes = [], []
-    for seed in range(PIXEL_STARTS):
+    for seed in range(n_starts):
         fit = SklearnMixture(k, init_params=kind, random_state=seed, tol=1e-6, max_iter=2_000).fit(X)
         mixture = Mixture(fit.weights_, fit.means_, fit.covariances_)
         values.append(mixture.log_prob(X).sum())

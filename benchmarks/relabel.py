@@ -73,13 +73,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs=4, default=[4_000, 10_000, 5, 3], help="draws, rows, K, D")
     parser.add_argument("--only", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     options = parser.parse_args()
+    if options.quick:
+        options.sizes = [200, 100, 4, 2]
     if options.only:
         measure(*options.only, options.sizes)
         return
     print("| method | clusters apart, s | two too many, s | MB | MB in all | identified |\n|---|---|---|---|---|---|")
     sys.stdout.flush()
-    for choice in CHOICES:
+    for choice in CHOICES[:1] if options.quick else CHOICES:
         sizes = [str(size) for size in options.sizes]
         command = [sys.executable, __file__, "--sizes", *sizes, "--only", *choice]
         subprocess.run(command, env=os.environ | THREADS, check=True)
