@@ -107,7 +107,7 @@ def _at_boundary(side: Side, k: int, spread: Array, rows: float) -> bool:
     """A covariance close to singular beside that of the data, or a component with hardly a row."""
     covariance = side.mixture.full_covariances[k]
     d = len(covariance)
-    scale = np.sqrt(np.diagonal(spread))
+    scale = np.sqrt(np.where(np.diagonal(spread) > 0, np.diagonal(spread), 1.0))
     smallest = np.linalg.eigvalsh(covariance / np.outer(scale, scale))[0]
     of_data = np.linalg.eigvalsh(spread / np.outer(scale, scale))[0]
     own = np.sqrt(np.diagonal(covariance))

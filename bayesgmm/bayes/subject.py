@@ -65,7 +65,7 @@ class Subject:
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
         """The optimum for other rows that EM climbs to from a mixture."""
-        floor = _FLOOR * float(X.var(axis=0).min())
+        floor = _FLOOR * float(X.var(axis=0).min()) if self.prior is None else 0.0
         return run_em(RowsSource(X), start, prior=self.prior, settings=EMSettings(1e-8, 500, floor)).mixture
 
     def mixture(self, s: int) -> Mixture:

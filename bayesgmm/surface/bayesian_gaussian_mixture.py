@@ -280,7 +280,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
             rng=rng,
             covariance_type=self.covariance_type,
             prior=prior,
-            settings=EMSettings(self.tol, self.max_iter, min(self.reg_covar, _idle_floor(prior, n_rows))),
+            settings=EMSettings(self.tol, self.max_iter, reg_covar=0.0),  # the prior keeps covariances from zero
             n_init=self.n_init,
             initialisation=Initialisation(self.init_params),
             start=self._last_solution(),
@@ -376,9 +376,3 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
         if PriorParameters.of(self.get_params(deep=False)).given:
             for name, value in fitted_prior_parameters(self.prior_, self.covariance_type).items():
                 setattr(self, name, value)
-
-
-def _idle_floor(prior: Prior, n_rows: float) -> float:
-    """An eigenvalue floor for EM that the prior keeps it from reaching, whatever the units of the data."""
-    heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
-    return 1e-3 * float(np.linalg.eigvalsh(prior.scale).min()) / heaviest
