@@ -11,6 +11,7 @@ from posterior_cases import random_prior
 from prior_cases import prior_of
 from reference import FAMILIES, random_mixture
 
+from bayesgmm.algorithms.conditionals import Conditionals
 from bayesgmm.algorithms.coordinates import Coordinates
 from bayesgmm.algorithms.log_posterior import LogPosterior
 from bayesgmm.algorithms.log_weights import Bend
@@ -161,6 +162,33 @@ def test_no_group_is_larger_than_it_says(covariance_type, name):
             mixture = random_mixture(rng, covariance_type, (K, 3))
             there = BY_ROWS[name](to(X), covariance_type).log_prob(carried(mixture, to))
             assert abs(there + parameters_log_det(mixture, to) - prior.log_prob(mixture)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["weakly_informative", "fraley_raftery", "malsiner_walli"])
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_proposals_of_bridge_sampling_follow_the_rows(covariance_type, name):
+    rng = np.random.default_rng(0)
+    X = rows_of(name, rng, 3)
+    prior = BY_ROWS[name](X, covariance_type)
+    group = covariance_family(covariance_type).equivariance & prior.equivariance
+    to = random_map(group, rng, 3, log10_scale=12.0, offset=1e6)
+    points = [random_mixture(rng, covariance_type, (K, 3)) for _ in range(4)]
+    labels = rng.integers(K, size=(4, N))
+
+    def log_density(rows, prior, mixtures):
+        arrays = (np.stack([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
+        weights, means, covariances = arrays
+        resolved = prior.resolve(K, 3, covariance_type).inverse_wishart
+        density = Conditionals.of_prior(resolved).given(rows, labels, means, covariances)
+        drawn = density.sample(50, rng=np.random.default_rng(1))
+        return density.log_density(weights, means, covariances), density.log_density(*drawn)
+
+    here = log_density(X, prior, points)
+    there = log_density(to(X), BY_ROWS[name](to(X), covariance_type), [carried(m, to) for m in points])
+    jacobian = parameters_log_det(points[0], to)
+    np.testing.assert_allclose(there[0] + jacobian, here[0], rtol=0, atol=1e-5 * np.abs(here[0]).max())
+    if not Equivariance.ROTATIONS & group:  # the same random numbers are then the same draws
+        np.testing.assert_allclose(there[1] + jacobian, here[1], rtol=0, atol=1e-5 * np.abs(here[1]).max())
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)
