@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesgmm.ground.data_scale import OF_CONSTANT, constant_features
 from bayesgmm.ground.families import FAMILIES, CovarianceFamily
 from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture, column_statistics
@@ -16,9 +17,8 @@ type RegCovar = float | Array | None
 """A smallest eigenvalue in squared units of the data, smallest variances (feature,), or a share of the data's own."""
 
 SMALLEST_SHARE = 1e-11  # of a feature's variance: where rounding of unit-variance rows still leaves five digits
-_OF_CONSTANT = 1e-12  # of the square of a constant feature
 RELATIVE_RANK = 1e-10  # directions with less than this share of the largest variance are rounding errors
-_MAYBE_CONSTANT, _CONSTANT = 1e-10, 4 * np.finfo(np.float64).eps  # spread over size
+_MAYBE_CONSTANT = 1e-10  # standard deviation over mean, from which on it is worth looking
 _SMALLEST = 1e-300
 
 
@@ -76,7 +76,7 @@ def _constant(moments: Moments, blocks: list[tuple[Columns, PerRow]]) -> IntArra
     if len(candidates) == 0:
         return candidates
     seen = np.concatenate([x[candidates][:, weights > 0] for x, weights in blocks], axis=1)
-    return candidates[np.ptp(seen, axis=1) <= _CONSTANT * size[candidates]]
+    return candidates[constant_features(seen.T)]
 
 
 def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
@@ -95,7 +95,8 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
     --------
     >>> import numpy as np
     >>> from bayesgmm.algorithms.moments import moments_of, variance_floors
-    >>> from bayesgmm.ground.families import covariance_family
+    >>> from bayesgmm.ground.data_scale import OF_CONSTANT, constant_features
+    from bayesgmm.ground.families import covariance_family
     >>> X = np.array([[0.0, 5.0], [2e6, 5.0]])
     >>> variance_floors(None, moments_of(X, np.ones(2)), covariance_family("full"))
     array([1.0e+01, 2.5e-11])
@@ -105,7 +106,7 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
     squares, variances = moments.mean**2, moments.variances
     if family.residual == SPHERICAL:
         squares, variances = (np.full(len(values), values.mean()) for values in (squares, variances))
-    of_constant = np.where(squares > 0, _OF_CONSTANT * squares, 1.0)
+    of_constant = np.where(squares > 0, OF_CONSTANT * squares, 1.0)
     return np.maximum(np.where(variances > 0, SMALLEST_SHARE * variances, of_constant), _SMALLEST)
 
 

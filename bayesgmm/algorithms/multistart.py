@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,6 +19,7 @@ from bayesgmm.algorithms.initialise import Initialisation
 from bayesgmm.algorithms.moments import moments_of
 from bayesgmm.algorithms.plan import Plan
 from bayesgmm.algorithms.soundness import Soundness, smallest_variances
+from bayesgmm.ground.data_scale import warn_of_constant_features
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
@@ -161,7 +162,7 @@ def best_of_starts(
         Called as ``callback(index of the start, EMState)``; a true return value ends the whole fit, which
         keeps the best so far, as an interruption from the keyboard does.
     feature_names : sequence of str, optional
-        For warnings; by default ``x0``, ``x1`` and so on.
+        For warnings; by default columns are numbered.
 
     Returns
     -------
@@ -357,14 +358,9 @@ def _report_data(plan: Plan, names: Sequence[str] | None) -> None:
     """What the data cannot carry, whatever the starts found; a prior supplies what they lack."""
     if plan.prior is not None or plan.settings.max_iter == 0:
         return
-    named = [f"x{j}" for j in range(plan.X.shape[1])] if names is None else list(names)
     variances, sound = plan.soundness.moments.variances, plan.soundness
     floored = np.flatnonzero((variances > 0) & (variances <= sound.floors))
-    if not variances.all():
-        _warn_of_data(
-            f"Constant columns: {_listed(named, np.flatnonzero(variances == 0))}. They tell no components apart, and "
-            "the likelihood there measures the smallest variance that reg_covar allows. Drop them."
-        )
+    warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
     if sound.rank < np.count_nonzero(variances):
         _warn_of_data(
             f"Columns are linearly dependent: scaled to unit variance, the data vary in {sound.rank} directions only. "
@@ -373,7 +369,7 @@ def _report_data(plan: Plan, names: Sequence[str] | None) -> None:
         )
     if len(floored):
         _warn_of_data(
-            f"reg_covar is no smaller than the variance of {_listed(named, floored)}, so that it decides the fit. It "
+            f"reg_covar is no smaller than the variance of {_listed(floored, names)}, so that it decides the fit. It "
             "is in squared units of the data: lower it, or leave it out for a share of each column's own variance."
         )
     n_parameters = plan.family.n_parameters(plan.n_components, plan.X.shape[1])
@@ -390,8 +386,8 @@ def _warn_of_data(text: str) -> None:
     warnings.warn(text, SingularDataWarning, stacklevel=5)
 
 
-def _listed(names: list[str], which: Iterable[int]) -> str:
-    told = [names[j] for j in which]
+def _listed(which: IntArray, names: Sequence[str] | None) -> str:
+    told = [f"column {j}" if names is None else repr(str(names[j])) for j in which]
     more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
     return ", ".join(told[:_MOST_NAMED]) + more
 

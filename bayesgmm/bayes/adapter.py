@@ -188,8 +188,9 @@ def _check(weights: Array, covariances: Array) -> None:
     if weights.min() < 0 or np.abs(weights.sum(axis=-1) - 1.0).max() > _ROUNDING:
         raise InputError(expected="weights that are not negative and sum to one", got="draws that do not")
     diagonal = np.diagonal(covariances, axis1=-2, axis2=-1)
-    largest = np.abs(covariances).max()
-    if diagonal.min() <= 0 or np.abs(covariances - np.swapaxes(covariances, -1, -2)).max() > _ROUNDING * largest:
+    sds = np.sqrt(np.maximum(diagonal, 0.0))
+    largest = _ROUNDING * sds[..., :, None] * sds[..., None, :]
+    if diagonal.min() <= 0 or (np.abs(covariances - np.swapaxes(covariances, -1, -2)) > largest).any():
         raise InputError(expected="symmetric covariances with a positive diagonal", got="draws that are not")
 
 

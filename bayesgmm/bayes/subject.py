@@ -64,7 +64,8 @@ class Subject:
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
         """The optimum for other rows that EM climbs to from a mixture."""
-        return run_em(RowsSource(X), start, prior=self.prior, settings=EMSettings(1e-8, 500)).mixture
+        settings = EMSettings(1e-8, 500, reg_covar=None if self.prior is None else 0.0)
+        return run_em(RowsSource(X), start, prior=self.prior, settings=settings).mixture
 
     def mixture(self, s: int) -> Mixture:
         """One of the draws."""

@@ -108,7 +108,8 @@ class CovarianceFamily:
         variances = np.diagonal(covariances[..., 0, :, :], axis1=-2, axis2=-1)
         free = variances[..., :1] if self.residual == SPHERICAL else variances
         expected = np.broadcast_to(free, variances.shape)[..., None, :, None] * np.eye(variances.shape[-1])
-        if not np.allclose(covariances, expected, rtol=1e-8, atol=1e-8 * np.abs(free).max()):
+        sds = np.sqrt(np.maximum(variances, 0.0))[..., None, None, :]
+        if (np.abs(covariances - expected) > 1e-8 * np.swapaxes(sds, -1, -2) * sds).any():
             kind = "one multiple of the identity" if self.residual == SPHERICAL else "one diagonal matrix"
             raise np.linalg.LinAlgError(f"{self.name} covariances are {kind}, the same for all components")
         return free[..., None, :]
