@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows
-from bayesgmm.words.errors import DegeneracyWarning, InputError
+from bayesgmm.words.errors import InputError, SingularDataWarning
 
 MOST_FEATURES = 5_000  # of a prior: its matrices have D x D numbers, 200 MB each
 _USABLE_CONDITION = 1e10
 _ROUNDING = 8.0 * float(np.finfo(np.float64).eps)  # range of a feature that is constant, relative to its values
-_OF_CONSTANT = 1e-12  # variance of a constant feature, relative to its squared value
+OF_CONSTANT = 1e-12  # variance of a constant feature, relative to its squared value
 
 
 def counted_rows(X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow]:
@@ -54,18 +54,18 @@ def feature_variances(X: Rows, row_weights: PerRow | None = None) -> Array:
 
 def _stand_ins(constant: Rows) -> Array:
     largest = np.square(constant).max(axis=0)
-    return np.where(largest > 0, _OF_CONSTANT * largest, 1.0)
+    return np.where(largest > 0, OF_CONSTANT * largest, 1.0)
 
 
 def warn_of_constant_features(constant: IntArray, names: Sequence[str] | None = None, *, stacklevel: int = 3) -> None:
-    """A `DegeneracyWarning` that names constant features; none if there are none."""
+    """A `SingularDataWarning` that names constant features; none if there are none."""
     if len(constant) == 0:
         return
     which = ", ".join(f"column {j}" if names is None else repr(str(names[j])) for j in constant)
     warnings.warn(
         f"Constant: {which}. What does not vary tells no clusters apart, and has no scale of its own: a variance of "
         "1e-12 of its squared value (1 for zeros) is assumed. Consider dropping it.",
-        DegeneracyWarning,
+        SingularDataWarning,
         stacklevel=stacklevel,
     )
 

@@ -412,7 +412,9 @@ def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> Resolved
         kappa = _broadcast(prior.kappa, (k,), "kappa")
     else:
         assert prior.mean_covariance is not None  # noqa: S101  the constructors see to it
-        mean_precision = _broadcast(np.linalg.inv(prior.mean_covariance), (k, d, d), "mean_covariance")
+        root = np.linalg.inv(np.linalg.cholesky(prior.mean_covariance))
+        # Positive definite and symmetric by construction, which an inverse of a nearly singular matrix is not.
+        mean_precision = _broadcast(np.swapaxes(root, -1, -2) @ root, (k, d, d), "mean_covariance")
     return ResolvedPrior(
         family.name,
         _broadcast(prior.concentration, (k,), "concentration"),

@@ -38,7 +38,7 @@ from bayesgmm.surface.prior_parameters import (
 from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.saved import fit_record
 from bayesgmm.surface.validation import validated
-from bayesgmm.words.arrays import IntArray, PerRow, Rows
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
 from bayesgmm.words.errors import InputError
 
@@ -91,9 +91,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
         about others.
     tol, max_iter, init_params
         Of those EM starts, as in `GaussianMixture`.
-    reg_covar : float
-        Smallest eigenvalue of a covariance in EM, lowered to where it cannot get in the way of the prior. The
-        posterior needs none: its prior keeps covariances away from zero.
+    reg_covar : float, optional
+        Smallest eigenvalue of a covariance in EM, lowered to where it cannot get in the way of the prior; by default
+        there. The posterior needs none: its prior keeps covariances away from zero.
     warm_start : bool
         Start at the last ``em_`` when fitted again, as long as K, family and features are the same.
     verbose, verbose_interval : int
@@ -173,7 +173,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "init": [StrOptions({"spread", "modes", "best"})],
         "tol": [Interval(Real, 0.0, None, closed="left")],
-        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left"), None],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "init_params": [StrOptions(set(KINDS))],
         "warm_start": ["boolean"],
@@ -205,7 +205,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
         n_init: int = 10,
         init: str = "spread",
         tol: float = 1e-6,
-        reg_covar: float = 1e-6,
+        reg_covar: float | None = None,
         max_iter: int = 1000,
         init_params: str = MIXED,
         warm_start: bool = False,
@@ -280,7 +280,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
             rng=rng,
             covariance_type=self.covariance_type,
             prior=prior,
-            settings=EMSettings(self.tol, self.max_iter, reg_covar=0.0),  # the prior keeps covariances from zero
+            settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, n_rows, self.reg_covar)),
             n_init=self.n_init,
             initialisation=Initialisation(self.init_params),
             start=self._last_solution(),
@@ -376,3 +376,13 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, DensityMixin
         if PriorParameters.of(self.get_params(deep=False)).given:
             for name, value in fitted_prior_parameters(self.prior_, self.covariance_type).items():
                 setattr(self, name, value)
+
+
+def _idle_floor(prior: Prior, n_rows: float, reg_covar: float | None) -> Array:
+    """Smallest variances (feature,) for EM that the prior keeps it from reaching, whatever the units of the data."""
+    heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
+    variances = np.diagonal(prior.scale, axis1=-2, axis2=-1)
+    sd = np.sqrt(variances)
+    smallest = np.linalg.eigvalsh(prior.scale / (sd[..., :, None] * sd[..., None, :])).min()
+    idle = 1e-3 / heaviest * max(float(smallest), 0.0) * variances.reshape(-1, prior.n_features).min(axis=0)
+    return idle if reg_covar is None else np.minimum(reg_covar, idle)
