@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from reference import FAMILIES, load_data
 
-from bayesgmm.algorithms.first_step import first_step, mild_pseudo_data, moments_of
+from bayesgmm.algorithms.first_step import first_step, mild_pseudo_data
+from bayesgmm.algorithms.moments import moments_of
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.pseudo_data import pseudo_data
 
@@ -38,7 +39,7 @@ def test_a_component_without_rows_starts_in_the_middle(covariance_type):
     moments = moments_of(X, np.ones(150))
     shares = np.zeros((150, 2))
     shares[:, 0] = 1.0
-    pseudo = mild_pseudo_data(moments.covariance, 2, family)
+    pseudo = mild_pseudo_data(moments, 2, family)
     got = first_step(X, shares, pseudo, moments=moments, family=family, reg_covar=1e-6)
     np.testing.assert_allclose(got.means[1], moments.mean)
     np.testing.assert_allclose(got.weights, [151 / 152, 1 / 152])

@@ -1,6 +1,9 @@
 """Priors: densities against SciPy's, defaults that follow the data, and no posterior mass on spikes."""
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
 import pytest
 from reference import FAMILIES, load_data, load_json, random_mixture
 from scipy.optimize import minimize, minimize_scalar
@@ -10,7 +13,7 @@ from scipy.stats import dirichlet, gamma, invgamma, invwishart, multivariate_nor
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.errors import InputError
+from bayesgmm.words.errors import DegeneracyWarning, InputError
 
 SHAPES = ((1, 1), (3, 1), (1, 3), (3, 4))
 REFERENCES = load_json("mclust_prior_map")
@@ -175,16 +178,40 @@ def test_fraley_raftery_pools_the_variances_of_diagonal_families():
     "X",
     [
         np.c_[np.arange(9.0), 2.0 * np.arange(9.0)],  # dependent columns
-        np.c_[np.arange(9.0), np.ones(9)],  # a constant column
+        np.c_[np.arange(9.0), 2e-30 * np.arange(9.0) + 1e-29],  # the same in other units
         np.arange(6.0).reshape(2, 3) ** 2,  # fewer rows than features
     ],
 )
 def test_singular_data_warn_and_get_a_usable_prior(X):
     with pytest.warns(UserWarning, match="singular"):
         prior = Prior.weakly_informative(X)
-    assert np.linalg.eigvalsh(prior.scale)[0] > 0.0
-    cov = np.cov(X.T)
-    np.testing.assert_allclose(prior.scale, cov / 10.0, atol=1e-8 * cov.max())
+    cov, unit = np.cov(X.T), 1.0 / np.outer(X.std(axis=0), X.std(axis=0))
+    assert np.linalg.eigvalsh(prior.scale * unit)[0] > 0.0
+    np.testing.assert_allclose(prior.scale * unit, cov / 10.0 * unit, atol=1e-8)
+
+
+def test_constant_columns_are_named_and_the_others_keep_their_prior():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(20, 2)) @ rng.normal(size=(2, 2)) * [1e9, 1e-2]
+    with pytest.warns(DegeneracyWarning, match="column 0, column 2.") as seen:
+        prior = Prior.weakly_informative(np.c_[np.full(20, -3.0), X[:, 0], np.zeros(20), X[:, 1]])
+    assert len(seen) == 1
+    np.testing.assert_allclose(np.diagonal(prior.scale)[[0, 2]], [9e-13, 0.1], rtol=1e-12)
+    both = np.ix_([1, 3], [1, 3])
+    np.testing.assert_allclose(prior.scale[both], Prior.weakly_informative(X).scale, rtol=1e-12)
+    np.testing.assert_array_equal(prior.scale[:, [0, 2]][[1, 3]], 0.0)
+    frame = pd.DataFrame({"dollars": X[:, 0], "country": 1.0})
+    with pytest.warns(DegeneracyWarning, match="Constant: 'country'."):
+        Prior.fraley_raftery(frame, 2)
+
+
+def test_a_prior_of_many_features_is_quick_or_refused():
+    rng = np.random.default_rng(0)
+    with pytest.warns(UserWarning, match="singular"):
+        assert Prior.weakly_informative(rng.normal(size=(5, 600))).n_features == 600
+    for make in (Prior.weakly_informative, Prior.malsiner_walli, partial(Prior.fraley_raftery, n_components=2)):
+        with pytest.raises(InputError, match="at most 5,000 features"):
+            make(np.zeros((2, 5_001)))
 
 
 def test_identical_rows_raise():

@@ -260,7 +260,7 @@ def step_length(r: float, v: float, cap: float) -> float:
 
 
 @compiled
-def _extrapolate(residual, floor, path):  # type: ignore[no-untyped-def]
+def _extrapolate(residual, floors, path):  # type: ignore[no-untyped-def]
     """Write the extrapolated point into the free one; False if it would be theta_2, or is no point."""
     roles, memory = path.roles, path.memory
     base = roles[AT_BASE]
@@ -281,17 +281,17 @@ def _extrapolate(residual, floor, path):  # type: ignore[no-untyped-def]
         return False
     for i in range(one.shape[0]):
         two[i] = 2.0 * step * one[i] + step * step * (two[i] - 2.0 * one[i])
-    return _place(residual, floor, path, base, roles[AT_FREE], two)
+    return _place(residual, floors, path, base, roles[AT_FREE], two)
 
 
 @compiled
-def _place(residual, floor, path, base, target, q):  # type: ignore[no-untyped-def]
+def _place(residual, floors, path, base, target, q):  # type: ignore[no-untyped-def]
     """Make a point from its coordinates; False if it is none or may have a covariance at the floor."""
     n_components, n_features = path.means.shape[1:]
     n_blocks, n_rows, n_columns = path.factors.shape[1:]
     place = n_components * (1 + n_features)
     for g in range(n_blocks):
-        if not _place_factor(residual, floor, path, base, target, g, q[place:]):
+        if not _place_factor(residual, floors, path, base, target, g, q[place:]):
             return False
         place += n_rows * n_columns
     _place_weights(path.weights[base], q, path.weights[target])
@@ -322,7 +322,7 @@ def _place_weights(before: Weights, log_ratios: Array, weights: Weights) -> None
 
 
 @compiled
-def _place_factor(residual, floor, path, base, target, g, q):  # type: ignore[no-untyped-def]
+def _place_factor(residual, floors, path, base, target, g, q):  # type: ignore[no-untyped-def]
     old, factor, precision = path.factors[base, g], path.factors[target, g], path.precision_factors[target, g]
     n_rows, n_columns = factor.shape
     change = np.empty((n_rows, n_columns))
@@ -330,20 +330,22 @@ def _place_factor(residual, floor, path, base, target, g, q):  # type: ignore[no
         for j in range(n_columns):
             free = residual == FULL and i != j
             change[i, j] = q[i * n_columns + j] if free else math.exp(q[i * n_columns + j])
-    bound = 0.0  # of the precision's largest eigenvalue
+    bound = size = 0.0  # of the precision's largest eigenvalue, in units of the floor; and its trace
     if residual == FULL:
         multiply_lower(old, change, factor)
         invert_lower(factor, precision)
         for i in range(n_rows):
             for j in range(i + 1):
-                bound += precision[i, j] ** 2
+                size += precision[i, j] ** 2
+                bound += floors[j] * precision[i, j] ** 2
     else:
         for j in range(n_columns):
             factor[0, j] = old[0, j] * change[0, j]
             precision[0, j] = 1.0 / factor[0, j]
-            bound = max(bound, precision[0, j] ** 2)
+            size += precision[0, j] ** 2
+            bound = max(bound, floors[j] * precision[0, j] ** 2)
     square_block(residual, factor, path.blocks[target, g])
-    return math.isfinite(bound) and bound > 0.0 and floor * bound <= 1.0
+    return math.isfinite(size) and size > 0.0 and bound <= 1.0
 
 
 @compiled
@@ -352,11 +354,11 @@ def _swap(roles: IntArray, a: int, b: int) -> None:
 
 
 @compiled
-def _plain_step(residual, floor, path, sums, prior, role):  # type: ignore[no-untyped-def]
+def _plain_step(residual, floors, path, sums, prior, role):  # type: ignore[no-untyped-def]
     """One M-step from the present point into the one of that role; returns how many covariances were lifted."""
     now, new = path.roles[AT_NOW], path.roles[role]
     return compiled_m_step(
-        residual, floor, sums[0], sums[1], sums[2],
+        residual, floors, sums[0], sums[1], sums[2],
         path.means[now], path.factors[now], path.precision_factors[now],
         prior[0], prior[1], prior[2], prior[3], prior[4], prior[5], prior[6], prior[7], prior[8],
         path.weights[new], path.means[new], path.factors[new], path.precision_factors[new],
@@ -365,13 +367,13 @@ def _plain_step(residual, floor, path, sums, prior, role):  # type: ignore[no-un
 
 
 @compiled
-def _end_cycle(residual, floor, path, sums, prior, n_left):  # type: ignore[no-untyped-def]
+def _end_cycle(residual, floors, path, sums, prior, n_left):  # type: ignore[no-untyped-def]
     """The second plain step, and the extrapolation if there is one and an E-step to spare for its failure."""
     roles, memory = path.roles, path.memory
     floored = memory[FLOORED]
-    memory[FLOORED] = _plain_step(residual, floor, path, sums, prior, AT_SECOND)
+    memory[FLOORED] = _plain_step(residual, floors, path, sums, prior, AT_SECOND)
     free = floored == 0.0 and memory[FLOORED] == 0.0 and n_left > 1 and memory[QUIET] == 0.0
-    if free and _extrapolate(residual, floor, path):
+    if free and _extrapolate(residual, floors, path):
         _swap(roles, AT_NOW, AT_FREE)
         memory[FLOORED_SECOND], memory[FLOORED] = memory[FLOORED], 0.0
         memory[PHASE] = CHECK
@@ -385,14 +387,14 @@ PATH = (OUT_2, OUT_3, _IN_PATH, _IN_PATH, _IN_PATH, OUT_2, types.int64[::1], OUT
 
 
 @njit(
-    types.void(types.int64, types.float64, types.float64, types.int64, IN_1, IN_2, IN_3, *PRIOR, *PATH),
+    types.void(types.int64, IN_1, types.float64, types.int64, IN_1, IN_2, IN_3, *PRIOR, *PATH),
     cache=True,
     nogil=True,
     error_model="numpy",
 )
 def move(  # type: ignore[no-untyped-def]
     residual,
-    floor,
+    floors,
     smallest_gain,
     n_left,
     counts,
@@ -423,7 +425,7 @@ def move(  # type: ignore[no-untyped-def]
         concentration, prior_mean, kappa, mean_precision, exponent, scale, scale_precision, scale_count, variance_terms,
     )  # fmt: skip
     if memory[PHASE] == HALF_WAY:
-        _end_cycle(residual, floor, path, sums, prior, n_left)
+        _end_cycle(residual, floors, path, sums, prior, n_left)
     elif memory[PHASE] == FAILED:  # back to theta_2
         _swap(roles, AT_NOW, AT_SECOND)
         memory[FLOORED] = memory[FLOORED_SECOND]
@@ -431,6 +433,6 @@ def move(  # type: ignore[no-untyped-def]
         memory[CAP] = max(memory[STEP] / _SMALLER, _SMALLER)
     else:
         begins = memory[PHASE] == BASE or (memory[PHASE] == PLAIN and _is_slow(memory, smallest_gain))
-        memory[FLOORED] = _plain_step(residual, floor, path, sums, prior, AT_BASE)
+        memory[FLOORED] = _plain_step(residual, floors, path, sums, prior, AT_BASE)
         _swap(roles, AT_NOW, AT_BASE)
         memory[PHASE] = HALF_WAY if begins else BASE if memory[PHASE] == SETTLE else PLAIN

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 from bayesgmm.algorithms.align import align_to
 from bayesgmm.algorithms.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
-from bayesgmm.algorithms.first_step import weighted_covariance
 from bayesgmm.algorithms.in_threads import in_threads
 from bayesgmm.algorithms.information import CI_PROB, Estimate, PerParameter
 from bayesgmm.algorithms.initialise import Initialisation, starting_mixture
-from bayesgmm.algorithms.soundness import collapsed
+from bayesgmm.algorithms.moments import moments_of
+from bayesgmm.algorithms.soundness import Soundness
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.resolved_prior import ResolvedPrior
@@ -229,11 +229,12 @@ def bootstrap(
     weights = as_row_weights(row_weights, len(X))
     k, d = mixture.n_components, mixture.n_features
     resolved = None if prior is None else prior.resolve(k, d, mixture.covariance_type)
-    settings = settings or EMSettings()
+    v = np.ones(len(X)) if weights is None else weights
+    settings = (settings or EMSettings()).for_data(moments_of(X, v, mixture.family), mixture.family)
     plan = _Plan(
         RowsSource(X),
         X,
-        np.ones(len(X)) if weights is None else weights,
+        v,
         mixture,
         kind,
         resolved,
@@ -262,11 +263,11 @@ class _Plan:
         rows, weights = KINDS[self.kind](self.X, self.row_weights, self.mixture, rng)
         source = self.source.with_weights(weights) if weights is not None else RowsSource(rows)
         v = np.ones(len(rows)) if weights is None else weights
-        spread = weighted_covariance(rows, v)
+        soundness = Soundness.of(moments_of(rows, v, self.mixture.family), self.settings, self.mixture.family)
         best: EMResult | None = None
         for start in self._starts(rows, v, rng):
             result = run_em(source, start, prior=self.prior, settings=self.settings, callback=_until(stop))
-            if not np.isfinite(result.objective) or self._degenerate(result, spread):
+            if not np.isfinite(result.objective) or self._degenerate(result, soundness):
                 continue
             best = result if best is None or result.objective > best.objective else best
         return best
@@ -284,11 +285,11 @@ class _Plan:
                 reg_covar=self.settings.reg_covar,
             )
 
-    def _degenerate(self, result: EMResult, spread: Array) -> bool:
+    def _degenerate(self, result: EMResult, soundness: Soundness) -> bool:
         if self.prior is not None:
             return result.n_floored > 0
         emptied = not result.mixture.family.shared and result.counts.min() < result.mixture.n_features + 1.0
-        return bool(emptied) or collapsed(result.mixture, spread, self.settings.reg_covar)
+        return bool(emptied) or soundness.collapsed(result.mixture)
 
 
 def _until(stop: threading.Event) -> Callable[[EMState], bool]:

@@ -6,7 +6,8 @@ allocations drawn from the posterior follows the posterior closely, tails and ne
 and can be drawn from: the proposal of bridge sampling (Frühwirth-Schnatter 2004).
 
 Every log density is linear in the features log w, 1, log|Σ|, Σ⁻¹ and either Σ⁻¹μ, μᵀΣ⁻¹μ (means scaled by their
-covariance) or μ, μμᵀ (means independent of it), so that all of them at all points are one matrix product.
+covariance) or μ, μμᵀ (means independent of it), so that all of them at all points are one matrix product. Rows and
+means are taken relative to the prior's mean, because squares of numbers far from zero lose what distinguishes them.
 """
 
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ class Conditionals:
     Attributes
     ----------
     covariance_type : str
+    origin : (feature,)
+        What means are relative to.
     concentration : (allocation, cluster)
     mean : (allocation, cluster, feature)
     kappa : (allocation, cluster)
@@ -45,6 +48,7 @@ class Conditionals:
     """
 
     covariance_type: str
+    origin: Array
     concentration: Array
     mean: Array
     kappa: Array
@@ -71,10 +75,12 @@ class Conditionals:
         if prior_concentration is not None:
             concentration = prior_concentration[:, None]
         n = max(len(scale), len(concentration))
-        own = (concentration, prior.mean[None], prior.kappa[None], prior.mean_precision[None], prior.dof[None], scale)
+        origin = prior.mean.mean(axis=0)
+        mean = (prior.mean - origin)[None]
+        own = (concentration, mean, prior.kappa[None], prior.mean_precision[None], prior.dof[None], scale)
         shapes = (prior.concentration, prior.mean, prior.kappa, prior.mean_precision, prior.dof)
         sizes = [(n, *array.shape) for array in shapes] + [(n, len(prior.dof), d, d)]
-        return cls(prior.covariance_type, *map(np.broadcast_to, own, sizes))
+        return cls(prior.covariance_type, origin, *map(np.broadcast_to, own, sizes))
 
     def given(
         self,
@@ -90,7 +96,7 @@ class Conditionals:
         The draws (allocation, cluster, ...) matter for means that are independent of covariances: then each block
         is conditioned on the draw's other block. A row with a weight stands for so many in the same component.
         """
-        n_clusters = self.concentration.shape[1]
+        X, means, n_clusters = X - self.origin, means - self.origin, self.concentration.shape[1]
         member = (labels[:, None, :] == np.arange(n_clusters)[:, None]).astype(np.float64)
         if row_weights is not None:
             member *= row_weights
@@ -149,7 +155,7 @@ class Conditionals:
     def _table(self, weights: Weights, means: Means, covariances: Covariances) -> tuple[Array, Array]:
         """Log density of each component under each label, (point, allocation, label, component), and what is shared."""
         coefficients, of_covariance = self._coefficients()
-        features = _features(weights, means, covariances, conjugate=bool(self.kappa.any()))
+        features = _features(weights, means - self.origin, covariances, conjugate=bool(self.kappa.any()))
         if not covariance_family(self.covariance_type).shared:
             table = np.einsum("lkf,njf->nlkj", coefficients + of_covariance, features, optimize=True)
             return table, np.zeros(table.shape[:2])
@@ -205,7 +211,7 @@ class Conditionals:
             root = np.linalg.cholesky(0.5 * (precision + np.swapaxes(precision, -1, -2)))
             offsets = np.linalg.solve(np.swapaxes(root, -1, -2), noise[..., None])[..., 0]
         covariances = np.broadcast_to(factors @ np.swapaxes(factors, -1, -2), (*mean.shape, mean.shape[2]))
-        return gamma / gamma.sum(axis=1, keepdims=True), mean + offsets, covariances.copy()
+        return gamma / gamma.sum(axis=1, keepdims=True), self.origin + mean + offsets, covariances.copy()
 
     def _sample_factors(self, which: IntArray, rng: np.random.Generator) -> Array:
         """Factors F of covariances F Fᵀ (point, block, feature, feature)."""

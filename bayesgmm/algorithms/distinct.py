@@ -10,9 +10,10 @@ _SEED = 0  # of the direction along which rows are sorted
 
 
 def distinct_rows(X: Rows, row_weights: PerRow | None = None) -> tuple[Rows, PerRow | None]:
-    """The different rows, each with the sum of its weights, in an order that depends on their values only.
+    """The different rows, each with the sum of its weights, in the order in which they are met first.
 
-    Then weighted and repeated rows, in any order, give the same fit to the last bit, random starts included.
+    Then weighted rows, and rows repeated wherever behind the first, give the same fit to the last bit, random starts
+    included; and the order is the same in any units and coordinates.
     Rows of weight zero are left out. Rows that all differ, of weight one each, come back as they are.
 
     Parameters
@@ -46,9 +47,12 @@ def distinct_rows(X: Rows, row_weights: PerRow | None = None) -> tuple[Rows, Per
     first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     if row_weights is None and first.all():
         return X, None
-    weights = np.ones(len(X)) if row_weights is None else row_weights[order]
-    totals: PerRow = np.add.reduceat(weights, np.flatnonzero(first))
-    return np.asfortranarray(ordered[first]), None if (totals == 1.0).all() else totals
+    weights = np.ones(len(X)) if row_weights is None else row_weights
+    totals: PerRow = np.add.reduceat(weights[order], np.flatnonzero(first))
+    rows = order[first]  # the first of its kind, because the sort is stable
+    as_met = np.argsort(rows)
+    totals = totals[as_met]
+    return np.asfortranarray(X[rows[as_met]]), None if (totals == 1.0).all() else totals
 
 
 def _all_differ(values: Array) -> bool:
@@ -59,10 +63,10 @@ def _all_differ(values: Array) -> bool:
 
 def _along_one_direction(X: Rows) -> Array:
     """A projection of each row, the same to the last bit for equal rows, and different for almost all others."""
-    direction = _slopes(X.shape[1]) / np.maximum(np.maximum(X.max(axis=0), -X.min(axis=0)), np.finfo(np.float64).tiny)
     total = np.zeros(len(X))
-    for column, slope in zip(X.T, direction, strict=True):
-        total += column * slope
+    for column, slope in zip(X.T, _slopes(X.shape[1]), strict=True):
+        lowest = column.min()
+        total += (column - lowest) * (slope / max(column.max() - lowest, np.finfo(np.float64).tiny))
     return total
 
 

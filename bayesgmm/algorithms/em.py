@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from math import isfinite
 from operator import add
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.algorithms.acceleration import CONVERGED, FLOORED, GOES_ON, NOW, PATH, REJECTED, Path, judge, move
 from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, PRIOR, assembled
+from bayesgmm.algorithms.moments import Moments, RegCovar, moments_of_blocks, variance_floors
+from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import add_statistics
 from bayesgmm.ground.mixture import Mixture, column_statistics
 from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
@@ -66,16 +68,21 @@ class EMSettings:
         ``tol`` per row; zero means down to rounding error.
     max_iter : int
         Most EM steps.
-    reg_covar : float
-        Smallest eigenvalue of a covariance, in squared units of the data.
+    reg_covar : float, (feature,) or None
+        Smallest eigenvalue of a covariance, in squared units of the data; or smallest variances; by default a tiny
+        share of each feature's own variance, see `bayesgmm.algorithms.moments.variance_floors`.
     accelerate : bool
         Extrapolate (SQUAREM) where plain EM would take many more steps; see `bayesgmm.algorithms.acceleration`.
     """
 
     tol: float = 1e-6
     max_iter: int = 1000
-    reg_covar: float = 1e-6
+    reg_covar: RegCovar = None
     accelerate: bool = True
+
+    def for_data(self, moments: Moments, family: CovarianceFamily) -> "EMSettings":
+        """The same with the floor of these data in numbers, for runs on parts or copies of their rows."""
+        return replace(self, reg_covar=variance_floors(self.reg_covar, moments, family))
 
 
 class EMState(NamedTuple):
@@ -106,7 +113,7 @@ class EMResult:
     counts : (cluster,)
         Expected rows in each component.
     n_floored : int
-        Covariances that sit at the eigenvalue floor.
+        Covariances that sit at the floor.
     """
 
     mixture: Mixture
@@ -182,6 +189,7 @@ class _Climb:
     ) -> None:
         n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
         self.source, self.start, self.prior, self.settings = source, start, prior, settings
+        self.floors = _floors(settings.reg_covar, source, start)
         self.block = source.blocks[0] if isinstance(source, Rows) and n_blocks == 1 and prior is None else None
         self.spread = pool.map if pool is not None and n_blocks > 1 else map
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
@@ -220,8 +228,8 @@ class _Climb:
         return self.pseudo._replace(concentration=mean + 1.0)  # a mode on the simplex takes one away again
 
     @property
-    def _rules(self) -> tuple[int, float, float, int]:
-        return self.start.family.residual, self.settings.reg_covar, self.smallest_gain, self.n_left
+    def _rules(self) -> tuple[int, Array, float, int]:
+        return self.start.family.residual, self.floors, self.smallest_gain, self.n_left
 
     def _leap(self, x: Columns, row_weights: PerRow) -> int:
         sums = self.statistics
@@ -246,6 +254,13 @@ class _Climb:
         )
 
 
+def _floors(reg_covar: RegCovar, source: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:
+    """Smallest variances (feature,)."""
+    if reg_covar is not None:
+        return np.full(start.n_features, reg_covar, dtype=np.float64)
+    return variance_floors(None, moments_of_blocks(source, start.family), start.family)
+
+
 def _statistics(mixture: Mixture, block: tuple[Columns, PerRow]) -> Statistics:
     return column_statistics(block[0], mixture, block[1])
 
@@ -260,7 +275,7 @@ def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
 
 @njit(
     types.Tuple((types.int64, types.int64, types.float64))(
-        types.int64, types.float64, types.float64, types.int64, IN_2, IN_1,
+        types.int64, IN_1, types.float64, types.int64, IN_2, IN_1,
         OUT_1, OUT_2, OUT_3, *PRIOR, *PATH, OUT_1,
     ),
     cache=True,
@@ -269,7 +284,7 @@ def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
 )  # fmt: skip
 def _compiled_leap(  # type: ignore[no-untyped-def]
     residual,
-    floor,
+    floors,
     smallest_gain,
     n_left,
     x,
@@ -300,7 +315,7 @@ def _compiled_leap(  # type: ignore[no-untyped-def]
     verdict, value, n_taken = GOES_ON, 0.0, 0
     for step in range(min(objectives.shape[0], n_left)):
         move(
-            residual, floor, smallest_gain, n_left - step, counts, first, second,
+            residual, floors, smallest_gain, n_left - step, counts, first, second,
             concentration, prior_mean, kappa, mean_precision, exponent, scale,
             scale_precision, scale_count, variance_terms,
             weights, means, factors, precision_factors, blocks, log_scale, roles, memory,

@@ -1,58 +1,24 @@
-"""The first M-step: from shares of rows, or labels, to a mixture; and the mean and covariance of data."""
-
-from typing import NamedTuple
+"""The first M-step: from shares of rows, or labels, to a mixture."""
 
 import numpy as np
 from numba import njit, types
 
 from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, m_step
-from bayesgmm.ground.families import FAMILIES, CovarianceFamily
-from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
-from bayesgmm.ground.mixture import Mixture, column_statistics
+from bayesgmm.algorithms.moments import Moments, RegCovar, variance_floors
+from bayesgmm.ground.families import CovarianceFamily
+from bayesgmm.ground.kernel import FULL, SPHERICAL
+from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
-from bayesgmm.words.arrays import Array, Means, PerRow, Responsibilities, Rows
+from bayesgmm.words.arrays import Array, Means, Responsibilities, Rows
 from bayesgmm.words.statistics import Statistics
 
-_SMALLEST = 1e-300
 
-
-class Moments(NamedTuple):
-    """Mean (feature,) and covariance (feature, feature) of data, divided by the total weight."""
-
-    mean: Array
-    covariance: Array
-
-
-def moments_of(X: Rows, row_weights: PerRow) -> Moments:
-    """Mean and covariance of rows, maximum likelihood: the kernel's sums for one component in the middle.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from bayesgmm.algorithms.first_step import moments_of
-    >>> moments_of(np.array([[0.0], [2.0], [7.0]]), np.array([1.0, 1.0, 0.0]))
-    Moments(mean=array([1.]), covariance=array([[1.]]))
-    """
-    d, total = X.shape[1], row_weights.sum()
-    mean = (row_weights / total) @ X
-    unit = np.eye(d)[None]
-    middle = Mixture.from_checked(FAMILIES["full"], np.ones(1), mean[None], unit, unit, unit, np.zeros(1))
-    sums = column_statistics(np.ascontiguousarray(X.T), middle, row_weights)
-    return Moments(mean, sums.second[0] / total)
-
-
-def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
-    """Covariance of the data, divided by the total weight (maximum likelihood)."""
-    return moments_of(X, row_weights).covariance
-
-
-def mild_pseudo_data(covariance: Array, n_components: int, family: CovarianceFamily) -> PseudoData:
+def mild_pseudo_data(moments: Moments, n_components: int, family: CovarianceFamily) -> PseudoData:
     """What keeps a component with one row or none usable: D + 1 pseudo-rows of scatter, a pseudo-row of weight."""
-    d = len(covariance)
+    d = len(moments.mean)
     rows, blocks = d + 1.0, family.n_blocks(n_components)
-    cov = covariance * (rows / n_components ** (2.0 / d))
-    if family.residual != FULL:
-        cov = np.diagonal(cov)[None, :] if family.residual == DIAGONAL else np.trace(cov).reshape(1, 1)
+    cov = moments.covariance if family.residual == FULL else moments.variances[None]
+    cov = (cov.sum(keepdims=True) if family.residual == SPHERICAL else cov) * (rows / n_components ** (2.0 / d))
     scale, exponent = np.empty((blocks, *cov.shape)), np.empty(blocks)
     scale[:], exponent[:] = cov, rows * (d if family.residual == SPHERICAL else 1)
     nothing = pseudo_data(None, n_components, d, family)
@@ -66,7 +32,7 @@ def first_step(
     *,
     moments: Moments,
     family: CovarianceFamily,
-    reg_covar: float,
+    reg_covar: RegCovar = None,
 ) -> Mixture:
     """The M-step from rows already shared out.
 
@@ -82,18 +48,19 @@ def first_step(
     moments : Moments
         Of the data.
     family : CovarianceFamily
-    reg_covar : float
-        Smallest eigenvalue of a covariance.
+    reg_covar : float, (feature,), optional
+        As in `EMSettings`.
     """
     d, k = X.shape[1], shares.shape[1]
-    sd = np.sqrt(np.maximum(np.diagonal(moments.covariance), max(reg_covar, _SMALLEST)))
+    floors = variance_floors(reg_covar, moments, family)
+    sd = np.sqrt(np.maximum(moments.variances, floors if floors.all() else np.finfo(np.float64).tiny))
     if family.residual == SPHERICAL:
         sd = np.full(d, np.sqrt((sd**2).mean()))
     counts, means, first = np.empty(k), np.empty((k, d)), np.empty((k, d))
     second = np.empty((k, *family.block_shape(d)))
     x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
     _share_sums(family.residual, x, shares, moments.mean, sd, counts, means, first, second)
-    return m_step(Statistics(0.0, counts, first, second), _unit(means, sd, family), pseudo, floor=reg_covar)[0]
+    return m_step(Statistics(0.0, counts, first, second), _unit(means, sd, family), pseudo, floor=floors)[0]
 
 
 def _unit(means: Means, sd: Array, family: CovarianceFamily) -> Mixture:

@@ -13,7 +13,7 @@ from scipy.cluster.hierarchy import fcluster, ward
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 
-from bayesgmm.algorithms.first_step import Moments, first_step, mild_pseudo_data, moments_of
+from bayesgmm.algorithms.first_step import first_step, mild_pseudo_data
 from bayesgmm.algorithms.given import (
     Given,
     checked_labels,
@@ -23,8 +23,9 @@ from bayesgmm.algorithms.given import (
     with_parameters,
 )
 from bayesgmm.algorithms.k_means import k_means_plus_plus, lloyd, nearest_labels
+from bayesgmm.algorithms.moments import Moments, RegCovar, inverse_scales, moments_of, principal_directions
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
-from bayesgmm.ground.kernel import DIAGONAL, SPHERICAL
+from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.pseudo_data import pseudo_data
 from bayesgmm.ground.resolved_prior import ResolvedPrior
@@ -38,7 +39,6 @@ _MOST_MERGED, _FEWER_MERGED = 1_000, 100  # rows of a hierarchical clustering, w
 _MOST_STEPS = 300  # of k-means
 _MOST_MEANT, _MOST_LLOYD = 5_000, 30  # rows and steps of a short k-means
 _UNSETTLED = 1_000  # it ends when so few of its rows, one in a thousand, change their cluster
-_RELATIVE_RANK = 1e-10  # directions with less than this share of the largest variance are rounding errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def starting_mixture(
     covariance_type: str = "full",
     initialisation: Initialisation | None = None,
     row_weights: ArrayLike | None = None,
-    reg_covar: float = 1e-6,
+    reg_covar: RegCovar = None,
     decorrelate: bool = False,
     moments: Moments | None = None,
 ) -> Mixture:
@@ -104,8 +104,8 @@ def starting_mixture(
     initialisation : Initialisation, optional
         Given means share the rows out themselves: each row goes to the nearest. So do given labels.
     row_weights : (obs,), optional
-    reg_covar : float
-        Smallest eigenvalue of a covariance.
+    reg_covar : float, (feature,), optional
+        As in `EMSettings`.
     decorrelate : bool
         Passed to `scaled_for_distances`.
     moments : Moments, optional
@@ -132,16 +132,16 @@ def starting_mixture(
     given = _checked(init, (n_components, X.shape[1]), family)
     v = _weights_or_ones(row_weights, len(X))
     check_components(n_components, round(v.sum()))
-    moments = moments_of(X, v) if moments is None else moments
-    scaled, scaling = scaled_for_distances(X, family, covariance=moments.covariance, decorrelate=decorrelate)
+    moments = moments_of(X, v, family) if moments is None else moments
+    scaled, to_scaled = scaled_for_distances(X, family, moments=moments, decorrelate=decorrelate)
     if init.labels is not None:
         labels = checked_labels(init.labels, len(X), n_components)
         resp = labelled_shares(scaled, labels, n_components, row_weights=v, rng=rng)
     elif given.means is not None:
-        resp = _nearest(scaled, given.means @ scaling, n_components)
+        resp = _nearest(scaled, to_scaled(given.means), n_components)
     else:
         resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
-    pseudo = mild_pseudo_data(moments.covariance, n_components, family)
+    pseudo = mild_pseudo_data(moments, n_components, family)
     start = first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
     return with_parameters(start, given)
 
@@ -152,7 +152,7 @@ def mixture_from_responsibilities(
     covariance_type: str = "full",
     *,
     prior: ResolvedPrior | None = None,
-    reg_covar: float = 1e-6,
+    reg_covar: RegCovar = None,
     row_weights: ArrayLike | None = None,
 ) -> Mixture:
     """The M-step for given responsibilities: the mixture that EM would reach from them in one step.
@@ -167,8 +167,8 @@ def mixture_from_responsibilities(
         Makes it a maximum a posteriori step (for means independent of the covariances the first of two
         conditional steps, from the diagonal covariance of the data), with hyperparameters that are sampled at their
         means.
-    reg_covar : float
-        Smallest eigenvalue of a covariance.
+    reg_covar : float, (feature,), optional
+        As in `EMSettings`.
     row_weights : (obs,), optional
 
     Examples
@@ -185,32 +185,35 @@ def mixture_from_responsibilities(
     family = covariance_family(covariance_type, X.shape[1])
     v = _weights_or_ones(row_weights, len(X))
     pseudo = pseudo_data(None if prior is None else prior.inverse_wishart, resp.shape[1], X.shape[1], family)
-    return first_step(X, resp * v[:, None], pseudo, moments=moments_of(X, v), family=family, reg_covar=reg_covar)
+    moments = moments_of(X, v, family)
+    return first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
 
 
 def scaled_for_distances(
-    X: Rows, family: CovarianceFamily, *, covariance: Array, decorrelate: bool = False
-) -> tuple[Rows, Array]:
-    """Rows in coordinates in which Euclidean distance means something to the family, and the map (D, D') there.
+    X: Rows, family: CovarianceFamily, *, moments: Moments, decorrelate: bool = False
+) -> tuple[Rows, Callable[[Array], Array]]:
+    """Rows in coordinates in which Euclidean distance means something to the family, and the map there.
 
     A fit of the family does not change (but for its units) under the transformations that the coordinates
-    undo: spherical components know Euclidean distance itself, so columns stay as they are; diagonal ones
-    allow each column its own unit, so columns are divided by their standard deviations; full and tied ones
-    allow any linear map, so ``decorrelate`` may whiten by the covariance of the data. That shows groups which
-    differ across the main direction of the data, and hides groups that differ along it: use both.
-    Constant directions are left out.
+    undo: spherical components know Euclidean distance itself, so columns share one unit; diagonal ones allow each
+    column its own, so columns are divided by their standard deviations; full and tied ones allow any linear map, so
+    ``decorrelate`` may whiten by the covariance of the data. That shows groups which differ across the main direction
+    of the data, and hides groups that differ along it: use both. Constant directions are left out.
     """
-    n_features = X.shape[1]
+    unit = inverse_scales(moments)
     if family.residual == SPHERICAL:
-        return X, np.eye(n_features)
-    sd = np.sqrt(np.diagonal(covariance))
-    unit = 1.0 / np.where(sd > 0, sd, np.inf)
-    if family.residual == DIAGONAL or not decorrelate:
-        return X * unit, np.diag(unit)
-    values, vectors = np.linalg.eigh(covariance * np.outer(unit, unit))
-    kept = values > _RELATIVE_RANK * max(values[-1], 1e-300)
-    scaling = unit[:, None] * vectors[:, kept] / np.sqrt(values[kept])
-    return (X @ scaling, scaling) if kept.any() else (X * unit, np.diag(unit))
+        mean_variance = moments.variances.mean()
+        unit = np.full(len(unit), mean_variance**-0.5 if mean_variance > 0 else 0.0)
+    scaling: Array | None = None
+    if family.residual == FULL and decorrelate:
+        values, directions = principal_directions(moments)
+        scaling = directions / np.sqrt(values) if len(values) else None
+
+    def to_scaled(rows: Array) -> Array:
+        centred = rows - moments.mean
+        return centred * unit if scaling is None else centred @ scaling
+
+    return to_scaled(X), to_scaled
 
 
 def aligned_to_prior(mixture: Mixture, prior: ResolvedPrior) -> Mixture:

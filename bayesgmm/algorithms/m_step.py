@@ -31,17 +31,18 @@ _EMPTY = 1e-200  # the weight an empty component keeps, so that its logarithm st
 _NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean or covariance
 
 
-def m_step(statistics: Statistics, mixture: Mixture, prior: PseudoData, *, floor: float) -> tuple[Mixture, int]:
-    """The next mixture, and how many covariances were lifted to the eigenvalue floor.
+def m_step(statistics: Statistics, mixture: Mixture, prior: PseudoData, *, floor: float | Array) -> tuple[Mixture, int]:
+    """The next mixture, and how many covariances were lifted to the floor.
 
     Weights are N_k + a_k - 1 normalised (mode on the simplex) if every concentration a_k >= 1, otherwise
-    N_k + a_k (mode in softmax coordinates, where it exists). Eigenvalues of covariances are kept at or above
-    ``floor``, which is the exact constrained maximiser: the objective stays monotone.
+    N_k + a_k (mode in softmax coordinates, where it exists). Covariances keep Sigma - diag(floor) positive
+    semidefinite, a smallest variance (feature,) or one for all, by the exact constrained maximiser: the objective
+    stays monotone.
     """
     parts = empty_parts(mixture)
     n_floored = compiled_m_step(
         mixture.family.residual,
-        floor,
+        np.full(mixture.n_features, floor, dtype=np.float64),
         statistics.counts,
         statistics.first,
         statistics.second,
@@ -155,14 +156,14 @@ def _times_inverse(residual, prec, g, vector, product):  # type: ignore[no-untyp
 
 
 @compiled
-def _update_block(residual, floor, moment, factor, new_factor, new_prec):  # type: ignore[no-untyped-def]
-    """New factor L chol(M) of one block, lifted to the eigenvalue floor; returns 1 if it was lifted."""
+def _update_block(residual, floors, moment, factor, new_factor, new_prec):  # type: ignore[no-untyped-def]
+    """New factor L chol(M) of one block, lifted to the floor; returns 1 if it was lifted."""
     if residual != FULL:
         lifted = 0
         for j in range(moment.shape[1]):
             variance = factor[0, j] ** 2 * moment[0, j]
-            if not variance >= floor:
-                variance = floor
+            if not variance >= floors[j]:
+                variance = floors[j]
                 lifted = 1
             new_factor[0, j] = math.sqrt(variance)
             new_prec[0, j] = 1.0 / new_factor[0, j]
@@ -175,10 +176,10 @@ def _update_block(residual, floor, moment, factor, new_factor, new_prec):  # typ
         squares = 0.0
         for i in range(n):
             for j in range(i + 1):
-                squares += new_prec[i, j] ** 2
-        if 1.0 >= floor * squares:  # 1 / |L^-1|^2 bounds the smallest eigenvalue from below
+                squares += floors[j] * new_prec[i, j] ** 2
+        if squares <= 1.0:  # the trace bounds the largest eigenvalue of the precision in units of the floor
             return 0
-    return _lift(_sandwich(factor, moment), floor, new_factor, new_prec)
+    return _lift(_sandwich(factor, moment), floors, new_factor, new_prec)
 
 
 @compiled
@@ -225,16 +226,52 @@ def _separate(factor, terms, count, scatter):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _lift(covariance, floor, new_factor, new_prec):  # type: ignore[no-untyped-def]
-    """Clip the eigenvalues of a covariance from below; returns 1 if any was below."""
+def _lift(covariance, floors, new_factor, new_prec):  # type: ignore[no-untyped-def]
+    """Clip the eigenvalues of a covariance from below, in units of the floor; returns 1 if any was below.
+
+    Without a floor, in units of its own variances, and by rounding errors only.
+    """
     n = covariance.shape[0]
-    values, vectors = np.linalg.eigh(covariance)  # ascending
-    clipped = np.zeros((n, n))
+    sizes, scaled, smallest = np.empty(n), np.empty((n, n)), 0.0
     for i in range(n):
-        clipped[i, i] = max(values[i], floor, 1e-15 * values[n - 1])
-    cholesky_lower(_sandwich(vectors, clipped), new_factor)
+        smallest = max(smallest, 1e-15 * covariance[i, i])
+    for i in range(n):
+        sizes[i] = math.sqrt(floors[i] if floors[i] > 0.0 else max(covariance[i, i], smallest))
+    for i in range(n):
+        for j in range(n):
+            scaled[i, j] = covariance[i, j] / (sizes[i] * sizes[j])
+    values, vectors = np.linalg.eigh(scaled)  # ascending
+    least = 1.0 if floors[0] > 0.0 else 0.0
+    for j in range(n):
+        root = math.sqrt(max(values[j], least, 1e-15 * values[n - 1]))
+        for i in range(n):
+            vectors[i, j] *= sizes[i] * root
+    _factor_of_product(vectors, new_factor)
     invert_lower(new_factor, new_prec)
-    return 1 if values[0] < floor else 0
+    return 1 if values[0] < least else 0
+
+
+@compiled
+def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
+    """The lower factor of a aᵀ, rows of ``a`` made orthogonal one after the other.
+
+    The Cholesky factor of the product would lose the small eigenvalues: they are the squares of what is kept here.
+    """
+    n = a.shape[0]
+    for i in range(n):
+        for j in range(i):
+            lower[i, j] = 0.0
+            for h in range(n):
+                lower[i, j] += a[i, h] * a[j, h]
+            for h in range(n):
+                a[i, h] -= lower[i, j] * a[j, h]
+        length = 0.0
+        for h in range(n):
+            length += a[i, h] ** 2
+        lower[i, i] = math.sqrt(length)
+        for h in range(n):
+            a[i, h] /= lower[i, i]
+        lower[i, i + 1 :] = 0.0
 
 
 @compiled
@@ -287,14 +324,14 @@ PARTS = (OUT_1, OUT_2, OUT_3, OUT_3, OUT_3, OUT_1)
 
 
 @njit(
-    types.int64(types.int64, types.float64, *SUMS_AND_MIXTURE, *PRIOR, *PARTS),
+    types.int64(types.int64, IN_1, *SUMS_AND_MIXTURE, *PRIOR, *PARTS),
     cache=True,
     nogil=True,
     error_model="numpy",
 )
 def compiled_m_step(  # type: ignore[no-untyped-def]
     residual: int,
-    floor: float,
+    floors: Array,
     counts: Weights,
     first: Means,
     second: Array,
@@ -339,7 +376,7 @@ def compiled_m_step(  # type: ignore[no-untyped-def]
             for i in range(scatter.shape[1]):
                 for j in range(scatter.shape[2]):
                     scatter[g, i, j] /= totals[g]
-            n_floored += _update_block(residual, floor, scatter[g], factors[g], new_factors[g], new_prec[g])
+            n_floored += _update_block(residual, floors, scatter[g], factors[g], new_factors[g], new_prec[g])
         else:
             for i in range(scatter.shape[1]):
                 for j in range(scatter.shape[2]):

@@ -2,7 +2,7 @@
 
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -15,22 +15,28 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm.algorithms.distinct import distinct_rows
 from bayesgmm.algorithms.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
-from bayesgmm.algorithms.first_step import moments_of
-from bayesgmm.algorithms.initialise import (
-    Initialisation,
-)
+from bayesgmm.algorithms.initialise import Initialisation
+from bayesgmm.algorithms.moments import moments_of
 from bayesgmm.algorithms.plan import Plan
-from bayesgmm.algorithms.soundness import ill_defined, smallest_variances
+from bayesgmm.algorithms.soundness import Soundness, smallest_variances
+from bayesgmm.ground.data_scale import warn_of_constant_features
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, IntArray
 from bayesgmm.words.checks import as_row_weights, as_rows, check_components
-from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
+from bayesgmm.words.errors import (
+    DegeneracyWarning,
+    DegenerateComponentError,
+    FewRowsWarning,
+    InputError,
+    SingularDataWarning,
+)
 
 _QUICK = 1_000_000  # numbers times components that a handful of steps take milliseconds for: not worth a thread
 _LONG = 40_000  # of them in a step: below, threads wait for each other's Python longer than they gain
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
+_MOST_NAMED = 10
 _SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
 
 type StartCallback = Callable[[int, EMState], object]
@@ -117,15 +123,17 @@ def best_of_starts(
     row_weights: ArrayLike | None = None,
     n_jobs: int | None = None,
     callback: StartCallback | None = None,
+    feature_names: Sequence[str] | None = None,
 ) -> tuple[EMResult, Starts]:
     """Run EM to convergence from several starts and keep the best one that is not degenerate.
 
     Without a prior a start is *degenerate* if a component's smallest eigenvalue is below 1e-3 of that of the
-    covariance of the data (diagonal families: the smallest ratio of variances; spherical: over the mean
-    variance), or sits at the floor ``reg_covar``, or if the component holds fewer than D + 1 rows' worth of
-    weight (a shared covariance: if it emptied). Such likelihoods measure the floor, not the data. A prior
-    bounds the objective and may ask for narrow or empty components, so with one only the floor counts.
-    A direction in which the data themselves do not vary beyond the floor cannot show a collapse.
+    covariance of the data, every feature in units of its standard deviation (diagonal families: the smallest ratio
+    of variances; spherical: over the mean variance), or sits at the floor ``reg_covar``, or if the component holds
+    fewer than D + 1 rows' worth of weight (a shared covariance: if it emptied). Such likelihoods measure the floor,
+    not the data. A prior bounds the objective and may ask for narrow or empty components, so with one only the floor
+    counts. Directions in which the data do not vary themselves, constant or linearly dependent columns, cannot show
+    a collapse: there the data alone are warned of.
 
     Components come out in ascending order of the first feature's mean (ties: of the next feature's), unless
     the user gave parameters to start from or the prior tells components apart.
@@ -152,6 +160,8 @@ def best_of_starts(
     callback : callable, optional
         Called as ``callback(index of the start, EMState)``; a true return value ends the whole fit, which
         keeps the best so far, as an interruption from the keyboard does.
+    feature_names : sequence of str, optional
+        For warnings; by default columns are numbered.
 
     Returns
     -------
@@ -168,6 +178,11 @@ def best_of_starts(
     -----
     DegeneracyWarning
         If every start is degenerate; the best of them is returned.
+    SingularDataWarning
+        Without a prior, if columns are constant or linearly dependent (covariances of full matrices), or vary less
+        than an absolute ``reg_covar``.
+    FewRowsWarning
+        Without a prior, if the mixture has more free parameters than there are rows, weights counted.
 
     Examples
     --------
@@ -189,23 +204,26 @@ def best_of_starts(
     X, weights = (X, weights) if init.labels is not None else distinct_rows(X, weights)
     exchangeable = prior is None or prior.exchangeable
     resolved = None if prior is None else prior.resolve(n_components, X.shape[1], family.name)
+    moments = moments_of(X, np.ones(len(X)) if weights is None else weights, family)
+    settings = (settings or EMSettings()).for_data(moments, family)
     plan = Plan(
         X,
         n_components,
         family,
         weights,
         resolved,
-        settings or EMSettings(),
+        settings,
         init,
         start,
         align=not (exchangeable or init.labelled),
-        moments=moments_of(X, np.ones(len(X)) if weights is None else weights),
+        soundness=Soundness.of(moments, settings, family),
     )
     n_starts = 1 if start is not None or init.fixed(n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
     starts = _record(plan, runs, interrupted=interrupted)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
+    _report_data(plan, feature_names)
     in_order = exchangeable and not init.labelled and start is None
     return (_ordered(best) if in_order else best), starts
 
@@ -266,7 +284,7 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
         raise DegenerateComponentError(
             "EM broke down numerically from every start. Set reg_covar above zero, drop constant columns, bring the "
             "others to a moderate scale, or ask for fewer components.",
-            figures={"largest absolute value": float(np.abs(plan.X).max()), "reg_covar": plan.settings.reg_covar},
+            figures={"largest absolute value": float(np.abs(plan.X).max()), "floor": plan.smallest_floor},
         )
     degenerate = [isnan(objective) or not plan.sound(run) for objective, run in zip(ended, runs, strict=True)]
     usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
@@ -298,7 +316,7 @@ def _distinct(objectives: list[float], best_first: list[int], tolerance: float) 
 
 def _well_defined(best: EMResult, plan: Plan) -> EMResult:
     """Refuse a covariance of zero; a run that was stopped before it was over has not converged."""
-    if plan.settings.reg_covar > 0 or plan.prior is not None or not ill_defined(best.mixture):
+    if plan.smallest_floor > 0 or plan.prior is not None or not plan.soundness.ill_defined(best.mixture):
         return best
     if best.n_iter >= plan.settings.max_iter:
         return replace(best, converged=False)
@@ -308,7 +326,7 @@ def _well_defined(best: EMResult, plan: Plan) -> EMResult:
         "scale the input data.",
         figures={
             "smallest variance": float(smallest_variances(best.mixture).min()),
-            "reg_covar": plan.settings.reg_covar,
+            "floor": plan.smallest_floor,
         },
     )
 
@@ -324,11 +342,49 @@ def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
     warnings.warn(
         f"Every start ({starts.n_starts}) ended with a collapsed or emptied component: the smallest holds "
         f"{best.counts.min():.3g} rows' worth of weight, the smallest variance is {smallest:.3g} "
-        f"(floor reg_covar = {plan.settings.reg_covar:.3g}). The likelihood of such a fit measures the floor, not "
-        f"the data. Try {try_this}.",
+        f"(the smallest that reg_covar allows is {plan.smallest_floor:.3g}). The likelihood of such a fit measures the "
+        f"floor, not the data. Try {try_this}.",
         DegeneracyWarning,
         stacklevel=3,
     )
+
+
+def _report_data(plan: Plan, names: Sequence[str] | None) -> None:
+    """What the data cannot carry, whatever the starts found; a prior supplies what they lack."""
+    if plan.prior is not None or plan.settings.max_iter == 0:
+        return
+    variances, sound = plan.soundness.moments.variances, plan.soundness
+    floored = np.flatnonzero((variances > 0) & (variances <= sound.floors))
+    warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
+    if sound.rank < np.count_nonzero(variances):
+        _warn_of_data(
+            f"Columns are linearly dependent: scaled to unit variance, the data vary in {sound.rank} directions only. "
+            "Across them the likelihood measures the smallest variance that reg_covar allows. Drop columns, or try a "
+            "prior (prior=Prior.weakly_informative(X)) or covariance_type='diag'."
+        )
+    if len(floored):
+        _warn_of_data(
+            f"reg_covar is no smaller than the variance of {_listed(floored, names)}, so that it decides the fit. It "
+            "is in squared units of the data: lower it, or leave it out for a share of each column's own variance."
+        )
+    n_parameters = plan.family.n_parameters(plan.n_components, plan.X.shape[1])
+    if n_parameters > plan.total:
+        warnings.warn(
+            f"The mixture has {n_parameters} free parameters, more than the {plan.total:g} rows can carry. Try fewer "
+            "components, a simpler covariance_type or a prior (prior=Prior.weakly_informative(X)).",
+            FewRowsWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_data(text: str) -> None:
+    warnings.warn(text, SingularDataWarning, stacklevel=5)
+
+
+def _listed(which: IntArray, names: Sequence[str] | None) -> str:
+    told = [f"column {j}" if names is None else repr(str(names[j])) for j in which]
+    more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
+    return ", ".join(told[:_MOST_NAMED]) + more
 
 
 def _ordered(result: EMResult) -> EMResult:

@@ -7,7 +7,6 @@ import numpy as np
 
 from bayesgmm.algorithms.em import EMResult, EMSettings
 from bayesgmm.algorithms.em import Rows as RowsSource
-from bayesgmm.algorithms.first_step import Moments
 from bayesgmm.algorithms.initialise import (
     INIT_METHODS,
     Initialisation,
@@ -26,7 +25,7 @@ from bayesgmm.algorithms.search import (
     search_from,
     small_em,
 )
-from bayesgmm.algorithms.soundness import collapsed_or_emptied
+from bayesgmm.algorithms.soundness import Soundness
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.resolved_prior import ResolvedPrior
@@ -52,7 +51,7 @@ class Plan:
     initialisation: Initialisation
     start: Mixture | None
     align: bool
-    moments: Moments
+    soundness: Soundness
 
     @property
     def source(self) -> RowsSource:
@@ -68,6 +67,11 @@ class Plan:
     def total(self) -> float:
         """Rows, each as often as it counts."""
         return float(len(self.X) if self.row_weights is None else self.row_weights.sum())
+
+    @property
+    def smallest_floor(self) -> float:
+        """The smallest variance that a component may have in any feature."""
+        return float(self.soundness.floors.min())
 
     @property
     def several_kinds(self) -> bool:
@@ -138,7 +142,7 @@ class Plan:
             row_weights=rows[1],
             reg_covar=self.settings.reg_covar,
             decorrelate=turn % 2 == 1,
-            moments=self.moments,
+            moments=self.soundness.moments,
         )
         return self.aligned(start)
 
@@ -154,7 +158,7 @@ class Plan:
             self.n_components,
             family=self.family,
             rng=rng,
-            covariance=self.moments.covariance,
+            moments=self.soundness.moments,
             reg_covar=self.settings.reg_covar,
             in_haste=in_haste,
         )
@@ -163,4 +167,4 @@ class Plan:
         """Whether a run did not end in a spike, see `best_of_starts`."""
         if self.prior is not None:
             return run.n_floored == 0
-        return not collapsed_or_emptied(run, self.moments.covariance, self.settings.reg_covar)
+        return not self.soundness.collapsed_or_emptied(run)

@@ -1,64 +1,124 @@
 """What makes the end of a start a spike, or no mixture at all: collapsed, emptied and ill-defined components."""
 
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
 import numpy as np
 
-from bayesgmm.algorithms.em import EMResult
-from bayesgmm.ground.kernel import DIAGONAL, FULL
+from bayesgmm.algorithms.em import EMResult, EMSettings
+from bayesgmm.algorithms.moments import Moments, inverse_scales, principal_directions, variance_floors
+from bayesgmm.ground.families import CovarianceFamily
+from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.words.arrays import Array
 
-COLLAPSED = 1e-3  # smallest eigenvalue of a component over that of the data's covariance
+COLLAPSED = 1e-3  # smallest variance of a component over that of the data
 EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
-_ROUNDING = 1e-14  # an eigenvalue below this times the largest of its covariance is rounding error of a zero
-_NOTHING = 1e-60  # so is a variance below this times the largest of its column
+_AT_FLOOR = 1.001  # times the floor
+_ROUNDING = 1e-14  # an eigenvalue below this, in units of the variances of the data, is rounding error of a zero
+_NOTHING = 1e-60  # so is a variance below this
 
 
-def collapsed_or_emptied(run: EMResult, spread: Array, floor: float) -> bool:
-    """Whether a run without a prior is degenerate, given the covariance of its data and `EMSettings.reg_covar`."""
-    mixture = run.mixture
-    fewest = EMPTIED if mixture.family.shared else mixture.n_features + 1.0
-    emptied = mixture.n_components > 1 and run.counts.min() < fewest
-    return bool(emptied) or collapsed(mixture, spread, floor)
+@dataclass(frozen=True)
+class Soundness:
+    """What the components of fits to some data are measured against, where every feature has unit variance.
 
+    Attributes
+    ----------
+    moments : Moments
+    floors : (feature,)
+        Smallest variances, see `variance_floors`.
+    family : CovarianceFamily
+    """
 
-def collapsed(mixture: Mixture, spread: Array, floor: float) -> bool:
-    """Whether a covariance shrank to almost nothing beside that of the data, or to the floor."""
-    if mixture.family.residual == FULL and _clearly_wide(mixture, spread, floor):
+    moments: Moments
+    floors: Array
+    family: CovarianceFamily
+
+    @classmethod
+    def of(cls, moments: Moments, settings: EMSettings, family: CovarianceFamily) -> Self:
+        """The measure for data and the settings of their fits."""
+        return cls(moments, variance_floors(settings.reg_covar, moments, family), family)
+
+    def collapsed_or_emptied(self, run: EMResult) -> bool:
+        """Whether a run without a prior is degenerate."""
+        fewest = EMPTIED if self.family.shared else run.mixture.n_features + 1.0
+        emptied = run.mixture.n_components > 1 and run.counts.min() < fewest
+        return bool(emptied) or self.collapsed(run.mixture)
+
+    def collapsed(self, mixture: Mixture) -> bool:
+        """Whether a covariance shrank to almost nothing beside that of the data, or to the floor.
+
+        Directions in which the data do not vary themselves cannot show it, and are left out.
+        """
+        if self.family.residual == FULL:
+            return not self._clearly_wide(mixture) and (self._narrow(mixture) or self._at_floor(mixture))
+        variances, of_data, floors = mixture.factors[:, 0, :] ** 2, self.moments.variances, self.floors
+        if self.family.residual == SPHERICAL:
+            of_data, floors = of_data.mean(keepdims=True), floors[:1]
+        narrow = variances < COLLAPSED * of_data
+        at_floor = (variances <= _AT_FLOOR * floors) & (of_data > floors)
+        return bool((narrow | at_floor).any())
+
+    def ill_defined(self, mixture: Mixture) -> bool:
+        """Whether a covariance is zero in a direction, but for rounding errors."""
+        if not np.isfinite(mixture.means).all() or not self.moments.variances.any():
+            return True
+        if self.family.residual == FULL:
+            unit = inverse_scales(self.moments)
+            scaled = _blocks(mixture) * np.outer(unit, unit)
+            return bool((np.linalg.eigvalsh(scaled) <= _ROUNDING).any())
+        of_data = self.moments.variances
+        of_data = of_data.mean(keepdims=True) if self.family.residual == SPHERICAL else of_data
+        return bool((mixture.factors[:, 0, :] ** 2 <= _NOTHING * of_data).any())
+
+    @cached_property
+    def rank(self) -> int:
+        """In how many directions the data vary, judged where every feature has unit variance."""
+        if self.family.residual == FULL:
+            return len(self._principal[0])
+        return int(np.count_nonzero(self.moments.variances))
+
+    @cached_property
+    def _principal(self) -> tuple[Array, Array]:
+        return principal_directions(self.moments)
+
+    def _clearly_wide(self, mixture: Mixture) -> bool:
+        """Whether bounds on the largest eigenvalues of the precisions, their traces, say so."""
+        squares = (mixture.precision_factors**2).sum(axis=1)
+        smallest = self._principal[0][0] if self.rank else 0.0
+        narrow = (squares @ self.moments.variances).max() * COLLAPSED * smallest >= 1.0
+        return not narrow and bool((squares @ self.floors).max() * _AT_FLOOR < 1.0)
+
+    def _narrow(self, mixture: Mixture) -> bool:
+        values, directions = self._principal
+        if not len(values):
+            return False
+        along = directions.T @ _blocks(mixture) @ directions
+        return bool((np.linalg.eigvalsh(along)[:, 0] < COLLAPSED * values[0]).any())
+
+    def _at_floor(self, mixture: Mixture) -> bool:
+        """Whether the data vary more than the floor somewhere in the directions in which a covariance does not."""
+        if not self.floors.all():
+            return False
+        unit = 1.0 / np.sqrt(self.floors)
+        of_data = self.moments.covariance * np.outer(unit, unit)
+        for block in _blocks(mixture):
+            values, vectors = np.linalg.eigh(block * np.outer(unit, unit))
+            lifted = vectors[:, values <= _AT_FLOOR]
+            if lifted.size and np.linalg.eigvalsh(lifted.T @ of_data @ lifted)[-1] > 1.0:
+                return True
         return False
-    variances, of_data = smallest_variances(mixture), _variances_of_data(mixture, spread)
-    narrow = variances < COLLAPSED * np.maximum(of_data, floor)
-    at_floor = (variances <= 1.001 * floor) & (of_data > floor)
-    return bool(narrow.any() or at_floor.any())
-
-
-def _clearly_wide(mixture: Mixture, spread: Array, floor: float) -> bool:
-    """Whether bounds on the eigenvalues say so: 1 / |L^-1|^2 from below, the smallest variance of data from above."""
-    bound = 1.0 / (mixture.precision_factors**2).sum(axis=(1, 2)).max()
-    return bool(bound > max(COLLAPSED * np.diagonal(spread).min(), 1.001 * floor))
 
 
 def smallest_variances(mixture: Mixture) -> Array:
     """The variances (block, direction) that must not collapse: of full covariances the smallest eigenvalue."""
     if mixture.family.residual == FULL:
-        blocks = mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)
-        return np.linalg.eigvalsh(blocks)[:, :1]
+        return np.linalg.eigvalsh(_blocks(mixture))[:, :1]
     return mixture.factors[:, 0, :] ** 2
 
 
-def _variances_of_data(mixture: Mixture, spread: Array) -> Array:
-    """What `smallest_variances` are measured against, (direction,)."""
-    if mixture.family.residual == FULL:
-        return np.linalg.eigvalsh(spread)[:1]
-    variances: Array = np.diagonal(spread)
-    return variances if mixture.family.residual == DIAGONAL else variances.mean(keepdims=True)
-
-
-def ill_defined(mixture: Mixture) -> bool:
-    """Whether a covariance is zero in a direction, but for rounding errors."""
-    if not np.isfinite(mixture.means).all():
-        return True
-    if mixture.family.residual == FULL:
-        blocks = mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)
-        values = np.linalg.eigvalsh(blocks)
-        return bool((values[:, 0] <= _ROUNDING * values.max()).any())
-    return bool((smallest_variances(mixture) <= _NOTHING * np.ptp(mixture.means) ** 2).any())
+def _blocks(mixture: Mixture) -> Array:
+    """Full covariances (block, feature, feature_bis)."""
+    return mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)

@@ -39,14 +39,17 @@ def whitened_log_posterior(
 
 def _climb(log_posterior: LogPosterior) -> Array:
     """The mode in unconstrained coordinates, Jacobian included, near the centre."""
-    found = minimize(_negative(log_posterior), np.zeros(log_posterior.n_dim), jac=True, method="L-BFGS-B")
+    found = minimize(_loss(log_posterior), np.zeros(log_posterior.n_dim), jac=True, method="L-BFGS-B")
     return found.x if np.isfinite(found.fun) else np.zeros(log_posterior.n_dim)
 
 
-def _negative(log_posterior: LogPosterior) -> Callable[[Array], tuple[float, Array]]:
+def _loss(log_posterior: LogPosterior) -> Callable[[Array], tuple[float, Array]]:
+    """What a point has less than the centre: the minimiser's tolerance, relative to it, knows no units of the data."""
+    highest = log_posterior(np.zeros(log_posterior.n_dim))[0]
+
     def objective(point: Array) -> tuple[float, Array]:
         value, gradient = log_posterior(point)
-        return -value, -gradient
+        return highest - value, -gradient
 
     return objective
 

@@ -38,6 +38,7 @@ from bayesgmm.bayes.verdicts import (
     next_steps_of,
     verdict_of,
 )
+from bayesgmm.ground.data_scale import constant_features
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.partitions import Labels, canonical_labels, losses
 from bayesgmm.words.arrays import Array, PerRow, Rows
@@ -254,12 +255,15 @@ def _collapsed_share(tree: xr.DataTree, X: Rows) -> tuple[float, ...]:
     """For each chain the share of draws with a component that is far narrower than the data in some direction."""
     covariances = tree["posterior"]["covariances"].transpose(*SAMPLE_DIMS, ...).to_numpy()
     step = -(-covariances.shape[0] * covariances.shape[1] // _EIGENVALUE_DRAWS)
-    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(X, rowvar=False)))
-    varying = values > np.finfo(np.float64).eps * len(values) * values[-1]
-    if not varying.any():
+    varying = np.delete(np.arange(X.shape[1]), constant_features(X))
+    if len(varying) == 0:
         return (0.0,) * len(covariances)
-    scaling = vectors[:, varying] / np.sqrt(values[varying])
-    least = np.linalg.eigvalsh(scaling.T @ covariances[:, ::step] @ scaling)[..., 0]
+    sds = X[:, varying].std(axis=0)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.corrcoef(X[:, varying], rowvar=False)))
+    usable = values > np.finfo(np.float64).eps * len(values) * values[-1]
+    scaling = vectors[:, usable] / np.sqrt(values[usable])
+    own = covariances[:, ::step, :, varying[:, None], varying] / np.outer(sds, sds)
+    least = np.linalg.eigvalsh(scaling.T @ own @ scaling)[..., 0]
     return tuple((least < COLLAPSED_RATIO).any(axis=2).mean(axis=1).tolist())
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.algorithms.first_step import weighted_covariance
+from bayesgmm.algorithms.moments import moments_of, principal_directions
 from bayesgmm.algorithms.soundness import COLLAPSED
 from bayesgmm.bayes.diagnosis import Diagnosis, diagnose
 from bayesgmm.bayes.estimates import Match
@@ -70,12 +70,12 @@ def conditions_of(
     sides: Sides, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: bool, distinct: bool
 ) -> list[Condition]:
     """The condition of each matched pair; ``unsettled``: a posterior has several modes; ``distinct``: so has EM."""
-    spread = weighted_covariance(sides.X, sides.weights)
+    spread = principal_directions(moments_of(sides.X, sides.weights))
     return [_condition(sides, resp, pair, spread=spread, whole=(unsettled, distinct)) for pair in pairs]
 
 
 def _condition(
-    sides: Sides, resp: tuple[Array, Array], pair: Match, *, spread: Array, whole: tuple[bool, bool]
+    sides: Sides, resp: tuple[Array, Array], pair: Match, *, spread: tuple[Array, Array], whole: tuple[bool, bool]
 ) -> Condition:
     v = sides.weights
     own = [each[:, pair.of(i)] for i, each in enumerate(resp)]
@@ -103,16 +103,15 @@ def _parameters_each(mixture: Mixture, d: int) -> float:
     return mixture.family.n_parameters(mixture.n_components, d) / mixture.n_components
 
 
-def _at_boundary(side: Side, k: int, spread: Array, rows: float) -> bool:
+def _at_boundary(side: Side, k: int, spread: tuple[Array, Array], rows: float) -> bool:
     """A covariance close to singular beside that of the data, or a component with hardly a row."""
     covariance = side.mixture.full_covariances[k]
     d = len(covariance)
-    scale = np.sqrt(np.diagonal(spread))
-    smallest = np.linalg.eigvalsh(covariance / np.outer(scale, scale))[0]
-    of_data = np.linalg.eigvalsh(spread / np.outer(scale, scale))[0]
+    of_data, directions = spread
+    smallest = np.linalg.eigvalsh(directions.T @ covariance @ directions)
     own = np.sqrt(np.diagonal(covariance))
     correlations = np.abs(covariance / np.outer(own, own))[np.triu_indices(d, 1)]
-    singular = smallest < COLLAPSED * of_data or (correlations > _CORRELATED).any()
+    singular = (smallest[:1] < COLLAPSED * of_data[:1]).any() or (correlations > _CORRELATED).any()
     emptied = rows < (1.0 if side.mixture.family.shared else d + 1.0)
     if side.tree is not None:
         weights = side.tree["posterior"]["weights"].to_numpy()[..., k]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.algorithms.em import EMResult, run_em
+from bayesgmm.algorithms.em import EMResult, EMSettings, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
-from bayesgmm.algorithms.first_step import weighted_covariance
 from bayesgmm.algorithms.in_threads import Progress
-from bayesgmm.algorithms.soundness import collapsed
+from bayesgmm.algorithms.moments import moments_of
+from bayesgmm.algorithms.soundness import Soundness
 from bayesgmm.bayes.loo import FEWEST_DRAWS, loo
 from bayesgmm.bayes.posterior import SAMPLE_DIMS
 from bayesgmm.bayes.sides import Side, Sides
@@ -135,22 +135,25 @@ def _refits(
     side: Side, sides: Sides, groups: list[_Group], *, units: IntArray, times: PerRow, callback: Progress | None
 ) -> tuple[PerRow, int]:
     source, elpd_i, n_collapsed = RowsSource(sides.X), np.empty(len(units)), 0
-    spread = weighted_covariance(sides.X, sides.weights)
+    family = side.mixture.family
+    moments = moments_of(sides.X, sides.weights, family)
+    settings = side.settings.for_data(moments, family)
+    soundness = Soundness.of(moments, settings, family)
     for n_done, group in enumerate(groups, start=1):
         weights = sides.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
-        result = _refit(side, source.with_weights(np.maximum(weights, 0.0)))
+        result = _refit(side, source.with_weights(np.maximum(weights, 0.0)), settings)
         elpd_i[group.predicted] = result.mixture.log_prob(sides.X[units[group.predicted]])
-        n_collapsed += collapsed(result.mixture, spread, side.settings.reg_covar)
+        n_collapsed += soundness.collapsed(result.mixture)
         if callback is not None:
             callback(n_done, len(groups))
     return elpd_i, n_collapsed
 
 
-def _refit(side: Side, source: RowsSource) -> EMResult:
+def _refit(side: Side, source: RowsSource, settings: EMSettings) -> EMResult:
     k, d, kind = side.mixture.n_components, side.mixture.n_features, side.mixture.covariance_type
     resolved = None if side.prior is None else side.prior.resolve(k, d, kind)
-    return run_em(source, side.mixture, prior=resolved, settings=side.settings)
+    return run_em(source, side.mixture, prior=resolved, settings=settings)
 
 
 def _copies(weights: PerRow | None, n: int) -> IntArray | None:

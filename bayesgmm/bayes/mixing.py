@@ -19,7 +19,7 @@ SEPARATE = 1.2  # two chains whose means differ by 1.1 standard deviations
 SETTLED = 1.1  # Gelman & Rubin's own bound, for the halves of an island's chains
 MIN_SETTLED_ESS = 25  # effective draws of an island: a difference of 1.1 standard deviations is then four errors
 MIN_DRAWS = 4  # below, a chain cannot be split in two halves that have a variance
-_CONSTANT = 1e-9  # relative range below which a quantity does not vary but by rounding
+_CONSTANT = 1e-11  # relative range below which a quantity does not vary but by rounding
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.algorithms.align import align_to
-from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.families import Equivariance, covariance_family
 from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import FAMILIES_OF, Prior
@@ -186,7 +186,7 @@ def mean_mixture(tree: xr.DataTree) -> Mixture:
 
 def prior_to_json(prior: Prior) -> str:
     """A prior as JSON, every number exact."""
-    return json.dumps(asdict(prior), default=np.ndarray.tolist)
+    return json.dumps(asdict(prior), default=lambda v: v.value if isinstance(v, Equivariance) else v.tolist())
 
 
 def prior_from_json(text: str) -> Prior:
@@ -197,6 +197,8 @@ def prior_from_json(text: str) -> Prior:
 def _prior_field(name: str, value: Any) -> Any:
     if value is None or name == "form":
         return value
+    if name == "equivariance":
+        return Equivariance(value)
     if name in _HYPERPRIORS:
         return _HYPERPRIORS[name](**{k: v if np.isscalar(v) else np.asarray(v) for k, v in value.items()})
     return np.asarray(value, dtype=np.float64)

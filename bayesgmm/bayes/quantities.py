@@ -46,7 +46,8 @@ def quantity_values(X: Rows, features: Names, more: Mapping[str, Quantity]) -> A
 def standard_values(X: Rows) -> Array:
     """The values of the package's own quantities, in the order of `quantities`."""
     centred = X - X.mean(axis=0)
-    z = centred / np.sqrt((centred**2).mean(axis=0))
+    spread = np.sqrt((centred**2).mean(axis=0))
+    z = centred / np.where(spread > 0, spread, 1.0)
     first = [X.mean(axis=0), X.std(axis=0, ddof=1), (z**3).mean(axis=0), (z**4).mean(axis=0) - 3.0]
     of_features = [*first, *np.quantile(X, _QUANTILES, axis=0), X.min(axis=0), X.max(axis=0)]
     i, j = np.triu_indices(X.shape[1], 1)

@@ -18,7 +18,7 @@ from bayesgmm.words.arrays import PerRow, Responsibilities, Rows
 from bayesgmm.words.checks import as_rows, as_sample_weight
 from bayesgmm.words.errors import InputError
 
-_SAME_ROWS = 1e-6  # relative; single precision of the same rows passes
+_SAME_ROWS = float(np.finfo(np.float32).eps)  # relative: single precision of the same rows passes
 _SAME_LIKELIHOOD = 1e-5  # relative, per row
 
 

@@ -22,7 +22,6 @@ from bayesgmm.words.errors import InputError
 from bayesgmm.words.rows import default_names
 
 MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
-_FLOOR = 1e-9  # eigenvalues of refits, relative to the smallest variance of a feature
 _SMALLEST_WEIGHT = 1e-12
 _SIMULATED = "Checks simulate as many rows as there are."
 
@@ -66,8 +65,8 @@ class Subject:
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
         """The optimum for other rows that EM climbs to from a mixture."""
-        floor = _FLOOR * float(X.var(axis=0).min())
-        return run_em(RowsSource(X), start, prior=self.prior, settings=EMSettings(1e-8, 500, floor)).mixture
+        settings = EMSettings(1e-8, 500, reg_covar=None if self.prior is None else 0.0)
+        return run_em(RowsSource(X), start, prior=self.prior, settings=settings).mixture
 
     def mixture(self, s: int) -> Mixture:
         """One of the draws."""

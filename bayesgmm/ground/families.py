@@ -10,12 +10,33 @@ component its own covariance, or one for all. Two shapes of the same covariances
 """
 
 from dataclasses import dataclass
+from enum import Flag
 
 import numpy as np
 
 from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.words.arrays import Array, Covariances, Factors
 from bayesgmm.words.errors import InputError
+
+
+class Equivariance(Flag):
+    """The maps x -> a + B x of the rows under which a fit gives the same answer in other coordinates.
+
+    Shifts and one common scale always belong to them. ``SCALES`` are those with diagonal B, one scale a feature;
+    ``ROTATIONS`` those with B a rotation or reflection times a common scale; products of both are all invertible B
+    (singular value decomposition), ``AFFINE``. What a family and a prior have in common is ``family & prior``.
+
+    Examples
+    --------
+    >>> from bayesgmm.ground.families import Equivariance, covariance_family
+    >>> covariance_family("full").equivariance & covariance_family("diag").equivariance
+    <Equivariance.SCALES: 1>
+    """
+
+    COMMON_SCALE = 0
+    SCALES = 1
+    ROTATIONS = 2
+    AFFINE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +49,8 @@ class CovarianceFamily:
         scikit-learn's name (ours where it has none) and mclust's code.
     residual : int
         FULL, DIAGONAL or SPHERICAL.
+    equivariance : Equivariance
+        The maps of the rows that take the family's mixtures to mixtures of the family.
     shared : bool
         Whether one covariance serves all components.
     in_scikit_learn : bool
@@ -37,6 +60,7 @@ class CovarianceFamily:
     name: str
     code: str
     residual: int
+    equivariance: Equivariance
     shared: bool
     in_scikit_learn: bool = True
 
@@ -84,7 +108,8 @@ class CovarianceFamily:
         variances = np.diagonal(covariances[..., 0, :, :], axis1=-2, axis2=-1)
         free = variances[..., :1] if self.residual == SPHERICAL else variances
         expected = np.broadcast_to(free, variances.shape)[..., None, :, None] * np.eye(variances.shape[-1])
-        if not np.allclose(covariances, expected, rtol=1e-8, atol=1e-8 * np.abs(free).max()):
+        sds = np.sqrt(np.maximum(variances, 0.0))[..., None, None, :]
+        if (np.abs(covariances - expected) > 1e-8 * np.swapaxes(sds, -1, -2) * sds).any():
             kind = "one multiple of the identity" if self.residual == SPHERICAL else "one diagonal matrix"
             raise np.linalg.LinAlgError(f"{self.name} covariances are {kind}, the same for all components")
         return free[..., None, :]
@@ -136,12 +161,12 @@ class CovarianceFamily:
 
 
 _FAMILIES = (
-    CovarianceFamily("full", "VVV", FULL, shared=False),
-    CovarianceFamily("tied", "EEE", FULL, shared=True),
-    CovarianceFamily("diag", "VVI", DIAGONAL, shared=False),
-    CovarianceFamily("spherical", "VII", SPHERICAL, shared=False),
-    CovarianceFamily("tied_diag", "EEI", DIAGONAL, shared=True, in_scikit_learn=False),
-    CovarianceFamily("tied_spherical", "EII", SPHERICAL, shared=True, in_scikit_learn=False),
+    CovarianceFamily("full", "VVV", FULL, Equivariance.AFFINE, shared=False),
+    CovarianceFamily("tied", "EEE", FULL, Equivariance.AFFINE, shared=True),
+    CovarianceFamily("diag", "VVI", DIAGONAL, Equivariance.SCALES, shared=False),
+    CovarianceFamily("spherical", "VII", SPHERICAL, Equivariance.ROTATIONS, shared=False),
+    CovarianceFamily("tied_diag", "EEI", DIAGONAL, Equivariance.SCALES, shared=True, in_scikit_learn=False),
+    CovarianceFamily("tied_spherical", "EII", SPHERICAL, Equivariance.ROTATIONS, shared=True, in_scikit_learn=False),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}

@@ -14,13 +14,13 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.ground.concentrations import draw_concentrations, draw_log_gammas
 from bayesgmm.ground.data_scale import column_medians, column_ranges, counted_rows, moments
-from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.ground.families import CovarianceFamily, Equivariance, covariance_family
 from bayesgmm.ground.hyperpriors import Gamma, Separation, Wishart
 from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.resolved_prior import ResolvedPrior, in_shape_of_family
 from bayesgmm.words.arrays import Array, Covariances, Weights
-from bayesgmm.words.checks import as_covariance, as_finite, as_positive, as_rows, as_sample_weight
+from bayesgmm.words.checks import as_covariance, as_finite, as_positive
 from bayesgmm.words.errors import InputError
 
 NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "independent", "separation"
@@ -62,6 +62,9 @@ class Prior:
     variances : Separation, only for ``"separation"``
         The variances' inverse gammas and the correlations' LKJ; ``dof`` and ``scale`` are then those of an
         inverse-Wishart that resembles them.
+    equivariance : Equivariance, optional
+        The maps of the rows that the prior follows: made from mapped rows it is the same prior in their coordinates.
+        None for numbers of your own, which do not follow the rows.
 
     Examples
     --------
@@ -82,6 +85,7 @@ class Prior:
     scale_prior: Wishart | None = None
     concentration_prior: Gamma | None = None
     variances: Separation | None = None
+    equivariance: Equivariance | None = None
 
     @classmethod
     def normal_inverse_wishart(
@@ -128,8 +132,11 @@ class Prior:
 
         :math:`w \sim Dir(1)`, :math:`\mu_k \sim N(\bar x, 4\,cov(X))`, :math:`\Sigma_k \sim IW(d+2, cov(X)/10)`,
         so that :math:`E\,\Sigma_k = cov(X)/10` with the weight of about one observation. (A scale of cov(X)
-        itself is not weak: the spread between clusters inflates it.) A singular cov(X) gets the smallest
-        ridge that makes it usable, and a warning. ``sample_weight`` (obs,) are frequency weights.
+        itself is not weak: the spread between clusters inflates it.) A constant column, whose variance is taken as
+        1e-12 of its squared value (1 for zeros), and correlations that are singular, which get the smallest ridge
+        that makes them usable, are named in a warning; the ridge follows scales of columns only, no other maps.
+        ``sample_weight`` (obs,) are frequency weights. Time and memory grow with the square of the number of
+        features, whatever the family: more than 5,000 are an `InputError`, here and wherever a prior is made of rows.
 
         Examples
         --------
@@ -137,15 +144,10 @@ class Prior:
         >>> Prior.weakly_informative([[1.0], [2.0], [3.0]]).scale
         array([[0.1]])
         """
-        X = as_rows(X)
-        mean, cov = moments(X, as_sample_weight(sample_weight, len(X)))
-        return cls.independent(
-            concentration=concentration,
-            mean=mean,
-            mean_covariance=4.0 * cov,
-            dof=X.shape[1] + 2.0,
-            scale=cov / 10.0,
-        )
+        mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
+        own = {"mean_covariance": 4.0 * cov, "dof": len(mean) + 2.0, "scale": cov / 10.0}
+        prior = cls.independent(concentration=concentration, mean=mean, **own)
+        return replace(prior, equivariance=Equivariance.AFFINE)
 
     @classmethod
     def fraley_raftery(
@@ -162,12 +164,13 @@ class Prior:
         diagonal and spherical families take the mean of the variances. ``sample_weight`` (obs,) are frequency
         weights.
         """
-        X = as_rows(X)
-        d = X.shape[1]
-        mean, cov = moments(X, as_sample_weight(sample_weight, len(X)))
+        mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
+        d, equivariance = len(mean), Equivariance.AFFINE
         if covariance_family(covariance_type, d).residual != FULL:
-            cov = np.eye(d) * np.diagonal(cov).mean()
-        return cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=cov / n_components ** (2.0 / d))
+            cov, equivariance = np.eye(d) * np.diagonal(cov).mean(), Equivariance.ROTATIONS
+        scale = cov / n_components ** (2.0 / d)
+        prior = cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=scale)
+        return replace(prior, equivariance=equivariance)
 
     @classmethod
     def malsiner_walli(
@@ -190,13 +193,10 @@ class Prior:
         X, v = counted_rows(X, sample_weight)
         d, squares = X.shape[1], np.square(column_ranges(X))
         c0, g0 = 2.5 + 0.5 * (d - 1), 0.5 + 0.5 * (d - 1)
-        return cls.independent(
-            concentration=concentration,
-            mean=column_medians(X, v),
-            mean_covariance=np.diag(squares),
-            dof=2.0 * c0,
-            scale=cls.wishart(2.0 * g0, np.diag(c0 / (100.0 * g0) * squares)),
-        )
+        scale = cls.wishart(2.0 * g0, np.diag(c0 / (100.0 * g0) * squares))
+        own = {"mean": column_medians(X, v), "mean_covariance": np.diag(squares), "dof": 2.0 * c0}
+        prior = cls.independent(concentration=concentration, scale=scale, **own)
+        return replace(prior, equivariance=Equivariance.SCALES)
 
     @classmethod
     def richardson_green(
@@ -230,7 +230,8 @@ class Prior:
         square = np.square(column_ranges(X))[:, None]
         middle = 0.5 * (X.min(axis=0) + X.max(axis=0))
         scale = cls.wishart(0.4, square / 10.0)
-        return cls.independent(concentration=concentration, mean=middle, mean_covariance=square, dof=4.0, scale=scale)
+        prior = cls.independent(concentration=concentration, mean=middle, mean_covariance=square, dof=4.0, scale=scale)
+        return replace(prior, equivariance=Equivariance.SCALES)
 
     @classmethod
     def separation(
@@ -411,7 +412,9 @@ def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> Resolved
         kappa = _broadcast(prior.kappa, (k,), "kappa")
     else:
         assert prior.mean_covariance is not None  # noqa: S101  the constructors see to it
-        mean_precision = np.linalg.inv(_broadcast(prior.mean_covariance, (k, d, d), "mean_covariance"))
+        root = np.linalg.inv(np.linalg.cholesky(prior.mean_covariance))
+        # Positive definite and symmetric by construction, which an inverse of a nearly singular matrix is not.
+        mean_precision = _broadcast(np.swapaxes(root, -1, -2) @ root, (k, d, d), "mean_covariance")
     return ResolvedPrior(
         family.name,
         _broadcast(prior.concentration, (k,), "concentration"),

@@ -182,13 +182,25 @@ class ResolvedPrior:
         whitened = _times(self._full(prec), deviation)
         conjugate = 0.5 * (self.kappa > 0)
         total += (conjugate * (2.0 * log_det - self.kappa * (whitened**2).sum(axis=-1))).sum(axis=-1)
-        total -= 0.5 * (deviation * _times(self.mean_precision, deviation)).sum(axis=(-2, -1))
+        total -= 0.5 * np.square(_times(self._mean_precision_roots, deviation)).sum(axis=(-2, -1))
         return np.asarray(total + self._log_density_of_weights(_log_weights(weights)) + self.log_constant)
 
     def _log_density_of_weights(self, log_weights: Array) -> Array:
         if self.concentration_prior is not None:
             return log_marginal(self.concentration_nodes, log_weights.sum(axis=-1))
         return np.asarray(((self.concentration - 1.0) * log_weights).sum(axis=-1))
+
+    @cached_property
+    def _mean_precision_roots(self) -> Factors:
+        """R with Rᵀ R = mean_precision (cluster, feature, feature): |R x|² keeps digits that xᵀ (P x) cancels."""
+        if self.kappa.any():
+            return np.zeros(self.mean_precision.shape)
+        return np.swapaxes(np.linalg.cholesky(self.mean_precision), -1, -2)
+
+    @cached_property
+    def _scale_roots(self) -> Factors:
+        """Cholesky factors of the scales (block, feature, feature) of full families, for the same reason."""
+        return np.linalg.cholesky(self.scale)
 
     def _full(self, prec: Factors) -> Factors:
         return prec if self.family.residual == FULL else prec[..., 0, :, None] * np.eye(self.mean.shape[1])
@@ -202,7 +214,7 @@ class ResolvedPrior:
         if self.scale_prior is not None:
             return -0.5 * self.scale_count[0] * _log_det(self.sum_of_precisions(prec), self.family)
         if self.family.residual == FULL:
-            return np.asarray(-0.5 * ((prec @ self.scale) * prec).sum(axis=(-3, -2, -1)))
+            return np.asarray(-0.5 * np.square(prec @ self._scale_roots).sum(axis=(-3, -2, -1)))
         return np.asarray(-0.5 * (self.scale * prec**2).sum(axis=(-3, -2, -1)))
 
     def sum_of_precisions(self, prec: Factors) -> Array:

@@ -39,7 +39,7 @@ from bayesgmm.surface.prior_parameters import (
 from bayesgmm.surface.progress import progress_of_starts
 from bayesgmm.surface.saved import fit_record
 from bayesgmm.surface.validation import SEEDS, Number, ValidatedMixin, validated, whole
-from bayesgmm.words.arrays import IntArray, PerRow, Rows
+from bayesgmm.words.arrays import Array, IntArray, PerRow, Rows
 from bayesgmm.words.checks import as_rows, as_sample_weight, check_components
 from bayesgmm.words.errors import InputError
 
@@ -92,9 +92,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         about others.
     tol, max_iter, init_params
         Of those EM starts, as in `GaussianMixture`.
-    reg_covar : float
-        Smallest eigenvalue of a covariance in EM, lowered to where it cannot get in the way of the prior. The
-        posterior needs none: its prior keeps covariances away from zero.
+    reg_covar : float, optional
+        Smallest eigenvalue of a covariance in EM, lowered to where it cannot get in the way of the prior; by default
+        there. The posterior needs none: its prior keeps covariances away from zero.
     warm_start : bool
         Start at the last ``em_`` when fitted again, as long as K, family and features are the same.
     verbose, verbose_interval : int
@@ -174,7 +174,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         "n_init": [whole()],
         "init": [StrOptions({"spread", "modes", "best"})],
         "tol": [Number(Real, 0.0, None, closed="left")],
-        "reg_covar": [Number(Real, 0.0, None, closed="left")],
+        "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],
         "init_params": [StrOptions(set(KINDS))],
         "warm_start": ["boolean"],
@@ -206,7 +206,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         n_init: int = 10,
         init: str = "spread",
         tol: float = 1e-6,
-        reg_covar: float = 1e-6,
+        reg_covar: float | None = None,
         max_iter: int = 1000,
         init_params: str = MIXED,
         warm_start: bool = False,
@@ -281,7 +281,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             rng=rng,
             covariance_type=self.covariance_type,
             prior=prior,
-            settings=EMSettings(self.tol, self.max_iter, min(self.reg_covar, _idle_floor(prior, n_rows))),
+            settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, n_rows, self.reg_covar)),
             n_init=self.n_init,
             initialisation=Initialisation(self.init_params),
             start=self._last_solution(),
@@ -379,7 +379,11 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 setattr(self, name, value)
 
 
-def _idle_floor(prior: Prior, n_rows: float) -> float:
-    """An eigenvalue floor for EM that the prior keeps it from reaching, whatever the units of the data."""
+def _idle_floor(prior: Prior, n_rows: float, reg_covar: float | None) -> Array:
+    """Smallest variances (feature,) for EM that the prior keeps it from reaching, whatever the units of the data."""
     heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
-    return 1e-3 * float(np.linalg.eigvalsh(prior.scale).min()) / heaviest
+    variances = np.diagonal(prior.scale, axis1=-2, axis2=-1)
+    sd = np.sqrt(variances)
+    smallest = np.linalg.eigvalsh(prior.scale / (sd[..., :, None] * sd[..., None, :])).min()
+    idle = 1e-3 / heaviest * max(float(smallest), 0.0) * variances.reshape(-1, prior.n_features).min(axis=0)
+    return idle if reg_covar is None else np.minimum(reg_covar, idle)

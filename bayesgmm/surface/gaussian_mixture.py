@@ -48,8 +48,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
 
     Parameters, methods and fitted attributes are scikit-learn's. Three defaults differ, because the steps are
     fast enough to be careful: ``n_init=10`` starts instead of one, ``tol=1e-7`` instead of 1e-3 and
-    ``max_iter=1000`` instead of 100. Components come out in ascending order of the first feature's mean,
-    unless you gave parameters to start from or the prior tells components apart.
+    ``max_iter=1000`` instead of 100; a fourth, ``reg_covar=None`` instead of 1e-6, makes fits the same in any unit.
+    Components come out in ascending order of the first feature's mean, unless you gave parameters to start from or
+    the prior tells components apart.
 
     Parameters
     ----------
@@ -61,10 +62,11 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     tol : float
         EM stops when the gain in the objective still to come, extrapolated from its last three values, is at
         most ``tol`` per row. scikit-learn looks at the last gain instead, which says little where EM is slow.
-    reg_covar : float
-        Smallest eigenvalue of a covariance, in squared units of the data. A floor, not an addition to the
-        diagonal as in scikit-learn: it does nothing while covariances are larger, and the objective never
-        falls.
+    reg_covar : float, optional
+        How small covariances may become: by default 1e-11 of each feature's own variance, whatever its unit (of a
+        constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
+        data. A floor, not an addition to the diagonal as in scikit-learn: it does nothing while covariances are
+        larger, and the objective never falls.
     max_iter : int
         Most EM steps of a start.
     n_init : int
@@ -134,7 +136,8 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     ConvergenceWarning
         If the best start ran out of steps.
     DegeneracyWarning
-        If every start ended with a collapsed or emptied component.
+        If every start ended with a collapsed or emptied component. Without a prior also of constant columns (by name),
+        linearly dependent ones, a ``reg_covar`` above the variance of a column, and more free parameters than rows.
     InterruptedWarning
         If the fit was interrupted; the best mixture so far is kept.
 
@@ -165,7 +168,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         "n_components": [whole()],
         "covariance_type": [StrOptions(set(FAMILIES))],
         "tol": [Number(Real, 0.0, None, closed="left")],
-        "reg_covar": [Number(Real, 0.0, None, closed="left")],
+        "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],
         "n_init": [whole()],
         "init_params": [StrOptions(set(KINDS))],
@@ -187,7 +190,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         *,
         covariance_type: str = "full",
         tol: float = 1e-7,
-        reg_covar: float = 1e-6,
+        reg_covar: float | None = None,
         max_iter: int = 1000,
         n_init: int = 10,
         init_params: str = "mixed",
@@ -258,6 +261,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
             row_weights=row_weights,
             n_jobs=self.n_jobs,
             callback=progress_of_starts(self.verbose, self.verbose_interval),
+            feature_names=getattr(self, "feature_names_in_", None),
         )
         self._set_fit(result, starts, dtype=checked.dtype)
         self._training = criteria.measure(rows, result.mixture, row_weights)

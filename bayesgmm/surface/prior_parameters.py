@@ -1,13 +1,13 @@
 """scikit-learn's prior parameters: what its BayesianGaussianMixture says with five numbers, as a `Prior`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.ground.data_scale import moments
+from bayesgmm.ground.data_scale import counted_rows, moments
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.priors import Prior
@@ -85,14 +85,16 @@ class PriorParameters:
         d = X.shape[1]
         family = covariance_family(covariance_type, d)
         _check_degrees_of_freedom(self.degrees_of_freedom_prior, d)
-        mean, scale = self.mean_prior, self.covariance_prior
-        return Prior.normal_inverse_wishart(
+        mean, scale, rows = self.mean_prior, self.covariance_prior, counted_rows(X, sample_weight)
+        prior = Prior.normal_inverse_wishart(
             concentration=_or(self.weight_concentration_prior, 1.0 / n_components),
             kappa=_or(self.mean_precision_prior, 1.0),
             mean=np.average(X, axis=0, weights=sample_weight) if mean is None else _checked_mean(mean, d),
             dof=_or(self.degrees_of_freedom_prior, float(d)),
-            scale=_projected(moments(X, sample_weight)[1], family) if scale is None else _scale_of(scale, family, d),
+            scale=_projected(moments(*rows)[1], family) if scale is None else _scale_of(scale, family, d),
         )
+        follows_rows = mean is None and scale is None
+        return replace(prior, equivariance=family.equivariance) if follows_rows else prior
 
 
 PRIOR_PARAMETERS = tuple(field.name for field in fields(PriorParameters))

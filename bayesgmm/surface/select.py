@@ -29,6 +29,7 @@ from bayesgmm.words.errors import (
     DegeneracyWarning,
     DegenerateComponentError,
     EvidenceWarning,
+    FewRowsWarning,
     InputError,
     InterruptedWarning,
     ParetoWarning,
@@ -43,6 +44,7 @@ _NOTHING: Mapping[str, Any] = {}
 _NOTES: dict[type[Warning], str] = {
     SingleBestStartWarning: "the best optimum was found once only",
     DegeneracyWarning: "every start ended in a collapsed or emptied component",
+    FewRowsWarning: "more parameters than rows",
     ConvergenceWarning: "EM ran out of steps",
     SamplingWarning: "the chains did not converge",
     EvidenceWarning: "two estimates of the evidence disagree",
@@ -127,7 +129,8 @@ def select_components(
     SingleBestStartWarning
         The winner's best optimum was found by one start only: a better one may change the choice.
     DegeneracyWarning
-        Every model was degenerate.
+        Every model was degenerate; the winner has more parameters than there are rows; or the data have constant or
+        linearly dependent columns.
     SamplingWarning, ParetoWarning, EvidenceWarning
         About the winner; those about others stand in ``table["note"]``.
 
@@ -210,6 +213,8 @@ def _result(task: Task, candidate: Candidate) -> _Result:
             if fit.posterior_.attrs.get("interrupted"):
                 raise KeyboardInterrupt
         scores, failures = _scores(task, fitted, fit)
+    if task.bayesian:  # a prior supplies what rows lack
+        warned = [w for w in warned if w.category is not FewRowsWarning]
     notes = dict.fromkeys([*(_NOTES[w.category] for w in warned if w.category in _NOTES), *failures])
     return _Result(_comparand(fitted, fit, scores, notes), fit, warned)
 

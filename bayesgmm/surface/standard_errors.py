@@ -18,7 +18,7 @@ class _FittedByEM(Protocol):
 
     tol: float
     max_iter: int
-    reg_covar: float
+    reg_covar: float | None
     n_jobs: int | None
 
     def _fitted(self) -> Mixture: ...

@@ -23,6 +23,7 @@ _INTERVALS = {
     "both": "from {:g} to {:g}",
 }
 _MOST_SHOWN = 60  # characters of a value
+_SYMMETRIC = 1e-8  # difference of mirrored correlations
 
 
 def as_positive(value: ArrayLike, *, name: str) -> Array:
@@ -40,11 +41,25 @@ def as_covariance(value: ArrayLike, *, n_features: int, name: str) -> Array:
         array = array.reshape((*array.shape, 1, 1))
     if array.shape[-2:] != (n_features, n_features):
         raise InputError(expected=f"{name} with shape (..., {n_features}, {n_features})", got=f"shape {array.shape}")
-    tolerance = 1e-8 * np.abs(array).max()
-    symmetric = np.allclose(array, np.swapaxes(array, -1, -2), rtol=0.0, atol=tolerance)
-    if not symmetric or np.linalg.eigvalsh(array).min() <= 0:
+    if not _positive_definite(array):
         raise InputError(expected=f"{name} symmetric positive definite", got="a matrix that is not")
     return array
+
+
+def _positive_definite(matrices: Array) -> bool:
+    """Whether matrices (..., D, D) are, judged by their correlations, so that the units of features do not matter."""
+    variances = np.diagonal(matrices, axis1=-2, axis2=-1)
+    if variances.size == 0 or variances.min() <= 0:
+        return False
+    sds = np.sqrt(variances)
+    correlations = matrices / sds[..., :, None] / sds[..., None, :]
+    if np.abs(correlations - np.swapaxes(correlations, -1, -2)).max() > _SYMMETRIC:
+        return False
+    try:
+        pivots = np.diagonal(np.linalg.cholesky(correlations), axis1=-2, axis2=-1)
+    except np.linalg.LinAlgError:
+        return False
+    return bool((pivots**2).min() > matrices.shape[-1] * np.finfo(np.float64).eps)  # else zero but for rounding
 
 
 def check_components(n_components: Any, n_rows: int, *, weighted: bool = False) -> None:

@@ -48,6 +48,14 @@ class DegeneracyWarning(UserWarning):
     """A component emptied or sits at the eigenvalue floor; the fit may describe a spike, not a cluster."""
 
 
+class SingularDataWarning(DegeneracyWarning):
+    """The data have constant or linearly dependent columns, or none that vary beyond ``reg_covar``."""
+
+
+class FewRowsWarning(DegeneracyWarning):
+    """A fit has more parameters than there are rows."""
+
+
 class InformationWarning(UserWarning):
     """Standard errors asked for away from the maximum that they describe."""
 
