@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from bayesgmm.algorithms.initialise import INIT_METHODS, Initialisation
 from bayesgmm.algorithms.multistart import best_of_starts
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
+from bayesgmm.words.errors import (
+    DegeneracyWarning,
+    DegenerateComponentError,
+    FewRowsWarning,
+    InputError,
+    SingularDataWarning,
+)
 
 pytestmark = pytest.mark.draws
 
@@ -88,8 +95,9 @@ def test_components_come_out_in_order_of_the_first_mean(covariance_type):
 
 
 def test_ties_in_the_first_mean_are_ordered_by_the_next():
-    X = np.array([[0.0, y] for y in (5.0, 5.1, 4.9, 1.0, 1.1, 0.9)])
-    best, _ = best_of_starts(X, 2, rng=rng(), covariance_type="tied", settings=EMSettings(reg_covar=0.01))
+    X = np.array([[0.0, y] for y in (5.0, 5.1, 4.9, 1.0, 1.1, 0.9) * 2])
+    with pytest.warns(SingularDataWarning, match="column 0"):
+        best, _ = best_of_starts(X, 2, rng=rng(), covariance_type="tied", settings=EMSettings(reg_covar=1e-3))
     np.testing.assert_allclose(best.mixture.means, [[0.0, 1.0], [0.0, 5.0]], atol=1e-12)
 
 
@@ -145,7 +153,7 @@ def test_when_every_start_collapses_the_user_is_told_what_to_do(covariance_type)
 
 
 def test_a_component_for_every_row_is_reported():
-    with pytest.warns(DegeneracyWarning, match="rows' worth of weight"):
+    with pytest.warns(FewRowsWarning, match="35 .* 6"), pytest.warns(DegeneracyWarning, match="rows' worth of weight"):
         best_of_starts(rng().normal(size=(6, 2)), 6, rng=rng(), n_init=2)
 
 
@@ -160,14 +168,18 @@ def test_a_component_for_every_row_is_reported():
     ids=["constant column", "dependent columns", "one feature"],
 )
 def test_data_that_do_not_vary_in_a_direction_are_not_blamed_on_the_components(X, covariance_type):
+    told = "column 1" if not np.ptp(X[:, -1]) else "1 directions" if covariance_type in ("full", "tied") else None
+    told = told if X.shape[1] > 1 else None
     for k in (1, 2):
-        best, starts = best_of_starts(X, k, rng=rng(), covariance_type=covariance_type, n_init=5)
+        with pytest.warns(SingularDataWarning, match=told) if told else nullcontext():
+            best, starts = best_of_starts(X, k, rng=rng(), covariance_type=covariance_type, n_init=5)
         assert not starts.degenerate[starts.best]
         assert np.isfinite(best.objective)
 
 
 def test_rows_that_are_all_equal_fit_one_component():
-    best, _ = best_of_starts(np.ones((5, 2)), 1, rng=rng())
+    with pytest.warns(SingularDataWarning, match="column 0, column 1"):
+        best, _ = best_of_starts(np.ones((5, 2)), 1, rng=rng())
     np.testing.assert_allclose(best.mixture.means, 1.0)
 
 

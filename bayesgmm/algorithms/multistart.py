@@ -182,7 +182,8 @@ def best_of_starts(
         Without a prior, if columns are constant or linearly dependent (covariances of full matrices), or vary less
         than an absolute ``reg_covar``.
     FewRowsWarning
-        Without a prior, if the mixture has more free parameters than there are rows, weights counted.
+        Without a prior, if the mixture has more free parameters than there are different rows, or than their weights
+        add up to.
 
     Examples
     --------
@@ -368,9 +369,10 @@ def _report_data(plan: Plan, names: Sequence[str] | None) -> None:
             "is in squared units of the data: lower it, or leave it out for a share of each column's own variance."
         )
     n_parameters = plan.family.n_parameters(plan.n_components, plan.X.shape[1])
-    if n_parameters > plan.total:
+    n_rows = min(len(distinct_rows(plan.X, plan.row_weights)[0]), plan.total)
+    if n_parameters > n_rows:
         warnings.warn(
-            f"The mixture has {n_parameters} free parameters, more than the {plan.total:g} rows can carry. Try fewer "
+            f"The mixture has {n_parameters} free parameters, more than {n_rows:g} different rows can carry. Try fewer "
             "components, a simpler covariance_type or a prior (prior=Prior.weakly_informative(X)).",
             FewRowsWarning,
             stacklevel=4,
