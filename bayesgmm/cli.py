@@ -257,15 +257,14 @@ def select(
 def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
     """The table; where columns are not numeric, the option that chooses others is named."""
     from bayesgmm.surface.files import read_file
-    from bayesgmm.surface.frames import NotNumericError
 
     try:
         with _plain_warnings(quiet=False):
             return read_file(file, columns=columns, header=header)
-    except NotNumericError as error:
-        if not error.numeric:
+    except InputError as error:
+        if not error.alternatives:
             raise
-        hint = f"Choose numeric ones: --columns {','.join(error.numeric[:5])}"
+        hint = f"Choose numeric ones: --columns {','.join(error.alternatives[:5])}"
         raise InputError(expected=error.expected, got=error.got, hint=hint) from error
 
 

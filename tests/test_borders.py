@@ -26,7 +26,8 @@ import bayesgmm
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, Prior, build_model
 from bayesgmm.words.errors import InputError
 
-ROWS = np.concatenate([np.random.default_rng(0).normal(m, 1.0, (15, 2)) for m in (0.0, 8.0)])
+RNG = np.random.default_rng(0)
+ROWS = np.concatenate([RNG.normal(0.0, 1.0, (15, 2)), RNG.normal(8.0, 1.5, (15, 2))])
 FRAME = pd.DataFrame(ROWS, columns=["a", "b"])
 LABELS = np.tile(np.repeat([0, 1], 15), (6, 1))
 PRIOR = Prior.weakly_informative(ROWS)
@@ -287,6 +288,27 @@ def test_columns_are_those_of_the_fit_in_its_order(convert: Callable[..., Any], 
         bayesgmm.sample_labels(named, other)
     with pytest.raises(InputError, match="in this order"):
         bayesgmm.outlier_scores(fits.named, turned, progress=False)
+
+
+@pytest.mark.parametrize("size", [1e8, 1e30, 1e100])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_far_rows_have_a_component_and_a_density(size: float, dtype: type, fits: SimpleNamespace) -> None:
+    X = np.clip(size, None, np.finfo(dtype).max / 2) * np.array([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+    for model in (fits.em, fits.bayes):
+        proba, density = model.predict_proba(X.astype(dtype)), model.score_samples(X.astype(dtype))
+        np.testing.assert_allclose(proba.sum(axis=1), 1.0, rtol=1e-6)
+        assert not np.isnan(density).any()
+        if dtype is np.float64 or size < 1e18:
+            assert np.isfinite(density).all()
+    largest = [fits.em.mixture_.covariances[k] for k in range(2)]
+    lengths = [[x / size @ np.linalg.solve(cov, x / size) for cov in largest] for x in X.astype(float)]
+    np.testing.assert_array_equal(fits.em.predict(X.astype(dtype)), np.argmin(lengths, axis=1))
+
+
+def test_single_precision_keeps_what_it_can_hold(fits: SimpleNamespace) -> None:
+    fit = GaussianMixture(2, n_init=2, random_state=0, covariance_type="diag").fit((ROWS * 1e30).astype(np.float32))
+    assert np.isfinite(fit.covariances_).all()
+    np.testing.assert_allclose(fit.means_ / 1e30, fits.em.means_, atol=0.1)
 
 
 # ---- weights

@@ -396,6 +396,8 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
         mixture, self.starts_ = result.mixture, starts
         shown = (mixture.weights, mixture.means, mixture.covariances, *precisions_of(mixture))
+        if max(np.abs(values).max() for values in shown) > np.finfo(dtype).max:  # variances are squares
+            dtype = np.dtype(np.float64)
         self.weights_, self.means_, self.covariances_, self.precisions_, self.precisions_cholesky_ = (
             values.astype(dtype, copy=False) for values in shown
         )

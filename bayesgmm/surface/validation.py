@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import Interval, InvalidParameterError
+from sklearn.utils import _param_validation
 from sklearn.utils.validation import validate_data
 
 from bayesgmm.words.arrays import Array
@@ -14,14 +14,14 @@ from bayesgmm.words.errors import InputError
 from bayesgmm.words.rows import is_plain, read_table
 
 
-class ParameterError(InputError, InvalidParameterError):
+class InvalidParameterError(InputError, _param_validation.InvalidParameterError):
     """A parameter of an estimator out of its domain: ours and scikit-learn's error at once."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(expected="legal parameters", got="others", sentence=sentence)
 
 
-class Number(Interval):
+class Number(_param_validation.Interval):
     """scikit-learn's interval of numbers, without true and false."""
 
     def is_satisfied_by(self, val: Any) -> bool:
@@ -44,8 +44,8 @@ class ValidatedMixin:
     def _validate_params(self) -> None:
         try:
             super()._validate_params()  # type: ignore[misc]
-        except InvalidParameterError as error:
-            raise ParameterError(str(error)) from None
+        except _param_validation.InvalidParameterError as error:
+            raise InvalidParameterError(str(error)) from None
 
 
 def validated(

@@ -17,14 +17,6 @@ REMEDY_FOR_GAPS = (
 _CATEGORIES = "A Gaussian mixture has no categories: leave such columns out, or fit the rows of each category apart."
 
 
-class NotNumericError(InputError, TypeError):
-    """Values that are not numbers; carries the names of columns that are, if the values have columns."""
-
-    def __init__(self, *, expected: str, got: str, hint: str = "", numeric: Sequence[str] = ()) -> None:
-        self.numeric = list(numeric)
-        super().__init__(expected=expected, got=got, hint=hint)
-
-
 def frame_of(X: Any) -> nw.DataFrame | None:
     """X as a narwhals frame, or None for what is no dataframe."""
     try:
@@ -71,12 +63,12 @@ def numeric_columns(frame: nw.DataFrame, names: Sequence[str]) -> Array:
     if bad:
         numeric = [name for name in columns if name not in bad]
         described = shortened([f"'{name}' ({_kind(column)})" for name, column in bad.items()])
-        raise NotNumericError(
+        raise InputError(
             expected="numeric columns only",
             got=f"{described}, not numeric",
             hint=(f"Choose among the numeric ones: {listed(numeric)}. " if numeric else "No column is numeric. ")
             + ("Say .astype(float) if true and false are 1 and 0." if _all_flags(bad) else _CATEGORIES),
-            numeric=numeric,
+            alternatives=numeric,
         )
     kept = [values for values in columns.values() if values is not None]
     rows = np.empty((len(frame), len(names)), np.result_type(*kept), order="F")

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 
-class InputError(ValueError):
-    """Bad input, told before any work: what was expected, what came, what to try.
+class InputError(ValueError, TypeError):
+    """Bad input, of value or type, told before any work: what was expected, what came, what to try.
 
-    ``sentence`` tells the first two in words that users of scikit-learn know.
+    ``sentence`` tells the first two in words that users of scikit-learn know; ``alternatives`` are names that would do.
     """
 
-    def __init__(self, *, expected: str, got: str, hint: str = "", sentence: str = "") -> None:
-        self.expected, self.got, self.hint = expected, got, hint
+    def __init__(
+        self, *, expected: str, got: str, hint: str = "", sentence: str = "", alternatives: Sequence[str] = ()
+    ) -> None:
+        self.expected, self.got, self.hint, self.alternatives = expected, got, hint, tuple(alternatives)
         told = sentence or f"Expected {expected}; got {got}."
         super().__init__(told + (f" {hint}" if hint else ""))
 

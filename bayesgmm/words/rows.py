@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm.words.arrays import Array, PerRow, Rows
 from bayesgmm.words.columns import (
     REMEDY_FOR_GAPS,
-    NotNumericError,
     chosen_names,
     frame_of,
     listed,
@@ -206,7 +205,7 @@ def as_numbers(value: Any, *, name: str) -> Array:
     if type(value) is np.ndarray and value.dtype == np.float64:
         return value.astype(np.float64, copy=False)  # in the byte order of this machine
     if hasattr(value, "nnz") and hasattr(value, "toarray"):
-        raise NotNumericError(
+        raise InputError(
             expected=f"{name} as a dense array", got="a sparse one", hint="Say X.toarray(), if that fits into memory."
         )
     if isinstance(value, np.ma.MaskedArray):
@@ -219,10 +218,10 @@ def as_numbers(value: Any, *, name: str) -> Array:
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:  # rows of different lengths, arrays on another device
-        raise NotNumericError(expected=f"{name} to be numeric", got=" ".join(str(error).split())) from error
+        raise InputError(expected=f"{name} to be numeric", got=" ".join(str(error).split())) from error
     if array.dtype.kind in _REFUSED_KINDS:
         got, hint = _REFUSED_KINDS[array.dtype.kind]
-        raise NotNumericError(expected=f"{name} to be numeric", got=got, hint=hint.replace("X", name))
+        raise InputError(expected=f"{name} to be numeric", got=got, hint=hint.replace("X", name))
     if array.dtype.kind == "O":
         return _from_objects(array, name)
     with np.errstate(over="ignore"):  # beyond double precision: infinite
@@ -235,7 +234,7 @@ def _from_objects(array: NDArray[Any], name: str) -> Array:
         return numbers_of(values).reshape(array.shape)
     except (TypeError, ValueError) as error:
         table = any(isinstance(each, dict) for each in values[:1])
-        raise NotNumericError(
+        raise InputError(
             expected=f"{name} to be numeric",
             got=" ".join(str(error).split()),
             hint="Make a table of it first: pandas.DataFrame(X)." if table else "",
