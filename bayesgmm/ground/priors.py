@@ -382,9 +382,8 @@ class Prior:
 def _checked(
     concentration: ArrayLike | Gamma, mean: ArrayLike, dof: ArrayLike, scale: ArrayLike | Wishart
 ) -> tuple[Array, dict[str, Any]]:
-    m = _checked_mean(mean)
+    m, nu = _checked_mean(mean), as_positive(dof, name="dof", most_axes=1)
     d = m.shape[-1]
-    nu = as_positive(dof, name="dof", most_axes=1)
     if nu.min() <= d - 1:
         raise InputError(expected=f"dof > {d - 1} (the number of features less one)", got=f"{dof}")
     scale_prior, scale = (scale, scale.mean) if isinstance(scale, Wishart) else (None, scale)

@@ -124,7 +124,7 @@ def check_type(kind: type, *, optional: bool = False, **values: Any) -> None:
     """Objects of a class, each under its name. ``optional`` lets None pass."""
     for name, value in values.items():
         if not (isinstance(value, kind) or (optional and value is None)):
-            raise InputError(expected=f"{name} a {kind.__name__}{' or None' * optional}", got=told(value))
+            raise InputError(expected=f"{name} of type {kind.__name__}{' or None' * optional}", got=told(value))
 
 
 def texts(given: Any, name: str) -> list[str]:
