@@ -23,7 +23,7 @@ from pretend_posterior import pretend_posterior
 from sklearn.utils._param_validation import InvalidParameterError
 
 import bayesgmm
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, Prior, build_model
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, Prior, build_model
 from bayesgmm.words.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -571,3 +571,46 @@ def test_errors_of_parameters_are_scikit_learn_s_too() -> None:
     with pytest.raises(InvalidParameterError, match=r"'n_components' parameter .*must be an int") as caught:
         GaussianMixture(True).fit(ROWS)
     assert isinstance(caught.value, InputError)
+
+
+# ---- records that hold a mixture or a prior
+
+_NAN = float("nan")
+_EYE = np.eye(2)
+_NO_NUMBERS = [_NAN, float("inf"), -1, 0, True, "x", None, {}, 1j, [_NAN], ["a", "b"], [True, False], [], 1e300]
+_NO_NUMBERS += [np.ma.masked_equal([0.0, 1.0], 1.0), np.ones((3, 2))]
+_NO_ARRAYS = [value for value in _NO_NUMBERS if not isinstance(value, np.ndarray)]
+RECORDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "Mixture": (Mixture, {"weights": [0.5, 0.5], "means": np.zeros((2, 2)), "covariances": [_EYE, _EYE]}),
+    "Prior.normal_inverse_wishart": (
+        Prior.normal_inverse_wishart,
+        {"scale": _EYE, "kappa": 1, "dof": 3, "concentration": 1.0, "mean": [0.0, 0.0]},
+    ),
+    "Prior.independent": (
+        Prior.independent,
+        {"scale": _EYE, "mean_covariance": _EYE, "dof": 3, "concentration": 1.0, "mean": [0.0, 0.0]},
+    ),
+    "Prior.separation": (
+        Prior.separation,
+        {"mean_covariance": _EYE, "variance_shape": 2, "variance_scale": 1, "eta": 2, "mean": [0.0, 0.0]},
+    ),
+    "Prior.wishart": (Prior.wishart, {"dof": 3, "scale": _EYE}),
+    "Prior.gamma": (Prior.gamma, {"shape": 1, "rate": 2}),
+    "Prior.weakly_informative": (lambda **given: Prior.weakly_informative(ROWS, **given), {"concentration": 1.0}),
+    "Prior.malsiner_walli": (lambda **given: Prior.malsiner_walli(ROWS, **given), {"concentration": 1.0}),
+    "Prior.richardson_green": (lambda **given: Prior.richardson_green(ROWS[:, :1], **given), {"concentration": 1.0}),
+    "Prior.fraley_raftery": (
+        lambda **given: Prior.fraley_raftery(ROWS, **given),
+        {"n_components": 2, "covariance_type": "full"},
+    ),
+    "Prior.resolve": (PRIOR.resolve, {"n_components": 2, "n_features": 2, "covariance_type": "full"}),
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_bad_numbers_of_records_are_refused(record: str) -> None:
+    make, right = RECORDS[record]
+    make(**right)
+    for name in right:
+        bad = {repr(value): (value, "") for value in (_NO_ARRAYS if name == "mean" else _NO_NUMBERS)}
+        assert wrong_answers(lambda value, n=name: make(**{**right, n: value}), bad) == {}, name

@@ -21,8 +21,8 @@ from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Rows, Weights
-from bayesgmm.words.checks import as_row_weights, as_rows, check_jobs, check_option, check_whole
-from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError, InterruptedWarning
+from bayesgmm.words.checks import as_row_weights, as_rows, check_jobs, check_number, check_option, check_whole
+from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
 
 _NUMBERS_PER_BLOCK = 4_000_000
 # The largest tolerance of EM on replicates. It starts at the fit, where a replicate may have a plateau: gains that die
@@ -356,6 +356,5 @@ def _aligned(reference: Mixture, mixture: Mixture) -> Mixture:
 
 
 def _tails(ci_prob: float) -> tuple[float, float]:
-    if not 0.0 < ci_prob < 1.0:
-        raise InputError(expected="ci_prob between 0 and 1", got=f"{ci_prob}")
+    check_number(least=0.0, most=1.0, ci_prob=ci_prob)
     return 0.5 - 0.5 * ci_prob, 0.5 + 0.5 * ci_prob

@@ -32,8 +32,8 @@ from bayesgmm.algorithms.local_coordinates import LocalCoordinates, Sums, whiten
 from bayesgmm.ground.mixture import Mixture, expected_statistics
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, Covariances, Means, PerRow, Responsibilities, Rows, Weights
-from bayesgmm.words.checks import as_row_weights, as_rows
-from bayesgmm.words.errors import InformationError, InformationWarning, InputError
+from bayesgmm.words.checks import as_row_weights, as_rows, check_number
+from bayesgmm.words.errors import InformationError, InformationWarning
 
 CI_PROB = 0.89  # ArviZ's default
 _SMALLEST_SHARE = 1e-7  # of the complete information; below it rounding decides the sign
@@ -333,8 +333,7 @@ def _quadratic(vectors: Array, matrix: Array) -> Array:
 
 def _width(ci_prob: float) -> float:
     """Half the width of a normal interval, in standard errors."""
-    if not 0.0 < ci_prob < 1.0:
-        raise InputError(expected="ci_prob between 0 and 1", got=f"{ci_prob}")
+    check_number(least=0.0, most=1.0, ci_prob=ci_prob)
     return float(norm.ppf(0.5 + 0.5 * ci_prob))
 
 

@@ -19,7 +19,7 @@ from bayesgmm.bayes.posterior import OBS, SAMPLE_DIMS
 from bayesgmm.bayes.predict import draw_set, log_densities
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import IntArray, PerRow, Rows
-from bayesgmm.words.checks import check_flag, check_number, check_type, check_whole, copies_of_rows, generator_of
+from bayesgmm.words.checks import check_flag, check_number, check_type, check_whole, copies_of_rows
 from bayesgmm.words.errors import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
 from bayesgmm.words.progress import PATIENCE, progress_bar
 
@@ -130,7 +130,7 @@ def loo(
     check_number(least=0.0, optional=True, r_eff=r_eff)
     check_whole(optional=True, cores=cores)
     check_type(Prior, optional=True, prior=prior)
-    generator_of(random_state)
+    check_whole(least=0, most=2**63 - 1, optional=True, random_state=random_state)
     tree = mixture_posterior(posterior, X, names=names)
     rows, copies = rows_of(tree), _copies(tree)
     _check_draws(tree)

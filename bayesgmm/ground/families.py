@@ -16,6 +16,7 @@ import numpy as np
 
 from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.words.arrays import Array, Covariances, Factors
+from bayesgmm.words.checks import told
 from bayesgmm.words.errors import InputError
 
 
@@ -183,7 +184,7 @@ def covariance_family(covariance_type: str, n_features: int | None = None) -> Co
     except (KeyError, TypeError):
         known = ", ".join(f"'{f.name}' ({f.code})" for f in _FAMILIES)
         raise InputError(
-            expected=f"covariance_type one of {known}, or 'E' or 'V' for one feature", got=repr(covariance_type)
+            expected=f"covariance_type one of {known}, or 'E' or 'V' for one feature", got=told(covariance_type)
         ) from None
     if covariance_type in _UNIVARIATE and n_features not in (None, 1):
         raise InputError(

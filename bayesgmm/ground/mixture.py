@@ -11,7 +11,7 @@ from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.far_rows import densities
 from bayesgmm.ground.kernel import LOG_2PI, add_statistics
 from bayesgmm.words.arrays import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
-from bayesgmm.words.checks import as_finite, as_positive, as_row_weights, as_rows
+from bayesgmm.words.checks import as_finite, as_positive, as_row_weights, as_rows, check_whole, told
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.statistics import Statistics
 
@@ -64,7 +64,7 @@ class Mixture:
         means = np.ascontiguousarray(as_finite(self.means, name="means"))
         covariances = as_finite(self.covariances, name="covariances")
         if weights.ndim != 1 or abs(weights.sum() - 1.0) > 1e-6:
-            raise InputError(expected="weights (cluster,) that sum to one", got=f"{self.weights}")
+            raise InputError(expected="weights (cluster,) that sum to one", got=told(self.weights))
         if means.ndim != 2 or len(means) != len(weights):
             raise InputError(expected=f"means with shape ({len(weights)}, feature)", got=f"shape {means.shape}")
         family = covariance_family(self.covariance_type, means.shape[1])
@@ -151,6 +151,7 @@ class Mixture:
 
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""
+        check_whole(least=0, n=n)
         labels = rng.choice(self.n_components, size=n, p=self.weights / self.weights.sum())
         noise = rng.standard_normal((n, self.n_features))
         blocks = np.minimum(labels, len(self.factors) - 1)

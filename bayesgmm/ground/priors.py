@@ -20,7 +20,7 @@ from bayesgmm.ground.kernel import FULL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.resolved_prior import ResolvedPrior, in_shape_of_family
 from bayesgmm.words.arrays import Array, Covariances, Weights
-from bayesgmm.words.checks import as_covariance, as_finite, as_positive
+from bayesgmm.words.checks import as_covariance, as_finite, as_positive, check_whole
 from bayesgmm.words.errors import InputError
 
 NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "independent", "separation"
@@ -102,9 +102,8 @@ class Prior:
         A ``scale`` that is sampled too is `Prior.wishart`.
         """
         m, common = _checked(concentration, mean, dof, scale)
-        return cls(
-            NORMAL_INVERSE_WISHART, mean=m, kappa=as_positive(kappa, name="kappa"), mean_covariance=None, **common
-        )
+        k = as_positive(kappa, name="kappa", most_axes=1)
+        return cls(NORMAL_INVERSE_WISHART, mean=m, kappa=k, mean_covariance=None, **common)
 
     @classmethod
     def independent(
@@ -164,6 +163,7 @@ class Prior:
         diagonal and spherical families take the mean of the variances. ``sample_weight`` (obs,) are frequency
         weights.
         """
+        check_whole(n_components=n_components)
         mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
         d, equivariance = len(mean), Equivariance.AFFINE
         if covariance_family(covariance_type, d).residual != FULL:
@@ -268,8 +268,7 @@ class Prior:
         ... ).variances.eta
         2.0
         """
-        d = np.shape(mean)[-1] if np.ndim(mean) else 1
-        variances = Separation.checked(variance_shape, variance_scale, eta, n_features=d)
+        variances = Separation.checked(variance_shape, variance_scale, eta, n_features=_checked_mean(mean).shape[-1])
         dof, scale = variances.inverse_wishart
         similar = cls.independent(
             mean=mean, mean_covariance=mean_covariance, dof=dof, scale=scale, concentration=concentration
@@ -316,6 +315,7 @@ class Prior:
 
     def resolve(self, n_components: int, n_features: int, covariance_type: str = "full") -> "ResolvedPrior":
         """Broadcast the hyperparameters to K components and to the blocks of a family; check that they fit."""
+        check_whole(n_components=n_components, n_features=n_features)
         return _resolve(self, n_components, n_features, covariance_family(covariance_type, n_features))
 
     def log_prob(self, mixture: Mixture) -> float:
@@ -383,12 +383,8 @@ class Prior:
 def _checked(
     concentration: ArrayLike | Gamma, mean: ArrayLike, dof: ArrayLike, scale: ArrayLike | Wishart
 ) -> tuple[Array, dict[str, Any]]:
-    m = as_finite(mean, name="mean")
-    m = m.reshape(1) if m.ndim == 0 else m
-    if m.ndim > 2:
-        raise InputError(expected="mean with shape (feature,) or (cluster, feature)", got=f"shape {m.shape}")
+    m, nu = _checked_mean(mean), as_positive(dof, name="dof", most_axes=1)
     d = m.shape[-1]
-    nu = as_positive(dof, name="dof")
     if nu.min() <= d - 1:
         raise InputError(expected=f"dof > {d - 1} (the number of features less one)", got=f"{dof}")
     scale_prior, scale = (scale, scale.mean) if isinstance(scale, Wishart) else (None, scale)
@@ -396,10 +392,17 @@ def _checked(
     return m, {
         "scale_prior": scale_prior,
         "concentration_prior": concentration if isinstance(concentration, Gamma) else None,
-        "concentration": as_positive(alpha, name="concentration"),
+        "concentration": as_positive(alpha, name="concentration", most_axes=1),
         "dof": nu,
         "scale": as_covariance(scale, n_features=d, name="scale"),
     }
+
+
+def _checked_mean(mean: ArrayLike) -> Array:
+    m = np.atleast_1d(as_finite(mean, name="mean"))
+    if m.ndim > 2 or m.size == 0:
+        raise InputError(expected="mean with shape (feature,) or (cluster, feature)", got=f"shape {m.shape}")
+    return m
 
 
 def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedPrior:

@@ -105,8 +105,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     ----------
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
         Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``. Their
-        type is that of the rows: computed in double precision, float32 if the rows are. A mixture that you
-        know already can be set through them, as in scikit-learn.
+        type is that of the rows: computed in double precision, float32 if the rows are and it can hold them. A mixture
+        that you know already can be set through them, as in scikit-learn; ``covariances_`` or
+        ``precisions_cholesky_`` will do.
     converged_, n_iter_ : bool, int
         Of the start that was kept.
     lower_bound_, lower_bounds_ : float, list of float
@@ -236,12 +237,18 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         y : ignored
         sample_weight : (obs,), optional
             Frequency weights: a weight of two is that row twice, and of zero no row. They count
-            in the number of rows of ``bic`` and in priors that are scaled by the data.
+            in the number of rows of ``bic`` and in priors that are scaled by the data. Their sum is at most 2**53.
 
         Returns
         -------
         GaussianMixture
             Itself.
+
+        Raises
+        ------
+        InputError
+            For data, weights or parameters that cannot be used, see `bayesgmm.words.rows.read_table`. Weights that sum
+            to one are refused: together they would be one observation.
         """
         checked = self._validated(X, reset=True)
         rows = as_rows(checked)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm.words.arrays import Array, IntArray, PerRow
 from bayesgmm.words.errors import InputError
+from bayesgmm.words.rows import LARGEST
 from bayesgmm.words.rows import as_finite as as_finite
 from bayesgmm.words.rows import as_row_weights as as_row_weights
 from bayesgmm.words.rows import as_rows as as_rows
@@ -26,11 +27,15 @@ _MOST_SHOWN = 60  # characters of a value
 _SYMMETRIC = 1e-8  # difference of mirrored correlations
 
 
-def as_positive(value: ArrayLike, *, name: str) -> Array:
-    """A float64 array of finite values above zero."""
+def as_positive(value: ArrayLike, *, name: str, most_axes: int | None = None) -> Array:
+    """A float64 array of values above zero, of at most some axes, that are finite by far."""
     array = as_finite(value, name=name)
     if array.size == 0 or array.min() <= 0:
-        raise InputError(expected=f"{name} > 0", got=f"{value}")
+        raise InputError(expected=f"{name} > 0", got=told(value))
+    if array.max() > LARGEST**2:
+        raise InputError(expected=f"{name} at most {LARGEST**2:.0e}", got=f"{array.max():.3g}")
+    if most_axes is not None and array.ndim > most_axes:
+        raise InputError(expected=f"{name} a number, or one for each component", got=f"shape {array.shape}")
     return array
 
 
@@ -41,8 +46,9 @@ def as_covariance(value: ArrayLike, *, n_features: int, name: str) -> Array:
         array = array.reshape((*array.shape, 1, 1))
     if array.shape[-2:] != (n_features, n_features):
         raise InputError(expected=f"{name} with shape (..., {n_features}, {n_features})", got=f"shape {array.shape}")
-    if not _positive_definite(array):
-        raise InputError(expected=f"{name} symmetric positive definite", got="a matrix that is not")
+    if np.abs(array).max() > LARGEST**2 or not _positive_definite(array):
+        expected = f"{name} symmetric positive definite, with entries of at most {LARGEST**2:.0e}"
+        raise InputError(expected=expected, got="a matrix that is not")
     return array
 
 
@@ -84,7 +90,7 @@ def check_whole(*, least: int = 1, most: int = LARGEST_COUNT, optional: bool = F
             none = " or None" if optional else ""
             upto = f", at most {most}," if most < LARGEST_COUNT else ""
             expected = f"{name} an integer, at least {least}{upto}{none}"
-            raise InputError(expected=expected, got=_shown(value))
+            raise InputError(expected=expected, got=told(value))
 
 
 def check_number(
@@ -100,13 +106,13 @@ def check_number(
     for name, value in values.items():
         if not ((optional and value is None) or (_is_a(Real, value) and inside(value))):
             bounds = _INTERVALS[closed].format(least, most) if most < inf else f"above {least:g}, finite"
-            raise InputError(expected=f"{name} {bounds}{' or None' * optional}", got=_shown(value))
+            raise InputError(expected=f"{name} {bounds}{' or None' * optional}", got=told(value))
 
 
 def check_jobs(n_jobs: Any) -> None:
     """A number of threads in joblib's meaning: None, at least 1, or -1 and below, which count from all cores."""
     if n_jobs is not None and not (_is_a(Integral, n_jobs) and n_jobs != 0 and abs(n_jobs) <= LARGEST_COUNT):
-        raise InputError(expected="n_jobs at least 1, at most -1 (all cores), or None", got=_shown(n_jobs))
+        raise InputError(expected="n_jobs at least 1, at most -1 (all cores), or None", got=told(n_jobs))
 
 
 def generator_of(random_state: Any) -> np.random.Generator:
@@ -118,7 +124,7 @@ def generator_of(random_state: Any) -> np.random.Generator:
     except (TypeError, ValueError):
         raise InputError(
             expected="random_state a whole number of at least 0, a numpy.random.Generator or None",
-            got=_shown(random_state),
+            got=told(random_state),
         ) from None
 
 
@@ -126,14 +132,14 @@ def check_option(options: Collection[str], **values: Any) -> None:
     """Names among those that there are."""
     for name, value in values.items():
         if not (isinstance(value, str) and value in options):
-            raise InputError(expected=f"{name} one of {', '.join(map(repr, options))}", got=_shown(value))
+            raise InputError(expected=f"{name} one of {', '.join(map(repr, options))}", got=told(value))
 
 
 def check_type(kind: type, *, optional: bool = False, **values: Any) -> None:
     """Objects of a class, each under its name. ``optional`` lets None pass."""
     for name, value in values.items():
         if not (isinstance(value, kind) or (optional and value is None)):
-            raise InputError(expected=f"{name} a {kind.__name__}{' or None' * optional}", got=_shown(value))
+            raise InputError(expected=f"{name} of type {kind.__name__}{' or None' * optional}", got=told(value))
 
 
 def texts(given: Any, name: str) -> list[str]:
@@ -142,7 +148,7 @@ def texts(given: Any, name: str) -> list[str]:
         return [given]
     several = list(given) if isinstance(given, Iterable) else [given]
     if not all(isinstance(each, str) for each in several):
-        raise InputError(expected=f"{name} a text or several", got=_shown(given))
+        raise InputError(expected=f"{name} a text or several", got=told(given))
     return several
 
 
@@ -150,7 +156,7 @@ def whole_numbers(given: Any, name: str) -> list[int]:
     """Several whole numbers, as a list."""
     several = list(given) if isinstance(given, Iterable) else ["one"]
     if not all(_is_a(Integral, each) for each in several):
-        raise InputError(expected=f"{name} whole numbers, several", got=_shown(given))
+        raise InputError(expected=f"{name} whole numbers, several", got=told(given))
     return [int(each) for each in several]
 
 
@@ -158,7 +164,7 @@ def check_flag(**values: Any) -> None:
     """True or false, each under its name."""
     for name, value in values.items():
         if not isinstance(value, bool | np.bool_):
-            raise InputError(expected=f"{name} True or False", got=_shown(value))
+            raise InputError(expected=f"{name} True or False", got=told(value))
 
 
 def _is_a(kind: type, value: object) -> bool:
@@ -166,7 +172,7 @@ def _is_a(kind: type, value: object) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
-def _shown(value: object) -> str:
+def told(value: object) -> str:
     """A value in a message, cut where it is long, with its type where that may be what is wrong."""
     text = " ".join(repr(value).split())
     text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
