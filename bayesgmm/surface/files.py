@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayesgmm.surface.frames import NotNumericError, read_table
+from bayesgmm.surface.frames import read_table
 from bayesgmm.words.errors import InputError
 from bayesgmm.words.posix import holder_of, release_lock, sync_folder, take_lock, undisturbed
 
@@ -131,7 +131,7 @@ def read_csv(
     frame = frame.set_axis(names, axis="columns").loc[:, used]
     try:
         return _checked(frame, wanted)
-    except NotNumericError:
+    except InputError:
         _refuse_separators(frame if wanted is None else frame[wanted])
         raise
 
@@ -347,7 +347,9 @@ def _check_place(target: Path, names: Iterable[str], *, overwrite: bool) -> None
     present = [name for name in names if os.path.lexists(target / name)]
     folders = [name for name in present if (target / name).is_dir()]
     if folders:
-        raise InputError(expected="an output folder for files", got=f"{target}, in which {', '.join(folders)} is a folder")
+        raise InputError(
+            expected="an output folder for files", got=f"{target}, in which {', '.join(folders)} is a folder"
+        )
     if present and not overwrite:
         raise InputError(
             expected="a new output folder",

@@ -109,7 +109,11 @@ def _em_tree(estimator: Any) -> "xr.DataTree":
     mixture, starts = estimator.mixture_, getattr(estimator, "starts_", None)
     groups = {
         "parameters": xr.Dataset(
-            {name: _named(name, getattr(estimator, name), mixture.family) for name in _ARRAYS if hasattr(estimator, name)}
+            {
+                name: _named(name, getattr(estimator, name), mixture.family)
+                for name in _ARRAYS
+                if hasattr(estimator, name)
+            }
         ),
         "mixtures": _mixtures_dataset([mixture, *(() if starts is None else starts.optima)]),
     }
@@ -162,9 +166,9 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
         return
     _check_parameters(estimator, first.family, first.means.shape)
     estimator.prior_ = None if prior is None else prior_of(prior)
-    arrays = {str(name): variable.to_numpy() for name, variable in tree["starts"].data_vars.items()}
-    rest = json.loads(str(tree.attrs["starts"]))
-    estimator.starts_ = Starts(**arrays, **{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))
+    rest: dict[str, Any] = json.loads(str(tree.attrs["starts"]))
+    rest.update((str(name), variable.to_numpy()) for name, variable in tree["starts"].data_vars.items())
+    estimator.starts_ = Starts(**{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))
     estimator.history_ = tree["history"]["objective"].to_numpy()
     estimator._training = Measured(**json.loads(str(tree.attrs["training"])))
 
@@ -194,7 +198,11 @@ def _check_parameters(estimator: Any, family: CovarianceFamily, shape: Sequence[
             got=f"{asked[0]} and {asked[1].name!r}",
             hint="Fit again after setting parameters.",
         )
-    for name, expected in (("weights_", shape[:1]), ("means_", shape), ("covariances_", family.covariances_shape(*shape))):
+    for name, expected in (
+        ("weights_", shape[:1]),
+        ("means_", shape),
+        ("covariances_", family.covariances_shape(*shape)),
+    ):
         if getattr(estimator, name).shape != tuple(expected):
             raise InputError(expected=f"{name} of shape {tuple(expected)}", got=f"{getattr(estimator, name).shape}")
 
@@ -223,9 +231,7 @@ def _mixtures_dataset(mixtures: Sequence[Mixture]) -> "xr.Dataset":
 
     family = mixtures[0].family
     stacked = {part: np.stack([getattr(mixture, part) for mixture in mixtures]) for part in _PARTS}
-    return xr.Dataset(
-        {part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()}
-    )
+    return xr.Dataset({part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()})
 
 
 def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:
@@ -237,5 +243,7 @@ def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:
     shapes = ((k,), (k, d), family.covariances_shape(k, d), blocks, blocks, (k,))
     for part, shape in zip(_PARTS, shapes, strict=True):
         if stacked[part].shape != (n, *shape):
-            raise InputError(expected=f"{part} of {family.name} mixtures with shape {shape}", got=f"{stacked[part].shape}")
+            raise InputError(
+                expected=f"{part} of {family.name} mixtures with shape {shape}", got=f"{stacked[part].shape}"
+            )
     return [Mixture.from_checked(family, *(stacked[part][i] for part in _PARTS)) for i in range(n)]
