@@ -5,6 +5,7 @@ From equal initial memberships that holds over the whole group: EM, MAP, scores,
 families rotations and one common scale.
 """
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -237,3 +238,15 @@ def test_the_objective_never_falls_on_collinear_rows(covariance_type, prior, wei
                 K, covariance_type=covariance_type, prior=prior, random_state=0, n_init=3, init_params="random"
             ).fit(X, sample_weight=v)
             assert (np.diff(fit.history_) >= -1e-9 * np.abs(fit.history_[:-1])).all()
+
+
+@pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
+def test_many_columns_need_no_matrix_of_them(covariance_type):
+    """Ten thousand columns: what is kept of the data grows with their number, not with its square."""
+    X = rng().normal(size=(20, 10_000))
+    tracemalloc.start()
+    fit, _ = fitted(X, covariance_type, k=2, n_init=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fit.means_.shape == (2, 10_000)
+    assert peak < 0.1 * 10_000**2 * 8

@@ -113,7 +113,8 @@ class Plan:
         climb = Climb(self.prior, self.settings, self.sound, stopped)
         if self.searched:
             field = self.field(rng, in_haste=index == 0)
-            return search_from(self.start_in(field, kind, index, rng, climb), field, climb, rng=rng)
+            start = self.start_in(field, kind, index, rng, climb)
+            return search_from(start, field, climb, rng=rng) if self.may_be_sound else start
         rows = random_subset(
             self.X, self.weights, hasty_rows_for(len(self.X), self.X.shape[1], self.n_components), rng=rng
         )
@@ -162,6 +163,11 @@ class Plan:
             reg_covar=self.settings.reg_covar,
             in_haste=in_haste,
         )
+
+    @property
+    def may_be_sound(self) -> bool:
+        """Whether there are rows enough for any run to be sound: without, a search finds nothing."""
+        return self.prior is not None or self.soundness.fewest(self.n_components) * self.n_components <= self.total
 
     def sound(self, run: EMResult) -> bool:
         """Whether a run did not end in a spike, see `best_of_starts`."""

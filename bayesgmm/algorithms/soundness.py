@@ -43,9 +43,11 @@ class Soundness:
 
     def collapsed_or_emptied(self, run: EMResult) -> bool:
         """Whether a run without a prior is degenerate."""
-        fewest = EMPTIED if self.family.shared else run.mixture.n_features + 1.0
-        emptied = run.mixture.n_components > 1 and run.counts.min() < fewest
-        return bool(emptied) or self.collapsed(run.mixture)
+        return bool(run.counts.min() < self.fewest(len(run.counts))) or self.collapsed(run.mixture)
+
+    def fewest(self, n_components: int) -> float:
+        """Rows' worth of weight below which one of so many components is emptied."""
+        return 0.0 if n_components == 1 else EMPTIED if self.family.shared else len(self.floors) + 1.0
 
     def collapsed(self, mixture: Mixture) -> bool:
         """Whether a covariance shrank to almost nothing beside that of the data, or to the floor.

@@ -18,7 +18,7 @@ SPHERICAL  (1, 1) 1 / sd            (1, 1) its trace                      O(D)
 A leading axis of length 1 of the factors means that all components share one.
 
 How it is laid out. All scratch space is one array, ``work``, and a *place* is an index into it. What belongs to
-the rows of a block is stored feature by feature, _BLOCK apart, and worked through in vectors of TILE or
+the rows of a block is stored feature by feature, `stride` apart, and worked through in vectors of TILE or
 LANES rows (see `bayesgmm.ground.vectors`); the last block is padded with copies of its last row, at weight
 zero. Sums are kept lane by lane until the pass ends: to add up the lanes of every sum in every block would
 cost more than the products. They stand in the order log-likelihood; then for each component count, first
@@ -38,6 +38,7 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 _BLOCK = 128  # rows: whole tiles, and few enough for the first-level cache
 _CACHE_LINE = 8  # doubles
+_CACHED = 2**17  # doubles of a component in a cache further out, 1 MB
 
 _compiled = {"nogil": True, "error_model": "numpy"}
 # Helpers allocate nothing. Without this option they count references to their arrays, an atomic operation per
@@ -46,13 +47,21 @@ _helper = njit(_nrt=False, **_compiled)
 
 
 @_helper
-def _load_block(x, row_weights, start, size, work, columns, v):  # type: ignore[no-untyped-def]
+def _stride(residual, n_rows, n_features):  # type: ignore[no-untyped-def]
+    """How far features are apart: where they may be many thousands, no further than there are rows, or cache."""
+    if residual == FULL:
+        return _BLOCK
+    return min(_BLOCK, (n_rows + TILE - 1) // TILE * TILE, max(1, _CACHED // (n_features * TILE)) * TILE)
+
+
+@_helper
+def _load_block(stride, x, row_weights, start, size, work, columns, v):  # type: ignore[no-untyped-def]
     """Copy a block of rows and weights, pad it to whole tiles, and return the padded size."""
     padded = (size + TILE - 1) // TILE * TILE
     whole = size // LANES * LANES
     n_rows = x.shape[1]
     for d in range(x.shape[0]):
-        place, source = columns + d * _BLOCK, d * n_rows + start
+        place, source = columns + d * stride, d * n_rows + start
         for i in range(0, whole, LANES):
             store(work, place + i, load(LANES, x, source + i))
         for i in range(whole, padded):
@@ -98,43 +107,43 @@ def _whiten_full(padded, work, columns, mu, k, prec, g, r, z, squares):  # type:
 
 
 @_helper
-def _whiten_scaled(padded, work, columns, mu, k, prec, g, z, squares):  # type: ignore[no-untyped-def]
+def _whiten_scaled(stride, padded, work, columns, mu, k, prec, g, z, squares):  # type: ignore[no-untyped-def]
     last = prec.shape[2] - 1
     for i in range(0, padded, TILE):
         square = zeros(TILE)
         for d in range(mu.shape[1]):
-            z0 = (load(TILE, work, columns + d * _BLOCK + i) - mu[k, d]) * prec[g, 0, min(d, last)]
-            store(work, z + d * _BLOCK + i, z0)
+            z0 = (load(TILE, work, columns + d * stride + i) - mu[k, d]) * prec[g, 0, min(d, last)]
+            store(work, z + d * stride + i, z0)
             square = square + z0 * z0
         store(work, squares + i, square)
 
 
 @_helper
-def _whiten(residual, padded, mu, prec, work, columns, r, z, z_step, squares):  # type: ignore[no-untyped-def]
+def _whiten(residual, stride, padded, mu, prec, work, columns, r, z, z_step, squares):  # type: ignore[no-untyped-def]
     """Whitened residuals of a block by every component, and their squared lengths (cluster, row)."""
     for k in range(mu.shape[0]):
-        g, zk, mine = min(k, prec.shape[0] - 1), z + k * z_step, squares + k * _BLOCK
+        g, zk, mine = min(k, prec.shape[0] - 1), z + k * z_step, squares + k * stride
         if residual == FULL:
             _whiten_full(padded, work, columns, mu, k, prec, g, r, zk, mine)
         else:
-            _whiten_scaled(padded, work, columns, mu, k, prec, g, zk, mine)
+            _whiten_scaled(stride, padded, work, columns, mu, k, prec, g, zk, mine)
 
 
 @_helper
-def _normalise(log_scale, padded, work, logp, v, log_density, sums):  # type: ignore[no-untyped-def]
+def _normalise(stride, log_scale, padded, work, logp, v, log_density, sums):  # type: ignore[no-untyped-def]
     """Turn squared lengths (cluster, row) into weighted responsibilities; write log p(row), and add it up."""
     n_components = log_scale.shape[0]
     log_likelihood = zeros(TILE)
     for i in range(0, padded, TILE):
         highest = zeros(TILE) - np.inf
         for k in range(n_components):
-            log_joint = log_scale[k] - load(TILE, work, logp + k * _BLOCK + i) * 0.5
-            store(work, logp + k * _BLOCK + i, log_joint)
+            log_joint = log_scale[k] - load(TILE, work, logp + k * stride + i) * 0.5
+            store(work, logp + k * stride + i, log_joint)
             highest = maximum(highest, log_joint)
         total = zeros(TILE)
         for k in range(n_components):
-            term = exp(load(TILE, work, logp + k * _BLOCK + i) - highest)
-            store(work, logp + k * _BLOCK + i, term)
+            term = exp(load(TILE, work, logp + k * stride + i) - highest)
+            store(work, logp + k * stride + i, term)
             total = total + term
         row_weights = load(TILE, work, v + i)
         log_total = highest + log(total)
@@ -142,16 +151,16 @@ def _normalise(log_scale, padded, work, logp, v, log_density, sums):  # type: ig
         log_likelihood = log_likelihood + row_weights * log_total
         share = row_weights / total
         for k in range(n_components):
-            store(work, logp + k * _BLOCK + i, load(TILE, work, logp + k * _BLOCK + i) * share)
+            store(work, logp + k * stride + i, load(TILE, work, logp + k * stride + i) * share)
     _add_to(work, sums, fold(log_likelihood))
 
 
 @_helper
-def _add_block(residual, shape, padded, work, logp, z, weighted, sums):  # type: ignore[no-untyped-def]
+def _add_block(residual, stride, shape, padded, work, logp, z, weighted, sums):  # type: ignore[no-untyped-def]
     """Add the counts, first and second moments of one block; ``shape`` is (cluster, feature)."""
     n_components, n_features = shape
     for k in range(n_components):
-        resp, zk = logp + k * _BLOCK, z + k * n_features * _BLOCK
+        resp, zk = logp + k * stride, z + k * n_features * stride
         count = zeros(TILE)
         for i in range(0, padded, TILE):
             count = count + load(TILE, work, resp + i)
@@ -162,7 +171,7 @@ def _add_block(residual, shape, padded, work, logp, z, weighted, sums):  # type:
             sums = _add_full(n_features, padded, work, resp, zk, weighted, first, sums)
         else:
             for d in range(n_features):
-                _add_single(padded, work, resp, zk + d * _BLOCK, weighted, first + d * LANES, sums)
+                _add_single(padded, work, resp, zk + d * stride, weighted, first + d * LANES, sums)
                 sums += LANES
 
 
@@ -308,27 +317,27 @@ def add_statistics(
     ``log_scale`` is log w_k + log |L_k^-1| - D/2 log 2 pi; an empty ``row_weights`` means weight one.
     """
     n_features, n_rows = x.shape
-    n_components = mu.shape[0]
+    n_components, stride = mu.shape[0], _stride(residual, n_rows, n_features)
     n_second = n_features * (n_features + 1) // 2 if residual == FULL else n_features
     n_sums = (1 + n_components * (1 + n_features + n_second)) * LANES
-    n_z = n_features * _BLOCK
-    n_scratch = (n_components + 4) * _BLOCK + n_features * TILE + (n_components + 1) * n_z
+    n_z = n_features * stride
+    n_scratch = (n_components + 4) * stride + n_features * TILE + (n_components + 1) * n_z
     work = np.empty(_CACHE_LINE + n_sums + n_scratch)
     sums = aligned_start(work)
     v = sums + n_sums
-    log_density = v + _BLOCK
-    weighted = log_density + _BLOCK
-    logp = weighted + 2 * _BLOCK
-    r = logp + n_components * _BLOCK
+    log_density = v + stride
+    weighted = log_density + stride
+    logp = weighted + 2 * stride
+    r = logp + n_components * stride
     columns = r + n_features * TILE
     z = columns + n_z
     for i in range(sums, v, LANES):
         store(work, i, zeros(LANES))
-    for start in range(0, n_rows, _BLOCK):
-        padded = _load_block(x, row_weights, start, min(_BLOCK, n_rows - start), work, columns, v)
-        _whiten(residual, padded, mu, prec, work, columns, r, z, n_z, logp)
-        _normalise(log_scale, padded, work, logp, v, log_density, sums)
-        _add_block(residual, mu.shape, padded, work, logp, z, weighted, sums + LANES)
+    for start in range(0, n_rows, stride):
+        padded = _load_block(stride, x, row_weights, start, min(stride, n_rows - start), work, columns, v)
+        _whiten(residual, stride, padded, mu, prec, work, columns, r, z, n_z, logp)
+        _normalise(stride, log_scale, padded, work, logp, v, log_density, sums)
+        _add_block(residual, stride, mu.shape, padded, work, logp, z, weighted, sums + LANES)
     _unload(residual, work, sums + LANES, counts, first, second)
     return _lane_sum(work, sums)
 
@@ -345,23 +354,23 @@ def pointwise(
 ) -> None:
     """Write log p(row) into ``log_density`` (obs,) and, unless it has no rows, responsibilities (cluster, obs)."""
     n_features, n_rows = x.shape
-    n_components = mu.shape[0]
-    work = np.empty(_CACHE_LINE + (n_components + 3 + 2 * n_features) * _BLOCK + n_features * TILE)
+    n_components, stride = mu.shape[0], _stride(residual, n_rows, n_features)
+    work = np.empty(_CACHE_LINE + (n_components + 3 + 2 * n_features) * stride + n_features * TILE)
     v = aligned_start(work)
-    unused = v + _BLOCK
-    block_density = unused + _BLOCK
-    logp = block_density + _BLOCK
-    r = logp + n_components * _BLOCK
+    unused = v + stride
+    block_density = unused + stride
+    logp = block_density + stride
+    r = logp + n_components * stride
     columns = r + n_features * TILE
-    z = columns + n_features * _BLOCK
+    z = columns + n_features * stride
     store(work, unused, zeros(LANES))
-    for start in range(0, n_rows, _BLOCK):
-        size = min(_BLOCK, n_rows - start)
-        padded = _load_block(x, log_scale[:0], start, size, work, columns, v)
-        _whiten(residual, padded, mu, prec, work, columns, r, z, 0, logp)
-        _normalise(log_scale, padded, work, logp, v, block_density, unused)
+    for start in range(0, n_rows, stride):
+        size = min(stride, n_rows - start)
+        padded = _load_block(stride, x, log_scale[:0], start, size, work, columns, v)
+        _whiten(residual, stride, padded, mu, prec, work, columns, r, z, 0, logp)
+        _normalise(stride, log_scale, padded, work, logp, v, block_density, unused)
         for i in range(size):
             log_density[start + i] = work[block_density + i]
         for k in range(resp.shape[0]):
             for i in range(size):
-                resp[k, start + i] = work[logp + k * _BLOCK + i]
+                resp[k, start + i] = work[logp + k * stride + i]
