@@ -21,6 +21,8 @@ from bayesgmm import GaussianMixture, Mixture, Prior
 from bayesgmm.words.errors import InputError, InterruptedWarning
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.SingularDataWarning")  # as few rows as columns
+@pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.FewRowsWarning")
 @parametrize_with_checks([GaussianMixture(), GaussianMixture(covariance_type="spherical")])
 def test_scikit_learn_accepts_it_as_an_estimator(estimator, check):
     check(estimator)

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from bayesgmm.algorithms.initialise import INIT_METHODS, Initialisation
 from bayesgmm.algorithms.multistart import best_of_starts
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.errors import DegeneracyWarning, DegenerateComponentError, InputError
+from bayesgmm.words.errors import (
+    DegeneracyWarning,
+    DegenerateComponentError,
+    FewRowsWarning,
+    InputError,
+    SingularDataWarning,
+)
 
 
 def rng(seed=0):
@@ -86,8 +93,9 @@ def test_components_come_out_in_order_of_the_first_mean(covariance_type):
 
 
 def test_ties_in_the_first_mean_are_ordered_by_the_next():
-    X = np.array([[0.0, y] for y in (5.0, 5.1, 4.9, 1.0, 1.1, 0.9)])
-    best, _ = best_of_starts(X, 2, rng=rng(), covariance_type="tied", settings=EMSettings(reg_covar=0.01))
+    X = np.array([[0.0, y] for y in (5.0, 5.1, 4.9, 5.05, 4.95, 1.0, 1.1, 0.9, 1.05, 0.95)])
+    with pytest.warns(SingularDataWarning, match="column 0"):
+        best, _ = best_of_starts(X, 2, rng=rng(), covariance_type="tied", settings=EMSettings(reg_covar=1e-3))
     np.testing.assert_allclose(best.mixture.means, [[0.0, 1.0], [0.0, 5.0]], atol=1e-12)
 
 
@@ -158,14 +166,18 @@ def test_a_component_for_every_row_is_reported():
     ids=["constant column", "dependent columns", "one feature"],
 )
 def test_data_that_do_not_vary_in_a_direction_are_not_blamed_on_the_components(X, covariance_type):
+    told = "column 1" if not np.ptp(X[:, -1]) else "1 directions" if covariance_type in ("full", "tied") else None
+    told = told if X.shape[1] > 1 else None
     for k in (1, 2):
-        best, starts = best_of_starts(X, k, rng=rng(), covariance_type=covariance_type, n_init=5)
+        with pytest.warns(SingularDataWarning, match=told) if told else nullcontext():
+            best, starts = best_of_starts(X, k, rng=rng(), covariance_type=covariance_type, n_init=5)
         assert not starts.degenerate[starts.best]
         assert np.isfinite(best.objective)
 
 
 def test_rows_that_are_all_equal_fit_one_component():
-    best, _ = best_of_starts(np.ones((5, 2)), 1, rng=rng())
+    with pytest.warns(SingularDataWarning, match="column 0, column 1"), pytest.warns(FewRowsWarning):
+        best, _ = best_of_starts(np.ones((5, 2)), 1, rng=rng())
     np.testing.assert_allclose(best.mixture.means, 1.0)
 
 
@@ -175,6 +187,20 @@ def test_a_breakdown_is_an_error_with_figures():
     with pytest.raises(DegenerateComponentError, match="reg_covar above zero") as caught:
         best_of_starts(X, 1, rng=rng(), covariance_type="diag", settings=settings, n_init=2)
     assert caught.value.figures["largest absolute value"] == 3.0
+
+
+def test_more_parameters_than_different_rows_are_told():
+    """Frequency weights and copies add no values, and a prior supplies what rows lack."""
+    X = rng().normal(size=(31, 3)) + 5.0 * np.repeat([[0.0], [1.0], [2.0]], [10, 10, 11], axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        best_of_starts(X, 3, rng=rng(), n_init=2)  # 29 parameters
+        best_of_starts(X[:28], 3, rng=rng(), prior=Prior.weakly_informative(X), n_init=2)
+    for rows, weights in ((X[:28], None), (X[:28], np.full(28, 2.0)), (np.repeat(X[:28], 3, axis=0), None)):
+        with pytest.warns(FewRowsWarning, match="29 free parameters, more than 28 different rows"):
+            best_of_starts(rows, 3, rng=rng(), row_weights=weights, n_init=2)
+    with pytest.warns(FewRowsWarning, match="more than 15.5"):
+        best_of_starts(X, 3, rng=rng(), row_weights=np.full(31, 0.5), n_init=2)
 
 
 def test_values_whose_squares_overflow_are_refused():

@@ -9,6 +9,7 @@ import pytest
 from reference import load_data
 
 from bayesgmm import GaussianMixture
+from bayesgmm.algorithms.moments import moments_of
 from bayesgmm.algorithms.search import MOST_MOVES, Field, moves_for
 from bayesgmm.ground.families import FAMILIES
 from bayesgmm.words.errors import SingleBestStartWarning
@@ -41,7 +42,7 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
 def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     X, rng = load_data("iris"), np.random.default_rng(0)
     field = Field.of_rows(
-        X, np.ones(150), 3, family=FAMILIES[covariance_type], rng=rng, covariance=np.cov(X.T, bias=True)
+        X, np.ones(150), 3, family=FAMILIES[covariance_type], rng=rng, moments=moments_of(X, np.ones(150))
     )
     before = field.scattered(3, rng)
     after = field.moved(before, rng)

@@ -10,11 +10,11 @@ _SEED = 0  # of the direction along which rows are sorted
 
 
 def distinct_rows(X: Rows, row_weights: PerRow | None = None) -> tuple[Rows, PerRow | None]:
-    """The different rows, each with the sum of its weights, in the order in which they are met first.
+    """The different rows, each with the sum of its weights, in an order that depends on their values only.
 
-    Then weighted rows, and rows repeated wherever behind the first, give the same fit to the last bit, random starts
-    included; and the order is the same in any units and coordinates.
-    Rows of weight zero are left out. Rows that all differ, of weight one each, come back as they are.
+    Then weighted and repeated rows, in any order, give the same fit to the last bit, random starts included. Units
+    and origin of a feature do not change the order. Rows of weight zero are left out. Rows that all differ, of weight
+    one each, come back as they are.
 
     Parameters
     ----------
@@ -47,12 +47,9 @@ def distinct_rows(X: Rows, row_weights: PerRow | None = None) -> tuple[Rows, Per
     first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     if row_weights is None and first.all():
         return X, None
-    weights = np.ones(len(X)) if row_weights is None else row_weights
-    totals: PerRow = np.add.reduceat(weights[order], np.flatnonzero(first))
-    rows = order[first]  # the first of its kind, because the sort is stable
-    as_met = np.argsort(rows)
-    totals = totals[as_met]
-    return np.asfortranarray(X[rows[as_met]]), None if (totals == 1.0).all() else totals
+    weights = np.ones(len(X)) if row_weights is None else row_weights[order]
+    totals: PerRow = np.add.reduceat(weights, np.flatnonzero(first))
+    return np.asfortranarray(ordered[first]), None if (totals == 1.0).all() else totals
 
 
 def _all_differ(values: Array) -> bool:

@@ -4,12 +4,12 @@ import numpy as np
 from numba import njit, types
 
 from bayesgmm.algorithms.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, m_step
-from bayesgmm.algorithms.moments import Moments, RegCovar, variance_floors
+from bayesgmm.algorithms.moments import Moments, RegCovar, covariance_factor, variance_floors
 from bayesgmm.ground.families import CovarianceFamily
 from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.pseudo_data import PseudoData, pseudo_data
-from bayesgmm.words.arrays import Array, Means, Responsibilities, Rows
+from bayesgmm.words.arrays import Array, Factors, Means, Responsibilities, Rows
 from bayesgmm.words.statistics import Statistics
 
 
@@ -60,15 +60,21 @@ def first_step(
     second = np.empty((k, *family.block_shape(d)))
     x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
     _share_sums(family.residual, x, shares, moments.mean, sd, counts, means, first, second)
-    return m_step(Statistics(0.0, counts, first, second), _unit(means, sd, family), pseudo, floor=floors)[0]
+    factor = np.diag(sd)[None] if family.residual == FULL else sd[None, None, : second.shape[2]]
+    if family.residual == FULL and len(pseudo.mean_precision):
+        # The covariance given which the means are taken; that of the data, for it follows every map of the rows.
+        factor = covariance_factor(moments, family, floors)
+        whiten = np.linalg.inv(factor[0]) * sd
+        first, second = first @ whiten.T, whiten @ second @ whiten.T
+    sums = Statistics(0.0, counts, np.ascontiguousarray(first), np.ascontiguousarray(second))
+    return m_step(sums, _unit(means, factor, family), pseudo, floor=floors)[0]
 
 
-def _unit(means: Means, sd: Array, family: CovarianceFamily) -> Mixture:
-    """Equal components with the standard deviations of the data: the coordinates of the sums."""
+def _unit(means: Means, factor: Factors, family: CovarianceFamily) -> Mixture:
+    """Equal components with one factor (1, rows, columns): the coordinates of the sums."""
     k, d = means.shape
     factors, precisions = (np.empty((family.n_blocks(k), *family.block_shape(d))) for _ in range(2))
-    for blocks, sizes in ((factors, sd), (precisions, 1.0 / sd)):
-        blocks[:] = np.diag(sizes) if family.residual == FULL else sizes[: blocks.shape[2]]
+    factors[:], precisions[:] = factor, family.precision_factors(factor)
     # The M-step reads neither weights, covariances nor log scales, only their shapes.
     unread, covariances = np.ones(k), np.ones(family.covariances_shape(k, d))
     return Mixture.from_checked(family, unread, means, covariances, factors, precisions, unread)

@@ -165,7 +165,7 @@ def mixture_from_responsibilities(
     covariance_type : str
     prior : ResolvedPrior, optional
         Makes it a maximum a posteriori step (for means independent of the covariances the first of two
-        conditional steps, from the diagonal covariance of the data), with hyperparameters that are sampled at their
+        conditional steps, from the covariance of the data), with hyperparameters that are sampled at their
         means.
     reg_covar : float, (feature,), optional
         As in `EMSettings`.

@@ -11,7 +11,7 @@ from bayesgmm.ground.data_scale import OF_CONSTANT, constant_features
 from bayesgmm.ground.families import FAMILIES, CovarianceFamily
 from bayesgmm.ground.kernel import FULL, SPHERICAL
 from bayesgmm.ground.mixture import Mixture, column_statistics
-from bayesgmm.words.arrays import Array, Columns, IntArray, PerRow, Rows
+from bayesgmm.words.arrays import Array, Columns, Factors, IntArray, PerRow, Rows
 
 type RegCovar = float | Array | None
 """A smallest eigenvalue in squared units of the data, smallest variances (feature,), or a share of the data's own."""
@@ -72,7 +72,7 @@ def moments_of_blocks(blocks: Iterable[tuple[Columns, PerRow]], family: Covarian
 def _constant(moments: Moments, blocks: list[tuple[Columns, PerRow]]) -> IntArray:
     """Which features do not vary beyond rounding."""
     size = np.abs(moments.mean)
-    candidates = np.flatnonzero(moments.variances <= (_MAYBE_CONSTANT * size) ** 2)
+    candidates = np.flatnonzero(np.sqrt(moments.variances) <= _MAYBE_CONSTANT * size)
     if len(candidates) == 0:
         return candidates
     seen = np.concatenate([x[candidates][:, weights > 0] for x, weights in blocks], axis=1)
@@ -103,9 +103,10 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
     """
     if reg_covar is not None:
         return np.full(len(moments.mean), reg_covar, dtype=np.float64)
-    squares, variances = moments.mean**2, moments.variances
+    variances = moments.variances
     if family.residual == SPHERICAL:
-        squares, variances = (np.full(len(values), values.mean()) for values in (squares, variances))
+        variances = np.full(len(variances), variances.mean())
+    squares = np.where(variances > 0, 0.0, moments.mean) ** 2
     of_constant = np.where(squares > 0, OF_CONSTANT * squares, 1.0)
     return np.maximum(np.where(variances > 0, SMALLEST_SHARE * variances, of_constant), _SMALLEST)
 
@@ -126,3 +127,15 @@ def principal_directions(moments: Moments) -> tuple[Array, Array]:
     values, vectors = np.linalg.eigh(moments.covariance * np.outer(unit, unit))
     kept = values > max(RELATIVE_RANK * values[-1], 0.0)
     return values[kept], unit[:, None] * vectors[:, kept]
+
+
+def covariance_factor(moments: Moments, family: CovarianceFamily, floors: Array) -> Factors:
+    """Factor (1, rows, columns) of the covariance of the data in the family, lifted where it is singular."""
+    variances = np.maximum(np.maximum(moments.variances, floors), _SMALLEST)
+    if family.residual != FULL:
+        variances = variances.mean(keepdims=True) if family.residual == SPHERICAL else variances
+        return np.sqrt(variances)[None, None]
+    sizes = np.sqrt(variances)
+    values, vectors = np.linalg.eigh(moments.covariance / np.outer(sizes, sizes))
+    lifted = (vectors * np.maximum(values, RELATIVE_RANK * max(values[-1], 1.0))) @ vectors.T
+    return sizes[:, None] * np.linalg.cholesky(lifted)[None]

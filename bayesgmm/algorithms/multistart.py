@@ -183,7 +183,8 @@ def best_of_starts(
         Without a prior, if columns are constant or linearly dependent (covariances of full matrices), or vary less
         than an absolute ``reg_covar``.
     FewRowsWarning
-        Without a prior, if the mixture has more free parameters than there are rows, weights counted.
+        Without a prior, if a fit that is not degenerate has more free parameters than there are different rows, or
+        than their weights add up to.
 
     Examples
     --------
@@ -228,7 +229,7 @@ def best_of_starts(
     starts = _record(plan, runs, interrupted=interrupted)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
-    _report_data(plan, feature_names)
+    _report_data(plan, feature_names, degenerate=bool(starts.degenerate[starts.best]))
     in_order = exchangeable and not init.labelled and start is None
     return (_ordered(best) if in_order else best), starts
 
@@ -354,7 +355,7 @@ def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
     )
 
 
-def _report_data(plan: Plan, names: Sequence[str] | None) -> None:
+def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -> None:
     """What the data cannot carry, whatever the starts found; a prior supplies what they lack."""
     if plan.prior is not None or plan.settings.max_iter == 0:
         return
@@ -373,9 +374,11 @@ def _report_data(plan: Plan, names: Sequence[str] | None) -> None:
             "is in squared units of the data: lower it, or leave it out for a share of each column's own variance."
         )
     n_parameters = plan.family.n_parameters(plan.n_components, plan.X.shape[1])
-    if n_parameters > plan.total:
+    distinct = plan.X if plan.initialisation.labels is None else distinct_rows(plan.X, plan.row_weights)[0]
+    n_rows = min(len(distinct), plan.total)
+    if n_parameters > n_rows and not degenerate:
         warnings.warn(
-            f"The mixture has {n_parameters} free parameters, more than the {plan.total:g} rows can carry. Try fewer "
+            f"The mixture has {n_parameters} free parameters, more than {n_rows:g} different rows can carry. Try fewer "
             "components, a simpler covariance_type or a prior (prior=Prior.weakly_informative(X)).",
             FewRowsWarning,
             stacklevel=4,

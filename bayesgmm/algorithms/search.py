@@ -15,9 +15,9 @@ import numpy as np
 from bayesgmm.algorithms.em import EMResult, EMSettings, run_em
 from bayesgmm.algorithms.em import Rows as RowsSource
 from bayesgmm.algorithms.initialise import random_subset
-from bayesgmm.algorithms.moments import RELATIVE_RANK, Moments, RegCovar, variance_floors
+from bayesgmm.algorithms.moments import Moments, RegCovar, covariance_factor, variance_floors
 from bayesgmm.ground.families import CovarianceFamily
-from bayesgmm.ground.kernel import FULL, LOG_2PI, SPHERICAL
+from bayesgmm.ground.kernel import LOG_2PI
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.resolved_prior import ResolvedPrior
 from bayesgmm.words.arrays import Array, Factors, Means, PerRow, Rows, Weights
@@ -29,7 +29,6 @@ HASTY_ROWS, HASTY_MOVES, HASTY_SHARE = 1_000, 20, 20
 _TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
 _FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
 _HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
-_SMALLEST = 1e-300
 RANDOM_RUNS, HASTY_RUNS, _RANDOM_STEPS = 10, 4, 5  # of `small_em`
 
 
@@ -83,7 +82,7 @@ class Field:
         n_moves = moves_for(n_components)
         if in_haste:
             n_moves = min(n_moves, HASTY_MOVES) if len(X) >= HASTY_SHARE * size else 0
-        factor = _whole_factor(moments, family, variance_floors(reg_covar, moments, family))
+        factor = covariance_factor(moments, family, variance_floors(reg_covar, moments, family))
         X, row_weights = random_subset(X, row_weights, size, rng=rng)
         precision = family.precision_factors(factor)
         share = min(_FEWEST * (d + 1.0) / row_weights.sum(), 1.0)
@@ -203,18 +202,6 @@ def _if_sound(run: EMResult, best: EMResult | None, climb: Climb) -> EMResult | 
     """The run if it is better than the best one and no spike."""
     better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
     return run if better and climb.sound(run) else best
-
-
-def _whole_factor(moments: Moments, family: CovarianceFamily, floors: Array) -> Factors:
-    """Factor (1, rows, columns) of the covariance of the data, lifted where it is singular."""
-    if family.residual != FULL:
-        variances = np.maximum(moments.variances, floors)
-        variances = variances.mean(keepdims=True) if family.residual == SPHERICAL else variances
-        return np.sqrt(np.maximum(variances, _SMALLEST))[None, None]
-    sizes = np.sqrt(np.maximum(np.maximum(moments.variances, floors), _SMALLEST))
-    values, vectors = np.linalg.eigh(moments.covariance / np.outer(sizes, sizes))
-    covariance = (vectors * np.maximum(values, RELATIVE_RANK * max(values[-1], 1.0))) @ vectors.T
-    return family.factors(covariance * np.outer(sizes, sizes), len(sizes))
 
 
 def _assembled(

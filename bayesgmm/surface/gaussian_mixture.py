@@ -137,7 +137,8 @@ class GaussianMixture(StandardErrorsMixin, EMInHtmlMixin, DensityMixin, BaseEsti
         If the best start ran out of steps.
     DegeneracyWarning
         If every start ended with a collapsed or emptied component. Without a prior also of constant columns (by name),
-        linearly dependent ones, a ``reg_covar`` above the variance of a column, and more free parameters than rows.
+        linearly dependent ones, a ``reg_covar`` above the variance of a column, and more free parameters than different
+        rows.
     InterruptedWarning
         If the fit was interrupted; the best mixture so far is kept.
 

@@ -53,7 +53,7 @@ class SingularDataWarning(DegeneracyWarning):
 
 
 class FewRowsWarning(DegeneracyWarning):
-    """A fit has more parameters than there are rows."""
+    """A fit has more parameters than there are different rows."""
 
 
 class InformationWarning(UserWarning):
