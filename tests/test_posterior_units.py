@@ -2,6 +2,7 @@
 
 import arviz_stats as azs
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from affine_maps import AffineMap
@@ -24,7 +25,7 @@ from bayesgmm import (
 from bayesgmm.bayes.invariants import invariants
 from bayesgmm.bayes.posterior import prior_to_json
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.words.errors import SamplingWarning
+from bayesgmm.words.errors import SamplingWarning, SingularDataWarning
 
 X = load_old_faithful().to_numpy()
 SD = X.std(axis=0)
@@ -141,6 +142,18 @@ def test_predicted_rows(posterior, elsewhere):
 def two_clusters(rng):
     """Two clusters seven standard deviations apart."""
     return np.r_[rng.normal(0.0, 1.0, (80, 2)), rng.normal(5.0, 1.0, (60, 2))]
+
+
+@pytest.mark.parametrize("more", [{}, {"mean_precision_prior": 0.5}])
+def test_a_posterior_names_a_constant_column_once(more):
+    frame = pd.DataFrame({"dollars": 1e9 * X[:, 0], "country": 7.0})
+    model = BayesianGaussianMixture(1, draws=20, tune=50, chains=1, init="best", random_state=1, progress=False, **more)
+    with pytest.warns() as seen:
+        model.fit(frame)
+    assert [str(each.message).split(".")[0] for each in seen if each.category is SingularDataWarning] == [
+        "Constant: 'country'"
+    ]
+    assert model.means_[0] == pytest.approx([1e9 * X[:, 0].mean(), 7.0], rel=0.1)
 
 
 @pytest.mark.draws
