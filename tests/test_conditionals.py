@@ -47,6 +47,17 @@ def test_a_badly_conditioned_prior_can_be_drawn_from():
     np.testing.assert_allclose(means[:, 0].std(axis=0), sd, rtol=0.25)
 
 
+def test_covariances_of_dependent_features_are_positive_definite_whatever_is_drawn():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 50))
+    X = np.c_[x, y, 1e-9 * x]
+    with pytest.warns(UserWarning, match="singular"):
+        cov = 10.0 * Prior.weakly_informative(X).scale
+    prior = Prior.normal_inverse_wishart(mean=np.zeros(3), kappa=1.0, dof=3.0, scale=cov).resolve(2, 3, "full")
+    covariances = Conditionals.of_prior(prior).sample(20_000, rng=rng)[2]
+    assert np.isfinite(np.linalg.cholesky(covariances)).all()
+
+
 @pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize("form", FORMS)
 def test_given_nothing_it_is_the_prior(form, covariance_type):

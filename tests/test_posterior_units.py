@@ -2,6 +2,7 @@
 
 import arviz_stats as azs
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from affine_maps import AffineMap
@@ -24,7 +25,7 @@ from bayesgmm import (
 from bayesgmm.bayes.invariants import invariants
 from bayesgmm.bayes.posterior import prior_to_json
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.words.errors import SamplingWarning
+from bayesgmm.words.errors import SamplingWarning, SingularDataWarning
 
 X = load_old_faithful().to_numpy()
 SD = X.std(axis=0)
@@ -38,9 +39,9 @@ EVIDENCE_TOLERANCE = 1e-5
 
 
 def carried(tree, to):
-    """A posterior in other units: rows, draws, the start of the chains, and the prior made from the rows."""
+    """A posterior in other units: rows, draws, pooled or not, starts of chains, and the prior made from the rows."""
     tree = tree.copy(deep=True)
-    for group in ("posterior", "observed_data", "constant_data"):
+    for group in tree.children:
         data = tree[group].to_dataset()
         moved = {name: (data[name].dims, _moved(str(name), data[name].to_numpy(), to)) for name in data.data_vars}
         tree[group] = xr.DataTree(data.assign(moved))
@@ -61,9 +62,9 @@ def posterior():
         return BayesianGaussianMixture(3, draws=60, random_state=1, progress=False).fit(X).posterior_
 
 
-@pytest.fixture(scope="module", params=UNITS)
-def elsewhere(request, posterior):
-    return UNITS[request.param], carried(posterior, UNITS[request.param])
+@pytest.fixture(scope="module")
+def elsewhere(posterior):
+    return UNITS["extremes"], carried(posterior, UNITS["extremes"])
 
 
 def test_diagnosis(posterior, elsewhere):
@@ -119,8 +120,8 @@ def test_invariants(posterior, elsewhere):
     np.testing.assert_array_equal(there["anchor"], here["anchor"])
 
 
-def test_checks_of_the_model(posterior):
-    tree = carried(posterior, UNITS["extremes"])
+def test_checks_of_the_model(posterior, elsewhere):
+    _, tree = elsewhere
     here, there = (check_model(each, n_replicates=39, random_state=1, progress=False) for each in (posterior, tree))
     assert there.p_value == pytest.approx(here.p_value)
     np.testing.assert_allclose(there.gaussianity["observed"], here.gaussianity["observed"], rtol=1e-4)
@@ -141,6 +142,18 @@ def test_predicted_rows(posterior, elsewhere):
 def two_clusters(rng):
     """Two clusters seven standard deviations apart."""
     return np.r_[rng.normal(0.0, 1.0, (80, 2)), rng.normal(5.0, 1.0, (60, 2))]
+
+
+@pytest.mark.parametrize("more", [{}, {"mean_precision_prior": 0.5}])
+def test_a_posterior_names_a_constant_column_once(more):
+    frame = pd.DataFrame({"dollars": 1e9 * X[:, 0], "country": 7.0})
+    model = BayesianGaussianMixture(1, draws=20, tune=50, chains=1, init="best", random_state=1, progress=False, **more)
+    with pytest.warns() as seen:
+        model.fit(frame)
+    assert [str(each.message).split(".")[0] for each in seen if each.category is SingularDataWarning] == [
+        "Constant: 'country'"
+    ]
+    assert model.means_[0] == pytest.approx([1e9 * X[:, 0].mean(), 7.0], rel=0.1)
 
 
 @pytest.mark.draws

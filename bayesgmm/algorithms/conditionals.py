@@ -25,6 +25,7 @@ from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, R
 
 MOST_COMPONENTS = 8  # a permanent costs 2^K K steps: at 8 seconds in all, at 10 a minute
 _BLOCK_VALUES = 4_000_000  # doubles held at once, 32 MB
+_ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,10 @@ class Conditionals:
             precision = self.mean_precision[which]  # an inverse, not symmetric to the last bit if badly conditioned
             root = np.linalg.cholesky(0.5 * (precision + np.swapaxes(precision, -1, -2)))
             offsets = np.linalg.solve(np.swapaxes(root, -1, -2), noise[..., None])[..., 0]
-        covariances = np.broadcast_to(factors @ np.swapaxes(factors, -1, -2), (*mean.shape, mean.shape[2]))
+        products = factors @ np.swapaxes(factors, -1, -2)
+        # Linearly dependent features: rounding must not leave a covariance indefinite.
+        products *= 1.0 + _ROUNDING * mean.shape[2] * np.eye(mean.shape[2])
+        covariances = np.broadcast_to(products, (*mean.shape, mean.shape[2]))
         return gamma / gamma.sum(axis=1, keepdims=True), self.origin + mean + offsets, covariances.copy()
 
     def _sample_factors(self, which: IntArray, rng: np.random.Generator) -> Array:

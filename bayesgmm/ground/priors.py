@@ -134,8 +134,8 @@ class Prior:
         itself is not weak: the spread between clusters inflates it.) A constant column, whose variance is taken as
         1e-12 of its squared value (1 for zeros), and correlations that are singular, which get the smallest ridge
         that makes them usable, are named in a warning; the ridge follows scales of columns only, no other maps.
-        ``sample_weight`` (obs,) are frequency weights. Time and memory grow with the square of the number of
-        features, whatever the family: more than 5,000 are an `InputError`, here and wherever a prior is made of rows.
+        ``sample_weight`` (obs,) are frequency weights. Whatever the family, matrices have features x features numbers:
+        more than 5,000 features are an `InputError`, here and wherever a prior is made from rows.
 
         Examples
         --------

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
@@ -316,11 +317,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 expected="either prior or scikit-learn's prior parameters",
                 got=f"prior and {', '.join(parameters.given)}",
             )
+        named = pd.DataFrame(rows, columns=self._names()) if hasattr(self, "feature_names_in_") else rows
         if parameters.given:
             return parameters.prior(
-                rows, self.n_components, covariance_type=self.covariance_type, sample_weight=weights
+                named, self.n_components, covariance_type=self.covariance_type, sample_weight=weights
             )
-        return Prior.weakly_informative(rows, sample_weight=weights) if self.prior is None else self.prior
+        return Prior.weakly_informative(named, sample_weight=weights) if self.prior is None else self.prior
 
     def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
         """The rows that count, and their weights; none if all are one."""

@@ -11,7 +11,7 @@ from bayesgmm.ground.data_scale import counted_rows, moments
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.kernel import DIAGONAL, FULL
 from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array, PerRow, Rows
+from bayesgmm.words.arrays import Array, PerRow
 from bayesgmm.words.checks import as_covariance, as_finite, as_positive
 from bayesgmm.words.errors import InputError
 
@@ -74,7 +74,9 @@ class PriorParameters:
         """Names of those that are not None."""
         return tuple(name for name in PRIOR_PARAMETERS if getattr(self, name) is not None)
 
-    def prior(self, X: Rows, n_components: int, *, covariance_type: str, sample_weight: PerRow | None = None) -> Prior:
+    def prior(
+        self, X: ArrayLike, n_components: int, *, covariance_type: str, sample_weight: PerRow | None = None
+    ) -> Prior:
         """The prior, with scikit-learn's defaults for what was not given.
 
         Raises
@@ -82,18 +84,23 @@ class PriorParameters:
         InputError
             For degrees of freedom of D - 1 or less, or arrays of another shape than the data ask for.
         """
-        d = X.shape[1]
+        rows, v = counted_rows(X, sample_weight)
+        d = rows.shape[1]
         family = covariance_family(covariance_type, d)
         _check_degrees_of_freedom(self.degrees_of_freedom_prior, d)
-        mean, scale, rows = self.mean_prior, self.covariance_prior, counted_rows(X, sample_weight)
+        mean = self.mean_prior
+        if self.covariance_prior is None:
+            scale = _projected(moments(rows, v, names=getattr(X, "columns", None))[1], family)
+        else:
+            scale = _scale_of(self.covariance_prior, family, d)
         prior = Prior.normal_inverse_wishart(
             concentration=_or(self.weight_concentration_prior, 1.0 / n_components),
             kappa=_or(self.mean_precision_prior, 1.0),
-            mean=np.average(X, axis=0, weights=sample_weight) if mean is None else _checked_mean(mean, d),
+            mean=np.average(rows, axis=0, weights=v) if mean is None else _checked_mean(mean, d),
             dof=_or(self.degrees_of_freedom_prior, float(d)),
-            scale=_projected(moments(*rows)[1], family) if scale is None else _scale_of(scale, family, d),
+            scale=scale,
         )
-        follows_rows = mean is None and scale is None
+        follows_rows = mean is None and self.covariance_prior is None
         return replace(prior, equivariance=family.equivariance) if follows_rows else prior
 
 
