@@ -129,10 +129,10 @@ def test_wrong_parameters_raise_at_the_border(arguments, message):
 @pytest.mark.parametrize(
     ("X", "message"),
     [
-        ([1.0, 2.0], "obs, feature"),
-        (np.empty((0, 2)), "at least one of each"),
+        ([1.0, 2.0], "Expected 2D array"),
+        (np.empty((0, 2)), "at least one row"),
         ([[1.0, 2.0, 3.0]], "2 features"),
-        ([[1.0, np.nan]], "1 of 2 values missing"),
+        ([[1.0, np.nan]], "1 missing in .x1."),
         ([[1.0, np.inf]], "infinite"),
         ([["a", "b"]], "numeric"),
     ],

@@ -81,6 +81,6 @@ def check_n_samples(n_samples: object) -> None:
         check_whole(n_samples=n_samples)
     except InputError as error:
         sentence = (
-            f"Invalid value for 'n_samples': {n_samples!r}. At least one row is drawn, and a whole number of them."
+            f"Invalid value for 'n_samples': {n_samples!r}. A sample has at least one row, and a whole number of them."
         )
         raise InputError(expected=error.expected, got=error.got, sentence=sentence) from None
