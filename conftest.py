@@ -56,9 +56,12 @@ def _shift_seeds(offset: int) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Examples in docstrings print the numbers of one seed."""
+    """Examples in docstrings print the numbers of one seed, and warn of nothing."""
+    examples = [item for item in items if isinstance(item, pytest.DoctestItem)]
+    for item in examples:
+        item.add_marker(pytest.mark.filterwarnings("error"))
     if config.getoption("--seed-offset"):
-        items[:] = [item for item in items if not isinstance(item, pytest.DoctestItem)]
+        items[:] = [item for item in items if item not in examples]
 
 
 @pytest.fixture(autouse=True)

@@ -30,6 +30,7 @@ def run_page(text: str, name: str) -> None:
             exec(code, namespace)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("--seed-offset"):

@@ -133,7 +133,6 @@ def test_labels_that_mean_something_are_not_permuted():
     assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
 
 
-@pytest.mark.filterwarnings("ignore:Verdict")  # of chains that are short, or stay in two modes
 @pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_both_methods_agree_for_every_family(covariance_type):
     rng = np.random.default_rng(3)
@@ -157,7 +156,6 @@ def hierarchical(X):
     }
 
 
-@pytest.mark.filterwarnings("ignore:Verdict")
 @pytest.mark.parametrize("name", ["scale", "both", "separation"])
 def test_both_methods_agree_for_priors_with_hyperparameters(name):
     rng = np.random.default_rng(3)
@@ -191,7 +189,6 @@ GALAXIES = [  # corrected 78th value or MASS's, K, log evidence, error of that n
 ]
 
 
-@pytest.mark.filterwarnings("ignore:Verdict")  # K = 3: a chain or two go to a smaller mode
 @pytest.mark.parametrize(("version", "k", "want", "tolerance"), GALAXIES)
 def test_galaxies_under_the_prior_of_richardson_and_green(version, k, want, tolerance):
     X = load_data("galaxies")
@@ -226,7 +223,6 @@ def importance_sampled(X, target, points, *, n, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Verdict")  # two modes
 @pytest.mark.parametrize("version", ["mass", "corrected"])
 def test_two_components_for_galaxies_by_importance_sampling(version):
     X = load_data("galaxies")

@@ -142,6 +142,7 @@ def test_one_copy_of_a_weighted_row_is_left_out(one):
     assert len(without(problem, 3).X) == 24
 
 
+@FAR_OUT
 @pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.ParetoWarning")
 def test_interrupted_refits_keep_what_is_done(one, monkeypatch):
     monkeypatch.setattr("bayesgmm.bayes.loo.good_k", lambda n: -1.0)  # every row asks for a refit

@@ -16,7 +16,10 @@ from bayesgmm.bayes.predict import draw_set
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.words.errors import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore:The chains disagree")  # two short ones of a Gibbs sampler
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The chains disagree"),  # two short ones of a Gibbs sampler
+    pytest.mark.filterwarnings("ignore:.*rows have a Pareto k above"),
+]
 FRAME = pd.DataFrame(np.asarray(load_old_faithful()), columns=["eruptions", "waiting"])
 
 
