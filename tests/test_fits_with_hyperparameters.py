@@ -60,6 +60,7 @@ def test_pooled_modes_get_scales_of_their_own():
     check_scales(again["posterior"].to_dataset(), model.prior_)
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.SamplingWarning")  # 300 draws are few
 def test_separation_fits(tmp_path):
     X = load_data("faithful")
     model = fit(X, 2, separation(X), draws=300)

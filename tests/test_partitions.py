@@ -109,7 +109,7 @@ def test_contingency_table_has_the_sizes_as_margins():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"loss": "rand"}, "loss one of"), ({"a": 2.1}, "between 0 and 2"), ({"loss": "omari", "a": 0.5}, "no weights")],
+    [({"loss": "rand"}, "loss one of"), ({"a": 2.1}, "from 0 to 2"), ({"loss": "omari", "a": 0.5}, "no weights")],
 )
 def test_unknown_losses_and_weights(settings, message):
     labels = np.zeros((1, 3), dtype=np.int32)

@@ -236,10 +236,11 @@ def _lift(covariance, floors, new_factor, new_prec):  # type: ignore[no-untyped-
     for i in range(n):
         smallest = max(smallest, 1e-15 * covariance[i, i])
     for i in range(n):
-        sizes[i] = math.sqrt(floors[i] if floors[i] > 0.0 else max(covariance[i, i], smallest))
+        size = floors[i] if floors[i] > 0.0 else max(covariance[i, i], smallest)
+        sizes[i] = math.sqrt(size) if size > 0.0 else 1.0  # nothing varies: the factor is zero, and the run ends
     for i in range(n):
         for j in range(n):
-            scaled[i, j] = covariance[i, j] / (sizes[i] * sizes[j])
+            scaled[i, j] = covariance[i, j] / sizes[i] / sizes[j]
     values, vectors = np.linalg.eigh(scaled)  # ascending
     least = 1.0 if floors[0] > 0.0 else 0.0
     for j in range(n):

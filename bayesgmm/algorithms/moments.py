@@ -96,7 +96,7 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
     >>> import numpy as np
     >>> from bayesgmm.algorithms.moments import moments_of, variance_floors
     >>> from bayesgmm.ground.data_scale import OF_CONSTANT, constant_features
-    from bayesgmm.ground.families import covariance_family
+    >>> from bayesgmm.ground.families import covariance_family
     >>> X = np.array([[0.0, 5.0], [2e6, 5.0]])
     >>> variance_floors(None, moments_of(X, np.ones(2)), covariance_family("full"))
     array([1.0e+01, 2.5e-11])

@@ -70,7 +70,7 @@ class Soundness:
         if self.family.residual == FULL:
             unit = inverse_scales(self.moments)
             scaled = _blocks(mixture) * np.outer(unit, unit)
-            return bool((np.linalg.eigvalsh(scaled) <= _ROUNDING).any())
+            return not np.isfinite(scaled).all() or bool((np.linalg.eigvalsh(scaled) <= _ROUNDING).any())
         of_data = self.moments.variances
         of_data = of_data.mean(keepdims=True) if self.family.residual == SPHERICAL else of_data
         return bool((mixture.factors[:, 0, :] ** 2 <= _NOTHING * of_data).any())
@@ -115,9 +115,12 @@ class Soundness:
 
 
 def smallest_variances(mixture: Mixture) -> Array:
-    """The variances (block, direction) that must not collapse: of full covariances the smallest eigenvalue."""
+    """The variances (block, direction) that must not collapse: of full covariances the smallest eigenvalue.
+
+    Zero where a run broke down.
+    """
     if mixture.family.residual == FULL:
-        return np.linalg.eigvalsh(_blocks(mixture))[:, :1]
+        return np.linalg.eigvalsh(np.nan_to_num(_blocks(mixture)))[:, :1]
     return mixture.factors[:, 0, :] ** 2
 
 

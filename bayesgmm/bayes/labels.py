@@ -1,7 +1,7 @@
 """Labels of a posterior, whatever its variables are called: which axes carry them, how to permute them, and back."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,6 +139,8 @@ def labelled_variables(
 def _by_name(variables: Variables) -> Mapping[str, int | str | None]:
     if isinstance(variables, Mapping):
         return variables
+    if not isinstance(variables, Iterable):
+        raise InputError(expected="variables a name, a sequence of names or a mapping to axes", got=repr(variables))
     return dict.fromkeys([variables] if isinstance(variables, str) else variables)
 
 

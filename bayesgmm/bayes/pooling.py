@@ -219,7 +219,9 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     """
     if not isinstance(tree, xr.DataTree) or "modes" not in tree.attrs:
         raise InputError(expected="a posterior that combine_modes gave", got="one without a record of its modes")
-    flat, labels = as_finite(values, name="values").ravel(), tree["sample_stats"]["mode"].to_numpy().ravel()
+    given = np.asarray(values)
+    flat = as_finite(given.astype(np.float64) if given.dtype == bool else given, name="values").ravel()
+    labels = tree["sample_stats"]["mode"].to_numpy().ravel()
     if flat.shape != labels.shape:
         raise InputError(expected=f"a value for each of {len(labels)} draws", got=f"{len(flat)}")
     record = json.loads(str(tree.attrs["modes"]))

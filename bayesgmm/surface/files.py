@@ -132,7 +132,7 @@ def read_csv(
     try:
         return _checked(frame, wanted)
     except InputError:
-        _refuse_separators(frame if wanted is None else frame[wanted])
+        _refuse_separators(frame if wanted is None else frame[[name for name in frame if name in wanted]])
         raise
 
 

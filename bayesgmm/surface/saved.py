@@ -14,6 +14,7 @@ from bayesgmm.algorithms.multistart import Starts
 from bayesgmm.ground.families import CovarianceFamily, covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
+from bayesgmm.surface.attributes import Attributes
 from bayesgmm.words.errors import InputError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
             setattr(estimator, name, others[name])
     if names is not None:
         estimator.feature_names_in_ = np.array(names, dtype=object)
-    estimator._record = (estimator.weights_, estimator.means_, estimator.precisions_cholesky_), first
+    estimator._record = Attributes.of(estimator), first
     if "starts" not in tree.children:
         return
     _check_parameters(estimator, first.family, first.means.shape)
