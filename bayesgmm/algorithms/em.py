@@ -255,7 +255,9 @@ class _Climb:
 
 
 def _floors(reg_covar: RegCovar, source: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:
-    """Smallest variances (feature,)."""
+    """Smallest variances (feature,); those that `EMSettings.for_data` has found are taken as they are."""
+    if isinstance(reg_covar, np.ndarray):
+        return reg_covar
     if reg_covar is not None:
         return np.full(start.n_features, reg_covar, dtype=np.float64)
     return variance_floors(None, moments_of_blocks(source, start.family), start.family)

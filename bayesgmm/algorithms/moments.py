@@ -106,7 +106,7 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
     variances = moments.variances
     if family.residual == SPHERICAL:
         variances = np.full(len(variances), variances.mean())
-    squares = np.where(variances > 0, 0.0, moments.mean) ** 2
+    squares = np.where(variances == 0, moments.mean, 0.0) ** 2
     of_constant = np.where(squares > 0, OF_CONSTANT * squares, 1.0)
     return np.maximum(np.where(variances > 0, SMALLEST_SHARE * variances, of_constant), _SMALLEST)
 

@@ -88,10 +88,14 @@ class Soundness:
 
     def _clearly_wide(self, mixture: Mixture) -> bool:
         """Whether bounds on the largest eigenvalues of the precisions, their traces, say so."""
-        squares = (mixture.precision_factors**2).sum(axis=1)
+        precisions = (mixture.precision_factors**2).sum(axis=1)
+        return bool((precisions @ self._limits).max() < 1.0)
+
+    @cached_property
+    def _limits(self) -> Array:
+        """The variances (feature, 2) that a diagonal covariance must exceed: a share of the data's, and the floor."""
         smallest = self._principal[0][0] if self.rank else 0.0
-        narrow = (squares @ self.moments.variances).max() * COLLAPSED * smallest >= 1.0
-        return not narrow and bool((squares @ self.floors).max() * _AT_FLOOR < 1.0)
+        return np.column_stack([COLLAPSED * smallest * self.moments.variances, _AT_FLOOR * self.floors])
 
     def _narrow(self, mixture: Mixture) -> bool:
         values, directions = self._principal
