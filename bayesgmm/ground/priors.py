@@ -145,7 +145,7 @@ class Prior:
         array([[0.1]])
         """
         mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
-        own = {"mean_covariance": 4.0 * cov, "dof": len(mean) + 2.0, "scale": cov / 10.0}
+        own: dict[str, Any] = {"mean_covariance": 4.0 * cov, "dof": len(mean) + 2.0, "scale": cov / 10.0}
         prior = cls.independent(concentration=concentration, mean=mean, **own)
         return replace(prior, equivariance=Equivariance.AFFINE)
 
