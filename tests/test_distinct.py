@@ -34,7 +34,7 @@ def test_weighted_and_repeated_rows_come_out_the_same_in_any_order():
 
 
 def test_scales_of_columns_do_not_matter():
-    X = np.round(rng().normal(size=(400, 3)), 1) * [1e-12, 1.0, 1e12]
+    X = np.round(rng().normal(size=(400, 3))) * [1e-12, 1.0, 1e12]
     rows, weights = distinct_rows(X)
     assert len(rows) == len(np.unique(X, axis=0))
     assert weights.sum() == 400
