@@ -11,6 +11,9 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
+# Processes that tests start load modules that are compiled already, whatever this one was told.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A shell that runs the tests in the background has them, and the processes they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
