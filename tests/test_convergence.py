@@ -1,5 +1,6 @@
 """The warning after a fit: there is none when chains converged, and otherwise it says what was found and what to do."""
 
+import functools
 import warnings
 
 import numpy as np
@@ -13,12 +14,18 @@ from bayesgmm.bayes.convergence import warn_if_unconverged
 from bayesgmm.words.errors import SamplingWarning
 
 
+@functools.cache
+def drawn_once():
+    frame = pd.DataFrame(load_data("faithful"), columns=["eruptions", "waiting"])
+    return pretend_posterior(frame, em_fit(frame, 2), chains=4, draws=700)
+
+
 def posterior():
     """Gibbs draws of Old Faithful, nearly independent; the log posterior density is noise."""
-    frame = pd.DataFrame(load_data("faithful"), columns=["eruptions", "waiting"])
-    return pretend_posterior(frame, em_fit(frame, 2), chains=4, draws=400)
+    return drawn_once().copy(deep=True)
 
 
+@pytest.mark.draws
 def test_chains_that_converged_give_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -28,10 +35,10 @@ def test_chains_that_converged_give_no_warning():
 def test_one_warning_tells_verdict_findings_and_what_to_do():
     tree = posterior()
     tree["sample_stats"]["diverging"][1, :7] = True
-    tree["sample_stats"]["lp"][:, 200:] += 1.0
+    tree["sample_stats"]["lp"][:, 350:] += 1.0
     with pytest.warns(
         SamplingWarning,
-        match=r"^Verdict: divergences\. Divergent transitions: 7 of 1,600 draws\..*R-hat.*\(worst: lp\).*next: Raise",
+        match=r"^Verdict: divergences\. Divergent transitions: 7 of 2,800 draws\..*R-hat.*\(worst: lp\).*next: Raise",
     ) as caught:
         warn_if_unconverged(tree)
     assert len(caught) == 1
@@ -44,6 +51,7 @@ def test_a_handful_of_draws_cannot_be_judged(draws):
         warn_if_unconverged(tree)
 
 
+@pytest.mark.draws
 def test_switched_labels_are_no_reason_to_distrust_the_draws_but_to_relabel_them():
     tree = posterior()
     draws = tree["posterior"].to_dataset()

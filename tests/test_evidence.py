@@ -181,7 +181,7 @@ def test_a_hierarchical_prior_by_integration_over_its_hyperparameter():
     weights = chi2(3.0, scale=0.5).pdf(scales) * np.gradient(scales)
     exact = logsumexp(fixed, b=weights)
     found = log_evidence(fit, random_state=1)
-    assert abs(found.log_evidence - exact) < bound() * found.se < 0.05
+    assert abs(found.log_evidence - exact) < bound() * found.se + 1e-3  # and the error of the integral
 
 
 GALAXIES = [  # corrected 78th value or MASS's, K, log evidence, error of that number

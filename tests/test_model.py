@@ -65,7 +65,8 @@ def point_of(model, mixture):
     return point
 
 
-CASES = [(name, form, k, d) for name in FAMILY_NAMES for form in FORMS for k, d in ((3, 2), (1, 3), (2, 1))]
+CASES = [(name, form, 3, 2) for name in FAMILY_NAMES for form in FORMS]
+CASES += [(name, FORMS[i % 2], k, d) for i, name in enumerate(FAMILY_NAMES) for k, d in ((1, 3), (2, 1))]
 
 
 @pytest.mark.parametrize(("name", "form", "k", "d"), CASES)
@@ -83,8 +84,7 @@ def test_density_is_prior_times_mixture(name, form, k, d):
     np.testing.assert_allclose(log_density, prior.log_prob(mixture) + mixture.log_prob(X).sum(), rtol=1e-8)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", FAMILY_NAMES)
+@pytest.mark.parametrize(("name", "form"), [(name, FORMS[i % 2]) for i, name in enumerate(FAMILY_NAMES)])
 def test_gradient_of_unconstrained_density(name, form):
     rng = np.random.default_rng(7)
     k, d = 2, 3

@@ -51,7 +51,7 @@ def test_threads_do_not_change_a_bit(n_rows, tol):
 
 def test_on_many_rows_a_start_comes_close_on_a_few_of_them():
     """EM on all the rows begins higher than from the start itself, and ends no lower."""
-    rng, settings = np.random.default_rng(0), EMSettings(1e-4)
+    rng, settings = np.random.default_rng(0), EMSettings(1e-6)
     means = 3.5 * np.eye(4, 3)
     X = means[rng.integers(4, size=60_000)] + rng.normal(size=(60_000, 3))
     rows = random_subset(X, np.ones(len(X)), 2_000, rng=np.random.default_rng(0))

@@ -124,7 +124,8 @@ def smallest_variances(mixture: Mixture) -> Array:
     Zero where a run broke down.
     """
     if mixture.family.residual == FULL:
-        return np.linalg.eigvalsh(np.nan_to_num(_blocks(mixture)))[:, :1]
+        values: Array = np.linalg.eigvalsh(np.nan_to_num(_blocks(mixture)))
+        return values[:, :1]
     return mixture.factors[:, 0, :] ** 2
 
 
