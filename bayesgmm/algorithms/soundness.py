@@ -124,8 +124,8 @@ def smallest_variances(mixture: Mixture) -> Array:
     Zero where a run broke down.
     """
     if mixture.family.residual == FULL:
-        values: Array = np.linalg.eigvalsh(np.nan_to_num(_blocks(mixture)))
-        return values[:, :1]
+        blocks = _blocks(mixture)
+        return np.linalg.eigvalsh(np.where(np.isfinite(blocks), blocks, 0.0))[:, :1]
     return mixture.factors[:, 0, :] ** 2
 
 
