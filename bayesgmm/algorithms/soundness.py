@@ -124,8 +124,9 @@ def smallest_variances(mixture: Mixture) -> Array:
     Zero where a run broke down.
     """
     if mixture.family.residual == FULL:
-        blocks = _blocks(mixture)
-        return np.linalg.eigvalsh(np.where(np.isfinite(blocks), blocks, 0.0))[:, :1]
+        blocks = _blocks(mixture).copy()
+        blocks[~np.isfinite(blocks)] = 0.0
+        return np.linalg.eigvalsh(blocks)[:, :1]
     return mixture.factors[:, 0, :] ** 2
 
 
