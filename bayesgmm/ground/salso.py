@@ -401,6 +401,8 @@ def _be_zealous(state: State, n_attempts: int, rng: np.random.Generator) -> None
     for k in clusters[:n_attempts]:
         before = state.labels.copy()
         items = np.nonzero(before == k)[0]
+        if len(items) == 0:  # emptied by an earlier attempt; numba's shuffle reads the first item
+            continue
         rng.shuffle(items)
         for i in items:
             _take(state, i)
