@@ -132,7 +132,7 @@ class MvNormalMixture(Continuous):
     Notes
     -----
     With one feature, rows may be numbers: ``observed``, ``shape`` or ``dims`` with one axis (obs,) then stand for
-    (obs, 1). `pymc.logp` of such a vector under a variable that is one row is the sum over the vector.
+    (obs, 1). ``pymc.logp`` of such a vector under a variable that is one row is the sum over the vector.
 
     Raises
     ------
