@@ -89,9 +89,11 @@ def test_every_array_of_numbers_has_the_checksum_of_hdf5(tree, tmp_path):
     checked = []
     with h5py.File(tmp_path / "fit.nc") as file:
         file.visititems(
-            lambda name, item: checked.append(item.fletcher32)
-            if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and item.ndim
-            else None
+            lambda name, item: (
+                checked.append(item.fletcher32)
+                if isinstance(item, h5py.Dataset) and item.dtype.kind in "iuf" and item.ndim
+                else None
+            )
         )
     assert len(checked) > 10
     assert all(checked)
@@ -136,8 +138,9 @@ def test_a_quota_costs_neither_the_process_nor_the_old_file(tmp_path):
     code = f"""if True:
         import gc, resource, numpy as np, xarray as xr
         from bayesgmm.bayes.netcdf import load_tree, save_tree
-        tree = xr.DataTree.from_dict({{"posterior": xr.Dataset({{"means": (("chain", "draw"), np.ones((4, 50_000)))}})}})
-        small = xr.DataTree.from_dict({{"posterior": xr.Dataset({{"means": (("chain", "draw"), np.ones((4, 5)))}})}})
+        def ones(n):
+            return xr.DataTree.from_dict({{"posterior": xr.Dataset({{"means": (("chain", "draw"), np.ones((4, n)))}})}})
+        tree, small = ones(50_000), ones(5)
         save_tree(small, {str(tmp_path / "fit.nc")!r})
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
         try:
@@ -192,7 +195,9 @@ def test_a_later_version_says_so(tree, tmp_path):
     assert "it has format 2 of a later version of bayesgmm" in refused((tmp_path / "later.nc").read_bytes(), tmp_path)
 
 
-@pytest.mark.parametrize(("name", "options"), [("means", {"chunks": (1000,)}), ("draw", {}), ("lp", {"compression": 9})])
+@pytest.mark.parametrize(
+    ("name", "options"), [("means", {"chunks": (1000,)}), ("draw", {}), ("lp", {"compression": 9})]
+)
 def test_an_array_larger_than_the_file_takes_no_memory(tree, tmp_path, name, options):
     path = tmp_path / "huge.nc"
     tree.to_netcdf(path, engine="h5netcdf")

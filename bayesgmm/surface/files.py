@@ -347,7 +347,9 @@ def _check_place(target: Path, names: Iterable[str], *, overwrite: bool) -> None
     present = [name for name in names if os.path.lexists(target / name)]
     folders = [name for name in present if (target / name).is_dir()]
     if folders:
-        raise InputError(expected="an output folder for files", got=f"{target}, in which {', '.join(folders)} is a folder")
+        raise InputError(
+            expected="an output folder for files", got=f"{target}, in which {', '.join(folders)} is a folder"
+        )
     if present and not overwrite:
         raise InputError(
             expected="a new output folder",

@@ -107,10 +107,9 @@ def _em_tree(estimator: Any) -> "xr.DataTree":
     from bayesgmm.bayes.posterior import provenance
 
     mixture, starts = estimator.mixture_, getattr(estimator, "starts_", None)
+    shown = {name: getattr(estimator, name) for name in _ARRAYS if hasattr(estimator, name)}
     groups = {
-        "parameters": xr.Dataset(
-            {name: _named(name, getattr(estimator, name), mixture.family) for name in _ARRAYS if hasattr(estimator, name)}
-        ),
+        "parameters": xr.Dataset({name: _named(name, value, mixture.family) for name, value in shown.items()}),
         "mixtures": _mixtures_dataset([mixture, *(() if starts is None else starts.optima)]),
     }
     if starts is not None:
@@ -148,6 +147,8 @@ def _starts_fields(starts: Starts) -> dict[str, Any]:
 
 def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     """Give a `GaussianMixture` with the parameters of a tree its attributes."""
+    from bayesgmm.bayes.posterior import check_prior
+
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
     first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type)
     for name, variable in tree["parameters"].data_vars.items():
@@ -162,7 +163,9 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
         return
     _check_parameters(estimator, first.family, first.means.shape)
     estimator.prior_ = None if prior is None else prior_of(prior)
-    arrays = {str(name): variable.to_numpy() for name, variable in tree["starts"].data_vars.items()}
+    if prior is not None:
+        check_prior(estimator.prior_, *first.means.shape, family=first.family.name)
+    arrays: dict[str, Any] = {str(name): found.to_numpy() for name, found in tree["starts"].data_vars.items()}
     rest = json.loads(str(tree.attrs["starts"]))
     estimator.starts_ = Starts(**arrays, **{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))
     estimator.history_ = tree["history"]["objective"].to_numpy()
@@ -185,7 +188,7 @@ def generator_of(random_state: Any) -> Any:
     return generator
 
 
-def _check_parameters(estimator: Any, family: CovarianceFamily, shape: Sequence[int]) -> None:
+def _check_parameters(estimator: Any, family: CovarianceFamily, shape: tuple[int, int]) -> None:
     """Raise unless parameters and attributes are those of one fit."""
     asked = (estimator.n_components, covariance_family(estimator.covariance_type))
     if asked != (shape[0], family):
@@ -194,9 +197,10 @@ def _check_parameters(estimator: Any, family: CovarianceFamily, shape: Sequence[
             got=f"{asked[0]} and {asked[1].name!r}",
             hint="Fit again after setting parameters.",
         )
-    for name, expected in (("weights_", shape[:1]), ("means_", shape), ("covariances_", family.covariances_shape(*shape))):
-        if getattr(estimator, name).shape != tuple(expected):
-            raise InputError(expected=f"{name} of shape {tuple(expected)}", got=f"{getattr(estimator, name).shape}")
+    shapes = {"weights_": shape[:1], "means_": shape, "covariances_": family.covariances_shape(*shape)}
+    for name, expected in shapes.items():
+        if getattr(estimator, name).shape != expected:
+            raise InputError(expected=f"{name} of shape {expected}", got=f"{getattr(estimator, name).shape}")
 
 
 # ---- mixtures
@@ -223,9 +227,7 @@ def _mixtures_dataset(mixtures: Sequence[Mixture]) -> "xr.Dataset":
 
     family = mixtures[0].family
     stacked = {part: np.stack([getattr(mixture, part) for mixture in mixtures]) for part in _PARTS}
-    return xr.Dataset(
-        {part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()}
-    )
+    return xr.Dataset({part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()})
 
 
 def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:
@@ -237,5 +239,7 @@ def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:
     shapes = ((k,), (k, d), family.covariances_shape(k, d), blocks, blocks, (k,))
     for part, shape in zip(_PARTS, shapes, strict=True):
         if stacked[part].shape != (n, *shape):
-            raise InputError(expected=f"{part} of {family.name} mixtures with shape {shape}", got=f"{stacked[part].shape}")
+            raise InputError(
+                expected=f"{part} of {family.name} mixtures with shape {shape}", got=f"{stacked[part].shape}"
+            )
     return [Mixture.from_checked(family, *(stacked[part][i] for part in _PARTS)) for i in range(n)]
