@@ -27,12 +27,8 @@ _SEALED_BY = len(_SEAL) + 64
 _BLOCK = 2**20
 _CHUNK = 2**26  # bytes; HDF5's limit is 4 GiB, and a chunk is read as a whole
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PLACE_OF_END = (
-    40,
-    44,
-    28,
-    28,
-)  # of its end in superblocks of version 0 to 3: HDF5 File Format Specification, II.A
+# Where superblocks of versions 0 to 3 have HDF5's end: HDF5 File Format Specification, II.A
+_PLACE_OF_END = (40, 44, 28, 28)
 _COMPRESSED = 1032  # at most, by deflate
 _CHECKSUM, _SHUFFLE = h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE
 _NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
@@ -75,11 +71,11 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
         with xr.open_datatree(path, engine="h5netcdf") as opened:
             found = opened.attrs.pop(_FORMAT_KEY, 0)
             if found > FORMAT:
-                raise UnreadableError(f"it has format {found} of a later version of bayesgmm; this one reads {FORMAT}")
+                raise _UnreadableError(f"it has format {found} of a later version of bayesgmm; this one reads {FORMAT}")
             return opened.load()
 
 
-class UnreadableError(Exception):
+class _UnreadableError(Exception):
     """The reason why a file is refused."""
 
 
@@ -89,9 +85,9 @@ def refused_with(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # h5py, xarray, json and records raise all kinds for content that is not theirs
-        plain = isinstance(error, InputError | OSError | UnreadableError)
-        reason = " ".join(str(error).split()) if plain else f"{type(error).__name__}: {error}"
-        raise InputError(expected="a file as save() wrote it", got=f"{path}: {reason.rstrip('.')}") from error
+        plain = isinstance(error, InputError | OSError | _UnreadableError)
+        reason = " ".join(f"{'' if plain else type(error).__name__ + ': '}{error}".split()).rstrip(".")
+        raise InputError(expected="a file as save() wrote it", got=f"{path}: {reason}") from error
 
 
 # ---- writing
@@ -128,9 +124,9 @@ def _check_bytes(source: Path) -> None:
         seal = file.read()
         if seal.startswith(_SEAL):
             if seal[len(_SEAL) :] != _sha256(file, size - _SEALED_BY).encode():
-                raise UnreadableError("it is damaged, for its checksum is another")
+                raise _UnreadableError("it is damaged, for its checksum is another")
         elif size != end:
-            raise UnreadableError(f"it is damaged, for it has {size:,} bytes instead of {end:,}")
+            raise _UnreadableError(f"it is damaged, for it has {size:,} bytes instead of {end:,}")
 
 
 def _end_of_hdf5(file: BinaryIO) -> int:
@@ -138,7 +134,7 @@ def _end_of_hdf5(file: BinaryIO) -> int:
     file.seek(0)
     head = file.read(64)
     if len(head) < 64 or not head.startswith(_SIGNATURE) or head[8] >= len(_PLACE_OF_END):
-        raise UnreadableError("it is no NetCDF 4 file")
+        raise _UnreadableError("it is no NetCDF 4 file")
     end: int = struct.unpack_from("<Q", head, _PLACE_OF_END[head[8]])[0]
     return end
 
@@ -162,7 +158,7 @@ def _check_sizes(file: h5py.File) -> None:
         filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
         factor = _COMPRESSED if filters - {_CHECKSUM, _SHUFFLE} else 1
         if item.size * item.id.get_type().get_size() > factor * item.id.get_storage_size():
-            raise UnreadableError(
+            raise _UnreadableError(
                 f"{name} has shape {item.shape}, but {item.id.get_storage_size():,} bytes in the file"
             )
 
