@@ -1,5 +1,8 @@
 """The command line as a user meets it: help, the main job end to end, and one clear line for every mistake."""
 
+import errno
+import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -266,6 +269,8 @@ def test_a_long_table_is_cut(capsys, faithful_csv) -> None:
         (["select", "geyser.csv", "--starts", "0"], "Invalid value for '--starts'"),
         (["fti"], "No such command 'fti'"),
         (["demo", "--chains", "0"], "Invalid value for '--chains'"),
+        (["demo", "--output", "x" * 300], "a folder to write to; got xxx"),
+        (["fit", "x" * 300, "-k", "2"], "no file at xxx"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -368,3 +373,47 @@ def test_an_interrupted_run_writes_what_it_has_and_says_so(capsys, faithful_csv,
     status, _, err = run(capsys, "fit", faithful_csv, "-k", "1", *QUICK)
     assert (status, err) == (0, "Warning: Sampling was interrupted; kept 50 draws.\n")
     assert (faithful_csv.parent / "bayesgmm-geyser-output" / "posterior.nc").exists()
+
+
+def test_a_full_disk_is_one_line(capsys, faithful_csv, monkeypatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    status, _, err = run(capsys, "fit", faithful_csv, "-k", "1", *QUICK)
+    assert (status, err) == (2, "Error: [Errno 28] No space left on device; nothing was written.\n")
+    assert [path.name for path in faithful_csv.parent.iterdir()] == ["geyser.csv"]
+
+
+def test_a_termination_is_one_line_and_leaves_what_was_there(capsys, faithful_csv, monkeypatch) -> None:
+    def fit_both(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(job, "fit_both", fit_both)
+    args = ("fit", faithful_csv, "-k", "1", "-o", "out")
+    assert run(capsys, *args)[0::2] == (143, "Terminated: nothing was written.\n")
+    assert [path.name for path in faithful_csv.parent.iterdir()] == ["geyser.csv"]
+    (faithful_csv.parent / "out").mkdir()
+    (faithful_csv.parent / "out" / "posterior.nc").write_text("precious")
+    assert run(capsys, *args, "--overwrite")[0] == 143
+    assert [path.read_text() for path in (faithful_csv.parent / "out").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("second", [["demo"], ["fit", "geyser.csv", "-k", "2"], ["select", "geyser.csv"]])
+def test_a_second_run_into_a_folder_is_refused_before_it_samples(capsys, faithful_csv, monkeypatch, second) -> None:
+    def fit_both(*_: object) -> None:
+        monkeypatch.setattr(job, "fit_both", lambda *_: pytest.fail("must not begin"))
+        err = refused(capsys, *second, "-o", "out", "--overwrite")
+        assert f"got out, in which process {os.getpid()} on" in err
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "fit_both", fit_both)
+    assert run(capsys, "fit", faithful_csv, "-k", "1", "-o", "out", "--quiet")[0] == 130
+
+
+def test_a_column_of_row_names_is_left_out_on_the_screen(capsys, faithful_csv, monkeypatch) -> None:
+    FAITHFUL.to_csv(faithful_csv)
+    fail_with(monkeypatch, KeyboardInterrupt())
+    _, out, err = run(capsys, "fit", faithful_csv, "-k", "1")
+    assert out == "geyser.csv: 272 rows of eruptions, waiting; K = 1, full covariances\n"
+    assert err.splitlines()[0].endswith("for want of a name: column 1 (row names: 0, 1, 2, ...).")

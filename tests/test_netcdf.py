@@ -138,8 +138,9 @@ def test_a_quota_costs_neither_the_process_nor_the_old_file(tmp_path):
     code = f"""if True:
         import gc, resource, numpy as np, xarray as xr
         from bayesgmm.bayes.netcdf import load_tree, save_tree
-        posterior = lambda n: xr.Dataset({{"means": (("chain", "draw"), np.ones((4, n)))}})
-        tree, small = (xr.DataTree.from_dict({{"posterior": posterior(n)}}) for n in (50_000, 5))
+        def ones(n):
+            return xr.DataTree.from_dict({{"posterior": xr.Dataset({{"means": (("chain", "draw"), np.ones((4, n)))}})}})
+        tree, small = ones(50_000), ones(5)
         save_tree(small, {str(tmp_path / "fit.nc")!r})
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, resource.RLIM_INFINITY))
         try:

@@ -1,4 +1,4 @@
-"""Calls that only POSIX has, and what stands in for them: locks, renaming without replacing, fsync, SIGTERM."""
+"""Calls that only POSIX has, and what stands in for them: locks, links, folders on disk, SIGTERM."""
 
 import errno
 import os

@@ -1,8 +1,8 @@
 """DataTrees in NetCDF files: written whole, checked to the last byte before anything is read.
 
 A file is NetCDF 4, that is HDF5, in which every array of numbers has HDF5's own checksum, and the attribute
-``bayesgmm_format`` counts the versions of this layout. After HDF5's end, beyond which other programs do not read,
-stands the SHA-256 of all before it. Files of version 0.1, and those that another program wrote anew, end without one.
+``bayesgmm_format`` counts the versions of this layout. After HDF5's end, where other programs stop, stands the SHA-256
+of all before it. Files of version 0.1, and those that another program wrote anew, end without one.
 """
 
 import hashlib
@@ -27,12 +27,8 @@ _SEALED_BY = len(_SEAL) + 64
 _BLOCK = 2**20
 _CHUNK = 2**26  # bytes; HDF5's limit is 4 GiB, and a chunk is read as a whole
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_PLACE_OF_END = (
-    40,
-    44,
-    28,
-    28,
-)  # of HDF5's end in superblocks of versions 0 to 3: HDF5 File Format Specification, II.A
+# Where superblocks of versions 0 to 3 have HDF5's end: HDF5 File Format Specification, II.A
+_PLACE_OF_END = (40, 44, 28, 28)
 _COMPRESSED = 1032  # at most, by deflate
 _CHECKSUM, _SHUFFLE = h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_SHUFFLE
 _NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
@@ -75,9 +71,7 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
         with xr.open_datatree(path, engine="h5netcdf") as opened:
             found = opened.attrs.pop(_FORMAT_KEY, 0)
             if found > FORMAT:
-                raise _UnreadableError(
-                    f"it has format {found} of a later version of bayesgmm; this one reads up to {FORMAT}"
-                )
+                raise _UnreadableError(f"it has format {found} of a later version of bayesgmm; this one reads {FORMAT}")
             return opened.load()
 
 
@@ -92,8 +86,8 @@ def refused_with(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except Exception as error:  # h5py, xarray, json and records raise all kinds for content that is not theirs
         plain = isinstance(error, InputError | OSError | _UnreadableError)
-        reason = " ".join(str(error).split()) if plain else f"{type(error).__name__}: {error}"
-        raise InputError(expected="a file as save() wrote it", got=f"{path}: {reason.rstrip('.')}") from error
+        reason = " ".join(f"{'' if plain else type(error).__name__ + ': '}{error}".split()).rstrip(".")
+        raise InputError(expected="a file as save() wrote it", got=f"{path}: {reason}") from error
 
 
 # ---- writing
@@ -163,8 +157,9 @@ def _check_sizes(file: h5py.File) -> None:
         plan = item.id.get_create_plist()
         filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
         factor = _COMPRESSED if filters - {_CHECKSUM, _SHUFFLE} else 1
-        stored = item.id.get_storage_size()
-        if item.size * item.id.get_type().get_size() > factor * stored:
-            raise _UnreadableError(f"{name} has shape {item.shape}, but {stored:,} bytes in the file")
+        if item.size * item.id.get_type().get_size() > factor * item.id.get_storage_size():
+            raise _UnreadableError(
+                f"{name} has shape {item.shape}, but {item.id.get_storage_size():,} bytes in the file"
+            )
 
     file.visititems(check)

@@ -223,14 +223,13 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
     start, shown = start_mixture(tree).full_covariances, tree["constant_data"]["em_covariances"].to_numpy()
     if not np.allclose(start, shown, rtol=1e-6, atol=0.0):
         raise InputError(expected=f"{family.name} covariances", got="those of another family")
-    _check_prior(prior_from_json(str(tree.attrs["prior"])), n_components, d, family=family.name)
+    check_prior(prior_from_json(str(tree.attrs["prior"])), n_components, d, family=family.name)
 
 
-def _check_prior(prior: Prior, n_components: int, n_features: int, *, family: str) -> None:
-    """Raise unless every number of a prior has the shape that the data ask for."""
+def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str) -> None:
+    """Raise `InputError` unless every number of a prior has the shape that the data ask for."""
     if prior.form not in FAMILIES_OF or (prior.kappa is None) == (prior.mean_covariance is None):
         raise InputError(expected=f"a prior that is {' or '.join(FAMILIES_OF)}", got=f"{prior.form!r} with other parts")
-    prior.resolve(n_components, n_features, family)
     matrices = {"scale": prior.scale, "mean_covariance": prior.mean_covariance}
     if prior.scale_prior is not None:
         matrices["scale of the scale"] = prior.scale_prior.scale
@@ -242,3 +241,4 @@ def _check_prior(prior: Prior, n_components: int, n_features: int, *, family: st
             expected=f"variances of {n_features} features in the prior",
             got=f"shape {prior.variances.variance_shape.shape}",
         )
+    prior.resolve(n_components, n_features, family)

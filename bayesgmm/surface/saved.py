@@ -108,14 +108,9 @@ def _em_tree(estimator: Any) -> "xr.DataTree":
     from bayesgmm.bayes.posterior import provenance
 
     mixture, starts = estimator.mixture_, getattr(estimator, "starts_", None)
+    shown = {name: getattr(estimator, name) for name in _ARRAYS if hasattr(estimator, name)}
     groups = {
-        "parameters": xr.Dataset(
-            {
-                name: _named(name, getattr(estimator, name), mixture.family)
-                for name in _ARRAYS
-                if hasattr(estimator, name)
-            }
-        ),
+        "parameters": xr.Dataset({name: _named(name, value, mixture.family) for name, value in shown.items()}),
         "mixtures": _mixtures_dataset([mixture, *(() if starts is None else starts.optima)]),
     }
     if starts is not None:
@@ -153,6 +148,8 @@ def _starts_fields(starts: Starts) -> dict[str, Any]:
 
 def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     """Give a `GaussianMixture` with the parameters of a tree its attributes."""
+    from bayesgmm.bayes.posterior import check_prior
+
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
     first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type)
     for name, variable in tree["parameters"].data_vars.items():
@@ -167,9 +164,11 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
         return
     _check_parameters(estimator, first.family, first.means.shape)
     estimator.prior_ = None if prior is None else prior_of(prior)
-    rest: dict[str, Any] = json.loads(str(tree.attrs["starts"]))
-    rest.update((str(name), variable.to_numpy()) for name, variable in tree["starts"].data_vars.items())
-    estimator.starts_ = Starts(**{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))
+    if prior is not None:
+        check_prior(estimator.prior_, *first.means.shape, family=first.family.name)
+    arrays: dict[str, Any] = {str(name): found.to_numpy() for name, found in tree["starts"].data_vars.items()}
+    rest = json.loads(str(tree.attrs["starts"]))
+    estimator.starts_ = Starts(**arrays, **{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))
     estimator.history_ = tree["history"]["objective"].to_numpy()
     estimator._training = Measured(**json.loads(str(tree.attrs["training"])))
 
@@ -190,7 +189,7 @@ def generator_of(random_state: Any) -> Any:
     return generator
 
 
-def _check_parameters(estimator: Any, family: CovarianceFamily, shape: Sequence[int]) -> None:
+def _check_parameters(estimator: Any, family: CovarianceFamily, shape: tuple[int, int]) -> None:
     """Raise unless parameters and attributes are those of one fit."""
     asked = (estimator.n_components, covariance_family(estimator.covariance_type))
     if asked != (shape[0], family):
@@ -199,13 +198,10 @@ def _check_parameters(estimator: Any, family: CovarianceFamily, shape: Sequence[
             got=f"{asked[0]} and {asked[1].name!r}",
             hint="Fit again after setting parameters.",
         )
-    for name, expected in (
-        ("weights_", shape[:1]),
-        ("means_", shape),
-        ("covariances_", family.covariances_shape(*shape)),
-    ):
-        if getattr(estimator, name).shape != tuple(expected):
-            raise InputError(expected=f"{name} of shape {tuple(expected)}", got=f"{getattr(estimator, name).shape}")
+    shapes = {"weights_": shape[:1], "means_": shape, "covariances_": family.covariances_shape(*shape)}
+    for name, expected in shapes.items():
+        if getattr(estimator, name).shape != expected:
+            raise InputError(expected=f"{name} of shape {expected}", got=f"{getattr(estimator, name).shape}")
 
 
 # ---- mixtures
