@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.algorithms.criteria import Measured
 from bayesgmm.algorithms.multistart import Starts
-from bayesgmm.ground.families import CovarianceFamily, covariance_family
+from bayesgmm.ground.families import CovarianceFamily, Equivariance, covariance_family
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.surface.attributes import Attributes
@@ -42,6 +42,8 @@ def _plain(value: Any) -> Any:
     """What JSON does not know: priors, states of generators, arrays, numbers of NumPy's."""
     if isinstance(value, Prior):
         return asdict(value)
+    if isinstance(value, Equivariance):
+        return value.value
     if isinstance(value, np.random.RandomState):
         return {"state": value.get_state()}
     return np.asarray(value).tolist()
