@@ -2,7 +2,7 @@
 
     uv run python -m benchmarks                 # every script, most of an hour on an idle machine
     uv run python -m benchmarks em nuts         # these; what stands there of the others stays
-    uv run python -m benchmarks --quick --output /tmp/benchmarks.md
+    uv run python -m benchmarks --quick --output quick.md
 
 Each section says which processor it was measured on, when, with what versions, and how busy the machine was.
 """
