@@ -235,7 +235,7 @@ class StackCholesky(CompiledOp):
         """See `stack_cholesky`."""
         return (stack_cholesky(*inputs),)
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shape of the stack."""
         return shapes
 
@@ -259,7 +259,7 @@ class StackCholeskyPullback(CompiledOp):
         """See `stack_cholesky_pulled_back`."""
         return (stack_cholesky_pulled_back(*inputs),)
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shape of the stack."""
         return shapes[:1]
 
@@ -287,7 +287,7 @@ class StackCovariances(CompiledOp):
         """See `stack_covariances`."""
         return stack_covariances(self.residual, values, int(n_components), int(n_features))
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """(K, D, D) and a scalar."""
         _, n_components, n_features = node.inputs
         return [(n_components, n_features, n_features), ()]
@@ -329,7 +329,7 @@ class StackPullback(CompiledOp):
         """See `stack_pulled_back`."""
         return (stack_pulled_back(self.residual, values, d_covariances, float(d_log_jacobian)),)
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shape of the values."""
         return [shapes[0]]
 
@@ -353,7 +353,7 @@ class InverseWishart(CompiledOp):
         n_blocks = 1 if self.shared else len(covariances)
         return inverse_wishart(self.residual, n_blocks, covariances, dof, scale)
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """A scalar and the shapes of covariances and scales."""
         return [(), shapes[0], shapes[2]]
 

@@ -184,7 +184,20 @@ def code_stamp(*modules: str) -> int:
 _CODE_STAMP = code_stamp(__name__)
 
 
-class CompiledOp(Op):
+class InferredShapes:
+    """`output_shapes` for PyTensor, which gave the graph first before it left it out."""
+
+    def infer_shape(self, *context: Any) -> list[tuple]:
+        """See `Op.infer_shape`."""
+        node, shapes = context[-2:]
+        return self.output_shapes(node, shapes)
+
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+        """Shapes of the outputs."""
+        raise NotImplementedError
+
+
+class CompiledOp(InferredShapes, Op):
     """An Op around one compiled function, `evaluate`, which is called once the shapes of its arguments agree."""
 
     arguments: Signature
@@ -229,7 +242,7 @@ class MixtureLogDensity(CompiledOp):
         """See `log_density`."""
         return (log_density(self.residual, *inputs),)
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """One number a row."""
         return [(shapes[0][0],)]
 
@@ -260,7 +273,7 @@ class MixturePullback(CompiledOp):
         """See `pulled_back`."""
         return pulled_back(self.residual, *inputs)
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shapes of the parameters."""
         return list(shapes[2:])
 
@@ -283,12 +296,12 @@ class MixtureValueAndGradient(CompiledOp):
         """See `value_and_gradient`."""
         return value_and_gradient(self.residual, X, np.empty(0), *parameters)
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """A scalar and the shapes of the parameters."""
         return [(), *shapes[1:]]
 
 
-class CheckedShapes(Op):
+class CheckedShapes(InferredShapes, Op):
     """A tensor as it is, if ``lengths``, the axes that a signature names, agree."""
 
     __props__ = ("signature",)
@@ -307,7 +320,7 @@ class CheckedShapes(Op):
         self.arguments.compiled.py_func(inputs[1])
         output_storage[0][0] = inputs[0]
 
-    def infer_shape(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """That of the tensor."""
         return shapes[:1]
 
