@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """The whole suite on up to four cores; files that are named in this process, where a debugger works."""
     return 0 if config.option.file_or_dir else min(4, os.cpu_count() or 1)
