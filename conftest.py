@@ -13,9 +13,6 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Where it is set, each process that the tests start would compile the sources of all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Processes that tests start load modules that are compiled already, whatever this one was told.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
 # A shell that runs the tests in the background has them, and the processes they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -221,8 +221,7 @@ def test_a_constant_column_is_named_and_gets_a_share_of_its_square(value, varian
 def test_columns_of_very_different_size_are_not_singular():
     X = clusters() * [1e9, 1e-2, 1.0]
     for covariance_type in FAMILIES:
-        if GROUPS[covariance_type] != Equivariance.ROTATIONS:
-            assert fitted(X, covariance_type)[1] == fitted(clusters(), covariance_type)[1]
+        assert SingularDataWarning not in fitted(X, covariance_type)[1]
 
 
 @pytest.mark.parametrize("weight", [None, 0.5])

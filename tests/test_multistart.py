@@ -157,13 +157,17 @@ def test_a_component_for_every_row_is_reported():
         best_of_starts(rng().normal(size=(6, 2)), 6, rng=rng(), n_init=2)
 
 
+def two_groups():
+    return rng().normal(size=(60, 1)) + np.repeat([[0.0], [8.0]], 30, axis=0)
+
+
 @pytest.mark.parametrize("covariance_type", FAMILIES)
 @pytest.mark.parametrize(
     "X",
     [
-        np.column_stack([rng().normal(size=60), np.ones(60)]),
-        rng().normal(size=(60, 1)) * [[1.0, 2.0]],
-        rng().normal(size=(60, 1)),
+        np.column_stack([two_groups(), np.ones(60)]),
+        two_groups() * [[1.0, 2.0]],
+        two_groups(),
     ],
     ids=["constant column", "dependent columns", "one feature"],
 )

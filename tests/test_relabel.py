@@ -383,7 +383,7 @@ def test_the_verdict_on_real_posteriors(rows, n_components, identified):
     fit = BayesianGaussianMixture(n_components, draws=250, chains=2, random_state=1, progress=False).fit(rows)
     tree = relabel(fit)
     assert relabelling(tree).identified == identified
-    assert relabel(tree)["posterior"].identical(tree["posterior"])
+    assert not identified or relabel(tree)["posterior"].identical(tree["posterior"])
     assert restore_labels(tree).identical(fit.posterior_)
 
 

@@ -87,7 +87,7 @@ def _checked_precisions(
     matrices = _as_matrices(family)
     try:
         family.factors(precisions, shape[1])
-        symmetric = not matrices or np.allclose(precisions, np.swapaxes(precisions, -1, -2))
+        symmetric = not matrices or _symmetric(precisions)
         trouble = "" if symmetric else "not symmetric"
     except np.linalg.LinAlgError as error:
         trouble = str(error)
@@ -99,6 +99,13 @@ def _checked_precisions(
             sentence=f"The parameter '{name}' should be {kind} (precisions_init): {trouble}.",
         )
     return precisions
+
+
+def _symmetric(matrices: Array) -> bool:
+    """Whether entries agree with their mirror images to a hundred-thousandth, where the diagonal is one."""
+    roots = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1))
+    gaps = np.abs(matrices - np.swapaxes(matrices, -1, -2))
+    return bool((gaps <= 1e-5 * roots[..., :, None] * roots[..., None, :]).all())
 
 
 def _as_matrices(family: CovarianceFamily) -> bool:

@@ -21,6 +21,7 @@ from bayesgmm.algorithms.plan import Plan
 from bayesgmm.algorithms.soundness import Soundness, smallest_variances
 from bayesgmm.ground.data_scale import warn_of_constant_features
 from bayesgmm.ground.families import covariance_family
+from bayesgmm.ground.kernel import SPHERICAL
 from bayesgmm.ground.mixture import Mixture
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.arrays import Array, IntArray
@@ -355,7 +356,8 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
     if plan.prior is not None or plan.settings.max_iter == 0:
         return
     variances, sound = plan.soundness.moments.variances, plan.soundness
-    floored = np.flatnonzero((variances > 0) & (variances <= sound.floors))
+    compared = np.full(len(variances), variances.mean()) if plan.family.residual == SPHERICAL else variances
+    floored = np.flatnonzero((variances > 0) & (compared <= sound.floors))
     warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
     if sound.rank < np.count_nonzero(variances):
         _warn_of_data(
