@@ -5,6 +5,7 @@ The tables below list every public name and every parameter: one that is missing
 
 import datetime as dt
 import inspect
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -20,11 +21,13 @@ import pyarrow as pa
 import pytest
 import scipy.sparse
 from pretend_posterior import pretend_posterior
-from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils import _param_validation
 
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, Prior, build_model
-from bayesgmm.words.errors import InputError
+from bayesgmm.ground.shapes import ShapeError
+from bayesgmm.surface.validation import InvalidParameterError
+from bayesgmm.words.errors import DegenerateComponentError, InformationError, InputError, NotIdentifiedError
 
 RNG = np.random.default_rng(0)
 ROWS = np.concatenate([RNG.normal(0.0, 1.0, (15, 2)), RNG.normal(8.0, 1.5, (15, 2))])
@@ -288,6 +291,36 @@ def test_columns_are_those_of_the_fit_in_its_order(convert: Callable[..., Any], 
         bayesgmm.sample_labels(named, other)
     with pytest.raises(InputError, match="in this order"):
         bayesgmm.outlier_scores(fits.named, turned, progress=False)
+
+
+@pytest.mark.parametrize("size", [1e15, 9e99])
+def test_a_far_row_beside_those_of_a_fit_is_shown_and_judged_or_refused(size: float, fits: SimpleNamespace) -> None:
+    X = ROWS.copy()
+    X[3] = size, -size
+    for name in ("plot_density", "plot_pairs", "plot_components", "plot_clusters", "membership_uncertainty"):
+        OF_ROWS[name](fits, X)
+    found = OF_ROWS["check_model"](fits, X).gaussianity
+    assert np.isfinite(found).all(axis=None)
+    assert found["p"].min() < 0.02
+    with pytest.raises(InputError, match=r"rows that the posterior was sampled with; got log density .* of row 3"):
+        OF_ROWS["log_evidence"](fits, X)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError(expected="a", got="b", hint="c", alternatives=["d"]),
+        InvalidParameterError("a"),
+        ShapeError("x (n)", [3]),
+        DegenerateComponentError("a", figures={"b": 1.0}),
+        NotIdentifiedError(["a"], hint="b"),
+        InformationError("a", figures={"b": 1.0}),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_come_back_from_other_processes(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize("size", [1e8, 1e30, 1e100])
@@ -569,7 +602,9 @@ def test_every_public_function_is_in_the_table() -> None:
 
 
 def test_errors_of_parameters_are_scikit_learn_s_too() -> None:
-    with pytest.raises(InvalidParameterError, match=r"'n_components' parameter .*must be an int") as caught:
+    with pytest.raises(
+        _param_validation.InvalidParameterError, match=r"'n_components' parameter .*must be an int"
+    ) as caught:
         GaussianMixture(True).fit(ROWS)
     assert isinstance(caught.value, InputError)
 

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from monte_carlo import FALSE_ALARM, binomial_range
+from monte_carlo import FALSE_ALARM, binomial_range, bound
 from scipy.stats import kstest
 
 from bayesgmm import GaussianMixture, Mixture
@@ -101,7 +101,15 @@ def test_energy_distance_is_that_of_its_definition():
     found = departures(X, mixture, rng=RNG(3))["energy"]
     z, y = X / X.std(ddof=1), RNG(4).normal(0.0, 1.0, (4000, 1)) / X.std(ddof=1)
     expected = 2 * np.abs(z - y.T).mean() - np.abs(z - z.T).mean() - np.abs(y - y[::-1].T).mean()
-    assert found == pytest.approx(200 * expected, rel=0.05)
+    of_each = 2 * (np.abs(z - y.T).mean(axis=0) - np.abs(y - y.T).mean(axis=0))  # its share of the error
+    assert abs(found / 200 - expected) < bound() * of_each.std() * np.sqrt(1 / 600 + 1 / 4000)
+
+
+@pytest.mark.parametrize("copies", [np.eye(2), [[1.0, 2.0]], [[1.0, 0.0]]], ids=["two", "dependent", "constant"])
+def test_energy_distance_needs_no_more_directions_than_rows_have(copies):
+    mixture = Mixture([1.0], [[0.0] * 2], [np.eye(2)])
+    X = RNG(2).normal(3.0, 1.0, (200, len(copies))) @ copies
+    assert 100 < departures(X, mixture, rng=RNG(3))["energy"] < np.inf
 
 
 def test_distances_from_uniformity():

@@ -13,6 +13,7 @@ from bayesgmm.words.arrays import Array, PerRow, Responsibilities, Rows
 
 _MOST_ROWS = 400  # whose distances from one another are taken
 _REFERENCE = 600  # rows of the mixture that they are compared with
+_FARTHEST = 1e40  # standard deviations beyond which every statistic says the same
 
 
 def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[str, float]:
@@ -69,12 +70,17 @@ def _sds(mixture: Mixture) -> Array:
 
 
 def _whitened(X: Rows, mixture: Mixture, k: int) -> Rows:
-    """Residuals (obs, feature) of independent entries with variance one, were the rows of this component."""
+    """Residuals (obs, feature) of independent entries with variance one, were the rows of this component.
+
+    Those beyond 1e40 stand at 1e40: products of six of them are still numbers.
+    """
     factor = mixture.factors[min(k, len(mixture.factors) - 1)]
     deviation = X - mixture.means[k]
     if factor.shape[0] == 1:
-        return np.asarray(deviation / factor[0])
-    return np.asarray(solve_triangular(factor, deviation.T, lower=True, check_finite=False).T)
+        whitened = deviation / factor[0]
+    else:
+        whitened = solve_triangular(factor, deviation.T, lower=True, check_finite=False).T
+    return np.clip(whitened, -_FARTHEST, _FARTHEST)
 
 
 def _kurtosis(X: Rows, _: Mixture, resp: Responsibilities, z: list[Rows], __: np.random.Generator) -> float:
@@ -108,15 +114,21 @@ def _features(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], __
 
 
 def _energy(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], rng: np.random.Generator) -> float:
-    factor = np.linalg.cholesky(np.atleast_2d(np.cov(X, rowvar=False)))
+    whitening = _whitening(X)
     some = X if len(X) <= _MOST_ROWS else X[rng.choice(len(X), _MOST_ROWS, replace=False)]
-    rows, model = (
-        solve_triangular(factor, part.T, lower=True, check_finite=False).T
-        for part in (some, mixture.sample(_REFERENCE, rng=rng)[0])
-    )
+    rows, model = (part @ whitening for part in (some, mixture.sample(_REFERENCE, rng=rng)[0]))
     n = len(rows)
     within = 2.0 * pdist(rows).sum() / n**2
     return float(n * (2.0 * cdist(rows, model).mean() - within - pdist(model).mean()))
+
+
+def _whitening(X: Rows) -> Array:
+    """W (feature, direction) such that X W has uncorrelated columns of variance one, as many as X has directions."""
+    sds = X.std(axis=0, ddof=1)
+    scales = np.divide(1.0, sds, out=np.zeros_like(sds), where=sds > 0)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(X * scales, rowvar=False)))
+    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    return np.asarray(scales[:, None] * vectors[:, kept] / np.sqrt(values[kept]))
 
 
 DEPARTURES: dict[str, Callable[[Rows, Mixture, Responsibilities, list[Rows], np.random.Generator], float]] = {

@@ -14,9 +14,10 @@ from bayesgmm.algorithms.thames import Thames
 from bayesgmm.bayes.adapter import NO_NAMES, Names, Posterior, mixture_posterior, row_weights_of, rows_of
 from bayesgmm.bayes.cross_check import mode_thames
 from bayesgmm.bayes.mode_weights import Target, inside_of, mode_evidence, near_modes
-from bayesgmm.bayes.modes import find_modes
+from bayesgmm.bayes.modes import Points, find_modes
 from bayesgmm.bayes.pooling import points_of_tree, unpooled
 from bayesgmm.bayes.posterior import CLUSTER, prior_from_json
+from bayesgmm.bayes.predict import log_densities
 from bayesgmm.ground.families import covariance_family
 from bayesgmm.ground.priors import Prior
 from bayesgmm.words.checks import check_flag, check_type, generator_of
@@ -25,6 +26,8 @@ from bayesgmm.words.html import listing, table
 
 DISAGREE = 3.0  # standard errors by which two estimates may differ: beyond that once in 370 checks by chance
 _TOO_WIDE = 0.3  # a standard error, in nats, at which a check finds little; so does a Bayes factor
+
+_IMPOSSIBLE = -1e12  # log density of a row a million standard deviations away
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def log_evidence(
     Raises
     ------
     InputError
-        Without a prior, or with fewer than four draws.
+        Without a prior, with fewer than four draws, or with rows that cannot be those of the posterior.
 
     Warns
     -----
@@ -177,6 +180,7 @@ def log_evidence(
     points = points_of_tree(unpooled(tree))
     if len(points) < 4:
         raise InputError(expected="at least four draws", got=f"{len(points)}")
+    _check_rows(points, target)
     modes = find_modes(points, target.X, target.covariance_type, row_weights=target.row_weights)
     log_joint = target.log_joint(points)
     regions = [inside_of(modes, m) for m in near_modes(modes, log_joint, target)]
@@ -195,6 +199,14 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
     n_components = tree["posterior"].sizes[CLUSTER]
     return Target(rows_of(tree), prior, n_components, str(tree.attrs["covariance_type"]), row_weights_of(tree))
+
+
+def _check_rows(points: Points, target: Target) -> None:
+    """Rows of the posterior lie near a component of each of its draws."""
+    log_density = log_densities(points[:1].draws(target.covariance_type), target.X)[0]
+    if (lowest := float(log_density.min())) < _IMPOSSIBLE:
+        got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
+        raise InputError(expected="the rows that the posterior was sampled with", got=got)
 
 
 def _total(parts: Sequence[Bridge] | Sequence[Thames]) -> Estimate:

@@ -123,6 +123,7 @@ def _ridge(deviation: Rows) -> float:
             f"The covariance of the data is singular; a ridge of {ridge:.1e} of each variance was added to the prior's "
             "scale. Linearly dependent columns, or fewer rows than columns, cannot tell clusters apart in all "
             "directions: consider dropping columns.",
+            SingularDataWarning,
             stacklevel=5,
         )
     return ridge

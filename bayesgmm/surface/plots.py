@@ -369,7 +369,11 @@ def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:
 
 def n_bins(x: Array) -> int:
     """Freedman and Diaconis' rule, within reason: distance between clusters widens its bins, ties narrow them."""
-    return int(np.clip(len(np.histogram_bin_edges(x, bins="fd")) - 1, min(2 * np.sqrt(len(x)), 40), 60))
+    fewest, most = min(2 * np.sqrt(len(x)), 40), 60
+    q1, q3 = np.percentile(x, [25, 75])
+    width = 2.0 * float(q3 - q1) / np.cbrt(len(x))
+    wanted = np.ptp(x) / width if width > 0 else fewest
+    return int(np.clip(np.ceil(wanted), fewest, most))
 
 
 # ---- styles

@@ -290,11 +290,13 @@ def _two_features(
 ) -> PlotCollection:
     i, j = chosen
     density = density_grid(sample, chosen)
-    levels = hdi_levels(density, probs)
+    *levels, top = np.unique([*hdi_levels(density, probs), float(density.max())])
     pen = Pen(canvas.open(density.to_dataset(name="density")), settings)
-    pen.draw("regions", filled_contours, density, levels=np.append(levels, float(density.max())))
+    if levels:  # none where a far row makes the grid so wide that the clusters fall between its points
+        pen.draw("regions", filled_contours, density, levels=np.array([*levels, top]))
     pen.draw("rows", points, row_data(sample.X[:, i], sample.X[:, j]))
-    pen.draw("contours", contours, density, levels=levels)
+    if levels:
+        pen.draw("contours", contours, density, levels=np.array(levels))
     draw_labels(pen, sample.names[i], sample.names[j], f"Posterior mean density: {_listed(probs)} regions")
     frame(pen, limits_of(sample.X[:, i]), limits_of(sample.X[:, j]))
     finish(pen.pc)

@@ -1,9 +1,23 @@
 """Exceptions and warnings. Each carries the values that explain it."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
-class InputError(ValueError, TypeError):
+class _PicklableError(Exception):
+    """An exception that comes back from another process as it was, whatever its constructor asks for."""
+
+    def __reduce__(self) -> Any:
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(kind: type[Exception], args: tuple[Any, ...], values: dict[str, Any]) -> Exception:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(values)
+    return error
+
+
+class InputError(_PicklableError, ValueError, TypeError):
     """Bad input, of value or type, told before any work: what was expected, what came, what to try.
 
     ``sentence`` tells the first two in words that users of scikit-learn know; ``alternatives`` are names that would do.
@@ -17,7 +31,7 @@ class InputError(ValueError, TypeError):
         super().__init__(told + (f" {hint}" if hint else ""))
 
 
-class DegenerateComponentError(ValueError):
+class DegenerateComponentError(_PicklableError, ValueError):
     """A component's covariance collapsed, or every start did; carries the figures of the collapse."""
 
     def __init__(self, message: str, *, figures: Mapping[str, float]) -> None:
@@ -26,7 +40,7 @@ class DegenerateComponentError(ValueError):
         super().__init__(f"{message} ({shown})" if shown else message)
 
 
-class NotIdentifiedError(ValueError):
+class NotIdentifiedError(_PicklableError, ValueError):
     """Components of a posterior that cannot be told apart: what was found, and what to do instead."""
 
     def __init__(self, findings: Sequence[str], *, hint: str) -> None:
@@ -34,7 +48,7 @@ class NotIdentifiedError(ValueError):
         super().__init__(" ".join(["The components are not identified.", *self.findings, hint]))
 
 
-class InformationError(ValueError):
+class InformationError(_PicklableError, ValueError):
     """An observed information that is not positive definite, so that there are no standard errors; with figures."""
 
     def __init__(self, message: str, *, figures: Mapping[str, float]) -> None:
