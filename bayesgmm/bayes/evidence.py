@@ -203,7 +203,7 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
 
 def _check_rows(points: Points, target: Target) -> None:
     """Rows of the posterior lie near a component of each of its draws."""
-    log_density = log_densities(points[:1].draws(target.covariance_type), target.X)[0]
+    log_density = log_densities(points[np.arange(1)].draws(target.covariance_type), target.X)[0]
     if (lowest := float(log_density.min())) < _IMPOSSIBLE:
         got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
         raise InputError(expected="the rows that the posterior was sampled with", got=got)
