@@ -130,6 +130,17 @@ def test_attributes_that_disagree_are_told(changes, message, rows) -> None:
         new.predict(rows)
 
 
+@pytest.mark.parametrize("family", FOUR[:3])
+def test_covariances_of_a_small_feature_that_disagree_are_told(family, rows) -> None:
+    """Entries are measured by the standard deviations of their own features."""
+    new = reloaded(fitted(family, rows * [1e6, 1e-6]), *NAMES)
+    new.predict(rows)
+    new.covariances_ = new.covariances_.copy()
+    new.covariances_[..., 1] *= 2.0
+    with pytest.raises(InputError, match="belong to covariances_"):
+        new.predict(rows)
+
+
 def test_names_of_columns_are_checked_after_a_fit_and_forgotten_with_other_features(rows) -> None:
     frame = pd.DataFrame(rows, columns=["a", "b"])
     fit = GaussianMixture(2, n_init=2, random_state=0).fit(frame)

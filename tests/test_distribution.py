@@ -341,3 +341,9 @@ def test_draws_of_python_and_numba_agree():
     prior = InverseWishartCovariances.dist(dof, scale)
     python, compiled = (pm.draw(prior, random_seed=3, mode=mode) for mode in (PYTHON, NUMBA))
     np.testing.assert_allclose(python, compiled, rtol=1e-12)
+
+
+@pytest.mark.parametrize("weight", [-0.5, np.nan])
+def test_weights_that_are_none_draw_no_rows(weight):
+    rows = MvNormalMixture.dist([weight, 1.5], np.zeros((2, 1)), np.ones((2, 1, 1)), shape=(3, 1))
+    assert np.isnan(pm.draw(rows, random_seed=1)).all()

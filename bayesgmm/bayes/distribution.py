@@ -31,8 +31,10 @@ _SMALLEST = np.finfo(np.float64).tiny  # stands for a weight of zero, whose loga
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _draw_row(rng, residual, weights, means, covariances):  # type: ignore[no-untyped-def]
-    """One row of the mixture; NaN if the covariance of its component is not positive definite."""
+    """One row of the mixture; NaN if a weight is negative, or the covariance of its component not positive definite."""
     n_features = means.shape[1]
+    if not weights.min() >= 0.0:
+        return np.full(n_features, np.nan)
     threshold, k, passed = rng.random() * weights.sum(), 0, weights[0]
     while passed < threshold and k < weights.shape[0] - 1:
         k += 1

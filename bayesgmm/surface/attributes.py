@@ -12,7 +12,8 @@ from bayesgmm.words.arrays import Array, Covariances
 from bayesgmm.words.checks import as_finite
 from bayesgmm.words.errors import InputError
 
-_AGREE = 1e-3  # relative: single precision of a badly conditioned matrix passes, another matrix does not
+# Of the product of two standard deviations: single precision of a badly conditioned matrix passes, another does not.
+_AGREE = 1e-3
 
 
 class Attributes(NamedTuple):
@@ -88,13 +89,21 @@ class Attributes(NamedTuple):
             assert given is not None  # noqa: S101  `of` sees to it
             return given
         found = _inverse(upper, family)
-        if given is not None and not np.allclose(found, given, rtol=_AGREE, atol=_AGREE * float(np.abs(found).max())):
+        if given is not None and not (np.abs(found - given) <= _AGREE * _sizes(found, family)).all():
             raise InputError(
                 expected="precisions_cholesky_ that belong to covariances_",
                 got="those of other covariances",
                 hint="Set both, or only one: del model.precisions_cholesky_.",
             )
         return found
+
+
+def _sizes(covariances: Covariances, family: CovarianceFamily) -> Array:
+    """What entries are measured by: the products of two standard deviations, in the covariances' shape."""
+    if family.residual == FULL or not family.in_scikit_learn:
+        sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+        return np.asarray(sds[..., :, None] * sds[..., None, :])
+    return covariances
 
 
 def _shaped(value: Any, shape: tuple[int, ...], name: str, family: CovarianceFamily) -> Array:
