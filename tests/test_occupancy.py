@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from monte_carlo import bound
 
-from bayesgmm.bayes.occupancy import occupancy
+from bayesgmm.bayes.occupancy import discrete_r_hat, occupancy
 
 
 def moving(seed=0, shape=(4, 1_000)):
@@ -63,3 +63,13 @@ def test_few_draws_and_one_chain():
     assert single.r_hat < 1.05
     drifting = occupancy(np.repeat([[3, 5]], 200, axis=1), 6)
     assert drifting.r_hat > 1.5
+
+
+def test_an_indicator_of_half_the_draws_has_an_r_hat():
+    """All draws are as far from the median, which is no division by zero."""
+    rng = np.random.default_rng(1)
+    mixed = rng.permuted(np.tile([0.0, 1.0], (4, 50)), axis=1)
+    assert discrete_r_hat(mixed) == pytest.approx(1.0, abs=0.1)
+    assert discrete_r_hat(np.repeat(np.tile([1.0, 0.0], (4, 1)), 40, axis=1)) > 1.5
+    assert discrete_r_hat(np.repeat([[0.0], [1.0]], 10, axis=1)) == np.inf
+    assert discrete_r_hat(np.ones((4, 10))) == 1.0

@@ -10,13 +10,13 @@ at the border. Evidences give the modes their weights, however long chains staye
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import arviz_stats as azs
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
 from bayesgmm.algorithms.bridge import Bridge
+from bayesgmm.bayes.occupancy import discrete_r_hat
 from bayesgmm.bayes.predict import DrawSet, draw_set_of, each_draw
 from bayesgmm.ground.partitions import Labels, losses
 from bayesgmm.words.arrays import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
@@ -264,7 +264,4 @@ def indicator_r_hat(inside: Array, chain: IntArray) -> float:
     shortest = min(len(part) for part in series)
     if len(series) < 2 or shortest < 4:
         return np.nan
-    values = np.stack([part[-shortest:] for part in series])
-    if np.ptp(values) == 0.0:
-        return 1.0
-    return np.inf if np.ptp(values, axis=1).max() == 0.0 else float(azs.rhat(values))
+    return discrete_r_hat(np.stack([part[-shortest:] for part in series]))

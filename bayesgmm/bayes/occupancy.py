@@ -89,9 +89,8 @@ def occupancy(n_occupied: IntArray, most: int) -> Occupancy:
     indicators = (n_occupied == np.arange(most + 1)[:, None, None]).astype(np.float64)
     values, enough = n_occupied.astype(np.float64), n_occupied.shape[1] >= _LEAST_DRAWS
     constant = np.ptp(values) == 0.0
-    halves = _two(values)
-    stuck = not constant and np.ptp(halves, axis=1).max() == 0.0  # no variance within any chain
-    r_hat = 1.0 if constant else np.inf if stuck else float(azs.rhat(halves)) if enough else np.nan
+    r_hat = discrete_r_hat(_two(values)) if enough or constant else np.nan
+    stuck = not constant and np.ptp(_two(values), axis=1).max() == 0.0  # no variance within any chain
     ess = float(azs.ess(values)) if enough and not constant and not stuck else float(len(values) if stuck else np.nan)
     change_rate = (np.diff(n_occupied, axis=1) != 0).mean(axis=1) if n_occupied.shape[1] > 1 else np.zeros(len(values))
     return Occupancy(
@@ -101,6 +100,19 @@ def occupancy(n_occupied: IntArray, most: int) -> Occupancy:
         ess,
         tuple(np.asarray(change_rate).tolist()),
     )
+
+
+def discrete_r_hat(values: Array) -> float:
+    """Rank-normalised split R-hat (Vehtari et al. 2021) of counts or indicators (chain, draw).
+
+    The larger of two: of ranks, and of the ranks of distances from the median. Either is infinite where no half of a
+    chain varies and they differ, and one where nothing varies, as those distances of an indicator of half the draws.
+    """
+    if np.ptp(values) > 0.0 and np.ptp(values, axis=1).max() == 0.0:
+        return np.inf
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [float(azs.rhat(values, method=method)) for method in ("z_scale", "folded")]
+    return max(1.0 if isnan(part) else part for part in parts)
 
 
 def _two(values: Array) -> Array:
