@@ -149,7 +149,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick:
         print_pixels(PICTURES[:1], PIXEL_COMPONENTS[:1], n_pixels=300, n_starts=1, seed=0)
-        arguments.datasets = ["faithful"]
+        vars(arguments).update(datasets=["faithful"], n_init=1)
     if arguments.pixels:
         print_pixels(PICTURES, PIXEL_COMPONENTS, n_pixels=N_PIXELS, n_starts=PIXEL_STARTS, seed=arguments.seed)
         print_spike()

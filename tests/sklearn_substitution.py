@@ -50,6 +50,13 @@ def substituted(name: str) -> dict[str, Callable[..., None]]:
     return {key: _expected(test, **listed[key]) if key in listed else test for key, test in found.items()}
 
 
+def first_by_default(test: Callable[..., None]) -> None:
+    """Of the cases of a test that all ask the same, the first runs by default, the others with ``-m slow``."""
+    (mark,) = (mark for mark in test.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+    first, *others = mark.args[1]
+    mark.args[1][:] = [first, *(pytest.param(*case, marks=pytest.mark.slow) for case in others)]
+
+
 def _module(name: str) -> ModuleType:
     """A copy of the module, executed where scikit-learn's classes are ours."""
     path = Path(sklearn.mixture.__file__).with_name("tests") / f"{name}.py"

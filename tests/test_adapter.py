@@ -10,6 +10,7 @@ import xarray as xr
 from arviz_base import extract, from_dict
 
 from bayesgmm.bayes.adapter import mixture_posterior, rows_of
+from bayesgmm.bayes.pymc_engine import INTERPRETED
 from bayesgmm.words.errors import InputError
 
 CHAINS, DRAWS, K, D = 2, 5, 3, 2
@@ -225,7 +226,7 @@ def test_correlations_with_scales_and_their_factors_are_taken():
 
 def test_a_packed_factor_is_read_as_pymc_packs_it():
     packed = np.arange(1.0, 7.0)
-    factor = pm.math.expand_packed_triangular(3, packed, lower=True).eval()
+    factor = pm.math.expand_packed_triangular(3, packed, lower=True).eval(mode=INTERPRETED)
     draws = {"w": np.ones((1, 2, 1)), "mu": np.zeros((1, 2, 1, 3)), "chol": np.tile(packed, (1, 2, 1, 1))}
     got = mixture_posterior(draws, names={**NAMES, "cholesky": "chol"})["posterior"]["covariances"]
     np.testing.assert_allclose(got[0, 0, 0], factor @ factor.T)

@@ -118,11 +118,11 @@ def test_no_command_shows_the_help(capsys) -> None:
 
 
 def test_the_report_says_how_to_make_it_again(capsys, faithful_csv, tmp_path) -> None:
-    status, out, err = run(capsys, "fit", faithful_csv, "-k", "2", *QUICK, "--report", "-c", "waiting", "-o", "out")
+    status, out, err = run(capsys, "fit", faithful_csv, "-k", "1", *QUICK, "--report", "-c", "waiting", "-o", "out")
     assert (status, err) == (0, "")
     assert "report.html" in out
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "bayesgmm fit geyser.csv --columns waiting --components 2 --draws 50 --chains 2 --seed 1" in text
+    assert "bayesgmm fit geyser.csv --columns waiting --components 1 --draws 50 --chains 2 --seed 1" in text
     assert "read_file(&#x27;geyser.csv&#x27;, columns=[&#x27;waiting&#x27;])" in text
     assert "report.html" in refused(capsys, "fit", faithful_csv, "-k", "2", "--report", "-o", "out")
 
@@ -313,7 +313,7 @@ def test_components_that_are_not_there_are_not_summarised_unless_forced(capsys, 
     monkeypatch.chdir(tmp_path)
     rows = np.random.default_rng(1).normal(size=(120, 2))
     np.savetxt("one.csv", rows, delimiter=",", header="a,b", comments="")
-    command = ("fit", "one.csv", "-k", "2", "--seed", "1", "--draws", "300", "--overwrite")
+    command = ("fit", "one.csv", "-k", "2", "--seed", "1", "--draws", "100", "--overwrite")
     _, out, _ = run(capsys, *command)
     assert "not identified" in out
     assert "89% ETI" not in out

@@ -26,7 +26,7 @@ def fitted_by_em(X, k, **settings):
 def sampled(X, k, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SamplingWarning)
-        return BayesianGaussianMixture(k, random_state=1, progress=False, **settings).fit(X)
+        return BayesianGaussianMixture(k, random_state=1, progress=False, **{"draws": 400} | settings).fit(X)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_two_posteriors(bayes) -> None:
 
 
 def test_different_numbers_of_components(bayes) -> None:
-    found = compare(fitted_by_em(FAITHFUL, 3), bayes, FAITHFUL, bootstrap=0)
+    found = compare(fitted_by_em(FAITHFUL, 3), bayes, FAITHFUL, bootstrap=0, folds=3)
     assert len(found.unmatched["em"]) == 1
     assert found.unmatched["bayes"] == ()
     assert len(found.components) == 2
@@ -198,7 +198,7 @@ def test_weights_are_rows_repeated() -> None:
 def test_weights_that_are_not_whole_have_no_leave_one_out() -> None:
     weights = np.resize([0.5, 1.5], len(FAITHFUL))
     em = GaussianMixture(2, random_state=0, tol=1e-9).fit(FAITHFUL, sample_weight=weights)
-    model = BayesianGaussianMixture(2, random_state=1, progress=False)
+    model = BayesianGaussianMixture(2, draws=100, tune=200, init="best", random_state=1, progress=False)
     found = compare(em, model.fit(FAITHFUL, sample_weight=weights), bootstrap=0, folds=3)
     assert np.isnan(found.predictive.loc["bayes", "elpd"])
     assert np.isfinite(found.predictive.loc["em", "elpd"])

@@ -66,9 +66,7 @@ def test_log_density_is_the_mixtures(name, k, d):
         ("full", PYTHON),
         ("diag", PYTHON),
         ("spherical", PYTHON),
-        ("full", NUMBA),
-        pytest.param("diag", NUMBA, marks=pytest.mark.slow),
-        pytest.param("spherical", NUMBA, marks=pytest.mark.slow),
+        *(pytest.param(name, NUMBA, marks=pytest.mark.slow) for name in ("full", "diag", "spherical")),
     ],
     ids=["full", "diag", "spherical", "full-numba", "diag-numba", "spherical-numba"],
 )
@@ -201,7 +199,7 @@ def test_weights_and_means_of_each_row(name, own_means):
 
 
 @pytest.mark.draws
-@pytest.mark.parametrize("mode", [PYTHON, NUMBA], ids=["python", "numba"])
+@pytest.mark.parametrize("mode", [PYTHON, pytest.param(NUMBA, marks=pytest.mark.slow)], ids=["python", "numba"])
 def test_draws_have_the_mixtures_moments(mode):
     for name in ("full", "diag", "spherical") if mode is PYTHON else ("full",):
         mixture, _, values = mixture_values(name, 3, 2)

@@ -75,7 +75,7 @@ def test_widths_share_a_cache_and_agree(tmp_path):
     mixture, X = mixture_and_rows()
     log_prob = logsumexp(log_joint(X, mixture), axis=1)
     sums, magnitudes = reference_with_magnitudes(X, mixture)
-    for lanes, loaded in (("2", 0), ("4", 0), ("8", 0), ("2", 1)):
+    for lanes, loaded in (("2", 0), ("8", 0), ("2", 1)):
         found = json.loads(run("-c", REPORT, BAYESGMM_LANES=lanes, NUMBA_CACHE_DIR=str(tmp_path)))
         assert found["lanes"] == int(lanes)
         assert found["loaded"] == [loaded, loaded]
@@ -88,7 +88,7 @@ import json
 import numpy as np
 from wrong_shapes import MODES, PARTS, mixture_functions
 rows = np.random.default_rng(0).normal(size=(301, 2))
-value, *gradients = mixture_functions(MODES["numba"], "full")["gradient"](rows, *PARTS)
+value, *gradients = mixture_functions(MODES["numba"], "full", entries=("gradient",))["gradient"](rows, *PARTS)
 print(json.dumps([float(value), *(gradient.tolist() for gradient in gradients)]))
 """
 

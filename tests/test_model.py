@@ -66,7 +66,7 @@ def point_of(model, mixture):
 
 
 CASES = [(name, form, 3, 2) for name in FAMILY_NAMES for form in FORMS]
-CASES += [(name, FORMS[i % 2], k, d) for i, name in enumerate(FAMILY_NAMES) for k, d in ((1, 3), (2, 1))]
+CASES += [("full", FORMS[0], 1, 3), ("full", FORMS[1], 2, 1), ("spherical", FORMS[1], 1, 3), ("diag", FORMS[0], 2, 1)]
 
 
 @pytest.mark.parametrize(("name", "form", "k", "d"), CASES)
@@ -84,7 +84,7 @@ def test_density_is_prior_times_mixture(name, form, k, d):
     np.testing.assert_allclose(log_density, prior.log_prob(mixture) + mixture.log_prob(X).sum(), rtol=1e-8)
 
 
-@pytest.mark.parametrize(("name", "form"), [(name, FORMS[i % 2]) for i, name in enumerate(FAMILY_NAMES)])
+@pytest.mark.parametrize(("name", "form"), [("full", FORMS[0]), ("spherical", FORMS[1])])
 def test_gradient_of_unconstrained_density(name, form):
     rng = np.random.default_rng(7)
     k, d = 2, 3
@@ -152,7 +152,8 @@ def test_one_pass_serves_value_and_gradient(model):
 def test_log_likelihood_of_foreign_posterior(model, posterior, frame):
     mixtures, tree = posterior
     with model:
-        result = pm.stats.compute_log_likelihood(tree.copy(), progressbar=False)["log_likelihood"]["y"]
+        quick = {"progressbar": False, "compile_kwargs": {"mode": PYTHON}}
+        result = pm.stats.compute_log_likelihood(tree.copy(), **quick)["log_likelihood"]["y"]
     assert result.dims == ("chain", "draw", "obs")
     expected = [[m.log_prob(frame.to_numpy()) for m in chain] for chain in mixtures]
     np.testing.assert_allclose(result, expected, rtol=1e-10)

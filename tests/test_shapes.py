@@ -30,23 +30,32 @@ COMPILED = (
 )  # fmt: skip
 
 
-def run_with_bounds_check(tmp_path, *arguments):
-    """Python in a new process whose compiled code checks every index; caches are new, for they ignore the flag."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(TESTS),
-        "NUMBA_BOUNDSCHECK": "1",
-        "NUMBA_CACHE_DIR": str(tmp_path / "numba"),
-        "PYTENSOR_FLAGS": f"base_compiledir={tmp_path / 'pytensor'}",
-    }
-    done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+def run(*arguments, **environment):
+    """The output of Python in a new process."""
+    everything = {**os.environ, "PYTHONPATH": str(TESTS), **environment}
+    done = subprocess.run([sys.executable, *arguments], env=everything, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize("mode", ["py", pytest.param("numba", marks=pytest.mark.slow)])
-def test_every_entry_refuses_every_wrong_shape(tmp_path, mode):
-    outcomes = json.loads(run_with_bounds_check(tmp_path, str(TESTS / "wrong_shapes.py"), mode))
+def bounds_check(tmp_path):
+    """Compiled code checks every index; caches are new, for they ignore the flag."""
+    caches = {"NUMBA_CACHE_DIR": str(tmp_path / "numba"), "PYTENSOR_FLAGS": f"base_compiledir={tmp_path / 'pytensor'}"}
+    return {"NUMBA_BOUNDSCHECK": "1", **caches}
+
+
+def test_every_entry_refuses_every_wrong_shape():
+    all_are_refused(run(str(TESTS / "wrong_shapes.py"), "py"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["py", "numba"])
+def test_nothing_is_read_past_before_a_refusal(tmp_path, mode):
+    all_are_refused(run(str(TESTS / "wrong_shapes.py"), mode, **bounds_check(tmp_path)))
+
+
+def all_are_refused(printed):
+    outcomes = json.loads(printed)
     assert len(outcomes) > 300
     assert {name: told for name, told in outcomes.items() if not told.startswith("InputError: Expected")} == {}
 
@@ -54,12 +63,14 @@ def test_every_entry_refuses_every_wrong_shape(tmp_path, mode):
 @pytest.mark.slow
 def test_no_array_is_read_past(tmp_path):
     files = [str(TESTS / f"test_{name}.py") for name in COMPILED]
-    run_with_bounds_check(tmp_path, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files)
+    run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files, **bounds_check(tmp_path))
 
 
-def test_compiled_graph_refuses_wrong_shapes_and_names_them():
-    function = mixture_functions(NUMBA, "full")["gradient"]
-    assert np.isfinite(function(ROWS, *PARTS)[0])
+def test_compiled_graph_is_the_interpreted_one_and_names_wrong_shapes():
+    function = mixture_functions(NUMBA, "full", entries=("gradient",))["gradient"]
+    interpreted = mixture_functions(PYTHON, "full", entries=("gradient",))["gradient"]
+    for found, expected in zip(function(ROWS, *PARTS), interpreted(ROWS, *PARTS), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
     with pytest.raises(ShapeError, match=r"got rows \(4,2\), weights \(3\), means \(2,2\), covariances \(2,2,2\)"):
         function(ROWS, np.ones(3), *PARTS[1:])
     with pytest.raises(ShapeError, match=r"covariances \(2,1,1\)"):

@@ -6,7 +6,7 @@ under which compiled code that reads past an array raises IndexError.
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pymc as pm
@@ -63,16 +63,20 @@ def wrong_values() -> Iterator[tuple[str, list[np.ndarray]]]:
         yield name, values
 
 
-def mixture_functions(mode: Mode, family: str) -> dict[str, Callable[..., object]]:
-    """Log density, its pullback, value and gradient in one pass, and draws, of rows, weights, means, covariances."""
+ENTRIES = ("logp", "pullback", "gradient")
+
+
+def mixture_functions(mode: Mode, family: str, *, entries: Sequence[str] = ENTRIES) -> dict[str, Callable[..., object]]:
+    """Log density, its pullback, and value and gradient in one pass, of rows, weights, means, covariances."""
     inputs = symbols()
     log_density = pm.logp(MvNormalMixture.dist(*inputs[1:], covariance_type=family, shape=inputs[0].shape), inputs[0])
     total, cotangent = log_density.sum(), pt.arange(log_density.shape[0]) + 1.0
-    return {
-        "logp": pytensor.function(inputs, log_density, mode=mode),
-        "pullback": pytensor.function(inputs, pt.grad((cotangent * log_density).sum(), inputs[1:]), mode=mode),
-        "gradient": pytensor.function(inputs, [total, *pt.grad(total, inputs[1:])], mode=mode),
+    outputs = {
+        "logp": log_density,
+        "pullback": pt.grad((cotangent * log_density).sum(), inputs[1:]),
+        "gradient": [total, *pt.grad(total, inputs[1:])],
     }
+    return {entry: pytensor.function(inputs, outputs[entry], mode=mode) for entry in entries}
 
 
 def draw_function(mode: Mode, family: str) -> Callable[..., object]:
