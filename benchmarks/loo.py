@@ -55,24 +55,23 @@ def measure(arguments: argparse.Namespace, how: str) -> None:
 
 
 def main() -> None:
-    """Each way in a process of its own, but for the quick mode."""
+    """Each way in a process of its own; the quick mode has one for both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("rows", 40_000), ("draws", 4_000), ("features", 5), ("components", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--whole", action="store_true", help="ArviZ on the stored log_likelihood group, too")
-    parser.add_argument("--only", choices=("pointwise", "whole"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("pointwise", "whole"), nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     arguments = parser.parse_args()
     if arguments.quick:
         vars(arguments).update(rows=200, draws=200, whole=True)
     if arguments.only:
-        measure(arguments, arguments.only)
-        return
-    for how in ("pointwise", "whole") if arguments.whole else ("pointwise",):
-        if arguments.quick:
+        for how in arguments.only:
             measure(arguments, how)
-            continue
-        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--only", how], check=True)
+        return
+    ways = ["pointwise", "whole"] if arguments.whole else ["pointwise"]
+    for only in [ways] if arguments.quick else [[how] for how in ways]:
+        subprocess.run([sys.executable, __file__, *sys.argv[1:], "--only", *only], check=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from bayesgmm.words.errors import InputError, SamplingWarning
 FAITHFUL = load_old_faithful()
 BAD = "<script>alert(1)</script>"
 TITLES = ["Data", "EM", "Posterior", "Convergence", "Components", "Partition", "Comparison", "Checks", "Reproduce"]
-SETTINGS = {"draws": 250, "tune": 300, "progress": False, "random_state": 1}
+SETTINGS = {"draws": 100, "tune": 200, "progress": False, "random_state": 1}
 
 
 class Document(HTMLParser):
@@ -50,7 +50,7 @@ def told(text: str, title: str) -> str:
 
 @pytest.fixture(scope="module")
 def fit():
-    return BayesianGaussianMixture(2, **SETTINGS).fit(FAITHFUL)
+    return BayesianGaussianMixture(2, **SETTINGS | {"draws": 1_000, "tune": 500}).fit(FAITHFUL)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_sentences_are_computed_from_the_results(text, fit) -> None:
     em = GaussianMixture(2, random_state=1).fit(FAITHFUL)
     assert "272 rows of 2 features: eruptions and waiting." in told(text, "Data")
     assert f"log-likelihood of {em.log_likelihood_:.2f}, BIC {em.bic():.2f}" in told(text, "EM")
-    assert "4 chains of 250 draws" in told(text, "Posterior")
+    assert "4 chains of 1,000 draws" in told(text, "Posterior")
     assert f"Verdict: {diagnose(fit).verdict}." in told(text, "Convergence")
     assert f"with weight {fit.weights_.max():.3f}" in told(text, "Components")
     assert told(text, "Comparison").startswith("All 12 parameters")
