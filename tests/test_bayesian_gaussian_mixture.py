@@ -442,7 +442,7 @@ def test_a_native_fit_imports_neither_pymc_nor_pytensor():
     code = (
         "import sys, numpy as np, bayesgmm\n"
         "X = np.concatenate([np.random.default_rng(0).normal(size=(30, 1)) + c for c in (0, 6)])\n"
-        "fit = bayesgmm.BayesianGaussianMixture(2, draws=300, random_state=0, progress=False).fit(X)\n"
+        "fit = bayesgmm.BayesianGaussianMixture(2, draws=100, random_state=0, progress=False).fit(X)\n"
         "fit.summary(); fit.predict(X); fit.membership(); fit.sample(3)\n"
         "print([name for name in ('pymc', 'pytensor') if name in sys.modules])"
     )

@@ -171,6 +171,7 @@ def exact(X, prior, n_components=2, size=8000):
     return sorted_quantities(*(draws[name][None] for name in ("weights", "means", "covariances")))
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_two_features_against_exact_draws():
     rng = np.random.default_rng(3)
@@ -212,11 +213,13 @@ def check_two_modes(draws: MixtureDraws) -> None:
     compare(sorted_quantities(*parts(draws)), exact(THREE_GROUPS, WIDE)).check()
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_two_modes_that_chains_pass_between_against_exact_draws():
     check_two_modes(two_modes("native"))
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_the_exact_posterior_has_the_two_modes():
     spread = exact(THREE_GROUPS, WIDE)[..., [3, 4]] @ [1.0, -1.0]

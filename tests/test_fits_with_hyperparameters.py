@@ -53,7 +53,7 @@ def test_a_fit_has_its_scale_and_keeps_it_in_a_file(tmp_path):
 
 def test_pooled_modes_get_scales_of_their_own():
     X = load_data("iris")
-    model = fit(X, 3, Prior.malsiner_walli(X), draws=400)  # two and three occupied components
+    model = fit(X, 3, Prior.malsiner_walli(X), draws=150, tune=150)  # two and three occupied components
     assert "modes" in model.posterior_.attrs
     check_scales(model.posterior_["posterior"].to_dataset(), model.prior_)
     again = combine_modes(model, random_state=2)

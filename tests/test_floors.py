@@ -73,19 +73,20 @@ def violations(source: str, module: str, floors: Floors) -> list[str]:
     return found
 
 
+MODULES = package_modules()
 FLOORS = read_floors((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
 
 
 def test_the_table_lists_exactly_the_modules_there_are() -> None:
-    listed, present = set(FLOORS.places), set(package_modules())
+    listed, present = set(FLOORS.places), set(MODULES)
     assert not present - listed, "give these a place in docs/architecture.md"
     assert not listed - present, "docs/architecture.md lists files that do not exist"
 
 
-@pytest.mark.parametrize("module", package_modules())
+@pytest.mark.parametrize("module", MODULES)
 def test_imports_keep_the_floor_order(module: str) -> None:
     assert module in FLOORS.places, "give it a place in docs/architecture.md"
-    assert violations(package_modules()[module].read_text(encoding="utf-8"), module, FLOORS) == []
+    assert violations(MODULES[module].read_text(encoding="utf-8"), module, FLOORS) == []
 
 
 PLANTED = read_floors(

@@ -61,6 +61,7 @@ def test_it_sees_a_component_too_few():
     assert goodness_of_fit(subject_of(fit, X), n_replicates=59, rng=rng).p_value <= 0.05
 
 
+@pytest.mark.slow
 def test_it_keeps_its_size():
     p = np.array([p_values("normal", seed, n=100, n_replicates=39).p_value for seed in range(8)])
     assert (p <= 0.05).sum() <= binomial_range(len(p), 0.05)[1]

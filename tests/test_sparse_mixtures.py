@@ -42,6 +42,7 @@ def assert_shares(numbers, exact) -> None:
     assert (np.abs(share - exact) <= bound(len(exact)) * error).all(), (share, exact, error)
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_the_references_agree():
     """Gibbs sampling of labels and the sum over all allocations."""
@@ -52,7 +53,7 @@ def test_the_references_agree():
 
 
 @pytest.mark.draws
-@pytest.mark.parametrize("concentration", [0.05, 0.3])
+@pytest.mark.parametrize("concentration", [0.05, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_occupied_components_against_enumeration(concentration):
     prior = Prior.normal_inverse_wishart(**CONJUGATE, concentration=concentration)
     rows = np.asfortranarray(ROWS)

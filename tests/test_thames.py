@@ -82,6 +82,7 @@ def test_symmetric_densities_however_much_labellings_overlap(apart, switched):
     assert abs(found.log_z - log(2.0) - 3.0 * log(2.0 * pi)) < bound() * found.se
 
 
+@pytest.mark.slow
 @pytest.mark.draws
 def test_the_standard_error_covers():
     """z-scores over repetitions have about unit variance."""
