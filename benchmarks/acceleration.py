@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.datasets import load_iris, load_wine
 
-from bayesgmm.algorithms.em import EMResult, EMSettings, Rows, run_em
-from bayesgmm.algorithms.initialise import mixture_from_responsibilities
+from bayesgmm._common.arrays import Array
 from bayesgmm.datasets import load_acidity, load_banknote, load_diabetes, load_galaxies, load_old_faithful, load_thyroid
-from bayesgmm.ground.mixture import Mixture
-from bayesgmm.words.arrays import Array
+from bayesgmm.em.em import EMResult, EMSettings, Rows, run_em
+from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.mixture.mixture import Mixture
 
 LOWER = 1e-3  # in log-likelihood
 PLAIN, FAST = EMSettings(max_iter=20_000, accelerate=False), EMSettings(max_iter=20_000)

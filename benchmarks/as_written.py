@@ -13,7 +13,7 @@ import time
 
 SETS = ("faithful", "iris", "simulated")
 IMPORTS = {
-    "bayesgmm": "import bayesgmm.surface.bayesian_gaussian_mixture, bayesgmm.surface.tables, bayesgmm.datasets",
+    "bayesgmm": "from bayesgmm import BayesianGaussianMixture, datasets; import bayesgmm.comparison.parameter_table",
     "pm.Mixture": "import pymc, arviz, bayesgmm.datasets",
 }
 
@@ -69,7 +69,7 @@ def measure(side: str, name: str, start: float, *, quick: bool) -> None:
 
     import nuts
 
-    from bayesgmm.bayes.problem import MixtureDraws
+    from bayesgmm.inference.problem import MixtureDraws
 
     problem = nuts.SETS[name][1]()
     drawn = MixtureDraws(*draws(posterior, n_components, X.shape[1]), run=None)  # type: ignore[arg-type]
@@ -112,7 +112,7 @@ def measured(side: str, name: str, options: argparse.Namespace) -> dict[str, flo
 
 
 def compare(name: str, options: argparse.Namespace) -> None:
-    from bayesgmm.bayes.mixing import MAX_R_HAT
+    from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT
 
     print(
         f"\n{name}\n\n| | seconds | worst ESS of a parameter, relabelled | its R-hat |\n|---|---|---|---|", flush=True

@@ -19,9 +19,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as TheirMixture
 from threadpoolctl import threadpool_limits
 
-from bayesgmm.algorithms.em import EMSettings, Rows, run_em
-from bayesgmm.algorithms.initialise import starting_mixture
 from bayesgmm.datasets import load_old_faithful
+from bayesgmm.em.em import EMSettings, Rows, run_em
+from bayesgmm.em.initialization import starting_mixture
 
 NEVER = -1.0  # a tolerance that no run meets
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
 from bayesgmm.datasets import load_galaxies, load_old_faithful
-from bayesgmm.words.errors import SamplingWarning
+from bayesgmm.exceptions import SamplingWarning
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from threadpoolctl import threadpool_limits
 
-from bayesgmm.ground.mixture import Mixture, column_statistics
-from bayesgmm.words.arrays import Array
+from bayesgmm._common.arrays import Array
+from bayesgmm.mixture.mixture import Mixture, column_statistics
 
 SIZES = ((272, 2, 2), (2_000, 5, 4), (10_000, 5, 5), (100_000, 10, 10), (20_000, 50, 5))
 GEMM, N_EXP = 512, 4096

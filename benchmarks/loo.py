@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm import Mixture, compute_log_likelihood, loo
-from bayesgmm.bayes.adapter import mixture_posterior
+from bayesgmm.posterior.adapter import mixture_posterior
 
 
 def peak() -> float:

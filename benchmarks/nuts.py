@@ -25,17 +25,17 @@ from sklearn.datasets import load_iris
 from threadpoolctl import threadpool_limits
 
 from bayesgmm import Mixture, Prior
-from bayesgmm.algorithms.multistart import best_of_starts
-from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
-from bayesgmm.bayes.engines import sample_native
-from bayesgmm.bayes.mixing import MAX_R_HAT
-from bayesgmm.bayes.nuts import sample_model
-from bayesgmm.bayes.posterior import aligned
-from bayesgmm.bayes.problem import MixtureDraws, Problem
-from bayesgmm.bayes.pymc_engine import unconstrained_points
-from bayesgmm.bayes.sampling_records import SamplerSettings
+from bayesgmm._common.arrays import Array
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.words.arrays import Array
+from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT
+from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.inference.engine_pymc import unconstrained_points
+from bayesgmm.inference.engines import sample_native
+from bayesgmm.inference.nuts import sample_model
+from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.posterior.tree import aligned
+from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
 
 N_ANCHORS = 5
 SHAPES = ("weights", "means", "covariances")

@@ -13,8 +13,8 @@ from time import process_time
 import numpy as np
 
 from bayesgmm import estimate_partition, sample_labels
-from bayesgmm.ground.partitions import LOSSES, expected_loss
-from bayesgmm.words.arrays import Array
+from bayesgmm._common.arrays import Array
+from bayesgmm.partitions.partition_losses import LOSSES, expected_loss
 
 CASES = ((5, 4.0), (5, 2.0), (20, 4.0), (20, 2.0))  # clusters, distance of neighbouring centres
 N_FEATURES = 2

@@ -24,7 +24,7 @@ from sklearn.datasets import load_sample_image
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from bayesgmm import GaussianMixture, Mixture
-from bayesgmm.algorithms.em import EMSettings, Rows, run_em
+from bayesgmm.em.em import EMSettings, Rows, run_em
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SLACK = 1e-3

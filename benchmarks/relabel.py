@@ -15,7 +15,7 @@ from time import process_time
 
 import numpy as np
 
-from bayesgmm.algorithms.relabelling import METHODS
+from bayesgmm.label_switching.methods import METHODS
 
 CHOICES = (*((method, "kl") for method in METHODS), ("optimal-assignment", "wasserstein"))
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -53,7 +53,7 @@ def resident() -> float:
 
 def measure(method: str, divergence: str, sizes: list[int]) -> None:
     """Print seconds for both posteriors, MB over the baseline and in all, and whether components are identified."""
-    from bayesgmm.bayes.relabel import relabel, relabelling
+    from bayesgmm.label_switching.relabel_draws import relabel, relabelling
 
     relabel(*posterior([8, 100, *sizes[2:]], wandering=False), method=method, divergence=divergence)  # loads, compiles
     seconds, identified, before = [], [], 0.0

@@ -39,7 +39,9 @@ CASES = {  # name: (imports, fit, seconds that the fit may take with cached kern
     "posterior, 4 x 1,000 draws": ("import nutpie, sklearn.mixture", POSTERIOR, 3.0),
     "EM": ("import sklearn.mixture", EM, 1.5),
 }
-IMPORTS = "import bayesgmm.surface.bayesian_gaussian_mixture, bayesgmm.surface.gaussian_mixture, bayesgmm.datasets"
+IMPORTS = (
+    "import bayesgmm.estimators.bayesian_gaussian_mixture, bayesgmm.estimators.gaussian_mixture, bayesgmm.datasets"
+)
 QUICK = {"a log density": ("import numpy", LOG_DENSITY, 1.5)}
 FIRST_RUN = 45.0
 

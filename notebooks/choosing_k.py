@@ -29,7 +29,7 @@ import pandas as pd
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, Prior
 from bayesgmm.datasets import load_galaxies
-from bayesgmm.words.errors import ParetoWarning, SamplingWarning
+from bayesgmm.exceptions import ParetoWarning, SamplingWarning
 
 X = load_galaxies() / 1000  # 1,000 km/s
 figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")

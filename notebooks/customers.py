@@ -30,7 +30,7 @@ import pandas as pd
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture
 from bayesgmm.datasets import load_credit_card
-from bayesgmm.words.errors import SamplingWarning
+from bayesgmm.exceptions import SamplingWarning
 
 applicants = load_credit_card()
 got_it = applicants[applicants["card"] == "yes"]

@@ -30,7 +30,7 @@ from scipy.stats import norm
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, Prior
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
-from bayesgmm.words.errors import SamplingWarning
+from bayesgmm.exceptions import SamplingWarning
 
 sampled = {"random_state": 1, "progress": False}
 

@@ -31,7 +31,7 @@ from scipy.stats import beta
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.datasets import load_gvhd
-from bayesgmm.words.errors import SamplingWarning, SingleBestStartWarning
+from bayesgmm.exceptions import SamplingWarning, SingleBestStartWarning
 
 cells = load_gvhd()
 markers, wanted = ["CD4", "CD8b", "CD3", "CD8"], ["CD4", "CD8b", "CD3"]

@@ -28,7 +28,7 @@ from sklearn.mixture import GaussianMixture as SklearnMixture
 
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
-from bayesgmm.words.errors import SingleBestStartWarning
+from bayesgmm.exceptions import SingleBestStartWarning
 
 plt.rcParams["figure.dpi"] = 72  # many pictures: keep the notebook small
 picture = load_sample_image("china.jpg")

@@ -94,7 +94,7 @@ plot_means(healthy.posterior["mu"])
 # all; where they cannot, `component_summary` refuses to print averages that mean nothing.
 
 # %%
-from bayesgmm.bayes.relabel import relabelling
+from bayesgmm.label_switching import relabelling
 
 agreement = bayesgmm.compare_relabellings(trace, X, names=names)
 print(relabelling(healthy))

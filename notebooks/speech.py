@@ -32,7 +32,7 @@ from scipy.stats import beta
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.datasets import load_speech
-from bayesgmm.words.errors import SingleBestStartWarning
+from bayesgmm.exceptions import SingleBestStartWarning
 
 speech = load_speech()
 features = [f"mfcc{j}" for j in range(1, 13)]

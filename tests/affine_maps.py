@@ -1,11 +1,11 @@
-"""Random maps x -> a + B x of each group of `bayesgmm.ground.families.Equivariance`."""
+"""Random maps x -> a + B x of each group of `bayesgmm.mixture.covariance.Equivariance`."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from bayesgmm.ground.families import Equivariance
-from bayesgmm.words.arrays import Array
+from bayesgmm._common.arrays import Array
+from bayesgmm.mixture.covariance import Equivariance
 
 
 class AffineMap(NamedTuple):

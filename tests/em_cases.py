@@ -8,11 +8,11 @@ import pytest
 from reference import load_data, log_joint
 from scipy.special import softmax
 
-from bayesgmm.ground.families import covariance_family
-from bayesgmm.ground.kernel import DIAGONAL, FULL, SPHERICAL
-from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array
+from bayesgmm._common.arrays import Array
+from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture.kernel import DIAGONAL, FULL, SPHERICAL
+from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.prior import Prior
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 NAMES = ("faithful", "iris", "thyroid", "diabetes", "galaxies", "acidity", "enzyme")

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.special import gammaln, multigammaln
 from scipy.stats import invwishart
 
-from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array
+from bayesgmm._common.arrays import Array
+from bayesgmm.priors.prior import Prior
 
 
 def updated(prior: Prior, counts, sums, squares) -> tuple[Array, Array, Array, Array]:

@@ -5,7 +5,14 @@ import functools
 import numpy as np
 from numba import carray, cfunc
 
-from bayesgmm.ground.pointers import FINITE, LOG_DENSITY_SIGNATURE, VALUE_NOT_FINITE, header_of, matrix_at, vector_at
+from bayesgmm.log_posterior._cfunc import (
+    FINITE,
+    LOG_DENSITY_SIGNATURE,
+    VALUE_NOT_FINITE,
+    header_of,
+    matrix_at,
+    vector_at,
+)
 
 
 def _log_density(n_dim, point_, gradient_, value_, header_):

@@ -7,7 +7,7 @@ often than the one in 100,000 that a test may cost, since standard errors are es
 import arviz_stats as azs
 from scipy.stats import binom, chi2, norm
 
-from bayesgmm.words.arrays import Array
+from bayesgmm._common.arrays import Array
 
 FALSE_ALARM = 1e-6
 

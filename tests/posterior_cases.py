@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from reference import FAMILIES, random_mixture
 
-from bayesgmm.algorithms.coordinates import Coordinates
-from bayesgmm.algorithms.log_posterior import LogPosterior
-from bayesgmm.algorithms.log_weights import Bend
-from bayesgmm.ground.families import covariance_family
-from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array, Rows
+from bayesgmm._common.arrays import Array, Rows
+from bayesgmm.log_posterior.log_posterior import LogPosterior
+from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.log_posterior.transforms import Coordinates
+from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.prior import Prior
 
 FORMS = ("independent", "normal_inverse_wishart")
 SHAPES = ((3, 2), (2, 1), (1, 3), (1, 1), (2, 4))  # (cluster, feature)

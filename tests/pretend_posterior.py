@@ -5,10 +5,10 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import invwishart
 
-from bayesgmm.algorithms.em import Rows, run_em
-from bayesgmm.algorithms.initialise import mixture_from_responsibilities
-from bayesgmm.bayes.posterior import in_family, posterior_tree
-from bayesgmm.ground.mixture import Mixture
+from bayesgmm.em.em import Rows, run_em
+from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.posterior.tree import in_family, posterior_tree
 
 
 def em_fit(frame: pd.DataFrame, n_components: int, covariance_type: str = "full") -> Mixture:

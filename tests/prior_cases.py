@@ -5,9 +5,9 @@ from posterior_cases import Case, case, positive_definite
 from reference import FAMILIES
 from scipy.stats import gamma, wishart
 
-from bayesgmm.ground.mixture import Mixture
-from bayesgmm.ground.priors import Prior
-from bayesgmm.words.arrays import Array
+from bayesgmm._common.arrays import Array
+from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.prior import Prior
 
 SAMPLED_SCALES = ("independent", "normal_inverse_wishart")
 LEGAL = [(family, form) for family in FAMILIES for form in SAMPLED_SCALES]

@@ -6,26 +6,26 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logsumexp
 
-from bayesgmm.ground.families import covariance_family
-from bayesgmm.ground.kernel import FULL, SPHERICAL
-from bayesgmm.ground.mixture import Mixture
-from bayesgmm.words.arrays import Array
-from bayesgmm.words.statistics import Statistics
+from bayesgmm._common.arrays import Array
+from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture.kernel import FULL, SPHERICAL
+from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.mixture.statistics import Statistics
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "reference_data"
 FLUSHED = 1e-80  # the kernel drops responsibilities below exp(-200), about 1e-87
 SCIKIT_LEARNS = ("full", "tied", "diag", "spherical")
 FAMILIES = (*SCIKIT_LEARNS, "tied_diag", "tied_spherical")
 
 
 def load_data(name: str) -> Array:
-    """The numeric features of a data set in tests/data; galaxies in 1,000 km/s."""
+    """The numeric features of a data set in tests/reference_data; galaxies in 1,000 km/s."""
     table = np.genfromtxt(DATA / f"{name}.csv", delimiter=",", skip_header=1, ndmin=2)
     return table[:, ~np.isnan(table).any(axis=0)] / (1000.0 if name == "galaxies" else 1.0)
 
 
 def load_json(name: str) -> list[dict]:
-    """A reference file in tests/data."""
+    """A reference file in tests/reference_data."""
     return json.loads((DATA / f"{name}.json").read_text())
 
 

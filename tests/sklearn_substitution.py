@@ -27,9 +27,9 @@ SHORT = {"draws": 40, "tune": 60, "chains": 2, "progress": False, "init": "best"
 # scikit-learn's configuration does not make these warnings errors; its tests fit on purpose what earns them.
 quietly = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.DegeneracyWarning"),
-    pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.SingleBestStartWarning"),
-    pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.SamplingWarning"),
+    pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.DegeneracyWarning"),
+    pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SingleBestStartWarning"),
+    pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SamplingWarning"),
 ]
 
 
@@ -73,7 +73,7 @@ def _module(name: str) -> ModuleType:
     ):
         spec.loader.exec_module(module)
     if hasattr(module, "PRIOR_TYPE"):
-        # scikit-learn's other one, the Dirichlet process, is another model: tests/test_prior_parameters.py.
+        # scikit-learn's other one, the Dirichlet process, is another model: tests/estimators/test_prior_parameters.py.
         module.PRIOR_TYPE = ["dirichlet_distribution"]  # type: ignore[attr-defined]
     return module
 

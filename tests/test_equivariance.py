@@ -18,11 +18,11 @@ from reference import FAMILIES, load_data
 from sklearn.datasets import load_breast_cancer
 
 from bayesgmm import GaussianMixture, Prior, select_components
-from bayesgmm.algorithms.em import EMSettings, Rows, run_em
-from bayesgmm.algorithms.information import standard_errors
-from bayesgmm.algorithms.initialise import mixture_from_responsibilities
-from bayesgmm.ground.families import Equivariance, covariance_family
-from bayesgmm.words.errors import SingularDataWarning
+from bayesgmm.em.em import EMSettings, Rows, run_em
+from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.exceptions import SingularDataWarning
+from bayesgmm.mixture.covariance import Equivariance, covariance_family
+from bayesgmm.standard_errors.information import standard_errors
 
 few = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 seeds = st.integers(0, 2**32 - 1)

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 import bayesgmm
 from bayesgmm import GaussianMixture, Prior, diagnose, loo
-from bayesgmm.words.errors import InputError
+from bayesgmm.exceptions import InputError
 
 NAMES = {"weights": "w", "means": "mu", "sds": "sigma"}
 CENTRES = np.array([[0.0, 10.0], [5.0, -10.0]])  # as many clusters as features
@@ -123,7 +123,7 @@ def assert_same(got: Any, want: Any) -> None:
         np.testing.assert_allclose(np.asarray(got), np.asarray(want))
 
 
-@pytest.mark.filterwarnings("ignore::bayesgmm.words.errors.ParetoWarning")  # of rows far out, as this is no posterior
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ParetoWarning")  # of rows far out, as this is no posterior
 @pytest.mark.draws
 def test_means_stored_feature_first_with_as_many_clusters_as_features():
     """The elpd of the transposed Dataset, and labels that switched; read in the order of axes, modes seemed several."""

@@ -22,10 +22,10 @@ from bayesgmm import (
     relabel,
     representative_partitions,
 )
-from bayesgmm.bayes.invariants import invariants
-from bayesgmm.bayes.posterior import prior_to_json
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.words.errors import SamplingWarning, SingularDataWarning
+from bayesgmm.diagnostics.label_invariants import invariants
+from bayesgmm.exceptions import SamplingWarning, SingularDataWarning
+from bayesgmm.posterior.tree import prior_to_json
 
 X = load_old_faithful().to_numpy()
 SD = X.std(axis=0)

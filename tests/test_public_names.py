@@ -1,36 +1,25 @@
-"""The public names: one list for users, for the lazy loader and for type checkers."""
+"""The public names: listed once, loaded when they are first used."""
 
-import ast
-import inspect
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import bayesgmm
-
-
-def names_for_type_checkers() -> dict[str, str]:
-    """Name and home of every import under ``if TYPE_CHECKING``."""
-    tree = ast.parse(inspect.getsource(bayesgmm))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: str(node.module) for node in imports for alias in node.names}
-
-
-def test_the_three_lists_agree() -> None:
-    expected = {**bayesgmm._HOMES, "datasets": "bayesgmm"}
-    assert names_for_type_checkers() == expected
-    assert sorted(expected) == bayesgmm.__all__
+from bayesgmm._common.lazy import lazy
 
 
 @pytest.mark.parametrize("name", bayesgmm.__all__)
-def test_every_name_loads_from_its_home(name: str) -> None:
+def test_every_name_loads(name: str) -> None:
     value = getattr(bayesgmm, name)
     assert name in dir(bayesgmm)
-    home = bayesgmm._HOMES.get(name, "bayesgmm.datasets")
-    assert find_spec(home) is not None
-    assert getattr(value, "__module__", getattr(value, "__name__", None)) == home
+    assert getattr(value, "__name__", name).rpartition(".")[2] == name
+    assert getattr(value, "__module__", value.__name__).startswith("bayesgmm")
+
+
+def test_no_module_hides_a_public_name() -> None:
+    """Importing a package binds its name: `bayesgmm.compare` would no longer be the function."""
+    folders = {path.stem for path in Path(bayesgmm.__path__[0]).iterdir()}
+    assert folders & {*bayesgmm.__all__} == {"datasets", "exceptions"}
 
 
 def test_version_is_the_declared_one() -> None:
@@ -41,3 +30,9 @@ def test_version_is_the_declared_one() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'GausianMixture'"):
         bayesgmm.GausianMixture  # noqa: B018
+
+
+def test_a_face_offers_what_it_imports_for_type_checkers() -> None:
+    load, names, offered = lazy("bayesgmm.em")
+    assert load("run_em") is bayesgmm.em.run_em
+    assert set(offered) <= set(names())

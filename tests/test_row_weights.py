@@ -5,27 +5,27 @@ import warnings
 
 import numpy as np
 import pytest
+from mode_cases import exact_log_evidences
 from monte_carlo import bound
 from reference import FAMILIES, load_data
 from scipy.special import logsumexp
-from test_modes import exact_log_evidences
 
 from bayesgmm import BayesianGaussianMixture, Prior, diagnose, load
-from bayesgmm.algorithms.conditionals import Conditionals
-from bayesgmm.algorithms.coordinates import Coordinates
-from bayesgmm.algorithms.log_posterior import LogPosterior
-from bayesgmm.algorithms.multistart import best_of_starts
-from bayesgmm.bayes.adapter import mixture_posterior, row_weights_of
-from bayesgmm.bayes.engines import sample_native
-from bayesgmm.bayes.invariants import invariants
-from bayesgmm.bayes.mode_weights import Target, weigh_modes
-from bayesgmm.bayes.modes import Mode, Modes
-from bayesgmm.bayes.pooling import combine_modes, stacking_weights
-from bayesgmm.bayes.problem import Problem
-from bayesgmm.bayes.pymc_engine import sample_pymc
-from bayesgmm.bayes.sampling_records import SamplerSettings
-from bayesgmm.bayes.scouts import points_of
-from bayesgmm.words.errors import InputError, SamplingWarning
+from bayesgmm.diagnostics.label_invariants import invariants
+from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.evidence.conditional_densities import Conditionals
+from bayesgmm.evidence.mode_weights import Target, weigh_modes
+from bayesgmm.evidence.modes import Mode, Modes
+from bayesgmm.evidence.pooled_modes import combine_modes, stacking_weights
+from bayesgmm.exceptions import InputError, SamplingWarning
+from bayesgmm.inference.engine_pymc import sample_pymc
+from bayesgmm.inference.engines import sample_native
+from bayesgmm.inference.mode_search import points_of
+from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.log_posterior.log_posterior import LogPosterior
+from bayesgmm.log_posterior.transforms import Coordinates
+from bayesgmm.posterior.adapter import mixture_posterior, row_weights_of
 
 SETTINGS = SamplerSettings(seed=1, draws=1500, tune=300, chains=2, progress=False)
 

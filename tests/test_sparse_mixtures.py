@@ -23,11 +23,11 @@ from bayesgmm import (
     relabel,
     sample_labels,
 )
-from bayesgmm.bayes.engines import ENGINES
-from bayesgmm.bayes.posterior import prior_to_json
-from bayesgmm.bayes.problem import Problem
-from bayesgmm.bayes.sampling_records import SamplerSettings
-from bayesgmm.words.errors import SamplingWarning
+from bayesgmm.exceptions import SamplingWarning
+from bayesgmm.inference.engines import ENGINES
+from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.posterior.tree import prior_to_json
 
 ROWS = np.array([[-2.0], [-1.8], [0.0], [0.3], [2.5], [2.6], [5.0]])
 CONJUGATE = {"mean": [0.5], "kappa": 0.2, "dof": 3.0, "scale": [[0.5]]}

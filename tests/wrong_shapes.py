@@ -15,15 +15,15 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 
 from bayesgmm import Mixture, MvNormalMixture
-from bayesgmm.bayes.covariance_ops import InverseWishart, StackCholesky, StackCovariances
-from bayesgmm.bayes.covariance_prior import InverseWishartCovariances
-from bayesgmm.bayes.predict import draw_set_of, log_densities
-from bayesgmm.bayes.scale_prior import WishartScale
-from bayesgmm.bayes.separation_prior import SeparationCovariances
-from bayesgmm.ground.families import covariance_family
-from bayesgmm.ground.mixture import expected_statistics
-from bayesgmm.ground.partitions import canonical_labels, contingency_table, expected_loss, losses
-from bayesgmm.ground.salso import SalsoSettings, salso
+from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture.mixture import expected_statistics
+from bayesgmm.partitions.partition_losses import canonical_labels, contingency_table, expected_loss, losses
+from bayesgmm.partitions.salso import SalsoSettings, salso
+from bayesgmm.prediction.densities import draw_set_of, log_densities
+from bayesgmm.pymc_model.covariance_ops import InverseWishart, StackCholesky, StackCovariances
+from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
+from bayesgmm.pymc_model.lkj_separation import SeparationCovariances
+from bayesgmm.pymc_model.wishart_scale import WishartScale
 
 type Call = tuple[str, Callable[[], object]]
 

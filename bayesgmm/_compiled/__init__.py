@@ -1,0 +1,28 @@
+"""Building blocks of compiled code: explicit SIMD, small triangular matrices, checks of array shapes."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm._compiled.linalg import cholesky_lower as cholesky_lower
+    from bayesgmm._compiled.linalg import compiled as compiled
+    from bayesgmm._compiled.linalg import invert_lower as invert_lower
+    from bayesgmm._compiled.linalg import multiply_lower as multiply_lower
+    from bayesgmm._compiled.linalg import solve_cholesky as solve_cholesky
+    from bayesgmm._compiled.linalg import times_lower as times_lower
+    from bayesgmm._compiled.shapes import Signature as Signature
+    from bayesgmm._compiled.simd import LANES as LANES
+    from bayesgmm._compiled.simd import TILE as TILE
+    from bayesgmm._compiled.simd import Vector as Vector
+    from bayesgmm._compiled.simd import aligned_start as aligned_start
+    from bayesgmm._compiled.simd import exp as exp
+    from bayesgmm._compiled.simd import fold as fold
+    from bayesgmm._compiled.simd import load as load
+    from bayesgmm._compiled.simd import load_single as load_single
+    from bayesgmm._compiled.simd import log as log
+    from bayesgmm._compiled.simd import maximum as maximum
+    from bayesgmm._compiled.simd import store as store
+    from bayesgmm._compiled.simd import zeros as zeros
+
+__getattr__, __dir__, __all__ = lazy(__name__)

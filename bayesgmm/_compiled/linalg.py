@@ -1,0 +1,84 @@
+"""Small dense linear algebra inside compiled code: factors of a few features, without calls to LAPACK.
+
+Matrices are lower triangular where the name says `lower`. Nothing here raises: failure is returned.
+"""
+
+import math
+
+from numba import njit
+
+from bayesgmm._common import Array
+
+compiled = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@compiled
+def cholesky_lower(matrix: Array, lower: Array) -> bool:
+    """Write the Cholesky factor of a symmetric matrix into ``lower``; False if a pivot is not positive."""
+    n = matrix.shape[0]
+    for i in range(n):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= lower[i, k] * lower[j, k]
+            if i == j:
+                if not total > 0.0:
+                    return False
+                lower[i, i] = math.sqrt(total)
+            else:
+                lower[i, j] = total / lower[j, j]
+        lower[i, i + 1 :] = 0.0
+    return True
+
+
+@compiled
+def invert_lower(lower: Array, inverse: Array) -> None:
+    """Write the inverse of a lower triangular matrix into ``inverse``."""
+    n = lower.shape[0]
+    for i in range(n):
+        for j in range(i):
+            total = 0.0
+            for k in range(j, i):
+                total += lower[i, k] * inverse[k, j]
+            inverse[i, j] = -total / lower[i, i]
+        inverse[i, i] = 1.0 / lower[i, i]
+        inverse[i, i + 1 :] = 0.0
+
+
+@compiled
+def multiply_lower(a: Array, b: Array, product: Array) -> None:
+    """Write the product of two lower triangular matrices into ``product``."""
+    n = a.shape[0]
+    for i in range(n):
+        for j in range(i + 1):
+            total = 0.0
+            for k in range(j, i + 1):
+                total += a[i, k] * b[k, j]
+            product[i, j] = total
+        product[i, i + 1 :] = 0.0
+
+
+@compiled
+def solve_cholesky(lower: Array, vector: Array) -> None:
+    """Solve L Lᵀ x = vector in place."""
+    n = lower.shape[0]
+    for i in range(n):
+        total = vector[i]
+        for k in range(i):
+            total -= lower[i, k] * vector[k]
+        vector[i] = total / lower[i, i]
+    for i in range(n - 1, -1, -1):
+        total = vector[i]
+        for k in range(i + 1, n):
+            total -= lower[k, i] * vector[k]
+        vector[i] = total / lower[i, i]
+
+
+@compiled
+def times_lower(lower: Array, vector: Array, product: Array) -> None:
+    """Write L x into ``product``."""
+    for i in range(lower.shape[0]):
+        total = 0.0
+        for j in range(i + 1):
+            total += lower[i, j] * vector[j]
+        product[i] = total

@@ -1,1 +1,0 @@
-"""Floor 3: the PyMC model, NUTS, and what is derived from the draws."""

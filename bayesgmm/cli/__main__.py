@@ -1,0 +1,5 @@
+"""``python -m bayesgmm.cli``."""
+
+from bayesgmm.cli.commands import main
+
+main()

@@ -1,0 +1,429 @@
+"""The command line: ``bayesgmm demo``, ``bayesgmm fit FILE --components K``, ``bayesgmm select FILE``.
+
+What a command needs is imported when it runs, so that ``--help`` answers at once.
+"""
+
+import os
+import secrets
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
+
+import typer
+
+from bayesgmm.cli.options import (
+    FIT,
+    Chains,
+    Columns,
+    Cores,
+    Covariance,
+    Criteria,
+    CriterionName,
+    Draws,
+    Engine,
+    EngineName,
+    Families,
+    File,
+    Force,
+    Header,
+    Jobs,
+    Output,
+    Overwrite,
+    PriorIfAny,
+    PriorName,
+    Progress,
+    Provenance,
+    Quiet,
+    Report,
+    Seed,
+    Sizes,
+    Starts,
+    TargetAccept,
+    Tune,
+    sizes_in,
+    source_of_demo,
+    source_of_file,
+)
+from bayesgmm.exceptions import DegenerateComponentError, InputError, SamplingError, SamplingWarning
+from bayesgmm.io import Terminated, ended_by_sigterm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayesgmm.cli.job import Outcome
+
+DEMO_SEED = 1
+BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
+_UsageError = cast(type[Exception], typer.BadParameter.__base__)  # typer's name for it differs between versions
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Shown(NamedTuple):
+    """What may be replaced, what is printed, and for a report the code that reads the rows and the command."""
+
+    overwrite: bool
+    force: bool
+    quiet: bool
+    source: Provenance | None = None
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"bayesgmm {version('bayesgmm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Gaussian mixtures with honest error bars: EM beside the Bayesian posterior, in seconds."""
+
+
+@app.command()
+def demo(
+    draws: Draws = 1000,
+    tune: Tune = 400,
+    chains: Chains = 4,
+    cores: Cores = None,
+    seed: Seed = DEMO_SEED,
+    output: Output = None,
+    report: Report = False,
+    overwrite: Overwrite = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    progress: Progress = True,
+) -> None:
+    """Fit the two kinds of eruptions of the Old Faithful geyser, from data inside the package.
+
+    Prints EM's estimates beside the posterior, and whether the chains converged.
+    Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
+
+    [bold]Examples[/bold]
+
+        bayesgmm demo
+
+        bayesgmm demo --output old-faithful --overwrite
+    """
+    from bayesgmm.datasets import load_old_faithful
+
+    settings = {"n_components": 2, "draws": draws, "tune": tune, "chains": chains, "cores": cores, "seed": seed}
+    settings["progress"] = progress and not quiet
+    folder = Path("bayesgmm-demo-output") if output is None else output
+    source = source_of_demo(settings) if report else None
+    _run("Old Faithful", load_old_faithful(), settings, shown=Shown(overwrite, force, quiet, source), folder=folder)
+
+
+@app.command()
+def fit(
+    file: File,
+    components: Annotated[
+        int, typer.Option("--components", "-k", min=1, help="Number of clusters K.", rich_help_panel=FIT)
+    ],
+    columns: Columns = None,
+    covariance: Annotated[
+        Covariance,
+        typer.Option(
+            metavar="TYPE",
+            help="full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI) or tied_spherical (EII), by "
+            "name or mclust's code; V or E for one column.",
+            case_sensitive=False,
+            rich_help_panel=FIT,
+        ),
+    ] = Covariance.FULL,
+    prior: Annotated[
+        PriorName,
+        typer.Option(
+            metavar="NAME", help="weakly-informative or fraley-raftery, scaled by the data.", rich_help_panel=FIT
+        ),
+    ] = PriorName.WEAKLY_INFORMATIVE,
+    header: Header = None,
+    draws: Draws = 1000,
+    tune: Tune = 400,
+    chains: Chains = 4,
+    cores: Cores = None,
+    target_accept: TargetAccept = 0.8,
+    engine: Engine = EngineName.NATIVE,
+    seed: Seed = None,
+    output: Output = None,
+    report: Report = False,
+    overwrite: Overwrite = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    progress: Progress = True,
+) -> None:
+    """Fit a Gaussian mixture to the columns of a CSV or Parquet file, by EM and by NUTS.
+
+    All columns used must be numeric, without missing values.
+    Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
+
+    [bold]Examples[/bold]
+
+        bayesgmm fit customers.csv --components 4
+
+        bayesgmm fit customers.csv -k 4 --columns age,income --covariance diag
+
+        bayesgmm fit customers.parquet -k 4 --output run2 --seed 1 --draws 2000
+    """
+    frame = _read(file, columns, header)
+    if components > len(frame):
+        raise InputError(expected=f"--components no larger than the number of rows ({len(frame)})", got=f"{components}")
+    settings = {
+        "n_components": components,
+        "covariance_type": covariance.value,
+        "prior": prior.value,
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        "cores": cores,
+        "target_accept": target_accept,
+        "engine": engine.value,
+        "seed": secrets.randbelow(2**32) if seed is None else seed,
+        "progress": progress and not quiet,
+    }
+    folder = Path(f"bayesgmm-{file.name.split('.')[0]}-output") if output is None else output
+    source = source_of_file(file.name, list(frame.columns), header, settings=settings) if report else None
+    _run(file.name, frame, settings, shown=Shown(overwrite, force, quiet, source), folder=folder)
+
+
+@app.command()
+def select(
+    file: File,
+    components: Sizes = "1:7",
+    columns: Columns = None,
+    covariance: Families = None,
+    criterion: Criteria = None,
+    prior: PriorIfAny = None,
+    header: Header = None,
+    starts: Starts = 10,
+    jobs: Jobs = None,
+    draws: Draws = 1000,
+    tune: Tune = 400,
+    chains: Chains = 4,
+    cores: Cores = None,
+    seed: Seed = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    progress: Progress = True,
+) -> None:
+    """Compare numbers of clusters and covariance families, by EM in seconds or by NUTS.
+
+    Prints the models, best first, and what cannot be told apart. Writes selection.csv and selection.png.
+
+    [bold]Examples[/bold]
+
+        bayesgmm select customers.csv --components 1:6
+
+        bayesgmm select customers.csv -k 1:4 --criterion evidence --criterion loo --covariance full
+    """
+    sizes = sizes_in(components)
+    frame = _read(file, columns, header)
+    if sizes[-1] > len(frame):
+        raise InputError(expected=f"--components no larger than the number of rows ({len(frame)})", got=f"{sizes[-1]}")
+    from bayesgmm.mixture import covariance_family
+
+    for name in covariance or []:
+        covariance_family(name.value, len(frame.columns))
+    settings: dict[str, Any] = {
+        "n_components": sizes,
+        "covariance_types": [name.value for name in covariance] if covariance else None,
+        "criteria": list(dict.fromkeys(name.value for name in criterion or [CriterionName.BIC])),
+        "prior": None if prior is None else prior.value,
+        "n_init": starts,
+        "n_jobs": jobs,
+        "nuts": {"draws": draws, "tune": tune, "chains": chains, "cores": cores},
+        "seed": secrets.randbelow(2**31) if seed is None else seed,
+        "progress": progress and not quiet,
+    }
+    folder = Path(f"bayesgmm-{file.name.split('.')[0]}-selection") if output is None else output
+    _compare(file.name, frame, settings, folder=folder, overwrite=overwrite, quiet=quiet)
+
+
+def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
+    """The table; where columns are not numeric, the option that chooses others is named."""
+    from bayesgmm.io import read_file
+
+    try:
+        with _plain_warnings(quiet=False):
+            return read_file(file, columns=columns, header=header)
+    except InputError as error:
+        if not error.alternatives:
+            raise
+        hint = f"Choose numeric ones: --columns {','.join(error.alternatives[:5])}"
+        raise InputError(expected=error.expected, got=error.got, hint=hint) from error
+
+
+def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
+    """Fit, report, write: the folder is checked before any work and filled at the end."""
+    from bayesgmm.io import OUTPUT_FILES, REPORT_FILE, staged_output
+
+    files = OUTPUT_FILES | (REPORT_FILE if shown.source else {})
+    with _plain_warnings(shown.quiet), staged_output(folder, files, overwrite=shown.overwrite) as stage:
+        if not shown.quiet:
+            _introduce(title, frame, settings)
+        from bayesgmm.cli.job import JobSettings, fit_both, write_outputs
+
+        outcome = fit_both(frame, JobSettings(**settings))
+        if not shown.quiet:
+            _report(outcome, force=shown.force)
+        write_outputs(outcome, frame, stage, title=title, source=shown.source)
+    if not shown.quiet:
+        _say_files(folder, files)
+
+
+def _compare(
+    title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, overwrite: bool, quiet: bool
+) -> None:
+    """Compare models, report, write."""
+    from bayesgmm.io import SELECTION_FILES, staged_output
+
+    with _plain_warnings(quiet), staged_output(folder, SELECTION_FILES, overwrite=overwrite) as stage:
+        if not quiet:
+            _say(f"{title}: {_columns(frame)}; K = {', '.join(map(str, settings['n_components']))}", "")
+        from bayesgmm.selection import SelectionSettings, compare_models, selection_renderable, write_selection
+
+        found = compare_models(frame, SelectionSettings(**settings))
+        if not quiet:
+            from rich.console import Console
+
+            Console(highlight=False, markup=False).print(selection_renderable(found, settings["criteria"]))
+        write_selection(found, stage, settings["criteria"])
+    if not quiet:
+        _say_files(folder, SELECTION_FILES)
+
+
+# ---- what is printed
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _say_files(folder: Path, files: dict[str, str]) -> None:
+    width = max(map(len, files))
+    _say(f"\n{folder}{os.sep}", *(f"  {name:{width}}  {purpose}" for name, purpose in files.items()))
+
+
+def _columns(frame: "pd.DataFrame") -> str:
+    names = [str(name) for name in frame.columns]
+    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return f"{len(frame):,} rows of {listed}"
+
+
+def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> None:
+    _say(
+        f"{title}: {_columns(frame)}; K = {settings['n_components']}, "
+        f"{settings.get('covariance_type', 'full')} covariances"
+    )
+
+
+def _report(outcome: "Outcome", *, force: bool) -> None:
+    """Both fits in a line each, the table that compares them, and whether the chains converged.
+
+    Components that are not identified are not summarised unless forced.
+    """
+    from rich.console import Console
+
+    from bayesgmm.comparison import convergence_lines, estimates_renderable
+
+    console = Console(highlight=False, markup=False)
+    console.print(_em_line(outcome))
+    console.print(_nuts_line(outcome))
+    console.print()
+    if force or outcome.components is None or outcome.components.identified:
+        console.print(estimates_renderable(outcome.table, width=min(console.width, 100)))
+    else:
+        console.print("The components are not identified, so that a table of them would describe no cluster:")
+        console.print(*outcome.components.findings, sep="\n")
+        console.print("See the similarity of rows and the partition instead, or print it all the same with --force.")
+    console.print()
+    for line in convergence_lines(outcome.bayes.posterior_):
+        console.print(line)
+
+
+def _em_line(outcome: "Outcome") -> str:
+    em, starts = outcome.em, outcome.em.starts_
+    return (
+        f"EM: log-likelihood {em.log_likelihood_:.2f} at its maximum, BIC {em.bic():.2f}; "
+        f"reached by {starts.n_best_reached} of {starts.n_starts} starts"
+    )
+
+
+def _nuts_line(outcome: "Outcome") -> str:
+    tree = outcome.bayes.posterior_
+    sizes, attributes = tree["posterior"].sizes, tree.attrs
+    return (
+        f"NUTS: {sizes['chain']} chains x {sizes['draw']:,} draws in {attributes['sampling_time']:.1f} s; "
+        f"seed {attributes['seed']}"
+    )
+
+
+@contextmanager
+def _plain_warnings(quiet: bool) -> Iterator[None]:
+    """Warnings as single lines on stderr; those about convergence stand in the report already."""
+
+    def show(message: Warning | str, category: type[Warning], *_: object) -> None:
+        if quiet or not issubclass(category, SamplingWarning):
+            _complain("Warning", str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", UserWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def _complain(kind: str, message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    typer.echo(f"{kind}: {' '.join(message.split())}", err=True)
+
+
+# ---- the entry point
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run a command; what the user can mend ends in one line on stderr and exit status 2."""
+    sys.exit(_status(args))
+
+
+def _status(args: list[str] | None) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with ended_by_sigterm():
+            status = command.main(args, prog_name="bayesgmm", standalone_mode=False)
+    except _UsageError as error:
+        message = cast(Any, error).format_message()
+        if message:  # there is none where help was shown instead
+            _complain("Error", message)
+        return BAD_INPUT
+    except InputError as error:
+        _complain("Error", str(error))
+        return BAD_INPUT
+    except OSError as error:  # of a disk that is full, say
+        _complain("Error", f"{error}; nothing was written.")
+        return BAD_INPUT
+    except (DegenerateComponentError, SamplingError) as error:
+        _complain("Error", str(error))
+        return FAILED
+    except Terminated:
+        status = TERMINATED
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status in (INTERRUPTED, TERMINATED):
+        _complain("Interrupted" if status == INTERRUPTED else "Terminated", "nothing was written.")
+    return int(status or 0)

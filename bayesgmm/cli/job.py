@@ -1,0 +1,143 @@
+"""The main job: fit a table by EM and by NUTS, set both side by side, write everything to a folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bayesgmm.comparison import estimates_table
+from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture, in_labels_of
+from bayesgmm.exceptions import InputError
+from bayesgmm.label_switching import Relabelling, component_record
+from bayesgmm.mixture import Mixture
+from bayesgmm.plots import plot_clusters, thinned
+from bayesgmm.prediction import draw_set, mean_memberships
+from bayesgmm.priors import Prior
+from bayesgmm.report import ReportSettings, Source, write_report
+from bayesgmm.validation import as_rows, check_components
+
+_MOST_EVALUATIONS, _FEWEST_DRAWS = 20_000_000, 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSettings:
+    """What the user decides; see `BayesianGaussianMixture`.
+
+    Attributes
+    ----------
+    prior : str
+        ``"weakly-informative"`` or ``"fraley-raftery"``.
+    """
+
+    n_components: int
+    seed: int
+    covariance_type: str = "full"
+    prior: str = "weakly-informative"
+    draws: int = 1000
+    tune: int | None = None
+    chains: int = 4
+    cores: int | None = None
+    target_accept: float = 0.8
+    engine: str = "native"
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Both fits and the table that compares them.
+
+    Attributes
+    ----------
+    em : GaussianMixture
+        Maximum likelihood.
+    em_mixture : Mixture
+        Its solution, in the labels of the posterior.
+    bayes : BayesianGaussianMixture
+    table : pandas.DataFrame
+        See `estimates_table`.
+    components : Relabelling or None
+        Whether the components are identified; None with one component.
+    """
+
+    em: GaussianMixture
+    em_mixture: Mixture
+    bayes: BayesianGaussianMixture
+    table: pd.DataFrame
+    components: Relabelling | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the sampling early."""
+        return bool(self.bayes.posterior_.attrs["interrupted"])
+
+
+def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
+    """Fit by EM, maximum likelihood, and by NUTS, with the prior asked for.
+
+    Examples
+    --------
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> from bayesgmm.cli.job import JobSettings, fit_both
+    >>> outcome = fit_both(load_old_faithful(), JobSettings(n_components=2, seed=1, progress=False))
+    >>> outcome.table.loc["means[1, waiting]", ["em", "mean"]].astype(float).round(0).tolist()
+    [80.0, 80.0]
+    """
+    if len(frame) < 2:
+        raise InputError(expected="at least two rows", got=f"{len(frame)}")
+    check_components(settings.n_components, len(frame))
+    prior = _prior(frame, settings)
+    em = GaussianMixture(
+        settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed
+    ).fit(frame)
+    if em.starts_.interrupted:
+        raise KeyboardInterrupt
+    bayes = BayesianGaussianMixture(
+        settings.n_components,
+        covariance_type=settings.covariance_type,
+        prior=prior,
+        draws=settings.draws,
+        tune=settings.tune,
+        chains=settings.chains,
+        cores=settings.cores,
+        target_accept=settings.target_accept,
+        engine=settings.engine,
+        random_state=settings.seed,
+        progress=settings.progress,
+    ).fit(frame)
+    mixture = in_labels_of(bayes.em_, em.mixture_)
+    table = estimates_table(mixture, bayes.posterior_)
+    return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
+
+
+def _prior(frame: pd.DataFrame, settings: JobSettings) -> Prior:
+    X = as_rows(frame)
+    if settings.prior == "fraley-raftery":
+        return Prior.fraley_raftery(X, settings.n_components, covariance_type=settings.covariance_type)
+    return Prior.weakly_informative(X)
+
+
+def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataFrame:
+    """Each row's most probable cluster, the uncertainty of it, and the probability of every cluster.
+
+    Averaged over all draws, or over fewer (at least 100, evenly spaced) where rows are many.
+    """
+    n_draws = max(_FEWEST_DRAWS, _MOST_EVALUATIONS // len(frame))
+    proba = mean_memberships(thinned(draw_set(bayes.posterior_), n_draws), as_rows(frame))
+    columns = {f"p{k}": proba[:, k] for k in range(proba.shape[1])}
+    return pd.DataFrame({"cluster": proba.argmax(axis=1), "uncertainty": 1.0 - proba.max(axis=1), **columns})
+
+
+def write_outputs(
+    outcome: Outcome, frame: pd.DataFrame, folder: Path, *, title: str = "", source: tuple[str, str] | None = None
+) -> None:
+    """Write the files of `bayesgmm.io.OUTPUT_FILES` to a folder that exists.
+
+    With a source, code that reads the rows and the command that did all this, also the report, headed by the title.
+    """
+    outcome.bayes.save(folder / "posterior.nc")
+    outcome.table.to_csv(folder / "estimates.csv")
+    memberships(outcome.bayes, frame).to_csv(folder / "memberships.csv", index_label="row")
+    plot_clusters(outcome.bayes, em=outcome.em_mixture).savefig(folder / "clusters.png", dpi=200)
+    if source is not None:
+        settings = ReportSettings(title=title, source=Source(*source), progress=outcome.bayes.progress)
+        write_report(outcome.bayes, outcome.em, outcome.em_mixture, folder / "report.html", settings)

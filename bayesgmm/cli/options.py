@@ -1,0 +1,215 @@
+"""Options of the command line that several commands have."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from bayesgmm.exceptions import InputError
+
+FIT, SAMPLER, OUTPUT = "Model", "Sampler", "Output"
+
+
+class Covariance(StrEnum):
+    """Names of covariance families: scikit-learn's and mclust's."""
+
+    FULL = "full"
+    TIED = "tied"
+    DIAG = "diag"
+    SPHERICAL = "spherical"
+    TIED_DIAG = "tied_diag"
+    TIED_SPHERICAL = "tied_spherical"
+    VVV = "VVV"
+    EEE = "EEE"
+    VVI = "VVI"
+    VII = "VII"
+    EEI = "EEI"
+    EII = "EII"
+    V = "V"
+    E = "E"
+
+
+class PriorName(StrEnum):
+    """Priors that take their numbers from the data."""
+
+    WEAKLY_INFORMATIVE = "weakly-informative"
+    FRALEY_RAFTERY = "fraley-raftery"
+
+
+class CriterionName(StrEnum):
+    """Criteria by which models are compared."""
+
+    BIC = "bic"
+    AIC = "aic"
+    ICL = "icl"
+    EVIDENCE = "evidence"
+    LOO = "loo"
+
+
+class EngineName(StrEnum):
+    """Ways to draw from the same posterior."""
+
+    NATIVE = "native"
+    PYMC = "pymc"
+
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="CSV file with column names in its first line, or Parquet file.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--columns", "-c", metavar="A,B", help="Columns to use; all by default.", rich_help_panel=FIT),
+]
+Sizes = Annotated[
+    str,
+    typer.Option("--components", "-k", metavar="A:B", help="Numbers of clusters, 1:6 or 2,3,5.", rich_help_panel=FIT),
+]
+Families = Annotated[
+    list[Covariance] | None,
+    typer.Option(
+        "--covariance",
+        "--covariance-type",
+        metavar="TYPE",
+        help="Once for each family, as in fit; by default all of them, or full where NUTS is asked for.",
+        case_sensitive=False,
+        rich_help_panel=FIT,
+    ),
+]
+Criteria = Annotated[
+    list[CriterionName] | None,
+    typer.Option(
+        "--criterion",
+        metavar="NAME",
+        help="bic (the default), aic or icl by EM; evidence or loo by NUTS. Once for each; the first decides.",
+        rich_help_panel=FIT,
+    ),
+]
+PriorIfAny = Annotated[
+    PriorName | None,
+    typer.Option(
+        metavar="NAME",
+        help="weakly-informative or fraley-raftery; by default none for EM, the former for NUTS.",
+        rich_help_panel=FIT,
+    ),
+]
+Starts = Annotated[int, typer.Option(min=1, help="EM's starts for each model.", rich_help_panel=FIT)]
+Jobs = Annotated[int | None, typer.Option(help="Threads that run starts.", rich_help_panel=FIT)]
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first line of a CSV file holds column names.",
+        rich_help_panel=FIT,
+    ),
+]
+Draws = Annotated[int, typer.Option(min=4, help="Draws kept per chain.", rich_help_panel=SAMPLER)]
+Tune = Annotated[int, typer.Option(min=1, help="Draws of warm-up per chain.", rich_help_panel=SAMPLER)]
+Chains = Annotated[int, typer.Option(min=1, help="Number of chains.", rich_help_panel=SAMPLER)]
+Cores = Annotated[
+    int | None,
+    typer.Option(min=1, help="Chains that run at the same time; all that fit by default.", rich_help_panel=SAMPLER),
+]
+TargetAccept = Annotated[
+    float,
+    typer.Option(min=0.01, max=0.999, help="Raise it towards 1 against divergences.", rich_help_panel=SAMPLER),
+]
+Engine = Annotated[
+    EngineName,
+    typer.Option(help="The compiled density, or the PyMC model: the same posterior.", rich_help_panel=SAMPLER),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=2**32 - 1, help="The same seed gives the same draws; a new one by default.", rich_help_panel=SAMPLER
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Folder to write to; bayesgmm-NAME-output by default.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace output of an earlier run.", rich_help_panel=OUTPUT)
+]
+Report = Annotated[
+    bool,
+    typer.Option(
+        "--report", help="Write report.html too: everything on one page, for a browser.", rich_help_panel=OUTPUT
+    ),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Print the table even if components are not identified.", rich_help_panel=OUTPUT),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.", rich_help_panel=OUTPUT)
+]
+Progress = Annotated[bool, typer.Option(help="Show a progress bar in a terminal.", rich_help_panel=OUTPUT)]
+
+
+def sizes_in(components: str) -> list[int]:
+    """``1:6`` or ``2,3,5`` in numbers, ascending."""
+    first, colon, last = components.partition(":")
+    try:
+        sizes = list(range(int(first), int(last) + 1)) if colon else [int(part) for part in components.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise InputError(expected="--components as A:B with 1 <= A <= B, or as numbers A,B,C", got=components)
+    return sorted(set(sizes))
+
+
+_FLAGS = {"n_components": "components", "covariance_type": "covariance"}  # where options have another name
+_DEFAULTS = {
+    "covariance_type": "full",
+    "prior": "weakly-informative",
+    "draws": 1000,
+    "tune": 400,
+    "chains": 4,
+    "cores": None,
+    "target_accept": 0.8,
+    "engine": "native",
+}
+_SILENT = ("progress",)
+
+
+class Provenance(NamedTuple):
+    """Code that reads the rows, and the command that does all of it again."""
+
+    code: str
+    command: str
+
+
+def source_of_demo(settings: Mapping[str, Any]) -> Provenance:
+    """Where the rows of the demo are from."""
+    again = {name: value for name, value in settings.items() if name != "n_components"}
+    code = "from bayesgmm.datasets import load_old_faithful\n\nX = load_old_faithful()"
+    return Provenance(code, command_line(["demo"], again))
+
+
+def source_of_file(
+    file: str, columns: Sequence[str], header: bool | None, *, settings: Mapping[str, Any]
+) -> Provenance:
+    """Where the rows of a file are from."""
+    names = [str(name) for name in columns]
+    arguments = f"{file!r}, columns={names!r}" + ("" if header is None else f", header={header}")
+    code = f"from bayesgmm.io import read_file\n\nX = read_file({arguments})"
+    chosen = [word for name in names for word in ("--columns", name)]
+    heading = [] if header is None else ["--header" if header else "--no-header"]
+    return Provenance(code, command_line(["fit", file, *chosen, *heading], settings))
+
+
+def command_line(words: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """A command that runs a job with these settings again, those left out that are the defaults.
+
+    Examples
+    --------
+    >>> command_line(["fit", "a file.csv"], {"n_components": 2, "draws": 1000, "seed": 1})
+    "bayesgmm fit 'a file.csv' --components 2 --seed 1"
+    """
+    given = {name: value for name, value in settings.items() if _DEFAULTS.get(name, _SILENT) != value}
+    pairs = [(f"--{_FLAGS.get(name, name).replace('_', '-')}", str(value)) for name, value in given.items()]
+    options = [part for pair in pairs if pair[0].lstrip("-") not in _SILENT for part in pair]
+    return shlex.join(["bayesgmm", *words, *options])

@@ -1,0 +1,20 @@
+"""EM beside the posterior: estimates, partitions, memberships and predictions side by side."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.comparison.compare_fits import compare as compare
+    from bayesgmm.comparison.parameter_table import component_cells as component_cells
+    from bayesgmm.comparison.parameter_table import component_intervals as component_intervals
+    from bayesgmm.comparison.parameter_table import convergence_lines as convergence_lines
+    from bayesgmm.comparison.parameter_table import estimates_cells as estimates_cells
+    from bayesgmm.comparison.parameter_table import estimates_renderable as estimates_renderable
+    from bayesgmm.comparison.parameter_table import estimates_table as estimates_table
+    from bayesgmm.comparison.parameter_table import mean_and_bounds as mean_and_bounds
+    from bayesgmm.comparison.parameter_table import shown as shown
+    from bayesgmm.comparison.parameter_table import shown_decimals as shown_decimals
+    from bayesgmm.comparison.parameter_table import verdict_lines as verdict_lines
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,220 @@
+"""How far two fits agree about rows, with each other and with the truth: partitions, memberships."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.optimize import linear_sum_assignment
+from scipy.special import xlogy
+
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities
+from bayesgmm.comparison.estimates import Match
+from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.exceptions import InputError
+from bayesgmm.partitions import estimate_partition, flat_draws, label_draws, similarity_matrix
+
+MOST_ROWS, MOST_DRAWS = 5_000, 500  # of a search for the best partition
+MOST_PAIRED = 500  # rows whose pairs are looked at
+EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)  # finer where a plug-in is too sure
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Partitions:
+    """Two partitions of the rows, by most probable component.
+
+    Of a posterior whose components cannot be told apart it is the one with the least expected variation of information
+    (`bayesgmm.estimate_partition`), whose labels mean nothing.
+
+    Attributes
+    ----------
+    labels : DataFrame
+        The component of each row by either fit.
+    cross_table : DataFrame
+        Total weight of the rows in each component of the first fit and each of the second.
+    ari : float
+        Adjusted Rand index (Hubert & Arabie 1985).
+    vi : float
+        Variation of information in bits (Meilă 2007).
+    changed : array of int
+        Rows whose cluster is not the matched one; clusters without labels are matched by the rows they share.
+    changed_weight : float
+        Their total weight.
+    """
+
+    labels: pd.DataFrame
+    cross_table: pd.DataFrame
+    ari: float
+    vi: float
+    changed: IntArray
+    changed_weight: float
+
+
+def partitions_of(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match], *, seed: int
+) -> Partitions:
+    """Labels of both fits, crossed."""
+    a, b = (_labels(side, own, seed) for side, own in zip(sides, resp, strict=True))
+    sizes = [max(own.shape[1], int(x.max()) + 1) for own, x in zip(resp, (a, b), strict=True)]
+    counts = np.zeros(sizes)
+    np.add.at(counts, (a, b), sides.weights)
+    names = [side.name for side in sides]
+    index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
+    partner = np.full(counts.shape[0], -1)
+    if comparable(sides):
+        partner[[pair.first for pair in pairs]] = [pair.second for pair in pairs]
+    else:
+        rows, own = linear_sum_assignment(-counts)
+        partner[rows] = own
+    changed = np.flatnonzero(partner[a] != b)
+    return Partitions(
+        labels=pd.DataFrame(dict(zip(names, (a, b), strict=True)), index=pd.RangeIndex(len(a), name="obs")),
+        cross_table=pd.DataFrame(counts, index, columns),
+        ari=adjusted_rand(counts),
+        vi=variation_of_information(counts),
+        changed=changed,
+        changed_weight=float(sides.weights[changed].sum()),
+    )
+
+
+def _labels(side: Side, resp: Responsibilities, seed: int) -> IntArray:
+    """The most probable component of each row, or where components are not identified the best partition."""
+    if side.tree is None or side.identified or len(resp) > MOST_ROWS:
+        labels: IntArray = resp.argmax(axis=1)
+        return labels
+    draws = flat_draws(label_draws(side.tree, None, random_state=seed))
+    return estimate_partition(
+        draws[:: max(1, len(draws) // MOST_DRAWS)], random_state=seed, progress=False
+    ).labels.astype(np.int64)
+
+
+def comparable(sides: Sides) -> bool:
+    """Whether components of both fits mean something, and have a partner each."""
+    k = [side.mixture.n_components for side in sides]
+    return sides.first.identified and sides.second.identified and k[0] == k[1]
+
+
+def adjusted_rand(counts: Array) -> float:
+    """Adjusted Rand index of a cross-table, whose counts need not be whole numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adjusted_rand(np.array([[2.0, 0.0], [0.0, 3.0]])), round(adjusted_rand(np.array([[2.0, 1.0], [0.0, 3.0]])), 3)
+    (1.0, 0.324)
+    """
+    both, rows, columns, total = (
+        float((0.5 * x * (x - 1.0)).sum()) for x in (counts, counts.sum(1), counts.sum(0), counts.sum())
+    )
+    expected = rows * columns / total if total else 0.0
+    highest = 0.5 * (rows + columns)
+    return 1.0 if highest == expected else (both - expected) / (highest - expected)
+
+
+def variation_of_information(counts: Array) -> float:
+    """Variation of information of a cross-table, in bits."""
+    n = counts.sum()
+    entropies = [-float(xlogy(x / n, x / n).sum()) / np.log(2.0) for x in (counts.sum(1), counts.sum(0), counts)]
+    return max(2.0 * entropies[2] - entropies[0] - entropies[1], 0.0)
+
+
+def calibration_table(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match]
+) -> pd.DataFrame:
+    """Memberships of matched components, by what the first fit gives: what the second gives the same ones.
+
+    If the second is a posterior, its means are the frequencies that the data support, averaged over what the
+    parameters may be, and the first is calibrated where it gives the same. Where components cannot be told apart or
+    have no partner, it is the probability that two rows are in one cluster: it needs no labels.
+    """
+    if not comparable(sides):
+        return _together(sides)
+    p, q = (np.concatenate([each[:, pair.of(i)] for pair in pairs]) for i, each in enumerate(resp))
+    weights = np.tile(sides.weights, len(pairs))
+    names = [side.name for side in sides]
+    return _binned(p, {names[0]: p, names[1]: q}, weights)
+
+
+def _together(sides: Sides) -> pd.DataFrame:
+    """Pairs of rows, by the probability with which they are in one cluster."""
+    chosen = np.unique(np.linspace(0, len(sides.X) - 1, min(len(sides.X), MOST_PAIRED)).astype(np.int64))
+    upper = np.triu_indices(len(chosen), 1)
+    p, q = (_similarity(side, sides, chosen)[upper] for side in sides)
+    v = sides.weights[chosen]
+    names = [side.name for side in sides]
+    table = _binned(p, {names[0]: p, names[1]: q}, (v[:, None] * v)[upper])
+    return table.rename_axis("in one cluster")
+
+
+def _similarity(side: Side, sides: Sides, chosen: IntArray) -> Array:
+    if side.tree is None:
+        resp = side.mixture.responsibilities(sides.X[chosen])
+        return resp @ resp.T
+    return similarity_matrix(side.tree, rows=chosen).to_numpy()
+
+
+def _binned(p: PerRow, means: dict[str, PerRow], weights: PerRow) -> pd.DataFrame:
+    which = np.clip(np.searchsorted(EDGES, p, side="right") - 1, 0, len(EDGES) - 2)
+    n = np.bincount(which, weights, minlength=len(EDGES) - 1)
+    columns = {name: np.bincount(which, weights * v, minlength=len(n)) for name, v in means.items()}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table = pd.DataFrame({"n": n} | {name: total / n for name, total in columns.items()})
+    table.index = pd.Index([f"{a:g} to {b:g}" for a, b in pairwise(EDGES)], name="membership")
+    return table[table["n"] > 0]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Reliability:
+    """Memberships against classes that are known.
+
+    Attributes
+    ----------
+    scores : DataFrame
+        For each fit: the share of rows in the component of their class (``accuracy``), the mean probability of the
+        most probable component (``confidence``), the mean log probability of the right one (``log_score``), the sum
+        of squared errors over components (``brier``), and the mean distance of confidence from accuracy over bins
+        (``calibration_error``).
+    bins : DataFrame
+        Rows by the probability of their most probable component: how many are right.
+    """
+
+    scores: pd.DataFrame
+    bins: pd.DataFrame
+
+
+def reliability_of(sides: Sides, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike) -> Reliability:
+    """Components matched to classes by optimal assignment, then probabilities against what is true."""
+    truth = checked_classes(classes, len(sides.X))
+    scores, bins = {}, {}
+    for side, own in zip(sides, resp, strict=True):
+        scores[side.name], bins[side.name] = _against(own, truth, sides.weights)
+    return Reliability(pd.DataFrame(scores).T, pd.concat(bins, names=["fit"]))
+
+
+def checked_classes(classes: ArrayLike, n: int) -> IntArray:
+    """Known classes, one a row, numbered from zero."""
+    given = np.asarray(classes)
+    if given.shape != (n,):
+        raise InputError(expected=f"classes of shape ({n},), one for each row that counts", got=f"shape {given.shape}")
+    numbers: IntArray = np.unique(given, return_inverse=True)[1].ravel()
+    return numbers
+
+
+def _against(resp: Responsibilities, truth: IntArray, weights: PerRow) -> tuple[dict[str, float], pd.DataFrame]:
+    counts = np.zeros((resp.shape[1], truth.max() + 1))
+    np.add.at(counts, (resp.argmax(axis=1), truth), weights)
+    component = np.full(counts.shape[1], -1)  # classes without a component have none
+    rows, columns = linear_sum_assignment(-counts)
+    component[columns] = rows
+    own, top = component[truth], resp.max(axis=1)
+    right = (resp.argmax(axis=1) == own).astype(np.float64)
+    given = np.where(own >= 0, resp[np.arange(len(resp)), own], 0.0)
+    squared = (resp**2).sum(axis=1) - 2.0 * given + 1.0
+    share = weights / weights.sum()
+    bins = _binned(top, {"confidence": top, "accuracy": right}, weights)
+    n, sure, hits = (bins[name].to_numpy() for name in ("n", "confidence", "accuracy"))
+    error = float(n @ np.abs(sure - hits)) / float(n.sum())
+    log_score = float(share @ np.log(np.maximum(given, np.finfo(np.float64).tiny)))
+    figures = {"accuracy": float(share @ right), "confidence": float(share @ top), "log_score": log_score}
+    return figures | {"brier": float(share @ squared), "calibration_error": error}, bins

@@ -1,0 +1,307 @@
+"""`compare`: EM beside a posterior, or two fits of a kind."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, Responsibilities, progress_bar
+from bayesgmm.comparison import findings as words
+from bayesgmm.comparison.agreement import calibration_table, checked_classes, partitions_of, reliability_of
+from bayesgmm.comparison.comparison import Comparison
+from bayesgmm.comparison.comparison_table import parameter_table
+from bayesgmm.comparison.disagreement import are_other_optima, conditions_of, diagnosis_of, is_unsettled
+from bayesgmm.comparison.estimates import Estimates, Match, estimates_of, matched
+from bayesgmm.comparison.fits import Side, Sides, sides_of
+from bayesgmm.comparison.held_out import HeldOut, held_out, standard_error_of_sum
+from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InputError
+from bayesgmm.posterior import NO_NAMES, Names
+from bayesgmm.prediction import interval_probability
+from bayesgmm.standard_errors import Bootstrap
+from bayesgmm.standard_errors import bootstrap as bootstrap_of
+from bayesgmm.validation import check_flag, check_whole, generator_of
+
+REPLICATES = 199
+
+
+def compare(
+    em: Any,
+    bayes: Any,
+    X: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    bootstrap: int = REPLICATES,
+    folds: int | None = None,
+    classes: ArrayLike | None = None,
+    ci_prob: float | None = None,
+    random_state: int | None = None,
+    progress: bool = True,
+    names: Names = NO_NAMES,
+) -> Comparison:
+    r"""EM beside the posterior: parameters, partitions, predictions and memberships, and where they disagree.
+
+    Components are matched by optimal assignment, see `bayesgmm.mixture.align_to`. For each parameter, with
+    EM's estimate :math:`\hat\theta` and interval :math:`[\hat l, \hat u]`, posterior mean :math:`\bar\theta`, sd
+    :math:`s` and interval :math:`[l, u]`,
+
+    .. math:: d = (\hat\theta - \bar\theta) / s, \quad d_l = (\hat l - l) / s, \quad d_u = (\hat u - u) / s,
+
+    and a flag where one of them is larger than a half: an 89 % interval of which one end is off by as much covers 81 %.
+    A flag comes with reasons: several modes or components that cannot be told apart, an estimate at a boundary, a
+    small component (fewer than five rows per parameter), a skewed posterior (skewness above a half), the prior (EM
+    with it gives half of the difference or more), rows shared with other components.
+
+    The partitions are those of the most probable component of each row. Rows left out are predicted by
+
+    .. math:: \sum_i \log p(x_i \mid \hat\theta_{-i}) \quad \text{(EM, plug-in)}, \qquad
+        \sum_i \log \int p(x_i \mid \theta)\, p(\theta \mid x_{-i})\, d\theta \quad \text{(posterior)}.
+
+    The first by refits without each row in turn, exactly, up to 1,000 different rows, and by ten-fold cross-validation
+    for more; refits start at the fit and follow its optimum. The second by `bayesgmm.loo`.
+
+    Memberships are calibrated, given the model, if the rows to which EM gives probability p belong there with
+    frequency p; what the data support is the posterior mean, which does not take parameters as known. With ``classes``
+    memberships are held against these.
+
+    Parameters
+    ----------
+    em, bayes : fitted estimators
+        A `GaussianMixture` and a `BayesianGaussianMixture`, or two of a kind, with any numbers of components. In the
+        place of the latter also a posterior of your own, see `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows of both fits. By default those kept with a posterior; a fit by EM keeps none.
+    sample_weight : (obs,), optional
+        Frequency weights of both fits, with ``X``.
+    bootstrap : int
+        Replicates of EM for standard errors and intervals that need no normal approximation; 0 for none.
+    folds : int, optional
+        For EM's predictions: the number of folds; the number of rows or more for one row at a time.
+    classes : (obs,), optional
+        Classes of the rows, if they are known: memberships are scored against them.
+    ci_prob : float, optional
+        Of all intervals; ArviZ's rcParams by default: 89 %.
+    random_state : int, optional
+        For bootstrap and folds.
+    progress : bool
+        Show bars in a terminal or notebook.
+    names : mapping, optional
+        What a posterior of your own calls its variables.
+
+    Returns
+    -------
+    Comparison
+        Tables, ``findings`` in plain words (printed), and ``plot()``.
+
+    Raises
+    ------
+    InputError
+        Before any work: a fit that is not fitted, fits of different rows, weights or features, or rows that are
+        missing.
+
+    See Also
+    --------
+    bayesgmm.comparison.comparison.Comparison : the record.
+    diagnose : whether the posterior can be believed, which comes first.
+
+    References
+    ----------
+    Louis 1982, J. R. Statist. Soc. B 44; Vehtari, Gelman & Gabry 2017, Statistics and Computing 27; Hubert & Arabie
+    1985; Meilă 2007.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture, GaussianMixture, compare
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> X = load_old_faithful()
+    >>> em = GaussianMixture(2, random_state=0, tol=1e-9).fit(X)
+    >>> bayes = BayesianGaussianMixture(2, random_state=1, progress=False).fit(X)
+    >>> found = compare(em, bayes, bootstrap=0)
+    >>> found.parameters.loc["weights[0]", ["em", "em_se", "bayes", "bayes_sd"]].astype(float).round(2).tolist()
+    [0.36, 0.03, 0.36, 0.03]
+    >>> found.partitions.ari
+    1.0
+    """
+    probability = interval_probability(ci_prob)
+    _check_counts(bootstrap, folds)
+    check_flag(progress=progress)
+    rng = generator_of(random_state)
+    sides = sides_of(em, bayes, X, sample_weight=sample_weight, names=names)
+    classes = _present_classes(classes, sides, sample_weight)
+    streams = rng.spawn(5)
+    replicates = [_bootstrap(s, sides, bootstrap, streams[i], show=progress) for i, s in enumerate(sides)]
+    left_out = [_held_out(s, sides, folds, streams[2 + i], show=progress) for i, s in enumerate(sides)]
+    first, second = (
+        estimates_of(s, sides, ci_prob=probability, bootstrap=b) for s, (b, _) in zip(sides, replicates, strict=True)
+    )
+    notes = [*first.notes, *second.notes, *(note for _, note in replicates if note)]
+    resp = (sides.first.memberships(sides.X), sides.second.memberships(sides.X))
+    of_components = _of_components(sides, resp, (first, second))
+    of_rows = _of_rows(sides, resp, classes, seed=int(streams[4].integers(2**31)))
+    findings = [*of_components.pop("findings"), *of_rows.pop("findings"), *_of_prediction(sides, left_out), *notes]
+    difference = _difference(left_out)
+    return Comparison(
+        names=(sides.first.name, sides.second.name),
+        predictive=_predictive_table(sides, left_out),
+        pointwise=_pointwise(sides, left_out),
+        elpd_difference=difference[0],
+        elpd_difference_se=difference[1],
+        ci_prob=probability,
+        findings=tuple(dict.fromkeys(findings)),
+        **of_components,
+        **of_rows,
+    )
+
+
+def _of_components(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], estimates: tuple[Estimates, Estimates]
+) -> dict[str, Any]:
+    """Components and parameters, and what is found of them."""
+    pairs = matched(sides.first.mixture, sides.second.mixture)
+    verdicts = [diagnosis_of(side) for side in sides]
+    unsettled = any(is_unsettled(s, v) for s, v in zip(sides, verdicts, strict=True))
+    distinct = are_other_optima(sides, sides.X)
+    conditions = conditions_of(sides, resp, pairs, unsettled=unsettled, distinct=distinct)
+    table = parameter_table(sides, estimates, pairs, conditions)
+    components, unmatched = _component_table(sides, pairs, conditions, table), _unmatched(sides, pairs)
+    found = [
+        *words.about_modes(sides, verdicts),
+        *words.about_components(components, unmatched, sides),
+        *words.about_parameters(table, sides),
+    ]
+    return {"parameters": table, "components": components, "unmatched": unmatched, "findings": found}
+
+
+def _of_rows(
+    sides: Sides, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike | None, *, seed: int
+) -> dict[str, Any]:
+    """Partitions and memberships, and what is found of them."""
+    pairs, total = matched(sides.first.mixture, sides.second.mixture), float(sides.weights.sum())
+    partitions, calibration = partitions_of(sides, resp, pairs, seed=seed), calibration_table(sides, resp, pairs)
+    identified = sides.first.identified and sides.second.identified
+    reliability = reliability_of(sides, resp, classes) if classes is not None and identified else None
+    a, b = (float(sides.weights @ each.max(axis=1)) / total for each in resp)
+    found = [
+        *words.about_partitions(partitions, total),
+        *words.about_memberships((a, b), calibration, sides, reliability=reliability),
+    ]
+    if classes is not None and not identified:
+        found.append("Memberships cannot be held against the classes: there are components that cannot be told apart.")
+    return {"partitions": partitions, "calibration": calibration, "reliability": reliability, "findings": found}
+
+
+def _of_prediction(sides: Sides, left_out: list[HeldOut | None]) -> list[str]:
+    return words.about_prediction(sides, left_out, _difference(left_out))
+
+
+def _check_counts(bootstrap: int, folds: int | None) -> None:
+    check_whole(least=0, bootstrap=bootstrap)
+    if bootstrap == 1:
+        raise InputError(expected="bootstrap 0, or at least 2", got="1")
+    check_whole(least=2, optional=True, folds=folds)
+
+
+def _present_classes(classes: ArrayLike | None, sides: Sides, sample_weight: ArrayLike | None) -> ArrayLike | None:
+    """Classes of the rows that count."""
+    if classes is None:
+        return None
+    given = np.asarray(classes)
+    if sample_weight is not None and len(given) == len(np.asarray(sample_weight)):
+        given = given[np.asarray(sample_weight, dtype=np.float64) > 0]
+    checked_classes(given, len(sides.X))
+    return given
+
+
+def _bootstrap(
+    side: Side, sides: Sides, n: int, rng: np.random.Generator, *, show: bool
+) -> tuple[Bootstrap | None, str]:
+    """Replicates of a fit by EM, and why there are none."""
+    if side.bayesian or not n:
+        return None, ""
+    try:
+        with progress_bar(f"Bootstrap of {side.label}", show=show) as callback, _notes(DegeneracyWarning) as notes:
+            found = bootstrap_of(
+                sides.X,
+                side.mixture,
+                rng=rng,
+                n_replicates=n,
+                prior=side.prior,
+                settings=side.settings,
+                row_weights=sides.row_weights,
+                callback=callback,
+            )
+    except DegenerateComponentError as error:
+        return None, f"No bootstrap of {side.label}: {error}"
+    return found, " ".join(f"Bootstrap of {side.label}: {note}" for note in notes)
+
+
+@contextmanager
+def _notes(category: type[Warning]) -> Iterator[list[str]]:
+    """Collects warnings that become findings; others go on."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield notes
+    for warning in caught:
+        if issubclass(warning.category, category):
+            notes.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _held_out(side: Side, sides: Sides, folds: int | None, rng: np.random.Generator, *, show: bool) -> HeldOut | None:
+    with progress_bar(f"Rows left out, {side.label}", show=show and not side.bayesian) as callback:
+        return held_out(side, sides, folds=folds, rng=rng, callback=callback)
+
+
+def _component_table(sides: Sides, pairs: list[Match], conditions: list[Any], table: pd.DataFrame) -> pd.DataFrame:
+    names, rows = [side.name for side in sides], []
+    for pair, condition in zip(pairs, conditions, strict=True):
+        own = [label for label in table.index if _component_of(label) == pair.first]
+        figures: dict[str, Any] = {name: pair.of(i) for i, name in enumerate(names)} | {"divergence": pair.divergence}
+        figures |= {f"{name}_rows": condition.rows[i] for i, name in enumerate(names)}
+        figures |= {f"{name}_overlap": condition.overlap[i] for i, name in enumerate(names)}
+        figures |= {"n_flagged": int(table.loc[own, "flag"].sum()), "reasons": ", ".join(condition.reasons)}
+        rows.append(figures)
+    return pd.DataFrame(rows)
+
+
+def _component_of(label: str) -> int | None:
+    """The first index of a parameter, if it is that of a component."""
+    first = label.partition("[")[2].rstrip("]").split(",")[0]
+    return int(first) if first.isdigit() else None
+
+
+def _unmatched(sides: Sides, pairs: list[Match]) -> dict[str, tuple[int, ...]]:
+    return {
+        side.name: tuple(k for k in range(side.mixture.n_components) if k not in {pair.of(i) for pair in pairs})
+        for i, side in enumerate(sides)
+    }
+
+
+def _difference(found: list[HeldOut | None]) -> tuple[float, float]:
+    """Second less first, with its standard error."""
+    a, b = found
+    if a is None or b is None:
+        return float("nan"), float("nan")
+    apart: Array = b.elpd_i - a.elpd_i
+    return float(apart @ a.times), standard_error_of_sum(apart, a.times)
+
+
+def _predictive_table(sides: Sides, found: list[HeldOut | None]) -> pd.DataFrame:
+    nothing = {"elpd": np.nan, "se": np.nan, "in_sample": np.nan, "p": np.nan, "method": "not computed"}
+    rows = {
+        side.name: nothing
+        if each is None
+        else {"elpd": each.elpd, "se": each.se, "in_sample": each.elpd + each.p, "p": each.p, "method": each.method}
+        for side, each in zip(sides, found, strict=True)
+    }
+    return pd.DataFrame(rows.values(), index=pd.Index(list(rows), name="fit"))
+
+
+def _pointwise(sides: Sides, found: list[HeldOut | None]) -> pd.DataFrame:
+    columns = {side.name: each.elpd_i for side, each in zip(sides, found, strict=True) if each is not None}
+    return pd.DataFrame(columns).rename_axis("copy")

@@ -1,0 +1,105 @@
+"""`Comparison`: two fits side by side, and what can be said of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bayesgmm._common import folded, frame_table, listing, paragraph
+from bayesgmm.comparison.agreement import Partitions, Reliability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Comparison:
+    """Two fits side by side; printing it says where they agree, where not, and why that matters.
+
+    Columns of tables are called by the fits: ``em`` and ``bayes``, or ``em_1`` and ``em_2`` (``bayes_1``,
+    ``bayes_2``) for two of a kind.
+
+    Attributes
+    ----------
+    names : tuple of str
+        What the two fits are called in the tables.
+    parameters : pandas.DataFrame
+        One row for each parameter of a matched component, with the first fit's number. Of a fit by EM the estimate
+        (``em``), standard error (``em_se``) and interval (``em_lb``, ``em_ub``) from the observed information, and of
+        the bootstrap ``em_boot_se``, ``em_boot_lb``, ``em_boot_ub``; of a posterior mean, ``_sd`` and interval. Then
+        ``difference`` of the estimates and of the ends of the intervals (``difference_lb``, ``difference_ub``),
+        first less second, in posterior sd, or in the second fit's standard errors; ``flag`` where one of the three is
+        larger than a half; ``why``, names out of `bayesgmm.comparison.disagreement.REASONS`.
+    components : pandas.DataFrame
+        Matched components: their numbers in either fit, how far apart they are (``divergence``, see
+        `bayesgmm.mixture.align_to`), expected rows, overlap with other components, what makes estimates of
+        them unreliable (``reasons``), and how many of their parameters are flagged.
+    unmatched : mapping
+        From the name of a fit to its components without a partner, if K differs.
+    partitions : Partitions
+        Labels, cross-table, ARI and VI.
+    predictive : pandas.DataFrame
+        For each fit: log predictive density of rows left out (``elpd``, with ``se``), of the same rows with nothing
+        left out (``in_sample``), how much that flatters (``p``), and the method. NaN where it cannot be computed.
+    pointwise : pandas.DataFrame
+        Log predictive density of each copy of a row that was left out.
+    elpd_difference, elpd_difference_se : float
+        Second less first, with the standard error of the difference, pairwise; NaN if one is missing.
+    calibration : pandas.DataFrame
+        Memberships of matched components, binned by what the first fit gives: their weight, and the mean that either
+        gives. The second's mean is larger or smaller where the first is not calibrated by it. Where components cannot
+        be told apart, or K differs, probabilities that two rows are in one cluster.
+    reliability : Reliability, optional
+        Memberships against known classes, if those were given.
+    ci_prob : float
+    findings : tuple of str
+        All of it in plain words.
+    """
+
+    names: tuple[str, str]
+    parameters: pd.DataFrame
+    components: pd.DataFrame
+    unmatched: Mapping[str, tuple[int, ...]]
+    partitions: Partitions
+    predictive: pd.DataFrame
+    pointwise: pd.DataFrame
+    elpd_difference: float
+    elpd_difference_se: float
+    calibration: pd.DataFrame
+    reliability: Reliability | None
+    ci_prob: float
+    findings: tuple[str, ...]
+
+    @property
+    def flagged(self) -> pd.DataFrame:
+        """The rows of ``parameters`` where the fits disagree, the largest difference first."""
+        found = self.parameters[self.parameters["flag"]]
+        largest = found[["difference", "difference_lb", "difference_ub"]].abs().max(axis=1)
+        return found.loc[largest.sort_values(ascending=False).index]
+
+    def plot(self) -> "Figure":
+        """Parameters of both fits on one scale; partitions, memberships and rows left out, one against the other.
+
+        Parameters are shown less the second fit's estimate, in its sd: where both agree, points lie on zero
+        and intervals on each other. Of many parameters those with the largest differences are shown.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Independent of pyplot; ``figure.savefig(path)`` writes it.
+        """
+        from bayesgmm.comparison.plots import draw_comparison
+
+        return draw_comparison(self)
+
+    def __str__(self) -> str:
+        return "\n".join(self.findings)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        tables = {"Parameters": self.parameters, "Components": self.components, "Rows left out": self.predictive}
+        tables |= {"Partitions": self.partitions.cross_table, "Memberships": self.calibration}
+        unfolded = "".join(folded(title, frame_table(table)) for title, table in tables.items() if len(table))
+        return paragraph(f"{self.names[0]} beside {self.names[1]}") + listing(self.findings) + unfolded

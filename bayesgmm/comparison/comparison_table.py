@@ -1,0 +1,112 @@
+"""The table of parameters of a comparison: estimates, errors, intervals, differences, and why they differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayesgmm._common import Array
+from bayesgmm.comparison.disagreement import SKEWED, Condition
+from bayesgmm.comparison.estimates import Estimates, Full, Match, family_of_both, full_of
+from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.comparison.parameter_table import covariance_entries
+from bayesgmm.mixture import covariance_family
+from bayesgmm.standard_errors import PerParameter
+
+FLAGGED = 0.5  # posterior sd: an 89 % interval moved by as much covers 4 % less, one shortened by it 8 %
+_ORDER = (
+    "several modes", "several optima", "boundary", "small component", "skewed posterior", "prior", "overlap", "model",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A parameter that both fits have: its name, which array holds it, and where in either fit."""
+
+    label: str
+    array: str
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    pair: int | None  # which matched pair; none for a covariance that all share
+
+
+def entries_of(sides: Sides, pairs: Sequence[Match]) -> list[Entry]:
+    """Parameters of matched components, numbered as in the first fit."""
+    partner = {pair.first: (number, pair.second) for number, pair in enumerate(pairs)}
+    found = [Entry(f"weights[{a}]", "weights", (a,), (b,), n) for a, (n, b) in partner.items()]
+    for a, (n, b) in partner.items():
+        found += [Entry(f"means[{a}, {name}]", "means", (a, j), (b, j), n) for j, name in enumerate(sides.features)]
+    family = covariance_family(family_of_both(sides))
+    for label, (k, i, j) in covariance_entries(family, sides.first.mixture.n_components, sides.features):
+        if k in partner:
+            n, b = partner[k]
+            found.append(Entry(label, "covariances", (k, i, j), (b, i, j), None if family.shared else n))
+    return found
+
+
+def parameter_table(
+    sides: Sides, estimates: tuple[Estimates, Estimates], pairs: Sequence[Match], conditions: Sequence[Condition]
+) -> pd.DataFrame:
+    """One row a parameter of a matched component."""
+    entries = entries_of(sides, pairs)
+    columns: dict[str, Any] = {}
+    for position, (side, own) in enumerate(zip(sides, estimates, strict=True)):
+        at = [entry.second if position else entry.first for entry in entries]
+        columns |= _columns(side, own, entries, at)
+    table = pd.DataFrame(columns, index=pd.Index([entry.label for entry in entries], name="parameter"))
+    first, second = (side.name for side in sides)
+    sd = _spread_of(table, second).where(lambda s: s > 0)
+    for suffix in ("", "_lb", "_ub"):
+        table[f"difference{suffix}"] = (table[first + suffix] - table[second + suffix]) / sd
+    table["flag"] = (table[["difference", "difference_lb", "difference_ub"]].abs() > FLAGGED).any(axis=1)
+    why = [_reasons(e, sides, estimates, conditions) for e in entries]
+    table["why"] = [
+        ", ".join(reasons or ["unexplained"]) if flag else "" for reasons, flag in zip(why, table["flag"], strict=True)
+    ]
+    return table
+
+
+def _spread_of(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[f"{name}_sd"] if f"{name}_sd" in table else table[f"{name}_se"]
+
+
+def _columns(side: Side, own: Estimates, entries: Sequence[Entry], at: Sequence[tuple[int, ...]]) -> dict[str, Array]:
+    figures = {"": own.value, "_sd" if side.bayesian else "_se": own.error, "_lb": own.lower, "_ub": own.upper}
+    if own.bootstrap is not None:
+        figures |= dict(zip(("_boot_se", "_boot_lb", "_boot_ub"), own.bootstrap, strict=True))
+    return {side.name + suffix: _taken(values, entries, at) for suffix, values in figures.items()}
+
+
+def _taken(values: Full, entries: Sequence[Entry], at: Sequence[tuple[int, ...]]) -> Array:
+    return np.array([getattr(values, entry.array)[where] for entry, where in zip(entries, at, strict=True)])
+
+
+def _reasons(
+    entry: Entry, sides: Sides, estimates: tuple[Estimates, Estimates], conditions: Sequence[Condition]
+) -> list[str]:
+    concerned = conditions if entry.pair is None else [conditions[entry.pair]]
+    found = {reason for condition in concerned for reason in condition.reasons}
+    places = (entry.first, entry.second)
+    for own, where in zip(estimates, places, strict=True):
+        if own.skewness is not None and abs(getattr(own.skewness, entry.array)[where]) > SKEWED:
+            found.add("skewed posterior")
+    if _moved_by_prior(entry, sides, estimates):
+        found.add("prior")
+    return [name for name in _ORDER if name in found]
+
+
+def _moved_by_prior(entry: Entry, sides: Sides, estimates: tuple[Estimates, Estimates]) -> bool:
+    """Whether EM with the posterior's prior is half the way, or more, from EM without to the posterior mean."""
+    if sides.first.bayesian or sides.second.start is None or not sides.second.identified:
+        return False
+    start = sides.second.start
+    with_prior = getattr(full_of(PerParameter(start.weights, start.means, start.covariances), start), entry.array)[
+        entry.second
+    ]
+    without = getattr(estimates[0].value, entry.array)[entry.first]
+    mean = getattr(estimates[1].value, entry.array)[entry.second]
+    sd = getattr(estimates[1].error, entry.array)[entry.second]
+    moved, whole = with_prior - without, mean - without
+    return bool(abs(whole) > FLAGGED * sd and moved * whole > 0 and abs(moved) >= 0.5 * abs(whole))

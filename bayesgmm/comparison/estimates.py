@@ -1,0 +1,144 @@
+"""Estimates of every parameter with their errors and intervals, from EM or from draws, in one shape."""
+
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import skew
+
+from bayesgmm._common import Array
+from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.exceptions import InformationError, InformationWarning, InputError
+from bayesgmm.mixture import FULL, Mixture, covariance_family, divergences
+from bayesgmm.prediction import interval_over_draws
+from bayesgmm.standard_errors import Bootstrap, PerParameter, standard_errors
+
+
+class Full(NamedTuple):
+    """One figure for each parameter: (cluster,), (cluster, feature) and (cluster, feature, feature_bis)."""
+
+    weights: Array
+    means: Array
+    covariances: Array
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What one side says of its parameters.
+
+    Attributes
+    ----------
+    value, error, lower, upper : Full
+        EM's estimate with standard errors and intervals from the observed information, or posterior mean, sd and
+        interval.
+    skewness : Full, optional
+        Of the draws.
+    bootstrap : tuple of three Full, optional
+        Standard errors, lower and upper ends of percentile intervals.
+    notes : tuple of str
+    """
+
+    value: Full
+    error: Full
+    lower: Full
+    upper: Full
+    skewness: Full | None = None
+    bootstrap: tuple[Full, Full, Full] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def estimates_of(side: Side, sides: Sides, *, ci_prob: float, bootstrap: Bootstrap | None = None) -> Estimates:
+    """Figures of one side; those of EM are missing (NaN) where the information is not positive definite."""
+    return _of_draws(side, ci_prob) if side.bayesian else _of_em(side, sides, ci_prob, bootstrap)
+
+
+def _of_draws(side: Side, ci_prob: float) -> Estimates:
+    posterior = side.tree["posterior"]  # type: ignore[index]
+    arrays = [posterior[name].to_numpy() for name in Full._fields]
+    flat = [np.moveaxis(values.reshape(-1, *values.shape[2:]), 0, -1) for values in arrays]
+    interval = interval_over_draws(ci_prob, None)
+    bounds = [interval(values) for values in flat]
+    with warnings.catch_warnings():  # the weight of a single component never varies
+        warnings.simplefilter("ignore", RuntimeWarning)
+        skewness = Full(*(np.nan_to_num(skew(values, axis=-1)) for values in flat))
+    return Estimates(
+        Full(*(values.mean(axis=-1) for values in flat)),
+        Full(*(values.std(axis=-1, ddof=1) for values in flat)),
+        Full(*(both[..., 0] for both in bounds)),
+        Full(*(both[..., 1] for both in bounds)),
+        skewness,
+    )
+
+
+def _of_em(side: Side, sides: Sides, ci_prob: float, bootstrap: Bootstrap | None) -> Estimates:
+    mixture, notes = side.mixture, []
+    unknown = PerParameter(*(np.full_like(v, np.nan) for v in (mixture.weights, mixture.means, mixture.covariances)))
+    error = lower = upper = unknown
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InformationWarning)
+        try:
+            found = standard_errors(sides.X, mixture, prior=side.prior, row_weights=sides.row_weights)
+            error = PerParameter(found.weights, found.means, found.covariances)
+            lower, upper = found.intervals(ci_prob)
+        except (InformationError, InputError) as reason:
+            notes.append(f"No standard errors of {side.label} from the observed information: {reason}")
+    notes += [f"{side.label}: {w.message}" for w in caught if issubclass(w.category, InformationWarning)]
+    value = PerParameter(mixture.weights, mixture.means, mixture.covariances)
+    drawn = None if bootstrap is None else (bootstrap.standard_errors, *bootstrap.intervals(ci_prob))
+    return Estimates(
+        value=full_of(value, mixture),
+        error=full_of(error, mixture),
+        lower=full_of(lower, mixture),
+        upper=full_of(upper, mixture),
+        bootstrap=None if drawn is None else tuple(full_of(each, mixture) for each in drawn),  # type: ignore[arg-type]
+        notes=tuple(notes),
+    )
+
+
+def full_of(figures: PerParameter, mixture: Mixture) -> Full:
+    """Figures in a family's shapes as figures of full matrices."""
+    k, d, values = mixture.n_components, mixture.n_features, np.asarray(figures.covariances)
+    family = mixture.family
+    if values.shape == (k, d, d) and not (family.shared and family.in_scikit_learn):
+        full = values
+    elif family.residual == FULL:
+        full = np.broadcast_to(values, (k, d, d))
+    else:
+        per_feature = values[:, None] if values.ndim == 1 else values
+        full = per_feature[..., None] * np.eye(d)
+    return Full(figures.weights, figures.means, np.broadcast_to(full, (k, d, d)))
+
+
+def family_of_both(sides: Sides) -> str:
+    """The smallest covariance family that holds both."""
+    a, b = (covariance_family(side.mixture.covariance_type) for side in sides)
+    richer, shared = max((a, b), key=lambda family: _RICHNESS.index(_kind(family.name))), a.shared and b.shared
+    return _TIED[_kind(richer.name)] if shared else _kind(richer.name)
+
+
+_RICHNESS = ["spherical", "diag", "full"]
+_TIED = {"spherical": "tied_spherical", "diag": "tied_diag", "full": "tied"}
+
+
+def _kind(name: str) -> str:
+    return {tied: kind for kind, tied in _TIED.items()}.get(name, name)
+
+
+class Match(NamedTuple):
+    """A component of the first side, one of the second, and how far they are apart."""
+
+    first: int
+    second: int
+    divergence: float
+
+    def of(self, position: int) -> int:
+        """The component of the first (0) or second (1) side."""
+        return self.second if position else self.first
+
+
+def matched(first: Mixture, second: Mixture) -> list[Match]:
+    """Components matched by optimal assignment, by the cost of `align_to`; of the larger mixture some are left."""
+    cost = divergences(second, first.weights, first.means, first.full_covariances)
+    return [Match(int(j), int(k), float(cost[j, k])) for j, k in zip(*linear_sum_assignment(cost), strict=True)]

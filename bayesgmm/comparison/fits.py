@@ -1,0 +1,294 @@
+"""The two sides of a comparison: fits by EM or posteriors, on the same rows, made ready before any work."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import PerRow, Responsibilities, Rows
+from bayesgmm.em import EMSettings
+from bayesgmm.exceptions import InputError
+from bayesgmm.label_switching import component_record, relabel, relabelling
+from bayesgmm.mixture import Mixture
+from bayesgmm.posterior import (
+    FEATURE,
+    NO_NAMES,
+    Names,
+    is_posterior,
+    mean_mixture,
+    mixture_posterior,
+    prior_from_json,
+    row_weights_of,
+    rows_of,
+    start_mixture,
+)
+from bayesgmm.prediction import DrawSet, draw_set, log_predictive_density, mean_memberships
+from bayesgmm.priors import Prior
+from bayesgmm.validation import as_rows, as_sample_weight
+
+_SAME_ROWS = float(np.finfo(np.float32).eps)  # relative: single precision of the same rows passes
+_SAME_LIKELIHOOD = 1e-5  # relative, per row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of two fits.
+
+    Attributes
+    ----------
+    name : str
+        What its columns are called: ``em``, ``bayes``, or with a number if both are of one kind.
+    mixture : Mixture
+        EM's estimate, or the posterior mean.
+    settings : EMSettings
+        For refits.
+    prior : Prior, optional
+        Of a fit by maximum a posteriori, or of a posterior.
+    tree : DataTree, optional
+        The posterior, in common labels; none for EM.
+    draws : DrawSet, optional
+        The same.
+    start : Mixture, optional
+        The maximum a posteriori from which the chains started, in the labels of the draws.
+    identified : bool
+        Whether the components of a posterior can be told apart.
+    n_optima, n_best_reached, n_starts : int
+        Of EM's starts, if they are known.
+    features : tuple of str, optional
+        Names of the columns, if it was given any.
+    """
+
+    name: str
+    mixture: Mixture
+    settings: EMSettings
+    prior: Prior | None = None
+    tree: xr.DataTree | None = None
+    draws: DrawSet | None = None
+    start: Mixture | None = None
+    identified: bool = True
+    n_optima: int = 1
+    n_best_reached: int = 1
+    n_starts: int = 1
+    features: tuple[str, ...] | None = None
+
+    @property
+    def bayesian(self) -> bool:
+        """Whether it is a posterior."""
+        return self.draws is not None
+
+    @property
+    def label(self) -> str:
+        """Its name in sentences."""
+        kind = "the posterior" if self.bayesian else "EM"
+        number = self.name.partition("_")[2]
+        return f"{kind} {number}" if number else kind
+
+    def memberships(self, X: Rows) -> Responsibilities:
+        """EM's responsibilities, or posterior means of the membership probabilities, (obs, cluster)."""
+        return self.mixture.responsibilities(X) if self.draws is None else mean_memberships(self.draws, X)
+
+    def log_density(self, X: Rows) -> PerRow:
+        """Log plug-in density, or log posterior predictive density, of each row."""
+        return self.mixture.log_prob(X) if self.draws is None else log_predictive_density(self.draws, X)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two fits and the rows both were fitted to; of EM and a posterior, EM is the first.
+
+    Attributes
+    ----------
+    first, second : Side
+    X : (obs, feature)
+    row_weights : (obs,), optional
+        Frequency weights; rows without weight are left out.
+    features : list of str
+    """
+
+    first: Side
+    second: Side
+    X: Rows
+    row_weights: PerRow | None
+    features: list[str]
+
+    @property
+    def weights(self) -> PerRow:
+        """Weights of the rows, ones if there are none."""
+        return np.ones(len(self.X)) if self.row_weights is None else self.row_weights
+
+    def __iter__(self) -> Any:
+        return iter((self.first, self.second))
+
+
+def sides_of(
+    em: Any,
+    bayes: Any,
+    X: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    names: Names = NO_NAMES,
+) -> Sides:
+    """Check two fits, and bring them and their rows into one form.
+
+    Raises
+    ------
+    InputError
+        A fit is not fitted, rows are needed and not given, or the fits are of different rows or features.
+    """
+    fits = sorted((em, bayes), key=_is_bayesian)  # stable: EM before a posterior
+    shown = _names_of([_is_bayesian(fit) for fit in fits])
+    trees = [_tree_of(fit, X, names) if _is_bayesian(fit) else None for fit in fits]
+    rows, weights = _common_rows(trees, X, sample_weight)
+    _check_features(fits, trees, rows)
+    sides = [
+        _em_side(fit, name, rows, weights) if tree is None else _bayesian_side(tree, name, rows)
+        for fit, tree, name in zip(fits, trees, shown, strict=True)
+    ]
+    return Sides(sides[0], sides[1], rows, weights, _feature_names(sides, rows))
+
+
+def _is_bayesian(fit: Any) -> bool:
+    """Whether a fit is a posterior."""
+    if is_posterior(fit):
+        return True
+    if isinstance(getattr(fit, "mixture_", None), Mixture):
+        return False
+    raise InputError(
+        expected="a fitted GaussianMixture, a fitted BayesianGaussianMixture, or a posterior",
+        got=f"{type(fit).__name__} that is not fitted" if hasattr(fit, "fit") else type(fit).__name__,
+        hint="Call fit first." if hasattr(fit, "fit") else "",
+    )
+
+
+def _names_of(bayesian: list[bool]) -> list[str]:
+    kinds = ["bayes" if each else "em" for each in bayesian]
+    return kinds if kinds[0] != kinds[1] else [f"{kinds[0]}_1", f"{kinds[1]}_2"]
+
+
+def _tree_of(fit: Any, X: ArrayLike | None, names: Names) -> xr.DataTree:
+    own = mixture_posterior(fit, names=names)
+    return own if "observed_data" in own.children else mixture_posterior(fit, X, names=names)
+
+
+def _common_rows(
+    trees: list[xr.DataTree | None], X: ArrayLike | None, sample_weight: ArrayLike | None
+) -> tuple[Rows, PerRow | None]:
+    """The rows that were given and those kept with posteriors, which must be the same."""
+    kept = [(rows_of(tree), row_weights_of(tree)) for tree in trees if tree is not None]
+    if X is None and (not kept or sample_weight is not None):
+        raise InputError(
+            expected="the rows X" + (" with sample_weight" if kept else ""),
+            got="none",
+            hint="A fit by EM does not keep its rows: pass X=, those of both fits.",
+        )
+    given = kept[0] if X is None else _present(as_rows(X), sample_weight)
+    if X is not None and sample_weight is None and kept and kept[0][1] is not None and len(given[0]) == len(kept[0][0]):
+        given = given[0], kept[0][1]
+    for rows, weights in kept:
+        _check_same(given, (rows, weights))
+    return given
+
+
+def _present(rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
+    """Rows that count, and their weights; none if all are one."""
+    weights = as_sample_weight(sample_weight, len(rows))
+    if weights is None or (weights == 1.0).all():
+        return rows, None
+    present = weights > 0
+    return np.asfortranarray(rows[present]), weights[present]
+
+
+def _check_same(given: tuple[Rows, PerRow | None], kept: tuple[Rows, PerRow | None]) -> None:
+    a, b = given[0], kept[0]
+    if a.shape[1] != b.shape[1]:
+        raise InputError(expected=f"fits of the same features, {b.shape[1]}", got=f"{a.shape[1]}")
+    if a.shape != b.shape or not np.allclose(a, b, rtol=_SAME_ROWS, atol=0.0):
+        what = f"{len(a)} and {len(b)} rows" if len(a) != len(b) else "rows with other values"
+        raise InputError(
+            expected="fits of the same rows in the same order",
+            got=what,
+            hint="Rows of weight zero do not count. Fit both to the same data.",
+        )
+    v, w = (np.ones(len(a)) if weights is None else weights for weights in (given[1], kept[1]))
+    if not np.allclose(v, w):
+        raise InputError(
+            expected="fits with the same weights of rows", got="different ones", hint="Pass sample_weight=."
+        )
+
+
+def _check_features(fits: list[Any], trees: list[xr.DataTree | None], rows: Rows) -> None:
+    for fit, tree in zip(fits, trees, strict=True):
+        d = fit.mixture_.n_features if tree is None else tree["posterior"].sizes[FEATURE]
+        if d != rows.shape[1]:
+            raise InputError(expected=f"fits of the {rows.shape[1]} features of the rows", got=f"one of {d}")
+
+
+def _em_side(fit: Any, name: str, rows: Rows, weights: PerRow | None) -> Side:
+    mixture: Mixture = fit.mixture_
+    _check_likelihood(fit, mixture, rows, weights)
+    starts, names = getattr(fit, "starts_", None), getattr(fit, "feature_names_in_", None)
+    return Side(
+        name=name,
+        mixture=mixture,
+        settings=EMSettings(fit.tol, fit.max_iter, fit.reg_covar),
+        prior=getattr(fit, "prior_", None),
+        n_optima=getattr(starts, "n_optima", 1),
+        n_best_reached=getattr(starts, "n_best_reached", 1),
+        n_starts=getattr(starts, "n_starts", 1),
+        features=None if names is None else tuple(map(str, names)),
+    )
+
+
+def _check_likelihood(fit: Any, mixture: Mixture, rows: Rows, weights: PerRow | None) -> None:
+    """The rows are those of the fit if they have its log-likelihood; parameters that a user set have none."""
+    known = getattr(fit, "log_likelihood_", None)
+    if known is None:
+        return
+    found = float(mixture.log_prob(rows) @ (np.ones(len(rows)) if weights is None else weights))
+    total = float(len(rows) if weights is None else weights.sum())
+    if not abs(found - known) <= _SAME_LIKELIHOOD * (abs(known) + total):
+        raise InputError(
+            expected=f"the rows and weights of EM's fit, with log-likelihood {known:.3f}",
+            got=f"rows with {found:.3f}",
+            hint="Fit both to the same data with the same weights; pass those as X= and sample_weight=.",
+        )
+
+
+def _bayesian_side(tree: xr.DataTree, name: str, rows: Rows) -> Side:
+    own = "prior" in tree.attrs
+    if not own and tree["posterior"]["weights"].shape[-1] > 1:
+        tree = relabel(tree, progress=False)
+        identified = relabelling(tree).identified
+    else:
+        record = component_record(tree) if own else None
+        identified = record is None or record.identified
+    started = "constant_data" in tree.children and "em_weights" in tree["constant_data"]
+    features = [str(each) for each in tree["posterior"][FEATURE].to_numpy()]
+    return Side(
+        name=name,
+        mixture=mean_mixture(tree),
+        settings=EMSettings(),
+        prior=_prior_of(tree),
+        tree=tree,
+        draws=draw_set(tree),
+        start=start_mixture(tree) if started else None,
+        identified=identified,
+        features=None if features == _plain(rows) else tuple(features),
+    )
+
+
+def _prior_of(tree: xr.DataTree) -> Prior | None:
+    return prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else None
+
+
+def _plain(rows: Rows) -> list[str]:
+    return [f"x{j}" for j in range(rows.shape[1])]
+
+
+def _feature_names(sides: list[Side], rows: Rows) -> list[str]:
+    known = [side.features for side in sides if side.features is not None]
+    if len(set(known)) > 1:
+        raise InputError(expected="fits of the same features", got=f"{list(known[0])} and {list(known[1])}")
+    return list(known[0]) if known else _plain(rows)

@@ -1,0 +1,159 @@
+"""Log predictive density of rows left out: EM's plug-in by refits, a posterior's by importance sampling."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm._common import IntArray, PerRow, Progress
+from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.cross_validation import FEWEST_DRAWS, loo
+from bayesgmm.em import EMResult, EMSettings, Soundness, moments_of, run_em
+from bayesgmm.em import Rows as RowsSource
+from bayesgmm.exceptions import ParetoWarning, SamplingWarning
+from bayesgmm.posterior import SAMPLE_DIMS
+from bayesgmm.validation import copies_of_rows
+
+MOST_REFITS, FOLDS = 1_000, 10  # different rows left out one by one; folds if there are more
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Log predictive densities of copies of rows that were left out.
+
+    Attributes
+    ----------
+    elpd_i, in_sample_i : (copy,)
+        Of the copy left out, and of the same row with nothing left out.
+    times : (copy,)
+        How often each counts: ones, or the weights of rows if they are not whole numbers.
+    method : str
+        In words.
+    notes : tuple of str
+        Why not to trust it, if so.
+    """
+
+    elpd_i: PerRow
+    in_sample_i: PerRow
+    times: PerRow
+    method: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def elpd(self) -> float:
+        """The sum over copies."""
+        return float(self.elpd_i @ self.times)
+
+    @property
+    def p(self) -> float:
+        """What not leaving out would flatter: the effective number of parameters."""
+        return float(self.in_sample_i @ self.times) - self.elpd
+
+    @property
+    def se(self) -> float:
+        """Standard error of the sum."""
+        return standard_error_of_sum(self.elpd_i, self.times)
+
+
+def standard_error_of_sum(values: PerRow, times: PerRow) -> float:
+    r""":math:`\sqrt{n \\, var}` with n the total weight."""
+    n = times.sum()
+    if n <= 1.0:
+        return float("nan")
+    return float(np.sqrt(n / (n - 1.0) * (times @ (values - values @ times / n) ** 2)))
+
+
+def held_out(
+    side: Side, sides: Sides, *, folds: int | None, rng: np.random.Generator, callback: Progress | None = None
+) -> HeldOut | None:
+    """By leave-one-out from the draws, or by refits of EM; None where a posterior cannot be left one copy out."""
+    return _of_posterior(side, sides) if side.bayesian else _of_em(side, sides, folds, rng, callback)
+
+
+def _of_posterior(side: Side, sides: Sides) -> HeldOut | None:
+    tree = side.tree
+    copies = _copies(sides.row_weights, len(sides.X))
+    too_few = tree is not None and np.prod([tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS]) < FEWEST_DRAWS
+    if copies is None or too_few or tree is None or tree.attrs.get("mode_weights") == "stacking":
+        return None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = loo(tree, progress=False)
+    for warning in caught:
+        if not issubclass(warning.category, ParetoWarning | SamplingWarning):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    notes = [
+        f"`loo` of {side.label}: {w.message}" for w in caught if issubclass(w.category, ParetoWarning | SamplingWarning)
+    ]
+    elpd_i = np.asarray(found.elpd_i, dtype=np.float64).ravel()
+    flattered = np.asarray(found.p_loo_i, dtype=np.float64).ravel()
+    return HeldOut(
+        elpd_i, elpd_i + flattered, np.ones(len(elpd_i)), "leave-one-out by importance sampling (PSIS)", tuple(notes)
+    )
+
+
+def _of_em(side: Side, sides: Sides, folds: int | None, rng: np.random.Generator, callback: Progress | None) -> HeldOut:
+    """Refits without a copy or without a fold; EM starts at the fit, whose optimum it follows."""
+    copies = _copies(sides.row_weights, len(sides.X))
+    units = np.arange(len(sides.X), dtype=np.int64) if copies is None else copies
+    times = sides.weights if copies is None else np.ones(len(units))
+    n_different = len(np.unique(sides.X, axis=0))
+    one_by_one = n_different <= MOST_REFITS if folds is None else folds >= len(units)
+    groups = _different_rows(sides, units) if one_by_one else _random_folds(len(units), folds or FOLDS, rng)
+    elpd_i, n_collapsed = _refits(side, sides, list(groups), units=units, times=times, callback=callback)
+    method = "leave-one-out by exact refits" if one_by_one else f"{folds or FOLDS}-fold cross-validation by refits"
+    notes = (f"{n_collapsed} refits of {side.label} collapsed onto a few rows.",) if n_collapsed else ()
+    return HeldOut(elpd_i, side.mixture.log_prob(sides.X)[units], times, method, notes)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Copies that are left out, and the copies that the refit then predicts."""
+
+    left_out: IntArray
+    predicted: IntArray
+
+
+def _different_rows(sides: Sides, units: IntArray) -> Iterator[_Group]:
+    """One copy of each different row, for all copies of it."""
+    same = np.unique(sides.X, axis=0, return_inverse=True)[1].ravel()[units]
+    order = np.argsort(same, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(same[order])) + 1):
+        yield _Group(members[:1], members)
+
+
+def _random_folds(n: int, folds: int, rng: np.random.Generator) -> Iterator[_Group]:
+    for members in np.array_split(rng.permutation(n), min(folds, n)):
+        yield _Group(members, members)
+
+
+def _refits(
+    side: Side, sides: Sides, groups: list[_Group], *, units: IntArray, times: PerRow, callback: Progress | None
+) -> tuple[PerRow, int]:
+    source, elpd_i, n_collapsed = RowsSource(sides.X), np.empty(len(units)), 0
+    family = side.mixture.family
+    moments = moments_of(sides.X, sides.weights, family)
+    settings = side.settings.for_data(moments, family)
+    soundness = Soundness.of(moments, settings, family)
+    for n_done, group in enumerate(groups, start=1):
+        weights = sides.weights.copy()
+        np.subtract.at(weights, units[group.left_out], times[group.left_out])
+        result = _refit(side, source.with_weights(np.maximum(weights, 0.0)), settings)
+        elpd_i[group.predicted] = result.mixture.log_prob(sides.X[units[group.predicted]])
+        n_collapsed += soundness.collapsed(result.mixture)
+        if callback is not None:
+            callback(n_done, len(groups))
+    return elpd_i, n_collapsed
+
+
+def _refit(side: Side, source: RowsSource, settings: EMSettings) -> EMResult:
+    k, d, kind = side.mixture.n_components, side.mixture.n_features, side.mixture.covariance_type
+    resolved = None if side.prior is None else side.prior.resolve(k, d, kind)
+    return run_em(source, side.mixture, prior=resolved, settings=settings)
+
+
+def _copies(weights: PerRow | None, n: int) -> IntArray | None:
+    """The row of each copy; None if weights are not whole numbers."""
+    whole = weights is None or (weights == np.round(weights)).all()
+    return copies_of_rows(n, weights) if whole else None

@@ -1,0 +1,280 @@
+"""EM beside the posterior: one row a free parameter, its rendering in a terminal, and convergence in words."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations_with_replacement
+from math import floor, isfinite, log10
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats import summary
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from bayesgmm._common import Array
+from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, Mixture
+from bayesgmm.prediction import interval_over_draws
+
+_LARGEST_FIXED, _MOST_DECIMALS = 1e7, 6
+_GAP = 2
+MOST_FEATURES = 8  # in a table with a column for each
+_ROUNDING = 1e-12  # the weight of a single component varies by no more than this
+
+
+# ---- the table
+
+
+def estimates_table(
+    em: Mixture,
+    posterior: xr.DataTree,
+    *,
+    ci_prob: float | None = None,
+    ci_kind: Literal["eti", "hdi"] | None = None,
+) -> pd.DataFrame:
+    """EM estimates beside posterior summaries, one row for every weight, mean and free covariance entry.
+
+    Parameters
+    ----------
+    em : Mixture
+        The EM solution, K components and D features.
+    posterior : DataTree
+        As `BayesianGaussianMixture` leaves it in ``posterior_``: weights (chain, draw, cluster), means and
+        full covariances, aligned to ``em``.
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        Probability and kind of the interval; ArviZ's rcParams ``stats.ci_prob`` (0.89) and
+        ``stats.ci_kind`` (equal-tailed) by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index: the parameter, as one would index the fitted attribute, by cluster and feature name:
+        ``covariances[0, eruptions, waiting]`` for full families (upper triangle only),
+        ``covariances[eruptions, waiting]`` for tied, ``covariances[0, eruptions]`` for diagonal and
+        ``covariances[0]`` for spherical ones (without the number of the cluster if all share it). Columns: ``em``,
+        then those of `arviz.summary`, not rounded: ``mean``, ``sd``, ``eti89_lb``, ``eti89_ub``, ``ess_bulk``,
+        ``ess_tail``, ``r_hat``, ``mcse_mean``, ``mcse_sd``.
+
+    Raises
+    ------
+    InputError
+        The posterior has another shape than the mixture.
+    """
+    draws = posterior["posterior"].to_dataset()
+    if draws["means"].shape[2:] != em.means.shape:
+        raise InputError(
+            expected=f"a posterior of {em.n_components} components and {em.n_features} features",
+            got=f"{draws['means'].shape[2]} and {draws['means'].shape[3]}",
+        )
+    names = [str(name) for name in draws["feature"].to_numpy()]
+    entries = dict(covariance_entries(em.family, em.n_components, names))
+    where = tuple(np.array(list(entries.values())).T)
+    labels = [f"weights[{k}]" for k in range(em.n_components)]
+    labels += [f"means[{k}, {name}]" for k in range(em.n_components) for name in names]
+    estimates = [em.weights, em.means.ravel(), em.full_covariances[where]]
+    sample_shape = draws["means"].shape[:2]
+    sampled = [
+        draws["weights"].to_numpy(),
+        draws["means"].to_numpy().reshape(*sample_shape, -1),
+        draws["covariances"].to_numpy()[:, :, *where],
+    ]
+    table = _summary(np.concatenate(sampled, axis=-1), ci_prob, ci_kind)
+    table.insert(0, "em", np.concatenate(estimates))
+    return table.set_index(pd.Index([*labels, *entries], name="parameter"))
+
+
+def covariance_entries(
+    family: CovarianceFamily, n_components: int, names: Sequence[str]
+) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Label and position (cluster, feature, feature_bis) of every free entry of a family's covariances."""
+    d = len(names)
+    for k in range(family.n_blocks(n_components)):
+        cluster = [] if family.shared else [str(k)]
+        if family.residual == FULL:
+            for i, j in combinations_with_replacement(range(d), 2):
+                yield _label("covariances", [*cluster, names[i], names[j]]), (k, i, j)
+        elif family.residual == DIAGONAL:
+            for j in range(d):
+                yield _label("covariances", [*cluster, names[j]]), (k, j, j)
+        else:
+            yield _label("covariances", cluster) if cluster else "covariances", (k, 0, 0)
+
+
+def _label(name: str, index: Sequence[str]) -> str:
+    return f"{name}[{', '.join(index)}]"
+
+
+def _summary(values: np.ndarray, ci_prob: float | None, ci_kind: Literal["eti", "hdi"] | None) -> pd.DataFrame:
+    """ArviZ's summary of (chain, draw, entry), not rounded."""
+    dataset = xr.Dataset({"entry": (("chain", "draw", "index"), values)})
+    with np.errstate(divide="ignore", invalid="ignore"):  # the weight of a single component never varies
+        table = summary(dataset, ci_prob=ci_prob, ci_kind=ci_kind, round_to="none")
+    return pd.DataFrame(table)
+
+
+# ---- convergence
+
+
+def convergence_lines(posterior: xr.DataTree) -> list[str]:
+    """R-hat, effective sample size, divergences and the verdict in words: what was found, and what to do next."""
+    return verdict_lines(diagnose(posterior))
+
+
+def verdict_lines(found: Diagnosis) -> list[str]:
+    """`convergence_lines` of a verdict that is known already."""
+    figures = found.figures
+    sets = [figures.invariants] if figures.relabelled is None else [figures.invariants, figures.relabelled]
+    r_hat, ess_bulk, ess_tail = (
+        max(mixing.r_hat for mixing in sets),
+        min(mixing.ess_bulk for mixing in sets),
+        min(mixing.ess_tail for mixing in sets),
+    )
+    least = MIN_ESS_PER_CHAIN * figures.n_chains
+    shown_r_hat = f"at most {r_hat:.3f}" if isfinite(r_hat) else "needs at least four draws that differ"
+    return [
+        f"R-hat: {shown_r_hat} (fine up to {MAX_R_HAT})",
+        f"Effective draws: at least {ess_bulk:,.0f} (bulk) and {ess_tail:,.0f} (tail) "
+        f"of {figures.n_samples:,} (fine from {least:,})",
+        f"Divergences: {figures.n_divergences:,} of {figures.n_samples:,} draws",
+        f"Verdict: {found.verdict}.",
+        *found.findings,
+        *found.next_steps,
+    ]
+
+
+# ---- components
+
+
+def component_cells(
+    names: Sequence[str], weights: Sequence[str], means: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of text, one a component: its weight, and the mean of each of the first features."""
+    headings = ["component", "weight", *(f"mean of {name}" for name in names[:MOST_FEATURES])]
+    rows = [[str(k), w, *m[:MOST_FEATURES]] for k, (w, m) in enumerate(zip(weights, means, strict=True))]
+    return headings, rows
+
+
+def component_intervals(tree: xr.DataTree) -> tuple[list[str], list[list[str]]]:
+    """`component_cells` of a posterior: means over draws with ArviZ's interval, ``0.36 (0.31 … 0.41)``."""
+    draws = tree["posterior"].to_dataset().transpose("chain", "draw", ...)
+    names = [str(name) for name in draws["feature"].to_numpy()]
+    weights = _interval_texts(draws["weights"].to_numpy())
+    return component_cells(names, weights, _interval_texts(draws["means"].to_numpy()[..., :MOST_FEATURES]))
+
+
+def mean_and_bounds(draws: Array) -> tuple[Array, Array, Array]:
+    """Mean and bounds of ArviZ's interval over the first two axes."""
+    samples = np.moveaxis(draws.reshape(-1, *draws.shape[2:]), 0, -1)
+    bounds = interval_over_draws(None, None)(samples)
+    return samples.mean(axis=-1), bounds[..., 0], bounds[..., 1]
+
+
+def _interval_texts(draws: Array) -> list:
+    def text(mean: float, lower: float, upper: float, sd: float) -> str:
+        digits = shown_decimals(sd if sd > _ROUNDING * abs(mean) else 0.0, 0.0)
+        return f"{shown(mean, digits)} ({shown(lower, digits)} … {shown(upper, digits)})"
+
+    return np.vectorize(text, otypes=[object])(*mean_and_bounds(draws), draws.std(axis=(0, 1))).tolist()
+
+
+# ---- in a terminal
+
+
+def estimates_renderable(table: pd.DataFrame, *, max_rows: int = 60, width: int = 80) -> Group:
+    """The table for a terminal: one block each for weights, means and covariances, no wider than ``width``.
+
+    Values have the digits that the posterior standard deviation supports. ESS is the smaller of bulk and
+    tail. A block longer than ``max_rows`` is cut, and says so.
+    """
+    names = table.index.str.partition("[").get_level_values(0)
+    cells = {str(name): _block_cells(table[names == name].head(max_rows)) for name in names.unique()}
+    headings = _headings(table)
+    rows = [headings, *(row for block in cells.values() for row in block)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(headings))]
+    widths[0] = max(10, min(widths[0], width - sum(widths[1:]) - _GAP * len(headings[1:])))
+    parts: list[Table | Text] = []
+    for name, block in cells.items():
+        more = int((names == name).sum()) - len(block)
+        parts.append(_block_table([name, *headings[1:]], block, widths))
+        parts.append(Text(f"… and {more:,} more" if more else "", style="dim"))
+    return Group(*parts[: None if more else -1])
+
+
+def estimates_cells(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the table as text, each row named in full: ``means[0, waiting]``."""
+    rows = [[str(label), *cells[1:]] for label, cells in zip(table.index, _block_cells(table), strict=True)]
+    return ["parameter", *_headings(table)[1:]], rows
+
+
+def interval_columns(table: pd.DataFrame) -> tuple[str, str]:
+    """Names of the lower and upper bound, as ArviZ calls them: ``eti89_lb``, ``eti89_ub``."""
+    lower, upper = (str(name) for name in table.columns if str(name).endswith(("_lb", "_ub")))
+    return lower, upper
+
+
+def _headings(table: pd.DataFrame) -> list[str]:
+    lower, _ = interval_columns(table)
+    return ["covariances", "EM", "mean", "sd", f"{lower[3:-3]}% {lower[:3].upper()}", "R-hat", "ESS"]
+
+
+def _block_cells(block: pd.DataFrame) -> list[list[str]]:
+    lower, upper = interval_columns(block)
+    return [[_index_of(str(label)), *_cells(row, lower, upper)] for label, row in block.iterrows()]
+
+
+def _index_of(label: str) -> str:
+    """``means[0, waiting]`` -> ``0, waiting``."""
+    return label.partition("[")[2].removesuffix("]") or "all"
+
+
+def _cells(row: pd.Series, lower: str, upper: str) -> list[str]:
+    digits = shown_decimals(row["sd"] if row["sd"] > _ROUNDING * abs(row["mean"]) else 0.0, row["mcse_mean"])
+    interval = f"{shown(row[lower], digits)} … {shown(row[upper], digits)}"
+    ess = min(row["ess_bulk"], row["ess_tail"])
+    checks = [f"{row['r_hat']:.3f}" if isfinite(row["r_hat"]) else "–", f"{ess:,.0f}" if isfinite(ess) else "–"]
+    return [*(shown(row[column], digits) for column in ("em", "mean", "sd")), interval, *checks]
+
+
+def _block_table(headings: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+    for column, (heading, width) in enumerate(zip(headings, widths, strict=True)):
+        if column == 0:
+            grid.add_column(heading, header_style="bold", width=width, overflow="fold")
+        else:
+            grid.add_column(heading, justify="right", no_wrap=True, width=width)
+    for row in cells:
+        grid.add_row(*row)
+    return grid
+
+
+def shown_decimals(sd: float, mcse: float) -> int:
+    """Decimals that show two significant digits of the standard deviation, but none below the Monte Carlo error.
+
+    Examples
+    --------
+    >>> shown_decimals(0.0294, 0.0005), shown_decimals(0.0294, 0.02), shown_decimals(54.1, 0.9)
+    (3, 2, 0)
+    """
+    if not (isfinite(sd) and sd > 0):
+        return 3
+    decimals = 1 - floor(log10(sd))
+    if isfinite(mcse) and mcse > 0:
+        decimals = max(min(decimals, -floor(log10(mcse))), decimals - 1)
+    return max(decimals, 0)
+
+
+def shown(value: float, decimals: int) -> str:
+    """A number with these decimals, in scientific notation where that would not fit a column.
+
+    Examples
+    --------
+    >>> shown(54.4811, 2), shown(0.00001234, 9), shown(123456789.0, 0)
+    ('54.48', '1.23e-05', '1.23e+08')
+    """
+    if abs(value) >= _LARGEST_FIXED or decimals > _MOST_DECIMALS:
+        return f"{value:.2e}"
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,163 @@
+"""Two fits in one figure: parameters, partitions, memberships, rows left out."""
+
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bayesgmm._common import Array
+from bayesgmm.comparison.agreement import Partitions
+from bayesgmm.plots import COLOURS, INK, ClusterFigure
+
+_MOST_PARAMETERS = 30
+_ROW, _LEAST, _WIDTH = 0.24, 5.6, 11.5  # inches
+_REACH = 8.0  # sd shown to either side
+_DODGE = 0.2  # of a row
+_FIRST, _SECOND = COLOURS[1], COLOURS[0]
+
+
+class _Compared(Protocol):
+    """What is drawn of a `Comparison`, which draws itself and so comes later."""
+
+    @property
+    def names(self) -> tuple[str, str]: ...
+    @property
+    def parameters(self) -> pd.DataFrame: ...
+    @property
+    def partitions(self) -> Partitions: ...
+    @property
+    def calibration(self) -> pd.DataFrame: ...
+    @property
+    def pointwise(self) -> pd.DataFrame: ...
+    @property
+    def elpd_difference(self) -> float: ...
+    @property
+    def elpd_difference_se(self) -> float: ...
+    @property
+    def ci_prob(self) -> float: ...
+
+
+def draw_comparison(found: _Compared) -> Figure:
+    """Parameters in sd of the second fit on the left; partitions, memberships and rows left out on the right."""
+    table = _shown(found.parameters)
+    height = max(_LEAST, 1.2 + _ROW * len(table))
+    figure: Figure = ClusterFigure(figsize=(_WIDTH, height), layout="constrained")
+    grid = figure.add_gridspec(3, 2, width_ratios=(1.5, 1.0), height_ratios=(1.0, 1.0, 1.0))
+    _draw_parameters(figure.add_subplot(grid[:, 0]), table, found)
+    _draw_cross_table(figure.add_subplot(grid[0, 1]), found)
+    _draw_memberships(figure.add_subplot(grid[1, 1]), found)
+    _draw_rows_left_out(figure.add_subplot(grid[2, 1]), found)
+    return figure
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Those with the largest differences if there are many, in the order of the table."""
+    largest = table[["difference", "difference_lb", "difference_ub"]].abs().max(axis=1)
+    keep = largest.sort_values(ascending=False, kind="stable").index[:_MOST_PARAMETERS]
+    return table[table.index.isin(keep)]
+
+
+def _draw_parameters(panel: Axes, table: pd.DataFrame, found: _Compared) -> None:
+    first, second = found.names
+    spread = f"{second}_sd" if f"{second}_sd" in table else f"{second}_se"
+    sd, centre = table[spread].where(table[spread] > 0), table[second]
+    y = np.arange(len(table), dtype=np.float64)
+    panel.axvline(0.0, color=INK, linewidth=0.6, zorder=1)
+    for name, colour, shift in ((first, _FIRST, -_DODGE), (second, _SECOND, 0.0)):
+        lower, value, upper = (((table[name + end] - centre) / sd).to_numpy() for end in ("_lb", "", "_ub"))
+        panel.hlines(y + shift, lower, upper, color=colour, linewidth=2.2, zorder=2)
+        panel.plot(value, y + shift, "o", color=colour, markersize=4.5, label=_title(name, found), zorder=3)
+    for name, shift in ((first, _DODGE), (second, 2 * _DODGE)):
+        if f"{name}_boot_lb" in table:
+            lower, upper = (((table[f"{name}_boot_{end}"] - centre) / sd).to_numpy() for end in ("lb", "ub"))
+            colour = _FIRST if name == first else _SECOND
+            panel.hlines(
+                y + shift, lower, upper, color=colour, linewidth=1.0, linestyle="--", label=f"{name}, bootstrap"
+            )
+    _frame_parameters(panel, table, found, y=y, spread=spread)
+
+
+def _title(name: str, found: _Compared) -> str:
+    error = "posterior" if f"{name}_sd" in found.parameters else "information"
+    return f"{name}, {error}"
+
+
+def _frame_parameters(panel: Axes, table: pd.DataFrame, found: _Compared, *, y: Array, spread: str) -> None:
+    panel.set_yticks(y, list(table.index), fontsize=8)
+    for text, flag in zip(panel.get_yticklabels(), table["flag"], strict=True):
+        text.set_fontweight("bold" if flag else "normal")
+    panel.set_ylim(len(table) - 0.4, -0.6)
+    low, high = panel.get_xlim()
+    panel.set_xlim(max(low, -_REACH), min(high, _REACH))
+    _mark_outside(panel, table, found, spread=spread)
+    more = len(found.parameters) - len(table)
+    panel.set_xlabel(f"less {found.names[1]}'s estimate, in its {spread.rpartition('_')[2]}")
+    hidden = f"; {more} that differ less are not shown" if more else ""
+    panel.set_title(f"Parameters, {found.ci_prob:.0%} intervals (bold: flagged{hidden})", fontsize=9, loc="left")
+    panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, -0.09), ncols=3, frameon=False)
+    _bare(panel)
+
+
+def _mark_outside(panel: Axes, table: pd.DataFrame, found: _Compared, *, spread: str) -> None:
+    """An arrow at the edge for estimates beyond it."""
+    low, high = panel.get_xlim()
+    for row, value in enumerate(table["difference"]):
+        if value > high or value < low:
+            edge, sign = (high, 1.0) if value > high else (low, -1.0)
+            marker = ">" if sign > 0 else "<"
+            panel.plot([edge], [row - _DODGE], marker, color=_FIRST, markersize=6, clip_on=False, zorder=4)
+
+
+def _draw_cross_table(panel: Axes, found: _Compared) -> None:
+    table = found.partitions.cross_table
+    counts = table.to_numpy()
+    panel.imshow(np.sqrt(counts), cmap="Blues", aspect="auto", vmin=0.0)
+    for i, j in np.ndindex(*counts.shape):
+        dark = np.sqrt(counts[i, j]) > 0.6 * np.sqrt(counts.max())
+        panel.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", color="white" if dark else INK, fontsize=8)
+    panel.set_xticks(range(counts.shape[1]), [str(k) for k in table.columns], fontsize=8)
+    panel.set_yticks(range(counts.shape[0]), [str(k) for k in table.index], fontsize=8)
+    panel.set_xlabel(f"component, {found.names[1]}", fontsize=8)
+    panel.set_ylabel(f"component, {found.names[0]}", fontsize=8)
+    partitions = found.partitions
+    panel.set_title(f"Rows: ARI {partitions.ari:.3f}, VI {partitions.vi:.3f} bits", fontsize=9, loc="left")
+
+
+def _draw_memberships(panel: Axes, found: _Compared) -> None:
+    first, second = found.names
+    table = found.calibration
+    panel.plot([0, 1], [0, 1], color=INK, linewidth=0.6, zorder=1)
+    area = 12.0 + 90.0 * np.sqrt(table["n"] / table["n"].max())
+    panel.scatter(table[first], table[second], s=area, color=_SECOND, alpha=0.75, edgecolors="none", zorder=2)
+    what = str(table.index.name)
+    panel.set_xlabel(f"{what}, {first}", fontsize=8)
+    panel.set_ylabel(f"mean, {second}", fontsize=8)
+    title = "Memberships (area: root of rows)" if what == "membership" else "Pairs of rows (area: root of pairs)"
+    panel.set_title(title, fontsize=9, loc="left")
+    _bare(panel)
+
+
+def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
+    first, second = found.names
+    if len(found.pointwise.columns) < 2:
+        panel.text(
+            0.5, 0.5, "no predictive density of rows left out", ha="center", transform=panel.transAxes, fontsize=8
+        )
+        panel.set_axis_off()
+        return
+    a, b = (found.pointwise[name].to_numpy() for name in (first, second))
+    panel.axhline(0.0, color=INK, linewidth=0.6, zorder=1)
+    panel.plot(b, b - a, ".", color=_SECOND, markersize=4, alpha=0.6, zorder=2, rasterized=len(a) > 5_000)
+    panel.set_xlabel(f"log predictive density left out, {second}", fontsize=8)
+    panel.set_ylabel(f"{second} less {first}", fontsize=8)
+    told = f"{found.elpd_difference:+.2f}, se {found.elpd_difference_se:.2f}"
+    panel.set_title(f"Rows left out: sum {told}", fontsize=9, loc="left")
+    _bare(panel)
+
+
+def _bare(panel: Axes) -> None:
+    panel.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)

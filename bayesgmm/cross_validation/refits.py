@@ -1,0 +1,234 @@
+"""The posterior without one row: which problem it is, and exact draws from it by fitting again."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+from joblib import effective_n_jobs
+
+from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows, in_threads
+from bayesgmm.data import distinct_rows
+from bayesgmm.em import EMSettings, run_em
+from bayesgmm.em import Rows as RowsSource
+from bayesgmm.evidence import MIXED, bridge, combine_modes
+from bayesgmm.exceptions import InputError
+from bayesgmm.inference import MixtureDraws, Problem, SamplerSettings, sample_native
+from bayesgmm.mixture import Mixture
+from bayesgmm.posterior import (
+    in_family,
+    posterior_tree,
+    prior_from_json,
+    prior_to_json,
+    row_weights_of,
+    rows_of,
+    start_mixture,
+)
+from bayesgmm.prediction import draw_set, log_densities
+from bayesgmm.priors import Prior
+
+_CHAINS = 4
+_USABLE_WEIGHT = 1e-100  # a chain cannot start where a weight has vanished
+
+
+def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
+    """What a posterior was drawn from: its rows, its prior, and where the chains started.
+
+    Raises
+    ------
+    InputError
+        If the prior is neither given nor kept with the posterior.
+    """
+    if prior is None and "prior" not in tree.attrs:
+        raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
+    prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
+    rows, weights = rows_of(tree), row_weights_of(tree)
+    if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
+        return Problem(rows, prior, start_mixture(tree), row_weights=weights)
+    draws = draw_set(tree)
+    best = int((log_densities(draws, rows) @ (np.ones(len(rows)) if weights is None else weights)).argmax())
+    (likeliest,) = mixtures_of(tree, [best])
+    return at_its_optimum(Problem(rows, prior, likeliest, row_weights=weights))
+
+
+def at_its_optimum(problem: Problem) -> Problem:
+    """The same, started at the optimum to which EM climbs from the start."""
+    start = problem.start
+    resolved = problem.prior.resolve(start.n_components, start.n_features, start.covariance_type)
+    source = RowsSource(problem.X, problem.row_weights)
+    found = run_em(source, start, prior=resolved, settings=EMSettings(reg_covar=0.0)).mixture
+    return replace(problem, start=found)
+
+
+def mixtures_of(tree: xr.DataTree, which: Sequence[int] | IntArray) -> list[Mixture]:
+    """Some draws of a posterior, chains end to end."""
+    arrays = [tree["posterior"][name].to_numpy() for name in ("weights", "means", "covariances")]
+    w, mu, sigma = (values.reshape(-1, *values.shape[2:]) for values in arrays)
+    family = str(tree.attrs["covariance_type"])
+    return [in_family(Mixture(w[s], mu[s], sigma[s], "full"), family) for s in which]
+
+
+@dataclass(frozen=True)
+class Refit:
+    """What draws without a row say about it.
+
+    Attributes
+    ----------
+    elpd : float
+        Its log predictive density given the others.
+    se : float
+        Monte Carlo standard error of that.
+    r_hat : float
+        R-hat of its log density.
+    """
+
+    elpd: float
+    se: float
+    r_hat: float
+
+
+@dataclass(frozen=True)
+class Refits:
+    """Refits of some rows.
+
+    Attributes
+    ----------
+    asked : (refit,) array of int
+        The rows to refit.
+    rows : array of int
+        Those that were refitted: all, unless the work was interrupted.
+    found : list of Refit
+        One for each of ``rows``.
+    """
+
+    asked: IntArray
+    rows: IntArray
+    found: list[Refit]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether some rows were not reached."""
+        return len(self.rows) < len(self.asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefitSettings:
+    """How to refit.
+
+    Attributes
+    ----------
+    r_eff : float
+        Effective draws per draw of the posterior with all rows.
+    seed : int
+        Each row draws from a stream of its own: the result does not depend on which others are refitted.
+    cores : int, optional
+        All by default.
+    """
+
+    r_eff: float
+    seed: int
+    cores: int | None = None
+
+
+def refit_rows(
+    tree: xr.DataTree,
+    problem: Problem,
+    which: IntArray,
+    *,
+    settings: RefitSettings,
+    callback: Progress | None = None,
+) -> Refits:
+    r"""Fit again without each of some rows in turn, several at a time.
+
+    With draws :math:`\theta^s` given all rows and :math:`\theta^t` given all but row i, the bridge between the two
+    posteriors (Meng & Wong 1996) solves
+
+    .. math:: p(x_i \mid x_{-i}) = E_{-i}\left[\frac{l^t}{s_1 l^t + s_2\, p(x_i \mid x_{-i})}\right] \Big/
+        E\left[\frac{1}{s_1 l^s + s_2\, p(x_i \mid x_{-i})}\right], \quad l = p(x_i \mid \theta):
+
+    the mean of :math:`l^t` alone would rest on the few draws that happen to be wide enough for an outlier.
+
+    Chains start at draws of the posterior with all rows, in coordinates around the optimum to which EM climbs from
+    the old start. If they stay in several modes, these are weighed (see `bayesgmm.combine_modes`).
+
+    Parameters
+    ----------
+    tree : DataTree
+    problem : Problem
+        See `problem_of`.
+    which : array of int
+        One of a row's copies is left out. Rows that are equal are left out once for all.
+    settings : RefitSettings
+    callback : callable, optional
+        Is told the number of refits done and the number there are; a true return value ends the work.
+    """
+    if not len(which):
+        return Refits(which, which, [])
+    _, first, same = np.unique(problem.X[which], axis=0, return_index=True, return_inverse=True)
+    n_cores = effective_n_jobs(-1 if settings.cores is None else settings.cores)
+    n_workers = min(n_cores, len(first))
+
+    def run(row: int, stop: threading.Event) -> Refit | None:
+        if stop.is_set():
+            return None
+        return refit_without(tree, problem, row, settings=settings, cores=n_cores // n_workers)
+
+    found = in_threads(run, which[first].tolist(), n_workers=n_workers, callback=callback)
+    pairs = [(row, found[i]) for row, i in zip(which, same.ravel(), strict=True)]
+    return Refits(which, np.array([row for row, r in pairs if r], dtype=np.int64), [r for _, r in pairs if r])
+
+
+def refit_without(tree: xr.DataTree, problem: Problem, row: int, *, settings: RefitSettings, cores: int) -> Refit:
+    """Draw from the posterior without one copy of a row, and compare with the posterior with it."""
+    rng = np.random.default_rng([settings.seed, row])
+    others = at_its_optimum(without(problem, row))
+    n = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
+    nuts = SamplerSettings(
+        seed=int(rng.integers(2**63)), draws=ceil(n / _CHAINS), chains=_CHAINS, cores=cores, progress=False
+    )
+    drawn = sample_native(replace(others, chain_starts=_chain_starts(tree, rng)), nuts, rng)
+    own, fitted = problem.X[row : row + 1], _tree(drawn, others)
+    values = _densities(fitted, own)
+    r_hat = float(array_stats.rhat(values, chain_axis=0, draw_axis=1))
+    if r_hat > MIXED:
+        combined = combine_modes(fitted, random_state=int(rng.integers(2**31)))
+        if combined is not fitted:
+            values, r_hat = _densities(combined, own), 1.0
+    found = bridge(_densities(tree, own).ravel(), values.ravel(), effective_size=lambda _: settings.r_eff * n)
+    return Refit(found.log_z, found.se, r_hat)
+
+
+def without(problem: Problem, row: int) -> Problem:
+    """The problem with one copy of a row left out; rows that are equal are put together."""
+    weights: PerRow = np.ones(len(problem.X)) if problem.row_weights is None else problem.row_weights.copy()
+    weights[row] -= 1.0
+    rows, totals = distinct_rows(problem.X, weights)
+    return replace(problem, X=rows, row_weights=totals)
+
+
+def _chain_starts(tree: xr.DataTree, rng: np.random.Generator) -> tuple[Mixture, ...]:
+    """Draws with all rows, which is close; none if a weight has vanished in all of them."""
+    smallest = tree["posterior"]["weights"].to_numpy().min(axis=-1).ravel()
+    usable = np.flatnonzero(smallest > _USABLE_WEIGHT)
+    return tuple(mixtures_of(tree, rng.choice(usable, _CHAINS))) if len(usable) else ()
+
+
+def _tree(drawn: MixtureDraws, problem: Problem) -> xr.DataTree:
+    return posterior_tree(
+        {"weights": drawn.weights, "means": drawn.means, "covariances": drawn.covariances},
+        {"lp": drawn.run.stats["lp"]},
+        X=np.ascontiguousarray(problem.X),
+        feature_names=[f"x{j}" for j in range(problem.X.shape[1])],
+        start=problem.start,
+        attributes={"covariance_type": problem.start.covariance_type, "prior": prior_to_json(problem.prior)},
+        row_weights=problem.row_weights,
+    )
+
+
+def _densities(tree: xr.DataTree, row: Rows) -> Array:
+    """Log densities (chain, draw) of one row."""
+    sizes = tree["posterior"].sizes
+    return log_densities(draw_set(tree), row).reshape(sizes["chain"], sizes["draw"])

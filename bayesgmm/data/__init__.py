@@ -1,0 +1,10 @@
+"""Rows of data, checked once at the border."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.data.unique_rows import distinct_rows as distinct_rows
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,16 @@
+"""Convergence: label-invariant quantities, R-hat and effective sample sizes, the verdict, `diagnose`."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.diagnostics.convergence_warning import warn_if_unconverged as warn_if_unconverged
+    from bayesgmm.diagnostics.diagnosis import MOST_ROWS as MOST_ROWS
+    from bayesgmm.diagnostics.diagnosis import Diagnosis as Diagnosis
+    from bayesgmm.diagnostics.diagnosis import diagnose as diagnose
+    from bayesgmm.diagnostics.label_invariants import invariants as invariants
+    from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT as MAX_R_HAT
+    from bayesgmm.diagnostics.rhat_ess import MIN_ESS_PER_CHAIN as MIN_ESS_PER_CHAIN
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,23 @@
+"""The warning of a fit whose chains cannot be believed as they are."""
+
+import warnings
+
+import xarray as xr
+
+from bayesgmm.diagnostics.diagnosis import Diagnosis, diagnose
+from bayesgmm.diagnostics.verdict import CONVERGED
+from bayesgmm.exceptions import SamplingWarning
+
+
+def warn_if_unconverged(tree: xr.DataTree) -> bool:
+    """Warn with verdict, findings and what to do, unless the chains converged; whether they did."""
+    found = diagnose(tree)
+    converged = found.verdict == CONVERGED
+    if not converged:
+        warnings.warn(warning_text(found), SamplingWarning, stacklevel=3)
+    return converged
+
+
+def warning_text(found: Diagnosis) -> str:
+    """Verdict, findings and the next steps in one paragraph."""
+    return f"Verdict: {found.verdict}. {' '.join(found.findings)} What to do next: {' '.join(found.next_steps)}"

@@ -1,0 +1,463 @@
+"""Whether a mixture's posterior can be believed: `diagnose` gives figures, findings, one verdict and the next steps."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, PerRow, Rows, folded, listing, paragraph, table
+from bayesgmm.diagnostics.label_invariants import invariants
+from bayesgmm.diagnostics.rhat_ess import (
+    MAX_R_HAT,
+    MIN_ESS_PER_CHAIN,
+    Island,
+    Mixing,
+    islands,
+    mixing,
+    most_common_share,
+    nested_r_hat,
+)
+from bayesgmm.diagnostics.verdict import (
+    COLLAPSED_RATIO,
+    EMPTY_COUNT,
+    ChainGroup,
+    Figures,
+    PooledMode,
+    chain_names,
+    findings_of,
+    next_steps_of,
+    verdict_of,
+)
+from bayesgmm.evidence import unpooled
+from bayesgmm.exceptions import InputError
+from bayesgmm.label_switching import RECORD, relabel, relabelling
+from bayesgmm.mixture import covariance_family
+from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
+from bayesgmm.posterior import (
+    CLUSTER,
+    FEATURE,
+    NO_NAMES,
+    OBS,
+    SAMPLE_DIMS,
+    Names,
+    Posterior,
+    mixture_posterior,
+    prior_from_json,
+    row_weights_of,
+    rows_of,
+)
+from bayesgmm.prediction import DrawSet, draw_set, each_draw
+from bayesgmm.priors import constant_features
+from bayesgmm.validation import whole_numbers
+
+MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
+_SCREENED = 400  # draws that tell whether labels switched: one draw in a hundred is missed with probability .02
+_EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A verdict on a posterior, and all it rests on. Printing it shows everything.
+
+    Attributes
+    ----------
+    verdict : str
+        ``"converged"``, ``"converged, labels switched"``, ``"several real modes"``, ``"not mixed"``,
+        ``"collapsed or empty component"`` or ``"divergences"``; the precedence is in `diagnose`.
+    findings : tuple of str
+        All that was found, the gravest first. A verdict of ``"converged"`` may have some: they do not stand against
+        the draws.
+    next_steps : tuple of str
+        What to do, the most promising first.
+    figures : bayesgmm.diagnostics.verdict.Figures
+    """
+
+    verdict: str
+    findings: tuple[str, ...]
+    next_steps: tuple[str, ...]
+    figures: Figures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as dictionaries, lists, strings and numbers that `json.dumps` takes; None for what is unknown."""
+        return _plain(asdict(self))
+
+    def __str__(self) -> str:
+        return "\n".join(
+            [
+                f"Verdict: {self.verdict}",
+                "",
+                *_mixing_table(self.figures),
+                "",
+                *_other_figures(self.figures),
+                *_section("Findings", self.findings),
+                *_section("What to do next", self.next_steps),
+            ]
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [name, _number(m.r_hat, ".3f"), _number(m.ess_bulk, ",.0f"), _number(m.ess_tail, ",.0f"), m.worst]
+            for name, m in _mixing_rows(self.figures)
+        ]
+        parts = [paragraph(f"Verdict: {self.verdict}"), listing(self.findings)]
+        parts += [paragraph("What to do next:"), listing(self.next_steps)] if self.next_steps else []
+        parts += [table(("", "R-hat", "ESS bulk", "ESS tail", "worst R-hat"), rows)]
+        return "".join([*parts, folded("All figures", "".join(map(paragraph, _other_figures(self.figures))))])
+
+
+def diagnose(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    names: Names = NO_NAMES,
+    starting_mode: Sequence[int] | None = None,
+) -> Diagnosis:
+    """Judge whether the chains of a mixture's posterior have converged, and to what.
+
+    R-hat and effective sample size (Vehtari et al. 2021) are taken first of quantities that no permutation of labels
+    changes (`bayesgmm.diagnostics.invariants`), then of parameters in common labels (`relabel`). Chains whose
+    invariants differ by a pairwise R-hat of 1.2 or more belong to different islands. The verdict is the first that
+    holds of
+
+    1. ``not mixed``: there are too few draws to tell anything;
+    2. ``divergences``: of more than one draw in a thousand, or in a hundred if modes were pooled;
+    3. ``collapsed or empty component``: in a tenth of some chain's draws a component has a least variance below a
+       millionth of the data's;
+    4. ``several real modes``: two islands or more whose chains stay where they are (split R-hat up to 1.1 and at least
+       25 effective draws), or modes that were pooled in proportion to their evidence (`combine_modes`);
+    5. ``collapsed or empty component``: in most draws a component holds less than log 2 expected rows, so that it more
+       probably has none than some, unless the prior is sparse (a concentration below one, or with a prior): then a
+       finding tells how many components are occupied, and whether the chains change that number;
+    6. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
+       relabelled parameters if components are identified, or nested R-hat by starting mode (Margossian et al. 2024);
+    7. ``converged, labels switched``: R-hat of the parameters in the labels they have is above 1.01, more than a draw
+       in a hundred is in other labels than the rest, or the components are not identified;
+    8. ``converged``.
+
+    Of more than 4,000 rows, evenly spaced ones are looked at: what shows whether chains mix may be any function of the
+    parameters.
+
+    Chains that agree are no proof: where all started at one optimum, and no scouts looked elsewhere, a finding says so.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`. Of a fit that pooled its modes, the
+        chains as they were sampled are judged.
+    X : (obs, feature), optional
+        The rows; by default those kept with a fit of this package.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    starting_mode : sequence of int, optional
+        For each chain the number of the optimum it started at; by default what a fit of this package recorded.
+
+    Returns
+    -------
+    Diagnosis
+        The verdict, findings, figures, and what to do next.
+
+    Raises
+    ------
+    InputError
+        There are no rows, the posterior is not that of a mixture, or ``starting_mode`` is not one number a chain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import diagnose
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, 50), rng.normal(3, 1, 50)])[:, None]
+    >>> mu = np.array([-3.0, 3.0]) + rng.normal(0, 0.1, (4, 500, 2))
+    >>> draws = {"weights": np.full((4, 500, 2), 0.5), "means": mu, "sd": np.ones((4, 500, 2))}
+    >>> diagnose(draws, X, names={"sds": "sd"}).verdict
+    'converged'
+    >>> draws["means"] = rng.permuted(mu, axis=2)
+    >>> diagnose(draws, X, names={"sds": "sd"}).verdict
+    'converged, labels switched'
+    """
+    given = mixture_posterior(posterior, X, names=names)
+    tree = unpooled(given)
+    rows, row_weights = rows_of(tree, X), row_weights_of(tree, X)
+    figures = _figures(given, rows, row_weights, starting_modes=_starting_modes(tree, starting_mode))
+    verdict = verdict_of(figures)
+    return Diagnosis(verdict, findings_of(figures), next_steps_of(figures, verdict), figures)
+
+
+def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:
+    n_chains = tree["posterior"].sizes["chain"]
+    if given is not None:
+        if len(modes := tuple(whole_numbers(given, "starting_mode"))) != n_chains:
+            raise InputError(expected=f"starting_mode with a number for each of {n_chains} chains", got=f"{len(modes)}")
+        return modes
+    kept = json.loads(str(tree.attrs.get("starting_modes", "[]")))
+    return tuple(int(mode) for mode in kept) if len(kept) == n_chains else None
+
+
+# ---- figures
+
+
+def _figures(
+    given: xr.DataTree, X: Rows, row_weights: PerRow | None, *, starting_modes: tuple[int, ...] | None
+) -> Figures:
+    tree, modes = unpooled(given), _pooled_modes(given)
+    X, row_weights, every = _some(X, row_weights)
+    found, labels = invariants(tree, X, row_weights=row_weights), _label_figures(tree, X)
+    found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})
+    counts = invariants(given, X, row_weights=row_weights)["count"] * every if modes else found["count"]
+    sizes, by_chain = tree["posterior"].sizes, found.mean("draw")
+    return Figures(
+        n_chains=sizes["chain"],
+        n_draws=sizes["draw"],
+        n_components=sizes[CLUSTER],
+        n_divergences=_divergences(tree),
+        invariants=mixing(found),
+        labelled=labels.labelled,
+        relabelled=labels.relabelled,
+        nested_r_hat=None if starting_modes is None else nested_r_hat(found, starting_modes),
+        starting_modes=starting_modes,
+        scouts=_scouts(tree),
+        switched_share=labels.switched_share,
+        identified=labels.identified,
+        label_findings=labels.findings,
+        empty_share=_floats((counts.min("rank") < EMPTY_COUNT).mean("draw")),
+        collapsed_share=_collapsed_share(tree, X),
+        log_likelihood=_floats(by_chain["log_likelihood"]),
+        lp=_floats(by_chain["lp"]) if "lp" in by_chain else None,
+        islands=_chain_groups(tree, X, found),
+        modes=modes,
+        occupancy=sparse_occupancy(tree, given, X),
+    )
+
+
+def _scouts(tree: xr.DataTree) -> tuple[str, ...]:
+    """Where scouts looked, or would have if the likelihood there were not far below."""
+    record = json.loads(str(tree.attrs.get("scouts", "{}")))
+    return (*record.get("starts", ()), *(f"{name} (far below)" for name in record.get("far_below", ())))
+
+
+def _some(X: Rows, row_weights: PerRow | None) -> tuple[Rows, PerRow | None, float]:
+    """At most `MOST_ROWS` rows, evenly spaced, with their weights, and how many rows each stands for."""
+    step = -(-len(X) // MOST_ROWS)
+    some = np.asfortranarray(X[::step])
+    if row_weights is None:
+        return some, None, len(X) / len(some)
+    kept = row_weights[::step].copy()
+    return some, kept, row_weights.sum() / kept.sum()
+
+
+def _floats(values: xr.DataArray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values.to_numpy())
+
+
+def _divergences(tree: xr.DataTree) -> int:
+    if "sample_stats" not in tree.children or "diverging" not in tree["sample_stats"]:
+        return 0
+    return int(tree["sample_stats"]["diverging"].sum())
+
+
+def _collapsed_share(tree: xr.DataTree, X: Rows) -> tuple[float, ...]:
+    """For each chain the share of draws with a component that is far narrower than the data in some direction."""
+    covariances = tree["posterior"]["covariances"].transpose(*SAMPLE_DIMS, ...).to_numpy()
+    step = -(-covariances.shape[0] * covariances.shape[1] // _EIGENVALUE_DRAWS)
+    varying = np.delete(np.arange(X.shape[1]), constant_features(X))
+    if len(varying) == 0:
+        return (0.0,) * len(covariances)
+    sds = X[:, varying].std(axis=0)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.corrcoef(X[:, varying], rowvar=False)))
+    usable = values > np.finfo(np.float64).eps * len(values) * values[-1]
+    scaling = vectors[:, usable] / np.sqrt(values[usable])
+    own = covariances[:, ::step, :, varying[:, None], varying] / np.outer(sds, sds)
+    least = np.linalg.eigvalsh(scaling.T @ own @ scaling)[..., 0]
+    return tuple((least < COLLAPSED_RATIO).any(axis=2).mean(axis=1).tolist())
+
+
+def _pooled_modes(tree: xr.DataTree) -> tuple[PooledMode, ...]:
+    known = json.loads(str(tree.attrs.get("modes", "[]")))
+    return tuple(
+        PooledMode(
+            weight=mode["weight"],
+            weight_se=mode.get("weight_se"),
+            log_evidence=mode.get("log_evidence"),
+            log_evidence_se=mode.get("log_evidence_se"),
+            effective_size=mode.get("effective_size"),
+            n_clusters=mode.get("n_clusters"),
+            chains=tuple(mode.get("chains", ())),
+        )
+        for mode in known
+    )
+
+
+# ---- labels
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """How parameters mix with and without relabelling, and whether components are identified."""
+
+    labelled: Mixing
+    relabelled: Mixing | None
+    switched_share: float = 0.0
+    identified: bool = True
+    findings: tuple[str, ...] = ()
+
+
+def _label_figures(tree: xr.DataTree, X: Rows) -> _Labels:
+    """Labels judged on some draws; all are relabelled only where that changes any of these and means something."""
+    labelled = mixing(parameters(tree))
+    if tree["posterior"].sizes[CLUSTER] == 1 or not _is_exchangeable(tree):
+        return _Labels(labelled, labelled)
+    screened = relabel(_thinned(tree, X), progress=False)
+    record, permutation = relabelling(screened), screened["sample_stats"]["permutation"]
+    share = 1.0 - most_common_share(permutation.to_numpy().reshape(-1, permutation.sizes[CLUSTER]))
+    if not record.identified:
+        return _Labels(labelled, None, share, False, tuple(record.findings))
+    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(_bare(tree, X, step=1), progress=False)))
+    return _Labels(labelled, relabelled, share)
+
+
+def _is_exchangeable(tree: xr.DataTree) -> bool:
+    return "prior" not in tree.attrs or prior_from_json(str(tree.attrs["prior"])).exchangeable
+
+
+def _thinned(tree: xr.DataTree, X: Rows) -> xr.DataTree:
+    sizes = tree["posterior"].sizes
+    return _bare(tree, X, step=-(-sizes["chain"] * sizes["draw"] // _SCREENED))
+
+
+def _bare(tree: xr.DataTree, X: Rows, *, step: int) -> xr.DataTree:
+    """Draws, some of them, rows and nothing else: labels as they are, without a record of how they came about."""
+    draws = tree["posterior"].to_dataset()[["weights", "means", "covariances"]].isel(draw=slice(None, None, step))
+    y = xr.Dataset({"y": ((OBS, FEATURE), np.ascontiguousarray(X))})
+    bare = xr.DataTree.from_dict({"posterior": draws, "observed_data": y})
+    bare.attrs = {name: value for name, value in tree.attrs.items() if name != RECORD}
+    return bare
+
+
+def parameters(tree: xr.DataTree) -> xr.Dataset:
+    """Weights, means and the different entries of covariances (chain, draw, ...)."""
+    posterior = tree["posterior"].to_dataset()
+    covariances = posterior["covariances"].transpose(*SAMPLE_DIMS, CLUSTER, ...)
+    if covariance_family(str(tree.attrs["covariance_type"])).shared:
+        covariances = covariances.isel({CLUSTER: [0]}).rename({CLUSTER: "all"})
+    rows, columns = np.tril_indices(covariances.sizes[FEATURE])
+    features = covariances[FEATURE].to_numpy()
+    entries = [f"{features[i]}, {features[j]}" for i, j in zip(rows, columns, strict=True)]
+    lower = xr.DataArray(
+        covariances.to_numpy()[..., rows, columns],
+        dims=(*covariances.dims[:3], "entry"),
+        coords={covariances.dims[2]: covariances[covariances.dims[2]], "entry": entries},
+    )
+    return xr.Dataset({"weights": posterior["weights"], "means": posterior["means"], "covariances": lower})
+
+
+# ---- islands
+
+
+def _chain_groups(tree: xr.DataTree, X: Rows, found: xr.Dataset) -> tuple[ChainGroup, ...]:
+    parts = islands(found)
+    density = found["lp"] if "lp" in found else found["log_likelihood"]
+    best = [_best_draw(density.to_numpy(), part) for part in parts]
+    partitions = _partitions(draw_set(tree), X, best)
+    return tuple(
+        _chain_group(part, found, partitions, partitions[number : number + 1]) for number, part in enumerate(parts)
+    )
+
+
+def _best_draw(density: Array, part: Island) -> int:
+    """Number of the draw of highest density among a part's chains, all chains end to end."""
+    within = density[list(part.chains)]
+    chain, draw = np.unravel_index(int(within.argmax()), within.shape)
+    return int(part.chains[int(chain)] * density.shape[1] + draw)
+
+
+def _partitions(draws: DrawSet, X: Rows, chosen: Sequence[int]) -> Labels:
+    """The most probable label of every row under each of a few draws, (draw, obs)."""
+    names = ("weights", "means", "factors", "precision_factors", "log_scale")
+    part = DrawSet(draws.covariance_type, *(getattr(draws, name)[list(chosen)] for name in names))
+    return canonical_labels(np.array([resp.argmax(axis=0) for _, resp in each_draw(part, X, with_memberships=True)]))
+
+
+def _chain_group(part: Island, found: xr.Dataset, partitions: Labels, own: Labels) -> ChainGroup:
+    values = found.isel(chain=list(part.chains))
+    lp = values.get("lp")
+    return ChainGroup(
+        chains=part.chains,
+        r_hat=part.r_hat,
+        is_settled=part.is_settled,
+        log_likelihood=float(values["log_likelihood"].mean()),
+        max_log_likelihood=float(values["log_likelihood"].max()),
+        lp=None if lp is None else float(lp.mean()),
+        max_lp=None if lp is None else float(lp.max()),
+        n_clusters=int(own.max()) + 1,
+        vi=tuple(losses(partitions, own[0], loss="vi").tolist()),
+    )
+
+
+# ---- in words
+
+
+def _mixing_table(figures: Figures) -> list[str]:
+    head = f"{'':36}{'R-hat':>8}{'ESS bulk':>10}{'ESS tail':>10}  worst R-hat"
+    return [head, *(_mixing_row(*row) for row in _mixing_rows(figures)), _limits(figures)]
+
+
+def _mixing_rows(figures: Figures) -> list[tuple[str, Mixing]]:
+    rows = [
+        ("label-invariant quantities", figures.invariants),
+        ("parameters in the labels they have", figures.labelled),
+    ]
+    return rows if figures.relabelled is None else [*rows, ("relabelled parameters", figures.relabelled)]
+
+
+def _mixing_row(name: str, mixing: Mixing) -> str:
+    cells = f"{_number(mixing.r_hat, '.3f'):>8}{_number(mixing.ess_bulk, ',.0f'):>10}"
+    return f"{name:36}{cells}{_number(mixing.ess_tail, ',.0f'):>10}  {mixing.worst}".rstrip()
+
+
+def _limits(figures: Figures) -> str:
+    least = f"{MIN_ESS_PER_CHAIN * figures.n_chains:,}"
+    return f"{'fine':36}{f'<= {MAX_R_HAT}':>8}{f'>= {least}':>10}{f'>= {least}':>10}"
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if isfinite(value) else "-"
+
+
+def _other_figures(figures: Figures) -> list[str]:
+    name = "log-likelihood" if figures.lp is None else "log posterior density"
+    density = figures.log_likelihood if figures.lp is None else figures.lp
+    sizes = f"{figures.n_components} components; {figures.n_chains} chains of {figures.n_draws:,} draws"
+    lines = [
+        f"{sizes}; divergences: {figures.n_divergences:,}",
+        f"Mean {name} by chain: {', '.join(_number(value, '.1f') for value in density)}",
+        f"Islands of chains: {'; '.join(chain_names(group.chains) for group in figures.islands)}",
+        f"Draws with an empty component: {_mean_share(figures.empty_share)}; with a collapsed one: "
+        f"{_mean_share(figures.collapsed_share)}",
+    ]
+    if figures.scouts:
+        lines.append(f"Scouts looked for other modes from: {', '.join(figures.scouts)}")
+    if figures.nested_r_hat is not None:
+        lines.append(f"Nested R-hat by starting mode: {figures.nested_r_hat:.3f}")
+    return lines
+
+
+def _mean_share(shares: tuple[float, ...]) -> str:
+    return f"{sum(shares) / len(shares):.0%}"
+
+
+def _section(title: str, sentences: Sequence[str]) -> list[str]:
+    return ["", title, *(f"- {sentence}" for sentence in sentences)] if sentences else []
+
+
+def _plain(value: Any) -> Any:
+    """Numbers that JSON does not know become None, tuples lists."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

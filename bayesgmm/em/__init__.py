@@ -1,0 +1,25 @@
+"""The EM algorithm: M-step, SQUAREM acceleration, initialization, multiple starts, degeneracy checks."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.em.degeneracy import COLLAPSED as COLLAPSED
+    from bayesgmm.em.degeneracy import Soundness as Soundness
+    from bayesgmm.em.em import EMResult as EMResult
+    from bayesgmm.em.em import EMSettings as EMSettings
+    from bayesgmm.em.em import EMState as EMState
+    from bayesgmm.em.em import Rows as Rows
+    from bayesgmm.em.em import run_em as run_em
+    from bayesgmm.em.initialization import Initialisation as Initialisation
+    from bayesgmm.em.initialization import starting_mixture as starting_mixture
+    from bayesgmm.em.moments import moments_of as moments_of
+    from bayesgmm.em.moments import principal_directions as principal_directions
+    from bayesgmm.em.multistart import StartCallback as StartCallback
+    from bayesgmm.em.multistart import Starts as Starts
+    from bayesgmm.em.multistart import best_of_starts as best_of_starts
+    from bayesgmm.em.start_plan import KINDS as KINDS
+    from bayesgmm.em.start_plan import MIXED as MIXED
+
+__getattr__, __dir__, __all__ = lazy(__name__)

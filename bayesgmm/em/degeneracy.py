@@ -1,0 +1,133 @@
+"""What makes the end of a start a spike, or no mixture at all: collapsed, emptied and ill-defined components."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from bayesgmm._common import Array
+from bayesgmm.em.em import EMResult, EMSettings
+from bayesgmm.em.moments import Moments, inverse_scales, principal_directions, variance_floors
+from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture
+
+COLLAPSED = 1e-3  # smallest variance of a component over that of the data
+EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
+_AT_FLOOR = 1.001  # times the floor
+_ROUNDING = 1e-14  # an eigenvalue below this, in units of the variances of the data, is rounding error of a zero
+_NOTHING = 1e-60  # so is a variance below this
+
+
+@dataclass(frozen=True)
+class Soundness:
+    """What the components of fits to some data are measured against, where every feature has unit variance.
+
+    Attributes
+    ----------
+    moments : Moments
+    floors : (feature,)
+        Smallest variances, see `variance_floors`.
+    family : CovarianceFamily
+    """
+
+    moments: Moments
+    floors: Array
+    family: CovarianceFamily
+
+    @classmethod
+    def of(cls, moments: Moments, settings: EMSettings, family: CovarianceFamily) -> Self:
+        """The measure for data and the settings of their fits."""
+        return cls(moments, variance_floors(settings.reg_covar, moments, family), family)
+
+    def collapsed_or_emptied(self, run: EMResult) -> bool:
+        """Whether a run without a prior is degenerate."""
+        return bool(run.counts.min() < self.fewest(len(run.counts))) or self.collapsed(run.mixture)
+
+    def fewest(self, n_components: int) -> float:
+        """Rows' worth of weight below which one of so many components is emptied."""
+        return 0.0 if n_components == 1 else EMPTIED if self.family.shared else len(self.floors) + 1.0
+
+    def collapsed(self, mixture: Mixture) -> bool:
+        """Whether a covariance shrank to almost nothing beside that of the data, or to the floor.
+
+        Directions in which the data do not vary themselves cannot show it, and are left out.
+        """
+        if self.family.residual == FULL:
+            return not self._clearly_wide(mixture) and (self._narrow(mixture) or self._at_floor(mixture))
+        variances, of_data, floors = mixture.factors[:, 0, :] ** 2, self.moments.variances, self.floors
+        if self.family.residual == SPHERICAL:
+            of_data, floors = of_data.mean(keepdims=True), floors[:1]
+        narrow = variances < COLLAPSED * of_data
+        at_floor = (variances <= _AT_FLOOR * floors) & (of_data > floors)
+        return bool((narrow | at_floor).any())
+
+    def ill_defined(self, mixture: Mixture) -> bool:
+        """Whether a covariance is zero in a direction, but for rounding errors."""
+        if not np.isfinite(mixture.means).all() or not self.moments.variances.any():
+            return True
+        if self.family.residual == FULL:
+            unit = inverse_scales(self.moments)
+            scaled = _blocks(mixture) * np.outer(unit, unit)
+            return not np.isfinite(scaled).all() or bool((np.linalg.eigvalsh(scaled) <= _ROUNDING).any())
+        of_data = self.moments.variances
+        of_data = of_data.mean(keepdims=True) if self.family.residual == SPHERICAL else of_data
+        return bool((mixture.factors[:, 0, :] ** 2 <= _NOTHING * of_data).any())
+
+    @cached_property
+    def rank(self) -> int:
+        """In how many directions the data vary, judged where every feature has unit variance."""
+        if self.family.residual == FULL:
+            return len(self._principal[0])
+        return int(np.count_nonzero(self.moments.variances))
+
+    @cached_property
+    def _principal(self) -> tuple[Array, Array]:
+        return principal_directions(self.moments)
+
+    def _clearly_wide(self, mixture: Mixture) -> bool:
+        """Whether bounds on the largest eigenvalues of the precisions, their traces, say so."""
+        precisions = (mixture.precision_factors**2).sum(axis=1)
+        return bool((precisions @ self._limits).max() < 1.0)
+
+    @cached_property
+    def _limits(self) -> Array:
+        """The variances (feature, 2) that a diagonal covariance must exceed: a share of the data's, and the floor."""
+        smallest = self._principal[0][0] if self.rank else 0.0
+        return np.column_stack([COLLAPSED * smallest * self.moments.variances, _AT_FLOOR * self.floors])
+
+    def _narrow(self, mixture: Mixture) -> bool:
+        values, directions = self._principal
+        if not len(values):
+            return False
+        along = directions.T @ _blocks(mixture) @ directions
+        return bool((np.linalg.eigvalsh(along)[:, 0] < COLLAPSED * values[0]).any())
+
+    def _at_floor(self, mixture: Mixture) -> bool:
+        """Whether the data vary more than the floor somewhere in the directions in which a covariance does not."""
+        if not self.floors.all():
+            return False
+        unit = 1.0 / np.sqrt(self.floors)
+        of_data = self.moments.covariance * np.outer(unit, unit)
+        for block in _blocks(mixture):
+            values, vectors = np.linalg.eigh(block * np.outer(unit, unit))
+            lifted = vectors[:, values <= _AT_FLOOR]
+            if lifted.size and np.linalg.eigvalsh(lifted.T @ of_data @ lifted)[-1] > 1.0:
+                return True
+        return False
+
+
+def smallest_variances(mixture: Mixture) -> Array:
+    """The variances (block, direction) that must not collapse: of full covariances the smallest eigenvalue.
+
+    Zero where a run broke down.
+    """
+    if mixture.family.residual == FULL:
+        blocks = _blocks(mixture).copy()
+        blocks[~np.isfinite(blocks)] = 0.0
+        return np.linalg.eigvalsh(blocks)[:, :1]
+    return mixture.factors[:, 0, :] ** 2
+
+
+def _blocks(mixture: Mixture) -> Array:
+    """Full covariances (block, feature, feature_bis)."""
+    return mixture.covariances.reshape(-1, mixture.n_features, mixture.n_features)

@@ -1,0 +1,345 @@
+"""Expectation-maximisation: sum the expected statistics over blocks of rows, take the M-step, repeat."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from math import isfinite
+from operator import add
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, Columns, PerRow, Weights
+from bayesgmm.em.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, PRIOR, assembled
+from bayesgmm.em.moments import Moments, RegCovar, moments_of_blocks, variance_floors
+from bayesgmm.em.squarem import CONVERGED, FLOORED, GOES_ON, NOW, PATH, REJECTED, Path, judge, move
+from bayesgmm.mixture import CovarianceFamily, Mixture, Statistics, add_statistics, column_statistics
+from bayesgmm.priors import PseudoData, ResolvedPrior, pseudo_data
+from bayesgmm.validation import as_row_weights, as_rows
+
+ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
+_ROWS_PER_LEAP, _STEPS_PER_LEAP = 200_000, 64  # below a hundredth of a second between two calls of a callback
+
+
+class BlockSource(Protocol):
+    """Blocks of rows that can be read again and again: (feature, obs) columns and their row weights."""
+
+    def __iter__(self) -> Iterator[tuple[Columns, PerRow]]: ...
+
+
+class Rows:
+    """The block source of data in memory: one block up to `ROWS_PER_BLOCK` rows, else copies of so many rows."""
+
+    def __init__(self, X: ArrayLike, row_weights: ArrayLike | None = None) -> None:
+        X = as_rows(X)
+        weights = as_row_weights(row_weights, len(X))
+        parts = [slice(start, start + ROWS_PER_BLOCK) for start in range(0, len(X), ROWS_PER_BLOCK)]
+        weights = np.empty(0) if weights is None else weights
+        self.blocks = [(np.ascontiguousarray(X.T[:, part]), weights[part]) for part in parts]
+
+    def with_weights(self, row_weights: PerRow) -> "Rows":
+        """The same rows with other weights, (obs,) and not negative; no row is copied."""
+        other = copy(self)
+        ends = np.cumsum([columns.shape[1] for columns, _ in self.blocks])[:-1]
+        pieces = np.split(row_weights, ends)
+        other.blocks = [(columns, piece) for (columns, _), piece in zip(self.blocks, pieces, strict=True)]
+        return other
+
+    def __iter__(self) -> Iterator[tuple[Columns, PerRow]]:
+        return iter(self.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class EMSettings:
+    """How long EM runs and how far a covariance may shrink.
+
+    Attributes
+    ----------
+    tol : float
+        EM stops when the gain still to come, extrapolated from the last three objectives (Aitken), is below
+        ``tol`` per row; zero means down to rounding error.
+    max_iter : int
+        Most EM steps.
+    reg_covar : float, (feature,) or None
+        Smallest eigenvalue of a covariance, in squared units of the data; or smallest variances; by default a tiny
+        share of each feature's own variance, see `bayesgmm.em.moments.variance_floors`.
+    accelerate : bool
+        Extrapolate (SQUAREM) where plain EM would take many more steps; see `bayesgmm.em.squarem`.
+    """
+
+    tol: float = 1e-6
+    max_iter: int = 1000
+    reg_covar: RegCovar = None
+    accelerate: bool = True
+
+    def for_data(self, moments: Moments, family: CovarianceFamily) -> "EMSettings":
+        """The same with the floor of these data in numbers, for runs on parts or copies of their rows."""
+        return replace(self, reg_covar=variance_floors(self.reg_covar, moments, family))
+
+
+class EMState(NamedTuple):
+    """Where EM stands after a step: the mixture, the sums it produced and the objective there."""
+
+    iteration: int
+    mixture: Mixture
+    objective: float
+    log_likelihood: float
+    counts: Weights
+    n_floored: int
+
+
+@dataclass(frozen=True, slots=True)
+class EMResult:
+    """A finished EM run.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    objective : float
+        Log-likelihood, plus the log prior if there is one, at ``mixture``.
+    log_likelihood : float
+    n_iter : int
+    converged : bool
+    history : (n_iter + 1,)
+        The objective before each step and at the end; it never falls.
+    counts : (cluster,)
+        Expected rows in each component.
+    n_floored : int
+        Covariances that sit at the floor.
+    """
+
+    mixture: Mixture
+    objective: float
+    log_likelihood: float
+    n_iter: int
+    converged: bool
+    history: Array
+    counts: Weights
+    n_floored: int
+
+
+def run_em(
+    source: BlockSource | Iterable[tuple[Columns, PerRow]],
+    start: Mixture,
+    *,
+    prior: ResolvedPrior | None = None,
+    settings: EMSettings | None = None,
+    callback: Callable[[EMState], object] | None = None,
+    pool: Executor | None = None,
+) -> EMResult:
+    """Climb from ``start`` to a maximum of the likelihood, or of the posterior density when given a prior.
+
+    Parameters
+    ----------
+    source : iterable of (columns, row_weights)
+        Blocks of rows, read once per step; `Rows` for data in memory.
+    start : Mixture
+        Where to start; its family is kept.
+    prior : ResolvedPrior, optional
+        Makes the objective the log posterior density in natural coordinates (softmax coordinates for
+        weights when a concentration is below one or has a prior itself).
+    settings : EMSettings, optional
+    callback : callable, optional
+        Called with an `EMState` after an E-step; a true return value ends the run. After every one, or for
+        data in memory without a prior once in a while: every 200,000 rows read, at least every 64 steps.
+    pool : concurrent.futures.Executor, optional
+        Threads among which the blocks of data in memory are shared out. The result is the same without.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import Mixture
+    >>> from bayesgmm.em import Rows, run_em
+    >>> X = np.array([[-1.1], [-0.9], [-1.0], [2.0], [2.2], [1.8]])
+    >>> start = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
+    >>> run_em(Rows(X), start).mixture.means.round(3)
+    array([[-1.],
+           [ 2.]])
+    """
+    climb = _Climb(source, start, prior=prior, settings=settings or EMSettings(), pool=pool)
+    verdict = climb.evaluate(start)
+    while True:
+        if verdict != REJECTED:
+            state = climb.state()
+            stopped = callback is not None and bool(callback(state))
+            if verdict == CONVERGED or stopped or climb.n_left <= 0 or not isfinite(state.objective):
+                return _result(state, verdict == CONVERGED, climb.history)
+        verdict = climb.advance()
+
+
+class _Climb:
+    """A run of EM in progress: the path, the sums at its present point and the objectives so far."""
+
+    def __init__(
+        self,
+        source: BlockSource | Iterable[tuple[Columns, PerRow]],
+        start: Mixture,
+        *,
+        prior: ResolvedPrior | None,
+        settings: EMSettings,
+        pool: Executor | None,
+    ) -> None:
+        n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
+        self.source, self.start, self.prior, self.settings = source, start, prior, settings
+        self.floors = _floors(settings.reg_covar, source, start)
+        self.block = source.blocks[0] if isinstance(source, Rows) and n_blocks == 1 and prior is None else None
+        self.spread = pool.map if pool is not None and n_blocks > 1 else map
+        self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
+        self.path = Path.begin(start, accelerate=settings.accelerate)
+        self.history: list[float] = []
+
+    @property
+    def n_left(self) -> int:
+        """How many E-steps may still follow."""
+        return self.settings.max_iter - (len(self.history) - 1)
+
+    def evaluate(self, mixture: Mixture) -> int:
+        """An E-step, and what to make of the objective there."""
+        self.present = mixture
+        self.statistics = reduce(add, self.spread(partial(_statistics, mixture), self.source))
+        objective = self.statistics.log_likelihood + _penalty(mixture, self.prior)
+        if not self.history:
+            self.smallest_gain = self.settings.tol * float(self.statistics.counts.sum())
+        verdict = judge(self.path.memory, objective, self.smallest_gain)
+        self.history.append(float(self.path.memory[NOW]))
+        return verdict
+
+    def advance(self) -> int:
+        """To the next point and its E-step; for few rows and no prior, many of them without coming back to Python."""
+        if self.block is not None:
+            return self._leap(*self.block)
+        sums = self.statistics
+        move(*self._rules, sums.counts, sums.first, sums.second, *self._pseudo_data(), *self.path)
+        return self.evaluate(assembled(self.start, self.path.parts))
+
+    def _pseudo_data(self) -> PseudoData:
+        """The prior; a concentration that has one is a missing value, in whose place stands its mean."""
+        if self.prior is None or self.prior.concentration_prior is None:
+            return self.pseudo
+        mean = self.prior.concentration_given(self.present.weights)
+        return self.pseudo._replace(concentration=mean + 1.0)  # a mode on the simplex takes one away again
+
+    @property
+    def _rules(self) -> tuple[int, Array, float, int]:
+        return self.start.family.residual, self.floors, self.smallest_gain, self.n_left
+
+    def _leap(self, x: Columns, row_weights: PerRow) -> int:
+        sums = self.statistics
+        n_steps = max(1, min(_ROWS_PER_LEAP // x.shape[1], _STEPS_PER_LEAP))
+        objectives = np.empty(n_steps + 1)
+        arrays = sums.counts, sums.first, sums.second, *self.pseudo, *self.path, objectives
+        n_taken, verdict, log_likelihood = _compiled_leap(*self._rules, x, row_weights, *arrays)
+        self.statistics = Statistics(log_likelihood, *arrays[:3])
+        self.history.extend(objectives[:n_taken].tolist())
+        return verdict
+
+    def state(self) -> EMState:
+        """Where EM stands; not to be asked at a rejected point."""
+        sums, n_steps = self.statistics, len(self.history) - 1
+        return EMState(
+            n_steps,
+            assembled(self.start, self.path.parts) if n_steps else self.start,
+            self.history[-1],
+            sums.log_likelihood,
+            sums.counts.copy(),
+            int(self.path.memory[FLOORED]),
+        )
+
+
+def _floors(reg_covar: RegCovar, source: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:
+    """Smallest variances (feature,); those that `EMSettings.for_data` has found are taken as they are."""
+    if isinstance(reg_covar, np.ndarray):
+        return reg_covar
+    if reg_covar is not None:
+        return np.full(start.n_features, reg_covar, dtype=np.float64)
+    return variance_floors(None, moments_of_blocks(source, start.family), start.family)
+
+
+def _statistics(mixture: Mixture, block: tuple[Columns, PerRow]) -> Statistics:
+    return column_statistics(block[0], mixture, block[1])
+
+
+def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
+    """Log prior; with sparse weights in the softmax coordinates in which the mode exists."""
+    if prior is None:
+        return 0.0
+    softmax = float(np.log(mixture.weights).sum()) if prior.sparse else 0.0
+    return prior.log_prob(mixture) + softmax
+
+
+@njit(
+    types.Tuple((types.int64, types.int64, types.float64))(
+        types.int64, IN_1, types.float64, types.int64, IN_2, IN_1,
+        OUT_1, OUT_2, OUT_3, *PRIOR, *PATH, OUT_1,
+    ),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)  # fmt: skip
+def _compiled_leap(  # type: ignore[no-untyped-def]
+    residual,
+    floors,
+    smallest_gain,
+    n_left,
+    x,
+    row_weights,
+    counts,
+    first,
+    second,
+    concentration,
+    prior_mean,
+    kappa,
+    mean_precision,
+    exponent,
+    scale,
+    scale_precision,
+    scale_count,
+    variance_terms,
+    weights,
+    means,
+    factors,
+    precision_factors,
+    blocks,
+    log_scale,
+    roles,
+    memory,
+    objectives,
+):
+    """Steps until the objectives are full, the run ends, or ``n_left`` were taken, and past a rejected point."""
+    verdict, value, n_taken = GOES_ON, 0.0, 0
+    for step in range(min(objectives.shape[0], n_left)):
+        move(
+            residual, floors, smallest_gain, n_left - step, counts, first, second,
+            concentration, prior_mean, kappa, mean_precision, exponent, scale,
+            scale_precision, scale_count, variance_terms,
+            weights, means, factors, precision_factors, blocks, log_scale, roles, memory,
+        )  # fmt: skip
+        now = roles[0]
+        counts[:], first[:], second[:] = 0.0, 0.0, 0.0
+        value = add_statistics(
+            residual, x, row_weights, log_scale[now], means[now], precision_factors[now], counts, first, second
+        )
+        verdict = judge(memory, value, smallest_gain)
+        objectives[step] = memory[NOW]
+        n_taken = step + 1
+        full = n_taken >= objectives.shape[0] - 1 and verdict != REJECTED
+        if verdict == CONVERGED or full or not np.isfinite(memory[NOW]):
+            break
+    return n_taken, verdict, value
+
+
+def _result(state: EMState, converged: bool, history: list[float]) -> EMResult:
+    return EMResult(
+        state.mixture,
+        state.objective,
+        state.log_likelihood,
+        state.iteration,
+        converged,
+        np.asarray(history),
+        state.counts,
+        state.n_floored,
+    )

@@ -1,0 +1,129 @@
+"""The first M-step: from shares of rows, or labels, to a mixture."""
+
+import numpy as np
+from numba import njit, types
+
+from bayesgmm._common import Array, Factors, Means, Responsibilities, Rows
+from bayesgmm.em.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, m_step
+from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
+from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture, Statistics
+from bayesgmm.priors import PseudoData, pseudo_data
+
+
+def mild_pseudo_data(moments: Moments, n_components: int, family: CovarianceFamily) -> PseudoData:
+    """What keeps a component with one row or none usable: D + 1 pseudo-rows of scatter, a pseudo-row of weight."""
+    d = len(moments.mean)
+    rows, blocks = d + 1.0, family.n_blocks(n_components)
+    cov = moments.covariance if family.residual == FULL else moments.variances[None]
+    cov = (cov.sum(keepdims=True) if family.residual == SPHERICAL else cov) * (rows / n_components ** (2.0 / d))
+    scale, exponent = np.empty((blocks, *cov.shape)), np.empty(blocks)
+    scale[:], exponent[:] = cov, rows * (d if family.residual == SPHERICAL else 1)
+    nothing = pseudo_data(None, n_components, d, family)
+    return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
+
+
+def first_step(
+    X: Rows,
+    shares: Responsibilities,
+    pseudo: PseudoData,
+    *,
+    moments: Moments,
+    family: CovarianceFamily,
+    reg_covar: RegCovar = None,
+) -> Mixture:
+    """The M-step from rows already shared out.
+
+    Sums are taken about the means of the shares, in units of the standard deviations of the data. A component
+    without rows stays at the mean of the data.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    shares : (obs, cluster)
+        How much of each row each component takes, row weights included.
+    pseudo : PseudoData
+    moments : Moments
+        Of the data.
+    family : CovarianceFamily
+    reg_covar : float, (feature,), optional
+        As in `EMSettings`.
+    """
+    d, k = X.shape[1], shares.shape[1]
+    floors = variance_floors(reg_covar, moments, family)
+    sd = np.sqrt(np.maximum(moments.variances, floors if floors.all() else np.finfo(np.float64).tiny))
+    if family.residual == SPHERICAL:
+        sd = np.full(d, np.sqrt((sd**2).mean()))
+    counts, means, first = np.empty(k), np.empty((k, d)), np.empty((k, d))
+    second = np.empty((k, *family.block_shape(d)))
+    x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
+    _share_sums(family.residual, x, shares, moments.mean, sd, counts, means, first, second)
+    factor = np.diag(sd)[None] if family.residual == FULL else sd[None, None, : second.shape[2]]
+    if family.residual == FULL and len(pseudo.mean_precision):
+        # The covariance given which the means are taken; that of the data, for it follows every map of the rows.
+        factor = covariance_factor(moments, family, floors)
+        whiten = np.linalg.inv(factor[0]) * sd
+        first, second = first @ whiten.T, whiten @ second @ whiten.T
+    sums = Statistics(0.0, counts, np.ascontiguousarray(first), np.ascontiguousarray(second))
+    return m_step(sums, _unit(means, factor, family), pseudo, floor=floors)[0]
+
+
+def _unit(means: Means, factor: Factors, family: CovarianceFamily) -> Mixture:
+    """Equal components with one factor (1, rows, columns): the coordinates of the sums."""
+    k, d = means.shape
+    factors, precisions = (np.empty((family.n_blocks(k), *family.block_shape(d))) for _ in range(2))
+    factors[:], precisions[:] = factor, family.precision_factors(factor)
+    # The M-step reads neither weights, covariances nor log scales, only their shapes.
+    unread, covariances = np.ones(k), np.ones(family.covariances_shape(k, d))
+    return Mixture.from_checked(family, unread, means, covariances, factors, precisions, unread)
+
+
+@njit(
+    types.void(types.int64, IN_2, IN_2, IN_1, IN_1, OUT_1, OUT_2, OUT_2, OUT_3),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def _share_sums(  # type: ignore[no-untyped-def]
+    residual: int,
+    x: Array,
+    shares: Array,
+    centre: Array,
+    sd: Array,
+    counts: Array,
+    means: Means,
+    first: Array,
+    second: Array,
+):
+    """Counts and means of the shares, then first and second moments about them in units of ``sd``."""
+    n_features, n_rows = x.shape
+    n_components = shares.shape[1]
+    z, last = np.empty(n_features), second.shape[2] - 1
+    counts[:], means[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
+    for i in range(n_rows):
+        for k in range(n_components):
+            share = shares[i, k]
+            if share != 0.0:
+                counts[k] += share
+                for d in range(n_features):
+                    means[k, d] += share * (x[d, i] - centre[d])
+    for k in range(n_components):
+        for d in range(n_features):
+            means[k, d] = centre[d] + (means[k, d] / counts[k] if counts[k] > 0.0 else 0.0)
+    for i in range(n_rows):
+        for k in range(n_components):
+            share = shares[i, k]
+            if share == 0.0:
+                continue
+            for d in range(n_features):
+                z[d] = (x[d, i] - means[k, d]) / sd[d]
+                first[k, d] += share * z[d]
+                if residual != FULL:
+                    second[k, 0, min(d, last)] += share * z[d] * z[d]
+                else:
+                    for e in range(d + 1):
+                        second[k, d, e] += share * z[d] * z[e]
+    if residual == FULL:
+        for k in range(n_components):
+            for d in range(n_features):
+                for e in range(d):
+                    second[k, e, d] = second[k, d, e]

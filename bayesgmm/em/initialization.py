@@ -1,0 +1,346 @@
+"""Starts for EM: rows are shared out among the components, then one M-step gives a mixture.
+
+How rows are shared out is a table, `INIT_METHODS`, with scikit-learn's names. The methods that measure
+distances work on scaled columns, see `scaled_for_distances`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.cluster.hierarchy import fcluster, ward
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import pdist
+
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.em.first_m_step import first_step, mild_pseudo_data
+from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
+from bayesgmm.em.moments import Moments, RegCovar, inverse_scales, moments_of, principal_directions
+from bayesgmm.em.user_init import (
+    Given,
+    checked_labels,
+    checked_parameters,
+    every_label_known,
+    labelled_shares,
+    with_parameters,
+)
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture, covariance_family
+from bayesgmm.priors import ResolvedPrior, pseudo_data
+from bayesgmm.validation import as_finite, as_row_weights, as_rows, check_components
+
+type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
+
+_MOST_MERGED, _FEWER_MERGED = 1_000, 100  # rows of a hierarchical clustering, which takes their number squared
+_MOST_STEPS = 300  # of k-means
+_MOST_MEANT, _MOST_LLOYD = 5_000, 30  # rows and steps of a short k-means
+_UNSETTLED = 1_000  # it ends when so few of its rows, one in a thousand, change their cluster
+
+
+@dataclass(frozen=True, slots=True)
+class Initialisation:
+    """Where EM starts: a method of `INIT_METHODS`, and parameters that the user knows already.
+
+    Attributes
+    ----------
+    method : str
+        ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, ``"hierarchical"``,
+        ``"short_kmeans"`` or ``"short_hierarchical"``.
+    weights : (cluster,), optional
+    means : (cluster, feature), optional
+    precisions : array, optional
+        Inverse covariances in scikit-learn's shape of the family.
+    labels : (obs,) int, optional
+        The component of each row, -1 where it is not known: the first M-step takes the known rows only.
+        Components that no label names start from other rows, see `labelled_shares`.
+    """
+
+    method: str = "k-means++"
+    weights: ArrayLike | None = None
+    means: ArrayLike | None = None
+    precisions: ArrayLike | None = None
+    labels: ArrayLike | None = None
+
+    def fixed(self, n_components: int) -> bool:
+        """Whether every start would be the same one: rows are shared out by given means, or by labels."""
+        if self.labels is not None:
+            return every_label_known(self.labels, n_components)
+        return self.means is not None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the user said which component is which."""
+        return any(value is not None for value in (self.weights, self.means, self.precisions, self.labels))
+
+
+def starting_mixture(
+    X: ArrayLike,
+    n_components: int,
+    *,
+    rng: np.random.Generator,
+    covariance_type: str = "full",
+    initialisation: Initialisation | None = None,
+    row_weights: ArrayLike | None = None,
+    reg_covar: RegCovar = None,
+    decorrelate: bool = False,
+    moments: Moments | None = None,
+) -> Mixture:
+    r"""One start: rows shared out by a method, one M-step, then whatever the user gave.
+
+    The M-step is regularised, so that a component with one row or none starts as a usable one: covariances
+    get :math:`D + 1` pseudo-rows of scatter :math:`cov(X) / K^{2/D}` (the scale of Fraley & Raftery 2007),
+    weights one pseudo-row each. A component without rows starts at the mean of the data.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    n_components : int
+    rng : numpy.random.Generator
+    covariance_type : str
+    initialisation : Initialisation, optional
+        Given means share the rows out themselves: each row goes to the nearest. So do given labels.
+    row_weights : (obs,), optional
+    reg_covar : float, (feature,), optional
+        As in `EMSettings`.
+    decorrelate : bool
+        Passed to `scaled_for_distances`.
+    moments : Moments, optional
+        Mean and covariance of the data, where they are known already, or of more data than these rows.
+
+    Raises
+    ------
+    InputError
+        If there are more components than rows, the method is unknown, or given parameters have a wrong
+        shape or are no weights, means or precisions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.em import starting_mixture
+    >>> X = np.array([[0.0], [0.1], [5.0], [5.1]])
+    >>> np.sort(starting_mixture(X, 2, rng=np.random.default_rng(0)).means, axis=0)
+    array([[0.05],
+           [5.05]])
+    """
+    X = as_rows(X)
+    family = covariance_family(covariance_type, X.shape[1])
+    init = initialisation or Initialisation()
+    given = _checked(init, (n_components, X.shape[1]), family)
+    v = _weights_or_ones(row_weights, len(X))
+    check_components(n_components, round(v.sum()))
+    moments = moments_of(X, v, family) if moments is None else moments
+    scaled, to_scaled = scaled_for_distances(X, family, moments=moments, decorrelate=decorrelate)
+    if init.labels is not None:
+        labels = checked_labels(init.labels, len(X), n_components)
+        resp = labelled_shares(scaled, labels, n_components, row_weights=v, rng=rng)
+    elif given.means is not None:
+        resp = _nearest(scaled, to_scaled(given.means), n_components)
+    else:
+        resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
+    pseudo = mild_pseudo_data(moments, n_components, family)
+    start = first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
+    return with_parameters(start, given)
+
+
+def mixture_from_responsibilities(
+    X: ArrayLike,
+    resp: ArrayLike,
+    covariance_type: str = "full",
+    *,
+    prior: ResolvedPrior | None = None,
+    reg_covar: RegCovar = None,
+    row_weights: ArrayLike | None = None,
+) -> Mixture:
+    """The M-step for given responsibilities: the mixture that EM would reach from them in one step.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    resp : (obs, cluster)
+        How much of each row each component takes; one-hot for labels.
+    covariance_type : str
+    prior : ResolvedPrior, optional
+        Makes it a maximum a posteriori step (for means independent of the covariances the first of two
+        conditional steps, from the covariance of the data), with hyperparameters that are sampled at their
+        means.
+    reg_covar : float, (feature,), optional
+        As in `EMSettings`.
+    row_weights : (obs,), optional
+
+    Examples
+    --------
+    >>> from bayesgmm.em.initialization import mixture_from_responsibilities
+    >>> mixture_from_responsibilities([[0.0], [2.0], [7.0]], [[1, 0], [1, 0], [0, 1]]).means
+    array([[1.],
+           [7.]])
+    """
+    X = as_rows(X)
+    resp = as_finite(resp, name="resp")
+    if resp.ndim != 2 or len(resp) != len(X) or resp.shape[1] == 0 or resp.min() < 0:
+        raise InputError(expected=f"resp with shape ({len(X)}, cluster), non-negative", got=f"shape {resp.shape}")
+    family = covariance_family(covariance_type, X.shape[1])
+    v = _weights_or_ones(row_weights, len(X))
+    pseudo = pseudo_data(None if prior is None else prior.inverse_wishart, resp.shape[1], X.shape[1], family)
+    moments = moments_of(X, v, family)
+    return first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
+
+
+def scaled_for_distances(
+    X: Rows, family: CovarianceFamily, *, moments: Moments, decorrelate: bool = False
+) -> tuple[Rows, Callable[[Array], Array]]:
+    """Rows in coordinates in which Euclidean distance means something to the family, and the map there.
+
+    A fit of the family does not change (but for its units) under the transformations that the coordinates
+    undo: spherical components know Euclidean distance itself, so columns share one unit; diagonal ones allow each
+    column its own, so columns are divided by their standard deviations; full and tied ones allow any linear map, so
+    ``decorrelate`` may whiten by the covariance of the data. That shows groups which differ across the main direction
+    of the data, and hides groups that differ along it: use both. Constant directions are left out.
+    """
+    unit = inverse_scales(moments)
+    if family.residual == SPHERICAL:
+        mean_variance = moments.variances.mean()
+        unit = np.full(len(unit), mean_variance**-0.5 if mean_variance > 0 else 0.0)
+    scaling: Array | None = None
+    if family.residual == FULL and decorrelate:
+        values, directions = principal_directions(moments)
+        scaling = directions / np.sqrt(values) if len(values) else None
+
+    def to_scaled(rows: Array) -> Array:
+        centred = rows - moments.mean
+        return centred * unit if scaling is None else centred @ scaling
+
+    return to_scaled(X), to_scaled
+
+
+def aligned_to_prior(mixture: Mixture, prior: ResolvedPrior) -> Mixture:
+    """Order the components so that each sits where a prior that tells components apart expects it."""
+    k = mixture.n_components
+    cost = np.array([[-_component_log_prior(mixture, prior, j, slot) for j in range(k)] for slot in range(k)])
+    return mixture.permute(linear_sum_assignment(cost)[1])
+
+
+def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: int) -> float:
+    """Log prior of component ``j`` in place ``slot``, up to a constant of the place."""
+    block_j, block = min(j, len(mixture.factors) - 1), min(slot, len(prior.dof) - 1)
+    one = Mixture.from_checked(
+        mixture.family,
+        mixture.weights[j : j + 1],
+        mixture.means[j : j + 1],
+        mixture.covariances,
+        mixture.factors[block_j : block_j + 1],
+        mixture.precision_factors[block_j : block_j + 1],
+        mixture.log_scale[j : j + 1],
+    )
+    place = slice(slot, slot + 1)
+    alone = replace(
+        prior.inverse_wishart,
+        concentration=prior.concentration[place],
+        mean=prior.mean[place],
+        kappa=prior.kappa[place],
+        mean_precision=prior.mean_precision[place],
+        dof=prior.dof[block : block + 1],
+        scale=prior.scale[block : block + 1],
+    )
+    return alone.log_prob(one)
+
+
+def _weights_or_ones(row_weights: ArrayLike | None, n_rows: int) -> PerRow:
+    weights = as_row_weights(row_weights, n_rows)
+    return np.ones(n_rows) if weights is None else weights
+
+
+def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> Given:
+    if init.method not in INIT_METHODS:
+        known = ", ".join(repr(name) for name in INIT_METHODS)
+        raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
+    return checked_parameters(init.weights, init.means, init.precisions, shape=shape, family=family)
+
+
+def _one_hot(labels: IntArray, n_components: int) -> Responsibilities:
+    return np.eye(n_components)[labels]
+
+
+def _nearest(X: Rows, centres: Array, n_components: int) -> Responsibilities:
+    return _one_hot(nearest_labels(X, centres), n_components)
+
+
+def _k_means_plus_plus(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to the nearest of K rows picked by k-means++."""
+    return _nearest(X, k_means_plus_plus(X, k, v, rng=rng), k)
+
+
+def _k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to their k-means cluster; fewer clusters than K when there are fewer distinct rows."""
+    centres = k_means_plus_plus(X, k, v, rng=rng)
+    return _one_hot(lloyd(X, centres, v, most_steps=_MOST_STEPS)[1], k)
+
+
+def _short_k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to the nearest of K means: a few steps on a random subset."""
+    some, of_some = random_subset(X, v, _MOST_MEANT, rng=rng)
+    centres = k_means_plus_plus(some, k, of_some, rng=rng)
+    centres, labels = lloyd(some, centres, of_some, most_steps=_MOST_LLOYD, few=len(some) // _UNSETTLED)
+    return _one_hot(labels if some is X else nearest_labels(X, centres), k)
+
+
+def random_subset(X: Rows, row_weights: PerRow, size: int, *, rng: np.random.Generator) -> tuple[Rows, PerRow]:
+    """At most ``size`` rows that stand for all, with their new weights.
+
+    Rows that weigh the same are drawn without replacement, others systematically from a random order: one that is
+    expected m times is drawn as often as the whole number below or above m.
+    """
+    if np.count_nonzero(row_weights) <= size:
+        return X, row_weights
+    total = row_weights.sum()
+    if row_weights.min() == row_weights.max():
+        chosen = np.sort(rng.choice(len(X), size, replace=False))
+        return np.asfortranarray(X[chosen]), np.full(size, total / size)
+    order = rng.permutation(len(X))
+    places = (np.arange(size) + rng.random()) * (total / size)
+    drawn = np.minimum(np.searchsorted(row_weights[order].cumsum(), places, side="right"), len(X) - 1)
+    times = np.bincount(order[drawn], minlength=len(X))
+    chosen = np.flatnonzero(times)
+    return np.asfortranarray(X[chosen]), times[chosen] * (total / size)
+
+
+def _random_from_data(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to the nearest of K rows picked at random."""
+    picked = rng.choice(len(X), size=k, replace=bool(np.count_nonzero(v) < k), p=v / v.sum())
+    return _nearest(X, X[picked], k)
+
+
+def _random(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Random shares of every row: all components start close to the mean of the data."""
+    shares = rng.uniform(size=(len(X), k))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """Rows to the nearest mean of K clusters of Ward's, the model of equal spheres; of a random subset if many."""
+    return _merged(X, k, random_subset(X, v, _MOST_MERGED, rng=rng))
+
+
+def _short_hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
+    """The same, of fewer rows."""
+    return _merged(X, k, random_subset(X, v, max(_FEWER_MERGED, 10 * k), rng=rng))
+
+
+def _merged(X: Rows, k: int, some: tuple[Rows, PerRow]) -> Responsibilities:
+    rows = some[0][some[1] > 0]
+    # Where many rows are equal there may be fewer clusters than K; some centres are then in one place.
+    labels = fcluster(ward(pdist(rows)), k, criterion="maxclust") if len(rows) > 1 else np.ones(1)
+    centres = np.stack([rows[labels == one].mean(axis=0) for one in range(1, int(labels.max()) + 1)])
+    return _nearest(X, np.resize(centres, (k, X.shape[1])), k)
+
+
+INIT_METHODS: dict[str, InitMethod] = {
+    "k-means++": _k_means_plus_plus,
+    "kmeans": _k_means,
+    "random_from_data": _random_from_data,
+    "random": _random,
+    "hierarchical": _hierarchical,
+    "short_kmeans": _short_k_means,
+    "short_hierarchical": _short_hierarchical,
+}

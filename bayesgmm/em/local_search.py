@@ -1,0 +1,213 @@
+"""A search around a start: short EM runs, each with one component moved elsewhere; what is better is kept.
+
+EM stays near its start: a component in the wrong place hardly ever crosses over to the group of rows that lacks
+one. Taking a random component away and putting it down at a random row crosses at once (random swaps, Zhao et
+al. 2012; the moves of Ueda et al. 2000 without their criteria). Runs are short, and on many rows they see a
+random subset only, so that a search costs less than the run to convergence that follows it.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayesgmm._common import Array, Factors, Means, PerRow, Rows, Weights
+from bayesgmm.em.em import EMResult, EMSettings, run_em
+from bayesgmm.em.em import Rows as RowsSource
+from bayesgmm.em.initialization import random_subset
+from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
+from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture
+from bayesgmm.priors import ResolvedPrior
+
+MOST_ROWS = 2_000  # a search sees at most so many rows, and 50 for each free mean
+MOVES_PER_COMPONENT, MOST_MOVES = 10, 50
+APPROACH_SHARE = 10  # times as many rows as a subset: steps on the subset cost little
+HASTY_ROWS, HASTY_MOVES, HASTY_SHARE = 1_000, 20, 20
+_TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
+_FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
+_HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
+RANDOM_RUNS, HASTY_RUNS, _RANDOM_STEPS = 10, 4, 5  # of `small_em`
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a search works on: rows, where components may be put, and the size of a new one.
+
+    Attributes
+    ----------
+    source : Rows of EM
+    X : (obs, feature)
+    row_weights : (obs,)
+    factor : (1, rows, columns)
+        Factor of the covariance of the data, which new components have in small.
+    precision_factor : (1, rows, columns)
+        Its inverse.
+    smallest_share : float
+        How little of the volume of the data a new component may fill.
+    n_moves : int
+        How many moves a search makes.
+    """
+
+    family: CovarianceFamily
+    source: RowsSource
+    X: Rows
+    row_weights: PerRow
+    factor: Factors
+    precision_factor: Factors
+    smallest_share: float
+    n_moves: int
+
+    @classmethod
+    def of_rows(
+        cls,
+        X: Rows,
+        row_weights: PerRow,
+        n_components: int,
+        *,
+        family: CovarianceFamily,
+        rng: np.random.Generator,
+        moments: Moments,
+        reg_covar: RegCovar = None,
+        in_haste: bool = False,
+    ) -> "Field":
+        """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights.
+
+        In haste the subset is small, and moves are made only where it is a small part of the rows.
+        """
+        d = X.shape[1]
+        size = HASTY_ROWS if in_haste else rows_for(n_components, d)
+        n_moves = moves_for(n_components)
+        if in_haste:
+            n_moves = min(n_moves, HASTY_MOVES) if len(X) >= HASTY_SHARE * size else 0
+        factor = covariance_factor(moments, family, variance_floors(reg_covar, moments, family))
+        X, row_weights = random_subset(X, row_weights, size, rng=rng)
+        precision = family.precision_factors(factor)
+        share = min(_FEWEST * (d + 1.0) / row_weights.sum(), 1.0)
+        return cls(family, RowsSource(X, row_weights), X, row_weights, factor, precision, share, n_moves)
+
+    def picked(self, n: int, rng: np.random.Generator) -> Array:
+        """Random rows, different ones where there are enough, with chances in proportion to their weights.
+
+        The first arrivals of clocks that ring at those rates (Efraimidis & Spirakis 2006).
+        """
+        if n > np.count_nonzero(self.row_weights):
+            return self.X[rng.choice(len(self.X), n, p=self.row_weights / self.row_weights.sum())]
+        with np.errstate(divide="ignore"):
+            arrivals = rng.standard_exponential(len(self.X)) / self.row_weights
+        return self.X[np.argpartition(arrivals, n - 1)[:n]]
+
+    def scattered(self, n_components: int, rng: np.random.Generator) -> Mixture:
+        """Equal components at random rows."""
+        size, n_blocks = self.new_size(rng), self.family.n_blocks(n_components)
+        factors = np.repeat(self.factor * size, n_blocks, axis=0)
+        precision = np.repeat(self.precision_factor / size, n_blocks, axis=0)
+        weights = np.full(n_components, 1.0 / n_components)
+        return _assembled(self.family, weights, self.picked(n_components, rng), factors, precision)
+
+    def new_size(self, rng: np.random.Generator) -> float:
+        """By how much to shrink a factor, to a share of volume log-uniform between a few rows' and all of it."""
+        return math.exp(rng.uniform(math.log(self.smallest_share), 0.0) / self.X.shape[1])
+
+    def moved(self, mixture: Mixture, rng: np.random.Generator) -> Mixture:
+        """The mixture with a random component put down at a random row, with a fair share of the weight."""
+        k = mixture.n_components
+        one = rng.integers(k)
+        weights, means = mixture.weights.copy(), mixture.means.copy()
+        factors, precision = mixture.factors.copy(), mixture.precision_factors.copy()
+        weights[one] = 0.0
+        weights *= (1.0 - 1.0 / k) / max(weights.sum(), 1e-300)
+        weights[one] = 1.0 / k
+        means[one] = self.picked(1, rng)[0]
+        if not self.family.shared:
+            size = self.new_size(rng)
+            factors[one], precision[one] = self.factor[0] * size, self.precision_factor[0] / size
+        return _assembled(self.family, np.maximum(weights, 1e-200), means, factors, precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """How a search runs EM: the objective, and who says what is sound and when to stop."""
+
+    prior: ResolvedPrior | None
+    settings: EMSettings
+    sound: Callable[[EMResult], bool]
+    stopped: Callable[[], bool]
+
+    def run(self, source: RowsSource, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
+        """One short run."""
+        tol, steps = max(self.settings.tol, _TOLERANCE), min(max_iter, self.settings.max_iter)
+        settings = replace(self.settings, tol=tol, max_iter=steps)
+        return run_em(source, start, prior=self.prior, settings=settings, callback=lambda state: self.stopped())
+
+
+def moves_for(n_components: int) -> int:
+    """How many moves a search makes: the more components, the more ways to place them."""
+    return min(MOVES_PER_COMPONENT * n_components, MOST_MOVES) if n_components > 1 else 0
+
+
+def rows_for(n_components: int, n_features: int) -> int:
+    """How many rows stand for all in a search."""
+    return max(MOST_ROWS, 50 * n_components * n_features)
+
+
+def hasty_rows_for(n_rows: int, n_features: int, n_components: int) -> int:
+    """How many rows a start is made from if nothing is searched: more where EM goes on with them, see `approached`."""
+    size = rows_for(n_components, n_features)
+    return size if n_rows >= APPROACH_SHARE * size else max(HASTY_ROWS, 20 * n_components * n_features)
+
+
+def approached(start: Mixture, rows: tuple[Rows, PerRow], climb: Climb, *, n_rows: int) -> Mixture:
+    """Where a short run on a subset of rows and their weights ends, if all the rows are many times as many."""
+    if n_rows < APPROACH_SHARE * len(rows[0]):
+        return start
+    run = climb.run(RowsSource(*rows), start)
+    return run.mixture if np.isfinite(run.objective) and climb.sound(run) else start
+
+
+def search_from(start: Mixture, field: Field, climb: Climb, *, rng: np.random.Generator) -> Mixture:
+    """The best sound mixture of a chain of moves; the start where no run was sound, or none is made."""
+    if field.n_moves == 0:
+        return start
+    best = _if_sound(climb.run(field.source, start), None, climb)
+    for _ in range(field.n_moves):
+        if climb.stopped():
+            break
+        proposal = field.scattered(start.n_components, rng) if best is None else field.moved(best.mixture, rng)
+        best = _if_sound(_raced(field, proposal, best, climb), best, climb)
+    return start if best is None else best.mixture
+
+
+def _raced(field: Field, proposal: Mixture, best: EMResult | None, climb: Climb) -> EMResult:
+    """A run that is given up early where twenty more gains like its last would not bring it to the best one."""
+    run = climb.run(field.source, proposal, max_iter=_HEAD_START)
+    if run.converged or run.n_iter < _HEAD_START or len(run.history) < 2:
+        return run
+    hoped = run.objective + _HOPE * (run.history[-1] - run.history[-2])
+    return run if best is not None and hoped < best.objective else climb.run(field.source, run.mixture)
+
+
+def small_em(
+    n_components: int, field: Field, climb: Climb, *, rng: np.random.Generator, n_runs: int = RANDOM_RUNS
+) -> Mixture:
+    """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
+    runs = [climb.run(field.source, field.scattered(n_components, rng), max_iter=_RANDOM_STEPS) for _ in range(n_runs)]
+    runs.sort(key=lambda run: run.objective if math.isfinite(run.objective) else -math.inf, reverse=True)
+    return next((run for run in runs if climb.sound(run)), runs[0]).mixture
+
+
+def _if_sound(run: EMResult, best: EMResult | None, climb: Climb) -> EMResult | None:
+    """The run if it is better than the best one and no spike."""
+    better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
+    return run if better and climb.sound(run) else best
+
+
+def _assembled(
+    family: CovarianceFamily, weights: Weights, means: Means, factors: Factors, precision_factors: Factors
+) -> Mixture:
+    log_det = family.log_precision_determinants(precision_factors, means.shape[1])
+    log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI
+    covariances = family.covariances(factors, *means.shape)
+    return Mixture.from_checked(
+        family, weights, np.ascontiguousarray(means), covariances, factors, precision_factors, log_scale
+    )

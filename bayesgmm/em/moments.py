@@ -1,0 +1,140 @@
+"""Mean and covariance of data, which features are constant, and the smallest variances that fits may have."""
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import add
+from typing import NamedTuple
+
+import numpy as np
+
+from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow, Rows
+from bayesgmm.mixture import FAMILIES, FULL, SPHERICAL, CovarianceFamily, Mixture, column_statistics
+from bayesgmm.priors import OF_CONSTANT, constant_features
+
+type RegCovar = float | Array | None
+"""A smallest eigenvalue in squared units of the data, smallest variances (feature,), or a share of the data's own."""
+
+SMALLEST_SHARE = 1e-11  # of a feature's variance: where rounding of unit-variance rows still leaves five digits
+RELATIVE_RANK = 1e-10  # directions with less than this share of the largest variance are rounding errors
+_MAYBE_CONSTANT = 1e-10  # standard deviation over mean, from which on it is worth looking
+_SMALLEST = 1e-300
+
+
+class Moments(NamedTuple):
+    """Mean (feature,) and covariance of data, divided by the total weight.
+
+    The covariance is a matrix (feature, feature), or variances (1, feature) for families that look at nothing else.
+    Features that do not vary beyond rounding have variance zero.
+    """
+
+    mean: Array
+    covariance: Array
+
+    @property
+    def variances(self) -> Array:
+        """Variance of each feature, (feature,)."""
+        return np.diagonal(self.covariance) if len(self.covariance) == len(self.mean) else self.covariance[0]
+
+
+def moments_of(X: Rows, row_weights: PerRow, family: CovarianceFamily = FAMILIES["full"]) -> Moments:
+    """Mean and covariance of rows, maximum likelihood: the kernel's sums for one component in the middle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.em import moments_of
+    >>> moments_of(np.array([[0.0], [2.0], [7.0]]), np.array([1.0, 1.0, 0.0]))
+    Moments(mean=array([1.]), covariance=array([[1.]]))
+    """
+    return moments_of_blocks([(np.ascontiguousarray(X.T), row_weights)], family)
+
+
+def moments_of_blocks(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamily) -> Moments:
+    """The same from blocks of (feature, obs) columns and their row weights, empty ones for rows that count once."""
+    counted = [(x, weights if len(weights) else np.ones(x.shape[1])) for x, weights in blocks]
+    total = sum(weights.sum() for _, weights in counted)
+    mean = reduce(add, (x @ (weights / total) for x, weights in counted))
+    d = len(mean)
+    seen = FAMILIES["full" if family.residual == FULL else "diag"]
+    unit = np.eye(d)[None] if seen.residual == FULL else np.ones((1, 1, d))
+    middle = Mixture.from_checked(seen, np.ones(1), mean[None], unit, unit, unit, np.zeros(1))
+    second = reduce(add, (column_statistics(x, middle, weights).second[0] for x, weights in counted))
+    moments = Moments(mean, second / total)
+    constant = _constant(moments, counted)
+    moments.covariance[:, constant] = 0.0
+    if seen.residual == FULL:
+        moments.covariance[constant] = 0.0
+    return moments
+
+
+def _constant(moments: Moments, blocks: list[tuple[Columns, PerRow]]) -> IntArray:
+    """Which features do not vary beyond rounding."""
+    size = np.abs(moments.mean)
+    candidates = np.flatnonzero(np.sqrt(moments.variances) <= _MAYBE_CONSTANT * size)
+    if len(candidates) == 0:
+        return candidates
+    seen = np.concatenate([x[candidates][:, weights > 0] for x, weights in blocks], axis=1)
+    return candidates[constant_features(seen.T)]
+
+
+def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
+    """Covariance of the data, divided by the total weight (maximum likelihood)."""
+    return moments_of(X, row_weights).covariance
+
+
+def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFamily) -> Array:
+    r"""Smallest variances (feature,): covariances keep :math:`\Sigma \succeq diag(f)`.
+
+    By default :math:`10^{-11}` of each feature's own variance, which follows any change of its unit; for spherical
+    families of the mean variance. A constant feature has no variance to go by and gets :math:`10^{-12} x^2`, or
+    1 if it is zero. A number is the same floor for all, in squared units of the data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.em import moments_of
+    >>> from bayesgmm.em.moments import variance_floors
+    >>> from bayesgmm.priors import OF_CONSTANT, constant_features
+    >>> from bayesgmm.mixture import covariance_family
+    >>> X = np.array([[0.0, 5.0], [2e6, 5.0]])
+    >>> variance_floors(None, moments_of(X, np.ones(2)), covariance_family("full"))
+    array([1.0e+01, 2.5e-11])
+    """
+    if reg_covar is not None:
+        return np.full(len(moments.mean), reg_covar, dtype=np.float64)
+    variances = moments.variances
+    if family.residual == SPHERICAL:
+        variances = np.full(len(variances), variances.mean())
+    squares = np.where(variances == 0, moments.mean, 0.0) ** 2
+    of_constant = np.where(squares > 0, OF_CONSTANT * squares, 1.0)
+    return np.maximum(np.where(variances > 0, SMALLEST_SHARE * variances, of_constant), _SMALLEST)
+
+
+def inverse_scales(moments: Moments) -> Array:
+    """One over each feature's standard deviation, (feature,); zero for a constant feature, which is left out."""
+    sd = np.sqrt(moments.variances)
+    return 1.0 / np.where(sd > 0, sd, np.inf)
+
+
+def principal_directions(moments: Moments) -> tuple[Array, Array]:
+    """Principal variances (direction,), ascending, and directions (feature, direction) of the scaled features.
+
+    Only directions in which the data vary: their number is the rank of the covariance, judged where every feature has
+    unit variance. Rows times a direction have its variance.
+    """
+    unit = inverse_scales(moments)
+    values, vectors = np.linalg.eigh(moments.covariance * np.outer(unit, unit))
+    kept = values > max(RELATIVE_RANK * values[-1], 0.0)
+    return values[kept], unit[:, None] * vectors[:, kept]
+
+
+def covariance_factor(moments: Moments, family: CovarianceFamily, floors: Array) -> Factors:
+    """Factor (1, rows, columns) of the covariance of the data in the family, lifted where it is singular."""
+    variances = np.maximum(np.maximum(moments.variances, floors), _SMALLEST)
+    if family.residual != FULL:
+        variances = variances.mean(keepdims=True) if family.residual == SPHERICAL else variances
+        return np.sqrt(variances)[None, None]
+    sizes = np.sqrt(variances)
+    values, vectors = np.linalg.eigh(moments.covariance / np.outer(sizes, sizes))
+    lifted = (vectors * np.maximum(values, RELATIVE_RANK * max(values[-1], 1.0))) @ vectors.T
+    return sizes[:, None] * np.linalg.cholesky(lifted)[None]

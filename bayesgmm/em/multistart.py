@@ -1,0 +1,397 @@
+"""EM from several starts: the best optimum that is not a spike, and a record of what every start found."""
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from math import isfinite, isnan, nan
+
+import numpy as np
+from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm._common import Array, IntArray
+from bayesgmm.data import distinct_rows
+from bayesgmm.em.degeneracy import Soundness, smallest_variances
+from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
+from bayesgmm.em.em import Rows as RowsSource
+from bayesgmm.em.initialization import Initialisation
+from bayesgmm.em.moments import moments_of
+from bayesgmm.em.start_plan import Plan
+from bayesgmm.exceptions import (
+    DegeneracyWarning,
+    DegenerateComponentError,
+    FewRowsWarning,
+    InputError,
+    SingularDataWarning,
+)
+from bayesgmm.mixture import SPHERICAL, Mixture, covariance_family
+from bayesgmm.priors import Prior, warn_of_constant_features
+from bayesgmm.validation import as_row_weights, as_rows, check_components
+
+_QUICK = 1_000_000  # numbers times components that a handful of steps take milliseconds for: not worth a thread
+_LONG = 40_000  # of them in a step: below, threads wait for each other's Python longer than they gain
+_SEVERAL = 5  # starts from which on it says something that the best was reached only once
+_MOST_NAMED = 10
+_SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
+
+type StartCallback = Callable[[int, EMState], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """What the starts of a fit found, in the order in which they were made.
+
+    Attributes
+    ----------
+    objectives : (start,)
+        The objective each start ended at; NaN if it broke down numerically.
+    degenerate : (start,) bool
+        Whether it ended with a collapsed or emptied component, see `best_of_starts`.
+    converged : (start,) bool
+    n_iter : (start,) int
+    best : int
+        The start that was kept.
+    tolerance : float
+        Objectives closer than this are taken for the same optimum: ten times EM's tolerance, because EM stops
+        that close to its optimum and cannot tell nearer ones apart.
+    optima : tuple of Mixture
+        The distinct optima that are not degenerate, best first.
+    interrupted : bool
+        Whether the fit was interrupted; starts that had not begun are not listed.
+    optimum_objectives : (optimum,)
+        The objective at each of the ``optima``; without a prior, the log-likelihood.
+    kinds : tuple of str
+        What each start was made by: a name of `KINDS`, or ``"given"``.
+    """
+
+    objectives: Array
+    degenerate: NDArray[np.bool_]
+    converged: NDArray[np.bool_]
+    n_iter: IntArray
+    best: int
+    tolerance: float
+    optima: tuple[Mixture, ...] = ()
+    interrupted: bool = False
+    optimum_objectives: Array = field(default_factory=lambda: np.empty(0))
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def n_starts(self) -> int:
+        """How many starts were made."""
+        return len(self.objectives)
+
+    @property
+    def n_optima(self) -> int:
+        """How many distinct optima were found, degenerate ones not counted."""
+        return len(self.optima)
+
+    @property
+    def n_degenerate(self) -> int:
+        """How many starts ended in a collapsed or emptied component, or broke down."""
+        return int(self.degenerate.sum())
+
+    @property
+    def n_best_reached(self) -> int:
+        """How many starts reached the optimum that was kept, itself included."""
+        same_kind = self.degenerate == self.degenerate[self.best]
+        close = np.abs(self.objectives - self.objectives[self.best]) <= self.tolerance
+        return int((same_kind & close).sum())
+
+    @property
+    def best_is_doubtful(self) -> bool:
+        """Whether one start only, of several that ran to the end, reached the best optimum."""
+        several = self.n_starts >= _SEVERAL and self.n_optima > 1
+        return several and bool(self.converged[self.best]) and self.n_best_reached == 1
+
+
+def best_of_starts(
+    X: ArrayLike,
+    n_components: int,
+    *,
+    rng: np.random.Generator,
+    covariance_type: str = "full",
+    prior: Prior | None = None,
+    settings: EMSettings | None = None,
+    n_init: int = 10,
+    initialisation: Initialisation | None = None,
+    start: Mixture | None = None,
+    row_weights: ArrayLike | None = None,
+    n_jobs: int | None = None,
+    callback: StartCallback | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> tuple[EMResult, Starts]:
+    """Run EM to convergence from several starts and keep the best one that is not degenerate.
+
+    Without a prior a start is *degenerate* if a component's smallest eigenvalue is below 1e-3 of that of the
+    covariance of the data, every feature in units of its standard deviation (diagonal families: the smallest ratio
+    of variances; spherical: over the mean variance), or sits at the floor ``reg_covar``, or if the component holds
+    fewer than D + 1 rows' worth of weight (a shared covariance: if it emptied). Such likelihoods measure the floor,
+    not the data. A prior bounds the objective and may ask for narrow or empty components, so with one only the floor
+    counts. Directions in which the data do not vary themselves, constant or linearly dependent columns, cannot show
+    a collapse: there the data alone are warned of.
+
+    Components come out in ascending order of the first feature's mean (ties: of the next feature's), unless
+    the user gave parameters to start from or the prior tells components apart.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+    n_components : int
+    rng : numpy.random.Generator
+        Each start draws from a child of its own: the result does not depend on ``n_jobs``.
+    covariance_type : str
+    prior : Prior, optional
+        Makes the objective the log posterior density.
+    settings : EMSettings, optional
+    n_init : int
+        Number of starts; one is made where all would be the same (``start``, means or labels given).
+    initialisation : Initialisation, optional
+    start : Mixture, optional
+        The one mixture to start from.
+    row_weights : (obs,), optional
+        Frequency weights. Weighted rows and rows repeated as often give the same result to the last bit.
+    n_jobs : int, optional
+        Threads, in joblib's meaning; by default one, or where a step takes long every core.
+    callback : callable, optional
+        Called as ``callback(index of the start, EMState)``; a true return value ends the whole fit, which
+        keeps the best so far, as an interruption from the keyboard does.
+    feature_names : sequence of str, optional
+        For warnings; by default columns are numbered.
+
+    Returns
+    -------
+    EMResult, Starts
+
+    Raises
+    ------
+    InputError
+        For input that cannot be fitted.
+    DegenerateComponentError
+        If every start broke down numerically, or ended with a covariance of zero.
+
+    Warns
+    -----
+    DegeneracyWarning
+        If every start is degenerate; the best of them is returned.
+    SingularDataWarning
+        Without a prior, if columns are constant or linearly dependent (covariances of full matrices), or vary less
+        than an absolute ``reg_covar``.
+    FewRowsWarning
+        Without a prior, if a fit that is not degenerate has more free parameters than there are different rows, or
+        than their weights add up to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.em import best_of_starts
+    >>> X = np.array([[-1.1], [-0.9], [-1.0], [2.0], [2.2], [1.8]])
+    >>> result, starts = best_of_starts(X, 2, rng=np.random.default_rng(0))
+    >>> result.mixture.means.round(3), starts.n_starts
+    (array([[-1.],
+           [ 2.]]), 10)
+    """
+    X = as_rows(X)
+    weights = as_row_weights(row_weights, len(X))
+    check_components(n_components, len(X) if weights is None else round(weights.sum()))
+    if n_init < 1:
+        raise InputError(expected="n_init >= 1", got=f"{n_init}")
+    init = initialisation or Initialisation()
+    family = covariance_family(covariance_type, X.shape[1])
+    X, weights = (X, weights) if init.labels is not None else distinct_rows(X, weights)
+    exchangeable = prior is None or prior.exchangeable
+    resolved = None if prior is None else prior.resolve(n_components, X.shape[1], family.name)
+    moments = moments_of(X, np.ones(len(X)) if weights is None else weights, family)
+    settings = (settings or EMSettings()).for_data(moments, family)
+    plan = Plan(
+        X,
+        n_components,
+        family,
+        weights,
+        resolved,
+        settings,
+        init,
+        start,
+        align=not (exchangeable or init.labelled),
+        soundness=Soundness.of(moments, settings, family),
+    )
+    n_starts = 1 if start is not None or init.fixed(n_components) else n_init
+    runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
+    starts = _record(plan, runs, interrupted=interrupted)
+    best = _well_defined(runs[starts.best], plan)
+    _report(starts, best, plan)
+    _report_data(plan, feature_names, degenerate=bool(starts.degenerate[starts.best]))
+    in_order = exchangeable and not init.labelled and start is None
+    return (_ordered(best) if in_order else best), starts
+
+
+def _run_all(
+    plan: Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
+) -> tuple[list[EMResult], bool]:
+    """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
+    stop = threading.Event()
+    source = plan.source
+
+    def run(index: int, rng: np.random.Generator, pool: Executor | None = None) -> EMResult | None:
+        def after_step(state: EMState) -> bool:
+            if callback is not None and callback(index, state):
+                stop.set()
+            return stop.is_set()
+
+        if stop.is_set():
+            return None
+        start = plan.starting_mixture(index, rng, stop.is_set)
+        return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
+
+    if plan.hasty and plan.step_size * len(rngs) <= _QUICK:
+        return [result for index, rng in enumerate(rngs) if (result := run(index, rng)) is not None], stop.is_set()
+    with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(source) as pool:
+        futures = [workers.submit(run, index, rng, pool) for index, rng in enumerate(rngs)]
+        try:
+            results = [future.result() for future in futures]
+        except KeyboardInterrupt:
+            stop.set()
+            results = [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            raise
+    finished = [result for result in results if result is not None]
+    if not finished:
+        raise KeyboardInterrupt
+    return finished, stop.is_set()
+
+
+def _n_workers(plan: Plan, n_starts: int, n_jobs: int | None) -> int:
+    """As many as asked for; unless the user or joblib says, all cores where steps are long."""
+    n_workers = effective_n_jobs(n_jobs)
+    if n_jobs is None and n_workers == 1 and plan.step_size >= _LONG:
+        n_workers = effective_n_jobs(-1)
+    return min(n_workers, n_starts)
+
+
+def _pool_for(source: RowsSource) -> AbstractContextManager[Executor | None]:
+    """Threads for the blocks of rows, if there are several."""
+    return ThreadPoolExecutor(effective_n_jobs(-1)) if len(source.blocks) > 1 else nullcontext()
+
+
+def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
+    """What the starts found. Plain Python: there are few, and a small fit takes a millisecond."""
+    ended = [run.objective if isfinite(run.objective) else nan for run in runs]
+    if all(isnan(objective) for objective in ended):
+        raise DegenerateComponentError(
+            "EM broke down numerically from every start. Set reg_covar above zero, drop constant columns, bring the "
+            "others to a moderate scale, or ask for fewer components.",
+            figures={"largest absolute value": float(np.abs(plan.X).max()), "floor": plan.smallest_floor},
+        )
+    degenerate = [isnan(objective) or not plan.sound(run) for objective, run in zip(ended, runs, strict=True)]
+    usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
+    best_first = sorted(usable, key=lambda i: -ended[i])
+    tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.total
+    distinct = _distinct(ended, best_first, tolerance)
+    return Starts(
+        np.array(ended),
+        np.array(degenerate),
+        np.array([run.converged for run in runs]),
+        np.array([run.n_iter for run in runs]),
+        best_first[0],
+        tolerance,
+        tuple(runs[i].mixture for i in distinct),
+        optimum_objectives=np.array([ended[i] for i in distinct]),
+        kinds=tuple(plan.kind(index) for index in range(len(runs))),
+        interrupted=interrupted,
+    )
+
+
+def _distinct(objectives: list[float], best_first: list[int], tolerance: float) -> list[int]:
+    """One start for each optimum, best first."""
+    kept: list[int] = []
+    for index in best_first:
+        if not kept or objectives[kept[-1]] - objectives[index] > tolerance:
+            kept.append(index)
+    return kept
+
+
+def _well_defined(best: EMResult, plan: Plan) -> EMResult:
+    """Refuse a covariance of zero; a run that was stopped before it was over has not converged."""
+    if plan.smallest_floor > 0 or plan.prior is not None or not plan.soundness.ill_defined(best.mixture):
+        return best
+    if best.n_iter >= plan.settings.max_iter:
+        return replace(best, converged=False)
+    raise DegenerateComponentError(
+        "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
+        "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
+        "scale the input data.",
+        figures={
+            "smallest variance": float(smallest_variances(best.mixture).min()),
+            "floor": plan.smallest_floor,
+        },
+    )
+
+
+def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
+    if plan.settings.max_iter == 0 or not starts.degenerate[starts.best]:
+        return
+    if plan.prior is None:
+        try_this = "a prior (prior=Prior.weakly_informative(X)), fewer components or a larger reg_covar"
+    else:
+        try_this = "a prior with a larger scale, fewer components, or a reg_covar below the variances you expect"
+    smallest = smallest_variances(best.mixture).min()
+    warnings.warn(
+        f"Every start ({starts.n_starts}) ended with a collapsed or emptied component: the smallest holds "
+        f"{best.counts.min():.3g} rows' worth of weight, the smallest variance is {smallest:.3g} "
+        f"(the smallest that reg_covar allows is {plan.smallest_floor:.3g}). The likelihood of such a fit measures the "
+        f"floor, not the data. Try {try_this}.",
+        DegeneracyWarning,
+        stacklevel=3,
+    )
+
+
+def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -> None:
+    """What the data cannot carry, whatever the starts found; a prior supplies what they lack."""
+    if plan.prior is not None or plan.settings.max_iter == 0:
+        return
+    variances, sound = plan.soundness.moments.variances, plan.soundness
+    compared = np.full(len(variances), variances.mean()) if plan.family.residual == SPHERICAL else variances
+    floored = np.flatnonzero((variances > 0) & (compared <= sound.floors))
+    warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
+    if sound.rank < np.count_nonzero(variances):
+        _warn_of_data(
+            f"Columns are linearly dependent: scaled to unit variance, the data vary in {sound.rank} directions only. "
+            "Across them the likelihood measures the smallest variance that reg_covar allows. Drop columns, or try a "
+            "prior (prior=Prior.weakly_informative(X)) or covariance_type='diag'."
+        )
+    if len(floored):
+        _warn_of_data(
+            f"reg_covar is no smaller than the variance of {_listed(floored, names)}, so that it decides the fit. It "
+            "is in squared units of the data: lower it, or leave it out for a share of each column's own variance."
+        )
+    n_parameters = plan.family.n_parameters(plan.n_components, plan.X.shape[1])
+    distinct = plan.X if plan.initialisation.labels is None else distinct_rows(plan.X, plan.row_weights)[0]
+    n_rows = min(len(distinct), plan.total)
+    if n_parameters > n_rows and not degenerate:
+        warnings.warn(
+            f"The mixture has {n_parameters} free parameters, more than {n_rows:g} different rows can carry. Try fewer "
+            "components, a simpler covariance_type or a prior (prior=Prior.weakly_informative(X)).",
+            FewRowsWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_data(text: str) -> None:
+    warnings.warn(text, SingularDataWarning, stacklevel=5)
+
+
+def _listed(which: IntArray, names: Sequence[str] | None) -> str:
+    told = [f"column {j}" if names is None else repr(str(names[j])) for j in which]
+    more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
+    return ", ".join(told[:_MOST_NAMED]) + more
+
+
+def _ordered(result: EMResult) -> EMResult:
+    """Components in ascending order of the first feature's mean, ties by the next."""
+    order = np.lexsort(result.mixture.means.T[::-1])
+    if (order[1:] > order[:-1]).all():
+        return result
+    return replace(result, mixture=result.mixture.permute(order), counts=result.counts[order])

@@ -1,0 +1,437 @@
+"""SQUAREM for EM (Varadhan & Roland 2008): two plain steps, then one long step along their curve.
+
+A cycle starts at theta_0. Two plain steps give theta_1 and theta_2; with r = theta_1 - theta_0 and
+v = theta_2 - 2 theta_1 + theta_0 the extrapolation is
+
+    theta = theta_0 - 2 alpha r + alpha^2 v,   alpha = -|r| / |v|  (their third step length),
+
+where alpha = -1 would be theta_2. One plain step from there, as in their scheme, begins the next cycle. The
+coordinates are unconstrained and relative to theta_0, so that units of the data do not matter: ratios of weights in
+logarithms; means and Cholesky factors whitened by the factors of theta_0, with logarithms on the factors' diagonals.
+Lengths are measured by the information of the complete data: there the derivative of EM's map is self-adjoint
+(without a prior), so that 1 - |v| / |r| and |theta_2 - theta_1| / |r| bound its slowest rate from below.
+
+The E-step at the extrapolated point is also its check. If the objective is not at least that of theta_1, or
+the point has a covariance at the floor, EM goes on from theta_2 with shorter steps: a failed extrapolation costs
+that one E-step, a successful one costs none. Extrapolation begins when the gains of plain steps have settled to a
+rate at which many steps remain, or to slow growth after many steps (a plateau); elsewhere nothing changes. Before,
+while gains are still erratic, a long step may lead to another optimum, or to a longer way.
+
+An extrapolation mixes fast errors with slow ones, which hides how much is still to come. Hence afterwards a run has
+converged only when plain steps have said so a few times in a row, at the slowest rate that was seen of late.
+
+An E-step is taken between `judge`, which says what to make of the objective there, and `move`, which makes the
+next point. What they remember lies in arrays, so that compiled code can take many steps alone.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, types
+
+from bayesgmm._common import Array, IntArray, Weights
+from bayesgmm._compiled import compiled, invert_lower, multiply_lower
+from bayesgmm.em.m_step import (
+    IN_1,
+    IN_2,
+    IN_3,
+    OUT_1,
+    OUT_2,
+    OUT_3,
+    PRIOR,
+    Parts,
+    compiled_m_step,
+    log_determinant,
+    square_block,
+)
+from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, Mixture
+from bayesgmm.priors import to_factor
+
+# What memory holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
+# RATE is the ratio of the last two gains, STEADY the number of steps in a row that hardly changed it, and QUIET that of
+# estimates in a row that hardly anything is to come.
+PHASE, FIRST, BEFORE, NOW, CAP, STEP, SLOWEST, FLOORED, FLOORED_SECOND, N_STEPS, N_TRIED, N_FAILED = range(12)
+RATE, STEADY, QUIET = 12, 13, 14
+PLAIN, SETTLE, BASE, HALF_WAY, CHECK, FAILED = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0  # phases: what the present point is
+GOES_ON, CONVERGED, REJECTED = 0, 1, 2  # verdicts
+AT_NOW, AT_BASE, AT_SECOND, AT_FREE = range(4)  # roles of the four points
+
+# Settled by benchmarks/acceleration.py, so that hardly a start takes a tenth more passes than plain EM.
+_FEWEST_TO_COME = 50.0  # plain steps that EM must have left for extrapolation to begin
+_FASTEST_GROWTH, _PLATEAU = 1.2, 50.0  # or gains that grow by no more than this, after so many steps: a plateau
+_STEADY = 0.25  # the change of that rate or growth from one step to the next, relative to its distance from one
+_STEADY_STEPS = 4.0  # in a row
+_PATIENCE = 20.0  # plain steps before the first extrapolation, and for each failure that successes do not outweigh
+_FIRST_CAP, _LARGER, _SMALLER = 4.0, 2.0, 2.0  # the longest step -alpha, and how it changes
+_SHORTEST = 1.01  # a step of one is theta_2: not worth a check
+_FORGET, _SLOWEST = 1.15, 0.9999  # how fast 1 - rate is forgotten, per cycle; the slowest rate that is believed
+_ENOUGH, _DOUBT = 5.0, 2.0  # estimates in a row that end an extrapolated run, and what they are multiplied by
+_EMPTY = 1e-200  # the weight an empty component keeps, as in the M-step
+_ROUNDING = 1e-14
+
+
+class Path(NamedTuple):
+    """Four mixtures, what each is for, and what acceleration remembers.
+
+    Attributes
+    ----------
+    weights, means, factors, precision_factors, blocks, log_scale : (point, ...)
+        As in `Parts`, for each point.
+    roles : (4,) integers
+        Which point is evaluated now, began the cycle, ended its second step, is free.
+    memory : (15,)
+    """
+
+    weights: Array
+    means: Array
+    factors: Array
+    precision_factors: Array
+    blocks: Array
+    log_scale: Array
+    roles: IntArray
+    memory: Array
+
+    @classmethod
+    def begin(cls, start: Mixture, *, accelerate: bool) -> "Path":
+        """The path before the first E-step."""
+        # The blocks of the start are never read: what is returned without a step is the start itself.
+        arrays = start.weights, start.means, start.factors, start.precision_factors, start.factors, start.log_scale
+        weights, means, factors, precision, blocks, log_scale = (_four_of(array) for array in arrays)
+        memory = np.zeros(15)
+        memory[[FIRST, BEFORE, NOW, RATE]] = np.nan
+        memory[CAP] = _FIRST_CAP if accelerate else 0.0
+        return cls(weights, means, factors, precision, blocks, log_scale, np.arange(4), memory)
+
+    @property
+    def parts(self) -> Parts:
+        """A copy of the point that is evaluated now."""
+        now = self.roles[AT_NOW]
+        weights, means, factors, precision, blocks, log_scale = (part[now].copy() for part in self[:6])
+        return weights, means, factors, precision, blocks, log_scale
+
+
+def _four_of(array: Array) -> Array:
+    """Four copies of an array; `numpy.repeat` takes longer."""
+    four = np.empty((4, *array.shape))
+    four[:] = array
+    return four
+
+
+@compiled
+def gain_to_come(first: float, before: float, now: float) -> float:
+    """What a geometric sequence through three objectives would still gain."""
+    gain = now - before
+    if gain <= _ROUNDING * abs(now):
+        return 0.0
+    if not gain < before - first:
+        return math.inf
+    return gain * gain / (before - first - gain)
+
+
+@compiled
+def _gain_at_slowest(memory: Array) -> float:
+    """The same from the last gain and the slowest rate of late: gains fall by the square of an error's rate."""
+    gain, rate = memory[NOW] - memory[BEFORE], memory[SLOWEST] ** 2
+    if gain <= _ROUNDING * abs(memory[NOW]):
+        return 0.0
+    return math.inf if math.isnan(gain) else gain * rate / (1.0 - rate)
+
+
+@njit(types.int64(OUT_1, types.float64, types.float64), cache=True, nogil=True, error_model="numpy")
+def judge(memory: Array, objective: float, smallest_gain: float) -> int:
+    """What to make of the objective at the point that was evaluated: a verdict.
+
+    A rejected point leaves the objectives as they were. Converged is what has less to gain than ``smallest_gain``
+    by the geometric sequence through three plain steps and, once there was an extrapolation, less than half of it
+    also at the slowest rate of convergence seen of late, and that several times in a row.
+    """
+    memory[N_STEPS] += 1.0
+    if memory[PHASE] == CHECK:
+        memory[N_TRIED] += 1.0
+        if not (math.isfinite(objective) and objective >= memory[NOW]):
+            memory[N_FAILED] += 1.0
+            memory[PHASE] = FAILED
+            return REJECTED
+        if memory[STEP] >= memory[CAP]:
+            memory[CAP] *= _LARGER
+        memory[PHASE] = SETTLE
+        memory[BEFORE] = memory[NOW] = math.nan
+    memory[FIRST], memory[BEFORE], memory[NOW] = memory[BEFORE], memory[NOW], objective
+    rate = (objective - memory[BEFORE]) / (memory[BEFORE] - memory[FIRST])
+    steady = rate > 0.0 and abs(rate - memory[RATE]) <= _STEADY * abs(1.0 - rate)
+    memory[RATE], memory[STEADY] = rate, memory[STEADY] + 1.0 if steady else 0.0
+    to_come = gain_to_come(memory[FIRST], memory[BEFORE], objective)
+    extrapolated = memory[SLOWEST] > 0.0
+    if extrapolated:
+        to_come = _DOUBT * max(to_come, _gain_at_slowest(memory))
+    memory[QUIET] = memory[QUIET] + 1.0 if to_come <= smallest_gain else 0.0
+    return CONVERGED if memory[QUIET] >= (_ENOUGH if extrapolated else 1.0) else GOES_ON
+
+
+@compiled
+def _is_slow(memory: Array, smallest_gain: float) -> bool:
+    """Whether to extrapolate: plain EM would steadily take many more steps, and failures have not been too many."""
+    succeeded = memory[N_TRIED] - memory[N_FAILED]
+    patience = _PATIENCE * (1.0 + memory[N_FAILED] - 0.5 * succeeded)
+    if memory[CAP] == 0.0 or memory[N_STEPS] < patience or memory[QUIET] > 0.0:
+        return False
+    if memory[SLOWEST] > 0.0:
+        return True
+    rate = memory[RATE]
+    if memory[STEADY] < _STEADY_STEPS:
+        return False
+    if rate >= 1.0:
+        return rate < _FASTEST_GROWTH and memory[N_STEPS] >= _PLATEAU
+    to_come = gain_to_come(memory[FIRST], memory[BEFORE], memory[NOW])
+    goal = max(smallest_gain, _ROUNDING * abs(memory[NOW]))
+    return to_come > goal and math.log(goal / to_come) < _FEWEST_TO_COME * math.log(rate)
+
+
+@compiled
+def _coordinates(residual, path, base, other):  # type: ignore[no-untyped-def]
+    """Coordinates of one point relative to another: log-ratios of weights, whitened means, changes of factors."""
+    n_components, n_features = path.means.shape[1:]
+    n_blocks, n_rows, n_columns = path.factors.shape[1:]
+    q = np.empty(n_components * (1 + n_features) + n_blocks * n_rows * n_columns)
+    offset, change = np.empty(n_features), np.empty((n_rows, n_columns))
+    place = n_components
+    for k in range(n_components):
+        q[k] = math.log(path.weights[other, k] / path.weights[base, k])
+        for d in range(n_features):
+            offset[d] = path.means[other, k, d] - path.means[base, k, d]
+        whitened = q[place : place + n_features]
+        to_factor(residual, path.precision_factors[base], min(k, n_blocks - 1), offset, whitened, False)
+        place += n_features
+    for g in range(n_blocks):
+        if residual == FULL:
+            multiply_lower(path.precision_factors[base, g], path.factors[other, g], change)
+        for i in range(n_rows):
+            for j in range(n_columns):
+                if residual != FULL:
+                    q[place] = math.log(path.factors[other, g, i, j] / path.factors[base, g, i, j])
+                else:
+                    q[place] = math.log(change[i, i]) if i == j else change[i, j]
+                place += 1
+    return q
+
+
+@compiled
+def _information(residual, path, base):  # type: ignore[no-untyped-def]
+    """The diagonal information of complete data per row, in these coordinates at the base."""
+    n_components, n_features = path.means.shape[1:]
+    n_blocks, n_rows, n_columns = path.factors.shape[1:]
+    information = np.empty(n_components * (1 + n_features) + n_blocks * n_rows * n_columns)
+    place = n_components
+    for k in range(n_components):
+        weight = path.weights[base, k]
+        information[k] = weight
+        for _ in range(n_features):
+            information[place] = weight
+            place += 1
+    for g in range(n_blocks):
+        weight = 1.0 if n_blocks == 1 else path.weights[base, g]
+        for i in range(n_rows):
+            for j in range(n_columns):
+                scale = 2.0 if residual != FULL or i == j else 1.0
+                information[place] = weight * scale * (n_features if residual == SPHERICAL else 1)
+                place += 1
+    return information
+
+
+@compiled
+def step_length(r: float, v: float, cap: float) -> float:
+    """-alpha from the lengths of r and v: at least 1, the plain double step, and at most ``cap``.
+
+    Examples
+    --------
+    On a line, where a step shrinks the error to 0.9 of it, one extrapolation is exact.
+
+    >>> from bayesgmm.em.squarem import step_length
+    >>> r, v = 0.9 - 1.0, 0.81 - 2 * 0.9 + 1.0
+    >>> alpha = -step_length(abs(r), abs(v), 100.0)
+    >>> round(alpha), abs(1.0 - 2 * alpha * r + alpha**2 * v) < 1e-12
+    (-10, True)
+    """
+    if not r > 0.0:
+        return 1.0
+    return cap if not v * cap > r else max(r / v, 1.0)
+
+
+@compiled
+def _extrapolate(residual, floors, path):  # type: ignore[no-untyped-def]
+    """Write the extrapolated point into the free one; False if it would be theta_2, or is no point."""
+    roles, memory = path.roles, path.memory
+    base = roles[AT_BASE]
+    one = _coordinates(residual, path, base, roles[AT_NOW])
+    two = _coordinates(residual, path, base, roles[AT_SECOND])
+    information = _information(residual, path, base)
+    r = second_step = v = 0.0
+    for i in range(one.shape[0]):
+        r += information[i] * one[i] ** 2
+        second_step += information[i] * (two[i] - one[i]) ** 2
+        v += information[i] * (two[i] - 2.0 * one[i]) ** 2
+    if not (r > 0.0 and math.isfinite(r) and math.isfinite(second_step)):
+        return False
+    rate = min(math.sqrt(second_step / r), _SLOWEST)
+    memory[SLOWEST] = max(rate, 1.0 - _FORGET * (1.0 - memory[SLOWEST]))
+    step = memory[STEP] = step_length(math.sqrt(r), math.sqrt(v), memory[CAP])
+    if step < _SHORTEST:
+        return False
+    for i in range(one.shape[0]):
+        two[i] = 2.0 * step * one[i] + step * step * (two[i] - 2.0 * one[i])
+    return _place(residual, floors, path, base, roles[AT_FREE], two)
+
+
+@compiled
+def _place(residual, floors, path, base, target, q):  # type: ignore[no-untyped-def]
+    """Make a point from its coordinates; False if it is none or may have a covariance at the floor."""
+    n_components, n_features = path.means.shape[1:]
+    n_blocks, n_rows, n_columns = path.factors.shape[1:]
+    place = n_components * (1 + n_features)
+    for g in range(n_blocks):
+        if not _place_factor(residual, floors, path, base, target, g, q[place:]):
+            return False
+        place += n_rows * n_columns
+    _place_weights(path.weights[base], q, path.weights[target])
+    place = n_components
+    for k in range(n_components):
+        g = min(k, n_blocks - 1)
+        mean = path.means[target, k]
+        to_factor(residual, path.factors[base], g, q[place : place + n_features], mean, False)
+        for d in range(n_features):
+            mean[d] += path.means[base, k, d]
+        place += n_features
+        log_det = log_determinant(residual, path.precision_factors[target, g], n_features)
+        path.log_scale[target, k] = math.log(path.weights[target, k]) + log_det - 0.5 * n_features * LOG_2PI
+    return True
+
+
+@compiled
+def _place_weights(before: Weights, log_ratios: Array, weights: Weights) -> None:
+    highest, total = -math.inf, 0.0
+    for k in range(weights.shape[0]):
+        weights[k] = math.log(before[k]) + log_ratios[k]
+        highest = max(highest, weights[k])
+    for k in range(weights.shape[0]):
+        weights[k] = math.exp(weights[k] - highest)
+        total += weights[k]
+    for k in range(weights.shape[0]):
+        weights[k] = max(weights[k] / total, _EMPTY)
+
+
+@compiled
+def _place_factor(residual, floors, path, base, target, g, q):  # type: ignore[no-untyped-def]
+    old, factor, precision = path.factors[base, g], path.factors[target, g], path.precision_factors[target, g]
+    n_rows, n_columns = factor.shape
+    change = np.empty((n_rows, n_columns))
+    for i in range(n_rows):
+        for j in range(n_columns):
+            free = residual == FULL and i != j
+            change[i, j] = q[i * n_columns + j] if free else math.exp(q[i * n_columns + j])
+    bound = size = 0.0  # of the precision's largest eigenvalue, in units of the floor; and its trace
+    if residual == FULL:
+        multiply_lower(old, change, factor)
+        invert_lower(factor, precision)
+        for i in range(n_rows):
+            for j in range(i + 1):
+                size += precision[i, j] ** 2
+                bound += floors[j] * precision[i, j] ** 2
+    else:
+        for j in range(n_columns):
+            factor[0, j] = old[0, j] * change[0, j]
+            precision[0, j] = 1.0 / factor[0, j]
+            size += precision[0, j] ** 2
+            bound = max(bound, floors[j] * precision[0, j] ** 2)
+    square_block(residual, factor, path.blocks[target, g])
+    return math.isfinite(size) and size > 0.0 and bound <= 1.0
+
+
+@compiled
+def _swap(roles: IntArray, a: int, b: int) -> None:
+    roles[a], roles[b] = roles[b], roles[a]
+
+
+@compiled
+def _plain_step(residual, floors, path, sums, prior, role):  # type: ignore[no-untyped-def]
+    """One M-step from the present point into the one of that role; returns how many covariances were lifted."""
+    now, new = path.roles[AT_NOW], path.roles[role]
+    return compiled_m_step(
+        residual, floors, sums[0], sums[1], sums[2],
+        path.means[now], path.factors[now], path.precision_factors[now],
+        prior[0], prior[1], prior[2], prior[3], prior[4], prior[5], prior[6], prior[7], prior[8],
+        path.weights[new], path.means[new], path.factors[new], path.precision_factors[new],
+        path.blocks[new], path.log_scale[new],
+    )  # fmt: skip
+
+
+@compiled
+def _end_cycle(residual, floors, path, sums, prior, n_left):  # type: ignore[no-untyped-def]
+    """The second plain step, and the extrapolation if there is one and an E-step to spare for its failure."""
+    roles, memory = path.roles, path.memory
+    floored = memory[FLOORED]
+    memory[FLOORED] = _plain_step(residual, floors, path, sums, prior, AT_SECOND)
+    free = floored == 0.0 and memory[FLOORED] == 0.0 and n_left > 1 and memory[QUIET] == 0.0
+    if free and _extrapolate(residual, floors, path):
+        _swap(roles, AT_NOW, AT_FREE)
+        memory[FLOORED_SECOND], memory[FLOORED] = memory[FLOORED], 0.0
+        memory[PHASE] = CHECK
+    else:
+        _swap(roles, AT_NOW, AT_SECOND)
+        memory[PHASE] = PLAIN
+
+
+_IN_PATH = types.float64[:, :, :, ::1]
+PATH = (OUT_2, OUT_3, _IN_PATH, _IN_PATH, _IN_PATH, OUT_2, types.int64[::1], OUT_1)
+
+
+@njit(
+    types.void(types.int64, IN_1, types.float64, types.int64, IN_1, IN_2, IN_3, *PRIOR, *PATH),
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def move(  # type: ignore[no-untyped-def]
+    residual,
+    floors,
+    smallest_gain,
+    n_left,
+    counts,
+    first,
+    second,
+    concentration,
+    prior_mean,
+    kappa,
+    mean_precision,
+    exponent,
+    scale,
+    scale_precision,
+    scale_count,
+    variance_terms,
+    weights,
+    means,
+    factors,
+    precision_factors,
+    blocks,
+    log_scale,
+    roles,
+    memory,
+):
+    """Make the next point to evaluate from the sums at the present one; ``n_left`` E-steps may follow."""
+    path = Path(weights, means, factors, precision_factors, blocks, log_scale, roles, memory)
+    sums = (counts, first, second)
+    prior = (
+        concentration, prior_mean, kappa, mean_precision, exponent, scale, scale_precision, scale_count, variance_terms,
+    )  # fmt: skip
+    if memory[PHASE] == HALF_WAY:
+        _end_cycle(residual, floors, path, sums, prior, n_left)
+    elif memory[PHASE] == FAILED:  # back to theta_2
+        _swap(roles, AT_NOW, AT_SECOND)
+        memory[FLOORED] = memory[FLOORED_SECOND]
+        memory[PHASE] = PLAIN
+        memory[CAP] = max(memory[STEP] / _SMALLER, _SMALLER)
+    else:
+        begins = memory[PHASE] == BASE or (memory[PHASE] == PLAIN and _is_slow(memory, smallest_gain))
+        memory[FLOORED] = _plain_step(residual, floors, path, sums, prior, AT_BASE)
+        _swap(roles, AT_NOW, AT_BASE)
+        memory[PHASE] = HALF_WAY if begins else BASE if memory[PHASE] == SETTLE else PLAIN

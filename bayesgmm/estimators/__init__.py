@@ -1,0 +1,14 @@
+"""Estimators with scikit-learn's interface: `GaussianMixture`, `BayesianGaussianMixture`, `load`."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.estimators._posterior_display import in_labels_of as in_labels_of
+    from bayesgmm.estimators.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
+    from bayesgmm.estimators.gaussian_mixture import PRIORS as PRIORS
+    from bayesgmm.estimators.gaussian_mixture import GaussianMixture as GaussianMixture
+    from bayesgmm.estimators.persistence import load as load
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,138 @@
+"""A mixture as scikit-learn's fitted attributes, and the mixture that such attributes describe."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import NotFittedError
+
+from bayesgmm._common import Array, Covariances
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import FULL, CovarianceFamily, Mixture, covariance_family
+from bayesgmm.validation import as_finite
+
+# Of the product of two standard deviations: single precision of a badly conditioned matrix passes, another does not.
+_AGREE = 1e-3
+
+
+class Attributes(NamedTuple):
+    """What describes a mixture; one of the last two may be missing."""
+
+    weights_: Any
+    means_: Any
+    covariances_: Any
+    precisions_cholesky_: Any
+
+    @classmethod
+    def of(cls, estimator: Any) -> "Attributes":
+        """The attributes that an estimator has.
+
+        Raises
+        ------
+        NotFittedError
+            It has none.
+        InputError
+            It has too few.
+        """
+        found = cls(*(getattr(estimator, name, None) for name in cls._fields))
+        if all(value is None for value in found):
+            raise NotFittedError(
+                f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' with appropriate arguments "
+                "before using this estimator."
+            )
+        missing = [name for name in ("weights_", "means_") if getattr(found, name) is None]
+        if found.covariances_ is None and found.precisions_cholesky_ is None:
+            missing.append("covariances_ or precisions_cholesky_")
+        if missing:
+            raise InputError(
+                expected="weights_, means_ and covariances_ or precisions_cholesky_",
+                got=f"a mixture without {', '.join(missing)}",
+                hint="Set them, or call fit.",
+            )
+        return found
+
+    def same_as(self, other: "Attributes | None") -> bool:
+        """Whether they are those of another mixture."""
+        return other is not None and all(a is b or np.array_equal(a, b) for a, b in zip(self, other, strict=True))
+
+    def mixture(self, covariance_type: str) -> Mixture:
+        """The mixture they describe; precisions count where there are both.
+
+        Raises
+        ------
+        InputError
+            Shapes disagree, or precisions are not those of the covariances.
+        """
+        weights, means = (as_finite(getattr(self, name), name=name) for name in ("weights_", "means_"))
+        if weights.ndim != 1 or means.ndim != 2 or len(means) != len(weights):
+            raise InputError(
+                expected="weights_ with shape (cluster,) and means_ with shape (cluster, feature)",
+                got=f"shapes {weights.shape} and {means.shape}",
+            )
+        if weights.min() < 0 or not np.isclose(weights.sum(), 1.0, atol=1e-3):
+            raise InputError(expected="weights_ that are positive and sum to one", got=f"{weights}")
+        family = covariance_family(covariance_type, means.shape[1])
+        covariances = self._covariances(family, family.covariances_shape(*means.shape))
+        return Mixture(weights / weights.sum(), means, covariances, family.name)
+
+    def _covariances(self, family: CovarianceFamily, shape: tuple[int, ...]) -> Covariances:
+        """From precisions, whose covariances they should be, or as they are."""
+        given, upper = (
+            None if value is None else _shaped(value, shape, name, family)
+            for value, name in (
+                (self.covariances_, "covariances_"),
+                (self.precisions_cholesky_, "precisions_cholesky_"),
+            )
+        )
+        if upper is None:
+            assert given is not None  # noqa: S101  `of` sees to it
+            return given
+        found = _inverse(upper, family)
+        if given is not None and not (np.abs(found - given) <= _AGREE * _sizes(found, family)).all():
+            raise InputError(
+                expected="precisions_cholesky_ that belong to covariances_",
+                got="those of other covariances",
+                hint="Set both, or only one: del model.precisions_cholesky_.",
+            )
+        return found
+
+
+def _sizes(covariances: Covariances, family: CovarianceFamily) -> Array:
+    """What entries are measured by: the products of two standard deviations, in the covariances' shape."""
+    if family.residual == FULL or not family.in_scikit_learn:
+        sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+        return np.asarray(sds[..., :, None] * sds[..., None, :])
+    return covariances
+
+
+def _shaped(value: Any, shape: tuple[int, ...], name: str, family: CovarianceFamily) -> Array:
+    array = as_finite(value, name=name)
+    if array.shape != shape:
+        raise InputError(
+            expected=f"{name} with shape {shape} for covariance_type {family.name!r}", got=f"shape {array.shape}"
+        )
+    return array
+
+
+def _inverse(upper: Array, family: CovarianceFamily) -> Covariances:
+    """Covariances whose precisions have these Cholesky factors."""
+    try:
+        if family.residual == FULL or not family.in_scikit_learn:
+            return np.linalg.inv(upper @ np.swapaxes(upper, -1, -2))
+        if (upper <= 0).any():
+            raise np.linalg.LinAlgError("they must be positive")
+    except np.linalg.LinAlgError as error:
+        raise InputError(expected="precisions_cholesky_ of positive definite precisions", got=str(error)) from error
+    return 1.0 / upper**2
+
+
+def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
+    """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
+    factors, shape = mixture.precision_factors, mixture.covariances.shape
+    if not mixture.family.in_scikit_learn:
+        diagonal = factors[..., 0, :, None] * np.eye(mixture.n_features)
+        matrices = np.broadcast_to(diagonal, shape).copy()
+        return matrices**2, matrices
+    if mixture.family.residual != FULL:
+        return (factors**2).reshape(shape), factors.reshape(shape)
+    upper: Array = np.swapaxes(factors, -1, -2).copy()
+    return (upper @ factors).reshape(shape), upper.reshape(shape)

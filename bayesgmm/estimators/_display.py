@@ -1,0 +1,128 @@
+"""A fit by EM for people who look: its report, and what a notebook shows of it."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm._common import paragraph, shown, table
+from bayesgmm.validation import as_rows, as_sample_weight
+
+_MOST_COMPONENTS = 20
+
+
+class NotebookMixin:
+    """scikit-learn's diagram of an estimator, and below it what the fit found."""
+
+    def _repr_html_inner(self) -> str:
+        diagram: str = super()._repr_html_inner()  # type: ignore[misc]
+        return diagram + self._found_or_nothing()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
+        if "text/html" in bundle:
+            bundle["text/html"] += self._found_or_nothing()
+        return bundle
+
+    def _found_or_nothing(self) -> str:
+        """The fit in HTML; nothing before it, or where attributes were set by hand to what cannot be shown."""
+        if not hasattr(self, "means_"):
+            return ""
+        try:
+            return f'<div style="margin-top: 0.5em">{self._found_html()}</div>'
+        except Exception:  # showing an estimator never fails
+            return ""
+
+    def _found_html(self) -> str:
+        """What the fit found."""
+        raise NotImplementedError
+
+
+class EMInHtmlMixin(NotebookMixin):
+    """Report and notebook display of an estimator fitted by EM."""
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        X: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        title: str = "",
+        overwrite: bool = False,
+    ) -> None:
+        """Write what EM found to one HTML file: data, starts, components, partition, the code that does it again.
+
+        The file needs nothing else, and no network.
+
+        Parameters
+        ----------
+        path : str or path
+        X : (obs, feature)
+            The rows of the fit, which the estimator does not keep.
+        sample_weight : (obs,), optional
+            Frequency weights of the fit.
+        title : str
+            The heading.
+        overwrite : bool
+            Replace a file that exists. One that fails half way leaves the old one untouched.
+
+        Raises
+        ------
+        InputError
+            If the file exists and ``overwrite`` is false, or its folder does not exist.
+
+        See Also
+        --------
+        BayesianGaussianMixture.report : the posterior beside EM.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> fit = GaussianMixture(2, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "geyser.html")
+        ...     fit.report(path, X, title="Old Faithful")
+        ...     "EM reached a log-likelihood of -1130.26" in path.read_text(encoding="utf-8")
+        True
+        """
+        from bayesgmm.report import ReportSettings, Sample, write_em_report
+
+        check_is_fitted(self)
+        estimator: Any = self
+        rows = as_rows(estimator._validated(X))
+        sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))
+        write_em_report(self, sample, path, ReportSettings(title=title, overwrite=overwrite))
+
+    def _found_html(self) -> str:
+        from bayesgmm.comparison import component_cells
+
+        estimator: Any = self
+        weights = [f"{weight:.3f}" for weight in estimator.weights_[:_MOST_COMPONENTS]]
+        means = [[shown(float(value)) for value in row] for row in estimator.means_[:_MOST_COMPONENTS]]
+        left_out = len(estimator.weights_) - len(weights)
+        more = paragraph(f"and {left_out:,} more components") if left_out else ""
+        return self._told() + table(*component_cells(feature_names(self), weights, means)) + more
+
+    def _told(self) -> str:
+        """The maximum and how it was found; nothing for a mixture whose attributes were set by hand."""
+        estimator: Any = self
+        if not hasattr(self, "starts_"):
+            return ""
+        starts = estimator.starts_
+        end = "converged" if estimator.converged_ else "had not converged"
+        return paragraph(
+            f"EM {end} after {estimator.n_iter_:,} steps: log-likelihood {estimator.log_likelihood_:.2f}, "
+            f"BIC {estimator.bic():.2f}; {starts.n_best_reached} of {starts.n_starts} starts reached this optimum."
+        )
+
+
+def feature_names(estimator: Any) -> list[str]:
+    """Names of columns, or x0, x1, ..."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return [f"x{j}" for j in range(np.shape(estimator.means_)[1])] if names is None else [str(name) for name in names]

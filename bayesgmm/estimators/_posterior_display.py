@@ -1,0 +1,123 @@
+"""A posterior for people who look: its report, and what a notebook shows of it."""
+
+import os
+import warnings
+from typing import Any
+
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm._common import listing, paragraph, table
+from bayesgmm.estimators._display import NotebookMixin
+from bayesgmm.estimators.gaussian_mixture import GaussianMixture
+from bayesgmm.exceptions import DegenerateComponentError, InputError
+from bayesgmm.io import check_target
+from bayesgmm.mixture import Mixture, align_to
+from bayesgmm.posterior import row_weights_of, rows_of
+
+
+class PosteriorInHtmlMixin(NotebookMixin):
+    """Report and notebook display of an estimator that holds a posterior."""
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        em: GaussianMixture | None = None,
+        title: str = "",
+        checks: bool = True,
+        overwrite: bool = False,
+        progress: bool = True,
+    ) -> None:
+        """Write what the fit found to one HTML file, EM beside the posterior.
+
+        Sections: data, EM, posterior, convergence, components, partition, comparison (`bayesgmm.compare`), checks of
+        the model (`bayesgmm.check_model`), each with a figure and sentences computed from the results; and the exact
+        code and versions that make the fits again. The file needs nothing else, and no network.
+
+        Parameters
+        ----------
+        path : str or path
+        em : GaussianMixture, optional
+            A fit of the same rows and as many components to set beside the posterior; by default maximum likelihood,
+            fitted now.
+        title : str
+            The heading.
+        checks : bool
+            Check the model too, which refits it to simulated data: the part that takes longest.
+        overwrite : bool
+            Replace a file that exists. One that fails half way leaves the old one untouched.
+        progress : bool
+            Show a bar, in a terminal or notebook only.
+
+        Raises
+        ------
+        InputError
+            If the file exists and ``overwrite`` is false, or its folder does not exist, or ``em`` is another model.
+
+        See Also
+        --------
+        GaussianMixture.report : EM alone.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from bayesgmm import BayesianGaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()[::4]
+        >>> fit = BayesianGaussianMixture(2, draws=500, random_state=1, progress=False).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "geyser.html")
+        ...     fit.report(path, title="Old Faithful", checks=False)
+        ...     "Verdict: converged." in path.read_text(encoding="utf-8")
+        True
+        """
+        from bayesgmm.report import ReportSettings, write_report
+
+        check_is_fitted(self)
+        check_target(path, overwrite=overwrite)
+        fit: Any = self
+        found, notes = maximum_likelihood(fit) if em is None else (_checked(em, fit), ())
+        mixture = fit.em_ if found is None else in_labels_of(fit.em_, found.mixture_)
+        settings = ReportSettings(title=title, overwrite=overwrite, progress=progress, checks=checks)
+        write_report(fit, found, mixture, path, settings, notes=notes)
+
+    def _found_html(self) -> str:
+        from bayesgmm.comparison import component_intervals
+        from bayesgmm.plots import screened_record
+
+        fit: Any = self
+        sizes, record = fit.posterior_["posterior"].sizes, screened_record(fit.posterior_)
+        verdict = "The chains converged" if fit.converged_ else "Not simply converged, see diagnose(fit)"
+        told = paragraph(f"{verdict}: {sizes['chain']} chains of {sizes['draw']:,} draws.")
+        if record is not None and not record.identified:
+            return told + paragraph("The components are not identified:") + listing(record.findings)
+        return told + table(*component_intervals(fit.posterior_))
+
+
+def maximum_likelihood(fit: Any) -> tuple[GaussianMixture | None, tuple[str, ...]]:
+    """EM without a prior on the rows of a posterior, and what it warned of; none where it broke down."""
+    tree = fit.posterior_
+    em = GaussianMixture(fit.n_components, covariance_type=fit.covariance_type, random_state=int(tree.attrs["seed"]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            em.fit(rows_of(tree), sample_weight=row_weights_of(tree))
+        except (DegenerateComponentError, InputError) as error:
+            return None, (str(error),)
+    return em, tuple(str(each.message) for each in caught)
+
+
+def in_labels_of(reference: Mixture, mixture: Mixture) -> Mixture:
+    """The mixture with its components in the order of another's."""
+    return mixture.permute(align_to(reference, mixture.weights, mixture.means, mixture.full_covariances))
+
+
+def _checked(em: GaussianMixture, fit: Any) -> GaussianMixture:
+    check_is_fitted(em)
+    if em.mixture_.means.shape != fit.em_.means.shape:
+        raise InputError(
+            expected=f"em with {fit.n_components} components of {fit.em_.n_features} features",
+            got=f"{em.mixture_.n_components} of {em.mixture_.n_features}",
+        )
+    return em

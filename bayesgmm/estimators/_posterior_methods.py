@@ -1,0 +1,163 @@
+"""What a fitted `BayesianGaussianMixture` can be asked."""
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.estimators._validation import check_n_samples, validated
+from bayesgmm.exceptions import NotIdentifiedError
+from bayesgmm.inference import weights_refused
+from bayesgmm.io import save_tree
+from bayesgmm.label_switching import INSTEAD, component_record
+from bayesgmm.mixture import Mixture
+from bayesgmm.posterior import row_weights_of
+from bayesgmm.prediction import (
+    DrawSet,
+    draw_set,
+    log_predictive_density,
+    mean_memberships,
+    membership_intervals,
+    predictive_sample,
+)
+from bayesgmm.priors import Prior
+from bayesgmm.validation import as_rows, as_sample_weight, check_flag
+
+if TYPE_CHECKING:
+    import pymc as pm
+
+
+class PosteriorMixin:
+    """Predictions, summaries and the model of an estimator that holds a posterior."""
+
+    n_components: int
+    covariance_type: str
+    posterior_: xr.DataTree
+    prior_: Prior
+    em_: Mixture
+    _draw_sets: list[DrawSet]
+
+    def _seed(self) -> int:
+        """The number that everything random in a fit comes from."""
+        raise NotImplementedError
+
+    def predict_proba(self, X: ArrayLike) -> Responsibilities:
+        """Posterior mean of each row's membership probabilities, (obs, cluster)."""
+        return mean_memberships(self._draws(), self._rows(X))
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """Label with the highest mean membership, (obs,)."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def membership(
+        self, X: ArrayLike | None = None, *, ci_prob: float | None = None, ci_kind: str | None = None
+    ) -> xr.Dataset:
+        """Mean, standard deviation and interval of membership probabilities, for old or new rows.
+
+        Parameters
+        ----------
+        X : (obs, feature), optional
+            By default the rows of the fit.
+        ci_prob, ci_kind : optional
+            ArviZ's rcParams by default: 89 %, equal-tailed.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``mean``, ``sd`` and ``ci`` over (obs, cluster).
+        """
+        check_is_fitted(self)
+        rows = as_rows(self.posterior_["observed_data"]["y"].to_numpy()) if X is None else self._rows(X)
+        return membership_intervals(self._draws(), rows, ci_prob=ci_prob, ci_kind=ci_kind)
+
+    def score_samples(self, X: ArrayLike) -> PerRow:
+        r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
+        return log_predictive_density(self._draws(), self._rows(X))
+
+    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log posterior predictive density per row, with ``sample_weight`` (obs,) the weighted mean."""
+        log_density = self.score_samples(X)
+        return float(np.average(log_density, weights=as_sample_weight(sample_weight, len(log_density), relative=True)))
+
+    def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
+        """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+        draws = self._draws()
+        check_n_samples(n_samples)
+        return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
+
+    def summary(self, *, force: bool = False) -> pd.DataFrame:
+        """Every parameter: the maximum a posteriori that EM found (``em``), posterior mean, sd, interval, diagnostics.
+
+        The prior pulls ``em`` a little; `GaussianMixture` gives maximum likelihood. See
+        `bayesgmm.comparison.estimates_table` for the columns.
+
+        Parameters
+        ----------
+        force : bool
+            Summarise components even if they are not identified.
+
+        Raises
+        ------
+        NotIdentifiedError
+            The components cannot be told apart, so that their means and intervals describe nothing.
+        """
+        from bayesgmm.comparison import estimates_table
+
+        check_flag(force=force)
+        check_is_fitted(self)
+        found = component_record(self.posterior_)
+        if not (force or found is None or found.identified):
+            raise NotIdentifiedError(found.findings, hint=INSTEAD)
+        return estimates_table(self.em_, self.posterior_)
+
+    @property
+    def model(self) -> "pm.Model":
+        """The PyMC model of this fit, on the rows of the fit; there is none for rows with weights."""
+        check_is_fitted(self)
+        if row_weights_of(self.posterior_) is not None:
+            raise weights_refused()
+        from bayesgmm.pymc_model import build_model
+
+        data = self.posterior_["observed_data"]["y"]
+        return build_model(
+            data.to_numpy(),
+            self.n_components,
+            covariance_type=self.covariance_type,
+            prior=self.prior_,
+            feature_names=[str(name) for name in data["feature"].to_numpy()],
+        )
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read.
+
+        The file takes its place once it is whole and on disk. It is made in memory, which takes as much as it is long.
+
+        Parameters
+        ----------
+        path : str or path
+        overwrite : bool
+            Replace a file that exists. One that cannot be written leaves the old one untouched.
+
+        Raises
+        ------
+        InputError
+            If the file exists and ``overwrite`` is false, or its folder does not exist.
+        OSError
+            If the system cannot write it, on a full disk say; the fit stays as it is.
+        """
+        check_is_fitted(self)
+        save_tree(self.posterior_, path, overwrite=overwrite)
+
+    def _draws(self) -> DrawSet:
+        check_is_fitted(self)
+        if not self._draw_sets:
+            self._draw_sets.append(draw_set(self.posterior_))
+        return self._draw_sets[0]
+
+    def _rows(self, X: ArrayLike) -> Array:
+        return as_rows(validated(self, X))

@@ -1,0 +1,183 @@
+"""scikit-learn's prior parameters: what its BayesianGaussianMixture says with five numbers, as a `Prior`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, PerRow
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, covariance_family
+from bayesgmm.priors import Prior, counted_rows, moments
+from bayesgmm.validation import as_covariance, as_finite, as_positive
+
+PRIOR_TYPES = ("dirichlet_distribution", "dirichlet_process")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorParameters:
+    r"""A normal-inverse-Wishart prior under scikit-learn's names.
+
+    .. math::
+
+        w \sim Dirichlet(\alpha), \quad \Sigma_k^{-1} \sim Wishart(\nu, S^{-1}), \quad
+        \mu_k \mid \Sigma_k \sim N(m, \Sigma_k / \kappa)
+
+    A Wishart precision is an inverse-Wishart covariance, :math:`\Sigma_k \sim IW(\nu, S)`: the prior of
+    `Prior.normal_inverse_wishart`.
+
+    Attributes
+    ----------
+    weight_concentration_prior : float or None
+        :math:`\alpha`, 1 / K by default.
+    mean_precision_prior : float or None
+        :math:`\kappa`, 1 by default.
+    mean_prior : (feature,) or None
+        m, by default the mean of the data.
+    degrees_of_freedom_prior : float or None
+        :math:`\nu`, above D - 1; D by default.
+    covariance_prior : array-like, float or None
+        S, not divided by :math:`\nu`: a matrix (feature, feature), variances (feature,) of diagonal families, one
+        number for spherical ones. By default the sample covariance of the data, its diagonal, or the mean of that.
+
+    References
+    ----------
+    Bishop 2006, Pattern Recognition and Machine Learning, section 10.2, which scikit-learn follows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.estimators._prior_parameters import PriorParameters
+    >>> X = np.array([[1.0], [2.0], [3.0]])
+    >>> prior = PriorParameters(mean_precision_prior=0.1).prior(X, 2, covariance_type="full")
+    >>> float(prior.kappa), float(prior.dof), float(prior.concentration), prior.scale
+    (0.1, 1.0, 0.5, array([[1.]]))
+    """
+
+    weight_concentration_prior: float | None = None
+    mean_precision_prior: float | None = None
+    mean_prior: ArrayLike | None = None
+    degrees_of_freedom_prior: float | None = None
+    covariance_prior: ArrayLike | None = None
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The five among an estimator's parameters."""
+        return cls(**{name: settings[name] for name in PRIOR_PARAMETERS})
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of those that are not None."""
+        return tuple(name for name in PRIOR_PARAMETERS if getattr(self, name) is not None)
+
+    def prior(
+        self, X: ArrayLike, n_components: int, *, covariance_type: str, sample_weight: PerRow | None = None
+    ) -> Prior:
+        """The prior, with scikit-learn's defaults for what was not given.
+
+        Raises
+        ------
+        InputError
+            For degrees of freedom of D - 1 or less, or arrays of another shape than the data ask for.
+        """
+        rows, v = counted_rows(X, sample_weight)
+        d = rows.shape[1]
+        family = covariance_family(covariance_type, d)
+        _check_degrees_of_freedom(self.degrees_of_freedom_prior, d)
+        mean = self.mean_prior
+        if self.covariance_prior is None:
+            scale = _projected(moments(rows, v, names=getattr(X, "columns", None))[1], family)
+        else:
+            scale = _scale_of(self.covariance_prior, family, d)
+        prior = Prior.normal_inverse_wishart(
+            concentration=_or(self.weight_concentration_prior, 1.0 / n_components),
+            kappa=_or(self.mean_precision_prior, 1.0),
+            mean=np.average(rows, axis=0, weights=v) if mean is None else _checked_mean(mean, d),
+            dof=_or(self.degrees_of_freedom_prior, float(d)),
+            scale=scale,
+        )
+        follows_rows = mean is None and self.covariance_prior is None
+        return replace(prior, equivariance=family.equivariance) if follows_rows else prior
+
+
+PRIOR_PARAMETERS = tuple(field.name for field in fields(PriorParameters))
+
+
+def fitted_prior_parameters(prior: Prior, covariance_type: str) -> dict[str, Any]:
+    """scikit-learn's fitted attributes: the numbers of the prior, each in scikit-learn's shape.
+
+    Examples
+    --------
+    >>> from bayesgmm import Prior
+    >>> prior = Prior.normal_inverse_wishart(mean=[0.0, 0.0], kappa=1, dof=2, scale=[[2.0, 0.0], [0.0, 4.0]])
+    >>> fitted_prior_parameters(prior, "spherical")["covariance_prior_"]
+    3.0
+    """
+    family = covariance_family(covariance_type)
+    scale: Any = prior.scale
+    if family.residual != FULL:
+        variances = np.diagonal(scale)
+        scale = variances.copy() if family.residual == DIAGONAL else float(variances.mean())
+    return {
+        "weight_concentration_prior_": float(prior.concentration),
+        "mean_precision_prior_": float(prior.kappa) if prior.kappa is not None else None,
+        "mean_prior_": prior.mean,
+        "degrees_of_freedom_prior_": float(prior.dof),
+        "covariance_prior_": scale,
+    }
+
+
+def check_prior_type(prior_type: str) -> None:
+    """Refuse the Dirichlet process, which is another model."""
+    if prior_type != PRIOR_TYPES[0]:
+        raise InputError(
+            expected=f"weight_concentration_prior_type={PRIOR_TYPES[0]!r}",
+            got=f"{prior_type!r}, a truncated stick-breaking prior that this package does not have",
+            hint="A finite mixture with a small weight_concentration_prior, say 0.01, empties surplus components too.",
+        )
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _check_degrees_of_freedom(dof: float | None, d: int) -> None:
+    if dof is not None and dof <= d - 1:
+        raise InputError(
+            expected=f"degrees_of_freedom_prior > {d - 1}",
+            got=f"{dof}",
+            sentence=f"The parameter 'degrees_of_freedom_prior' should be greater than {d - 1}, but got {dof:.3f}.",
+        )
+
+
+def _checked_mean(mean: ArrayLike, d: int) -> Array:
+    m = as_finite(mean, name="mean_prior")
+    if m.shape != (d,):
+        raise InputError(expected=f"mean_prior with shape ({d},)", got=f"shape {m.shape}")
+    return m
+
+
+def _scale_of(covariance_prior: ArrayLike, family: CovarianceFamily, d: int) -> Array:
+    """The scale matrix, from scikit-learn's shape for the family."""
+    full = family.residual == FULL
+    expected: tuple[int, ...] = (d, d) if full else (d,) if family.residual == DIAGONAL else ()
+    if full:
+        value = as_covariance(covariance_prior, n_features=d, name="covariance_prior")
+    else:
+        value = as_positive(covariance_prior, name="covariance_prior")
+    if value.shape != expected:
+        raise InputError(
+            expected=f"covariance_prior with shape {expected} for covariance_type {family.name!r}",
+            got=f"shape {value.shape}",
+        )
+    return value if full else value * np.eye(d)
+
+
+def _projected(cov: Array, family: CovarianceFamily) -> Array:
+    """What the family keeps of a covariance, as a matrix."""
+    if family.residual == FULL:
+        return cov
+    variances = np.diagonal(cov)
+    return np.diag(variances) if family.residual == DIAGONAL else variances.mean() * np.eye(len(cov))

@@ -1,0 +1,246 @@
+"""A fit on disk: what a saved estimator must know to be made again, and EM fits as DataTrees, to the last bit."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from bayesgmm.em import Starts
+from bayesgmm.estimators._attributes import Attributes
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import CovarianceFamily, Equivariance, Measured, Mixture, covariance_family
+from bayesgmm.priors import Prior
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
+_OTHERS = ("converged_", "n_iter_", "log_likelihood_", "objective_", "lower_bound_", "lower_bounds_", "n_features_in_")
+_PARTS = ("weights", "means", "covariances", "factors", "precision_factors", "log_scale")  # of a mixture
+
+
+def fit_record(settings: Mapping[str, Any], *, named_features: bool, starts: Starts) -> dict[str, str | int | float]:
+    """Attributes of a posterior: the estimator's parameters, ``prior`` aside, and how EM's starts went."""
+    kept = {name: value for name, value in settings.items() if name != "prior"}
+    return {
+        "settings": json.dumps(kept, default=_plain),
+        "seed": settings["random_state"],
+        "engine": settings["engine"],
+        "named_features": int(named_features),
+        "em_starts": starts.n_starts,
+        "em_best_reached": starts.n_best_reached,
+    }
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: priors, states of generators, arrays, numbers of NumPy's."""
+    if isinstance(value, Prior):
+        return asdict(value)
+    if isinstance(value, Equivariance):
+        return value.value
+    if isinstance(value, np.random.RandomState):
+        return {"state": value.get_state()}
+    return np.asarray(value).tolist()
+
+
+def settings_of(tree: "xr.DataTree", known: Mapping[str, Any]) -> dict[str, Any]:
+    """The estimator's parameters in a tree that was read.
+
+    Raises
+    ------
+    InputError
+        If there are none, or some that this version does not know.
+    """
+    if "settings" not in tree.attrs:
+        raise InputError(expected="the record of a fit", got="a file without the record of a fit")
+    settings: dict[str, Any] = json.loads(str(tree.attrs["settings"]))
+    unknown = ", ".join(settings.keys() - known.keys())
+    if unknown:
+        raise InputError(expected="parameters that this version knows", got=unknown)
+    return settings
+
+
+class EMFileMixin:
+    """`save` of an estimator that holds an EM fit."""
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the fit to a NetCDF file from which `bayesgmm.load` makes the same estimator, to the last bit.
+
+        Parameters
+        ----------
+        path : str or path
+        overwrite : bool
+            Replace a file that exists. One that cannot be written leaves the old one untouched.
+
+        Raises
+        ------
+        InputError
+            If the file exists and ``overwrite`` is false, its folder does not exist, or parameters were set after the
+            fit that are not the fit's.
+        OSError
+            If the system cannot write it, on a full disk say; the fit stays as it is.
+
+        Examples
+        --------
+        >>> import tempfile, bayesgmm
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> fit = bayesgmm.GaussianMixture(2, random_state=0).fit(load_old_faithful())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fit.save(f"{folder}/geyser.nc")
+        ...     again = bayesgmm.load(f"{folder}/geyser.nc")
+        >>> again.bic() == fit.bic()
+        True
+        """
+        from bayesgmm.io import save_tree
+
+        check_is_fitted(self)
+        save_tree(_em_tree(self), path, overwrite=overwrite)
+
+
+def _em_tree(estimator: Any) -> "xr.DataTree":
+    """A `GaussianMixture` as it is: attributes in the user's precision, mixtures in double, history and starts."""
+    import xarray as xr
+
+    from bayesgmm.posterior import provenance
+
+    mixture, starts = estimator.mixture_, getattr(estimator, "starts_", None)
+    shown = {name: getattr(estimator, name) for name in _ARRAYS if hasattr(estimator, name)}
+    groups = {
+        "parameters": xr.Dataset({name: _named(name, value, mixture.family) for name, value in shown.items()}),
+        "mixtures": _mixtures_dataset([mixture, *(() if starts is None else starts.optima)]),
+    }
+    if starts is not None:
+        _check_parameters(estimator, mixture.family, mixture.means.shape)
+        arrays = {name: value for name, value in _starts_fields(starts).items() if isinstance(value, np.ndarray)}
+        groups["starts"] = xr.Dataset(
+            {name: ("optimum" if name == "optimum_objectives" else "start", value) for name, value in arrays.items()}
+        )
+        groups["history"] = xr.Dataset({"objective": ("step", estimator.history_)})
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {**_em_record(estimator, starts), **provenance()}
+    return tree
+
+
+def _em_record(estimator: Any, starts: Starts | None) -> dict[str, str]:
+    """What is no array, as JSON."""
+    record = {
+        "settings": estimator.get_params(deep=False),
+        "others": {name: getattr(estimator, name) for name in _OTHERS if hasattr(estimator, name)},
+        "feature_names": getattr(estimator, "feature_names_in_", None),
+        "prior": getattr(estimator, "prior_", None),
+    }
+    if starts is not None:
+        values = _starts_fields(starts).items()
+        record["starts"] = {name: value for name, value in values if not isinstance(value, np.ndarray)}
+        record["training"] = asdict(estimator._training)
+    return {"estimator": type(estimator).__name__} | {
+        name: json.dumps(value, default=_plain) for name, value in record.items()
+    }
+
+
+def _starts_fields(starts: Starts) -> dict[str, Any]:
+    return {field.name: getattr(starts, field.name) for field in fields(starts) if field.name != "optima"}
+
+
+def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
+    """Give a `GaussianMixture` with the parameters of a tree its attributes."""
+    from bayesgmm.posterior import check_prior
+
+    others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
+    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type)
+    for name, variable in tree["parameters"].data_vars.items():
+        setattr(estimator, str(name), variable.to_numpy())
+    for name in _OTHERS:
+        if name in others:
+            setattr(estimator, name, others[name])
+    if names is not None:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+    estimator._record = Attributes.of(estimator), first
+    if "starts" not in tree.children:
+        return
+    _check_parameters(estimator, first.family, first.means.shape)
+    estimator.prior_ = None if prior is None else prior_of(prior)
+    if prior is not None:
+        check_prior(estimator.prior_, *first.means.shape, family=first.family.name)
+    arrays: dict[str, Any] = {str(name): found.to_numpy() for name, found in tree["starts"].data_vars.items()}
+    rest = json.loads(str(tree.attrs["starts"]))
+    estimator.starts_ = Starts(**arrays, **{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))
+    estimator.history_ = tree["history"]["objective"].to_numpy()
+    estimator._training = Measured(**json.loads(str(tree.attrs["training"])))
+
+
+def prior_of(numbers: Mapping[str, Any]) -> Prior:
+    """The prior of the numbers that a file has."""
+    from bayesgmm.posterior import prior_from_json
+
+    return prior_from_json(json.dumps(numbers))
+
+
+def generator_of(random_state: Any) -> Any:
+    """``random_state`` as it was, from what a file has."""
+    if not isinstance(random_state, dict):
+        return random_state
+    generator = np.random.RandomState()
+    generator.set_state(random_state["state"])
+    return generator
+
+
+def _check_parameters(estimator: Any, family: CovarianceFamily, shape: tuple[int, int]) -> None:
+    """Raise unless parameters and attributes are those of one fit."""
+    asked = (estimator.n_components, covariance_family(estimator.covariance_type))
+    if asked != (shape[0], family):
+        raise InputError(
+            expected=f"n_components={shape[0]} and covariance_type={family.name!r}, as fitted",
+            got=f"{asked[0]} and {asked[1].name!r}",
+            hint="Fit again after setting parameters.",
+        )
+    shapes = {"weights_": shape[:1], "means_": shape, "covariances_": family.covariances_shape(*shape)}
+    for name, expected in shapes.items():
+        if getattr(estimator, name).shape != expected:
+            raise InputError(expected=f"{name} of shape {expected}", got=f"{getattr(estimator, name).shape}")
+
+
+# ---- mixtures
+
+
+def _dims(part: str, family: CovarianceFamily, *, n_dims: int) -> tuple[str, ...]:
+    """Axes of an array of parameters."""
+    if part in ("factors", "precision_factors"):
+        return ("block", "row", "column")
+    if part in ("weights", "means", "log_scale"):
+        return ("cluster", "feature")[:n_dims]
+    first = () if family.shared and family.in_scikit_learn else ("cluster",)
+    return (*first, "feature", "feature_bis")[:n_dims]
+
+
+def _named(name: str, value: Any, family: CovarianceFamily) -> tuple[tuple[str, ...], Any]:
+    array = np.asarray(value)
+    return _dims(name.rstrip("_"), family, n_dims=array.ndim), array
+
+
+def _mixtures_dataset(mixtures: Sequence[Mixture]) -> "xr.Dataset":
+    """Mixtures of one shape, one after the other: the fit, and the optima of its starts."""
+    import xarray as xr
+
+    family = mixtures[0].family
+    stacked = {part: np.stack([getattr(mixture, part) for mixture in mixtures]) for part in _PARTS}
+    return xr.Dataset({part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()})
+
+
+def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:
+    """The inverse of `_mixtures_dataset`, factors included, which covariances would give back but for rounding."""
+    stacked = {part: dataset[part].to_numpy() for part in _PARTS}
+    n, k, d = stacked["means"].shape
+    family = covariance_family(covariance_type, d)
+    blocks = (family.n_blocks(k), *family.block_shape(d))
+    shapes = ((k,), (k, d), family.covariances_shape(k, d), blocks, blocks, (k,))
+    for part, shape in zip(_PARTS, shapes, strict=True):
+        if stacked[part].shape != (n, *shape):
+            raise InputError(
+                expected=f"{part} of {family.name} mixtures with shape {shape}", got=f"{stacked[part].shape}"
+            )
+    return [Mixture.from_checked(family, *(stacked[part][i] for part in _PARTS)) for i in range(n)]

@@ -1,0 +1,85 @@
+"""The border of both estimators: rows by `bayesgmm.validation`, names of features and parameters by scikit-learn."""
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import _param_validation
+from sklearn.utils.validation import validate_data
+
+from bayesgmm._common import Array
+from bayesgmm.exceptions import InputError
+from bayesgmm.validation import LARGEST_COUNT, check_whole, is_plain, read_table
+
+
+class InvalidParameterError(InputError, _param_validation.InvalidParameterError):
+    """A parameter of an estimator out of its domain: ours and scikit-learn's error at once."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(expected="legal parameters", got="others", sentence=sentence)
+
+
+class Number(_param_validation.Interval):
+    """scikit-learn's interval of numbers, without true and false."""
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value is in the interval."""
+        return not isinstance(val, bool | np.bool_) and bool(super().is_satisfied_by(val))
+
+
+def whole(least: int = 1) -> Number:
+    """Whole numbers from a least one on, as many as anything below can count."""
+    return Number(Integral, least, LARGEST_COUNT, closed="both")
+
+
+N_JOBS: list[Any] = [whole(), Number(Integral, -LARGEST_COUNT, -1, closed="both"), None]
+SEEDS: list[Any] = [Number(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
+
+
+class ValidatedMixin:
+    """Parameters checked as scikit-learn does; the error is an `InputError` too."""
+
+    def _validate_params(self) -> None:
+        try:
+            super()._validate_params()  # type: ignore[misc]
+        except _param_validation.InvalidParameterError as error:
+            raise InvalidParameterError(str(error)) from None
+
+
+def validated(
+    estimator: Any,
+    X: ArrayLike,
+    *,
+    dtypes: tuple[type, ...] = (np.float64,),
+    reset: bool = False,
+    min_samples: int = 1,
+) -> Array:
+    """Rows that passed `read_table`, with features that are those of the fit; a plain array passes at no cost."""
+    if is_plain(X, dtypes, least_rows=min_samples) and _expected(estimator, X, reset=reset):
+        estimator.n_features_in_ = X.shape[1]
+        return X
+    rows = read_table(X, least_rows=min_samples).rows
+    try:
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+    except ValueError as error:
+        raise InputError(expected="the features of the fit", got="others", sentence=str(error)) from error
+    return rows if rows.dtype in dtypes else rows.astype(np.float64)
+
+
+def _expected(estimator: Any, X: Array, *, reset: bool) -> bool:
+    """Whether the columns are those of the fit, without names, or there was none that would have to be forgotten."""
+    if hasattr(estimator, "feature_names_in_"):
+        return False
+    return reset or X.shape[1] == getattr(estimator, "n_features_in_", None)
+
+
+def check_n_samples(n_samples: object) -> None:
+    """A number of rows to draw, told in scikit-learn's words."""
+    try:
+        check_whole(n_samples=n_samples)
+    except InputError as error:
+        sentence = (
+            f"Invalid value for 'n_samples': {n_samples!r}. A sample has at least one row, and a whole number of them."
+        )
+        raise InputError(expected=error.expected, got=error.got, sentence=sentence) from None

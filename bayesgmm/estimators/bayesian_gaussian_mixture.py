@@ -1,0 +1,384 @@
+"""`BayesianGaussianMixture`: the posterior of a Gaussian mixture as a scikit-learn estimator."""
+
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+
+from bayesgmm._common import Array, IntArray, PerRow, Rows
+from bayesgmm.data import distinct_rows
+from bayesgmm.diagnostics import warn_if_unconverged
+from bayesgmm.em import KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
+from bayesgmm.estimators._attributes import precisions_of
+from bayesgmm.estimators._posterior_display import PosteriorInHtmlMixin
+from bayesgmm.estimators._posterior_methods import PosteriorMixin
+from bayesgmm.estimators._prior_parameters import (
+    PRIOR_TYPES,
+    PriorParameters,
+    check_prior_type,
+    fitted_prior_parameters,
+)
+from bayesgmm.estimators._progress import progress_of_starts
+from bayesgmm.estimators._saved import fit_record
+from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
+from bayesgmm.estimators.gaussian_mixture import if_usable
+from bayesgmm.evidence import combine_modes
+from bayesgmm.exceptions import InputError
+from bayesgmm.inference import ENGINES, Problem, SamplerSettings, explore, fitted_tree, weights_refused
+from bayesgmm.mixture import Mixture
+from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
+from bayesgmm.priors import Prior
+from bayesgmm.validation import as_rows, as_sample_weight, check_components
+
+DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
+
+
+class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
+    r"""Posterior of a Gaussian mixture, sampled by NUTS from starts that EM finds.
+
+    .. math::
+
+        w \sim Dirichlet(\alpha), \quad (\mu_k, \Sigma_k) \sim \text{prior}, \quad
+        x_i \sim \sum_k w_k N(\mu_k, \Sigma_k)
+
+    The labels are summed out. Draws are put in the labels of the EM solution by optimal assignment (see
+    `bayesgmm.mixture.alignment`); the permutations are kept in ``posterior_["sample_stats"]``.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of mixture components K.
+    covariance_type : str
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
+        and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
+    prior : Prior, optional
+        By default ``Prior.weakly_informative(X)``, unless one of the next five is given.
+    weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
+        scikit-learn's prior under its names, in place of ``prior``, see `PriorParameters`. If one is given, the others
+        take scikit-learn's defaults. The model of ``covariance_type="full"`` is then exactly scikit-learn's.
+    weight_concentration_prior_type : {"dirichlet_distribution"}
+        scikit-learn's other type, ``"dirichlet_process"``, is another model, which is refused.
+    draws, tune, chains : int
+        Draws kept and draws of warm-up per chain (400 by default), and number of chains.
+    cores : int, optional
+        Chains that run at the same time; the draws do not depend on it.
+    target_accept : float, optional
+        Acceptance rate the step size aims at: 0.8 by default, 0.95 under sparse priors (a concentration below one, or
+        one that has a prior), where longer steps pass over small components. Raise it towards 1 against divergences.
+    engine : {"native", "pymc"}
+        The compiled log posterior of this package, or the PyMC model `build_model`: the same density.
+    inference : {"nuts"}
+        How the posterior is explored.
+    n_init : int
+        EM starts; the best maximum a posteriori gives the coordinates in which the chains move.
+    init : {"spread", "modes", "best"}
+        Where the chains start. ``"spread"``: short chains first look from the best optimum, from an emptied
+        component, from two components in one place and from the next best optimum; where they settle in different
+        modes, the chains proper start in each that carries weight, and all at the best optimum otherwise.
+        ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which proves nothing
+        about others.
+    tol, max_iter, init_params
+        Of those EM starts, as in `GaussianMixture`.
+    reg_covar : float, optional
+        Smallest eigenvalue of a covariance in EM, lowered to where it cannot get in the way of the prior; by default
+        there. The posterior needs none: its prior keeps covariances away from zero.
+    warm_start : bool
+        Start at the last ``em_`` when fitted again, as long as K, family and features are the same.
+    verbose, verbose_interval : int
+        Show how EM goes, as in `GaussianMixture`.
+    random_state : int, RandomState or None
+        The same seed gives the same draws.
+    progress : bool
+        Progress and time left, in a terminal or notebook only.
+
+    Attributes
+    ----------
+    posterior_ : xarray.DataTree
+        Draws and everything about the run; every ArviZ function takes it. Groups ``posterior`` (``weights``,
+        ``means``, ``covariances``: full matrices), ``sample_stats``, ``observed_data``, ``constant_data``.
+    em_ : Mixture
+        The maximum a posteriori estimate at which the chains started.
+    prior_ : Prior
+        The prior with its numbers.
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
+        The same as scikit-learn tells it, if the prior was given by such parameters.
+    weights_, means_, covariances_ : ndarray
+        Posterior means, in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
+    precisions_, precisions_cholesky_ : ndarray
+        Inverses of ``covariances_``, which are not the posterior means of the precisions.
+    converged_ : bool
+        Whether the verdict on the chains is that they converged, see `bayesgmm.diagnose`.
+    n_iter_ : int
+        EM steps to the optimum at which the chains' coordinates are laid.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    InputError
+        For data or settings that cannot be fitted, before any work.
+
+    Warns
+    -----
+    SamplingWarning
+        If the chains diverged or did not mix, or stay in several modes, see `bayesgmm.diagnose`. Modes are put
+        together by their evidences, see `bayesgmm.combine_modes`, never silently.
+
+    See Also
+    --------
+    GaussianMixture : maximum likelihood or maximum a posteriori by EM.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> X = load_old_faithful()
+    >>> model = BayesianGaussianMixture(2, random_state=1, progress=False).fit(X)
+    >>> model.means_.round(0)
+    array([[ 2., 55.],
+           [ 4., 80.]])
+    >>> model.posterior_["posterior"]["weights"].sizes["draw"]
+    1000
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [whole()],
+        "covariance_type": [str],
+        "prior": [Prior, None],
+        "weight_concentration_prior_type": [StrOptions(set(PRIOR_TYPES))],
+        "weight_concentration_prior": [None, Number(Real, 0.0, None, closed="neither")],
+        "mean_precision_prior": [None, Number(Real, 0.0, None, closed="neither")],
+        "mean_prior": [None, "array-like"],
+        "degrees_of_freedom_prior": [None, Number(Real, 0.0, None, closed="neither")],
+        "covariance_prior": [None, "array-like", Number(Real, 0.0, None, closed="neither")],
+        "draws": [whole()],
+        "tune": [whole(), None],
+        "chains": [whole()],
+        "cores": [whole(), None],
+        "target_accept": [Number(Real, 0.0, 1.0, closed="neither"), None],
+        "engine": [StrOptions({"native", "pymc"})],
+        "inference": [StrOptions({"nuts"})],
+        "n_init": [whole()],
+        "init": [StrOptions({"spread", "modes", "best"})],
+        "tol": [Number(Real, 0.0, None, closed="left")],
+        "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
+        "max_iter": [whole(0)],
+        "init_params": [StrOptions(set(KINDS))],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [whole()],
+        "random_state": SEEDS,
+        "progress": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        prior: Prior | None = None,
+        weight_concentration_prior_type: str = PRIOR_TYPES[0],
+        weight_concentration_prior: float | None = None,
+        mean_precision_prior: float | None = None,
+        mean_prior: ArrayLike | None = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: ArrayLike | None = None,
+        draws: int = 1000,
+        tune: int | None = None,
+        chains: int = 4,
+        cores: int | None = None,
+        target_accept: float | None = None,
+        engine: str = "native",
+        inference: str = "nuts",
+        n_init: int = 10,
+        init: str = "spread",
+        tol: float = 1e-6,
+        reg_covar: float | None = None,
+        max_iter: int = 1000,
+        init_params: str = MIXED,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        random_state: int | np.random.RandomState | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.prior = prior
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.draws = draws
+        self.tune = tune
+        self.chains = chains
+        self.cores = cores
+        self.target_accept = target_accept
+        self.engine = engine
+        self.inference = inference
+        self.n_init = n_init
+        self.init = init
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.init_params = init_params
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.random_state = random_state
+        self.progress = progress
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Find the EM solution, then sample the posterior.
+
+        Ctrl-C during sampling keeps the draws made so far and says so.
+
+        Parameters
+        ----------
+        X : array_like or DataFrame, (obs, feature)
+            Rows.
+        y : ignored
+        sample_weight : (obs,), optional
+            Frequency weights: a weight of two is that row twice. Rows of weight zero are left out, of
+            ``posterior_`` too, whose ``constant_data`` keeps the weights of the others as ``row_weights``. They
+            count in the likelihood and whatever is summed over rows; a partition has each row once. Not with
+            ``engine="pymc"``.
+
+        Returns
+        -------
+        BayesianGaussianMixture
+            Itself.
+        """
+        rows = as_rows(validated(self, X, reset=True, min_samples=2))
+        rows, weights = self._weighted(rows, sample_weight)
+        n_rows = float(len(rows) if weights is None else weights.sum())
+        check_components(self.n_components, round(n_rows), weighted=weights is not None)
+        # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
+        # repeated rows give the same draws.
+        different, times = (rows, weights) if self.engine == "pymc" else distinct_rows(rows, weights)
+        prior = self._prior(different, times)
+        seed = self._seed()
+        rng = np.random.default_rng(seed)
+        em, starts = best_of_starts(
+            different,
+            self.n_components,
+            rng=rng,
+            covariance_type=self.covariance_type,
+            prior=prior,
+            settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, n_rows, self.reg_covar)),
+            n_init=self.n_init,
+            initialisation=Initialisation(self.init_params),
+            start=self._last_solution(),
+            row_weights=times,
+            callback=progress_of_starts(self.verbose, self.verbose_interval),
+        )
+        if starts.interrupted:
+            raise KeyboardInterrupt("interrupted before the first draw")
+        resolved = prior.resolve(self.n_components, self.n_features_in_, self.covariance_type)
+        settings = self._settings(rng, sparse=resolved.sparse)
+        problem = Problem(different, prior, em.mixture, row_weights=times)
+        explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
+        sampled = ENGINES[self.engine](explored.problem, settings, rng)
+        record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
+        kept = replace(problem, X=rows, row_weights=weights)
+        tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
+        tree = with_hyperparameters(combine_modes(tree, random_state=seed), rng=rng)
+        tree.attrs["converged"] = int(warn_if_unconverged(tree))
+        self._set_posterior(tree)
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> IntArray:
+        """Fit, then the most probable label of each row."""
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    def _prior(self, rows: Rows, weights: PerRow | None) -> Prior:
+        """The one of the three ways to give a prior that the user took."""
+        check_prior_type(self.weight_concentration_prior_type)
+        parameters = PriorParameters.of(self.get_params(deep=False))
+        if self.prior is not None and parameters.given:
+            raise InputError(
+                expected="either prior or scikit-learn's prior parameters",
+                got=f"prior and {', '.join(parameters.given)}",
+            )
+        named = pd.DataFrame(rows, columns=self._names()) if hasattr(self, "feature_names_in_") else rows
+        if parameters.given:
+            return parameters.prior(
+                named, self.n_components, covariance_type=self.covariance_type, sample_weight=weights
+            )
+        return Prior.weakly_informative(named, sample_weight=weights) if self.prior is None else self.prior
+
+    def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
+        """The rows that count, and their weights; none if all are one."""
+        weights = as_sample_weight(sample_weight, len(rows))
+        if weights is None:
+            return rows, None
+        present = weights > 0
+        rows, weights = np.asfortranarray(rows[present]), weights[present]
+        if (weights == 1.0).all():
+            return rows, None
+        if self.engine == "pymc":
+            raise weights_refused()
+        return rows, weights
+
+    def _last_solution(self) -> Mixture | None:
+        last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None
+        return if_usable(last, self.n_components, self.n_features_in_, covariance_type=self.covariance_type)
+
+    def _settings(self, rng: np.random.Generator, *, sparse: bool) -> SamplerSettings:
+        return SamplerSettings(
+            seed=int(rng.integers(2**63)),
+            draws=self.draws,
+            tune=DEFAULT_TUNE if self.tune is None else self.tune,
+            chains=self.chains,
+            cores=self.cores,
+            target_accept=self.target_accept or (SPARSE_ACCEPT if sparse else DEFAULT_ACCEPT),
+            progress=self.progress,
+        )
+
+    def _names(self) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{j}" for j in range(self.n_features_in_)] if names is None else [str(name) for name in names]
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31))
+
+    def _record(self, seed: int, starts: Starts) -> dict[str, str | int | float]:
+        """What a saved fit must know to become this estimator again."""
+        settings = {**self.get_params(deep=False), "random_state": seed}
+        named = hasattr(self, "feature_names_in_")
+        return fit_record(settings, named_features=named, starts=starts)
+
+    def _set_posterior(self, tree: xr.DataTree) -> None:
+        self.posterior_ = tree
+        self.prior_ = prior_from_json(str(tree.attrs["prior"]))
+        self.em_ = start_mixture(tree)
+        mean = mean_mixture(tree)
+        self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
+        self.precisions_, self.precisions_cholesky_ = precisions_of(mean)
+        self.converged_, self.n_iter_ = bool(tree.attrs.get("converged", False)), int(tree.attrs.get("em_n_iter", 0))
+        self._draw_sets = []  # one, once it is asked for
+        if PriorParameters.of(self.get_params(deep=False)).given:
+            for name, value in fitted_prior_parameters(self.prior_, self.covariance_type).items():
+                setattr(self, name, value)
+
+
+def _idle_floor(prior: Prior, n_rows: float, reg_covar: float | None) -> Array:
+    """Smallest variances (feature,) for EM that the prior keeps it from reaching, whatever the units of the data."""
+    heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
+    variances = np.diagonal(prior.scale, axis1=-2, axis2=-1)
+    sd = np.sqrt(variances)
+    smallest = np.linalg.eigvalsh(prior.scale / (sd[..., :, None] * sd[..., None, :])).min()
+    idle = 1e-3 / heaviest * max(float(smallest), 0.0) * variances.reshape(-1, prior.n_features).min(axis=0)
+    return idle if reg_covar is None else np.minimum(reg_covar, idle)

@@ -1,0 +1,442 @@
+"""`GaussianMixture`: EM as a scikit-learn estimator."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, DensityMixin, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.em import KINDS, EMResult, EMSettings, Initialisation, Starts, best_of_starts
+from bayesgmm.estimators._attributes import Attributes, precisions_of
+from bayesgmm.estimators._display import EMInHtmlMixin
+from bayesgmm.estimators._progress import progress_of_starts
+from bayesgmm.estimators._saved import EMFileMixin
+from bayesgmm.estimators._standard_errors import StandardErrorsMixin
+from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
+from bayesgmm.exceptions import InputError, InterruptedWarning, SingleBestStartWarning
+from bayesgmm.mixture import FAMILIES, Measured, Mixture, covariance_family, measure
+from bayesgmm.mixture import aic as aic_of
+from bayesgmm.mixture import bic as bic_of
+from bayesgmm.mixture import icl as icl_of
+from bayesgmm.priors import Prior
+from bayesgmm.validation import as_rows, as_sample_weight, check_components
+
+PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
+    "weakly_informative": lambda X, n_components, covariance_type, weights: Prior.weakly_informative(
+        X, sample_weight=weights
+    ),
+    "fraley_raftery": lambda X, n_components, covariance_type, weights: Prior.fraley_raftery(
+        X, n_components, covariance_type=covariance_type, sample_weight=weights
+    ),
+}
+
+
+class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
+    r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori when given a prior.
+
+    .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
+
+    Parameters, methods and fitted attributes are scikit-learn's. Three defaults differ, because the steps are
+    fast enough to be careful: ``n_init=10`` starts instead of one, ``tol=1e-7`` instead of 1e-3 and
+    ``max_iter=1000`` instead of 100; a fourth, ``reg_covar=None`` instead of 1e-6, makes fits the same in any unit.
+    Components come out in ascending order of the first feature's mean, unless you gave parameters to start from or
+    the prior tells components apart.
+
+    Parameters
+    ----------
+    n_components : int
+        Number of mixture components K.
+    covariance_type : str
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
+        and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
+    tol : float
+        EM stops when the gain in the objective still to come, extrapolated from its last three values, is at
+        most ``tol`` per row. scikit-learn looks at the last gain instead, which says little where EM is slow.
+    reg_covar : float, optional
+        How small covariances may become: by default 1e-11 of each feature's own variance, whatever its unit (of a
+        constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
+        data. A floor, not an addition to the diagonal as in scikit-learn: it does nothing while covariances are
+        larger, and the objective never falls.
+    max_iter : int
+        Most EM steps of a start.
+    n_init : int
+        Number of starts; the best one that is not degenerate is kept, see ``starts_``.
+    init_params : str
+        What starts are made by: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the
+        kinds named now, or ``"mixed"``, the default, which takes k-means on at most 5,000 rows
+        (``"short_kmeans"``), Ward's clustering (``"hierarchical"``) and the best of ten short runs from random
+        rows (``"small_em"``) in turn. Where ``tol`` is at most 1e-6, its starts then go on by moving components
+        about, see `bayesgmm.em.local_search`; the first one on large data only. Elsewhere the three are quicker:
+        k-means every second time, clusters of 100 rows (``"short_hierarchical"``), four short runs, and on large
+        data EM on a subset of the rows before EM on all. The others make plain starts of one kind. ``"k-means++"``
+        and ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
+        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they are).
+    weights_init, means_init, precisions_init : array-like, optional
+        Parameters to start from, in scikit-learn's shapes. With means given there is one start.
+    labels_init : array-like (obs,), optional
+        Components of rows that you know, from 0 to K - 1, and -1 for the others, as `sklearn.semi_supervised`
+        marks them: EM's first M-step takes the known rows only, then all rows follow the likelihood, and the
+        components keep your numbers. Those that you do not name start far from the others. Parameters given
+        besides win over what the labels say.
+    random_state : int, RandomState or None
+        The same seed gives the same fit, whatever ``n_jobs``.
+    warm_start : bool
+        Start at the last solution when fitted again, as long as K, family and features are the same.
+    verbose : int
+        1 shows starts, 2 also the objective, ``verbose_interval`` or more steps apart.
+    verbose_interval : int
+    prior : Prior, {"weakly_informative", "fraley_raftery"} or None
+        Makes the fit maximum a posteriori; the names take the prior's numbers from the data.
+    n_jobs : int, optional
+        Threads that run starts, in joblib's meaning. By default one, or where a step takes long every core; the result
+        is the same to the last bit.
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
+        Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``. Their
+        type is that of the rows: computed in double precision, float32 if the rows are and it can hold them. A mixture
+        that you know already can be set through them, as in scikit-learn; ``covariances_`` or
+        ``precisions_cholesky_`` will do.
+    converged_, n_iter_ : bool, int
+        Of the start that was kept.
+    lower_bound_, lower_bounds_ : float, list of float
+        Objective per row, at the end and after each step: the mean log-likelihood, without a prior.
+    mixture_ : Mixture
+        All parameters in one record, in double precision.
+    log_likelihood_ : float
+        Total over rows.
+    objective_, history_ : float, (step,)
+        Log-likelihood, plus the log prior if there is one: at the end, and all along; it never falls.
+    starts_ : Starts
+        The objective of every start, how often the best optimum was reached, how many starts degenerated.
+    prior_ : Prior or None
+        The prior with its numbers.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+
+    Raises
+    ------
+    InputError
+        For data or settings that cannot be fitted, before any work.
+    DegenerateComponentError
+        If every start broke down numerically.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the best start ran out of steps.
+    DegeneracyWarning
+        If every start ended with a collapsed or emptied component. Without a prior also of constant columns (by name),
+        linearly dependent ones, a ``reg_covar`` above the variance of a column, and more free parameters than different
+        rows.
+    InterruptedWarning
+        If the fit was interrupted; the best mixture so far is kept.
+
+    See Also
+    --------
+    BayesianGaussianMixture : the posterior instead of its mode.
+    bayesgmm.standard_errors.StandardErrors : what `standard_errors` returns.
+    bayesgmm.standard_errors.Bootstrap : what `bootstrap` returns.
+    bayesgmm.em.Starts : the record `starts_`.
+
+    References
+    ----------
+    Dempster, Laird & Rubin 1977; Fraley & Raftery 2007 for the prior.
+
+    Examples
+    --------
+    >>> from bayesgmm import GaussianMixture
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> fit = GaussianMixture(2, random_state=0).fit(load_old_faithful())
+    >>> fit.means_.round(1)
+    array([[ 2. , 54.5],
+           [ 4.3, 80. ]])
+    >>> round(fit.log_likelihood_, 2)
+    -1130.26
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [whole()],
+        "covariance_type": [StrOptions(set(FAMILIES))],
+        "tol": [Number(Real, 0.0, None, closed="left")],
+        "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
+        "max_iter": [whole(0)],
+        "n_init": [whole()],
+        "init_params": [StrOptions(set(KINDS))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "labels_init": ["array-like", None],
+        "random_state": SEEDS,
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [whole()],
+        "prior": [Prior, StrOptions(set(PRIORS)), None],
+        "n_jobs": N_JOBS,
+    }
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-7,
+        reg_covar: float | None = None,
+        max_iter: int = 1000,
+        n_init: int = 10,
+        init_params: str = "mixed",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        labels_init: ArrayLike | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        prior: Prior | str | None = None,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.labels_init = labels_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.prior = prior
+        self.n_jobs = n_jobs
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit by EM from several starts.
+
+        Ctrl-C keeps the best mixture so far and says so.
+
+        Parameters
+        ----------
+        X : array-like or dataframe, (obs, feature)
+        y : ignored
+        sample_weight : (obs,), optional
+            Frequency weights: a weight of two is that row twice, and of zero no row. They count
+            in the number of rows of ``bic`` and in priors that are scaled by the data. Their sum is at most 2**53.
+
+        Returns
+        -------
+        GaussianMixture
+            Itself.
+
+        Raises
+        ------
+        InputError
+            For data, weights or parameters that cannot be used, see `bayesgmm.validation.read_table`. Weights that sum
+            to one are refused: together they would be one observation.
+        """
+        checked = self._validated(X, reset=True)
+        rows = as_rows(checked)
+        row_weights = as_sample_weight(sample_weight, len(rows))
+        total = len(rows) if row_weights is None else round(row_weights.sum())
+        check_components(self.n_components, total, weighted=row_weights is not None)
+        self.prior_ = self._resolved_prior(rows, row_weights)
+        result, starts = best_of_starts(
+            rows,
+            self.n_components,
+            rng=self._rng(),
+            covariance_type=self.covariance_type,
+            prior=self.prior_,
+            settings=EMSettings(self.tol, self.max_iter, self.reg_covar),
+            n_init=self.n_init,
+            initialisation=self._initialisation(),
+            start=self._last_solution(),
+            row_weights=row_weights,
+            n_jobs=self.n_jobs,
+            callback=progress_of_starts(self.verbose, self.verbose_interval),
+            feature_names=getattr(self, "feature_names_in_", None),
+        )
+        self._set_fit(result, starts, dtype=checked.dtype)
+        self._training = measure(rows, result.mixture, row_weights)
+        self._warn(starts)
+        return self
+
+    def fit_predict(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
+        """Fit, then the most probable component of each row."""
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    def predict_proba(self, X: ArrayLike) -> Responsibilities:
+        """Probability of each component for each row, (obs, cluster)."""
+        mixture, checked = self._fitted(), self._validated(X)
+        return mixture.responsibilities(as_rows(checked)).astype(self._precision(checked), copy=False)
+
+    def predict(self, X: ArrayLike) -> IntArray:
+        """The most probable component of each row, (obs,)."""
+        return self.predict_proba(X).argmax(axis=1)
+
+    def score_samples(self, X: ArrayLike) -> PerRow:
+        """Log density of each row, (obs,)."""
+        mixture, checked = self._fitted(), self._validated(X)
+        log_density = mixture.log_prob(as_rows(checked))
+        with np.errstate(over="ignore"):  # below single precision: -inf
+            return log_density.astype(self._precision(checked), copy=False)
+
+    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log density per row, with ``sample_weight`` (obs,) the weighted mean."""
+        log_density = self.score_samples(X)
+        weights = as_sample_weight(sample_weight, len(log_density), relative=True)
+        return float(np.average(log_density, weights=weights))
+
+    def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
+        """Rows drawn from the mixture, (n_samples, feature), and the components they came from."""
+        mixture = self._fitted()
+        check_n_samples(n_samples)
+        return mixture.sample(n_samples, rng=self._rng())
+
+    def n_parameters(self) -> int:
+        """Free parameters: weights, means and covariances."""
+        mixture = self._fitted()
+        return mixture.family.n_parameters(mixture.n_components, mixture.n_features)
+
+    def _n_parameters(self) -> int:
+        """`n_parameters` under scikit-learn's private name, which scripts use."""
+        return self.n_parameters()
+
+    def aic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Akaike's criterion, lower is better; of the rows and weights of the fit by default.
+
+        See `bayesgmm.mixture.aic`. Rows given anew count once each, unless ``sample_weight`` (obs,) says how often.
+        """
+        return aic_of(self._measured(X, sample_weight))
+
+    def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Schwarz's criterion, lower is better; of the rows and weights of the fit by default.
+
+        See `bayesgmm.mixture.bic`. Rows given anew count once each, unless ``sample_weight`` (obs,) says how often.
+        """
+        return bic_of(self._measured(X, sample_weight))
+
+    def icl(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Integrated completed likelihood, lower is better; of the rows and weights of the fit by default.
+
+        See `bayesgmm.mixture.icl`: BIC plus what uncertain assignments cost. Rows given anew count once each, unless
+        ``sample_weight`` (obs,) says how often.
+        """
+        return icl_of(self._measured(X, sample_weight))
+
+    @property
+    def mixture_(self) -> Mixture:
+        """All parameters in one record; follows weights, means, covariances and precisions that you set yourself."""
+        shown = Attributes.of(self)
+        source, record = getattr(self, "_record", (None, None))
+        if record is None or not shown.same_as(source):
+            record = shown.mixture(self.covariance_type)
+            self._record = shown, record
+            self.__dict__.pop("_training", None)  # of other parameters
+            if record.n_features != getattr(self, "n_features_in_", None):
+                self.__dict__.pop("feature_names_in_", None)
+                self.n_features_in_ = record.n_features
+        return record
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        """scikit-learn's, which reads the signature anew each time: a tenth of a small fit."""
+        names: list[str] = super()._get_param_names()
+        return names
+
+    def _validated(self, X: ArrayLike, *, reset: bool = False) -> Array:
+        """Rows as they came, float32 or float64."""
+        return validated(self, X, dtypes=(np.float64, np.float32), reset=reset, min_samples=2 if reset else 1)
+
+    def _precision(self, checked: Array) -> np.dtype:
+        """The type of results for these rows: that of rows and parameters together, as in scikit-learn."""
+        return np.result_type(checked, self.means_)
+
+    def _fitted(self) -> Mixture:
+        return self.mixture_
+
+    def _measured(self, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Measured:
+        mixture = self._fitted()
+        if X is not None:
+            rows = as_rows(self._validated(X))
+            return measure(rows, mixture, as_sample_weight(sample_weight, len(rows)))
+        training: Measured | None = getattr(self, "_training", None)
+        if training is None or sample_weight is not None:
+            given = "sample_weight without X" if training else "no rows, and parameters that were set without a fit"
+            raise InputError(expected="the rows X", got=given, hint="Pass X.")
+        return training
+
+    def _rng(self) -> np.random.Generator:
+        if isinstance(self.random_state, Integral):
+            return np.random.default_rng(int(self.random_state))
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
+
+    def _initialisation(self) -> Initialisation:
+        return Initialisation(
+            self.init_params, self.weights_init, self.means_init, self.precisions_init, self.labels_init
+        )
+
+    def _last_solution(self) -> Mixture | None:
+        last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None
+        return if_usable(last, self.n_components, self.n_features_in_, covariance_type=self.covariance_type)
+
+    def _resolved_prior(self, X: Rows, row_weights: PerRow | None) -> Prior | None:
+        if isinstance(self.prior, str):
+            return PRIORS[self.prior](X, self.n_components, self.covariance_type, row_weights)
+        return self.prior
+
+    def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
+        mixture, self.starts_ = result.mixture, starts
+        shown = (mixture.weights, mixture.means, mixture.covariances, *precisions_of(mixture))
+        if max(np.abs(values).max() for values in shown) > np.finfo(dtype).max:  # variances are squares
+            dtype = np.dtype(np.float64)
+        self.weights_, self.means_, self.covariances_, self.precisions_, self.precisions_cholesky_ = (
+            values.astype(dtype, copy=False) for values in shown
+        )
+        self._record = Attributes.of(self), mixture
+        self.converged_, self.n_iter_ = result.converged, result.n_iter
+        self.log_likelihood_, self.objective_ = result.log_likelihood, result.objective
+        self.history_ = result.history
+        per_row = result.history / result.counts.sum()
+        self.lower_bound_, self.lower_bounds_ = float(per_row[-1]), per_row[1:].tolist()
+
+    def _warn(self, starts: Starts) -> None:
+        if starts.interrupted:
+            text = f"Interrupted: the best mixture of the {starts.n_starts} starts so far was kept."
+            warnings.warn(text, InterruptedWarning, stacklevel=3)
+        elif not self.converged_ and self.max_iter > 0:
+            text = (
+                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+                f"tol, or check for degenerate data. (max_iter={self.max_iter}, tol={self.tol})"
+            )
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        elif starts.best_is_doubtful:
+            shown = ", ".join(f"{value:.3f}" for value in starts.optimum_objectives[:2])
+            text = (
+                f"Only one of {starts.n_starts} starts reached the best of {starts.n_optima} optima (objectives {shown}"
+                f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
+                f"n_init={3 * starts.n_starts}."
+            )
+            warnings.warn(text, SingleBestStartWarning, stacklevel=3)
+
+
+def if_usable(last: Mixture | None, n_components: int, n_features: int, *, covariance_type: str) -> Mixture | None:
+    """The last solution, if the next fit can start there."""
+    if last is None:
+        return None
+    wanted = (n_components, n_features, covariance_family(covariance_type, n_features))
+    return last if (last.n_components, last.n_features, last.family) == wanted else None

@@ -1,0 +1,26 @@
+"""Marginal likelihood: bridge sampling, THAMES, modes and their weights, model averaging."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.evidence.bridge_sampling import bridge as bridge
+    from bayesgmm.evidence.conditional_densities import Conditionals as Conditionals
+    from bayesgmm.evidence.marginal_likelihood import log_evidence as log_evidence
+    from bayesgmm.evidence.mode_weights import RELEVANT as RELEVANT
+    from bayesgmm.evidence.mode_weights import Target as Target
+    from bayesgmm.evidence.mode_weights import weigh_modes as weigh_modes
+    from bayesgmm.evidence.model_average import average_models as average_models
+    from bayesgmm.evidence.modes import MIXED as MIXED
+    from bayesgmm.evidence.modes import Modes as Modes
+    from bayesgmm.evidence.modes import Points as Points
+    from bayesgmm.evidence.modes import find_modes as find_modes
+    from bayesgmm.evidence.pooled_modes import SCOUTS as SCOUTS
+    from bayesgmm.evidence.pooled_modes import combine_modes as combine_modes
+    from bayesgmm.evidence.pooled_modes import mode_mean as mode_mean
+    from bayesgmm.evidence.pooled_modes import modes_record as modes_record
+    from bayesgmm.evidence.pooled_modes import unpooled as unpooled
+    from bayesgmm.evidence.thames_estimator import thames as thames
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,266 @@
+"""The evidence (marginal likelihood) of a mixture, by bridge sampling, checked by a second estimator."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, sqrt
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import listing, table
+from bayesgmm.evidence.bridge_sampling import Bridge
+from bayesgmm.evidence.mode_weights import Target, inside_of, mode_evidence, near_modes
+from bayesgmm.evidence.modes import Points, find_modes
+from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
+from bayesgmm.evidence.thames_check import mode_thames
+from bayesgmm.evidence.thames_estimator import Thames
+from bayesgmm.exceptions import EvidenceWarning, InputError
+from bayesgmm.mixture import covariance_family
+from bayesgmm.posterior import (
+    CLUSTER,
+    NO_NAMES,
+    Names,
+    Posterior,
+    mixture_posterior,
+    prior_from_json,
+    row_weights_of,
+    rows_of,
+)
+from bayesgmm.prediction import log_densities
+from bayesgmm.priors import Prior
+from bayesgmm.validation import check_flag, check_type, generator_of
+
+DISAGREE = 3.0  # standard errors by which two estimates may differ: beyond that once in 370 checks by chance
+_TOO_WIDE = 0.3  # a standard error, in nats, at which a check finds little; so does a Bayes factor
+
+_IMPOSSIBLE = -1e12  # log density of a row a million standard deviations away
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one method says.
+
+    Attributes
+    ----------
+    log_evidence, se : float
+        NaN and infinity where the method found nothing to go by.
+    """
+
+    log_evidence: float
+    se: float
+
+    def __str__(self) -> str:
+        return f"{self.log_evidence:.3f} (se {self.se:.3f})"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    r"""An estimated log evidence :math:`\log p(X)`, and what speaks for and against it. Printing it shows everything.
+
+    Attributes
+    ----------
+    log_evidence, se : float
+        Natural logarithm, every constant included, and its standard error: those of bridge sampling.
+    bridge : Estimate
+        Bridge sampling.
+    thames : Estimate or None
+        The truncated harmonic mean; None if it was not asked for, or there were too few draws.
+    n_modes : int
+        Modes between which the chains do not move freely; their evidences were added.
+    effective_draws : float
+        What the draws are worth as independent ones, of all modes together.
+    findings : tuple of str
+        What speaks against the figure, or limits what the check can show; empty if nothing does.
+    """
+
+    log_evidence: float
+    se: float
+    bridge: Estimate
+    thames: Estimate | None
+    n_modes: int
+    effective_draws: float
+    findings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"log evidence {Estimate(self.log_evidence, self.se)}", f"  bridge sampling {self.bridge}"]
+        lines += [f"  THAMES {self.thames}"] if self.thames is not None else []
+        return "\n".join([*lines, f"  effective draws {self.effective_draws:.0f}", *self.findings])
+
+    def _repr_html_(self) -> str:
+        rows = [("bridge sampling", str(self.bridge))] + ([("THAMES", str(self.thames))] if self.thames else [])
+        shown = table(("log evidence", ""), [*rows, ("effective draws", f"{self.effective_draws:,.0f}")])
+        return shown + listing(self.findings)
+
+
+def log_evidence(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    prior: Prior | None = None,
+    covariance_type: str | None = None,
+    cross_check: bool = True,
+    names: Names = NO_NAMES,
+    random_state: int | None = None,
+) -> Evidence:
+    r"""Log evidence :math:`\log \int p(X \mid \theta)\, p(\theta)\, d\theta` of a mixture, with a standard error.
+
+    Bridge sampling (Meng & Wong 1996) between the posterior and a proposal that follows it closely
+    (Frühwirth-Schnatter 2004): the density of the parameters given allocations of the rows, averaged over
+    allocations drawn for up to 200 posterior draws and over all K! labellings,
+
+    .. math:: q(\theta) = \frac{1}{L\,K!} \sum_{l=1}^{L} \sum_{\sigma} p(\sigma\theta \mid X, z_l), \qquad
+        \hat Z = \frac{\frac1M \sum_m \alpha(\tilde\theta_m)\, p(X, \tilde\theta_m)}
+                      {\frac1N \sum_n \alpha(\theta_n)\, q(\theta_n)},
+
+    with the optimal :math:`\alpha = 1 / (s_1\, p(X, \cdot) + s_2 \hat Z q)`. The sum over labellings is a permanent,
+    which is exact however much components overlap (a term :math:`\log K!` alone is not). Above 8 components, the
+    integral is taken over one labelling, to which proposals are confined, and :math:`\log K!` is added, which is
+    exact too, but less precise where components overlap. Under a prior that is not exchangeable labels stay as they
+    are. Half of the draws make the proposal, the others the estimate; the standard error counts effective draws.
+    Where chains stay in several modes, each has its own bridge over its own region, and evidences are added.
+
+    The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares
+    nothing with bridge sampling but the draws. It is the less precise of the two.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws, see `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows; by default those kept with the fit. They count once each.
+    prior : Prior, optional
+        The prior of the model, needed for a posterior that was not fitted by this package.
+    covariance_type : str, optional
+        Of a posterior that was not fitted by this package: ``"full"`` by default.
+    cross_check : bool
+        Whether to estimate by THAMES too.
+    names : mapping, optional
+        What the posterior calls its variables.
+    random_state : int, optional
+        For allocations and proposals.
+
+    Returns
+    -------
+    Evidence
+
+    Raises
+    ------
+    InputError
+        Without a prior, with fewer than four draws, or with rows that cannot be those of the posterior.
+
+    Warns
+    -----
+    EvidenceWarning
+        The two estimates differ by more than three of their combined standard errors.
+
+    Notes
+    -----
+    An evidence depends on the prior as much as on the data: a prior twice as wide in each of d parameters costs
+    d log 2.
+    Evidences are comparable between models of the same rows in the same units.
+
+    References
+    ----------
+    Meng & Wong (1996), Statistica Sinica 6. Frühwirth-Schnatter (2004), Econometrics Journal 7. Metodiev, Irons,
+    Perrot-Dockès, Latouche & Raftery (2025), arXiv:2504.21812.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture, log_evidence
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
+    >>> found = log_evidence(fit, random_state=1)
+    >>> bool(abs(found.log_evidence + 1171.12) < 0.05)
+    True
+    >>> found.findings
+    ()
+    """
+    check_flag(cross_check=cross_check)
+    check_type(Prior, optional=True, prior=prior)
+    rng = generator_of(random_state)
+    tree = mixture_posterior(posterior, X, names=names)
+    if covariance_type is not None:
+        tree = tree.copy()
+        tree.attrs = {**tree.attrs, "covariance_type": covariance_family(covariance_type).name}
+    target = target_of_tree(tree, prior)
+    points = points_of_tree(unpooled(tree))
+    if len(points) < 4:
+        raise InputError(expected="at least four draws", got=f"{len(points)}")
+    _check_rows(points, target)
+    modes = find_modes(points, target.X, target.covariance_type, row_weights=target.row_weights)
+    log_joint = target.log_joint(points)
+    regions = [inside_of(modes, m) for m in near_modes(modes, log_joint, target)]
+    bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
+    checks = [mode_thames(own, points, log_joint, target=target, rng=rng) for own in regions] if cross_check else []
+    bridge, check = _total(bridges), _total(checks) if checks else None
+    findings = [*_chains(tree), *_modes(len(regions)), *_disagreement(bridge, check), *_precision(bridge)]
+    effective = float(sum(found.effective_draws for found in bridges))
+    return Evidence(bridge.log_evidence, bridge.se, bridge, check, len(regions), effective, tuple(findings))
+
+
+def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
+    """The density whose draws a posterior holds."""
+    if prior is None and "prior" not in tree.attrs:
+        raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
+    prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
+    n_components = tree["posterior"].sizes[CLUSTER]
+    return Target(rows_of(tree), prior, n_components, str(tree.attrs["covariance_type"]), row_weights_of(tree))
+
+
+def _check_rows(points: Points, target: Target) -> None:
+    """Rows of the posterior lie near a component of each of its draws."""
+    log_density = log_densities(points[np.arange(1)].draws(target.covariance_type), target.X)[0]
+    if (lowest := float(log_density.min())) < _IMPOSSIBLE:
+        got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
+        raise InputError(expected="the rows that the posterior was sampled with", got=got)
+
+
+def _total(parts: Sequence[Bridge] | Sequence[Thames]) -> Estimate:
+    """Log of the sum of evidences, and its standard error by the delta method."""
+    log_z, se = np.array([part.log_z for part in parts]), np.array([part.se for part in parts])
+    if np.isnan(log_z).any():
+        return Estimate(np.nan, np.inf)
+    total = np.logaddexp.reduce(log_z)
+    shares = np.exp(log_z - total)
+    return Estimate(float(total), float(np.sqrt(((shares * se)[shares > 0] ** 2).sum())) if total > -np.inf else np.inf)
+
+
+def _chains(tree: xr.DataTree) -> list[str]:
+    if int(tree.attrs.get("converged", 1)):
+        return []
+    return ["The chains did not converge (see diagnose): the evidence is of what they saw of the posterior."]
+
+
+def _modes(n_modes: int) -> list[str]:
+    if n_modes == 1:
+        return []
+    return [
+        f"The chains stay in {n_modes} modes, whose evidences were added; of modes that no chain found nothing is in."
+    ]
+
+
+def _disagreement(bridge: Estimate, check: Estimate | None) -> list[str]:
+    """What the check has to say."""
+    if check is None:
+        return []
+    apart, se = abs(bridge.log_evidence - check.log_evidence), sqrt(bridge.se**2 + check.se**2)
+    if not isfinite(apart) or check.se > _TOO_WIDE:
+        return [f"THAMES was no check: its standard error is {check.se:.2g}."]
+    if apart <= DISAGREE * se:
+        return []
+    told = (
+        f"Two estimates of the log evidence differ by {apart / se:.1f} standard errors: bridge sampling {bridge}, "
+        f"THAMES {check}. Draw more, and see what diagnose says of the chains."
+    )
+    warnings.warn(told, EvidenceWarning, stacklevel=3)
+    return [told]
+
+
+def _precision(bridge: Estimate) -> list[str]:
+    if bridge.se <= _TOO_WIDE:
+        return []
+    return [
+        f"The standard error is {bridge.se:.2g}: Bayes factors are known to a factor of {np.exp(2 * bridge.se):.1f}."
+    ]

@@ -1,0 +1,309 @@
+"""What modes of a posterior weigh: the evidence of each by bridge sampling, and draws in the right proportions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import lgamma
+
+import arviz_stats as azs
+import numpy as np
+from scipy.special import expit
+
+from bayesgmm._common import Array, IntArray, PerRow, Rows
+from bayesgmm.evidence.bridge_sampling import Bridge, bridge
+from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
+from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Points, Sample, evaluate, indicator_r_hat, spread
+from bayesgmm.mixture import Mixture, align_to, covariance_family
+from bayesgmm.partitions import Labels, drawn_labels
+from bayesgmm.priors import Prior, ResolvedPrior
+
+RELEVANT = 0.01  # a mode of less weight hardly changes what is reported
+_ALLOCATIONS, _PROPOSALS, _FEWEST_PROPOSALS = 200, 4_000, 500
+_FEWEST_DRAWS = 4  # of a mode that can be weighed: two for the proposal, two for the estimate
+_SHORTEST = 10  # draws of a chain that tell something about its autocorrelation
+_EVALUATIONS = 400_000_000  # rows times components of all proposals: about two seconds
+
+
+@dataclass(frozen=True)
+class Target:
+    """The posterior density of mixture parameters in their own coordinates, every constant included.
+
+    Attributes
+    ----------
+    X : (obs, feature)
+    prior : Prior
+    n_components : int
+    covariance_type : str
+    row_weights : (obs,), optional
+        Frequency weights.
+    """
+
+    X: Rows
+    prior: Prior
+    n_components: int
+    covariance_type: str
+    row_weights: PerRow | None = None
+
+    @cached_property
+    def resolved(self) -> ResolvedPrior:
+        """The prior for these components."""
+        return self.prior.resolve(self.n_components, self.X.shape[1], self.covariance_type)
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether densities are averaged over labellings: not if labels mean something, nor with very many of them."""
+        return self.prior.exchangeable and self.n_components <= MOST_COMPONENTS
+
+    @property
+    def one_labelling(self) -> bool:
+        """Whether integrals are taken over one labelling of many that are equivalent."""
+        return self.prior.exchangeable and self.n_components > MOST_COMPONENTS
+
+    @property
+    def far(self) -> float:
+        """So many nats lower, a mode carries no weight however much wider it is."""
+        n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.X.shape[1])
+        return 50.0 + 2.0 * n_dim
+
+    def log_prior(self, points: Points) -> Array:
+        """Log prior density, (point,)."""
+        return self.resolved.log_density(points.weights, points.means, points.covariances)
+
+    def log_joint(self, points: Points) -> Array:
+        """Log of likelihood times prior, (point,)."""
+        log_likelihood, _ = evaluate(points.draws(self.covariance_type), self.X, [], self.row_weights)
+        return log_likelihood + self.log_prior(points)
+
+    def proposal(self, points: Points, *, rng: np.random.Generator) -> Conditionals:
+        """Densities given allocations of the rows, one drawn for each point, and hyperparameters likewise."""
+        allocations = np.stack(list(drawn_labels(points.draws(self.covariance_type), self.X, rng=rng)))
+        drawn = self.prior.hyperparameters_given(
+            points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
+        )
+        return Conditionals.of_prior(self.resolved.inverse_wishart, **drawn).given(
+            self.X, allocations, points.means, points.covariances, row_weights=self.row_weights
+        )
+
+    def log_density(self, density: Conditionals, points: Points) -> Array:
+        """Log of a density of parameters, (point,)."""
+        arguments = (points.weights, points.means, points.covariances)
+        if self.symmetric:
+            return density.log_density(*arguments)
+        labelled = density.log_labelled_density(*arguments)
+        return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
+
+
+def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.Generator) -> Modes:
+    """Give each mode its evidence and its weight.
+
+    A mode whose highest density, likelihood times prior, stays far below the ordinary one of another mode gets
+    weight zero without more ado.
+    """
+    log_joint = target.log_joint(points)
+    near, centres = near_modes(modes, log_joint, target), [mode.centre for mode in modes.modes]
+    found: list[tuple[Bridge | None, Sample | None]] = [(None, None)] * len(centres)
+    if len(near) == 1 < len(centres):  # all the others are far below: what its evidence is does not matter
+        found[near[0]] = (None, draws_as_they_are(points, np.flatnonzero(modes.labels == near[0])))
+        weights, errors = np.eye(len(centres))[near[0]], np.zeros(len(centres))
+    else:
+        for m in near:
+            found[m] = mode_evidence(inside_of(modes, m), points, log_joint, target=target, rng=rng)
+        weights, errors = _softmax_with_errors([estimate for estimate, _ in found])
+    weighed = (
+        replace(mode, bridge=estimate, sample=sample, weight=float(w), weight_se=float(e))
+        for mode, (estimate, sample), w, e in zip(modes.modes, found, weights, errors, strict=True)
+    )
+    return replace(modes, modes=tuple(weighed))
+
+
+def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
+    """The modes that may carry weight: their highest density is not far below the ordinary one of another."""
+    own = [log_joint[modes.labels == m] for m in range(len(modes.modes))]
+    ordinary = max(np.median(values) for values in own if len(values))
+    return [m for m, values in enumerate(own) if len(values) >= _FEWEST_DRAWS and values.max() > ordinary - target.far]
+
+
+def draws_as_they_are(points: Points, own: IntArray) -> Sample:
+    """Some of the draws as a sample in which all weigh the same."""
+    worth = effective_size(log_smallest_weights(points[own]), points.chain[own])
+    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, worth)
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The draws of one mode, and the rule by which a point lies in it: no centre is nearer."""
+
+    own: IntArray
+    mode: int
+    centres: Sequence[Labels]
+
+
+def inside_of(modes: Modes, mode: int) -> Inside:
+    """One of the modes."""
+    return Inside(np.flatnonzero(modes.labels == mode), mode, [other.centre for other in modes.modes])
+
+
+def mode_evidence(
+    inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
+) -> tuple[Bridge, Sample]:
+    """Bridge sampling of one mode: every other draw serves the proposal, the rest the estimate.
+
+    With too many components for sums over all labellings the integral is that over one of them, times their number.
+    """
+    mine, joint = points[inside.own], log_joint[inside.own]
+    labels = best_mixture(mine, joint) if target.one_labelling else None
+    mine = mine if labels is None else in_labels_of(labels, mine)
+    most = min(_ALLOCATIONS, max(20, LABELS_HELD // len(target.X)))
+    built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
+    proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
+    n = n_evaluations(target, _PROPOSALS)
+    proposed = Points(*proposal.sample(n, rng=rng), np.full(n, -1))
+    log_likelihood, nearest = evaluate(
+        proposed.draws(target.covariance_type), target.X, inside.centres, target.row_weights
+    )
+    ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
+    counted = nearest == inside.mode
+    counted &= True if labels is None else has_labels_of(labels, proposed)
+    ratio = np.where(counted, ratio, -np.inf)
+    of_draws = joint[kept] - target.log_density(proposal, mine[kept])
+    at_most = within_mode_size(mine, joint)
+    estimate = bridge(
+        of_draws, ratio, effective_size=lambda series: min(at_most, effective_size(series, mine.chain[kept]))
+    )
+    sample = _sample(estimate, (mine[kept], of_draws), (proposed, ratio), inside.own[kept])
+    copies = 0.0 if labels is None else lgamma(target.n_components + 1.0)
+    estimate = replace(estimate, log_z=estimate.log_z + copies)
+    return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
+
+
+def best_mixture(points: Points, log_joint: Array) -> Mixture:
+    """The point with the highest density."""
+    best = int(np.argmax(log_joint))
+    return Mixture(points.weights[best], points.means[best], points.covariances[best], "full")
+
+
+def in_labels_of(reference: Mixture, points: Points) -> Points:
+    """Points relabelled to resemble a mixture."""
+    order = align_to(reference, points.weights, points.means, points.covariances)
+    rows = np.arange(len(points))[:, None]
+    return Points(points.weights[rows, order], points.means[rows, order], points.covariances[rows, order], points.chain)
+
+
+def has_labels_of(reference: Mixture, points: Points) -> Array:
+    """Whether no relabelling of a point resembles a mixture more, (point,)."""
+    order = align_to(reference, points.weights, points.means, points.covariances)
+    same: Array = (order == np.arange(order.shape[1])).all(axis=1)
+    return same
+
+
+def n_evaluations(target: Target, most: int) -> int:
+    """How many proposals the density is taken at: fewer if there are very many rows."""
+    size = target.X.shape[0] * target.n_components
+    return int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, most))
+
+
+def within_mode_size(points: Points, log_joint: Array) -> float:
+    """What the draws of one mode are worth for its slowest part: its density, or how small its smallest component is.
+
+    Nothing built from the draws knows more than they do of a part of the mode that chains seldom enter.
+    """
+    return min(effective_size(values, points.chain) for values in (log_joint, log_smallest_weights(points)))
+
+
+def log_smallest_weights(points: Points) -> Array:
+    """Log weight of the smallest component, (point,)."""
+    logs: Array = np.log(np.maximum(points.weights.min(axis=1), np.finfo(np.float64).tiny))
+    return logs
+
+
+def _sample(estimate: Bridge, draws: tuple[Points, Array], proposals: tuple[Points, Array], source: IntArray) -> Sample:
+    """Draws and proposals with the weights f / (n f / Z + m q) that make both one sample (Shirts & Chodera 2008).
+
+    It depends less on how long the chains stayed in a part of the mode than draws alone would, and a proposal never
+    weighs more than an effective draw.
+    """
+    n, m, worth = len(source), len(proposals[1]), estimate.effective_draws
+    offset = np.log(worth) - np.log(m) - estimate.log_z
+    of_draws, of_proposals = expit(draws[1] + offset) / n, expit(proposals[1] + offset) / worth
+    inside = np.flatnonzero(of_proposals > 0)
+    weights = np.concatenate([of_draws, of_proposals[inside]])
+    scatter = (of_draws**2).sum() * n / worth + (of_proposals**2).sum()
+    both = (np.concatenate(pair) for pair in zip(draws[0].arrays, proposals[0][inside].arrays, strict=True))
+    return Sample(
+        Points(*both),
+        weights / weights.sum(),
+        np.concatenate([source, np.full(len(inside), -1)]),
+        float(weights.sum() ** 2 / scatter),
+    )
+
+
+def effective_size(series: Array, chain: IntArray) -> float:
+    """Effective sample size of the mean of draws from several chains, unequally many from each.
+
+    The chains are cut into pieces of equal length, so that pieces that disagree count for little.
+    """
+    sizes = np.bincount(chain)
+    length = max(_SHORTEST, int(sizes[sizes >= _SHORTEST].min(initial=len(series))))
+    parts = [series[chain == c] for c in np.flatnonzero(sizes)]
+    pieces = [part[i : i + length] for part in parts for i in range(0, len(part) - length + 1, length)]
+    if not pieces or np.ptp(pieces) == 0.0:
+        return float(len(series))
+    return float(np.clip(azs.ess(np.stack(pieces), method="mean"), 1.0, len(series)))
+
+
+def _softmax_with_errors(bridges: Sequence[Bridge | None]) -> tuple[Array, Array]:
+    """Weights proportional to evidences, and their standard errors by the delta method; zero if there are none."""
+    if all(b is None or not np.isfinite(b.log_z) for b in bridges):
+        return np.zeros(len(bridges)), np.zeros(len(bridges))
+    log_z = np.array([-np.inf if b is None else b.log_z for b in bridges])
+    se = np.array([0.0 if b is None else b.se for b in bridges])
+    weights = np.exp(log_z - np.logaddexp.reduce(log_z))
+    slopes = weights[:, None] * (np.eye(len(weights)) - weights)
+    se = np.where(weights > 0, se, 0.0)
+    return weights, np.sqrt(slopes**2 @ se**2)
+
+
+def in_proportion(modes: Modes, chain: IntArray, n_chains: int) -> bool:
+    """Whether the first ``n_chains`` chains have the relevant modes in their shares as they stand, and little else.
+
+    Modes that carry no weight may have been found by scouts only; those that do may be parts between which the
+    chains move freely.
+    """
+    own = chain < n_chains
+    relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
+    shares = np.bincount(modes.labels[own], minlength=len(modes.modes)) / own.sum()
+    missed = any(shares[m] < 0.5 * modes.modes[m].weight for m in relevant)
+    if missed or shares[relevant].sum() < 1.0 - RELEVANT:
+        return False
+    r_hats = [indicator_r_hat(modes.labels[own] == m, chain[own]) for m in relevant] if len(relevant) > 1 else []
+    return all(r_hat <= MIXED for r_hat in r_hats)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Draws in which every mode has its weight.
+
+    Attributes
+    ----------
+    points : Points
+    mode : (point,)
+        The mode of each.
+    source : (point,)
+        Which of all draws it is; -1 for a proposal.
+    """
+
+    points: Points
+    mode: IntArray
+    source: IntArray
+
+
+def pool(modes: Modes, n: int, *, rng: np.random.Generator) -> Pool:
+    """Resample ``n`` points from the samples of all modes, systematically, in random order."""
+    samples = [(m, mode.weight, mode.sample) for m, mode in enumerate(modes.modes) if mode.sample and mode.weight > 0]
+    weights = np.concatenate([weight * sample.weights for _, weight, sample in samples])
+    mode = np.concatenate([np.full(len(sample.weights), m) for m, _, sample in samples])
+    source = np.concatenate([sample.source for _, _, sample in samples])
+    points = Points(*(np.concatenate(part) for part in zip(*(s.points.arrays for _, _, s in samples), strict=True)))
+    places = (np.arange(n) + rng.random()) / n * weights.sum()
+    which = rng.permutation(np.minimum(np.searchsorted(weights.cumsum(), places), len(weights) - 1))
+    return Pool(points[which], mode[which], source[which])

@@ -1,0 +1,266 @@
+r"""Modes of a posterior: which there are among draws, as sets of partitions.
+
+A *mode* is a set of partitions: the draws whose partition (every row to its most probable component) is nearer,
+by variation of information, to the centre of this mode than to the centre of any other. That is a rule for every
+point of the parameter space, blind to labels, so the evidence of a mode, the integral of likelihood times prior
+over its set with all its label copies, can be had by bridge sampling from its draws and from a proposal cut off
+at the border. Evidences give the modes their weights, however long chains stayed in each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from sklearn.metrics import silhouette_score
+
+from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm.evidence.bridge_sampling import Bridge
+from bayesgmm.mixture import total_over_rows
+from bayesgmm.partitions import Labels, discrete_r_hat, losses
+from bayesgmm.prediction import DrawSet, draw_set_of, each_draw
+
+THINNED = 240  # draws whose partitions are compared with one another
+MOST_MODES = 6
+SEPARATED = 0.5  # silhouette above which groups of partitions are taken for apart (Kaufman & Rousseeuw 1990)
+SMALLEST_SHARE = 0.02  # of the thinned draws: fewer are outliers, not a mode
+MIXED = 1.05  # R-hat of the indicator of a mode, below which chains move freely in and out of it
+_FEWEST_DRAWS = 20
+LABELS_HELD = 20_000_000
+
+
+@dataclass(frozen=True)
+class Points:
+    """Mixture parameters of many draws, whatever chains they come from, with full covariances.
+
+    Attributes
+    ----------
+    weights : (point, cluster)
+    means : (point, cluster, feature)
+    covariances : (point, cluster, feature, feature_bis)
+    chain : (point,)
+        The chain each was drawn in; the points of a chain stand in the order in which they were drawn.
+    """
+
+    weights: Weights
+    means: Means
+    covariances: Covariances
+    chain: IntArray
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, which: Array | IntArray) -> "Points":
+        return Points(self.weights[which], self.means[which], self.covariances[which], self.chain[which])
+
+    @property
+    def arrays(self) -> tuple[Weights, Means, Covariances, IntArray]:
+        """Weights, means, covariances, chain."""
+        return self.weights, self.means, self.covariances, self.chain
+
+    def draws(self, covariance_type: str) -> DrawSet:
+        """The same as the kernel reads them."""
+        return draw_set_of(covariance_type, self.weights, self.means, self.covariances)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Weighted points of one mode: its draws, and what was proposed and fell into it.
+
+    Attributes
+    ----------
+    points : Points
+    weights : (point,)
+        They sum to one.
+    source : (point,)
+        Which of all draws each is; -1 for a proposal.
+    effective_size : float
+        How many independent draws the sample is worth (Kish), a correlated draw counting for less, and no more than
+        the chains' own draws of the mode are worth.
+    """
+
+    points: Points
+    weights: Array
+    source: IntArray
+    effective_size: float
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One mode.
+
+    Attributes
+    ----------
+    centre : (obs,) integers
+        Its partition.
+    n_clusters : int
+        Clusters in it.
+    n_draws : int
+        Draws that lie in the mode.
+    chains : list of int
+        Chains that spent at least a hundredth of their draws in it.
+    mean_log_likelihood : float
+    bridge : Bridge or None
+        Its evidence, with all label copies; None where it was not estimated: a single mode, or one that lies so
+        much lower than another that it carries no weight.
+    weight, weight_se : float
+        Posterior probability of the mode, given that no other exists, and its standard error.
+    sample : Sample or None
+        Points that represent the mode, if it has a weight.
+    """
+
+    centre: Labels
+    n_clusters: int
+    n_draws: int
+    chains: list[int]
+    mean_log_likelihood: float
+    bridge: Bridge | None = None
+    weight: float = np.nan
+    weight_se: float = np.nan
+    sample: Sample | None = None
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The modes found among draws.
+
+    Attributes
+    ----------
+    modes : tuple of Mode
+    labels : (point,)
+        The mode of each draw.
+    r_hat : float
+        The worst R-hat of an indicator of a mode over the chains; 1 with a single mode.
+    """
+
+    modes: tuple[Mode, ...]
+    labels: IntArray
+    r_hat: float
+
+    @property
+    def separate(self) -> bool:
+        """Whether there are several modes, between which chains do not move freely."""
+        return len(self.modes) > 1
+
+
+def find_modes(
+    points: Points, X: Rows, covariance_type: str, *, mixed: float = MIXED, row_weights: PerRow | None = None
+) -> Modes:
+    """Group draws into modes by their partitions; groups between which chains move freely are one mode.
+
+    That is where no indicator of a group has an R-hat above ``mixed``. Partitions are of rows, whatever their weights.
+    """
+    draws, thinned = points.draws(covariance_type), _thinned(points.chain)
+    partitions = _partitions(_subset(draws, thinned), X)
+    centres = _centres(partitions)
+    if len(centres) == 1:
+        return _single_mode(partitions, points, float(evaluate(_subset(draws, thinned), X, [], row_weights)[0].mean()))
+    log_likelihood, labels = evaluate(draws, X, centres, row_weights)
+    enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
+    if not enough.all() and enough.any():  # too few to weigh: their draws go to the nearest of the others
+        centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
+        log_likelihood, labels = evaluate(draws, X, centres, row_weights)
+    r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
+    if len(centres) == 1 or not np.max(r_hats) > mixed:  # a single chain (NaN) cannot tell
+        return _single_mode(partitions, points, float(log_likelihood.mean()))
+    modes = tuple(_mode(centre, labels == m, log_likelihood, points.chain) for m, centre in enumerate(centres))
+    return Modes(modes, labels, float(np.max(r_hats)))
+
+
+def _single_mode(partitions: Labels, points: Points, log_likelihood: float) -> Modes:
+    centre = partitions[_medoid(_distances(partitions))]
+    mode = Mode(centre, len(np.unique(centre)), len(points), np.unique(points.chain).tolist(), log_likelihood)
+    return Modes((mode,), np.zeros(len(points), dtype=np.int64), 1.0)
+
+
+def _mode(centre: Labels, inside: Array, log_likelihood: Array, chain: IntArray) -> Mode:
+    visitors = [int(c) for c in np.unique(chain) if inside[chain == c].mean() >= 0.01]
+    mean = float(log_likelihood[inside].mean()) if inside.any() else np.nan
+    return Mode(centre, len(np.unique(centre)), int(inside.sum()), visitors, mean)
+
+
+def spread(n: int, most: int) -> IntArray:
+    """At most so many of n indices, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+
+
+def _thinned(chain: IntArray) -> IntArray:
+    """Indices of draws evenly spread over each chain, as many from each."""
+    chains = [np.flatnonzero(chain == c) for c in np.unique(chain)]
+    return np.concatenate([own[spread(len(own), max(2, THINNED // len(chains)))] for own in chains])
+
+
+def _subset(draws: DrawSet, which: IntArray) -> DrawSet:
+    names = ("weights", "means", "factors", "precision_factors", "log_scale")
+    return replace(draws, **{name: getattr(draws, name)[which] for name in names})
+
+
+def _partitions(draws: DrawSet, X: Rows) -> Labels:
+    """Every row to its most probable component, (draw, obs) of int32."""
+    return np.stack([resp.argmax(axis=0) for _, resp in each_draw(draws, X, with_memberships=True)]).astype(np.int32)
+
+
+def _centres(partitions: Labels) -> list[Labels]:
+    """Medoids of the groups that partitions fall into; a single one unless groups stand clearly apart."""
+    distances = _distances(partitions)
+    best, groups = SEPARATED, np.zeros(len(partitions), dtype=np.int64)
+    tree = linkage(squareform(distances), "average") if len(partitions) > 2 else np.empty((0, 4))
+    for n_groups in range(2, MOST_MODES + 1 if len(tree) else 2):
+        found = _without_outliers(fcluster(tree, n_groups, "maxclust").astype(np.int64))
+        inside = found > 0
+        if not 2 <= len(np.unique(found[inside])) < inside.sum():
+            continue
+        score = silhouette_score(distances[np.ix_(inside, inside)], found[inside], metric="precomputed")
+        if score > best:
+            best, groups = score, found
+    names = np.unique(groups[groups > 0]) if groups.any() else np.array([0])
+    members = [np.flatnonzero(groups == name) for name in names]
+    return [partitions[own[_medoid(distances[np.ix_(own, own)])]] for own in members]
+
+
+def _distances(partitions: Labels) -> Array:
+    """Variation of information between all pairs, (draw, draw)."""
+    distances = np.stack([losses(partitions, own, loss="vi") for own in partitions])
+    distances = 0.5 * (distances + distances.T)  # symmetric to the last bit
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def _without_outliers(groups: IntArray) -> IntArray:
+    """Groups that hold too few draws become zero."""
+    sizes = np.bincount(groups)
+    return np.where(sizes[groups] >= SMALLEST_SHARE * len(groups), groups, 0)
+
+
+def _medoid(distances: Array) -> int:
+    return int(distances.sum(axis=1).argmin())
+
+
+def evaluate(draws: DrawSet, X: Rows, centres: Sequence[Labels], row_weights: PerRow | None) -> tuple[Array, IntArray]:
+    """Log-likelihood of each draw, and the nearest of the centres."""
+    log_likelihood, labels = np.empty(len(draws)), np.zeros(len(draws), dtype=np.int64)
+    size = max(1, LABELS_HELD // len(X))
+    held = np.empty((min(size, len(draws)), len(X)), dtype=np.int32)
+    first = 0
+    for s, (log_density, resp) in enumerate(each_draw(draws, X, with_memberships=len(centres) > 1)):
+        log_likelihood[s] = total_over_rows(log_density, row_weights)
+        if len(centres) > 1:
+            held[s - first] = resp.argmax(axis=0)
+            if s - first + 1 == len(held) or s + 1 == len(draws):
+                labels[first : s + 1] = _nearest(held[: s - first + 1], centres)
+                first = s + 1
+    return log_likelihood, labels
+
+
+def _nearest(partitions: Labels, centres: Sequence[Labels]) -> IntArray:
+    return np.stack([losses(partitions, centre, loss="vi") for centre in centres]).argmin(axis=0)
+
+
+def indicator_r_hat(inside: Array, chain: IntArray) -> float:
+    """R-hat of being in a mode; infinite if every chain stays on one side and they differ."""
+    series = [inside[chain == c].astype(np.float64) for c in np.unique(chain)]
+    shortest = min(len(part) for part in series)
+    if len(series) < 2 or shortest < 4:
+        return np.nan
+    return discrete_r_hat(np.stack([part[-shortest:] for part in series]))

@@ -1,0 +1,282 @@
+"""Chains that stay in different modes, put together in the modes' right proportions."""
+
+import json
+from dataclasses import replace
+
+import arviz_stats as azs
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, PerRow, Rows
+from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
+from bayesgmm.evidence.modes import Modes, Points, find_modes
+from bayesgmm.exceptions import InputError
+from bayesgmm.posterior import (
+    CLUSTER,
+    NO_NAMES,
+    OBS,
+    SAMPLE_DIMS,
+    Names,
+    Posterior,
+    aligned,
+    mixture_posterior,
+    prior_from_json,
+    row_weights_of,
+    rows_of,
+    start_mixture,
+    with_hyperparameters,
+)
+from bayesgmm.prediction import draw_set_of, each_draw
+from bayesgmm.priors import Prior
+from bayesgmm.validation import as_finite, check_option, check_type, generator_of
+
+UNPOOLED, UNPOOLED_STATS, SCOUTS = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
+WEIGHTS = ("evidence", "stacking")
+_STACKING_STEPS, _STACKED = 100_000, 1e-9
+_DRAWS_PER_MODE, _VALUES = 500, 20_000_000  # for stacking: draws of a mode, and log densities held at once
+
+
+def combine_modes(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    weights: str = "evidence",
+    prior: Prior | None = None,
+    names: Names = NO_NAMES,
+    random_state: int | None = None,
+) -> xr.DataTree:
+    r"""Resample a posterior whose chains stay in different modes, so that each mode has its proper share.
+
+    Chains that stay where they are say nothing about how much a mode weighs. With ``"evidence"`` mode m has the
+    weight :math:`Z_m / \sum_j Z_j`, where :math:`Z_m = \int_{A_m} p(X \mid \theta)\, p(\theta)\, d\theta` is taken
+    by bridge sampling over the mode's own region with all its label copies: the posterior itself, given that no
+    further mode exists. ``"stacking"`` maximises the leave-one-out log predictive density
+    :math:`\sum_i \log \sum_m w_m p(x_i \mid x_{-i}, A_m)`: better for prediction if the model is wrong, but not the
+    posterior.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset or mapping
+        See `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+    weights : {"evidence", "stacking"}
+    prior : Prior, optional
+        The prior of the model, needed for evidences of a posterior that was not fitted by this package.
+    names : mapping, optional
+    random_state : int, optional
+
+    Returns
+    -------
+    DataTree
+        As many draws as before. For evidences they are resampled from the draws of every mode together with the
+        proposals of bridge sampling, each with its weight, so that within a mode, too, it does not matter where the
+        chains lingered. ``sample_stats`` tells the ``mode`` of each and the ``source``: its place in the chains laid
+        end to end (scouts behind them), -1 for a proposal. The chains as they were sampled are in
+        ``unpooled_posterior`` and ``unpooled_sample_stats``; ``attrs["modes"]`` is a JSON list of weights, standard
+        errors, evidences and effective sizes. R-hat of resampled draws means nothing: ask `diagnose`. If the chains
+        move in one mode, the posterior comes back unchanged.
+
+    Raises
+    ------
+    InputError
+        For unknown weights, or evidences without a prior.
+
+    References
+    ----------
+    Meng & Wong (1996); Frühwirth-Schnatter (2004); Yao, Vehtari & Gelman (2022) for stacking.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture, combine_modes
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
+    >>> combine_modes(fit) is fit.posterior_  # one mode: nothing to combine
+    True
+    """
+    check_option(WEIGHTS, weights=weights)
+    check_type(Prior, optional=True, prior=prior)
+    rng = generator_of(random_state)
+    tree = mixture_posterior(posterior, X, names=names)
+    if weights == "evidence" and prior is None and "prior" not in tree.attrs:
+        raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
+    raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
+    points, row_weights = points_of_tree(raw), row_weights_of(tree)
+    modes = find_modes(points, rows, family, row_weights=row_weights)
+    if not modes.separate:
+        return tree
+    if weights == "evidence":
+        prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
+        target = Target(rows, prior, points.weights.shape[1], family, row_weights)
+        modes = weigh_modes(modes, points, target, rng=rng)
+        if in_proportion(modes, points.chain, raw["posterior"].sizes["chain"]):
+            return tree
+    else:
+        modes = stacked(modes, points, rows, family, row_weights=row_weights)
+    if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each to weigh them
+        return tree
+    return _pooled_tree(raw, modes, rng=rng, weights=weights)
+
+
+def unpooled(tree: xr.DataTree) -> xr.DataTree:
+    """The tree with its chains as they were sampled."""
+    if UNPOOLED not in tree.children:
+        return tree
+    groups = {"posterior": UNPOOLED, "sample_stats": UNPOOLED_STATS}
+    raw = tree.copy()
+    for own, kept in groups.items():
+        if kept in tree.children:
+            raw[own] = xr.DataTree(tree[kept].to_dataset())
+            del raw[kept]
+    raw.attrs = {name: value for name, value in tree.attrs.items() if name not in ("modes", "mode_weights")}
+    return raw
+
+
+def points_of_tree(tree: xr.DataTree) -> Points:
+    """The draws of a posterior, chains end to end, and behind them those of scouts if they are kept."""
+    parts, offset = [], 0
+    for group in ("posterior", SCOUTS):
+        if group in tree.children:
+            values = [tree[group][name].to_numpy() for name in ("weights", "means", "covariances")]
+            n_chains, n_draws = values[0].shape[:2]
+            flat = [value.reshape(-1, *value.shape[2:]) for value in values]
+            parts.append((*flat, np.repeat(np.arange(offset, offset + n_chains), n_draws)))
+            offset += n_chains
+    return Points(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, weights: str) -> xr.DataTree:
+    """A posterior resampled by the weights of its modes; the chains as they were are kept."""
+    draws = tree["posterior"].to_dataset()
+    shape = (draws.sizes["chain"], draws.sizes["draw"])
+    chosen = pool(modes, shape[0] * shape[1], rng=rng)
+    arrays = dict(zip(("weights", "means", "covariances"), chosen.points.arrays, strict=False))
+    arrays = {name: values.reshape(*shape, *values.shape[1:]) for name, values in arrays.items()}
+    sources = {"mode": chosen.mode.reshape(shape), "source": chosen.source.reshape(shape)}
+    pooled = tree.copy()
+    pooled["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in arrays.items()}))
+    pooled[UNPOOLED] = xr.DataTree(draws)
+    if "sample_stats" in tree.children:
+        pooled[UNPOOLED_STATS] = xr.DataTree(tree["sample_stats"].to_dataset())
+    stats = {name: (SAMPLE_DIMS, values) for name, values in sources.items()}
+    pooled["sample_stats"] = xr.DataTree(xr.Dataset(stats, {dim: draws.coords[dim] for dim in SAMPLE_DIMS}))
+    pooled.attrs = {**tree.attrs, "modes": json.dumps(modes_record(modes)), "mode_weights": weights}
+    return with_hyperparameters(_in_labels(pooled), rng=rng)
+
+
+def _in_labels(tree: xr.DataTree) -> xr.DataTree:
+    """Pooled draws in the labels of the EM solution, if there is one: proposals come as they were proposed."""
+    if "constant_data" not in tree.children:
+        return tree
+    draws = tree["posterior"].to_dataset()
+    arrays = (draws[name].to_numpy() for name in ("weights", "means", "covariances"))
+    exchangeable = prior_from_json(str(tree.attrs["prior"])).exchangeable
+    *ordered, order = aligned(start_mixture(tree), *arrays, exchangeable=exchangeable)
+    values = dict(zip(("weights", "means", "covariances"), ordered, strict=True))
+    tree["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in values.items()}))
+    stats = tree["sample_stats"].to_dataset().assign(permutation=((*SAMPLE_DIMS, CLUSTER), order))
+    tree["sample_stats"] = xr.DataTree(stats.assign_coords({CLUSTER: draws.coords[CLUSTER]}))
+    return tree
+
+
+def modes_record(modes: Modes) -> list[dict[str, object]]:
+    """The modes as JSON takes them."""
+    return [
+        {
+            "weight": mode.weight,
+            "weight_se": mode.weight_se,
+            "log_evidence": None if mode.bridge is None else mode.bridge.log_z,
+            "log_evidence_se": None if mode.bridge is None else mode.bridge.se,
+            "n_clusters": mode.n_clusters,
+            "cluster_sizes": sorted(np.unique(mode.centre, return_counts=True)[1].tolist(), reverse=True),
+            "n_draws": mode.n_draws,
+            "chains": mode.chains,
+            "mean_log_likelihood": mode.mean_log_likelihood,
+            "effective_size": None if mode.sample is None else mode.sample.effective_size,
+        }
+        for mode in modes.modes
+    ]
+
+
+def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
+    r"""Posterior mean of a quantity over weighed modes, and its standard error.
+
+    .. math:: \bar g = \sum_m w_m \bar g_m, \quad
+        se^2 = \sum_m se(w_m)^2 (\bar g_m - \bar g)^2 + \sum_m w_m^2\, var_m(g) (1 / n_m + 1 / r_m)
+
+    with :math:`n_m` the effective size of mode m's sample and :math:`r_m` the draws resampled from it.
+
+    Parameters
+    ----------
+    values : (chain, draw)
+        The quantity at the draws of a pooled posterior.
+    tree : DataTree
+        What `combine_modes` gave, by evidences.
+
+    Returns
+    -------
+    mean, standard error : float
+
+    Raises
+    ------
+    InputError
+        ``tree`` holds no combined modes, or ``values`` are not one number a draw.
+    """
+    if not isinstance(tree, xr.DataTree) or "modes" not in tree.attrs:
+        raise InputError(expected="a posterior that combine_modes gave", got="one without a record of its modes")
+    given = np.asarray(values)
+    flat = as_finite(given.astype(np.float64) if given.dtype == bool else given, name="values").ravel()
+    labels = tree["sample_stats"]["mode"].to_numpy().ravel()
+    if flat.shape != labels.shape:
+        raise InputError(expected=f"a value for each of {len(labels)} draws", got=f"{len(flat)}")
+    record = json.loads(str(tree.attrs["modes"]))
+    own = [(mode, flat[labels == m]) for m, mode in enumerate(record) if (labels == m).any()]
+    weights, errors, sizes = (
+        np.array([mode[name] for mode, _ in own]) for name in ("weight", "weight_se", "effective_size")
+    )
+    means, variances, counts = (np.array([moment(part) for _, part in own]) for moment in (np.mean, np.var, len))
+    mean = float(weights @ means / weights.sum())
+    return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes + variances / counts)))
+
+
+def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str, *, row_weights: PerRow | None = None) -> Modes:
+    """Weights that predict best, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022).
+
+    Of a row with a weight one copy is left out at a time, and its term counts as often as the weight says.
+    """
+    found = {}
+    for m, mode in enumerate(modes.modes):
+        own = np.flatnonzero(modes.labels == m)
+        most = max(20, min(_DRAWS_PER_MODE, _VALUES // len(X)))
+        own = own[np.unique(np.linspace(0, len(own) - 1, most).astype(np.int64))]
+        if mode.n_draws:
+            found[m] = azs.loo(_with_log_likelihood(points[own], X, covariance_type), pointwise=True).elpd_i.to_numpy()
+    best = dict(zip(found, stacking_weights(np.stack(list(found.values())), row_weights), strict=True))
+    weights = [float(best.get(m, 0.0)) for m in range(len(modes.modes))]
+    samples = [draws_as_they_are(points, np.flatnonzero(modes.labels == m)) for m in range(len(modes.modes))]
+    triples = zip(modes.modes, weights, samples, strict=True)
+    return replace(modes, modes=tuple(replace(mode, weight=w, sample=own) for mode, w, own in triples))
+
+
+def stacking_weights(elpd: Array, row_weights: PerRow | None = None) -> Array:
+    r"""Weights (mode,) that maximise :math:`\sum_i v_i \log \sum_m w_m \exp(elpd_{mi})`, for elpd (mode, obs).
+
+    By EM for the weights of a mixture whose components are known; the objective is concave.
+    """
+    density = np.exp(elpd - elpd.max(axis=0))
+    v = np.ones(elpd.shape[1]) if row_weights is None else row_weights
+    weights: Array = np.full(len(elpd), 1.0 / len(elpd))
+    for _ in range(_STACKING_STEPS):
+        shares = weights[:, None] * density
+        before, weights = weights, (shares / shares.sum(axis=0)) @ v / v.sum()
+        if np.abs(weights - before).max() < _STACKED:
+            break
+    return weights
+
+
+def _with_log_likelihood(points: Points, X: Rows, covariance_type: str) -> xr.DataTree:
+    draws = draw_set_of(covariance_type, points.weights, points.means, points.covariances)
+    values: Array = np.stack([density.copy() for density, _ in each_draw(draws, X, with_memberships=False)])
+    dims = (*SAMPLE_DIMS, OBS)
+    posterior = xr.Dataset({"weights": (("chain", "draw", "cluster"), points.weights[None])})
+    return xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": xr.Dataset({"y": (dims, values[None])})})

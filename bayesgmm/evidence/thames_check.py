@@ -1,0 +1,118 @@
+r"""THAMES of one mode of a mixture's posterior, which shares nothing with bridge sampling but the draws.
+
+The space in which it works gives every component coordinates of its own: :math:`y_k = \log w_k + t` with an added
+:math:`t \sim N(0, 1)`, which changes no evidence and frees the weights of their sum, :math:`\mu_k`, and the Cholesky
+factor of :math:`\Sigma_k` with the logs of its diagonal. Relabelling then permutes blocks of coordinates.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayesgmm._common import Array, Covariances
+from bayesgmm.evidence.mode_weights import (
+    Inside,
+    Target,
+    best_mixture,
+    effective_size,
+    in_labels_of,
+    n_evaluations,
+    within_mode_size,
+)
+from bayesgmm.evidence.modes import Points, evaluate
+from bayesgmm.evidence.thames_estimator import Blocks, Thames, thames
+from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, covariance_family
+
+_MOST_UNIFORM = 2_000
+_LOG_2, _LOG_2PI = np.log(2.0), np.log(2.0 * np.pi)
+
+
+def mode_thames(
+    inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
+) -> Thames:
+    """The evidence of one mode: every other draw gives ellipsoid and region, the rest the mean."""
+    space = _Space(covariance_family(target.covariance_type), target.X.shape[1])
+    own, values = points[inside.own], log_joint[inside.own]
+    if target.prior.exchangeable:
+        own = in_labels_of(best_mixture(own, values), own)
+    blocks = space.blocks(own, rng)
+    values = values + space.log_jacobian(blocks)
+    at_most = within_mode_size(own, log_joint[inside.own])
+
+    def log_density(at: Blocks) -> Array:
+        proposed = space.points(at)
+        log_likelihood, labels = evaluate(
+            proposed.draws(target.covariance_type), target.X, inside.centres, target.row_weights
+        )
+        total = log_likelihood + target.log_prior(proposed) + space.log_jacobian(at)
+        return np.where(labels == inside.mode, total, -np.inf)
+
+    return thames(
+        blocks[::2],
+        blocks[1::2],
+        log_densities=(values[::2], values[1::2]),
+        log_density=log_density,
+        effective_size=lambda series: min(at_most, effective_size(series, own.chain[1::2])),
+        rng=rng,
+        symmetric=target.prior.exchangeable,
+        n_uniform=n_evaluations(target, _MOST_UNIFORM),
+    )
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Between mixtures and blocks of coordinates."""
+
+    family: CovarianceFamily
+    n_features: int
+
+    def blocks(self, points: Points, rng: np.random.Generator) -> Blocks:
+        """Coordinates of mixtures; t is drawn."""
+        logs = np.log(np.maximum(points.weights, np.finfo(np.float64).tiny)) + rng.standard_normal((len(points), 1))
+        own = [logs[..., None], points.means]
+        entries = self._entries(points.covariances[:, :1] if self.family.shared else points.covariances)
+        if self.family.shared:
+            return Blocks(entries[:, 0], np.concatenate(own, axis=2))
+        return Blocks(np.empty((len(points), 0)), np.concatenate([*own, entries], axis=2))
+
+    def points(self, blocks: Blocks) -> Points:
+        """Mixtures at coordinates."""
+        d, logs = self.n_features, blocks.own[..., 0]
+        logs = logs - np.logaddexp.reduce(logs, axis=1)[:, None]
+        entries = blocks.shared[:, None] if self.family.shared else blocks.own[..., 1 + d :]
+        covariances = np.broadcast_to(self._covariances(entries), (*logs.shape, d, d)).copy()
+        return Points(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, np.full(len(logs), -1))
+
+    def log_jacobian(self, blocks: Blocks) -> Array:
+        """Log density of t, and of the change from weights, and covariances, to coordinates, (point,)."""
+        logs = blocks.own[..., 0]
+        t = np.logaddexp.reduce(logs, axis=1)
+        total = (logs - t[:, None]).sum(axis=1) - 0.5 * (t**2 + _LOG_2PI)
+        entries = blocks.shared[:, None] if self.family.shared else blocks.own[..., 1 + self.n_features :]
+        powers = self._powers()
+        return total + (entries[..., : len(powers)] @ powers + len(powers) * _LOG_2).sum(axis=1)
+
+    def _powers(self) -> Array:
+        """A change of (log L_11, log L_22, ...) by one changes the volume of covariances by these in log."""
+        d = self.n_features
+        if self.family.residual == FULL:
+            return np.arange(d + 1.0, 1.0, -1.0)
+        return np.full(d if self.family.residual == DIAGONAL else 1, 2.0)
+
+    def _entries(self, covariances: Covariances) -> Array:
+        """(..., coordinate): logs of the factor's diagonal, then what is below it."""
+        d = self.n_features
+        if self.family.residual != FULL:
+            diagonal = 0.5 * np.log(np.diagonal(covariances, axis1=-2, axis2=-1))
+            return diagonal if self.family.residual == DIAGONAL else diagonal[..., :1]
+        factors = np.linalg.cholesky(covariances)
+        below = factors[..., *np.tril_indices(d, -1)]
+        return np.concatenate([np.log(np.diagonal(factors, axis1=-2, axis2=-1)), below], axis=-1)
+
+    def _covariances(self, entries: Array) -> Covariances:
+        d = self.n_features
+        if self.family.residual != FULL:
+            return np.exp(2.0 * entries)[..., None] * np.eye(d)
+        factors = np.exp(entries[..., :d, None]) * np.eye(d)
+        factors[..., *np.tril_indices(d, -1)] = entries[..., d:]
+        return factors @ np.swapaxes(factors, -1, -2)

@@ -1,1 +1,0 @@
-"""Floor 1: the kernel, covariance families, mixtures and priors. Adds SciPy and numba."""

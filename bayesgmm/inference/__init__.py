@@ -1,0 +1,17 @@
+"""Sampling the posterior: settings, NUTS, engines, search for modes."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.inference.assemble import fitted_tree as fitted_tree
+    from bayesgmm.inference.engines import ENGINES as ENGINES
+    from bayesgmm.inference.engines import sample_native as sample_native
+    from bayesgmm.inference.mode_search import explore as explore
+    from bayesgmm.inference.problem import MixtureDraws as MixtureDraws
+    from bayesgmm.inference.problem import Problem as Problem
+    from bayesgmm.inference.problem import weights_refused as weights_refused
+    from bayesgmm.inference.settings import SamplerSettings as SamplerSettings
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,48 @@
+"""The engine that samples the PyMC model itself: the specification that the native engine is held to."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import nutpie
+import pymc as pm
+import pytensor
+from pytensor.compile.mode import Mode
+
+from bayesgmm._common import Array
+from bayesgmm.inference.nuts import sample_model
+from bayesgmm.inference.problem import MixtureDraws, Problem, weights_refused
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.pymc_model import build_model
+
+INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would cost more
+
+
+def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
+    """Sample the PyMC model by nutpie, chains starting where the native engine's do."""
+    if problem.row_weights is not None:
+        raise weights_refused()
+    parameters = problem.parameters(problem.starting_points(settings.chains, rng))
+    covariances = problem.full_covariances(parameters)
+    starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
+    start = problem.start
+    hyper = problem.prior.model_variables_given(
+        starts["weights"], covariances, covariance_type=start.covariance_type, rng=rng
+    )
+    model = build_model(problem.X, start.n_components, covariance_type=start.covariance_type, prior=problem.prior)
+    shapes = {name: values.shape[1:] for name, values in starts.items()}
+    compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
+    run = sample_model(compiled, unconstrained_points(model, starts | hyper), settings, shapes)
+    return MixtureDraws(run.values["weights"], run.values["means"], run.values["covariances"], run)
+
+
+def unconstrained_points(model: pm.Model, parameters: Mapping[str, Array]) -> Array:
+    """Points (chain, n_dim) of a model's free variables, in its own order, from constrained values (chain, ...)."""
+    inputs, outputs = [], []
+    for variable in model.free_RVs:
+        value = variable.type(variable.name)
+        transform = model.rvs_to_transforms[variable]
+        inputs.append(value)
+        outputs.append(value if transform is None else transform.forward(value, *variable.owner.inputs))
+    forward = pytensor.function(inputs, outputs, mode=INTERPRETED)
+    chains = zip(*(parameters[variable.name] for variable in model.free_RVs), strict=True)
+    return np.stack([np.concatenate([np.ravel(part) for part in forward(*values)]) for values in chains])

@@ -1,0 +1,35 @@
+"""The table of engines: ways to draw from one and the same posterior density.
+
+``native`` samples the hand-written log posterior in whitened coordinates around the EM solution and imports
+neither PyMC nor PyTensor; ``pymc`` samples the model that `build_model` returns. Both start their chains at
+draws of the normal approximation at the EM solution.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bayesgmm.inference.nuts import Target, sample_nuts
+from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.log_posterior import c_log_posterior
+
+type Engine = Callable[[Problem, SamplerSettings, np.random.Generator], MixtureDraws]
+
+
+def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
+    """Sample the hand-written log posterior."""
+    density, function = problem.log_posterior, c_log_posterior()
+    target = Target(density.n_dim, function.address, density.header, keep=(function, density))
+    run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)
+    parameters = problem.parameters(run.points)
+    return MixtureDraws(parameters.weights, parameters.means, problem.full_covariances(parameters), run)
+
+
+def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
+    from bayesgmm.inference.engine_pymc import sample_pymc  # PyMC is imported only when it is asked for
+
+    return sample_pymc(problem, settings, rng)
+
+
+ENGINES: dict[str, Engine] = {"native": sample_native, "pymc": _sample_pymc}

@@ -1,0 +1,198 @@
+"""Short chains that start away from the best optimum: where else the posterior lives.
+
+Chains that start together and agree prove nothing. Scouts start at the best optimum (two), at a mixture with one
+component emptied, at one with two components in the place of one, and at the next best optimum of EM, as far as the
+likelihood there is not so low that nothing near it can carry weight. Where they
+settle in different modes, the modes are weighed (see `bayesgmm.evidence.modes`), and the chains proper start in each
+mode that carries weight.
+"""
+
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
+
+import numpy as np
+
+from bayesgmm.em import EMSettings, best_of_starts
+from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Points, Target, find_modes, weigh_modes
+from bayesgmm.inference.engines import sample_native
+from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.mixture import Mixture
+
+SCOUT_DRAWS, SCOUT_TUNE, SCOUT_DEPTH = 150, 150, 7
+SCOUTS_MIXED = 1.2  # R-hat of an indicator of a mode: scouts are too short for a closer look
+_STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
+
+
+@dataclass(frozen=True)
+class Scouts:
+    """What the scouts found.
+
+    Attributes
+    ----------
+    names : list of str
+        Where each scout began.
+    draws : MixtureDraws
+    modes : Modes
+        Weighed if they are separate.
+    """
+
+    names: list[str]
+    draws: MixtureDraws
+    modes: Modes
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one mode carries weight."""
+        return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
+
+
+def points_of(draws: MixtureDraws) -> Points:
+    """The draws of a run, chains end to end."""
+    n_chains, n_draws = draws.weights.shape[:2]
+    flat = [part.reshape(-1, *part.shape[2:]) for part in (draws.weights, draws.means, draws.covariances)]
+    return Points(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws))
+
+
+def target_of(problem: Problem) -> Target:
+    """The density that a problem asks for."""
+    start = problem.start
+    return Target(problem.X, problem.prior, start.n_components, start.covariance_type, problem.row_weights)
+
+
+def send_scouts(
+    problem: Problem, starts: dict[str, Mixture], settings: SamplerSettings, rng: np.random.Generator
+) -> Scouts:
+    """Sample shortly from the best optimum, twice, and from other places, and compare where the chains settle.
+
+    Twice, because a chain may leave a mode while it warms up: the one that all else is compared with must not be lost.
+    """
+    starts = {"best optimum": problem.start, "best optimum, again": problem.start, **starts}
+    short = replace(
+        settings,
+        seed=int(rng.integers(2**63)),
+        draws=SCOUT_DRAWS,
+        tune=SCOUT_TUNE,
+        chains=len(starts),
+        max_depth=SCOUT_DEPTH,
+        progress=False,
+    )
+    draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
+    points = points_of(draws)
+    family, weights = problem.start.covariance_type, problem.row_weights
+    modes = find_modes(points, problem.X, family, mixed=SCOUTS_MIXED, row_weights=weights)
+    if modes.separate:
+        modes = weigh_modes(modes, points, target_of(problem), rng=rng)
+    return Scouts(list(starts), draws, modes)
+
+
+def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture]:
+    """Mixtures with a component emptied and with two in one place, on the best fit with one component fewer."""
+    k = problem.start.n_components
+    if k == 1 or not problem.prior.exchangeable:
+        return {}
+    fewer, _ = best_of_starts(
+        problem.X,
+        k - 1,
+        rng=rng,
+        covariance_type=problem.start.covariance_type,
+        prior=problem.prior,
+        settings=EMSettings(reg_covar=0.0),
+        n_init=_STARTS_OF_FEWER,
+        row_weights=problem.row_weights,
+    )
+    return {"one emptied": _with_empty(fewer.mixture, problem, rng), "two in one place": _with_twin(fewer.mixture)}
+
+
+def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> Mixture:
+    """One more component, drawn from the prior, with the weight of a component that holds no row."""
+    k = fewer.n_components + 1
+    prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
+    _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
+    alpha = float(prior.concentration[0])
+    share = alpha / (problem.n_rows + k * alpha)
+    weights = np.append(fewer.weights * (1.0 - share), share)
+    own = fewer.full_covariances[:1] if fewer.family.shared else covariances[0]
+    both = fewer.family.compress(np.concatenate([fewer.full_covariances, own]))
+    return Mixture(weights, np.vstack([fewer.means, means[0]]), both, fewer.covariance_type)
+
+
+def _with_twin(fewer: Mixture) -> Mixture:
+    """The largest component twice, at half its weight."""
+    largest = int(fewer.weights.argmax())
+    order = np.append(np.arange(fewer.n_components), largest)
+    weights = fewer.weights[order]
+    weights[[largest, -1]] *= 0.5
+    covariances = fewer.family.compress(fewer.full_covariances[order])
+    return Mixture(weights, fewer.means[order], covariances, fewer.covariance_type)
+
+
+def chain_starts(
+    scouts: Scouts, problem: Problem, chains: int, rng: np.random.Generator
+) -> tuple[tuple[Mixture, ...], list[int]]:
+    """Draws of scouts for the chains to start at, and their modes: each relevant one, then in proportion to weights."""
+    modes, family = scouts.modes, problem.start.family
+    relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
+    weights = np.array([modes.modes[m].weight for m in relevant])
+    first = [relevant[i] for i in np.argsort(-weights)][:chains]
+    rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
+    points, chosen = points_of(scouts.draws), [*first, *(int(m) for m in rest)]
+    picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
+    starts = (
+        Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked
+    )
+    return tuple(starts), chosen
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """Where the chains of a fit begin, and why.
+
+    Attributes
+    ----------
+    problem : Problem
+        With the starts of its chains.
+    starting_modes : list of int
+        The mode or optimum that each chain starts in.
+    scouts : Scouts or None
+    far_below : list of str
+        Places that were looked at, but where no scout was sent: the likelihood there is too low.
+    """
+
+    problem: Problem
+    starting_modes: list[int]
+    scouts: Scouts | None = None
+    far_below: list[str] = field(default_factory=list)
+
+
+def explore(
+    init: str, problem: Problem, optima: tuple[Mixture, ...], *, settings: SamplerSettings, rng: np.random.Generator
+) -> Exploration:
+    """Decide where the chains start.
+
+    Parameters
+    ----------
+    init : {"spread", "modes", "best"}
+        ``"spread"`` sends scouts first; ``"modes"`` starts the chains at the distinct optima of EM in turn;
+        ``"best"`` starts them all at the best.
+    problem : Problem
+    optima : tuple of Mixture
+        Distinct optima, best first.
+    """
+    together = Exploration(problem, [0] * settings.chains)
+    if init == "modes" and len(optima) > 1:
+        starts = tuple(islice(cycle(optima), settings.chains))
+        return Exploration(replace(problem, chain_starts=starts), [c % len(optima) for c in range(settings.chains)])
+    if init != "spread":
+        return together
+    away = away_starts(problem, rng) | ({"next optimum": optima[1]} if len(optima) > 1 else {})
+    lowest = problem.log_likelihood(problem.start) - target_of(problem).far
+    near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
+    far_below = [name for name in away if name not in near]
+    if not near:
+        return replace(together, far_below=far_below)
+    scouts = send_scouts(problem, near, settings, rng)
+    if not scouts.several:
+        return replace(together, scouts=scouts, far_below=far_below)
+    starts, modes = chain_starts(scouts, problem, settings.chains, rng)
+    return Exploration(replace(problem, chain_starts=starts), modes, scouts, far_below)

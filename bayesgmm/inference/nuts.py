@@ -1,0 +1,379 @@
+"""NUTS by nutpie on a compiled log density. Nothing here knows of mixtures, PyMC or PyTensor.
+
+nutpie calls the density through its C address, without Python and without the interpreter lock, for which chains
+in several threads would compete at every gradient.
+"""
+
+import ctypes
+import functools
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import nutpie
+import pyarrow as pa
+from numba import carray, cfunc
+from numpy.typing import ArrayLike, NDArray
+from nutpie.compile_pymc import CompiledPyMCModel
+from nutpie.compiled_pyfunc import from_pyfunc
+from nutpie.sample import CompiledModel, in_marimo_notebook, in_notebook
+
+from bayesgmm._common import Array
+from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
+from bayesgmm.inference.settings import POINT, Draws, SamplerSettings
+from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE
+from bayesgmm.validation import as_finite
+
+type StartFunction = Callable[[int], Array]  # seed of a chain -> its first point
+
+_C_LOG_DENSITY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
+_STATISTICS = {  # nutpie's name -> ArviZ's, where it has one
+    "diverging": "diverging",
+    "logp": "lp",
+    "energy": "energy",
+    "energy_error": "energy_error",
+    "max_energy_error": "max_energy_error",
+    "mean_tree_accept": "acceptance_rate",
+    "mean_tree_accept_sym": "mean_tree_accept_sym",
+    "n_steps": "n_steps",
+    "depth": "tree_depth",
+    "maxdepth_reached": "reached_max_treedepth",
+    "step_size": "step_size",
+    "step_size_bar": "step_size_bar",
+    "index_in_trajectory": "index_in_trajectory",
+    "fisher_distance": "fisher_distance",
+}
+_WELL_SPACING = 1000.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A compiled log density on unconstrained space.
+
+    Parameters
+    ----------
+    n_dim : int
+        Number of coordinates.
+    address : int
+        Address of a C function ``int64 f(uint64 n_dim, double *point, double *gradient_out, double *value_out,
+        void *user_data)``, a numba cfunc of signature `bayesgmm.log_posterior._cfunc.LOG_DENSITY_SIGNATURE`. It
+        returns 0 on success; a positive status (3: gradient, 4: value not finite) makes the step a divergence; a
+        negative one aborts sampling. It is called from several threads at once and must only read shared data.
+    user_data : ndarray
+        Its buffer is what the function gets as ``user_data``.
+    keep : tuple
+        Whatever must stay alive while the function may be called: the compiled function, the data.
+    """
+
+    n_dim: int
+    address: int
+    user_data: NDArray[np.generic]
+    keep: tuple[object, ...] = ()
+
+    def __call__(self, point: ArrayLike) -> tuple[int, float, Array]:
+        """Status, log density and gradient (n_dim,) at a point (n_dim,)."""
+        position = np.array(point, dtype=np.float64, ndmin=1)
+        if position.shape != (self.n_dim,):
+            raise InputError(expected=f"a point of shape ({self.n_dim},)", got=f"{position.shape}")
+        gradient, value = np.zeros(self.n_dim), np.zeros(1)
+        pointers = (a.ctypes.data for a in (position, gradient, value, self.user_data))
+        status = _C_LOG_DENSITY(self.address)(self.n_dim, *pointers)
+        return status, float(value[0]), gradient
+
+
+def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Draws:
+    """Draw from a density by the No-U-Turn sampler, every chain from its own start.
+
+    A chain starts exactly at its row of ``starts``. Only where the gradient has an exact zero, which nutpie
+    refuses, that coordinate is moved by a relative 1e-10 (more if the zero persists).
+
+    Parameters
+    ----------
+    target : Target
+        The log density.
+    starts : array_like, shape (chain, n_dim)
+        One start a chain.
+    settings : SamplerSettings
+        Everything else.
+
+    Returns
+    -------
+    Draws
+        After Ctrl-C the draws made so far, cut to the largest block of chains of equal length, with an
+        `InterruptedWarning`.
+
+    Raises
+    ------
+    InputError
+        ``starts`` has the wrong shape or is not finite.
+    SamplingError
+        The density is not finite, or flat in a coordinate, at a start; or the sampler broke down.
+    KeyboardInterrupt
+        Ctrl-C came before any draw after warm-up.
+
+    References
+    ----------
+    Hoffman and Gelman (2014), JMLR 15, 1593-1623; nutpie, https://github.com/pymc-devs/nutpie.
+    """
+    points = _usable_starts(target, starts, settings)
+    model = _nutpie_model(target, _start_function(points, settings))
+    return _sample(model, settings, {POINT: (target.n_dim,)})
+
+
+def sample_model(
+    model: CompiledPyMCModel, starts: ArrayLike, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]
+) -> Draws:
+    """Draw from a model that nutpie compiled, every chain from its own start; see `sample_nuts`.
+
+    Parameters
+    ----------
+    model : nutpie.compile_pymc.CompiledPyMCModel
+        What ``nutpie.compile_pymc_model`` returns.
+    starts : array_like, shape (chain, n_dim)
+        Unconstrained points, in the model's order.
+    settings : SamplerSettings
+    shapes : mapping of str to tuple
+        The variables to keep of each draw, and their shapes.
+    """
+    points = _checked_starts(starts, model.n_dim, settings)
+    return _sample(replace(model, initial_point_func=_start_function(points, settings)), settings, shapes)
+
+
+def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
+    begun = time.perf_counter()
+    trace, interrupted = _run(model, settings)
+    seconds = time.perf_counter() - begun
+    draws = _collect(trace, shapes, interrupted=interrupted, seconds=seconds)
+    if interrupted:
+        n_chains, n_draws = draws.stats["lp"].shape
+        message = f"Sampling was interrupted: kept {n_draws} draws of {n_chains} chains"
+        asked = f" ({settings.draws} draws of {settings.chains} chains were asked for)."
+        warnings.warn(message + asked, InterruptedWarning, stacklevel=3)
+    return draws
+
+
+# ---- starts
+
+
+def _usable_starts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Array:
+    points = _checked_starts(starts, target.n_dim, settings)
+    return np.array([_usable_start(target, point, chain=chain) for chain, point in enumerate(points)])
+
+
+def _checked_starts(starts: ArrayLike, n_dim: int, settings: SamplerSettings) -> Array:
+    points = as_finite(starts, name="starts")
+    expected = (settings.chains, n_dim)
+    if points.shape != expected:
+        raise InputError(expected=f"starts of shape (chains, n_dim) = {expected}", got=f"{points.shape}")
+    return points
+
+
+def _usable_start(target: Target, start: Array, *, chain: int) -> Array:
+    """The start itself, moved a little in coordinates where the gradient is exactly zero: nutpie refuses those."""
+    point = start
+    for step in (1e-10, 1e-8, 1e-6, 1e-4, 0.0):
+        status, value, gradient = target(point)
+        if status != FINITE or not (np.isfinite(value) and np.isfinite(gradient).all()):
+            raise SamplingError(
+                f"Chain {chain} cannot start: its log density is {value} with {np.isfinite(gradient).sum()} of "
+                f"{target.n_dim} finite gradient entries (status {status})."
+            )
+        zero = gradient == 0.0
+        if not zero.any():
+            return point
+        point = np.where(zero, start + step * (1.0 + np.abs(start)), start)
+    flat = np.flatnonzero(zero).tolist()
+    raise SamplingError(f"Chain {chain} cannot start: its log density is flat in coordinates {flat}.")
+
+
+def _start_function(starts: Array, settings: SamplerSettings) -> StartFunction:
+    """nutpie asks for a start with nothing but a seed of the chain's own; this knows whose seed it is."""
+    chain_of = {seed: chain for chain, seed in enumerate(_chain_seeds(settings))}
+
+    def start(seed: int) -> Array:
+        if seed not in chain_of:  # a second try, so the first, checked beforehand, was refused
+            raise SamplingError("nutpie refused the start of a chain")
+        return starts[chain_of[seed]].copy()
+
+    return start
+
+
+def _chain_seeds(settings: SamplerSettings) -> list[int]:
+    """The seeds that nutpie hands to the start function, in the order of chains, from a run of 3 milliseconds.
+
+    Calls arrive in any order, so every call gets a harmonic well of its own to start in, too far from the next
+    to leave it, and the well in which a chain is found tells which call was the chain's.
+    """
+    seeds: list[int] = []
+
+    def start(seed: int) -> Array:
+        seeds.append(seed)
+        well = seeds.index(seed)
+        return np.array([_WELL_SPACING * well + 1.0])
+
+    def log_density(point: Array) -> tuple[float, Array]:
+        offset = point - _WELL_SPACING * np.round(point / _WELL_SPACING)
+        return -0.5 * float(offset @ offset), -offset
+
+    model = _python_model(1, lambda: log_density, start)
+    trace = nutpie.sample(model, **_arguments(settings, draws=1, tune=1), progress_bar=False, blocking=True)
+    firsts = [_values(batch, POINT, (1,))[0, 0] for batch in trace.get_arrow_trace()[0]]
+    return [seeds[round(first / _WELL_SPACING)] for first in firsts]
+
+
+# ---- nutpie
+
+
+def _nutpie_model(target: Target, start: StartFunction) -> CompiledModel:
+    try:
+        return _compiled_model(target, start)
+    except (TypeError, AttributeError) as error:
+        warnings.warn(
+            f"nutpie {nutpie.__version__} does not take a C function as this version expects ({error}); "
+            "sampling through Python, which costs tens of microseconds more a gradient.",
+            SamplingWarning,
+            stacklevel=3,
+        )
+        return _python_model(target.n_dim, lambda: functools.partial(_value_and_gradient, target), start)
+
+
+def _compiled_model(target: Target, start: StartFunction) -> CompiledModel:
+    """The target as nutpie's own record of compiled functions, the one place that relies on its fields."""
+    n_dim = target.n_dim
+    return CompiledPyMCModel(
+        dims=None,
+        compiled_logp_func=target,  # only its address is read; nutpie holds the record, and so the target, alive
+        compiled_expand_func=_compiled_copy(),
+        initial_point_func=start,
+        shared_data={},
+        shared_var_keys={},
+        user_data=target.user_data,
+        n_expanded=n_dim,
+        shape_info=([POINT], [slice(0, n_dim)], [(n_dim,)]),
+        logp_func=None,
+        expand_func=None,
+        _n_dim=n_dim,
+        _shapes={POINT: (n_dim,)},
+        _coords=None,
+    )
+
+
+def _copy_point(n_dim, n_expanded, point_, expanded_, user_data):  # type: ignore[no-untyped-def]
+    point, expanded = carray(point_, (n_dim,)), carray(expanded_, (n_dim,))
+    for i in range(n_dim):
+        expanded[i] = point[i]
+    return 0
+
+
+@functools.cache
+def _compiled_copy() -> Any:
+    """What nutpie stores of a draw: the point itself."""
+    return cfunc(EXPAND_SIGNATURE, cache=True)(_copy_point)
+
+
+def _python_model(n_dim: int, make_log_density: Callable[[], Any], start: StartFunction) -> CompiledModel:
+    return from_pyfunc(
+        n_dim,
+        make_log_density,
+        lambda *_: lambda point: {POINT: point.copy()},
+        [np.dtype(np.float64)],
+        [(n_dim,)],
+        [POINT],
+        make_initial_point_fn=start,
+    )
+
+
+def _value_and_gradient(target: Target, point: Array) -> tuple[float, Array]:
+    status, value, gradient = target(point)
+    if status < FINITE:
+        raise SamplingError(f"the log density returned status {status}")
+    return (value if status == FINITE else np.nan), gradient
+
+
+def _arguments(settings: SamplerSettings, *, draws: int, tune: int) -> dict[str, Any]:
+    return {
+        "draws": draws,
+        "tune": tune,
+        "chains": settings.chains,
+        "cores": settings.n_cores,
+        "seed": settings.seed,
+        "adaptation": settings.adaptation,
+        "return_raw_trace": True,
+    }
+
+
+def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
+    """The raw trace, and whether Ctrl-C ended it early."""
+    sampler = nutpie.sample(
+        model,
+        **_arguments(settings, draws=settings.draws, tune=settings.tune),
+        target_accept=settings.target_accept,
+        maxdepth=settings.max_depth,
+        progress_bar=settings.progress and _is_watched(),
+        blocking=False,
+    )
+    try:
+        return sampler.wait(), False
+    except KeyboardInterrupt:
+        return sampler.abort(), True
+    except BaseException as error:
+        # a panic inside nutpie is no Exception; anything else of that kind (SystemExit) passes on
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise SamplingError(f"nutpie stopped: {str(error).split('Stack backtrace')[0].strip()}") from error
+        raise
+
+
+def _is_watched() -> bool:
+    """Whether somebody sees a progress bar: in a terminal or a notebook."""
+    terminal = any(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+    return terminal or in_notebook() or in_marimo_notebook()
+
+
+# ---- draws
+
+
+def _collect(trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float) -> Draws:
+    value_batches, stat_batches = trace.get_arrow_trace()
+    kept = [~_column(batch, "tuning").astype(bool) for batch in stat_batches]
+    chains, n_draws = _largest_block([int(k.sum()) for k in kept])
+    if n_draws == 0:
+        raise KeyboardInterrupt("sampling was interrupted before the first draw after warm-up")
+    values = {
+        name: np.stack([_values(value_batches[c], name, shape)[kept[c]][:n_draws] for c in chains])
+        for name, shape in shapes.items()
+    }
+    stats = {
+        name: np.stack([_column(stat_batches[c], theirs)[kept[c]][:n_draws] for c in chains])
+        for theirs, name in _STATISTICS.items()
+    }
+    n_gradients = np.array([_column(stat_batches[c], "n_steps").sum() for c in chains], dtype=np.int64)
+    return Draws(values, stats, n_gradients, np.array(chains), interrupted, seconds)
+
+
+def _largest_block(lengths: Sequence[int]) -> tuple[list[int], int]:
+    """The chains to keep and the length to cut them to, so that most draws survive.
+
+    Examples
+    --------
+    >>> _largest_block([900, 910, 905, 0])
+    ([0, 1, 2], 900)
+    >>> _largest_block([1000, 1000, 3, 2])
+    ([0, 1], 1000)
+    """
+    n_draws = max(lengths, key=lambda length: (length * sum(other >= length for other in lengths), length))
+    return [chain for chain, length in enumerate(lengths) if length >= n_draws], n_draws
+
+
+def _column(batch: Any, name: str) -> NDArray[Any]:
+    column = pa.array(batch.column(name))
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _values(batch: Any, name: str, shape: tuple[int, ...]) -> Array:
+    values: Array = pa.array(batch.column(name)).flatten().to_numpy()
+    return values.reshape(batch.num_rows, *shape)

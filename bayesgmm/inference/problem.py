@@ -1,0 +1,107 @@
+"""What every engine gets and gives: a problem with its starting points, and draws of mixture parameters."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle, islice
+
+import numpy as np
+
+from bayesgmm._common import Array, Covariances, Means, PerRow, Rows, Weights
+from bayesgmm.exceptions import InputError
+from bayesgmm.inference.settings import Draws
+from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_posterior
+from bayesgmm.mixture import Mixture, total_over_rows
+from bayesgmm.priors import Prior
+
+_NEAR = 1e-3  # so close to the mode, in posterior standard deviations, halving has no use any more
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be sampled: rows, prior, and the mixture at which the chains start.
+
+    Attributes
+    ----------
+    X : (obs, feature), Fortran order
+    prior : Prior
+    start : Mixture
+        The EM solution under the same prior; gives the coordinates, the family and the number of components too.
+    chain_starts : tuple of Mixture
+        Where the chains begin; none means at draws of the normal approximation at ``start``.
+    row_weights : (obs,), optional
+        Frequency weights, positive.
+    """
+
+    X: Rows
+    prior: Prior
+    start: Mixture
+    chain_starts: tuple[Mixture, ...] = ()
+    row_weights: PerRow | None = None
+
+    @cached_property
+    def log_posterior(self) -> LogPosterior:
+        """The native density in whitened coordinates."""
+        shape = (self.start.n_components, self.start.n_features)
+        resolved = self.prior.resolve(*shape, self.start.covariance_type)
+        row_weights = np.empty(0) if self.row_weights is None else self.row_weights
+        return whitened_log_posterior(self.X.T, row_weights, resolved, self.start)
+
+    @property
+    def n_rows(self) -> float:
+        """Rows, each as often as its weight says."""
+        return float(len(self.X) if self.row_weights is None else self.row_weights.sum())
+
+    def log_likelihood(self, mixture: Mixture) -> float:
+        """Total over the rows."""
+        return total_over_rows(mixture.log_prob(self.X), self.row_weights)
+
+    def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
+        """Points (chain, n_dim): the given ones, or draws of the normal approximation.
+
+        Such draws are halved towards the mode until the density there is finite.
+        """
+        if self.chain_starts:
+            given = [self.log_posterior.coordinates.point(mixture) for mixture in self.chain_starts]
+            return np.stack(list(islice(cycle(given), chains)))
+        points = rng.standard_normal((chains, self.log_posterior.n_dim))
+        for point in points:
+            while not np.isfinite(self.log_posterior(point)[0]) and np.abs(point).max() > _NEAR:
+                point *= 0.5
+        return points
+
+    def parameters(self, points: Array) -> Parameters:
+        """Constrained parameters of native points."""
+        return self.log_posterior.coordinates.parameters(points)
+
+    def full_covariances(self, parameters: Parameters) -> Covariances:
+        """Their covariances as full matrices (..., cluster, feature, feature_bis)."""
+        start = self.start
+        return start.family.expand(parameters.factors, start.n_components, start.n_features)
+
+
+def weights_refused() -> InputError:
+    """What the PyMC model says to weights."""
+    return InputError(
+        expected="rows without weights for the PyMC model",
+        got="sample_weight",
+        hint='Its likelihood counts every row once: take engine="native", or repeat the rows.',
+    )
+
+
+@dataclass(frozen=True)
+class MixtureDraws:
+    """Draws of mixture parameters, full covariance matrices for every family, as the engine labelled them.
+
+    Attributes
+    ----------
+    weights : (chain, draw, cluster)
+    means : (chain, draw, cluster, feature)
+    covariances : (chain, draw, cluster, feature, feature_bis)
+    run : Draws
+        Points in the engine's own coordinates, sample statistics and the record of the run.
+    """
+
+    weights: Weights
+    means: Means
+    covariances: Covariances
+    run: Draws

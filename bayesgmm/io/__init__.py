@@ -1,0 +1,21 @@
+"""Files: tables to read, posteriors in NetCDF, output that appears whole or not at all."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.io.files import OUTPUT_FILES as OUTPUT_FILES
+    from bayesgmm.io.files import REPORT_FILE as REPORT_FILE
+    from bayesgmm.io.files import SELECTION_FILES as SELECTION_FILES
+    from bayesgmm.io.files import read_file as read_file
+    from bayesgmm.io.files import staged_output as staged_output
+    from bayesgmm.io.netcdf import load_tree as load_tree
+    from bayesgmm.io.netcdf import refused_with as refused_with
+    from bayesgmm.io.netcdf import save_tree as save_tree
+    from bayesgmm.io.posix import Terminated as Terminated
+    from bayesgmm.io.posix import ended_by_sigterm as ended_by_sigterm
+    from bayesgmm.io.whole_files import check_target as check_target
+    from bayesgmm.io.whole_files import write_whole as write_whole
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,355 @@
+"""Label switching undone in a posterior, reversibly, and summaries of components where they mean something."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from arviz_stats import summary
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import PATIENCE, Rows, progress_bar
+from bayesgmm.exceptions import InputError, NotIdentifiedError
+from bayesgmm.label_switching.identifiability import Relabelling, relabelled
+from bayesgmm.label_switching.methods import DIVERGENCES, METHODS, Options, permutations, relabelling_method
+from bayesgmm.label_switching.search import share_agreeing
+from bayesgmm.label_switching.tree_labels import (
+    Labelled,
+    Variables,
+    check_constants,
+    labelled_variables,
+    own_tree,
+    relabelled_tree,
+    restored_tree,
+    sampled_mixture,
+)
+from bayesgmm.mixture import Mixture
+from bayesgmm.posterior import (
+    CLUSTER,
+    FEATURE,
+    NO_NAMES,
+    Names,
+    Posterior,
+    mixture_posterior,
+    prior_from_json,
+    root_of,
+    rows_of,
+)
+from bayesgmm.prediction import interval_function, interval_probability
+from bayesgmm.validation import check_flag, check_option, texts
+
+RECORD = "relabelling"
+_MOVED = ("variables", "allocations")
+_PARAMETERS = ("weights", "means", "covariances")
+INSTEAD = (
+    "Look at what does not depend on labels, as the density and the partition; or try fewer components or a stronger "
+    "prior. force=True summarises the components all the same."
+)
+
+
+def relabel(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    method: str = "stephens",
+    names: Names = NO_NAMES,
+    variables: Variables | None = None,
+    by: int | str = 0,
+    divergence: Literal["kl", "wasserstein"] = "kl",
+    progress: bool = True,
+) -> xr.DataTree:
+    r"""Put all draws of a mixture's posterior in the same labels.
+
+    ======================  ========================================================================================
+    ``stephens``            permutations and :math:`q_{ik}`, the mean of the relabelled memberships
+                            :math:`p_{ij}`, that minimise :math:`\sum_i p_{ij} \log (p_{ij} / q_{ik})` (Stephens 2000)
+    ``ecr``                 agreement of memberships with the allocation of a pivot, the draw of the highest
+                            log-likelihood (Papastamoulis & Iliopoulos 2010)
+    ``ecr-iterative``       the pivot is the most probable label of each row after relabelling, until nothing changes
+                            (Papastamoulis 2016)
+    ``pra``                 scalar product of the standardised parameters with the pivot's (Marin, Mengersen & Robert
+                            2005)
+    ``pivotal-units``       one row a cluster that is most with its own and least with others, by co-clustering (Egidi
+                            et al. 2018). Draws in which two pivots belong to one component, which the authors drop,
+                            are kept with the best assignment of the pivots, and their share is in the record
+    ``ordering``            by the mean of one feature, or by weight
+    ``optimal-assignment``  the least sum of divergences of the components to the mean of the relabelled ones
+    ======================  ========================================================================================
+
+    Labels of the whole posterior follow the EM solution kept with a fit of this package, by optimal assignment of the
+    mean parameters. Without one clusters are ordered by the mean of the first feature. With ``ordering``, that is the
+    order. Relabelling again changes nothing, and `restore_labels` undoes it.
+
+    Memberships are computed draw by draw, as often as they are needed, and never held at once.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows; by default those kept with a fit of this package.
+    method : str
+        One of the above.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    variables : sequence of str, or mapping of str to int or str, optional
+        What else belongs to the components, beside the variables that have the clusters' dimension by name: the axis
+        of length K is the clusters', or the one given, counted after chain and draw or by its name, as in
+        ``{"loadings": 1}``. Whole numbers without such an axis are labels of rows, from 0 or from 1, and are
+        renumbered. Without ``variables`` a `LabelWarning` names what may belong to them and is left alone.
+    by : int or str
+        For ``ordering``: index or name of a feature, or ``"weight"``.
+    divergence : {"kl", "wasserstein"}
+        For ``optimal-assignment``: symmetrised Kullback-Leibler divergence, or squared Wasserstein-2 distance of
+        standardised features.
+    progress : bool
+        Show how far a sweep over the draws is in a terminal or notebook, where it takes seconds; there are several.
+
+    Returns
+    -------
+    DataTree
+        A copy. The named variables are permuted along their cluster axis, and so are all others of the group
+        ``posterior`` that have the clusters' dimension, and ``variables``. Of a mapping of arrays, weights, means and
+        covariances come back with this package's names, the others with their own. ``sample_stats`` gains
+        ``permutation`` (chain, draw, cluster), the component of the original draws that took each label, and
+        ``label_margin`` (chain, draw), what the best other permutation of the draw costs more, in nats of Stephens's
+        loss. `relabelling` reads the record of shares and findings.
+
+    Raises
+    ------
+    InputError
+        There are no rows, the method or an option is unknown, ``variables`` has no such axis, or the prior is not
+        exchangeable or fixed parameters differ between components, so that labels have a meaning of their own.
+
+    Warns
+    -----
+    LabelWarning
+        Variables that may belong to the components were left in the labels of the sampler.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import relabel
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, 50), rng.normal(3, 1, 50)])[:, None]
+    >>> mu = np.array([-3.0, 3.0]) + rng.normal(0, 0.1, (4, 100, 2))
+    >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": rng.permuted(mu, axis=2), "sd": np.ones((4, 100, 2))}
+    >>> tree = relabel(draws, X, names={"weights": "w", "means": "mu", "sds": "sd"})
+    >>> tree["posterior"]["means"].mean(("chain", "draw")).to_numpy().round(1).ravel()
+    array([-3.,  3.])
+    """
+    check_flag(progress=progress)
+    relabelling_method(method)
+    canonical, rows = _checked(posterior, X, names)
+    options = _options(by, divergence, [str(name) for name in canonical["posterior"][FEATURE].to_numpy()])
+    tree, own_names = own_tree(posterior, canonical, names)
+    before = _labelled(tree) if RECORD in tree.attrs else None
+    labelled = labelled_variables(tree["posterior"].to_dataset(), own_names, variables, before=before)
+    with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
+        sampled, reference = sampled_mixture(canonical, rows, move=move), _reference(posterior)
+        permutation, margin, record = relabelled(sampled, method, options=options, reference=reference)
+    shape = canonical["posterior"]["weights"].shape
+    result = relabelled_tree(tree, permutation.reshape(shape), labelled, margin.reshape(shape[:2]))
+    moved = {"variables": labelled.dims, "allocations": labelled.first}
+    result.attrs = {**tree.attrs, RECORD: json.dumps({**asdict(record), **moved})}
+    return result
+
+
+def relabelling(tree: xr.DataTree) -> Relabelling:
+    """The record of how a posterior was relabelled: method, shares, whether its components are identified.
+
+    Raises
+    ------
+    InputError
+        The posterior was not relabelled.
+    """
+    figures = _record(tree)
+    return Relabelling(**{name: value for name, value in figures.items() if name not in _MOVED})
+
+
+def component_record(tree: xr.DataTree) -> Relabelling | None:
+    """Whether the components of a fit are identified; None where there is nothing to relabel.
+
+    That is with a single component, or under a prior that tells components apart.
+    """
+    prior = prior_from_json(str(tree.attrs["prior"]))
+    if tree["posterior"].sizes[CLUSTER] == 1 or not prior.exchangeable:
+        return None
+    return relabelling(tree if RECORD in tree.attrs else relabel(tree, progress=False))
+
+
+def _record(tree: xr.DataTree) -> dict[str, Any]:
+    """The record; under ``variables`` the cluster dimension of what was permuted, ``allocations`` the first labels."""
+    if not isinstance(tree, xr.DataTree) or RECORD not in tree.attrs:
+        raise InputError(expected="a posterior that relabel() gave", got="one without its record", hint="Relabel it.")
+    return json.loads(str(tree.attrs[RECORD]))
+
+
+def _labelled(tree: xr.DataTree) -> Labelled:
+    """The variables that were relabelled."""
+    record = _record(tree)
+    return Labelled(record["variables"], record.get("allocations", {}))  # none in files of earlier versions
+
+
+def restore_labels(tree: xr.DataTree) -> xr.DataTree:
+    """Undo `relabel`, however often it was called: the very draws it was given first.
+
+    Raises
+    ------
+    InputError
+        The posterior was not relabelled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import relabel, restore_labels
+    >>> draws = {"weights": np.full((1, 9, 2), 0.5), "means": np.tile([3.0, -3.0], (1, 9, 1)), "sd": np.ones((1, 9, 2))}
+    >>> tree = relabel(draws, [[-3.0], [3.0]], names={"sds": "sd"})
+    >>> restore_labels(tree)["posterior"]["means"].to_numpy()[0, 0].ravel()
+    array([ 3., -3.])
+    """
+    result = restored_tree(tree, _labelled(tree))
+    result.attrs = {name: value for name, value in tree.attrs.items() if name != RECORD}
+    return result
+
+
+def compare_relabellings(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    methods: Sequence[str] = tuple(METHODS),
+    names: Names = NO_NAMES,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Shares of draws to which each two methods give the same permutation, global labels aside.
+
+    Parameters
+    ----------
+    posterior, X, names, progress
+        As for `relabel`.
+    methods : sequence of str
+        All by default; ``ordering`` is by the mean of the first feature.
+
+    Returns
+    -------
+    pandas.DataFrame
+        (method, method), symmetric, ones on the diagonal.
+
+    Raises
+    ------
+    InputError
+        As for `relabel`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import compare_relabellings
+    >>> draws = {"weights": np.full((1, 9, 2), 0.5), "means": np.tile([3.0, -3.0], (1, 9, 1)), "sd": np.ones((1, 9, 2))}
+    >>> compare_relabellings(draws, [[-3.0], [3.0]], methods=["stephens", "ordering"], names={"sds": "sd"})
+              stephens  ordering
+    stephens       1.0       1.0
+    ordering       1.0       1.0
+    """
+    check_flag(progress=progress)
+    for method in texts(methods, "methods"):
+        relabelling_method(method)
+    canonical, rows = _checked(posterior, X, names)
+    with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
+        sampled = sampled_mixture(canonical, rows, move=move)
+        found = [permutations(sampled, method, options=Options(), reference=None).permutation for method in methods]
+    shares = [[share_agreeing(one, other) for other in found] for one in found]
+    return pd.DataFrame(shares, index=list(methods), columns=list(methods))
+
+
+def component_summary(
+    tree: xr.DataTree,
+    *,
+    names: Names = NO_NAMES,
+    force: bool = False,
+    ci_prob: float | None = None,
+    ci_kind: Literal["eti", "hdi"] | None = None,
+) -> pd.DataFrame:
+    """ArviZ's summary of the parameters of each component, if the components are identified.
+
+    Parameters
+    ----------
+    tree : DataTree
+        What `relabel` gave.
+    names : mapping, optional
+        The variables to summarise, as in `relabel`; by default all that were relabelled.
+    force : bool
+        Summarise components that are not identified.
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        As in `arviz.summary`.
+
+    Raises
+    ------
+    InputError
+        The posterior was not relabelled.
+    NotIdentifiedError
+        The components cannot be told apart, so that their means and intervals describe nothing; see
+        `bayesgmm.label_switching.Relabelling`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import component_summary, relabel
+    >>> mu = np.array([3.0, -3.0]) + np.random.default_rng(0).normal(0, 0.1, (4, 100, 2))
+    >>> draws = {"weights": np.full((4, 100, 2), 0.5), "means": mu, "sd": np.ones((4, 100, 2))}
+    >>> tree = relabel(draws, np.repeat([[-3.0], [3.0]], 20, axis=0), names={"sds": "sd"})
+    >>> component_summary(tree, names={"means": "means"})["mean"].astype(float).round(1).tolist()
+    [-3.0, 3.0]
+    """
+    check_flag(force=force)
+    interval_probability(ci_prob)
+    interval_function(ci_kind)
+    record = relabelling(tree)
+    if not (record.identified or force):
+        raise NotIdentifiedError(record.findings, hint=INSTEAD)
+    variables = (
+        [name for name in names.values() if isinstance(name, str)] if names else list(_record(tree)["variables"])
+    )
+    draws = tree["posterior"].to_dataset()[variables]
+    with np.errstate(divide="ignore", invalid="ignore"):  # structural zeros never vary
+        return pd.DataFrame(summary(draws, ci_prob=ci_prob, ci_kind=ci_kind))
+
+
+# ---- the border
+
+
+def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[xr.DataTree, Rows]:
+    """Draws in the canonical layout and rows; refuses a prior under which labels mean something."""
+    tree = mixture_posterior(posterior, X, names=names)
+    rows = rows_of(tree, X)
+    check_constants(posterior, names)
+    prior = getattr(root_of(posterior), "attrs", {}).get("prior")
+    if prior is not None and not prior_from_json(str(prior)).exchangeable:
+        raise InputError(
+            expected="a prior that is the same for all clusters",
+            got="one whose hyperparameters differ between clusters",
+            hint="Its labels mean something: there is nothing to relabel.",
+        )
+    return tree, rows
+
+
+def _options(by: int | str, divergence: str, features: list[str]) -> Options:
+    """Options checked, a feature's name turned into its index."""
+    check_option(DIVERGENCES, divergence=divergence)
+    if by == "weight":
+        return Options(by, divergence)
+    index = features.index(by) if isinstance(by, str) and by in features else by
+    if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(features):
+        raise InputError(expected=f'by "weight", one of {features} or an index below {len(features)}', got=f"{by!r}")
+    return Options(int(index), divergence)
+
+
+def _reference(posterior: Posterior) -> Mixture | None:
+    """The EM solution kept with a fit."""
+    root = root_of(posterior)
+    if not isinstance(root, xr.DataTree) or "constant_data" not in root or "em_weights" not in root["constant_data"]:
+        return None
+    weights, means, covariances = (root["constant_data"][f"em_{name}"].to_numpy() for name in _PARAMETERS)
+    return Mixture(weights, means, covariances)

@@ -1,0 +1,198 @@
+"""Search for permutations of labels: draws with their memberships, assignment, and sweeps from several starts."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Weights
+from bayesgmm.mixture import Mixture
+
+MAX_SWEEPS = 100
+ROUNDING = 1e-8  # what a step has to gain, relative to the cost
+_TIE = 1e-10  # what another permutation of one draw has to gain, relative to the largest cost of that draw
+_QUANTILES = (1.0, 0.5, 0.1)  # of the log-likelihood: draws that start a search
+TINY = np.finfo(np.float64).tiny
+
+type Which = slice | IntArray
+ALL = slice(None)
+
+
+class Memberships(Protocol):
+    """Where memberships come from: log densities (obs,) and memberships (cluster, obs) of one draw after another."""
+
+    def __call__(self, samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
+        """Draws and rows chosen; arrays may be overwritten by the next step."""
+
+
+@dataclass(frozen=True)
+class SampledMixture:
+    """Draws of a mixture, chains end to end, and the memberships of its rows.
+
+    Attributes
+    ----------
+    weights : (sample, cluster)
+    means : (sample, cluster, feature)
+    covariances : (sample, cluster, feature, feature_bis)
+        Full matrices.
+    memberships : callable
+    """
+
+    weights: Weights
+    means: Means
+    covariances: Covariances
+    memberships: Memberships
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def n_clusters(self) -> int:
+        """K."""
+        return self.weights.shape[1]
+
+    @property
+    def identity(self) -> IntArray:
+        """The permutations (sample, cluster) that change nothing."""
+        return np.broadcast_to(np.arange(self.n_clusters), self.weights.shape).copy()
+
+    @cached_property
+    def log_likelihood(self) -> Array:
+        """Of every draw, (sample,)."""
+        return np.array([log_density.sum() for log_density, _ in self.memberships(ALL, ALL)])
+
+    @cached_property
+    def pivots(self) -> IntArray:
+        """The draw of the highest log-likelihood, then draws at lower quantiles of it."""
+        order = self.log_likelihood.argsort()
+        found = [int(order[round(q * (len(self) - 1))]) for q in _QUANTILES]
+        return np.array(list(dict.fromkeys(found)))
+
+    def memberships_of(self, sample: int) -> Array:
+        """Memberships (cluster, obs) of one draw."""
+        return next(iter(self.memberships(np.array([sample]), ALL)))[1].copy()
+
+    def of_rows(self, rows: IntArray) -> "SampledMixture":
+        """The same draws, and memberships of some rows only."""
+        return replace(self, memberships=lambda samples, which: self.memberships(samples, rows[which]))
+
+    def permuted(self, permutation: IntArray) -> tuple[Weights, Means, Covariances]:
+        """Parameters in other labels."""
+        return (
+            np.take_along_axis(self.weights, permutation, axis=1),
+            np.take_along_axis(self.means, permutation[..., None], axis=1),
+            np.take_along_axis(self.covariances, permutation[..., None, None], axis=1),
+        )
+
+    def mean_mixture(self, permutation: IntArray) -> Mixture:
+        """Means of weights, means and covariances over draws in other labels."""
+        weights, means, covariances = (values.mean(axis=0) for values in self.permuted(permutation))
+        return mixture_of(weights, means, covariances)
+
+
+def mixture_of(weights: Weights, means: Means, covariances: Covariances) -> Mixture:
+    """A mixture of full covariances whose weights may have rounded to zero."""
+    positive = np.maximum(weights, TINY)
+    return Mixture(positive / positive.sum(), means, covariances)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a method found.
+
+    Attributes
+    ----------
+    permutation : (sample, cluster) integers
+        The component that takes each label.
+    cost : float
+        The method's own.
+    n_sweeps : int
+        Passes over the draws from the start that won.
+    clash_share : float, optional
+        Pivotal units only: share of draws in which two pivots belong to one component.
+    """
+
+    permutation: IntArray
+    cost: float
+    n_sweeps: int = 1
+    clash_share: float | None = None
+
+
+# ---- assignment
+
+
+def assign(cost: Array, kept: IntArray) -> IntArray:
+    """The component of each label at the lowest total cost (component, label); ``kept`` unless another is better."""
+    labels = np.arange(len(cost))
+    best = linear_sum_assignment(cost.T)[1]
+    gain = cost[kept, labels].sum() - cost[best, labels].sum()
+    return best if gain > _TIE * np.abs(cost).max() else kept
+
+
+def assign_all(costs: Array, kept: IntArray) -> IntArray:
+    """`assign` for every draw, (sample, cluster)."""
+    return np.array([assign(cost, own) for cost, own in zip(costs, kept, strict=True)])
+
+
+def total_cost(costs: Array, permutation: IntArray) -> float:
+    """Sum over draws and labels."""
+    return float(np.take_along_axis(costs, permutation[:, None, :], axis=1).sum())
+
+
+# ---- search: sweeps from several starts
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One pass over all draws: what the given permutations cost, better ones, and the reference these imply."""
+
+    cost: float
+    proposed: IntArray
+    reference: Any
+
+
+type Sweeper = Callable[[Any, IntArray], Sweep]  # from a reference and permutations
+
+
+type Start = tuple[IntArray, Any]  # permutations, and the reference they imply
+
+
+def better(cost: float, than: float) -> bool:
+    """Lower by more than rounding."""
+    return not np.isfinite(than) or cost < than - ROUNDING * (1.0 + abs(than))
+
+
+def descend(sweep: Sweeper, permutation: IntArray, reference: Any) -> Found:
+    """Sweep until nothing changes or nothing is gained."""
+    found = Found(permutation, np.inf, 0)
+    for n in range(1, MAX_SWEEPS + 1):
+        step = sweep(reference, permutation)
+        if not better(step.cost, found.cost):
+            break
+        found = Found(permutation, step.cost, n)
+        if np.array_equal(step.proposed, permutation):
+            break
+        permutation, reference = step.proposed, step.reference
+    return found
+
+
+def search(sweep: Sweeper, starts: list[Start]) -> Found:
+    """The best of several descents; the first start wins ties, and a start equal to an earlier one is left out."""
+    found = descend(sweep, *starts[0])
+    seen: list[IntArray] = []
+    for permutation, reference in starts[1:]:
+        if any(share_agreeing(permutation, other) == 1.0 for other in seen):
+            continue
+        seen.append(permutation)
+        other = descend(sweep, permutation, reference)
+        found = other if better(other.cost, found.cost) else found
+    return found
+
+
+def share_agreeing(one: IntArray, other: IntArray) -> float:
+    """Share of draws with the same permutation, after the labels of the two are matched globally."""
+    between = np.take_along_axis(other.argsort(axis=1), one, axis=1)
+    return float(np.unique(between, axis=0, return_counts=True)[1].max() / len(one))

@@ -1,0 +1,229 @@
+"""Unconstrained coordinates of a mixture, relative to a centre (the EM solution) and whitened by blocks.
+
+With the centre (w^, mu^, L^) the inner coordinates q are
+
+- u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K bent logarithms of
+  unnormalised weights instead (see `bayesgmm.log_posterior.log_weights`);
+- m_k, D: mu_k = mu^_k + L^_k m_k;
+- c_k: L_k = L^_k C_k, where C_k is lower triangular with diagonal exp(c) and entries c below it, row by row;
+  diagonal and spherical families have sd = sd^ exp(c).
+
+They come as u, then m_k and c_k component by component; a shared covariance comes last. The sampler moves in
+y, with q = shift + A y and A block diagonal, lower triangular in each block. Coordinates are not equivariant
+under permutations of labels: compare modes in parameters or in common coordinates.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from bayesgmm._common import Array, Factors, IntArray, Means, Weights
+from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.mixture import FULL, LOG_2PI, CovarianceFamily, Mixture
+from bayesgmm.priors import SMALLEST_WEIGHT
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Mixture parameters of many points, with any leading axes, and the log-Jacobian that goes with them.
+
+    Attributes
+    ----------
+    weights : (..., cluster)
+        None below the smallest normal number.
+    means : (..., cluster, feature)
+    factors : (..., block, rows, columns)
+    log_jacobian : (...,)
+        log |d(w_1..w_K-1, mu, Sigma) / dy|, Sigma in the free entries of the family; under a sparse prior with the
+        log density of the sum of unnormalised weights, which is one coordinate more.
+    """
+
+    weights: Weights
+    means: Means
+    factors: Factors
+    log_jacobian: Array
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """A map between mixtures and unconstrained points (n_dim,).
+
+    Attributes
+    ----------
+    centre : Mixture
+    shift : (n_dim,)
+        The point q at y = 0.
+    bounds : (block + 1,) integers
+        Where each block of A begins and ends.
+    matrices : (sum of squared block sizes,)
+        The blocks of A one after the other, each row by row.
+    bend : Bend, optional
+        Under a sparse prior: how the logarithms of weights are bent.
+    """
+
+    centre: Mixture
+    shift: Array
+    bounds: IntArray
+    matrices: Array
+    bend: Bend | None = None
+
+    @classmethod
+    def around(cls, centre: Mixture, bend: Bend | None = None) -> Self:
+        """Coordinates with A the identity (each number a block of its own)."""
+        n = _n_dim(centre.family, centre.n_components, centre.n_features) + (bend is not None)
+        return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n), bend)
+
+    def whitened(self, shift: Array, blocks: list[Array]) -> Self:
+        """The same coordinates with another affine map."""
+        bounds = np.concatenate([[0], np.cumsum([len(block) for block in blocks])]).astype(np.int64)
+        return replace(self, shift=shift, bounds=bounds, matrices=np.concatenate([b.ravel() for b in blocks]))
+
+    @property
+    def n_dim(self) -> int:
+        """Number of coordinates: the free parameters of the mixture, and one more under a sparse prior."""
+        return len(self.shift)
+
+    @property
+    def n_logs(self) -> int:
+        """Coordinates of the weights."""
+        return self.centre.n_components - (self.bend is None)
+
+    @cached_property
+    def log_places(self) -> Array:
+        """Where the centre's weights (cluster,) are, as u = 0 has them."""
+        log_w = np.log(self.centre.weights)
+        return log_w if self.bend is None else self.bend.places(log_w)
+
+    @property
+    def blocks(self) -> list[Array]:
+        """The diagonal blocks of A."""
+        sizes = np.diff(self.bounds)
+        pieces = np.split(self.matrices, np.cumsum(sizes**2)[:-1])
+        return [piece.reshape(size, size) for piece, size in zip(pieces, sizes, strict=True)]
+
+    def component_bounds(self) -> IntArray:
+        """Bounds of the natural blocks: log-ratios, then one block a component; a shared covariance last."""
+        k, d = self.centre.n_components, self.centre.n_features
+        family = self.centre.family
+        own = d if family.shared else d + family.block_size(d)
+        sizes = [self.n_logs] * (self.n_logs > 0) + [own] * k + [family.block_size(d)] * family.shared
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def inner(self, points: Array) -> Array:
+        """q = shift + A y for points (..., n_dim)."""
+        inner = np.empty(points.shape)
+        for start, stop, block in zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True):
+            inner[..., start:stop] = points[..., start:stop] @ block.T
+        return inner + self.shift
+
+    def parameters(self, points: Array) -> Parameters:
+        """Constrained parameters of points (..., n_dim)."""
+        centre, family = self.centre, self.centre.family
+        q = self.inner(points)
+        u, m, c = _split(q, self.n_logs, family, centre.means.shape)
+        log_w, of_weights = self._log_weights(u)
+        change = _unpack(c, family, centre.n_features)
+        factors = centre.factors @ change if family.residual == FULL else centre.factors * change
+        means = centre.means + _times(centre.factors, m, family)
+        log_jacobian = of_weights + self.log_constant + _log_jacobian(change, family)
+        return Parameters(np.maximum(np.exp(log_w), SMALLEST_WEIGHT), means, factors, log_jacobian)
+
+    def _log_weights(self, u: Array) -> tuple[Array, Array]:
+        """Logarithms of weights (..., cluster) and their part of the log-Jacobian (...)."""
+        if self.bend is None:
+            log_g = self.log_places + np.concatenate([u, np.zeros((*u.shape[:-1], 1))], axis=-1)
+            log_w = log_g - np.logaddexp.reduce(log_g, axis=-1, keepdims=True)
+            return log_w, log_w.sum(axis=-1)
+        v = self.log_places + u
+        log_g = self.bend.log_weights(v)
+        log_total = np.logaddexp.reduce(log_g, axis=-1, keepdims=True)
+        log_w = log_g - log_total
+        of_total = -0.5 * (log_total[..., 0] ** 2 + LOG_2PI)
+        return log_w, log_w.sum(axis=-1) + of_total + np.log(self.bend.slope(v)).sum(axis=-1)
+
+    def point(self, mixture: Mixture) -> Array:
+        """The point (n_dim,) of a mixture of the same family and size."""
+        centre, family = self.centre, self.centre.family
+        log_w = np.log(mixture.weights)
+        places = log_w if self.bend is None else self.bend.places(log_w)
+        u = places - self.log_places
+        m = _times(centre.precision_factors, mixture.means - centre.means, family)
+        if family.residual == FULL:
+            change = centre.precision_factors @ mixture.factors
+        else:
+            change = mixture.factors / centre.factors
+        q = _join(u[:-1] - u[-1] if self.bend is None else u, m, _pack(change, family), family)
+        pieces = zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True)
+        return np.concatenate([np.linalg.solve(a, (q - self.shift)[i:j]) for i, j, a in pieces])
+
+    @property
+    def log_constant(self) -> float:
+        """The part of the log-Jacobian that does not depend on the point: log |A| and the centre's factors."""
+        log_a = sum(np.log(np.diagonal(block)).sum() for block in self.blocks)
+        family, d, k = self.centre.family, self.centre.n_features, self.centre.n_components
+        log_det = -family.log_precision_determinants(self.centre.precision_factors, d)
+        log_means = np.broadcast_to(log_det, k).sum()
+        if family.residual == FULL:
+            log_covariances = (d * np.log(2.0) + (d + 1) * log_det).sum()
+        else:
+            log_covariances = (np.log(2.0) + 2.0 * np.log(self.centre.factors)).sum()
+        return float(log_a + log_means + log_covariances)
+
+
+def _n_dim(family: CovarianceFamily, n_components: int, n_features: int) -> int:
+    return family.n_parameters(n_components, n_features)
+
+
+def _split(q: Array, n_logs: int, family: CovarianceFamily, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """u (..., K-1 or K), m (..., K, D) and c (..., G, size)."""
+    (k, d), u, rest = shape, q[..., :n_logs], q[..., n_logs:]
+    size, lead = family.block_size(d), q.shape[:-1]
+    if family.shared:
+        return u, rest[..., : k * d].reshape(*lead, k, d), rest[..., k * d :].reshape(*lead, 1, size)
+    own = rest.reshape(*lead, k, d + size)
+    return u, own[..., :d], own[..., d:]
+
+
+def _join(u: Array, m: Array, c: Array, family: CovarianceFamily) -> Array:
+    own = np.concatenate([m.ravel(), c.ravel()]) if family.shared else np.concatenate([m, c], axis=-1).ravel()
+    return np.concatenate([u, own])
+
+
+def _unpack(c: Array, family: CovarianceFamily, d: int) -> Factors:
+    """The factors C (..., G, rows, columns) of packed coordinates."""
+    if family.residual != FULL:
+        return np.exp(c)[..., None, :]
+    rows, columns = np.tril_indices(d)
+    change = np.zeros((*c.shape[:-1], d, d))
+    change[..., rows, columns] = c
+    diagonal = np.arange(d)
+    change[..., diagonal, diagonal] = np.exp(change[..., diagonal, diagonal])
+    return change
+
+
+def _pack(change: Factors, family: CovarianceFamily) -> Array:
+    if family.residual != FULL:
+        return np.log(change[:, 0, :])
+    d = change.shape[-1]
+    rows, columns = np.tril_indices(d)
+    packed = change[:, rows, columns]
+    packed[:, rows == columns] = np.log(packed[:, rows == columns])
+    return packed
+
+
+def _times(factors: Factors, vectors: Array, family: CovarianceFamily) -> Array:
+    """L_g v_k for vectors (..., K, D)."""
+    if family.residual == FULL:
+        return (factors @ vectors[..., None])[..., 0]
+    return factors[..., 0, :] * vectors
+
+
+def _log_jacobian(change: Factors, family: CovarianceFamily) -> Array:
+    """log |d Sigma / dc| over all blocks, less the centre's constant, (...,)."""
+    if family.residual != FULL:
+        return 2.0 * np.log(change).sum(axis=(-3, -2, -1))
+    d = change.shape[-1]
+    log_diagonal = np.log(np.diagonal(change, axis1=-2, axis2=-1))
+    return (np.arange(d + 1, 1, -1) * log_diagonal).sum(axis=(-2, -1))

@@ -1,0 +1,73 @@
+"""Coordinates in which the posterior is close to a standard normal: centred at the mode, scaled by the information."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+from scipy.optimize import minimize
+
+from bayesgmm._common import Array, Columns, PerRow
+from bayesgmm.log_posterior.log_posterior import LogPosterior
+from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.log_posterior.transforms import Coordinates
+from bayesgmm.mixture import Mixture
+from bayesgmm.priors import ResolvedPrior
+
+DENSE_LIMIT = 500  # above so many coordinates the information is taken component by component
+_SMALLEST_INFORMATION = 1e-2  # in units of the centre: keeps a flat or saddle direction within ten units
+_STEP = 1e-4  # central differences of an exact gradient, error about 1e-8 relative
+
+
+def whitened_log_posterior(
+    columns: Columns, row_weights: PerRow, prior: ResolvedPrior, centre: Mixture
+) -> LogPosterior:
+    r"""The log posterior in coordinates whitened by the observed information at its mode.
+
+    With H the negative Hessian at the mode in the coordinates around ``centre``, q = mode + A y with
+    :math:`A A^\top = H^{-1}`: dense up to `DENSE_LIMIT` coordinates, above that by components. Directions
+    in which H is not clearly positive keep a bounded scale.
+    """
+    n_rows = row_weights.sum() if row_weights.size else columns.shape[1]
+    plain = LogPosterior(columns, row_weights, prior, Coordinates.around(centre, Bend.of(prior, n_rows)))
+    mode = _climb(plain)
+    bounds = plain.coordinates.component_bounds()
+    if plain.n_dim <= DENSE_LIMIT:
+        bounds = np.array([0, plain.n_dim])
+    blocks = [_scale(_information(plain, mode, slice(i, j))) for i, j in pairwise(bounds)]
+    return LogPosterior(columns, row_weights, prior, plain.coordinates.whitened(mode, blocks))
+
+
+def _climb(log_posterior: LogPosterior) -> Array:
+    """The mode in unconstrained coordinates, Jacobian included, near the centre."""
+    found = minimize(_loss(log_posterior), np.zeros(log_posterior.n_dim), jac=True, method="L-BFGS-B")
+    return found.x if np.isfinite(found.fun) else np.zeros(log_posterior.n_dim)
+
+
+def _loss(log_posterior: LogPosterior) -> Callable[[Array], tuple[float, Array]]:
+    """What a point has less than the centre: the minimiser's tolerance, relative to it, knows no units of the data."""
+    highest = log_posterior(np.zeros(log_posterior.n_dim))[0]
+
+    def objective(point: Array) -> tuple[float, Array]:
+        value, gradient = log_posterior(point)
+        return highest - value, -gradient
+
+    return objective
+
+
+def _information(log_posterior: LogPosterior, point: Array, block: slice) -> Array:
+    """Negative Hessian of one block of coordinates, by central differences of the gradient."""
+    size = block.stop - block.start
+    information = np.empty((size, size))
+    for row, index in enumerate(range(block.start, block.stop)):
+        step = np.zeros(len(point))
+        step[index] = _STEP
+        difference = log_posterior(point - step)[1] - log_posterior(point + step)[1]
+        information[row] = difference[block] / (2.0 * _STEP)
+    return 0.5 * (information + information.T)
+
+
+def _scale(information: Array) -> Array:
+    """A lower triangular A with A Aᵀ the inverse information, eigenvalues kept away from zero."""
+    values, vectors = np.linalg.eigh(information)
+    inverse = (vectors / np.maximum(np.abs(values), _SMALLEST_INFORMATION)) @ vectors.T
+    return np.linalg.cholesky(inverse)

@@ -1,0 +1,32 @@
+"""The Gaussian mixture: parameters, covariance families, kernel, sufficient statistics, information criteria."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.mixture.alignment import align_to as align_to
+    from bayesgmm.mixture.alignment import divergences as divergences
+    from bayesgmm.mixture.covariance import FAMILIES as FAMILIES
+    from bayesgmm.mixture.covariance import CovarianceFamily as CovarianceFamily
+    from bayesgmm.mixture.covariance import Equivariance as Equivariance
+    from bayesgmm.mixture.covariance import covariance_family as covariance_family
+    from bayesgmm.mixture.far_rows import densities as densities
+    from bayesgmm.mixture.information_criteria import Measured as Measured
+    from bayesgmm.mixture.information_criteria import aic as aic
+    from bayesgmm.mixture.information_criteria import bic as bic
+    from bayesgmm.mixture.information_criteria import icl as icl
+    from bayesgmm.mixture.information_criteria import measure as measure
+    from bayesgmm.mixture.kernel import DIAGONAL as DIAGONAL
+    from bayesgmm.mixture.kernel import FULL as FULL
+    from bayesgmm.mixture.kernel import LOG_2PI as LOG_2PI
+    from bayesgmm.mixture.kernel import SPHERICAL as SPHERICAL
+    from bayesgmm.mixture.kernel import add_statistics as add_statistics
+    from bayesgmm.mixture.kernel import pointwise as pointwise
+    from bayesgmm.mixture.mixture import Mixture as Mixture
+    from bayesgmm.mixture.mixture import column_statistics as column_statistics
+    from bayesgmm.mixture.mixture import expected_statistics as expected_statistics
+    from bayesgmm.mixture.statistics import Statistics as Statistics
+    from bayesgmm.mixture.statistics import total_over_rows as total_over_rows
+
+__getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,0 +1,195 @@
+"""The table of covariance families: everything that differs between full, tied, diag, spherical and their like.
+
+A family is a residual (what the kernel computes per row, see `bayesgmm.mixture.kernel`) and a sharing: each
+component its own covariance, or one for all. Two shapes of the same covariances are in use:
+
+- *covariances*, scikit-learn's for its four families: full (K, D, D), tied (D, D), diag (K, D), spherical (K,);
+  full matrices (K, D, D) for the others;
+- *factors* (G, rows, columns), G = K or 1: lower Cholesky factors (G, D, D) for full residuals, standard
+  deviations (G, 1, D) for diagonal and (G, 1, 1) for spherical ones. A *block* is one of the G.
+"""
+
+from dataclasses import dataclass
+from enum import Flag
+
+import numpy as np
+
+from bayesgmm._common import Array, Covariances, Factors
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.kernel import DIAGONAL, FULL, SPHERICAL
+from bayesgmm.validation import told
+
+
+class Equivariance(Flag):
+    """The maps x -> a + B x of the rows under which a fit gives the same answer in other coordinates.
+
+    Shifts and one common scale always belong to them. ``SCALES`` are those with diagonal B, one scale a feature;
+    ``ROTATIONS`` those with B a rotation or reflection times a common scale; products of both are all invertible B
+    (singular value decomposition), ``AFFINE``. What a family and a prior have in common is ``family & prior``.
+
+    Examples
+    --------
+    >>> from bayesgmm.mixture import Equivariance, covariance_family
+    >>> covariance_family("full").equivariance & covariance_family("diag").equivariance
+    <Equivariance.SCALES: 1>
+    """
+
+    COMMON_SCALE = 0
+    SCALES = 1
+    ROTATIONS = 2
+    AFFINE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CovarianceFamily:
+    """One row of the table.
+
+    Attributes
+    ----------
+    name, code : str
+        scikit-learn's name (ours where it has none) and mclust's code.
+    residual : int
+        FULL, DIAGONAL or SPHERICAL.
+    equivariance : Equivariance
+        The maps of the rows that take the family's mixtures to mixtures of the family.
+    shared : bool
+        Whether one covariance serves all components.
+    in_scikit_learn : bool
+        Whether scikit-learn has the family, and so a shape for its covariances.
+    """
+
+    name: str
+    code: str
+    residual: int
+    equivariance: Equivariance
+    shared: bool
+    in_scikit_learn: bool = True
+
+    def n_blocks(self, n_components: int) -> int:
+        """How many distinct covariances there are."""
+        return 1 if self.shared else n_components
+
+    def block_shape(self, n_features: int) -> tuple[int, int]:
+        """Rows and columns of one factor, and of one component's second moment."""
+        return {FULL: (n_features, n_features), DIAGONAL: (1, n_features), SPHERICAL: (1, 1)}[self.residual]
+
+    def block_size(self, n_features: int) -> int:
+        """Free parameters of one covariance."""
+        return {FULL: n_features * (n_features + 1) // 2, DIAGONAL: n_features, SPHERICAL: 1}[self.residual]
+
+    def n_parameters(self, n_components: int, n_features: int) -> int:
+        """Free parameters of the whole mixture: weights, means and covariances."""
+        covariances = self.n_blocks(n_components) * self.block_size(n_features)
+        return n_components - 1 + n_components * n_features + covariances
+
+    def covariances_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Shape of ``covariances_``: scikit-learn's if it has the family, full matrices otherwise."""
+        if not self.in_scikit_learn:
+            return (n_components, n_features, n_features)
+        block = {FULL: (n_features, n_features), DIAGONAL: (n_features,), SPHERICAL: ()}[self.residual]
+        return block if self.shared else (n_components, *block)
+
+    def factors(self, covariances: Covariances, n_features: int) -> Factors:
+        """Covariances to factors.
+
+        Raises ``numpy.linalg.LinAlgError`` unless they are positive definite, and full matrices of the family.
+        """
+        blocks = np.asarray(covariances, dtype=np.float64)
+        if not self.in_scikit_learn:
+            blocks = self._free_entries(blocks)
+        blocks = blocks.reshape(-1, *self.block_shape(n_features))
+        if self.residual == FULL:
+            return np.linalg.cholesky(blocks)
+        if blocks.min() <= 0:
+            raise np.linalg.LinAlgError("variances must be positive")
+        return np.sqrt(blocks)
+
+    def _free_entries(self, covariances: Covariances) -> Array:
+        """The variances (..., 1, size) of full matrices (..., K, D, D) that are shared and diagonal."""
+        variances = np.diagonal(covariances[..., 0, :, :], axis1=-2, axis2=-1)
+        free = variances[..., :1] if self.residual == SPHERICAL else variances
+        expected = np.broadcast_to(free, variances.shape)[..., None, :, None] * np.eye(variances.shape[-1])
+        sds = np.sqrt(np.maximum(variances, 0.0))[..., None, None, :]
+        if (np.abs(covariances - expected) > 1e-8 * np.swapaxes(sds, -1, -2) * sds).any():
+            kind = "one multiple of the identity" if self.residual == SPHERICAL else "one diagonal matrix"
+            raise np.linalg.LinAlgError(f"{self.name} covariances are {kind}, the same for all components")
+        return free[..., None, :]
+
+    def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
+        """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
+        if not self.in_scikit_learn:
+            return self.expand(factors, n_components, n_features)
+        if self.residual == FULL:
+            blocks = factors @ np.swapaxes(factors, -1, -2)
+        else:
+            blocks = np.square(factors[..., 0, :])
+            blocks = blocks[..., 0] if self.residual == SPHERICAL else blocks
+        axis = factors.ndim - 3
+        return np.take(blocks, 0, axis=axis) if self.shared else blocks
+
+    def precision_factors(self, factors: Factors) -> Factors:
+        """Inverse factors L^-1, in the same shape."""
+        return np.linalg.inv(factors) if self.residual == FULL else 1.0 / factors
+
+    def log_precision_determinants(self, precision_factors: Factors, n_features: int) -> Array:
+        """log |L^-1| per block."""
+        if self.residual == FULL:
+            return np.log(np.diagonal(precision_factors, axis1=-2, axis2=-1)).sum(axis=-1)
+        total = np.log(precision_factors).sum(axis=(-2, -1))
+        return total * n_features if self.residual == SPHERICAL else total
+
+    def expand(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
+        """Factors (..., G, rows, columns) to full matrices (..., K, D, D), with any leading axes."""
+        if self.residual == FULL:
+            blocks = factors @ np.swapaxes(factors, -1, -2)
+        else:
+            variances = np.square(factors[..., 0, :])
+            blocks = variances[..., :, None] * np.eye(n_features)
+        return np.broadcast_to(blocks, (*blocks.shape[:-3], n_components, n_features, n_features)).copy()
+
+    def compress(self, covariances: Covariances) -> Covariances:
+        """Full matrices (..., K, D, D) to the shape of ``covariances_``, averaging what the family ties together."""
+        blocks: Array = covariances
+        if self.residual != FULL:
+            blocks = np.diagonal(covariances, axis1=-2, axis2=-1)
+        if self.residual == SPHERICAL:
+            blocks = blocks.mean(axis=-1)
+        axis = covariances.ndim - 3
+        if not self.in_scikit_learn:
+            means = blocks.mean(axis=axis, keepdims=True).reshape(*covariances.shape[:axis], 1, 1, -1)
+            return self.expand(np.sqrt(means), *covariances.shape[-3:-1])
+        return blocks.mean(axis=axis) if self.shared else blocks.copy()
+
+
+_FAMILIES = (
+    CovarianceFamily("full", "VVV", FULL, Equivariance.AFFINE, shared=False),
+    CovarianceFamily("tied", "EEE", FULL, Equivariance.AFFINE, shared=True),
+    CovarianceFamily("diag", "VVI", DIAGONAL, Equivariance.SCALES, shared=False),
+    CovarianceFamily("spherical", "VII", SPHERICAL, Equivariance.ROTATIONS, shared=False),
+    CovarianceFamily("tied_diag", "EEI", DIAGONAL, Equivariance.SCALES, shared=True, in_scikit_learn=False),
+    CovarianceFamily("tied_spherical", "EII", SPHERICAL, Equivariance.ROTATIONS, shared=True, in_scikit_learn=False),
+)
+_UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
+FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
+FAMILIES |= {code: FAMILIES[name] for code, name in _UNIVARIATE.items()}
+
+
+def covariance_family(covariance_type: str, n_features: int | None = None) -> CovarianceFamily:
+    """Look a family up by scikit-learn's name or mclust's code.
+
+    mclust's E and V are for one feature: they are refused where ``n_features`` is known to be another.
+    """
+    try:
+        family = FAMILIES[covariance_type]
+    except (KeyError, TypeError):
+        known = ", ".join(f"'{f.name}' ({f.code})" for f in _FAMILIES)
+        raise InputError(
+            expected=f"covariance_type one of {known}, or 'E' or 'V' for one feature", got=told(covariance_type)
+        ) from None
+    if covariance_type in _UNIVARIATE and n_features not in (None, 1):
+        raise InputError(
+            expected="one feature with covariance_type 'E' or 'V'",
+            got=f"{covariance_type!r} with {n_features} features",
+            hint=f"For several features {family.code} ('{family.name}') is the most general of its like.",
+        )
+    return family

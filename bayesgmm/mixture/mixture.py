@@ -1,0 +1,219 @@
+"""`Mixture`, the one currency of parameters, and the two passes over rows that everything is built from."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.covariance import CovarianceFamily, covariance_family
+from bayesgmm.mixture.far_rows import densities
+from bayesgmm.mixture.kernel import LOG_2PI, add_statistics
+from bayesgmm.mixture.statistics import Statistics
+from bayesgmm.validation import as_finite, as_positive, as_row_weights, as_rows, check_whole, told
+
+_NO_WEIGHTS = np.empty(0)
+_FIELDS = ("weights", "means", "covariances", "covariance_type", "factors", "precision_factors", "log_scale")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    r"""A Gaussian mixture :math:`p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)`.
+
+    Parameters
+    ----------
+    weights : (cluster,)
+        Mixture weights, positive, summing to one.
+    means : (cluster, feature)
+        Component means, in the units of the data.
+    covariances : array
+        In scikit-learn's shape of the family: full (K, D, D), tied (D, D), diag (K, D), spherical (K,); matrices
+        (K, D, D) for the families it does not have.
+    covariance_type : str
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, or mclust's
+        code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
+
+    Raises
+    ------
+    InputError
+        If shapes disagree, weights are not a distribution, or a covariance is not positive definite.
+
+    Examples
+    --------
+    >>> from bayesgmm import Mixture
+    >>> mixture = Mixture([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]])
+    >>> mixture.log_prob([[0.0], [5.0]]).round(3)
+    array([-2.073, -1.969])
+    >>> mixture.responsibilities([[0.0]]).round(3)
+    array([[0.951, 0.049]])
+    """
+
+    weights: Weights
+    means: Means
+    covariances: Covariances
+    covariance_type: str = "full"
+    factors: Factors = field(init=False, repr=False, compare=False)
+    precision_factors: Factors = field(init=False, repr=False, compare=False)
+    log_scale: Weights = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        weights = as_positive(self.weights, name="weights")
+        means = np.ascontiguousarray(as_finite(self.means, name="means"))
+        covariances = as_finite(self.covariances, name="covariances")
+        if weights.ndim != 1 or abs(weights.sum() - 1.0) > 1e-6:
+            raise InputError(expected="weights (cluster,) that sum to one", got=told(self.weights))
+        if means.ndim != 2 or len(means) != len(weights):
+            raise InputError(expected=f"means with shape ({len(weights)}, feature)", got=f"shape {means.shape}")
+        family = covariance_family(self.covariance_type, means.shape[1])
+        shape = family.covariances_shape(*means.shape)
+        if covariances.shape != shape:
+            raise InputError(expected=f"{family.name} covariances with shape {shape}", got=f"{covariances.shape}")
+        try:
+            factors = family.factors(covariances, means.shape[1])
+        except np.linalg.LinAlgError as error:
+            raise InputError(expected=f"positive definite {family.name} covariances", got=str(error)) from error
+        precision = family.precision_factors(factors)
+        log_det = family.log_precision_determinants(precision, means.shape[1])
+        log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI
+        self._set(weights, means, covariances, family.name, factors, precision, log_scale)
+
+    def _set(self, *values: object) -> None:
+        self.__dict__.update(zip(_FIELDS, values, strict=True))
+
+    @classmethod
+    def from_checked(
+        cls,
+        family: CovarianceFamily,
+        weights: Weights,
+        means: Means,
+        covariances: Covariances,
+        factors: Factors,
+        precision_factors: Factors,
+        log_scale: Weights,
+    ) -> Self:
+        """Assemble a mixture from parts that already agree, as EM does at each step; nothing is checked."""
+        mixture = object.__new__(cls)
+        mixture.__dict__.update(
+            weights=weights,
+            means=means,
+            covariances=covariances,
+            covariance_type=family.name,
+            factors=factors,
+            precision_factors=precision_factors,
+            log_scale=log_scale,
+            family=family,
+        )
+        return mixture
+
+    @property
+    def n_components(self) -> int:
+        """K."""
+        return self.means.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.means.shape[1]
+
+    @cached_property
+    def family(self) -> CovarianceFamily:
+        """The row of the family table."""
+        return covariance_family(self.covariance_type)
+
+    @property
+    def full_covariances(self) -> Covariances:
+        """Covariances as full matrices (cluster, feature, feature_bis), whatever the family."""
+        return self.family.expand(self.factors, self.n_components, self.n_features)
+
+    def log_prob(self, X: ArrayLike) -> PerRow:
+        """Log density of each row, (obs,)."""
+        X = as_rows(X, n_features=self.n_features)
+        log_density = np.empty(len(X))
+        self._pointwise(X, log_density, np.empty((0, 0)))
+        return log_density
+
+    def responsibilities(self, X: ArrayLike) -> Responsibilities:
+        """Posterior probability of each component for each row, (obs, cluster)."""
+        return self.density_and_responsibilities(X)[1]
+
+    def density_and_responsibilities(self, X: ArrayLike) -> tuple[PerRow, Responsibilities]:
+        """`log_prob` and `responsibilities` in one pass."""
+        X = as_rows(X, n_features=self.n_features)
+        log_density, resp = np.empty(len(X)), np.empty((self.n_components, len(X)))
+        self._pointwise(X, log_density, resp)
+        return log_density, resp.T
+
+    def _pointwise(self, X: Array, log_density: PerRow, resp: Array) -> None:
+        densities(self.family.residual, X.T, self.log_scale, self.means, self.precision_factors, log_density, resp)
+
+    def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
+        """Draw ``n`` rows and the components they came from."""
+        check_whole(least=0, n=n)
+        labels = rng.choice(self.n_components, size=n, p=self.weights / self.weights.sum())
+        noise = rng.standard_normal((n, self.n_features))
+        blocks = np.minimum(labels, len(self.factors) - 1)
+        if self.family.block_shape(self.n_features)[0] == self.n_features:
+            offsets = np.einsum("nij,nj->ni", self.factors[blocks], noise)
+        else:
+            offsets = self.factors[blocks, 0] * noise
+        return self.means[labels] + offsets, labels
+
+    def permute(self, order: ArrayLike) -> Self:
+        """The same mixture with its components in another order, a permutation of 0 to K - 1."""
+        index = np.asarray(order)
+        if not np.array_equal(np.sort(index, axis=None), np.arange(self.n_components)) or index.ndim != 1:
+            raise InputError(expected=f"a permutation of 0 to {self.n_components - 1}", got=f"{order}")
+        blocks = (self.covariances, self.factors, self.precision_factors)
+        if not self.family.shared:
+            blocks = tuple(block[index] for block in blocks)
+        return self.from_checked(self.family, self.weights[index], self.means[index], *blocks, self.log_scale[index])
+
+
+def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike | None = None) -> Statistics:
+    """Expected sufficient statistics of rows under a mixture, in one pass.
+
+    They are EM's E-step, and they are value and gradient of the log-likelihood (Fisher's identity). Records
+    of blocks of rows under the same mixture add.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+        Rows. Fortran order (or the transpose of a C-ordered (feature, obs) array) is read without a copy.
+    mixture : Mixture
+        Current parameters.
+    row_weights : (obs,), optional
+        Frequency weights.
+
+    Examples
+    --------
+    >>> from bayesgmm import Mixture
+    >>> from bayesgmm.mixture import expected_statistics
+    >>> mixture = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
+    >>> expected_statistics([[-1.0], [1.0]], mixture).counts
+    array([1., 1.])
+    """
+    X = as_rows(X, n_features=mixture.n_features)
+    weights = as_row_weights(row_weights, len(X))
+    return column_statistics(X.T, mixture, _NO_WEIGHTS if weights is None else weights)
+
+
+def column_statistics(x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIGHTS) -> Statistics:
+    """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it."""
+    counts = np.zeros(mixture.n_components)
+    first = np.zeros(mixture.means.shape)
+    second = np.zeros((len(counts), *mixture.precision_factors.shape[1:]))
+    log_likelihood = add_statistics(
+        mixture.family.residual,
+        x,
+        row_weights,
+        mixture.log_scale,
+        mixture.means,
+        mixture.precision_factors,
+        counts,
+        first,
+        second,
+    )
+    return Statistics(log_likelihood, counts, first, second)

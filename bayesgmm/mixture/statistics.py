@@ -1,0 +1,44 @@
+"""Expected sufficient statistics: the additive record that the kernel returns."""
+
+from dataclasses import dataclass
+
+from bayesgmm._common import Array, Means, PerRow, Weights
+
+
+def total_over_rows(values: PerRow, row_weights: PerRow | None) -> float:
+    """The sum over rows, each as often as its weight says."""
+    return float(values.sum() if row_weights is None else row_weights @ values)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    r"""Sums over rows under one mixture; records of the same mixture add.
+
+    With responsibilities :math:`r_{ik}`, row weights :math:`v_i` and whitened residuals
+    :math:`z_{ik} = L_k^{-1}(x_i - \mu_k)`:
+
+    Attributes
+    ----------
+    log_likelihood : float
+        :math:`\sum_i v_i \log p(x_i)`.
+    counts : (cluster,)
+        :math:`\sum_i v_i r_{ik}`.
+    first : (cluster, feature)
+        :math:`\sum_i v_i r_{ik} z_{ik}`.
+    second : (cluster, rows, columns)
+        :math:`\sum_i v_i r_{ik} z_{ik} z_{ik}^\top`, shaped by the family's residual: the (D, D) matrix
+        for full ones, its (1, D) diagonal for diagonal ones, its (1, 1) trace for spherical ones.
+    """
+
+    log_likelihood: float
+    counts: Weights
+    first: Means
+    second: Array
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(
+            self.log_likelihood + other.log_likelihood,
+            self.counts + other.counts,
+            self.first + other.first,
+            self.second + other.second,
+        )

@@ -1,0 +1,340 @@
+"""`check_model`: whether a model predicts data like its own, and whether these are a Gaussian mixture at all."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import cramervonmises
+
+from bayesgmm._common import Array, Rows, folded, frame_table, listing, progress_bar
+from bayesgmm.cross_validation import good_k
+from bayesgmm.exceptions import InputError
+from bayesgmm.model_checks.fitted_mixture import Subject, subject_of
+from bayesgmm.model_checks.gaussianity import uniform_distances
+from bayesgmm.model_checks.goodness import GoodnessOfFit, goodness_of_fit
+from bayesgmm.model_checks.predictive_cdf import Places, places, reference
+from bayesgmm.model_checks.quantities import Quantity, quantities, quantity_table, quantity_values
+from bayesgmm.posterior import NO_NAMES, Names
+from bayesgmm.prediction import interval_probability, simulated_rows
+from bayesgmm.validation import check_flag, check_jobs, check_type, check_whole, generator_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEVEL = 0.05
+NO_STATISTICS: Mapping[str, Quantity] = {}
+_FEWEST_ROWS = 10
+_SHOWN = 200  # data sets in the figure
+_FEWEST_REPLICATES = 39  # two-sided p-values of 0.05 exist
+_MOST_NAMED = 4
+_MEANINGS: dict[str, Callable[[bool], str]] = {
+    "kurtosis": lambda above: (
+        "tails of the clusters are heavier than Gaussian" if above else "clusters are flatter than Gaussian, like boxes"
+    ),
+    "skewness": lambda _: "clusters are lopsided or bent",
+    "distances": lambda _: "distances from the clusters' centres are not those of Gaussian rows",
+    "features": lambda _: "single features are distributed otherwise",
+    "energy": lambda _: "rows are spread in space otherwise",
+}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ModelCheck:
+    """What the checks of a model found; printing it says so in words.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Test quantities, indexed by quantity and what it is of: the value ``observed``, the ``mean`` and interval of
+        predicted data sets, ``p``, the two-sided tail probability, and ``p_adjusted``, which allows for the number of
+        quantities.
+    gaussianity : pandas.DataFrame
+        Departures from a Gaussian mixture, indexed by statistic: ``observed``, the ``median`` and 95 % quantile
+        (``upper``) of refitted replicates, ``p``.
+    p_value : float
+        That these data, or stranger ones, come from a Gaussian mixture with so many components: one test out of all
+        statistics of ``gaussianity``.
+    pit : pandas.DataFrame
+        A row each: the predictive distribution function of each feature at its value, and of the density
+        (``density``), the row itself left out if there is a posterior. Uniform if the model is right.
+    pit_table : pandas.DataFrame
+        For each column of ``pit`` the Cramér-von Mises distance from uniformity, and ``p``: for features by simulation
+        with refits, for the density as if rows were independent, which is cautious.
+    pareto_k : (obs,)
+        Of the weights that leave a row out.
+    bayesian : bool
+        Whether parameters are uncertain in what is predicted; otherwise EM's solution was plugged in.
+    findings : tuple of str
+        In plain words.
+    """
+
+    table: pd.DataFrame
+    gaussianity: pd.DataFrame
+    p_value: float
+    pit: pd.DataFrame
+    pit_table: pd.DataFrame
+    pareto_k: Array
+    bayesian: bool
+    findings: tuple[str, ...]
+    _drawing: "Drawing"
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether the data pass for a Gaussian mixture at the 5 % level."""
+        return self.p_value > LEVEL
+
+    def plot(self) -> "Figure":
+        """Densities of data and predicted data by feature, LOO-PIT with a simultaneous band, departures.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Independent of pyplot; ``figure.savefig(path)`` writes it.
+        """
+        from bayesgmm.model_checks.plots import draw_check
+
+        drawing = self._drawing
+        return draw_check(
+            self.pit,
+            self.gaussianity,
+            X=drawing.X,
+            predicted=drawing.predicted,
+            departures=drawing.departures,
+            transforms=drawing.transforms,
+            p_value=self.p_value,
+            left_out=self.bayesian,
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(self.findings)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        departures = folded("Departures from a Gaussian mixture", frame_table(self.gaussianity))
+        return listing(self.findings) + departures + folded("Test quantities", frame_table(self.table))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What only the figure needs: rows, and data sets (replicate, obs, feature), departures and PIT of replicates."""
+
+    X: Rows
+    predicted: Array
+    departures: Array
+    transforms: Array
+
+
+def check_model(
+    fit: Any,
+    X: ArrayLike | None = None,
+    *,
+    statistics: Mapping[str, Quantity] = NO_STATISTICS,
+    n_replicates: int = 199,
+    sample_weight: ArrayLike | None = None,
+    random_state: int | None = None,
+    n_jobs: int | None = None,
+    progress: bool = True,
+    names: Names = NO_NAMES,
+) -> ModelCheck:
+    r"""Check a fitted mixture against its data.
+
+    *Test quantities* :math:`T(x)` beside those of data sets that the model predicts, :math:`T(y^{rep,s})`, with
+    :math:`p = 2 \min\{P(T^{rep} \ge T), P(T^{rep} \le T)\}` (Gelman, Meng & Stern 1996). Such p-values are cautious:
+    quantities to which the model was fitted agree by construction.
+
+    *LOO-PIT*: :math:`u_{ij} = P(y_{ij} \le x_{ij} \mid x_{-i})`, exactly from the draws' distribution functions,
+    weighted by Pareto smoothed importance sampling to leave the row out (Gelfand, Dey & Chang 1992; Vehtari et al.
+    2024), and the same for the density, :math:`P(p_{-i}(y) \le p_{-i}(x_i))`: uniform if the model is right.
+
+    *Is it a Gaussian mixture?* Kurtosis, skewness and distances within clusters, features, and energy distance, beside
+    those of data sets from the model to which EM was fitted in the same way: one p-value, which small values mean that
+    clusters are not Gaussian, or that there are more of them. See `bayesgmm.model_checks.goodness.goodness_of_fit`.
+
+    Parameters
+    ----------
+    fit : BayesianGaussianMixture, GaussianMixture, DataTree, Dataset or mapping
+        A posterior (see `bayesgmm.posterior.mixture_posterior`), or a fit by EM, whose solution is plugged in: then
+        what is predicted leaves out that parameters are uncertain, and rows are not left out.
+    X : (obs, feature), optional
+        The rows of the fit; by default those kept with it. EM keeps none.
+    statistics : mapping, optional
+        More test quantities: a name, and a function of rows (obs, feature) that gives a number or one for each feature.
+    n_replicates : int
+        Data sets that are refitted; the smallest p-value is one over this number plus one. Five times as many are
+        predicted for the test quantities.
+    sample_weight : (obs,), optional
+        For EM, the weights of the fit; a posterior keeps them. Whole numbers: a weight of two is that row twice.
+    random_state : int, optional
+        The result does not depend on ``n_jobs``.
+    n_jobs : int, optional
+        Threads for refits; all cores by default.
+    progress : bool
+        Show a bar in a terminal or notebook.
+    names : mapping, optional
+        What a posterior calls its variables.
+
+    Returns
+    -------
+    ModelCheck
+        Tables, findings, ``plot()``.
+
+    Raises
+    ------
+    InputError
+        For fewer than 10 rows or 39 replicates, weights that are not whole numbers, or rows that are missing.
+
+    References
+    ----------
+    Gelman, Meng & Stern 1996, Statistica Sinica 6; Gelfand, Dey & Chang 1992, Bayesian Statistics 4; Vehtari, Simpson,
+    Gelman, Yao & Gabry 2024, JMLR 25(72); Robins, van der Vaart & Ventura 2000, JASA 95; Westfall & Young 1993; Mardia
+    1970, Biometrika 57; Móri, Rohatgi & Székely 1993, Theory of Probability 38; Székely & Rizzo 2013, J. Statistical
+    Planning and Inference 143.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture, check_model
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
+    >>> check = check_model(fit, random_state=1, progress=False)
+    >>> check.table.loc[("correlation", "eruptions, waiting"), ["observed", "mean"]].round(1).tolist()
+    [0.9, 0.9]
+    """
+    check_whole(least=_FEWEST_REPLICATES, n_replicates=n_replicates)
+    check_flag(progress=progress)
+    check_jobs(n_jobs)
+    check_type(Mapping, statistics=statistics)
+    for name, statistic in statistics.items():
+        if not callable(statistic):
+            raise InputError(expected=f"statistics[{name!r}] a function of the rows", got=repr(statistic))
+    rng = generator_of(random_state)
+    subject = subject_of(fit, X, sample_weight=sample_weight, names=names)
+    rows = subject.counted_rows
+    _check_rows(rows)
+    observed = quantities(rows, subject.features, statistics)
+    with progress_bar("Checks", show=progress, percent=True) as bar:
+        gof = goodness_of_fit(subject, n_replicates=n_replicates, rng=rng, n_jobs=n_jobs, callback=_part(bar, 0.0, 0.6))
+        table, predicted = _predicted(subject, observed, statistics, 5 * n_replicates, rng, _part(bar, 0.6, 0.9))
+        simulated = reference(subject.draws, rng=rng)
+        callback = _part(bar, 0.9, 1.0)
+        placed = places(
+            subject.draws, subject.X, simulated, left_out=subject.bayesian, r_eff=subject.r_eff, callback=callback
+        )
+    pit = pd.DataFrame(placed.features, columns=subject.features).assign(density=placed.tail)
+    pit_table, gaussianity = _pit_table(pit.iloc[subject.copies], gof), _gaussianity(gof)
+    findings = _findings(subject, gof=gof, table=table, pit_table=pit_table, placed=placed)
+    drawing = Drawing(rows, predicted, gof.replicated, gof.feature_differences)
+    return ModelCheck(
+        table, gaussianity, gof.p_value, pit, pit_table, placed.pareto_k, subject.bayesian, findings, drawing
+    )
+
+
+def _check_rows(rows: Rows) -> None:
+    if len(rows) < _FEWEST_ROWS:
+        raise InputError(expected=f"at least {_FEWEST_ROWS} rows", got=f"{len(rows)}")
+    if rows.std(axis=0).min() == 0:
+        raise InputError(expected="features that vary", got="a constant one")
+
+
+type Callback = Callable[[int, int], object]
+
+
+def _part(bar: Callback | None, start: float, end: float) -> Callback | None:
+    """A callback for one part of the work, in thousandths of the whole."""
+    if bar is None:
+        return None
+    return lambda done, total: bar(round(1000 * (start + (end - start) * done / total)), 1000)
+
+
+def _predicted(
+    subject: Subject,
+    observed: pd.Series,
+    statistics: Mapping[str, Quantity],
+    n: int,
+    rng: np.random.Generator,
+    callback: Callback | None,
+) -> tuple[pd.DataFrame, Array]:
+    """The table of test quantities, and the first predicted data sets for the figure."""
+    n_rows, values, kept = len(subject.copies), [], []
+    which = np.linspace(0, len(subject.draws) - 1, n).round().astype(np.int64)
+    for i, s in enumerate(rng.permutation(which)):
+        data = simulated_rows(subject.draws, np.array([s]), n_rows, rng=rng)[0]
+        values.append(quantity_values(data, subject.features, statistics))
+        if i < _SHOWN:
+            kept.append(data)
+        if callback is not None:
+            callback(i + 1, n)
+    return quantity_table(observed, np.array(values), ci_prob=interval_probability(None)), np.array(kept)
+
+
+def _gaussianity(gof: GoodnessOfFit) -> pd.DataFrame:
+    columns = {
+        "observed": gof.observed,
+        "median": np.median(gof.replicated, axis=0),
+        "upper": np.quantile(gof.replicated, 1.0 - LEVEL, axis=0),
+        "p": gof.p_values,
+    }
+    return pd.DataFrame(columns, pd.Index(gof.names, name="statistic"))
+
+
+def _pit_table(pit: pd.DataFrame, gof: GoodnessOfFit) -> pd.DataFrame:
+    distance = uniform_distances(pit.to_numpy())
+    p = np.append(gof.feature_p_values, cramervonmises(pit["density"].to_numpy(), "uniform").pvalue)
+    return pd.DataFrame({"distance": distance, "p": p}, pd.Index(pit.columns, name="of"))
+
+
+# ---- in words
+
+
+def _findings(
+    subject: Subject, *, gof: GoodnessOfFit, table: pd.DataFrame, pit_table: pd.DataFrame, placed: Places
+) -> tuple[str, ...]:
+    found = [_verdict(subject, gof), *_unusual_quantities(table), *_unusual_features(pit_table)]
+    return (*found, *_caveats(subject, placed))
+
+
+def _verdict(subject: Subject, gof: GoodnessOfFit) -> str:
+    k = subject.best.n_components
+    model = f"a Gaussian mixture with {k} component{'s' if k > 1 else ''}"
+    if gof.p_value > LEVEL:
+        return f"Nothing speaks against {model} (p = {gof.p_value:.2g}, by simulation with refits)."
+    chosen = [i for i in np.argsort(gof.p_values, kind="stable") if gof.p_values[i] <= LEVEL]
+    above = gof.observed > np.median(gof.replicated, axis=0)
+    reasons = "; ".join(_MEANINGS[gof.names[i]](bool(above[i])) for i in chosen) or "small departures add up"
+    return (
+        f"The data are not {model} (p = {gof.p_value:.2g}, by simulation with refits): {reasons}. Either there are "
+        "more components, or clusters are not Gaussian."
+    )
+
+
+def _unusual_quantities(table: pd.DataFrame) -> list[str]:
+    unusual = table[table["p_adjusted"] <= LEVEL].sort_values("p_adjusted")
+    if unusual.empty:
+        return [f"None of {len(table)} test quantities is unusual among predicted data."]
+    names = [f"{name} of {of}" if of else str(name) for name, of in unusual.index.to_list()]
+    values = unusual.iloc[:, [0, 2, 3]].to_numpy()[:_MOST_NAMED]
+    told = [f"{name} ({x:.3g}, predicted {a:.3g} to {b:.3g})" for name, (x, a, b) in zip(names, values, strict=False)]
+    more = f" and {len(unusual) - _MOST_NAMED} more" if len(unusual) > _MOST_NAMED else ""
+    return [f"Unusual among predicted data, of {len(table)} test quantities: {', '.join(told)}{more}."]
+
+
+def _unusual_features(pit_table: pd.DataFrame) -> list[str]:
+    unusual = pit_table[pit_table["p"] <= LEVEL / len(pit_table)]
+    if unusual.empty:
+        return []
+    return [
+        f"Not predicted well, each by itself (PIT not uniform): {', '.join(map(str, unusual.index[:_MOST_NAMED]))}."
+    ]
+
+
+def _caveats(subject: Subject, placed: Places) -> list[str]:
+    if not subject.bayesian:
+        return ["EM's solution was plugged in: predictions leave out that parameters are uncertain."]
+    limit = good_k(len(subject.draws))
+    n_bad = int((placed.pareto_k > limit).sum())
+    if not n_bad:
+        return []
+    return [f"For {n_bad} of {len(subject.X)} rows leaving out is not to be trusted (Pareto k above {limit:.2f})."]

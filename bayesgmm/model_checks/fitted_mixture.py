@@ -1,0 +1,166 @@
+"""What the checks of a model look at: draws of a mixture, or the one of EM, its rows, and how to fit such a mixture."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import IntArray, Rows
+from bayesgmm.cross_validation import relative_efficiency
+from bayesgmm.em import EMSettings, run_em
+from bayesgmm.em import Rows as RowsSource
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Mixture
+from bayesgmm.posterior import (
+    FEATURE,
+    NO_NAMES,
+    Names,
+    in_family,
+    mixture_posterior,
+    prior_from_json,
+    row_weights_of,
+    rows_of,
+    start_mixture,
+)
+from bayesgmm.prediction import DrawSet, draw_set, draw_set_of_factors, log_densities
+from bayesgmm.priors import Prior, ResolvedPrior
+from bayesgmm.validation import as_rows, as_sample_weight, copies_of_rows, default_names
+
+MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
+_SMALLEST_WEIGHT = 1e-12
+_SIMULATED = "Checks simulate as many rows as there are."
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A fitted mixture under examination.
+
+    Attributes
+    ----------
+    draws : DrawSet
+        At most `MOST_DRAWS` draws of the posterior, or the one mixture that EM found.
+    X : (obs, feature)
+        The rows.
+    copies : (copy,) array of int
+        The row of each copy: rows as often as their weights say.
+    features : list of str
+    best : Mixture
+        The optimum that EM reaches with the prior.
+    prior : ResolvedPrior, optional
+        Of the fit, for refits; none for maximum likelihood.
+    r_eff : float
+        Effective draws per draw.
+    bayesian : bool
+        Whether there is a posterior.
+    """
+
+    draws: DrawSet
+    X: Rows
+    copies: IntArray
+    features: list[str]
+    best: Mixture
+    prior: ResolvedPrior | None
+    r_eff: float
+    bayesian: bool
+
+    @property
+    def counted_rows(self) -> Rows:
+        """Every row as often as its weight says."""
+        return self.X if len(self.copies) == len(self.X) else np.asfortranarray(self.X[self.copies])
+
+    def refit(self, X: Rows, start: Mixture) -> Mixture:
+        """The optimum for other rows that EM climbs to from a mixture."""
+        settings = EMSettings(1e-8, 500, reg_covar=None if self.prior is None else 0.0)
+        return run_em(RowsSource(X), start, prior=self.prior, settings=settings).mixture
+
+    def mixture(self, s: int) -> Mixture:
+        """One of the draws."""
+        return mixture_of(self.draws, s)
+
+
+def subject_of(
+    fit: Any, X: ArrayLike | None = None, *, sample_weight: ArrayLike | None = None, names: Names = NO_NAMES
+) -> Subject:
+    """A fit by EM, or a posterior of anybody's, made ready.
+
+    Raises
+    ------
+    InputError
+        If the rows are needed and not there, or weights are not whole numbers.
+    """
+    if not hasattr(fit, "posterior_") and hasattr(fit, "mixture_"):
+        return _of_em(fit, X, sample_weight)
+    tree = mixture_posterior(fit, X, names=names)
+    rows = rows_of(tree)
+    weights = row_weights_of(tree) if sample_weight is None else as_sample_weight(sample_weight, len(rows))
+    family = str(tree.attrs["covariance_type"])
+    every, subset = draw_set(tree), draws_of(tree)
+    prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
+    subject = Subject(
+        draws=subset,
+        X=rows,
+        copies=copies_of_rows(len(rows), weights, why=_SIMULATED),
+        features=[str(name) for name in tree["posterior"][FEATURE].to_numpy()],
+        best=_start(tree, subset, rows),
+        prior=prior.resolve(every.means.shape[1], every.means.shape[2], family),
+        r_eff=min(1.0, relative_efficiency(tree) * len(every) / len(subset)),
+        bayesian=True,
+    )
+    return replace(subject, best=subject.refit(subject.counted_rows, subject.best))
+
+
+def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> DrawSet:
+    """Draws of a posterior, evenly spaced if there are more than so many."""
+    draws = draw_set(tree)
+    if len(draws) <= most:
+        return draws
+    chosen = np.linspace(0, len(draws) - 1, most).round().astype(np.int64)
+    arrays = (draws.weights, draws.means, draws.factors, draws.precision_factors, draws.log_scale)
+    return DrawSet(draws.covariance_type, *(np.ascontiguousarray(each[chosen]) for each in arrays))
+
+
+def mixture_of(draws: DrawSet, s: int) -> Mixture:
+    """A draw as a mixture; weights that vanished are kept just above zero."""
+    weights = np.maximum(draws.weights[s], _SMALLEST_WEIGHT)
+    factors = draws.factors[s]
+    matrices = factors @ np.swapaxes(factors, -1, -2) if factors.shape[1] > 1 else _diagonal(factors, draws)
+    full = np.broadcast_to(matrices, (len(weights), *matrices.shape[1:]))
+    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.covariance_type)
+
+
+def _diagonal(factors: Rows, draws: DrawSet) -> Rows:
+    return factors[:, 0, :, None] ** 2 * np.eye(draws.means.shape[2])
+
+
+def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Subject:
+    mixture: Mixture = fit.mixture_
+    if X is None:
+        raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
+    features = [str(name) for name in getattr(fit, "feature_names_in_", default_names(mixture.n_features))]
+    rows = as_rows(X, n_features=mixture.n_features, features=features)
+    prior = getattr(fit, "prior_", None)
+    shape = (mixture.n_components, mixture.n_features)
+    return Subject(
+        draws=single_draw(mixture),
+        X=rows,
+        copies=copies_of_rows(len(rows), as_sample_weight(sample_weight, len(rows)), why=_SIMULATED),
+        features=features,
+        best=mixture,
+        prior=None if prior is None else prior.resolve(*shape, mixture.covariance_type),
+        r_eff=1.0,
+        bayesian=False,
+    )
+
+
+def single_draw(mixture: Mixture) -> DrawSet:
+    """One mixture as a set of draws."""
+    return draw_set_of_factors(mixture.family, mixture.weights[None], mixture.means[None], mixture.factors[None])
+
+
+def _start(tree: xr.DataTree, draws: DrawSet, X: Rows) -> Mixture:
+    """EM's solution if it is kept with the posterior, or else the likeliest draw."""
+    if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
+        return start_mixture(tree)
+    return mixture_of(draws, int(log_densities(draws, X).sum(axis=1).argmax()))

@@ -1,0 +1,245 @@
+"""Labels drawn for every draw of a posterior, and how many clusters they occupy."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from bayesgmm._common import IntArray, Rows
+from bayesgmm.exceptions import InputError
+from bayesgmm.partitions.occupancy import Occupancy, occupancy
+from bayesgmm.partitions.partition_losses import Labels, canonical_labels
+from bayesgmm.posterior import (
+    CLUSTER,
+    FEATURE,
+    NO_NAMES,
+    OBS,
+    SAMPLE_DIMS,
+    Names,
+    Posterior,
+    mixture_posterior,
+    prior_from_json,
+    rows_of,
+)
+from bayesgmm.prediction import DrawSet, draw_set, each_draw
+from bayesgmm.validation import check_whole, generator_of
+
+type RandomState = int | np.random.Generator | None
+
+N_CLUSTERS = "n_clusters"
+
+
+def sample_labels(
+    posterior: Posterior, X: ArrayLike | None = None, *, random_state: RandomState = None, names: Names = NO_NAMES
+) -> xr.DataArray:
+    r"""Draw the label of each row for each draw of the parameters.
+
+    :math:`z_{si} \sim p(z_i = k \mid x_i, \theta_s)`, independent over rows given the draw: a draw from the joint
+    posterior of parameters and labels, which a sampler that sums labels out leaves out.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        See `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows; by default those kept with the posterior.
+    random_state : int or Generator, optional
+    names : mapping, optional
+        What the posterior calls its variables.
+
+    Returns
+    -------
+    DataArray of int32, dimensions (chain, draw, obs)
+        Labels of the draw as it stands: align them with `relabel` first if they shall mean the same in every draw.
+
+    Raises
+    ------
+    InputError
+        The posterior is not a mixture's, or the rows are missing or do not fit it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import sample_labels
+    >>> draws = {"w": np.full((2, 50, 2), 0.5), "mu": np.tile([-5.0, 5.0], (2, 50, 1)), "sd": np.ones((2, 50))}
+    >>> names = {"weights": "w", "means": "mu", "sds": "sd"}
+    >>> labels = sample_labels(draws, [[-5.0], [5.0], [0.0]], names=names, random_state=0)
+    >>> labels.mean(["chain", "draw"]).round(1).to_numpy()
+    array([0. , 1. , 0.5])
+    """
+    tree = mixture_posterior(posterior, X, names=names)
+    rows, sizes = rows_of(tree, X), tree["posterior"].sizes
+    shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], len(rows))
+    labels = np.empty((shape[0] * shape[1], shape[2]), dtype=np.int32)
+    for s, drawn in enumerate(drawn_labels(draw_set(tree), rows, rng=generator_of(random_state))):
+        labels[s] = drawn
+    coords = {dim: tree["posterior"][dim].to_numpy() for dim in SAMPLE_DIMS} | {OBS: row_ids(tree)}
+    return xr.DataArray(labels.reshape(shape), coords, (*SAMPLE_DIMS, OBS), name="labels")
+
+
+def drawn_labels(draws: DrawSet, X: Rows, *, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Labels (obs,) drawn from the memberships of each draw."""
+    for _, resp in each_draw(draws, X, with_memberships=True):
+        cumulative = resp.cumsum(axis=0)
+        yield (rng.random(len(X)) * cumulative[-1] >= cumulative[:-1]).sum(axis=0)
+
+
+def row_ids(tree: xr.DataTree) -> NDArray[np.generic]:
+    """What the rows kept with a posterior are called."""
+    return tree["observed_data"][OBS].to_numpy()
+
+
+def label_draws(
+    labels_or_posterior: Posterior | ArrayLike,
+    X: ArrayLike | None = None,
+    *,
+    random_state: RandomState = None,
+    names: Names = NO_NAMES,
+) -> xr.DataArray:
+    """Draws of a partition (chain, draw, obs) in canonical labels: those given, or drawn from a posterior.
+
+    Arrays of labels are (draw, obs), which is taken for one chain, or (chain, draw, obs).
+
+    Raises
+    ------
+    InputError
+        What was given is neither a posterior nor an array of whole numbers with such axes.
+    """
+    given = labels_or_posterior
+    if not are_labels(given):
+        given = sample_labels(given, X, random_state=random_state, names=names)
+    if isinstance(given, xr.DataArray) and set(SAMPLE_DIMS) <= set(given.dims):
+        given = given.transpose(*SAMPLE_DIMS, ...)
+    values = _whole_numbers(given)
+    if values.ndim not in (2, 3) or 0 in values.shape:
+        raise InputError(expected="labels with axes (draw, obs) or (chain, draw, obs)", got=f"shape {values.shape}")
+    ids = _coordinate(given, values.shape[-1])
+    values = canonical_labels(values).reshape((-1, *values.shape[-2:]))
+    coords = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, values.shape[:2], strict=True)}
+    return xr.DataArray(values, coords | {OBS: ids}, (*SAMPLE_DIMS, OBS), name="labels")
+
+
+def are_labels(given: object) -> bool:
+    """Whether an argument is an array of labels and no posterior."""
+    return isinstance(given, xr.DataArray | np.ndarray | list | tuple)
+
+
+def flat_draws(labels: xr.DataArray) -> Labels:
+    """Draws of a partition, chains end to end, (draw, obs)."""
+    return labels.to_numpy().reshape(-1, labels.shape[-1])
+
+
+def _whole_numbers(given: ArrayLike) -> NDArray[np.generic]:
+    values = np.asarray(given)
+    whole = values.dtype.kind in "iub" or (
+        values.dtype.kind == "f" and bool(np.isfinite(values).all() and (values == np.round(values)).all())
+    )
+    if not whole:
+        raise InputError(expected="labels that are whole numbers", got=f"an array of {values.dtype}")
+    return values.astype(np.int64) if values.dtype.kind in "fb" else values
+
+
+def _coordinate(given: object, n: int) -> NDArray[np.generic]:
+    known = isinstance(given, xr.DataArray) and given.dims[-1] in given.coords
+    return given[given.dims[-1]].to_numpy() if known and isinstance(given, xr.DataArray) else np.arange(n)
+
+
+def occupied_clusters(
+    labels_or_posterior: Posterior | ArrayLike,
+    X: ArrayLike | None = None,
+    *,
+    min_size: int = 1,
+    random_state: RandomState = None,
+    names: Names = NO_NAMES,
+) -> xr.Dataset:
+    r"""Posterior probabilities of the number of clusters that hold at least ``min_size`` rows.
+
+    Labels are drawn for each draw, as `sample_labels` does; Monte Carlo standard errors are
+    :math:`\sqrt{p (1 - p) / \mathrm{ESS}}` with the effective sample size of each indicator over the chains
+    (Vehtari et al. 2021), so that chains that disagree widen them.
+
+    Parameters
+    ----------
+    labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
+        See `sample_labels`. Whether labels are aligned does not matter.
+    X : (obs, feature), optional
+    min_size : int
+        At least one.
+    random_state : int or Generator, optional
+    names : mapping, optional
+
+    Returns
+    -------
+    Dataset
+        ``probability`` and ``mcse`` over ``n_clusters``, 0 to the number of components. An ``mcse`` is zero where no
+        draw, or every draw, has that number: then it tells nothing. ``number`` (chain, draw) is what they come from,
+        ``change_rate`` (chain) the share of steps that change it, ``r_hat`` and ``ess`` its R-hat and effective sample
+        size: chains that never change it tell where they started, not what is probable.
+
+    Raises
+    ------
+    InputError
+        ``min_size`` is below one, or the first argument is neither labels nor a posterior.
+
+    Examples
+    --------
+    >>> from bayesgmm import occupied_clusters
+    >>> occupied = occupied_clusters([[0, 0, 1], [0, 0, 0], [2, 1, 0], [1, 1, 2]])
+    >>> occupied["probability"].to_numpy()
+    array([0.  , 0.25, 0.5 , 0.25])
+    >>> occupied_clusters([[0, 0, 1], [0, 0, 0], [2, 1, 0], [1, 1, 2]], min_size=2)["probability"].to_numpy()
+    array([0.25, 0.75, 0.  , 0.  ])
+    """
+    check_whole(min_size=min_size)
+    n_occupied, largest = _occupied(labels_or_posterior, X, min_size, generator_of(random_state), names)
+    found = occupancy(n_occupied, largest)
+    data = {
+        "probability": (N_CLUSTERS, list(found.probability)),
+        "mcse": (N_CLUSTERS, list(found.mcse)),
+        "number": (SAMPLE_DIMS, n_occupied),
+        "change_rate": (SAMPLE_DIMS[0], list(found.change_rate)),
+        "r_hat": ((), found.r_hat),
+        "ess": ((), found.ess),
+    }
+    return xr.Dataset(data, {N_CLUSTERS: np.arange(largest + 1)}, {"min_size": int(min_size)})
+
+
+def _occupied(
+    given: Posterior, X: ArrayLike | None, min_size: int, rng: np.random.Generator, names: Names
+) -> tuple[IntArray, int]:
+    """Clusters that hold enough rows, (chain, draw), and the most there can be."""
+    if are_labels(given):
+        labels = label_draws(given)
+        each, shape, largest = flat_draws(labels), labels.shape[:2], int(labels.max()) + 1
+        return _large_clusters(iter(each), min_size).reshape(shape), largest
+    tree = mixture_posterior(given, X, names=names)
+    weights = tree["posterior"]["weights"]
+    drawn = drawn_labels(draw_set(tree), rows_of(tree, X), rng=rng)
+    return _large_clusters(drawn, min_size).reshape(weights.shape[:2]), weights.shape[2]
+
+
+def _large_clusters(draws: Iterator[IntArray] | Iterator[Labels], min_size: int) -> IntArray:
+    return np.array([(np.bincount(labels) >= min_size).sum() for labels in draws])
+
+
+def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, X: Rows) -> Occupancy | None:
+    """What chains tell about the number of components that hold some of the rows; None unless the prior is sparse.
+
+    Probabilities are those of the pooled draws, if modes were pooled.
+    """
+    if "prior" not in tree.attrs:
+        return None
+    sizes, prior = tree["posterior"].sizes, prior_from_json(str(tree.attrs["prior"]))
+    if not prior.resolve(sizes[CLUSTER], sizes[FEATURE], str(tree.attrs["covariance_type"])).sparse:
+        return None
+    own = _drawn_occupancy(tree, X)
+    shares = own if pooled is tree else _drawn_occupancy(pooled, X)
+    return replace(own, probability=shares.probability, mcse=shares.mcse)
+
+
+def _drawn_occupancy(tree: xr.DataTree, X: Rows) -> Occupancy:
+    weights = tree["posterior"]["weights"]
+    numbers = _large_clusters(drawn_labels(draw_set(tree), X, rng=np.random.default_rng(0)), 1)
+    return occupancy(numbers.reshape(weights.shape[:2]), weights.shape[2])

@@ -1,0 +1,288 @@
+"""The posterior of the partition, summed up: a best partition, a ball around it, or several partitions."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import PATIENCE, Array, progress_bar
+from bayesgmm.exceptions import InputError
+from bayesgmm.partitions.allocations import RandomState, flat_draws, label_draws
+from bayesgmm.partitions.partition_losses import Labels, find_loss, losses
+from bayesgmm.partitions.salso import N_RUNS, N_ZEALOUS, SalsoSettings, salso
+from bayesgmm.posterior import NO_NAMES, Names, Posterior
+from bayesgmm.validation import check_flag, check_number, check_whole, generator_of
+
+_ROUNDING = 1e-10  # distances closer than this are the same
+
+
+@dataclass(frozen=True)
+class PartitionEstimate:
+    """The partition with the least posterior expected loss that was found.
+
+    Attributes
+    ----------
+    labels : (obs,) of int32
+        0, 1, ... by first appearance.
+    expected_loss : float
+        Mean loss over draws; VI in bits.
+    loss : str
+    a : float
+    n_runs : int
+    n_best : int
+        Runs that ended at this loss. One or two of many: the search is hard, ask for more runs.
+    """
+
+    labels: Labels
+    expected_loss: float
+    loss: str
+    a: float
+    n_runs: int
+    n_best: int
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+        return int(self.labels.max()) + 1
+
+
+def estimate_partition(
+    labels_or_posterior: Posterior | ArrayLike,
+    X: ArrayLike | None = None,
+    *,
+    loss: str = "vi",
+    a: float = 1.0,
+    n_runs: int = N_RUNS,
+    max_clusters: int | None = None,
+    n_zealous: int = N_ZEALOUS,
+    random_state: RandomState = None,
+    names: Names = NO_NAMES,
+    progress: bool = True,
+) -> PartitionEstimate:
+    r"""Search for the partition with the least posterior expected loss, by SALSO.
+
+    .. math:: \hat c = \arg\min_c \frac1S \sum_s L(c_s, c)
+
+    with L the variation of information in bits, Binder's loss (2 / n² times the pairs in disagreement), or one minus
+    the adjusted Rand index; formulas stand in `bayesgmm.partitions.partition_losses`.
+
+    Parameters
+    ----------
+    labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
+        Draws of a partition; from a posterior they are made as `sample_labels` does. They need not be aligned.
+    X : (obs, feature), optional
+        The rows; by default those kept with the posterior.
+    loss : {"vi", "binder", "omari"}
+    a : float
+        Between 0 and 2: the cost of parting rows that belong together, against 2 - a for the opposite. Small values
+        give more clusters. For VI and Binder.
+    n_runs : int
+        Searches from different starts.
+    max_clusters : int, optional
+        By default the most clusters of any draw.
+    n_zealous : int
+        At most so many clusters are destroyed and allocated afresh at the end of a run.
+    random_state : int or Generator, optional
+    names : mapping, optional
+        What the posterior calls its variables.
+    progress : bool
+        Show the runs in a terminal or notebook, where they take seconds.
+
+    Returns
+    -------
+    PartitionEstimate
+
+    Raises
+    ------
+    InputError
+        A setting is out of range, or the first argument is neither labels nor a posterior.
+
+    Notes
+    -----
+    Memory: 4 bytes for each label of each draw, and 8 for each cluster of each draw times ``max_clusters``.
+
+    References
+    ----------
+    Dahl, Johnson & Müller 2022, Journal of Computational and Graphical Statistics 31, 1189-1201. Wade & Ghahramani
+    2018, Bayesian Analysis 13, 559-626 (VI). Fritsch & Ickstadt 2009, Bayesian Analysis 4, 367-391 (adjusted Rand).
+
+    Examples
+    --------
+    >>> from bayesgmm import estimate_partition
+    >>> estimate = estimate_partition([[0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1]], random_state=0)
+    >>> estimate.labels.tolist(), estimate.n_clusters, estimate.n_best
+    ([0, 0, 0, 1, 1], 2, 16)
+    >>> print(f"{estimate.expected_loss:.3f} bits")
+    0.367 bits
+    """
+    rng = generator_of(random_state)
+    find_loss(loss, a)
+    check_whole(n_runs=n_runs)
+    check_whole(least=0, n_zealous=n_zealous)
+    check_whole(optional=True, max_clusters=max_clusters)
+    check_flag(progress=progress)
+    draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
+    limit = _most_clusters(draws, max_clusters)
+    settings = SalsoSettings(loss=loss, a=a, n_runs=n_runs, max_clusters=limit, n_zealous=n_zealous)
+    with progress_bar("Searching partitions", show=progress, patience=PATIENCE) as move:
+        found = salso(draws, settings, rng=rng, callback=move)
+    return PartitionEstimate(found.labels, found.expected_loss, loss, a, n_runs, found.n_best)
+
+
+def _most_clusters(draws: Labels, max_clusters: int | None) -> int:
+    if max_clusters is None:
+        return int(draws.max()) + 1
+    return min(int(max_clusters), draws.shape[1])
+
+
+def partition_loss(truth: ArrayLike, estimate: ArrayLike, *, loss: str = "vi", a: float = 1.0) -> float | Array:
+    r"""The loss of estimating one partition by another.
+
+    Parameters
+    ----------
+    truth : (obs,) of int, or draws (draw, obs) or (chain, draw, obs)
+    estimate : (obs,) of int
+    loss : {"vi", "binder", "omari"}
+        Variation of information in bits, Binder's loss, or one minus the adjusted Rand index; formulas stand in
+        `bayesgmm.partitions.partition_losses`. The first two are metrics at a = 1.
+    a : float
+        Between 0 and 2: the cost of parting rows that are together in the truth, against 2 - a for the opposite.
+
+    Returns
+    -------
+    float, or array with the axes of draws
+
+    Raises
+    ------
+    InputError
+        The two have not the same number of rows, labels are not whole numbers, or the loss is unknown.
+
+    Examples
+    --------
+    >>> from bayesgmm import partition_loss
+    >>> partition_loss([0, 0, 1, 1], [5, 5, 5, 5]), partition_loss([0, 0, 1, 1], [0, 1, 0, 1])
+    (1.0, 2.0)
+    >>> partition_loss([[0, 0, 1, 1], [0, 1, 0, 1]], [0, 0, 1, 1], loss="omari")
+    array([0. , 1.5])
+    """
+    find_loss(loss, a)
+    given = np.asarray(truth)
+    draws = label_draws(given[None] if given.ndim == 1 else given)
+    values = losses(flat_draws(draws), _one_partition(estimate, draws.shape[-1]), loss=loss, a=a)
+    return float(values[0]) if given.ndim == 1 else values.reshape(given.shape[:-1])
+
+
+def _one_partition(labels: ArrayLike, n: int) -> Labels:
+    """The canonical labels (obs,) of one partition of n rows."""
+    given = np.asarray(labels)
+    if given.shape != (n,):
+        raise InputError(expected=f"labels of {n} rows", got=f"shape {given.shape}")
+    return label_draws(given[None]).to_numpy()[0, 0]
+
+
+@dataclass(frozen=True)
+class CredibleBall:
+    """The partitions around an estimate that hold a given posterior probability, and its extremes.
+
+    The extremes are arrays (partition, obs): all draws that are equally extreme, each partition once.
+
+    Attributes
+    ----------
+    prob : float
+        Asked for.
+    coverage : float
+        Share of draws inside, at least ``prob``.
+    radius : float
+        In units of the loss; VI in bits.
+    loss : str
+    horizontal : (partition, obs) of int32
+        Inside, farthest from the estimate.
+    upper : (partition, obs) of int32
+        Inside, fewest clusters, and of these the farthest.
+    lower : (partition, obs) of int32
+        Inside, most clusters, and of these the farthest.
+    horizontal_loss, upper_loss, lower_loss : float
+        Distances from the estimate.
+    """
+
+    prob: float
+    coverage: float
+    radius: float
+    loss: str
+    horizontal: Labels
+    upper: Labels
+    lower: Labels
+    horizontal_loss: float
+    upper_loss: float
+    lower_loss: float
+
+
+def credible_ball(
+    estimate: PartitionEstimate | ArrayLike,
+    labels_or_posterior: Posterior | ArrayLike,
+    X: ArrayLike | None = None,
+    *,
+    prob: float = 0.95,
+    loss: str = "vi",
+    random_state: RandomState = None,
+    names: Names = NO_NAMES,
+) -> CredibleBall:
+    r"""The smallest ball of partitions around an estimate that holds a given posterior probability.
+
+    .. math:: \varepsilon^* = \min\{\varepsilon : P(d(\hat c, c) \le \varepsilon \mid X) \ge p\}
+
+    Parameters
+    ----------
+    estimate : PartitionEstimate, or (obs,) of int
+        The centre.
+    labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
+        Draws of the partition, as in `estimate_partition`.
+    X : (obs, feature), optional
+    prob : float
+        Above 0, at most 1.
+    loss : {"vi", "binder", "omari"}
+        The distance; the last one is no metric.
+    random_state : int or Generator, optional
+    names : mapping, optional
+
+    Returns
+    -------
+    CredibleBall
+
+    Raises
+    ------
+    InputError
+        The estimate and the draws have not the same rows, ``prob`` is out of range, or the loss is unknown.
+
+    References
+    ----------
+    Wade & Ghahramani 2018, Bayesian Analysis 13, 559-626, section 4.
+
+    Examples
+    --------
+    >>> from bayesgmm import credible_ball
+    >>> draws = [[0, 0, 1, 1]] * 17 + [[0, 0, 0, 0]] * 2 + [[0, 1, 2, 3]]
+    >>> ball = credible_ball([0, 0, 1, 1], draws, prob=0.9)
+    >>> ball.radius, ball.coverage, ball.upper.tolist(), ball.lower.tolist()
+    (1.0, 1.0, [[0, 0, 0, 0]], [[0, 1, 2, 3]])
+    """
+    find_loss(loss)
+    check_number(least=0.0, most=1.0, closed="right", prob=prob)
+    rng = generator_of(random_state)
+    draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
+    centre = estimate.labels if isinstance(estimate, PartitionEstimate) else estimate
+    distances = losses(draws, _one_partition(centre, draws.shape[1]), loss=loss)
+    radius = np.sort(distances)[math.ceil(prob * len(draws) - _ROUNDING) - 1]
+    inside = distances <= radius + _ROUNDING
+    n_clusters = draws.max(axis=1) + 1
+    fewest, most = n_clusters[inside].min(), n_clusters[inside].max()
+    chosen = (inside, inside & (n_clusters == fewest), inside & (n_clusters == most))
+    bounds, reach = zip(*(_farthest(draws, distances, among) for among in chosen), strict=True)
+    return CredibleBall(prob, float(inside.mean()), float(radius), loss, *bounds, *reach)
+
+
+def _farthest(draws: Labels, distances: Array, among: np.ndarray) -> tuple[Labels, float]:
+    """The partitions farthest away among some draws, each once, and their distance."""
+    reach = distances[among].max()
+    return np.unique(draws[among & (distances >= reach - _ROUNDING)], axis=0), float(reach)

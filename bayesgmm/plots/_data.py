@@ -1,0 +1,181 @@
+"""The part of a posterior that a figure shows: some draws, in the same labels, and some rows, with their labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, IntArray, Rows
+from bayesgmm.exceptions import NotIdentifiedError
+from bayesgmm.label_switching import RECORD, Relabelling, component_record, relabel, relabelling
+from bayesgmm.mixture import Mixture
+from bayesgmm.plots.clusters import MOST_ROWS
+from bayesgmm.posterior import (
+    CLUSTER,
+    FEATURE,
+    FEATURE_BIS,
+    SAMPLE_DIMS,
+    Names,
+    Posterior,
+    mean_mixture,
+    mixture_posterior,
+    prior_from_json,
+    root_of,
+    rows_of,
+)
+from bayesgmm.prediction import DrawSet, draw_set, each_draw, mean_memberships
+from bayesgmm.validation import check_flag, check_whole, default_names, read_table
+
+_SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
+
+_INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components all the same."
+SAMPLED = ("posterior", "sample_stats")  # groups whose draws belong together
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Draws and rows of one figure.
+
+    Attributes
+    ----------
+    tree : DataTree
+        Draws, thinned, in this package's layout.
+    X : (obs, feature)
+        Rows, thinned.
+    """
+
+    tree: xr.DataTree
+    X: Rows
+
+    @property
+    def names(self) -> list[str]:
+        """Of the features."""
+        return [str(name) for name in self.tree["posterior"][FEATURE].to_numpy()]
+
+    @property
+    def n_samples(self) -> int:
+        """Number of draws."""
+        sizes = self.tree["posterior"].sizes
+        return int(np.prod([sizes[dim] for dim in SAMPLE_DIMS]))
+
+    @cached_property
+    def mean(self) -> Mixture:
+        """Posterior means of the parameters."""
+        return mean_mixture(self.tree)
+
+    @cached_property
+    def labels(self) -> IntArray:
+        """The most probable label of each row, (obs,)."""
+        return mean_memberships(draw_set(self.tree), self.X).argmax(axis=1)
+
+
+def shown(
+    posterior: Posterior, X: ArrayLike | None, *, names: Names, num_samples: int, labelled: bool = True, force: bool
+) -> Shown:
+    """Draws evenly spaced within chains, put in the same labels if the figure shows components.
+
+    Raises
+    ------
+    NotIdentifiedError
+        The figure shows components, and these cannot be told apart.
+    """
+    check_whole(num_samples=num_samples)
+    check_flag(force=force)
+    own = mixture_posterior(posterior, names=names)
+    canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
+    tree, rows = thinned_tree(canonical, num_samples), _some(rows_of(canonical, X))
+    if labelled:  # by the rows of the fit, if they are known: new ones may be few
+        tree = in_same_labels(posterior, tree, _some(rows_of(canonical)), force=force)
+    return Shown(tree, rows)
+
+
+def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
+    """Features called as the columns of a dataframe, if the rows are one."""
+    names = [] if X is None else read_table(X).feature_names
+    if names == default_names(len(names)):
+        return tree
+    groups = {
+        key: group.to_dataset().assign_coords({dim: names for dim in (FEATURE, FEATURE_BIS) if dim in group.dims})
+        for key, group in tree.children.items()
+    }
+    result = xr.DataTree.from_dict(groups)
+    result.attrs = dict(tree.attrs)
+    return result
+
+
+def _some(X: Rows) -> Rows:
+    """As many rows as a figure shows, evenly spaced."""
+    return np.asfortranarray(X[:: -(-len(X) // MOST_ROWS)])
+
+
+def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: bool) -> xr.DataTree:
+    """Draws (some of those) of a posterior in the same labels, if its components can be told apart.
+
+    Draws that `relabel` has seen, and those of a prior that gives labels a meaning, keep their labels.
+
+    Raises
+    ------
+    NotIdentifiedError
+        They cannot, and ``force`` is not set.
+    """
+    attrs = getattr(root_of(posterior), "attrs", {})
+    one = tree["posterior"].sizes[CLUSTER] == 1
+    if one or ("prior" in attrs and not prior_from_json(str(attrs["prior"])).exchangeable):
+        return tree
+    if RECORD not in attrs:
+        tree = relabel(tree, X, progress=False)
+    record = relabelling(root_of(posterior) if RECORD in attrs else tree)
+    if not (record.identified or force):
+        raise NotIdentifiedError(record.findings, hint=_INSTEAD)
+    return tree
+
+
+def shrinkage(X: Rows) -> float:
+    """A factor for the area of markers: many rows have small ones."""
+    return float(np.clip(np.sqrt(400 / len(X)), 0.2, 1.0))
+
+
+def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
+    """At most ``num_samples`` draws, evenly spaced within each chain and at least one of each."""
+    n_chains, n_draws = (tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS)
+    kept = np.unique(np.linspace(0, n_draws - 1, min(n_draws, max(1, num_samples // n_chains))).round().astype(int))
+    groups = {
+        name: group.to_dataset().isel(draw=kept) if name in SAMPLED else group.to_dataset()
+        for name, group in tree.children.items()
+        if name in SAMPLED or "draw" not in group.dims  # scouts and chains that were not pooled are not drawn
+    }
+    result = xr.DataTree.from_dict(groups)
+    result.attrs = dict(tree.attrs)
+    return result
+
+
+def screened_record(tree: xr.DataTree) -> Relabelling | None:
+    """Whether the components of a fit are identified, judged by some draws and rows; None as `component_record`."""
+    if RECORD in tree.attrs:
+        return component_record(tree)
+    rows = rows_of(tree)
+    some = rows[:: -(-len(rows) // _SCREENED_ROWS)] if len(rows) > _SCREENED_ROWS else None
+    return component_record(mixture_posterior(thinned_tree(tree, _SCREENED_DRAWS), some))
+
+
+def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:
+    """The posterior of the mixture of some features: sub-vectors of means, sub-matrices of covariances."""
+    index = list(features)
+    draws = tree["posterior"].to_dataset()[["weights", "means", "covariances"]]
+    result = xr.DataTree.from_dict({"posterior": draws.isel({FEATURE: index, FEATURE_BIS: index})})
+    result.attrs = {"covariance_type": "full"}
+    return result
+
+
+def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> DrawSet:
+    """All draws of the mixture of some features."""
+    return draw_set(marginal(tree, features))
+
+
+def weighted_densities(draws: DrawSet, at: Rows) -> Array:
+    """Weight times density of every component in every draw, (sample, cluster, obs)."""
+    each = each_draw(draws, np.asfortranarray(at), with_memberships=True)
+    return np.array([np.exp(log_density) * memberships for log_density, memberships in each])

@@ -1,0 +1,239 @@
+"""Components of a mixture on the data: ellipses or densities, with what the posterior leaves open."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_plots import PlotCollection
+from arviz_plots.visuals import fill_between_y, hist, line_xy
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+from scipy.stats import chi2
+
+from bayesgmm._common import Array, IntArray
+from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, finish, many_lines, points, visual_settings
+from bayesgmm.plots._data import Shown, shown, shrinkage
+from bayesgmm.plots.clusters import CIRCLE, limits_of
+from bayesgmm.plots.density import (
+    ONE_FEATURE,
+    RUG,
+    TITLE,
+    Band,
+    band_data,
+    curves,
+    draw_labels,
+    frame,
+    hist_data,
+    line_data,
+)
+from bayesgmm.posterior import NO_NAMES, Names, Posterior
+from bayesgmm.prediction import interval_function, interval_probability
+from bayesgmm.validation import check_number, check_whole
+
+ROWS: dict[str, Any] = {"size": 16, "alpha": 0.55, "edgecolor": "white", "width": 0.3}
+_ELLIPSES: dict[str, dict[str, Any]] = {"rows": ROWS, "draws": {"width": 0.6, "alpha": 0.3}, "mean": {"width": 2.2}}
+_DENSITIES: dict[str, dict[str, Any]] = {
+    "hist": ONE_FEATURE["hist"],
+    "band": {"alpha": 0.3},
+    "mean": {"width": 1.8},
+    "rug": {"marker": "|", "size": 40, "alpha": 0.7},
+}
+LABELS: dict[str, dict[str, Any]] = {"legend": {}, "xlabel": {}, "ylabel": {}, "title": TITLE}
+
+
+def plot_components(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    names: Names = NO_NAMES,
+    features: Sequence[str | int] | str | int | None = None,
+    num_samples: int = 400,
+    n_draws: int = 50,
+    mass: float = 0.9,
+    ci_prob: float | None = None,
+    ci_kind: str | None = None,
+    force: bool = False,
+    ax: Axes | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    visuals: Visuals | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    r"""Rows, and the components with their posterior spread: ellipses of two features, densities of one.
+
+    Two features: for each component the ellipse of radius :math:`\sqrt{\chi^2_2(mass)}` around its mean, which holds
+    ``mass`` of it; thin for posterior draws, thick for the posterior means of :math:`\mu_k` and :math:`\Sigma_k`.
+    One: the posterior mean of :math:`w_k N(x \mid \mu_k, \sigma_k^2)` and its pointwise credible band.
+
+    Draws are put in the same labels first by `bayesgmm.relabel`, unless that was done.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    features : one or two names or positions, optional
+        By default the first two.
+    num_samples : int
+        Draws to compute with, evenly spaced within chains.
+    n_draws : int
+        Posterior draws shown as ellipses.
+    mass : float
+        Probability that each ellipse holds, between 0 and 1.
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        Of the band; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
+    force : bool
+        Draw components that are not identified.
+    ax : matplotlib axes, optional
+        Where to draw; by default a new figure.
+    plot_collection : PlotCollection, optional
+        Where to draw, as in ArviZ, for example what `plot_density` gave.
+    backend : {"matplotlib", "plotly"}, optional
+        By default ArviZ's rcParams ``plot.backend``.
+    visuals : mapping of str to mapping or bool, optional
+        Settings of each visual, or False to leave it out. Two features: ``rows``, ``draws``, ``mean``; one: ``hist``,
+        ``band``, ``mean``, ``rug``; both: ``legend``, ``xlabel``, ``ylabel``, ``title``.
+    **pc_kwargs
+        Settings of the `PlotCollection`, as ``figure_kwargs``.
+
+    Returns
+    -------
+    PlotCollection
+
+    Raises
+    ------
+    InputError
+        Unknown features, visuals or backend, more than two features, or numbers out of range.
+    NotIdentifiedError
+        The components cannot be told apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import plot_components
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, (50, 2)), rng.normal(3, 1, (50, 2))])
+    >>> mu = np.array([[-3.0, -3.0], [3.0, 3.0]]) + rng.normal(0, 0.1, (4, 100, 2, 2))
+    >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": mu, "sd": np.ones((4, 100, 2))}
+    >>> collection = plot_components(draws, X, names={"weights": "w", "means": "mu", "sds": "sd"})
+    >>> collection.viz["figure"].item().axes[0].get_title()
+    '90% ellipses: posterior mean and 50 draws'
+    """
+    canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
+    band = checked_band(mass, n_draws, ci_prob, ci_kind)
+    sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
+    chosen = chosen_features(features, sample.names, 2)
+    settings = visual_settings(visuals, (_DENSITIES if len(chosen) == 1 else sized(_ELLIPSES, sample)) | LABELS)
+    if len(chosen) == 1:
+        pen = _densities(sample, chosen[0], band, canvas, settings)
+    else:
+        pen = _ellipses(sample, chosen, mass, canvas, settings, n_draws)
+    pen.legend(canvas, weight_labels(sample))
+    finish(pen.pc)
+    return pen.pc
+
+
+# ---- checks
+
+
+def checked_band(mass: float, n_draws: int, ci_prob: float | None, ci_kind: str | None) -> Band:
+    """The band asked for, if all these numbers are in range."""
+    check_number(least=0.0, most=1.0, mass=mass)
+    check_whole(least=0, n_draws=n_draws)
+    band = Band(interval_probability(ci_prob), str(ci_kind or rcParams["stats.ci_kind"]))
+    interval_function(band.kind)
+    return band
+
+
+def sized(visuals: dict[str, dict[str, Any]], sample: Shown) -> dict[str, dict[str, Any]]:
+    """Settings whose rows are marked by their number."""
+    rows = visuals["rows"]
+    return {**visuals, "rows": {**rows, "size": rows["size"] * shrinkage(sample.X)}}
+
+
+# ---- components as data for the visuals
+
+
+def weight_labels(sample: Shown) -> list[str]:
+    """Each cluster with the posterior mean of its weight."""
+    return [f"{k}  ({weight:.2f})" for k, weight in enumerate(sample.mean.weights)]
+
+
+def clustered_rows(x: Array, y: Array, labels: IntArray, n_clusters: int) -> xr.DataArray:
+    """Points (cluster, plot_axis, obs), NaN where a row belongs to another cluster."""
+    mine = (labels == np.arange(n_clusters)[:, None])[:, None, :]
+    values = np.where(mine, np.stack([x, y]), np.nan)
+    dims = ("cluster", "plot_axis", "obs")
+    return xr.DataArray(values, dims=dims, coords={"cluster": np.arange(n_clusters), "plot_axis": ["x", "y"]})
+
+
+def ellipse_outlines(means: Array, covariances: Array, pair: Sequence[int], mass: float) -> Array:
+    """Outlines (..., 2, point) of the ellipses of two features that hold a probability."""
+    index = list(pair)
+    chol = np.linalg.cholesky(covariances[..., index, :][..., index])
+    offsets = np.sqrt(chi2.ppf(mass, 2)) * chol @ CIRCLE.T
+    outlines: Array = means[..., index, None] + offsets
+    return outlines
+
+
+def mean_ellipses(sample: Shown, pair: Sequence[int], mass: float) -> xr.DataArray:
+    """Ellipses (cluster, plot_axis, point) of the posterior means."""
+    outlines = ellipse_outlines(sample.mean.means, sample.mean.full_covariances, pair, mass)
+    return xr.DataArray(outlines, dims=("cluster", "plot_axis", "point"), coords=_cluster_coords(outlines))
+
+
+def drawn_ellipses(sample: Shown, pair: Sequence[int], mass: float, n_draws: int) -> xr.DataArray:
+    """Ellipses (cluster, plot_axis, sample, point) of draws, evenly spaced over all chains."""
+    draws = sample.tree["posterior"].to_dataset()
+    means, covariances = (draws[v].to_numpy().reshape(-1, *draws[v].shape[2:]) for v in ("means", "covariances"))
+    kept = np.unique(np.linspace(0, len(means) - 1, min(n_draws, len(means))).round().astype(int))
+    outlines = ellipse_outlines(means[kept], covariances[kept], pair, mass).transpose(1, 2, 0, 3)
+    return xr.DataArray(outlines, dims=("cluster", "plot_axis", "sample", "point"), coords=_cluster_coords(outlines))
+
+
+def _cluster_coords(values: Array) -> dict[str, Any]:
+    return {"cluster": np.arange(len(values)), "plot_axis": ["x", "y"]}
+
+
+def ellipse_title(mass: float, n_draws: int) -> str:
+    """What the ellipses are."""
+    return f"{mass:.0%} ellipses: posterior mean" + (f" and {n_draws} draws" if n_draws else "")
+
+
+# ---- a single panel
+
+
+def _ellipses(
+    sample: Shown, chosen: Sequence[int], mass: float, canvas: Canvas, settings: dict[str, Any], n_draws: int
+) -> Pen:
+    x, y = (sample.X[:, j] for j in chosen)
+    mean = mean_ellipses(sample, chosen, mass)
+    pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
+    pen.draw("rows", points, clustered_rows(x, y, sample.labels, len(mean)))
+    pen.draw("draws", many_lines, drawn_ellipses(sample, chosen, mass, n_draws), "marker")
+    pen.draw("mean", line_xy, mean, "marker")
+    draw_labels(
+        pen, sample.names[chosen[0]], sample.names[chosen[1]], ellipse_title(mass, min(n_draws, sample.n_samples))
+    )
+    frame(pen, limits_of(x), limits_of(y))
+    return pen
+
+
+def _densities(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> Pen:
+    x, found = sample.X[:, j], curves(sample, j, band)
+    mean = line_data(found.at, found.components, "cluster")
+    pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
+    top = max(1.05 * float(hist_data(x).sel(plot_axis="histogram").max()), 1.1 * float(found.component_bounds.max()))
+    pen.draw("hist", hist, hist_data(x))
+    pen.draw("rug", points, clustered_rows(x, np.full(len(x), RUG * top), sample.labels, len(found.components)))
+    pen.draw("band", fill_between_y, band_data(found.at, found.component_bounds, "cluster"), "marker")
+    pen.draw("mean", line_xy, mean, "marker")
+    title = f"Weighted components: posterior mean and {band.prob:.0%} credible band"
+    draw_labels(pen, sample.names[j], "density", title)
+    frame(pen, limits_of(x), (2 * RUG * top, top))
+    return pen

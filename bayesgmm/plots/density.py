@@ -1,0 +1,303 @@
+"""The density of a mixture: one feature with its credible band, two as contours of the highest-density regions."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_plots import PlotCollection
+from arviz_plots.visuals import fill_between_y, hist, line_xy
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array
+from bayesgmm.exceptions import InputError
+from bayesgmm.plots._canvas import (
+    GREY,
+    Canvas,
+    Pen,
+    Visuals,
+    chosen_features,
+    contours,
+    filled_contours,
+    finish,
+    frame_x,
+    frame_y,
+    name_panel,
+    name_x,
+    name_y,
+    points,
+    visual_settings,
+)
+from bayesgmm.plots._data import Shown, marginal_draws, shown, weighted_densities
+from bayesgmm.plots.clusters import INK, limits_of, n_bins
+from bayesgmm.posterior import NO_NAMES, Names, Posterior
+from bayesgmm.prediction import interval_function, interval_probability, log_predictive_density
+from bayesgmm.validation import check_number
+
+RUG = -0.035  # where the rows lie below a density, as a share of its panel's height
+_GRID_1D, _GRID_2D = 401, 120
+_WIDER = 0.5  # how far beyond the rows, in ranges, a grid of two features looks for probability
+_TITLE_SIZE = 9.5
+HDI_PROBS = (0.25, 0.5, 0.75, 0.95)
+
+TITLE: dict[str, Any] = {"size": _TITLE_SIZE}
+ONE_FEATURE: dict[str, dict[str, Any]] = {
+    "hist": {"color": GREY, "edgecolor": "white"},
+    "band": {"color": INK, "alpha": 0.25},
+    "mean": {"color": INK, "width": 1.6},
+    "rug": {"color": INK, "marker": "|", "size": 40, "alpha": 0.4},
+}
+_TWO_FEATURES: dict[str, dict[str, Any]] = {
+    "regions": {"cmap": "Blues", "alpha": 0.6},
+    "rows": {"color": INK, "size": 9, "alpha": 0.5, "width": 0.0},
+    "contours": {"color": "#20507a", "alpha": 1.0},
+}
+_LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": TITLE}
+
+
+def plot_density(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    names: Names = NO_NAMES,
+    features: Sequence[str | int] | str | int | None = None,
+    num_samples: int = 400,
+    ci_prob: float | None = None,
+    ci_kind: str | None = None,
+    hdi_probs: Sequence[float] = HDI_PROBS,
+    ax: Axes | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    visuals: Visuals | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    r"""Posterior density of one feature with a credible band, or of two as contours. Labels play no part.
+
+    One feature: the posterior mean of :math:`f(x) = \sum_k w_k N(x \mid \mu_k, \sigma_k^2)`, the pointwise interval of
+    :math:`f(x)` over draws, a histogram and the rows. Two: the posterior mean of the density, at the levels whose
+    highest-density regions hold ``hdi_probs`` of the probability (Hyndman 1996).
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    features : one or two names or positions, optional
+        By default the first two. The others are integrated out.
+    num_samples : int
+        Draws to compute with, evenly spaced within chains.
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        Of the band; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
+    hdi_probs : sequence of float
+        Probabilities of the regions between contours.
+    ax : matplotlib axes, optional
+        Where to draw; by default a new figure.
+    plot_collection : PlotCollection, optional
+        Where to draw, as in ArviZ.
+    backend : {"matplotlib", "plotly"}, optional
+        By default ArviZ's rcParams ``plot.backend``.
+    visuals : mapping of str to mapping or bool, optional
+        Settings of each visual, or False to leave it out. One feature: ``hist``, ``band``, ``mean``, ``rug``; two:
+        ``regions``, ``contours``, ``rows``; both: ``xlabel``, ``ylabel``, ``title``.
+    **pc_kwargs
+        Settings of the `PlotCollection`, as ``figure_kwargs``.
+
+    Returns
+    -------
+    PlotCollection
+
+    Raises
+    ------
+    InputError
+        Unknown features, visuals or backend, more than two features, or numbers out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import plot_density
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, 50), rng.normal(3, 1, 50)])[:, None]
+    >>> mu = np.array([-3.0, 3.0]) + rng.normal(0, 0.1, (4, 100, 2))
+    >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": mu, "sd": np.ones((4, 100, 2))}
+    >>> collection = plot_density(draws, X, names={"weights": "w", "means": "mu", "sds": "sd"})
+    >>> collection.viz["figure"].item().axes[0].get_title()
+    'Posterior mean and 89% credible band'
+    """
+    canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
+    band = Band(interval_probability(ci_prob), str(ci_kind or rcParams["stats.ci_kind"]))
+    interval_function(band.kind)
+    probs = _checked_probs(hdi_probs)
+    sample = shown(posterior, X, names=names, num_samples=num_samples, labelled=False, force=True)
+    chosen = chosen_features(features, sample.names, 2)
+    known = (ONE_FEATURE if len(chosen) == 1 else _TWO_FEATURES) | _LABELS
+    settings = visual_settings(visuals, known)
+    if len(chosen) == 1:
+        return _one_feature(sample, chosen[0], band, canvas, settings)
+    return _two_features(sample, chosen, probs, canvas, settings)
+
+
+def _checked_probs(probs: Sequence[float]) -> list[float]:
+    """Probabilities of regions, the largest region first."""
+    several = list(probs) if isinstance(probs, Iterable) else [probs, probs]
+    if not several or len(set(several)) < len(several):
+        raise InputError(expected="several hdi_probs, distinct", got=f"{probs!r}")
+    for prob in several:
+        check_number(least=0.0, most=1.0, hdi_probs=prob)
+    return sorted(several, reverse=True)
+
+
+# ---- one feature
+
+
+@dataclass(frozen=True)
+class Band:
+    """A pointwise credible band: its probability, and whether equal-tailed or of highest density."""
+
+    prob: float
+    kind: str
+
+    def __call__(self, sampled: Array) -> Array:
+        """Lower and upper bounds (..., 2) of draws along the first axis."""
+        return interval_function(self.kind)(np.moveaxis(sampled, 0, -1), prob=self.prob)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Densities of one feature.
+
+    Attributes
+    ----------
+    at : (point,)
+    mean : (point,)
+        Posterior mean of the mixture's density.
+    bounds : (point, 2)
+    components : (cluster, point)
+        Posterior means of weight times density.
+    component_bounds : (cluster, point, 2)
+    """
+
+    at: Array
+    mean: Array
+    bounds: Array
+    components: Array
+    component_bounds: Array
+
+
+def curves(sample: Shown, j: int, band: Band, *, n_points: int = _GRID_1D) -> Curves:
+    """Densities of feature j over the range of the rows and a little more."""
+    at = np.linspace(*limits_of(sample.X[:, j]), n_points)
+    components = weighted_densities(marginal_draws(sample.tree, [j]), at[:, None])
+    density = components.sum(axis=1)
+    return Curves(at, density.mean(axis=0), band(density), components.mean(axis=0), band(components))
+
+
+def line_data(x: Array, y: Array, *dims: str) -> xr.DataArray:
+    """A line for ArviZ's visuals: (*dims, plot_axis, point) from y (*dims, point) and x (point,)."""
+    values = np.stack([np.broadcast_to(x, y.shape), y], axis=-2)
+    return _data(values, *dims, "plot_axis", "point", plot_axis=["x", "y"])
+
+
+def band_data(x: Array, bounds: Array, *dims: str) -> xr.DataArray:
+    """A band for ArviZ's visuals from bounds (*dims, point, 2)."""
+    values = np.stack([np.broadcast_to(x, bounds.shape[:-1]), bounds[..., 0], bounds[..., 1]], axis=-2)
+    return _data(values, *dims, "kwarg", "point", kwarg=["x", "y_bottom", "y_top"])
+
+
+def hist_data(x: Array) -> xr.DataArray:
+    """A histogram of density for ArviZ's visuals."""
+    heights, edges = np.histogram(x, bins=n_bins(x), density=True)
+    axes = ["histogram", "left_edges", "right_edges"]
+    return _data(np.stack([heights, edges[:-1], edges[1:]]), "plot_axis", "bin", plot_axis=axes)
+
+
+def row_data(x: Array, y: Array) -> xr.DataArray:
+    """Points (plot_axis, obs)."""
+    return _data(np.stack([x, y]), "plot_axis", "obs", plot_axis=["x", "y"])
+
+
+def _data(values: Array, *dims: str, **coords: list[str]) -> xr.DataArray:
+    every = {"cluster": np.arange(values.shape[dims.index("cluster")])} if "cluster" in dims else {}
+    return xr.DataArray(values, dims=dims, coords={**every, **coords})
+
+
+def draw_labels(pen: Pen, x: str, y: str, title: str) -> None:
+    """Names of the axes of a single panel, and what it shows."""
+    pen.draw("xlabel", name_x, xr.DataArray(x))
+    pen.draw("ylabel", name_y, xr.DataArray(y))
+    pen.draw("title", name_panel, xr.DataArray(title))
+
+
+def frame(pen: Pen, x: tuple[float, float], y: tuple[float, float]) -> None:
+    """Limits of a single panel."""
+    for visual, limits in ((frame_x, x), (frame_y, y)):
+        pen.arrange(visual, xr.DataArray(list(limits), dims="bound"))
+
+
+def _one_feature(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
+    x, found = sample.X[:, j], curves(sample, j, band)
+    mean = line_data(found.at, found.mean)
+    pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
+    top = max(1.05 * float(hist_data(x).sel(plot_axis="histogram").max()), 1.1 * float(found.bounds.max()))
+    pen.draw("hist", hist, hist_data(x))
+    pen.draw("rug", points, row_data(x, np.full(len(x), RUG * top)))
+    pen.draw("band", fill_between_y, band_data(found.at, found.bounds))
+    pen.draw("mean", line_xy, mean)
+    draw_labels(pen, sample.names[j], "density", f"Posterior mean and {band.prob:.0%} credible band")
+    frame(pen, limits_of(x), (2 * RUG * top, top))
+    finish(pen.pc)
+    return pen.pc
+
+
+# ---- two features
+
+
+def density_grid(sample: Shown, chosen: Sequence[int]) -> xr.DataArray:
+    """Posterior mean density of two features (x, y), well beyond the rows."""
+    axes = [_wide_grid(sample.X[:, j]) for j in chosen]
+    at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    log_density = log_predictive_density(marginal_draws(sample.tree, chosen), np.asfortranarray(at))
+    values = np.exp(log_density).reshape(_GRID_2D, _GRID_2D)
+    return xr.DataArray(values, dims=("x", "y"), coords=dict(zip(("x", "y"), axes, strict=True)))
+
+
+def _wide_grid(x: Array) -> Array:
+    margin = _WIDER * float(np.ptp(x)) or 1.0
+    return np.linspace(x.min() - margin, x.max() + margin, _GRID_2D)
+
+
+def hdi_levels(density: xr.DataArray, probs: Sequence[float]) -> Array:
+    """The levels of a density on a grid above which the given probabilities lie, by summing over cells."""
+    area = float(np.prod([density[axis][1] - density[axis][0] for axis in ("x", "y")]))
+    descending = np.sort(density.to_numpy().ravel())[::-1]
+    mass = np.cumsum(descending) * area
+    return descending[np.minimum(np.searchsorted(mass, probs), len(mass) - 1)]
+
+
+def _listed(probs: Sequence[float]) -> str:
+    """Probabilities in words, the smallest first."""
+    *first, last = [f"{prob:.3g}" for prob in 100 * np.array(sorted(probs))]
+    return (f"{', '.join(first)} and " if first else "") + f"{last}%"
+
+
+def _two_features(
+    sample: Shown, chosen: Sequence[int], probs: list[float], canvas: Canvas, settings: dict[str, Any]
+) -> PlotCollection:
+    i, j = chosen
+    density = density_grid(sample, chosen)
+    *levels, top = np.unique([*hdi_levels(density, probs), float(density.max())])
+    pen = Pen(canvas.open(density.to_dataset(name="density")), settings)
+    if levels:  # none where a far row makes the grid so wide that the clusters fall between its points
+        pen.draw("regions", filled_contours, density, levels=np.array([*levels, top]))
+    pen.draw("rows", points, row_data(sample.X[:, i], sample.X[:, j]))
+    if levels:
+        pen.draw("contours", contours, density, levels=np.array(levels))
+    draw_labels(pen, sample.names[i], sample.names[j], f"Posterior mean density: {_listed(probs)} regions")
+    frame(pen, limits_of(sample.X[:, i]), limits_of(sample.X[:, j]))
+    finish(pen.pc)
+    return pen.pc

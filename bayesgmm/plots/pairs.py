@@ -1,0 +1,266 @@
+"""All pairs of features: components below the diagonal, marginal densities on it."""
+
+import textwrap
+from collections.abc import Sequence
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_plots import PlotCollection
+from arviz_plots.visuals import fill_between_y, hist, line_xy
+from numpy.typing import ArrayLike
+
+from bayesgmm.exceptions import InputError
+from bayesgmm.plots._canvas import (
+    Canvas,
+    Pen,
+    Visuals,
+    backend_of,
+    chosen_features,
+    finish,
+    frame_x,
+    frame_y,
+    many_lines,
+    points,
+    visual_settings,
+)
+from bayesgmm.plots._data import Shown, shown
+from bayesgmm.plots.clusters import limits_of
+from bayesgmm.plots.components import (
+    LABELS,
+    ROWS,
+    checked_band,
+    clustered_rows,
+    drawn_ellipses,
+    ellipse_title,
+    mean_ellipses,
+    sized,
+    weight_labels,
+)
+from bayesgmm.plots.density import ONE_FEATURE, Band, band_data, curves, hist_data, line_data
+from bayesgmm.posterior import NO_NAMES, Names, Posterior
+
+_MOST_FEATURES, _DIAGONAL_POINTS = 5, 201
+_NAME_WIDTH = 18  # letters in a line of a feature's name
+_PAIRS: dict[str, dict[str, Any]] = {
+    "hist": ONE_FEATURE["hist"],
+    "band": ONE_FEATURE["band"],
+    "density": {**ONE_FEATURE["mean"], "width": 2.2},
+    "components": {"width": 1.2},
+    "rows": {**ROWS, "size": 9},
+    "draws": {"width": 0.5, "alpha": 0.3},
+    "mean": {"width": 1.6},
+}
+
+
+def plot_pairs(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    names: Names = NO_NAMES,
+    features: Sequence[str | int] | None = None,
+    num_samples: int = 400,
+    n_draws: int = 20,
+    mass: float = 0.9,
+    ci_prob: float | None = None,
+    ci_kind: str | None = None,
+    force: bool = False,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    visuals: Visuals | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    r"""All pairs of features: rows and ellipses below the diagonal, the marginal density on it.
+
+    Below the diagonal as in `plot_components`. On it the histogram, the posterior mean of the marginal density with
+    its pointwise credible band, and the posterior means of the weighted components.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
+    X : (obs, feature), optional
+        The rows; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    features : two or more names or positions, optional
+        By default the first five.
+    num_samples : int
+        Draws to compute with, evenly spaced within chains.
+    n_draws : int
+        Posterior draws shown as ellipses.
+    mass : float
+        Probability that each ellipse holds, between 0 and 1.
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        Of the band; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
+    force : bool
+        Draw components that are not identified.
+    plot_collection : PlotCollection, optional
+        Where to draw, as in ArviZ: a grid with the dimensions ``row`` and ``column``, features' names both.
+    backend : {"matplotlib", "plotly"}, optional
+        By default ArviZ's rcParams ``plot.backend``.
+    visuals : mapping of str to mapping or bool, optional
+        Settings of each visual, or False to leave it out: ``rows``, ``draws``, ``mean``; ``hist``, ``band``,
+        ``density``, ``components``; ``legend``, ``xlabel``, ``ylabel``, ``title``.
+    **pc_kwargs
+        Settings of the `PlotCollection`, as ``figure_kwargs``.
+
+    Returns
+    -------
+    PlotCollection
+
+    Raises
+    ------
+    InputError
+        Unknown features, visuals or backend, fewer than two features or more than ArviZ's rcParams
+        ``plot.max_subplots`` allow, or numbers out of range.
+    NotIdentifiedError
+        The components cannot be told apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import plot_pairs
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, (50, 3)), rng.normal(3, 1, (50, 3))])
+    >>> mu = np.array([[-3.0] * 3, [3.0] * 3]) + rng.normal(0, 0.1, (4, 100, 2, 3))
+    >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": mu, "sd": np.ones((4, 100, 2))}
+    >>> collection = plot_pairs(draws, X, names={"weights": "w", "means": "mu", "sds": "sd"})
+    >>> dict(collection.viz["plot"].sizes)
+    {'row': 3, 'column': 3}
+    """
+    canvas = Canvas(None, plot_collection, backend, pc_kwargs).checked()
+    band = checked_band(mass, n_draws, ci_prob, ci_kind)
+    sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
+    chosen = _several(features, sample.names)
+    settings = visual_settings(visuals, sized(_PAIRS, sample) | LABELS)
+    pen = _open_grid(sample, chosen, canvas, settings)
+    _draw_diagonal(pen, sample, chosen, band)
+    _draw_triangle(pen, sample, chosen, mass, n_draws)
+    _label_grid(pen, sample, chosen)
+    pen.legend(canvas, weight_labels(sample), **_corner(canvas))
+    if settings["title"] is not False:
+        pen.pc.add_title(
+            f"{ellipse_title(mass, min(n_draws, sample.n_samples))}; densities: mean and {band.prob:.0%} credible band",
+            **settings["title"],
+        )
+    finish(pen.pc)
+    return pen.pc
+
+
+def _several(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
+    """Positions of two or more features, as many as ArviZ allows panels for."""
+    allowed = rcParams["plot.max_subplots"]
+    most = len(names) if allowed is None else isqrt(allowed)
+    chosen = chosen_features(features, names, min(most, _MOST_FEATURES) if features is None else most)
+    if len(chosen) < 2:
+        raise InputError(expected="two features or more", got=f"{len(chosen)}", hint="plot_density shows one.")
+    return chosen
+
+
+# ---- the grid of panels
+
+
+def _open_grid(sample: Shown, chosen: Sequence[int], canvas: Canvas, settings: dict[str, Any]) -> Pen:
+    """A square of panels, features down and across."""
+    n, side = len(chosen), max(1.6, 7.0 / len(chosen))
+    coords = _grid_coords(sample, chosen) | {"cluster": np.arange(sample.mean.n_components)}
+    values = np.zeros([len(values) for values in coords.values()])
+    data = xr.Dataset({"pairs": (tuple(coords), values)}, coords)
+    return Pen(canvas.open(data, rows=["row"], cols=["column"], size=(side * n, side * n + 0.2)), settings)
+
+
+def _corner(canvas: Canvas) -> dict[str, Any]:
+    """The place of a legend in the empty corner of a triangle."""
+    if canvas.name != "matplotlib" or not canvas.own_figure:
+        return {}
+    return {"loc": "upper right", "bbox_to_anchor": (0.99, 0.94)}
+
+
+def _grid_coords(sample: Shown, chosen: Sequence[int]) -> dict[str, Any]:
+    names = [sample.names[j] for j in chosen]
+    return {"row": names, "column": names}
+
+
+def _on_grid(sample: Shown, chosen: Sequence[int], parts: dict[tuple[int, int], xr.DataArray]) -> xr.DataArray:
+    """Data of single panels as one array (row, column, ...), NaN where a panel has none."""
+    first = next(iter(parts.values()))
+    values = np.full((len(chosen), len(chosen), *first.shape), np.nan)
+    for place, part in parts.items():
+        values[place] = part.to_numpy()
+    return xr.DataArray(
+        values, dims=("row", "column", *first.dims), coords={**_grid_coords(sample, chosen), **first.coords}
+    )
+
+
+def _draw_triangle(pen: Pen, sample: Shown, chosen: Sequence[int], mass: float, n_draws: int) -> None:
+    labels, n_clusters = sample.labels, sample.mean.n_components
+    pairs = {(r, c): (chosen[c], chosen[r]) for r in range(len(chosen)) for c in range(r)}
+    rows = {at: clustered_rows(sample.X[:, i], sample.X[:, j], labels, n_clusters) for at, (i, j) in pairs.items()}
+    drawn = {at: drawn_ellipses(sample, pair, mass, n_draws) for at, pair in pairs.items()}
+    means = {at: mean_ellipses(sample, pair, mass) for at, pair in pairs.items()}
+    pen.draw("rows", points, _on_grid(sample, chosen, rows))
+    pen.draw("draws", many_lines, _on_grid(sample, chosen, drawn), "marker")
+    pen.draw("mean", line_xy, _on_grid(sample, chosen, means), "marker")
+
+
+def _draw_diagonal(pen: Pen, sample: Shown, chosen: Sequence[int], band: Band) -> None:
+    found = {(k, k): curves(sample, j, band, n_points=_DIAGONAL_POINTS) for k, j in enumerate(chosen)}
+    hists = {(k, k): hist_data(sample.X[:, j]) for k, j in enumerate(chosen)}
+    n_bins = max(data.sizes["bin"] for data in hists.values())
+    bands = {at: band_data(curve.at, curve.bounds) for at, curve in found.items()}
+    means = {at: line_data(curve.at, curve.mean) for at, curve in found.items()}
+    components = {at: line_data(curve.at, curve.components, "cluster") for at, curve in found.items()}
+    pen.draw("hist", hist, _on_grid(sample, chosen, {at: _padded(data, n_bins) for at, data in hists.items()}))
+    pen.draw("band", fill_between_y, _on_grid(sample, chosen, bands))
+    pen.draw("density", line_xy, _on_grid(sample, chosen, means))
+    pen.draw("components", line_xy, _on_grid(sample, chosen, components), "marker")
+    tops = [
+        1.1 * max(float(np.max(found[k, k].bounds)), float(hists[k, k].sel(plot_axis="histogram").max()))
+        for k in range(len(chosen))
+    ]
+    _frame_grid(pen, sample, chosen, tops)
+
+
+def _padded(data: xr.DataArray, n_bins: int) -> xr.DataArray:
+    """A histogram with empty bins at its end, so that all have the same number."""
+    more = n_bins - data.sizes["bin"]
+    edge = data.sel(plot_axis="right_edges").to_numpy()[-1]
+    values = np.hstack([data.to_numpy(), np.tile([[0.0], [edge], [edge]], more)])
+    return xr.DataArray(values, dims=data.dims, coords=data.coords)
+
+
+def _frame_grid(pen: Pen, sample: Shown, chosen: Sequence[int], tops: Sequence[float]) -> None:
+    """Limits of every panel that has something in it."""
+    limits = [limits_of(sample.X[:, j]) for j in chosen]
+    n = len(chosen)
+    across = {(r, c): limits[c] for r in range(n) for c in range(r + 1)}
+    upwards = {(r, c): (0.0, tops[r]) if r == c else limits[r] for r, c in across}
+    for visual, bounds in ((frame_x, across), (frame_y, upwards)):
+        parts = {at: xr.DataArray(np.array(pair), dims="bound") for at, pair in bounds.items()}
+        pen.arrange(visual, _on_grid(sample, chosen, parts))
+
+
+def _label_grid(pen: Pen, sample: Shown, chosen: Sequence[int]) -> None:
+    """Names and numbers at the outer edges only; no frame where there is no panel."""
+    n = len(chosen)
+    for r, c in np.ndindex(n, n):
+        target = pen.pc.get_viz("plot", row=sample.names[chosen[r]], column=sample.names[chosen[c]])
+        if c > r:
+            backend_of(target).remove_axis(target, axis="both")
+            continue
+        if r == c:
+            backend_of(target).remove_axis(target, axis="y")
+        _label_panel(target, pen, x=sample.names[chosen[c]] if r == n - 1 else "", axis="x")
+        _label_panel(target, pen, x=sample.names[chosen[r]] if c == 0 < r else "", axis="y")
+
+
+def _label_panel(target: Any, pen: Pen, *, x: str, axis: str) -> None:
+    settings = pen.visuals[f"{axis}label"]
+    if not x:
+        backend_of(target).set_ticklabel_visibility(target, axis=axis, visible=False)
+    elif settings is not False:
+        lines = textwrap.wrap(x, _NAME_WIDTH)[:2]
+        getattr(backend_of(target), f"{axis}label")("\n".join(lines), target, **settings)

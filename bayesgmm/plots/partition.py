@@ -1,0 +1,428 @@
+"""What a posterior says of the partition: which rows belong together, and how sure each row's cluster is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_plots import PlotCollection
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, IntArray
+from bayesgmm.exceptions import InputError
+from bayesgmm.partitions import (
+    PartitionEstimate,
+    RandomState,
+    are_labels,
+    canonical_labels,
+    estimate_partition,
+    flat_draws,
+    label_draws,
+    membership_uncertainty,
+    similarity_matrix,
+)
+from bayesgmm.plots._canvas import (
+    Canvas,
+    Pen,
+    Visuals,
+    chosen_features,
+    finish,
+    frame_x,
+    frame_y,
+    many_lines,
+    name_panel,
+    name_x,
+    name_y,
+    points,
+    visual_settings,
+)
+from bayesgmm.plots._data import Shown, shown, shrinkage, thinned_tree
+from bayesgmm.plots.clusters import INK, limits_of
+from bayesgmm.plots.components import clustered_rows, weight_labels
+from bayesgmm.plots.density import TITLE
+from bayesgmm.posterior import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.validation import check_whole, generator_of, texts
+
+_DRAWS_OF_LABELS = 1_000
+_SMALLEST, _LARGEST = 10.0, 220.0  # area of a marker, in square points, for a label that is certain, and for log K
+_SIMILARITY: dict[str, dict[str, Any]] = {
+    "image": {"cmap": "Blues"},
+    "borders": {"color": "#bd1f01", "width": 1.2, "alpha": 1.0},
+    "colorbar": {},
+    "xlabel": {},
+    "ylabel": {},
+    "title": TITLE,
+}
+_PARTS = ("total", "overlap", "parameters")
+_UNCERTAINTY: dict[str, dict[str, Any]] = {
+    "rows": {"alpha": 0.65, "edgecolor": "white", "width": 0.3},
+    "interval": {"width": 0.8, "alpha": 0.45},
+    "legend": {},
+    "sizes": {},
+    "xlabel": {},
+    "ylabel": {},
+    "title": TITLE,
+}
+
+
+# ---- similarity
+
+
+def plot_similarity(
+    labels_or_posterior: Posterior | ArrayLike,
+    X: ArrayLike | None = None,
+    *,
+    names: Names = NO_NAMES,
+    partition: PartitionEstimate | ArrayLike | None = None,
+    max_rows: int = 1_000,
+    num_samples: int = _DRAWS_OF_LABELS,
+    random_state: RandomState = 0,
+    ax: Axes | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    visuals: Visuals | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    r"""Co-clustering probabilities of all pairs of rows, in the order of an estimated partition.
+
+    The largest cluster comes first, then always the one most similar to the last; within a cluster, rows are ordered
+    by their mean similarity to it.
+    Squares mark the clusters. Labels of components play no part.
+
+    Parameters
+    ----------
+    labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
+        See `bayesgmm.similarity_matrix`.
+    X : (obs, feature), optional
+        The rows; by default those kept with a fit of this package.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    partition : PartitionEstimate or (obs,) of int, optional
+        Clusters of all rows; by default `bayesgmm.estimate_partition` of those shown.
+    max_rows : int
+        Of more rows, that many are shown, drawn at random.
+    num_samples : int
+        Draws to compute with, evenly spaced within chains.
+    random_state : int or Generator, optional
+        For the rows and the search for the partition.
+    ax : matplotlib axes, optional
+        Where to draw; by default a new figure.
+    plot_collection : PlotCollection, optional
+        Where to draw, as in ArviZ.
+    backend : {"matplotlib", "plotly"}, optional
+        By default ArviZ's rcParams ``plot.backend``.
+    visuals : mapping of str to mapping or bool, optional
+        Settings of each visual, or False to leave it out: ``image``, ``borders``, ``colorbar``, ``xlabel``,
+        ``ylabel``, ``title``.
+    **pc_kwargs
+        Settings of the `PlotCollection`, as ``figure_kwargs``.
+
+    Returns
+    -------
+    PlotCollection
+
+    Raises
+    ------
+    InputError
+        The partition is not one of the rows, or unknown visuals or backend, or numbers out of range.
+
+    Examples
+    --------
+    >>> from bayesgmm import plot_similarity
+    >>> collection = plot_similarity([[0, 1, 0, 1, 1], [0, 1, 0, 1, 1], [0, 1, 1, 1, 1]])
+    >>> collection.viz["figure"].item().axes[0].get_images()[0].get_array().round(2)[3:].data
+    array([[0.  , 0.  , 0.  , 1.  , 0.67],
+           [0.33, 0.33, 0.33, 0.67, 1.  ]])
+    """
+    canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
+    settings = visual_settings(visuals, _SIMILARITY)
+    check_whole(max_rows=max_rows, num_samples=num_samples)
+    rng = generator_of(random_state)
+    clusters = None if partition is None else np.asarray(getattr(partition, "labels", partition))
+    matrix, clusters = _similarity_of_rows(
+        _thinned(labels_or_posterior, X, names, num_samples), clusters, max_rows=max_rows, rng=rng
+    )
+    order, sizes = partition_order(matrix, clusters)
+    return _draw_similarity(matrix[np.ix_(order, order)], sizes, canvas, settings)
+
+
+def _thinned(given: Posterior | ArrayLike, X: ArrayLike | None, names: Names, num_samples: int) -> Any:
+    """Draws of labels (draw, obs), or a posterior with its rows, some of its draws."""
+    if are_labels(given):
+        draws = flat_draws(label_draws(given))
+        return draws[np.unique(np.linspace(0, len(draws) - 1, min(num_samples, len(draws))).round().astype(int))]
+    tree = mixture_posterior(given, X, names=names)
+    return mixture_posterior(thinned_tree(tree, num_samples), rows_of(tree, X))
+
+
+def _similarity_of_rows(
+    given: Any, clusters: IntArray | None, *, max_rows: int, rng: np.random.Generator
+) -> tuple[Array, IntArray]:
+    """Similarities (obs, obs) of the rows shown, and their clusters 0, 1, ..."""
+    rows = None if are_labels(given) else rows_of(given)
+    n = given.shape[1] if rows is None else len(rows)
+    if clusters is not None and clusters.shape != (n,):
+        raise InputError(expected=f"a partition of {n} rows, (obs,)", got=f"shape {clusters.shape}")
+    index = np.arange(n) if n <= max_rows else np.sort(rng.choice(n, max_rows, replace=False))
+    some = given[:, index] if rows is None else mixture_posterior(given, rows[index])
+    if clusters is None:
+        found = estimate_partition(some, random_state=rng, progress=False).labels
+    else:
+        found = canonical_labels(clusters[None, index])[0]
+    return similarity_matrix(some).to_numpy(), np.asarray(found, dtype=np.int64)
+
+
+def partition_order(matrix: Array, clusters: IntArray) -> tuple[IntArray, IntArray]:
+    """An order of rows in which clusters are blocks, similar ones next to each other, and the sizes of the blocks."""
+    sizes = np.bincount(clusters)
+    members = clusters == np.arange(len(sizes))[:, None]
+    to_clusters = matrix @ (members / sizes[:, None]).T  # (obs, cluster), mean similarities
+    sequence = _neighbours(members @ to_clusters / sizes[:, None], sizes)
+    rank = np.argsort(sequence)[clusters]
+    own = to_clusters[np.arange(len(clusters)), clusters]
+    return np.lexsort((-own, rank)), sizes[sequence]
+
+
+def _neighbours(between: Array, sizes: IntArray) -> IntArray:
+    """A sequence of clusters: the largest, then always the one most similar to the last, or the larger of equals."""
+    left = np.argsort(-sizes, kind="stable").tolist()
+    sequence = [left.pop(0)]
+    while left:
+        sequence.append(left.pop(int(np.argmax(between[sequence[-1], left]))))
+    return np.array(sequence)
+
+
+def block_outlines(sizes: IntArray) -> xr.DataArray:
+    """Squares (plot_axis, sample, point) around the blocks on the diagonal, in units of rows."""
+    ends = np.concatenate([[0], np.cumsum(sizes)]) - 0.5
+    low, high = ends[:-1], ends[1:]
+    x, y = np.stack([low, high, high, low, low]), np.stack([low, low, high, high, low])
+    return xr.DataArray(np.stack([x.T, y.T]), dims=("plot_axis", "sample", "point"), coords={"plot_axis": ["x", "y"]})
+
+
+def _draw_similarity(matrix: Array, sizes: IntArray, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
+    data = xr.DataArray(matrix, dims=("obs", "obs_bis"), name="similarity")
+    pen = Pen(canvas.open(data.to_dataset(), size=(5.8, 4.9)), settings)
+    bar = settings["colorbar"]
+    pen.draw("image", _image, data, bar=bar)
+    pen.draw("borders", many_lines, block_outlines(sizes))
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    centres = xr.DataArray((ends[:-1] + ends[1:] - 1) / 2, dims="block")
+    pen.arrange(_ticks, centres, sizes=sizes.tolist())
+    pen.draw("xlabel", name_x, xr.DataArray("rows by cluster (number of rows)"))
+    pen.draw("ylabel", name_y, xr.DataArray("rows by cluster (number of rows)"))
+    pen.draw("title", name_panel, xr.DataArray(f"Similarity of {len(matrix):,} rows, {len(sizes)} clusters estimated"))
+    return pen.pc
+
+
+def _image(da: xr.DataArray, target: Any, *, cmap: str, bar: dict[str, Any] | bool, zorder: float = 2) -> Any:
+    """A matrix of probabilities, the first row on top."""
+    label = "probability of the same cluster"
+    if not isinstance(target, Axes):
+        style = {"colorscale": cmap, "zmin": 0.0, "zmax": 1.0, "colorbar": {"title": {"text": label, "side": "right"}}}
+        target.add_heatmap(z=da.to_numpy(), showscale=bar is not False, **style)
+        target.update_yaxes(autorange="reversed")
+        return target.figure.data[-1]
+    image = target.imshow(
+        da.to_numpy(), cmap=cmap, vmin=0.0, vmax=1.0, interpolation="nearest", aspect="equal", zorder=zorder
+    )
+    if isinstance(bar, dict):
+        target.figure.colorbar(image, ax=target, **{"label": label, "shrink": 0.85, **bar})
+    return image
+
+
+def _ticks(da: xr.DataArray, target: Any, *, sizes: Sequence[int]) -> None:
+    """The size of each block at its centre; small blocks that would overlap stay without."""
+    at: list[float] = []
+    names: list[str] = []
+    for centre, size in zip(da.to_numpy().tolist(), sizes, strict=True):
+        if not at or centre - at[-1] >= 0.04 * sum(sizes):
+            at.append(centre)
+            names.append(f"{size:,}")
+    if isinstance(target, Axes):
+        target.set_xticks(at, names)
+        target.set_yticks(at, names)
+        return
+    target.update_xaxes(tickvals=at, ticktext=names)
+    target.update_yaxes(tickvals=at, ticktext=names)
+
+
+# ---- memberships
+
+
+def plot_membership_uncertainty(
+    posterior: Posterior,
+    X: ArrayLike | None = None,
+    *,
+    names: Names = NO_NAMES,
+    features: Sequence[str | int] | str | int | None = None,
+    parts: Sequence[str] | str = ("overlap", "parameters"),
+    num_samples: int = 400,
+    ci_prob: float | None = None,
+    ci_kind: str | None = None,
+    force: bool = False,
+    ax: Axes | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    visuals: Visuals | None = None,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    r"""Rows by their most probable cluster and how uncertain it is, in parts (`bayesgmm.membership_uncertainty`).
+
+    ``overlap``, the expected entropy of the label, stays however many rows there are; ``parameters``, the mutual
+    information of label and parameters, goes away as rows come in; ``total`` is their sum. Two features: the area of
+    a marker is the uncertainty, from 0 to :math:`\log K` nats. One: its height, with its interval over draws.
+
+    Parameters
+    ----------
+    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`. They are put in the same labels
+        first by `bayesgmm.relabel`, unless that was done.
+    X : (obs, feature), optional
+        Rows, old or new; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
+    names : mapping, optional
+        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    features : one or two names or positions, optional
+        By default the first two. Memberships are those by all features.
+    parts : {"overlap", "parameters", "total"} or a sequence of them
+        One panel each.
+    num_samples : int
+        Draws to compute with, evenly spaced within chains.
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        Of the intervals; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
+    force : bool
+        Draw labels of components that are not identified.
+    ax : matplotlib axes, optional
+        Where to draw a single part; by default a new figure.
+    plot_collection : PlotCollection, optional
+        Where to draw, as in ArviZ; its panels may have the dimension ``part``.
+    backend : {"matplotlib", "plotly"}, optional
+        By default ArviZ's rcParams ``plot.backend``.
+    visuals : mapping of str to mapping or bool, optional
+        Settings of each visual, or False to leave it out: ``rows``; ``interval`` (one feature); ``sizes``, a legend
+        (two features, matplotlib); ``legend``, ``xlabel``, ``ylabel``, ``title``.
+    **pc_kwargs
+        Settings of the `PlotCollection`, as ``figure_kwargs``.
+
+    Returns
+    -------
+    PlotCollection
+
+    Raises
+    ------
+    InputError
+        Unknown features, parts, visuals or backend, several parts with ``ax``, or numbers out of range.
+    NotIdentifiedError
+        The components cannot be told apart, so that labels mean nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm import plot_membership_uncertainty
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(-3, 1, (50, 2)), rng.normal(3, 1, (50, 2))])
+    >>> mu = np.array([[-3.0, -3.0], [3.0, 3.0]]) + rng.normal(0, 0.1, (4, 100, 2, 2))
+    >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": mu, "sd": np.ones((4, 100, 2))}
+    >>> collection = plot_membership_uncertainty(draws, X, names={"weights": "w", "means": "mu", "sds": "sd"})
+    >>> collection.viz["plot"]["part"].to_numpy().tolist()
+    ['overlap', 'parameters']
+    """
+    canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
+    settings = visual_settings(visuals, _UNCERTAINTY)
+    wanted = _checked_parts(parts, ax)
+    sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
+    chosen = chosen_features(features, sample.names, 2)
+    split = membership_uncertainty(sample.tree, sample.X, ci_prob=ci_prob, ci_kind=ci_kind)
+    data = _uncertain_rows(sample, split, chosen, wanted)
+    pen = Pen(
+        canvas.open(
+            data.to_dataset(name="rows"), cols=["part"], size=(4.6 * len(wanted) + 1.2, 4.2), sharex=True, sharey=True
+        ),
+        settings,
+    )
+    if len(chosen) == 1:
+        pen.draw("interval", many_lines, _intervals(sample, split, chosen[0], wanted), "marker")
+    pen.draw("rows", points, data)
+    _label_uncertainty(pen, sample, split, chosen, wanted)
+    pen.legend(canvas, weight_labels(sample))
+    if len(chosen) == 2 and canvas.name == "matplotlib" and canvas.own_figure:
+        _draw_sizes(pen, sample)
+    finish(pen.pc)
+    return pen.pc
+
+
+def _checked_parts(parts: Sequence[str] | str, ax: Axes | None) -> list[str]:
+    wanted = texts(parts, "parts")
+    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(_PARTS):
+        raise InputError(expected=f"distinct parts among {', '.join(_PARTS)}", got=f"{parts!r}")
+    if ax is not None and len(wanted) > 1:
+        raise InputError(expected="one part with ax", got=f"{len(wanted)}", hint='Name it: parts="total".')
+    return wanted
+
+
+def _uncertain_rows(sample: Shown, split: xr.Dataset, chosen: Sequence[int], parts: Sequence[str]) -> xr.DataArray:
+    """Points (part, cluster, plot_axis, obs); of two features with an axis for the size of markers."""
+    n_clusters, labels = sample.mean.n_components, sample.labels
+    panels = []
+    for part in parts:
+        values = split[part].to_numpy()
+        if len(chosen) == 1:
+            panels.append(clustered_rows(sample.X[:, chosen[0]], values, labels, n_clusters))
+            continue
+        x, y = (sample.X[:, j] for j in chosen)
+        rows = clustered_rows(x, y, labels, n_clusters)
+        size = xr.DataArray(_size(values, sample), dims="obs").expand_dims(plot_axis=["size"], cluster=n_clusters)
+        panels.append(xr.concat([rows, size.assign_coords(cluster=rows["cluster"])], dim="plot_axis"))
+    return xr.concat(panels, dim=xr.Variable("part", list(parts)))
+
+
+def _size(uncertainty: Array, sample: Shown) -> Array:
+    """Area of a marker: uncertainty runs from 0 to log K."""
+    smallest = _SMALLEST * shrinkage(sample.X)
+    return smallest + (_LARGEST - smallest) * uncertainty / np.log(max(sample.mean.n_components, 2))
+
+
+def _intervals(sample: Shown, split: xr.Dataset, j: int, parts: Sequence[str]) -> xr.DataArray:
+    """Vertical lines (part, cluster, plot_axis, sample, point), NaN for rows of other clusters; none for the total."""
+    x, n_clusters = sample.X[:, j], sample.mean.n_components
+    mine = sample.labels == np.arange(n_clusters)[:, None]
+    panels = []
+    for part in parts:
+        bounds = split[f"{part}_ci"].to_numpy() if f"{part}_ci" in split else np.full((len(x), 2), np.nan)
+        lines = np.stack([np.repeat(x[:, None], 2, axis=1), bounds])
+        panels.append(np.where(mine[:, None, :, None], lines, np.nan))
+    coords = {"part": list(parts), "cluster": np.arange(n_clusters), "plot_axis": ["x", "y"]}
+    return xr.DataArray(np.stack(panels), dims=("part", "cluster", "plot_axis", "sample", "point"), coords=coords)
+
+
+def _label_uncertainty(pen: Pen, sample: Shown, split: xr.Dataset, chosen: Sequence[int], parts: Sequence[str]) -> None:
+    coords = {"part": list(parts)}
+    names = [sample.names[j] for j in chosen] + ["uncertainty (nats)"]
+    titles = [f"{part}: mean {float(split[part].mean()):.2g} nats" for part in parts]
+    first = [names[1]] + [""] * (len(parts) - 1)
+    pen.draw("xlabel", name_x, xr.DataArray([names[0]] * len(parts), dims="part", coords=coords))
+    pen.draw("ylabel", name_y, xr.DataArray(first, dims="part", coords=coords))
+    pen.draw("title", name_panel, xr.DataArray(titles, dims="part", coords=coords))
+    limits = [limits_of(sample.X[:, j]) for j in chosen]
+    if len(chosen) == 1:
+        top = max(float(split[name].max()) for name in split if str(name).removesuffix("_ci") in parts)
+        limits.append((-0.04 * top, 1.06 * top))
+    for visual, bounds in zip((frame_x, frame_y), limits, strict=True):
+        pen.arrange(visual, xr.DataArray([list(bounds)] * len(parts), dims=("part", "bound"), coords=coords))
+
+
+def _draw_sizes(pen: Pen, sample: Shown) -> None:
+    """What the areas of markers mean."""
+    if pen.visuals["sizes"] is False:
+        return
+    values = np.log(max(sample.mean.n_components, 2)) * np.array([0.0, 0.5, 1.0])
+    areas = _size(values, sample)
+    style: dict[str, Any] = {"linestyle": "", "marker": "o", "color": INK, "alpha": 0.55, "markeredgecolor": "white"}
+    handles = [
+        Line2D([], [], **style, markersize=float(np.sqrt(area)), label=f"{value:.2g}")
+        for value, area in zip(values, areas, strict=True)
+    ]
+    legend = {"title": "uncertainty (nats)", "loc": "outside right lower", "frameon": False, "fontsize": 8.5}
+    pen.pc.get_viz("figure").legend(handles=handles, **{**legend, "title_fontsize": 8.5, **pen.visuals["sizes"]})

@@ -1,0 +1,241 @@
+"""The posterior as a DataTree: how draws, data, the EM start and the record of the run are laid out.
+
+Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family; hyperparameters
+that have a prior, see `with_hyperparameters`),
+``sample_stats`` (nutpie's, and ``permutation``: the component that took each label), ``observed_data`` (y),
+``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights).
+Root attributes describe the run.
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Equivariance, Mixture, align_to, covariance_family
+from bayesgmm.priors import FAMILIES_OF, Gamma, Prior, Separation, Wishart
+from bayesgmm.validation import as_covariance
+
+CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
+SAMPLE_DIMS = ("chain", "draw")
+_VARIABLES = {"weights": (CLUSTER,), "means": (CLUSTER, FEATURE), "covariances": (CLUSTER, FEATURE, FEATURE_BIS)}
+_HYPERPARAMETERS: dict[str, tuple[str, ...]] = {"prior_scale": (FEATURE, FEATURE_BIS), "prior_concentration": ()}
+_HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma, "variances": Separation}
+_PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
+
+
+def aligned(
+    reference: Mixture, weights: Weights, means: Means, covariances: Covariances, *, exchangeable: bool
+) -> tuple[Weights, Means, Covariances, IntArray]:
+    """Draws (chain, draw, cluster, ...) in the reference's labels, and the permutations that put them there.
+
+    A prior that is not exchangeable gives labels a meaning: then every permutation is the identity.
+    """
+    if not exchangeable:
+        order = np.broadcast_to(np.arange(weights.shape[-1]), weights.shape).copy()
+        return weights, means, covariances, order
+    order = align_to(reference, weights, means, covariances)
+    return (
+        np.take_along_axis(weights, order, axis=2),
+        np.take_along_axis(means, order[..., None], axis=2),
+        np.take_along_axis(covariances, order[..., None, None], axis=2),
+        order,
+    )
+
+
+def posterior_tree(
+    draws: Mapping[str, Array],
+    stats: Mapping[str, Array],
+    *,
+    X: Rows,
+    feature_names: Sequence[str],
+    start: Mixture,
+    attributes: Mapping[str, str | int | float],
+    hyperparameters: Mapping[str, tuple[tuple[str, ...], Array]] | None = None,
+    row_weights: PerRow | None = None,
+) -> xr.DataTree:
+    """Lay draws of weights, means and covariances out as a DataTree that every ArviZ function takes.
+
+    Parameters
+    ----------
+    draws : mapping
+        ``weights`` (chain, draw, cluster), ``means`` and full ``covariances`` likewise.
+    stats : mapping
+        Sample statistics (chain, draw), and ``permutation`` (chain, draw, cluster).
+    X : (obs, feature)
+    feature_names : sequence of str
+    start : Mixture
+        The EM solution that started the chains.
+    attributes : mapping
+        What describes the run; versions and time are added.
+    hyperparameters : mapping, optional
+        Dims and values by name, see `bayesgmm.priors.hyperparameter_values`.
+    row_weights : (obs,), optional
+        Frequency weights.
+    """
+    names = list(feature_names)
+    coords = {CLUSTER: np.arange(start.n_components), FEATURE: names, FEATURE_BIS: names}
+    em = {"weights": start.weights, "means": start.means, "covariances": start.full_covariances}
+    constants = {f"em_{name}": (_VARIABLES[name], values) for name, values in em.items()}
+    fixed = xr.Dataset({**constants, **(hyperparameters or {})}, coords)
+    if row_weights is not None:
+        fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(row_weights=(OBS, row_weights))
+    groups = {
+        "posterior": _sample_dataset(draws, coords),
+        "sample_stats": _sample_dataset(stats, {CLUSTER: coords[CLUSTER]}),
+        "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
+        "constant_data": fixed,
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {**attributes, **provenance()}
+    return tree
+
+
+def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.DataTree:
+    """The posterior with hyperparameters drawn given its other draws, where the prior has a distribution of them.
+
+    ``prior_scale`` (chain, draw, feature, feature_bis) and ``prior_concentration`` (chain, draw): whatever the engine,
+    hyperparameters are integrated out or left aside while it samples, and drawn from their exact conditional here.
+    """
+    if "prior" not in tree.attrs:
+        return tree
+    posterior = tree["posterior"].to_dataset()
+    values = (posterior[name].to_numpy() for name in ("weights", "covariances"))
+    prior, family = prior_from_json(str(tree.attrs["prior"])), str(tree.attrs["covariance_type"])
+    drawn = prior.hyperparameters_given(*values, covariance_type=family, rng=rng)
+    if drawn:
+        named = {name: ((*SAMPLE_DIMS, *_HYPERPARAMETERS[name]), value) for name, value in drawn.items()}
+        tree["posterior"] = xr.DataTree(posterior.assign(named))
+    return tree
+
+
+def _sample_dataset(variables: Mapping[str, Array], coords: Mapping[str, object]) -> xr.Dataset:
+    data = {}
+    for name, values in variables.items():
+        own = _VARIABLES.get(name, (CLUSTER,) if name == "permutation" else ())
+        data[name] = ((*SAMPLE_DIMS, *own), values)
+    shape = next(iter(variables.values())).shape[:2]
+    sample = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, shape, strict=True)}
+    return xr.Dataset(data, {**sample, **coords})
+
+
+def provenance() -> dict[str, str]:
+    """Attributes that tell when a fit was made, and by which versions."""
+    versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
+    return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": json.dumps(versions)}
+
+
+def in_order(tree: xr.DataTree) -> xr.DataTree:
+    """A posterior of this package, its dimensions in the order that they are written in.
+
+    Raises
+    ------
+    InputError
+        Weights, means or covariances are missing, or have lost or gained a dimension.
+    """
+    draws = tree["posterior"].to_dataset()
+    wanted = {name: (*SAMPLE_DIMS, *own) for name, own in _VARIABLES.items()}
+    found = {name: draws[name].dims if name in draws else () for name in wanted}
+    if found == wanted:
+        return tree
+    for name, dims in wanted.items():
+        if {*found[name]} != {*dims}:
+            raise InputError(
+                expected=f"a posterior with {name} {dims}",
+                got=f"{found[name] or 'none'}",
+                hint="Keep all dimensions, as in isel(chain=[0]).",
+            )
+    result = tree.copy()
+    result["posterior"] = xr.DataTree(draws.transpose(*wanted["covariances"], ...))
+    return result
+
+
+def start_mixture(tree: xr.DataTree) -> Mixture:
+    """The EM solution kept with a posterior."""
+    data = tree["constant_data"]
+    mixture = Mixture(
+        data["em_weights"].to_numpy(), data["em_means"].to_numpy(), data["em_covariances"].to_numpy(), "full"
+    )
+    return in_family(mixture, str(tree.attrs["covariance_type"]))
+
+
+def in_family(mixture: Mixture, covariance_type: str) -> Mixture:
+    """A mixture with full covariances, rewritten in the shape of its family."""
+    covariances = covariance_family(covariance_type).compress(mixture.full_covariances)
+    return Mixture(mixture.weights, mixture.means, covariances, covariance_type)
+
+
+def mean_mixture(tree: xr.DataTree) -> Mixture:
+    """Posterior means of weights, means and covariances as a mixture of the fit's family."""
+    means = tree["posterior"].to_dataset().mean(SAMPLE_DIMS)
+    weights = means["weights"].to_numpy()
+    full = Mixture(weights / weights.sum(), means["means"].to_numpy(), means["covariances"].to_numpy(), "full")
+    return in_family(full, str(tree.attrs["covariance_type"]))
+
+
+def prior_to_json(prior: Prior) -> str:
+    """A prior as JSON, every number exact."""
+    return json.dumps(asdict(prior), default=lambda v: v.value if isinstance(v, Equivariance) else v.tolist())
+
+
+def prior_from_json(text: str) -> Prior:
+    """The inverse of `prior_to_json`."""
+    return Prior(**{name: _prior_field(name, value) for name, value in json.loads(text).items()})
+
+
+def _prior_field(name: str, value: Any) -> Any:
+    if value is None or name == "form":
+        return value
+    if name == "equivariance":
+        return Equivariance(value)
+    if name in _HYPERPRIORS:
+        return _HYPERPRIORS[name](**{k: v if np.isscalar(v) else np.asarray(v) for k, v in value.items()})
+    return np.asarray(value, dtype=np.float64)
+
+
+def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) -> None:
+    """Raise `InputError` unless the parts of a tree that was read agree with each other and with the estimator's."""
+    missing = [name for name in ("posterior", "observed_data", "constant_data") if name not in tree.children]
+    if missing or "covariance_type" not in tree.attrs:
+        raise InputError(expected="a posterior of this package", got=f"one without its groups ({', '.join(missing)})")
+    d = tree["observed_data"]["y"].sizes[FEATURE]
+    sizes = {CLUSTER: n_components, FEATURE: d, FEATURE_BIS: d}
+    for group, prefix, leading in (("posterior", "", SAMPLE_DIMS), ("constant_data", "em_", ())):
+        for name, dims in _VARIABLES.items():
+            found = tree[group][prefix + name]
+            if found.dims != (*leading, *dims) or any(found.sizes[dim] != sizes[dim] for dim in dims):
+                wanted = ", ".join(f"{dim}: {sizes[dim]}" for dim in dims)
+                raise InputError(expected=f"{group}/{prefix}{name} with {wanted}", got=f"{dict(found.sizes)}")
+    family = covariance_family(covariance_type, d)
+    if covariance_family(str(tree.attrs["covariance_type"]), d) is not family:
+        raise InputError(expected=f"{family.name} covariances", got=f"{tree.attrs['covariance_type']} ones")
+    start, shown = start_mixture(tree).full_covariances, tree["constant_data"]["em_covariances"].to_numpy()
+    if not np.allclose(start, shown, rtol=1e-6, atol=0.0):
+        raise InputError(expected=f"{family.name} covariances", got="those of another family")
+    check_prior(prior_from_json(str(tree.attrs["prior"])), n_components, d, family=family.name)
+
+
+def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str) -> None:
+    """Raise `InputError` unless every number of a prior has the shape that the data ask for."""
+    if prior.form not in FAMILIES_OF or (prior.kappa is None) == (prior.mean_covariance is None):
+        raise InputError(expected=f"a prior that is {' or '.join(FAMILIES_OF)}", got=f"{prior.form!r} with other parts")
+    matrices = {"scale": prior.scale, "mean_covariance": prior.mean_covariance}
+    if prior.scale_prior is not None:
+        matrices["scale of the scale"] = prior.scale_prior.scale
+    for name, value in matrices.items():
+        if value is not None:
+            as_covariance(value, n_features=n_features, name=f"the prior's {name}")
+    if prior.variances is not None and prior.variances.variance_shape.shape != (n_features,):
+        raise InputError(
+            expected=f"variances of {n_features} features in the prior",
+            got=f"shape {prior.variances.variance_shape.shape}",
+        )
+    prior.resolve(n_components, n_features, family)

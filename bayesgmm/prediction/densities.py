@@ -1,0 +1,204 @@
+"""What a posterior says about rows, old or new: memberships, predictive density, predictive draws.
+
+Draws pass through the pointwise kernel one by one and rows in blocks, so that memory stays bounded.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_stats.base import array_stats
+
+from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm._compiled import Signature
+from bayesgmm.mixture import LOG_2PI, CovarianceFamily, covariance_family, densities, pointwise
+from bayesgmm.posterior import CLUSTER, OBS
+from bayesgmm.validation import check_number, check_option, check_whole
+
+_BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
+_BLOCK_DENSITIES = 4_000_000  # log densities held at once: 32 MB
+_NO_RESPONSIBILITIES = np.empty((0, 0))
+_ARGUMENTS = Signature("rows (n,d), log scales (s,k), means (s,k,d), precision factors (s,block,row,column)")
+_INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
+
+
+@dataclass(frozen=True)
+class DrawSet:
+    """Draws of a mixture's parameters, chains end to end, as the kernel reads them.
+
+    Attributes
+    ----------
+    covariance_type : str
+    weights : (sample, cluster)
+    means : (sample, cluster, feature)
+    factors, precision_factors : (sample, block, rows, columns)
+    log_scale : (sample, cluster)
+    """
+
+    covariance_type: str
+    weights: Weights
+    means: Means
+    factors: Factors
+    precision_factors: Factors
+    log_scale: Weights
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+
+def draw_set(tree: xr.DataTree) -> DrawSet:
+    """All draws of a posterior."""
+    weights, means, covariances = (
+        np.ascontiguousarray(tree["posterior"][name].to_numpy().reshape(-1, *tree["posterior"][name].shape[2:]))
+        for name in ("weights", "means", "covariances")
+    )
+    return draw_set_of(str(tree.attrs["covariance_type"]), weights, means, covariances)
+
+
+def draw_set_of(covariance_type: str, weights: Weights, means: Means, covariances: Covariances) -> DrawSet:
+    """Draws from arrays with one leading axis; covariances are full matrices."""
+    family = covariance_family(covariance_type)
+    n_samples, n_clusters, n_features = means.shape
+    compressed = family.compress(covariances)
+    blocks = (n_samples, family.n_blocks(n_clusters), *family.block_shape(n_features))
+    return draw_set_of_factors(family, weights, means, family.factors(compressed, n_features).reshape(blocks))
+
+
+def draw_set_of_factors(family: CovarianceFamily, weights: Weights, means: Means, factors: Factors) -> DrawSet:
+    """Draws from arrays with one leading axis, covariances as the factors of a family."""
+    n_features = means.shape[2]
+    precision = family.precision_factors(factors)
+    log_det = family.log_precision_determinants(precision, n_features)
+    log_scale = np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + log_det - 0.5 * n_features * LOG_2PI
+    return DrawSet(family.name, weights, means, factors, precision, log_scale)
+
+
+def mean_memberships(draws: DrawSet, X: Rows) -> Responsibilities:
+    """Posterior probability of each label for each row, averaged over draws, (obs, cluster)."""
+    total = np.zeros((draws.weights.shape[1], len(X)))
+    for _, resp in each_draw(draws, X, with_memberships=True):
+        total += resp
+    return (total / len(draws)).T
+
+
+def membership_intervals(
+    draws: DrawSet, X: Rows, *, ci_prob: float | None = None, ci_kind: str | None = None
+) -> xr.Dataset:
+    """Mean, standard deviation and interval of each row's membership probabilities.
+
+    Parameters
+    ----------
+    draws : DrawSet
+    X : (obs, feature)
+    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+        ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mean``, ``sd`` and ``ci`` (with a dimension ``ci_bound``: lower, upper) over (obs, cluster).
+    """
+    interval = functools.partial(interval_function(ci_kind), prob=interval_probability(ci_prob))
+    n_clusters = draws.weights.shape[1]
+    size = max(1, _BLOCK_VALUES // (len(draws) * n_clusters))
+    parts = [_summary(draws, np.asfortranarray(X[i : i + size]), interval) for i in range(0, len(X), size)]
+    mean, sd, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    data = {"mean": ((OBS, CLUSTER), mean), "sd": ((OBS, CLUSTER), sd), "ci": ((OBS, CLUSTER, "ci_bound"), bounds)}
+    coords = {OBS: np.arange(len(X)), CLUSTER: np.arange(n_clusters), "ci_bound": ["lower", "upper"]}
+    return xr.Dataset(data, coords)
+
+
+def _summary(draws: DrawSet, X: Rows, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
+    """Mean and standard deviation (obs, cluster) and interval (obs, cluster, bound) of memberships."""
+    sampled = sampled_memberships(draws, X)
+    return sampled.mean(axis=-1), sampled.std(axis=-1), interval(sampled)
+
+
+def blocks_of_rows(draws: DrawSet, X: Rows) -> Iterator[Rows]:
+    """Rows in blocks whose memberships under all draws can be held at once."""
+    size = max(1, _BLOCK_VALUES // draws.weights.size)
+    return (np.asfortranarray(X[i : i + size]) for i in range(0, len(X), size))
+
+
+def sampled_memberships(draws: DrawSet, X: Rows) -> Array:
+    """Memberships (obs, cluster, sample) under all draws at once."""
+    sampled = np.empty((len(X), draws.weights.shape[1], len(draws)))
+    for s, (_, resp) in enumerate(each_draw(draws, X, with_memberships=True)):
+        sampled[..., s] = resp.T
+    return sampled
+
+
+def interval_over_draws(ci_prob: float | None, ci_kind: str | None) -> Callable[[Array], Array]:
+    """What turns (..., sample) into bounds (..., lower and upper); ArviZ's rcParams by default."""
+    return functools.partial(interval_function(ci_kind), prob=interval_probability(ci_prob))
+
+
+def interval_probability(ci_prob: float | None) -> float:
+    """The probability given, or else ArviZ's; checked."""
+    prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
+    check_number(least=0.0, most=1.0, ci_prob=prob)
+    return float(prob)
+
+
+def interval_function(ci_kind: str | None) -> Callable[..., Array]:
+    """The function behind the kind of interval given, or else ArviZ's kind; checked."""
+    kind = rcParams["stats.ci_kind"] if ci_kind is None else ci_kind
+    check_option(_INTERVALS, ci_kind=kind)
+    return _INTERVALS[kind]
+
+
+def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
+    """log of the density of each row averaged over draws, (obs,)."""
+    running = np.full(len(X), -np.inf)
+    for log_density, _ in each_draw(draws, X, with_memberships=False):
+        running = np.logaddexp(running, log_density)
+    return running - np.log(len(draws))
+
+
+def log_densities(draws: DrawSet, X: Rows) -> Array:
+    """Log density of each row under each draw, (sample, obs)."""
+    X, values = np.asfortranarray(X), np.empty((len(draws), len(X)))
+    for own, (log_density, _) in zip(values, each_draw(draws, X, with_memberships=False), strict=True):
+        own[:] = log_density
+    return values
+
+
+def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
+    """The number of rows up to here, and log densities (obs, sample) of the latest of them under all draws."""
+    size = max(1, _BLOCK_DENSITIES // len(draws))
+    for i in range(0, len(X), size):
+        values = log_densities(draws, X[i : i + size])
+        yield min(i + size, len(X)), np.ascontiguousarray(values.T)
+
+
+def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
+    """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+    check_whole(n_samples=n)
+    which = rng.integers(len(draws), size=n)
+    cumulative = draws.weights[which].cumsum(axis=1)
+    labels = (rng.random((n, 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+    blocks = np.minimum(labels, draws.factors.shape[1] - 1)
+    noise = rng.standard_normal((n, draws.means.shape[2]))
+    factors = draws.factors[which, blocks]
+    full = factors.shape[1] == draws.means.shape[2]
+    offsets = np.einsum("nij,nj->ni", factors, noise) if full else factors[:, 0] * noise
+    return draws.means[which, labels] + offsets, labels
+
+
+def each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+    """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are used again."""
+    residual = covariance_family(draws.covariance_type).residual
+    _ARGUMENTS.check(X.shape, *(array.shape for array in (draws.log_scale, draws.means, draws.precision_factors)))
+    log_density = np.empty(len(X))
+    resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES
+    far = len(X) > 0
+    for s in range(len(draws)):
+        parameters = draws.log_scale[s], draws.means[s], draws.precision_factors[s]
+        if far:  # of one draw, of all: they are of one posterior
+            far = densities(residual, X.T, *parameters, log_density, resp)
+        else:
+            pointwise(residual, X.T, *parameters, log_density, resp)
+        yield log_density, resp

@@ -1,0 +1,452 @@
+"""Priors on weights, means and covariances: frozen numbers, one table of forms, densities with every constant.
+
+Conventions. IW(nu, S) has density proportional to |Sigma|^-(nu+d+1)/2 exp(-tr(S Sigma^-1)/2) and mean
+S / (nu-d-1). Diagonal families take the matching sigma2_kj ~ IG(nu/2, S_jj/2), spherical ones
+sigma2_k ~ IG(nu/2, tr(S)/2d); tied families have one covariance with one such prior. Each of these vanishes
+exponentially at zero, so that ties in rounded data cannot pull posterior mass into spikes.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Array, Covariances, Weights
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import FULL, CovarianceFamily, Equivariance, Mixture, covariance_family
+from bayesgmm.priors.concentrations import draw_concentrations, draw_log_gammas
+from bayesgmm.priors.data_scale import column_medians, column_ranges, counted_rows, moments
+from bayesgmm.priors.hyperpriors import Gamma, Separation, Wishart
+from bayesgmm.priors.resolved import ResolvedPrior, in_shape_of_family
+from bayesgmm.validation import as_covariance, as_finite, as_positive, check_whole
+
+NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "independent", "separation"
+FAMILIES_OF = {  # the families that each form of prior is for; () means all
+    NORMAL_INVERSE_WISHART: (),
+    INDEPENDENT: (),
+    SEPARATION: ("full", "tied"),
+}
+
+
+@dataclass(frozen=True)
+class Prior:
+    r"""A prior for Gaussian mixtures; build one with a class method.
+
+    Every hyperparameter is a number or array, shared by all components or with a leading cluster axis.
+
+    Parameters
+    ----------
+    form : str
+        ``"normal_inverse_wishart"``: :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k / \kappa)`, or
+        ``"independent"``: :math:`\mu_k \sim N(m, B)`, or ``"separation"``: the same with variances and
+        correlations in the place of inverse-Wishart covariances.
+    concentration : number or (cluster,)
+        Dirichlet parameter of the weights; class methods also take `Prior.gamma`. Below half the number of parameters
+        of a component it empties surplus components as rows increase, above it makes them overlap (Rousseau &
+        Mengersen 2011).
+    mean : (feature,) or (cluster, feature)
+        Prior mean of the component means.
+    dof, scale : number or (cluster,); (feature, feature) or (cluster, feature, feature)
+        Inverse-Wishart degrees of freedom, above D - 1, and scale matrix.
+    kappa : number or (cluster,), only for ``"normal_inverse_wishart"``
+        How many rows the prior mean is worth.
+    mean_covariance : (feature, feature) or (cluster, feature, feature), not for ``"normal_inverse_wishart"``
+        Prior covariance of the component means.
+    scale_prior : Wishart, optional
+        Where the scale S, the same for all components, is itself drawn from a distribution; ``scale`` is its mean.
+    concentration_prior : Gamma, optional
+        Where the concentration, the same for all components, is; ``concentration`` is its mean.
+    variances : Separation, only for ``"separation"``
+        The variances' inverse gammas and the correlations' LKJ; ``dof`` and ``scale`` are then those of an
+        inverse-Wishart that resembles them.
+    equivariance : Equivariance, optional
+        The maps of the rows that the prior follows: made from mapped rows it is the same prior in their coordinates.
+        None for numbers of your own, which do not follow the rows.
+
+    Examples
+    --------
+    >>> from bayesgmm import Prior
+    >>> Prior.independent(
+    ...     concentration=1, mean=[0.0], mean_covariance=[[100.0]], dof=3, scale=[[1.0]]
+    ... ).exchangeable
+    True
+    """
+
+    form: str
+    concentration: Array
+    mean: Array
+    dof: Array
+    scale: Array
+    kappa: Array | None = None
+    mean_covariance: Array | None = None
+    scale_prior: Wishart | None = None
+    concentration_prior: Gamma | None = None
+    variances: Separation | None = None
+    equivariance: Equivariance | None = None
+
+    @classmethod
+    def normal_inverse_wishart(
+        cls,
+        *,
+        mean: ArrayLike,
+        kappa: ArrayLike,
+        dof: ArrayLike,
+        scale: ArrayLike | Wishart,
+        concentration: ArrayLike | Gamma = 1.0,
+    ) -> Self:
+        r"""Conjugate: :math:`\Sigma_k \sim IW(\nu, S)`, :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k/\kappa)`.
+
+        A ``scale`` that is sampled too is `Prior.wishart`.
+        """
+        m, common = _checked(concentration, mean, dof, scale)
+        k = as_positive(kappa, name="kappa", most_axes=1)
+        return cls(NORMAL_INVERSE_WISHART, mean=m, kappa=k, mean_covariance=None, **common)
+
+    @classmethod
+    def independent(
+        cls,
+        *,
+        mean: ArrayLike,
+        mean_covariance: ArrayLike,
+        dof: ArrayLike,
+        scale: ArrayLike | Wishart,
+        concentration: ArrayLike | Gamma = 1.0,
+    ) -> Self:
+        r"""Means independent of covariances: :math:`\mu_k \sim N(m, B)`, :math:`\Sigma_k \sim IW(\nu, S)`.
+
+        A ``scale`` that is sampled too is `Prior.wishart`.
+        """
+        m, common = _checked(concentration, mean, dof, scale)
+        b = as_covariance(mean_covariance, n_features=m.shape[-1], name="mean_covariance")
+        return cls(INDEPENDENT, mean=m, kappa=None, mean_covariance=b, **common)
+
+    @classmethod
+    def weakly_informative(
+        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        r"""The default, scaled by the data: affine equivariant, the same for every K.
+
+        :math:`w \sim Dir(1)`, :math:`\mu_k \sim N(\bar x, 4\,cov(X))`, :math:`\Sigma_k \sim IW(d+2, cov(X)/10)`,
+        so that :math:`E\,\Sigma_k = cov(X)/10` with the weight of about one observation. (A scale of cov(X)
+        itself is not weak: the spread between clusters inflates it.) A constant column, whose variance is taken as
+        1e-12 of its squared value (1 for zeros), and correlations that are singular, which get the smallest ridge
+        that makes them usable, are named in a warning; the ridge follows scales of columns only, no other maps.
+        ``sample_weight`` (obs,) are frequency weights. Whatever the family, matrices have features x features numbers:
+        more than 5,000 features are an `InputError`, here and wherever a prior is made from rows.
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> Prior.weakly_informative([[1.0], [2.0], [3.0]]).scale
+        array([[0.1]])
+        """
+        mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
+        prior = cls.independent(
+            concentration=concentration, mean=mean, mean_covariance=4.0 * cov, dof=len(mean) + 2.0, scale=cov / 10.0
+        )
+        return replace(prior, equivariance=Equivariance.AFFINE)
+
+    @classmethod
+    def fraley_raftery(
+        cls,
+        X: ArrayLike,
+        n_components: int,
+        *,
+        covariance_type: str = "full",
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        r"""mclust's ``priorControl()`` (Fraley & Raftery 2007); its scale changes with K.
+
+        :math:`\kappa = 0.01`, m the column means, :math:`\nu = d + 2`, :math:`S = var(X)/K^{2/d}`, where
+        diagonal and spherical families take the mean of the variances. ``sample_weight`` (obs,) are frequency
+        weights.
+        """
+        check_whole(n_components=n_components)
+        mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
+        d, equivariance = len(mean), Equivariance.AFFINE
+        if covariance_family(covariance_type, d).residual != FULL:
+            cov, equivariance = np.eye(d) * np.diagonal(cov).mean(), Equivariance.ROTATIONS
+        scale = cov / n_components ** (2.0 / d)
+        prior = cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=scale)
+        return replace(prior, equivariance=equivariance)
+
+    @classmethod
+    def malsiner_walli(
+        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 0.01, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        r"""The sparse finite mixture of Malsiner-Walli, Frühwirth-Schnatter & Grün 2016; its scale is sampled.
+
+        With the range :math:`R_j` of each feature, :math:`c_0 = 2.5 + (d-1)/2` and :math:`g_0 = 0.5 + (d-1)/2`:
+        :math:`\mu_k \sim N(median, diag(R_j^2))`, :math:`\Sigma_k \sim IW(2 c_0, S)`,
+        :math:`S \sim Wishart(2 g_0, \frac{c_0}{100 g_0} diag(R_j^2))`, :math:`w \sim Dir(0.01)`. It vanishes at
+        zero only polynomially: ties in rounded data can draw mass into spikes. ``sample_weight`` (obs,) are
+        frequency weights.
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> Prior.malsiner_walli([[1.0], [2.0], [5.0]]).mean
+        array([2.])
+        """
+        X, v = counted_rows(X, sample_weight)
+        d, squares = X.shape[1], np.square(column_ranges(X))
+        c0, g0 = 2.5 + 0.5 * (d - 1), 0.5 + 0.5 * (d - 1)
+        scale = cls.wishart(2.0 * g0, np.diag(c0 / (100.0 * g0) * squares))
+        own = {"mean": column_medians(X, v), "mean_covariance": np.diag(squares), "dof": 2.0 * c0}
+        prior = cls.independent(concentration=concentration, scale=scale, **own)
+        return replace(prior, equivariance=Equivariance.SCALES)
+
+    @classmethod
+    def richardson_green(
+        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        r"""Richardson & Green 1997, for one feature of range R; its scale is sampled.
+
+        :math:`\mu_k \sim N(midrange, R^2)`, :math:`\sigma_k^{-2} \sim Gamma(2, \beta)`,
+        :math:`\beta \sim Gamma(0.2, 10 / R^2)` (rates), :math:`w \sim Dir(1)`. In this package's terms
+        :math:`\sigma_k^2 \sim IW(4, S)` with :math:`S = 2 \beta \sim Wishart(0.4, R^2 / 10)`. ``sample_weight``
+        (obs,) are frequency weights: rows of weight zero do not count.
+
+        Raises
+        ------
+        InputError
+            If there are several features: `malsiner_walli` is the like of it.
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> Prior.richardson_green([[1.0], [2.0], [5.0]]).scale_prior
+        Wishart(dof=0.4, scale=array([[1.6]]))
+        """
+        X, _ = counted_rows(X, sample_weight)
+        if X.shape[1] != 1:
+            raise InputError(
+                expected="one feature for richardson_green",
+                got=f"{X.shape[1]}",
+                hint="Prior.malsiner_walli(X) samples the scale of several features.",
+            )
+        square = np.square(column_ranges(X))[:, None]
+        middle = 0.5 * (X.min(axis=0) + X.max(axis=0))
+        scale = cls.wishart(0.4, square / 10.0)
+        prior = cls.independent(concentration=concentration, mean=middle, mean_covariance=square, dof=4.0, scale=scale)
+        return replace(prior, equivariance=Equivariance.SCALES)
+
+    @classmethod
+    def separation(
+        cls,
+        *,
+        mean: ArrayLike,
+        mean_covariance: ArrayLike,
+        variance_shape: ArrayLike,
+        variance_scale: ArrayLike,
+        eta: float,
+        concentration: ArrayLike | Gamma = 1.0,
+    ) -> Self:
+        r"""Variances and correlations apart: :math:`\sigma^2_{kj} \sim IG(a_j, b_j)`, :math:`R_k \sim LKJ(\eta)`.
+
+        :math:`\Sigma_k = D_k R_k D_k` with the standard deviations on the diagonal of :math:`D_k`, and
+        :math:`\mu_k \sim N(m, B)`. For the families ``"full"`` and ``"tied"``: diagonal ones have inverse-gamma
+        variances with any prior, see `independent`.
+
+        Parameters
+        ----------
+        mean, mean_covariance : (feature,), (feature, feature)
+            m and B, or one for each component, with a leading cluster axis.
+        variance_shape, variance_scale : number or (feature,)
+            a and b, the same for all components.
+        eta : float
+            The density of correlations is proportional to :math:`|R|^{\eta-1}`: 1 is uniform, more is closer to none.
+        concentration : number or (cluster,)
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> Prior.separation(
+        ...     mean=[0.0, 0.0], mean_covariance=[[9.0, 0.0], [0.0, 9.0]], variance_shape=2, variance_scale=1, eta=2
+        ... ).variances.eta
+        2.0
+        """
+        variances = Separation.checked(variance_shape, variance_scale, eta, n_features=_checked_mean(mean).shape[-1])
+        dof, scale = variances.inverse_wishart
+        similar = cls.independent(
+            mean=mean, mean_covariance=mean_covariance, dof=dof, scale=scale, concentration=concentration
+        )
+        return replace(similar, form=SEPARATION, variances=variances)
+
+    @staticmethod
+    def wishart(dof: float, scale: ArrayLike) -> Wishart:
+        r"""A scale that is sampled too, Wishart of mean ``dof * scale`` (feature, feature): pass it as ``scale``.
+
+        Diagonal families take its diagonal, :math:`s_j \sim V_{jj} \chi^2_n`, spherical ones
+        :math:`s \sim (tr V / d) \chi^2_n`.
+        """
+        array = as_finite(scale, name="scale")
+        return Wishart.checked(dof, array, n_features=array.shape[-1] if array.ndim else 1)
+
+    @staticmethod
+    def gamma(shape: float, rate: float) -> Gamma:
+        r"""A concentration with the prior :math:`e \sim \Gamma(a, b)` of mean a / b, to be passed as ``concentration``.
+
+        :math:`w \mid e \sim Dir(e, ..., e)`: the data say how sparse the weights are. Malsiner-Walli,
+        Frühwirth-Schnatter and Grün (2016) take Gamma(10, 10 K).
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> prior = Prior.weakly_informative([[1.0], [2.0], [3.0]], concentration=Prior.gamma(1, 20))
+        >>> float(prior.concentration)
+        0.05
+        """
+        return Gamma.checked(shape, rate)
+
+    @property
+    def n_features(self) -> int:
+        """D."""
+        return self.mean.shape[-1]
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether all components share their hyperparameters, so that labels carry no meaning."""
+        pairs = ((self.concentration, 0), (self.mean, 1), (self.dof, 0), (self.scale, 2))
+        pairs += ((self.kappa, 0), (self.mean_covariance, 2))  # type: ignore[assignment]
+        return all(a is None or a.ndim == base or bool((a == a[:1]).all()) for a, base in pairs)
+
+    def resolve(self, n_components: int, n_features: int, covariance_type: str = "full") -> "ResolvedPrior":
+        """Broadcast the hyperparameters to K components and to the blocks of a family; check that they fit."""
+        check_whole(n_components=n_components, n_features=n_features)
+        return _resolve(self, n_components, n_features, covariance_family(covariance_type, n_features))
+
+    def log_prob(self, mixture: Mixture) -> float:
+        """Log density of a mixture's parameters in their natural coordinates, every constant included."""
+        shape = (mixture.n_components, mixture.n_features)
+        return self.resolve(*shape, mixture.covariance_type).log_prob(mixture)
+
+    def hyperparameters_given(
+        self,
+        weights: Weights,
+        covariances: Covariances,
+        *,
+        covariance_type: str = "full",
+        rng: np.random.Generator,
+    ) -> dict[str, Array]:
+        r"""Draws of the hyperparameters that have a prior, given draws of the parameters.
+
+        Parameters
+        ----------
+        weights : (..., cluster)
+        covariances : (..., cluster, feature, feature)
+            Full matrices.
+        covariance_type : str
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        dict of str to array
+            ``prior_scale`` (..., feature, feature), if the scale has a prior: S of each draw; for diagonal families a
+            diagonal matrix, for spherical ones s times the identity, so that ``Prior.independent(scale=...)`` with it
+            is the prior given that hyperparameter. ``prior_concentration`` (...), if the concentration has a prior.
+            Empty if every hyperparameter is a number.
+        """
+        n_components, n_features = covariances.shape[-3:-1]
+        resolved = self.resolve(n_components, n_features, covariance_type)
+        drawn = {}
+        if self.scale_prior is not None:
+            drawn["prior_scale"] = resolved.draw_scales(covariances, rng=rng)
+        if self.concentration_prior is not None:
+            drawn["prior_concentration"] = draw_concentrations(self.concentration_prior, weights, rng=rng)
+        return drawn
+
+    def model_variables_given(
+        self,
+        weights: Weights,
+        covariances: Covariances,
+        *,
+        covariance_type: str = "full",
+        rng: np.random.Generator,
+    ) -> dict[str, Array]:
+        r"""What the PyMC model has besides the parameters, given draws of these: hyperparameters, and log gammas.
+
+        Sparse weights come with ``log_gammas`` (..., cluster), logarithms of gamma variables with shapes
+        :math:`\alpha_k` whose shares of their sum they are.
+        """
+        drawn = self.hyperparameters_given(weights, covariances, covariance_type=covariance_type, rng=rng)
+        n_components, n_features = covariances.shape[-3:-1]
+        resolved = self.resolve(n_components, n_features, covariance_type)
+        if resolved.sparse:
+            total = n_components * drawn.get("prior_concentration", np.asarray(resolved.concentration.mean()))
+            drawn["log_gammas"] = draw_log_gammas(total, weights, rng=rng)
+        return drawn
+
+
+def _checked(
+    concentration: ArrayLike | Gamma, mean: ArrayLike, dof: ArrayLike, scale: ArrayLike | Wishart
+) -> tuple[Array, dict[str, Any]]:
+    m, nu = _checked_mean(mean), as_positive(dof, name="dof", most_axes=1)
+    d = m.shape[-1]
+    if nu.min() <= d - 1:
+        raise InputError(expected=f"dof > {d - 1} (the number of features less one)", got=f"{dof}")
+    scale_prior, scale = (scale, scale.mean) if isinstance(scale, Wishart) else (None, scale)
+    alpha = concentration.mean if isinstance(concentration, Gamma) else concentration
+    return m, {
+        "scale_prior": scale_prior,
+        "concentration_prior": concentration if isinstance(concentration, Gamma) else None,
+        "concentration": as_positive(alpha, name="concentration", most_axes=1),
+        "dof": nu,
+        "scale": as_covariance(scale, n_features=d, name="scale"),
+    }
+
+
+def _checked_mean(mean: ArrayLike) -> Array:
+    m = np.atleast_1d(as_finite(mean, name="mean"))
+    if m.ndim > 2 or m.size == 0:
+        raise InputError(expected="mean with shape (feature,) or (cluster, feature)", got=f"shape {m.shape}")
+    return m
+
+
+def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedPrior:
+    if prior.n_features != d:
+        raise InputError(expected=f"a prior for {d} features", got=f"one for {prior.n_features}")
+    _check_family(prior, family)
+    g = family.n_blocks(k)
+    kappa, mean_precision = np.zeros(k), np.zeros((k, d, d))
+    if prior.kappa is not None:
+        kappa = _broadcast(prior.kappa, (k,), "kappa")
+    else:
+        assert prior.mean_covariance is not None  # noqa: S101  the constructors see to it
+        root = np.linalg.inv(np.linalg.cholesky(prior.mean_covariance))
+        # Positive definite and symmetric by construction, which an inverse of a nearly singular matrix is not.
+        mean_precision = _broadcast(np.swapaxes(root, -1, -2) @ root, (k, d, d), "mean_covariance")
+    return ResolvedPrior(
+        family.name,
+        _broadcast(prior.concentration, (k,), "concentration"),
+        _broadcast(prior.mean, (k, d), "mean"),
+        kappa,
+        mean_precision,
+        _broadcast(prior.dof, (g,), "dof"),
+        in_shape_of_family(_broadcast(prior.scale, (g, d, d), "scale"), family),
+        scale_prior=prior.scale_prior,
+        separation=prior.variances,
+        concentration_prior=prior.concentration_prior,
+    )
+
+
+def _check_family(prior: Prior, family: CovarianceFamily) -> None:
+    legal = FAMILIES_OF[prior.form]
+    if legal and family.name not in legal:
+        raise InputError(
+            expected=f"covariance_type one of {legal} with Prior.{prior.form}",
+            got=f"{family.name!r}",
+            hint="Without correlations it has inverse-gamma variances with Prior.independent: dof 2a, scale diag(2b).",
+        )
+
+
+def _broadcast(value: Array, shape: tuple[int, ...], name: str) -> Array:
+    try:
+        return np.ascontiguousarray(np.broadcast_to(value, shape))
+    except ValueError:
+        raise InputError(
+            expected=f"{name} that fits shape {shape}",
+            got=f"shape {value.shape}",
+            hint="Tied covariances have one prior for all components." if shape[0] == 1 else "",
+        ) from None

@@ -1,0 +1,193 @@
+"""Reports: what a fit found, section by section, in one HTML file."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from bayesgmm._common import progress_bar
+from bayesgmm.comparison import estimates_table
+from bayesgmm.diagnostics import diagnose
+from bayesgmm.exceptions import (
+    DegenerateComponentError,
+    InformationError,
+    InputError,
+    NotIdentifiedError,
+    SamplingError,
+)
+from bayesgmm.io import check_target
+from bayesgmm.mixture import Mixture
+from bayesgmm.plots import screened_record
+from bayesgmm.posterior import row_weights_of
+from bayesgmm.report.check_sections import checks_section, comparison_section
+from bayesgmm.report.em_sections import (
+    Sample,
+    counted,
+    data_section,
+    em_components_section,
+    em_partition_section,
+    em_section,
+)
+from bayesgmm.report.page import Section, Table, page, save_page
+from bayesgmm.report.posterior_sections import (
+    Posterior,
+    components_section,
+    partition_section,
+    posterior_section,
+    verdict_section,
+)
+from bayesgmm.report.reproduce import Source, fingerprint_code, is_reproducible, script, versions
+
+type Builder = Callable[[], Section]
+
+_REASONS = (InputError, DegenerateComponentError, NotIdentifiedError, InformationError, SamplingError)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """How a report is made.
+
+    Attributes
+    ----------
+    title : str
+    source : Source
+        Where the rows came from, for the code.
+    overwrite : bool
+        Replace a file that exists.
+    progress : bool
+        Show a bar, in a terminal or notebook only.
+    checks : bool
+        Check the model, which refits it to simulated data: the part that takes longest.
+    """
+
+    title: str = ""
+    source: Source = field(default_factory=Source)
+    overwrite: bool = False
+    progress: bool = True
+    checks: bool = True
+
+
+def write_em_report(em: Any, sample: Sample, path: str | os.PathLike[str], settings: ReportSettings) -> None:
+    """The report on a fit by EM alone."""
+    builders: dict[str, Builder] = {
+        "Data": lambda: data_section(sample),
+        "EM": lambda: em_section(em),
+        "Components": lambda: em_components_section(em, sample),
+        "Partition": lambda: em_partition_section(em, sample),
+        "Reproduce": lambda: code_section([("em", em)], sample, settings.source),
+    }
+    _write(builders, path, settings, subtitle=_subtitle(em, sample, "EM"))
+
+
+def write_report(
+    bayes: Any,
+    em: Any,
+    em_mixture: Mixture,
+    path: str | os.PathLike[str],
+    settings: ReportSettings,
+    *,
+    notes: Sequence[str] = (),
+) -> None:
+    """The report on a posterior beside EM.
+
+    Parameters
+    ----------
+    bayes : BayesianGaussianMixture
+    em : GaussianMixture or None
+        Maximum likelihood; None if there is none.
+    em_mixture : Mixture
+        Its solution in the labels of the posterior; or else the one the chains started at.
+    path : str or path
+    settings : ReportSettings
+    notes : sequence of str
+        What EM warned of.
+
+    Raises
+    ------
+    InputError
+        If the file exists and may not be replaced, or its folder does not exist; before any work.
+    """
+    check_target(path, overwrite=settings.overwrite)
+    tree = bayes.posterior_
+    table, record = estimates_table(em_mixture, tree), screened_record(tree)
+    found = Posterior(tree, em_mixture, table, record, diagnose(tree))
+    sample = Sample(found.rows, found.names, row_weights_of(tree))
+    fits = [("em", em), ("model", bayes)] if em is not None else [("model", bayes)]
+    builders: dict[str, Builder] = {
+        "Data": lambda: data_section(sample),
+        "EM": lambda: em_section(em, notes=notes) if em is not None else _no_em(notes),
+        "Posterior": lambda: posterior_section(found),
+        "Convergence": lambda: verdict_section(found),
+        "Components": lambda: components_section(found),
+        "Partition": lambda: partition_section(found),
+        "Comparison": lambda: comparison_section(em, bayes, seed=found.seed, identified=found.identified),
+        "Checks": lambda: checks_section(bayes, seed=found.seed),
+        "Reproduce": lambda: code_section(fits, sample, settings.source),
+    }
+    left_out = {"Comparison"} if em is None else set()
+    left_out |= set() if settings.checks else {"Checks"}
+    builders = {title: build for title, build in builders.items() if title not in left_out}
+    _write(builders, path, settings, subtitle=_subtitle(bayes, sample, "EM and NUTS"))
+
+
+def _no_em(notes: Sequence[str]) -> Section:
+    sentences = (
+        "There is no fit by maximum likelihood.",
+        "What stands for EM below is the maximum a posteriori at which the chains started.",
+    )
+    return Section(title="EM", sentences=sentences, notes=tuple(notes))
+
+
+def code_section(fits: Sequence[tuple[str, Any]], sample: Sample, source: Source) -> Section:
+    """The exact code and versions, and how to tell that rows are the same."""
+    seeded = all(is_reproducible(fit) for _, fit in fits)
+    code = script(fits, sample.X, source=source, names=sample.names, weighted=sample.row_weights is not None)
+    first = (
+        "With the versions below, this code makes the same fits again, to the last digit on the same kind of machine."
+        if seeded
+        else "This code makes the fits again, but random_state was not a number, so that its starts are others."
+    )
+    return Section(
+        title="Reproduce",
+        sentences=(first, "The second block tells whether rows are those of the fit."),
+        tables=(Table("Versions", ("package", "version"), versions()),),
+        code=(*([source.command] if source.command else []), code, fingerprint_code(sample.X)),
+    )
+
+
+def _subtitle(fit: Any, sample: Sample, engines: str) -> str:
+    n, d = sample.X.shape
+    today = datetime.now(UTC).date().isoformat()
+    model = f"{counted(fit.n_components, 'component')}, {fit.covariance_type} covariances"
+    return f"Gaussian mixture by {engines}: {model}, {counted(n, 'row')}, {counted(d, 'feature')}; {today}."
+
+
+def _write(
+    builders: Mapping[str, Builder], path: str | os.PathLike[str], settings: ReportSettings, *, subtitle: str
+) -> None:
+    check_target(path, overwrite=settings.overwrite)
+    with progress_bar("Report", show=settings.progress) as callback:
+        sections = list(_built(builders, callback))
+    title = settings.title or "Gaussian mixture report"
+    save_page(page(title, subtitle, sections), path, overwrite=settings.overwrite)
+
+
+def _built(builders: Mapping[str, Builder], callback: Callable[[int, int], None] | None) -> Iterator[Section]:
+    for done, (title, build) in enumerate(builders.items()):
+        if callback is not None:
+            callback(done, len(builders))
+        yield _guarded(title, build)
+
+
+def _guarded(title: str, build: Builder) -> Section:
+    """A section with what was warned of, or the reason why there is none: the rest of a report holds all the same."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            section = build()
+        except _REASONS as error:
+            return Section(title=title, sentences=("This part could not be made.", str(error)))
+    told = dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
+    return replace(section, notes=(*section.notes, *told))

@@ -1,0 +1,14 @@
+"""How many components: information criteria, evidence and cross-validation over numbers and families."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.selection.report import SelectionSettings as SelectionSettings
+    from bayesgmm.selection.report import compare_models as compare_models
+    from bayesgmm.selection.report import selection_renderable as selection_renderable
+    from bayesgmm.selection.report import write_selection as write_selection
+    from bayesgmm.selection.select import select_components as select_components
+
+__getattr__, __dir__, __all__ = lazy(__name__)

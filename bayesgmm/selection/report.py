@@ -1,0 +1,100 @@
+"""A comparison of models from the command line: what is printed, and what is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion, Score
+from bayesgmm.selection.select import select_components
+from bayesgmm.selection.selection import Candidate, Comparand, Selection
+
+_MOST_ROWS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionSettings:
+    """What the user decides; see `select_components`.
+
+    Attributes
+    ----------
+    prior : str or None
+        ``"weakly-informative"`` or ``"fraley-raftery"``.
+    nuts : dict
+        Parameters of `BayesianGaussianMixture`.
+    """
+
+    n_components: Sequence[int]
+    seed: int
+    covariance_types: Sequence[str] | None = None
+    criteria: Sequence[str] = ("bic",)
+    prior: str | None = None
+    n_init: int = 10
+    n_jobs: int | None = None
+    nuts: dict[str, Any]
+    progress: bool = True
+
+
+def compare_models(frame: pd.DataFrame, settings: SelectionSettings) -> Selection:
+    """`select_components` for a table of columns."""
+    return select_components(
+        frame,
+        settings.n_components,
+        settings.covariance_types,
+        criterion=settings.criteria,
+        prior=None if settings.prior is None else settings.prior.replace("-", "_"),
+        n_init=settings.n_init,
+        n_jobs=settings.n_jobs,
+        nuts=settings.nuts,
+        random_state=settings.seed,
+        progress=settings.progress,
+    )
+
+
+def write_selection(selection: Selection, folder: Path, criteria: Sequence[str]) -> None:
+    """Write `SELECTION_FILES` of `bayesgmm.io.files` to a folder that exists, a panel for each of the criteria."""
+    selection.table.to_csv(folder / "selection.csv")
+    selection.plot(criteria).savefig(folder / "selection.png", dpi=200)
+
+
+def selection_renderable(selection: Selection, criteria: Sequence[str], *, max_rows: int = _MOST_ROWS) -> Group:
+    """The table for a terminal, best first by the deciding criterion, and the findings.
+
+    Criteria by EM are all shown, or BIC alone beside Bayesian ones, which have a standard error.
+    """
+    bayesian = [name for name in criteria if CRITERIA[name].bayesian]
+    shown = [CRITERIA[name] for name in ([*bayesian, "bic"] if bayesian else BY_EM)]
+    ranked = sorted(selection.models, key=lambda c: _place(selection.models[c], CRITERIA[selection.criterion]))
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
+    grid.add_column("covariances", no_wrap=True)
+    for heading in ("K", "log-lik.", "p", *(criterion.label for criterion in shown), "starts"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for candidate in ranked[:max_rows]:
+        grid.add_row(*_cells(candidate, selection.models[candidate], shown))
+    more = len(ranked) - max_rows
+    cut = [Text(f"… and {more:,} more", style="dim")] if more > 0 else []
+    return Group(grid, *cut, Text(""), Text(str(selection)))
+
+
+def _place(model: Comparand, criterion: Criterion) -> tuple[bool, float]:
+    """Degenerate models and those without a value last."""
+    loss = criterion.loss(model.scores[criterion.name].value)
+    return (model.degenerate or isnan(loss), loss)
+
+
+def _cells(candidate: Candidate, model: Comparand, shown: Sequence[Criterion]) -> list[str]:
+    values = [f"{model.log_likelihood:.2f}", f"{model.n_parameters}"]
+    values += [_with_error(model.scores[criterion.name]) for criterion in shown]
+    reached = "collapsed" if model.degenerate else f"{model.n_best_reached} of {model.n_starts}"
+    return [candidate.covariance_type, f"{candidate.n_components}", *values, reached]
+
+
+def _with_error(score: Score) -> str:
+    return f"{score.value:.2f}" + ("" if isnan(score.se) else f" ± {score.se:.2f}")

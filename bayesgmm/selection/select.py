@@ -1,0 +1,281 @@
+"""`select_components`: fits of several K and covariance families side by side, compared by a criterion."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
+
+from bayesgmm._common import progress_bar
+from bayesgmm.estimators import GaussianMixture
+from bayesgmm.exceptions import (
+    DegeneracyWarning,
+    DegenerateComponentError,
+    EvidenceWarning,
+    FewRowsWarning,
+    InputError,
+    InterruptedWarning,
+    ParetoWarning,
+    SamplingError,
+    SamplingWarning,
+    SingleBestStartWarning,
+)
+from bayesgmm.mixture import covariance_family
+from bayesgmm.priors import Prior
+from bayesgmm.selection.criteria import Score
+from bayesgmm.selection.selection import Candidate, Comparand, Selection, findings_of, least_bad, table_of, winner_of
+from bayesgmm.selection.task import Task, criteria_asked, seed_of
+from bayesgmm.validation import check_flag, check_type
+
+_NOTHING: Mapping[str, Any] = {}
+# What a warning about a single fit says in its row; the winner's is also given as it is.
+_NOTES: dict[type[Warning], str] = {
+    SingleBestStartWarning: "the best optimum was found once only",
+    DegeneracyWarning: "every start ended in a collapsed or emptied component",
+    FewRowsWarning: "more parameters than rows",
+    ConvergenceWarning: "EM ran out of steps",
+    SamplingWarning: "the chains did not converge",
+    EvidenceWarning: "two estimates of the evidence disagree",
+    ParetoWarning: "rows with a large Pareto k",
+}
+
+
+def select_components(
+    X: ArrayLike,
+    n_components: int | Iterable[int] = range(1, 8),
+    covariance_types: str | Sequence[str] | None = None,
+    *,
+    criterion: str | Sequence[str] = "bic",
+    prior: Prior | str | None = None,
+    sample_weight: ArrayLike | None = None,
+    n_init: int = 10,
+    n_jobs: int | None = None,
+    em: Mapping[str, Any] = _NOTHING,
+    nuts: Mapping[str, Any] = _NOTHING,
+    random_state: int | None = None,
+    progress: bool = True,
+) -> Selection:
+    r"""Fit mixtures with several numbers of components and covariance families, and compare them.
+
+    By EM, in seconds, in scikit-learn's sign, lower is better (mclust's is the opposite), with p free parameters:
+
+    - ``"bic"``, :math:`-2 \log L + p \log n`: which model is most probable, roughly (Schwarz 1978);
+    - ``"aic"``, :math:`-2 \log L + 2 p`: which one predicts best, roughly (Akaike 1974);
+    - ``"icl"``, :math:`BIC - 2 \sum_i \log \max_k r_{ik}`: which clusters can be told apart. This is the version with
+      hard assignments, mclust's, not the one with the entropy :math:`-\sum_{ik} r_{ik} \log r_{ik}` in place of
+      :math:`-\sum_i \log \max_k r_{ik}`, which is at least as large (Biernacki, Celeux & Govaert 2000).
+
+    By NUTS, a fit each, higher is better, with standard errors:
+
+    - ``"evidence"``, :math:`\log p(X)`: which model is most probable, under its prior, see `bayesgmm.log_evidence`;
+    - ``"loo"``, the expected log predictive density of a new row: which model predicts best, see `bayesgmm.loo`.
+
+    A fit each of whose starts ended in a spike cannot win: its likelihood measures ``reg_covar``, not the data.
+
+    Parameters
+    ----------
+    X : array-like or dataframe, (obs, feature)
+    n_components : int or iterable of int
+        The numbers of components K.
+    covariance_types : str or sequence of str, optional
+        Names as in `GaussianMixture`. By default all six families (two if there is one feature) if criteria go by EM,
+        and ``"full"`` if one is Bayesian.
+    criterion : str or sequence of str
+        The first decides; others are shown beside it. Those of EM are always shown.
+    prior : Prior or str, optional
+        As in `GaussianMixture`: EM becomes maximum a posteriori, and criteria take the likelihood there (Fraley &
+        Raftery 2007). Bayesian fits have it as it is; by default `Prior.weakly_informative`, which is
+        the same for every K.
+    sample_weight : (obs,), optional
+        Frequency weights.
+    n_init : int
+        EM's starts for each model.
+    n_jobs : int, optional
+        Threads that run EM's starts, in joblib's meaning; results do not depend on it.
+    em, nuts : mapping, optional
+        Further parameters of `GaussianMixture` and `BayesianGaussianMixture`, for example ``nuts={"draws": 2000}``.
+    random_state : int, optional
+        Every model is fitted with this same seed, so that an estimator with it repeats a row of the table.
+    progress : bool
+        A bar with the time left, in a terminal or notebook only.
+
+    Returns
+    -------
+    Selection
+        ``table``, ``winner``, ``best``, ``fits``, ``findings`` and ``plot()``. After Ctrl-C, of the models
+        fitted so far.
+
+    Raises
+    ------
+    InputError
+        For data or settings that cannot be fitted, before any work.
+    DegenerateComponentError
+        If there is no model that could be fitted and has a value of the criterion.
+
+    Warns
+    -----
+    SingleBestStartWarning
+        The winner's best optimum was found by one start only: a better one may change the choice.
+    DegeneracyWarning
+        Every model was degenerate; the winner has more parameters than there are rows; or the data have constant or
+        linearly dependent columns.
+    SamplingWarning, ParetoWarning, EvidenceWarning
+        About the winner; those about others stand in ``table["note"]``.
+
+    Examples
+    --------
+    >>> from bayesgmm import select_components
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> found = select_components(load_old_faithful(), range(1, 5), ["full", "tied"], random_state=1)
+    >>> print(found)
+    Best by BIC: tied with K = 3, BIC 2314.30 (lower is better); EM's best optimum reached by 10 of 10 starts.
+    The next best is tied with K = 4, 5.84 behind.
+    AIC prefers full with K = 4; ICL prefers full with K = 2.
+    >>> found.table.loc["tied", ["n_parameters", "bic"]].round(1)
+                  n_parameters     bic
+    n_components
+    1                        5  2607.6
+    2                        8  2325.2
+    3                       11  2314.3
+    4                       14  2320.1
+    """
+    check_flag(progress=progress)
+    check_type(Mapping, em=em, nuts=nuts)
+    task = Task(
+        X,
+        covariance_types=covariance_types,
+        asked=n_components,
+        criteria=criteria_asked(criterion),
+        prior=prior,
+        sample_weight=sample_weight,
+        em={"n_init": n_init, "n_jobs": n_jobs, **em},
+        nuts={**nuts, "progress": False},
+        seed=seed_of(random_state),
+    )
+    task.check()
+    with progress_bar("Comparing models", show=progress, percent=True) as callback:
+        results, interrupted = _run(task, callback)
+    selection = _selection(task, results)
+    _warn(selection, results, interrupted=interrupted)
+    return selection
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What is known of one model, its fit if there is one, and the warnings on the way."""
+
+    model: Comparand
+    fit: Any = None
+    warned: list[warnings.WarningMessage] = field(default_factory=list)
+
+
+def _run(task: Task, callback: Callable[[int, int], None] | None) -> tuple[dict[Candidate, _Result], bool]:
+    """Fit all models; Ctrl-C keeps those that are finished."""
+    work = np.cumsum([candidate.n_components for candidate in task.candidates])
+    results: dict[Candidate, _Result] = {}
+    try:
+        for candidate, done in zip(task.candidates, work, strict=True):
+            results[candidate] = _result(task, candidate)
+            if callback is not None:
+                callback(int(done), int(work[-1]))
+    except KeyboardInterrupt:
+        if all(result.fit is None for result in results.values()):
+            raise
+        return results, True
+    return results, False
+
+
+def _result(task: Task, candidate: Candidate) -> _Result:
+    """Fit one model and score it; what goes wrong with it becomes a note."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            fitted = task.by_em(candidate).fit(task.data, sample_weight=task.row_weights)
+        except DegenerateComponentError:
+            return _Result(_broken(task, candidate), warned=warned)
+        if fitted.starts_.interrupted:
+            raise KeyboardInterrupt
+        fit: Any = fitted
+        if task.bayesian:
+            fit = task.by_nuts(candidate).fit(task.data, sample_weight=task.row_weights)
+            if fit.posterior_.attrs.get("interrupted"):
+                raise KeyboardInterrupt
+        scores, failures = _scores(task, fitted, fit)
+    if task.bayesian:  # a prior supplies what rows lack
+        warned = [w for w in warned if w.category is not FewRowsWarning]
+    notes = dict.fromkeys([*(_NOTES[w.category] for w in warned if w.category in _NOTES), *failures])
+    return _Result(_comparand(fitted, fit, scores, notes), fit, warned)
+
+
+def _scores(task: Task, fitted: GaussianMixture, fit: Any) -> tuple[dict[str, Score], list[str]]:
+    """Every criterion; one that cannot be had for this model is NaN, and the reason a note."""
+    scores, failures = {}, []
+    for criterion in task.criteria:
+        try:
+            scores[criterion.name] = criterion.score(fit if criterion.bayesian else fitted, task.seed)
+        except (InputError, SamplingError) as error:
+            scores[criterion.name] = Score(nan)
+            failures.append(f"{criterion.label}: {error}")
+    return scores, failures
+
+
+def _comparand(fitted: GaussianMixture, fit: Any, scores: Mapping[str, Score], notes: Iterable[str]) -> Comparand:
+    starts = fitted.starts_
+    return Comparand(
+        log_likelihood=fitted.log_likelihood_,
+        n_parameters=fitted.n_parameters(),
+        scores=scores,
+        n_best_reached=starts.n_best_reached,
+        n_starts=starts.n_starts,
+        n_degenerate=starts.n_degenerate,
+        degenerate=bool(starts.degenerate[starts.best]),
+        converged=bool(fitted.converged_ and fit.converged_),
+        note="; ".join(notes),
+    )
+
+
+def _broken(task: Task, candidate: Candidate) -> Comparand:
+    """A model that EM could not fit at all."""
+    family, n_starts = covariance_family(candidate.covariance_type), int(task.em["n_init"])
+    return Comparand(
+        log_likelihood=nan,
+        n_parameters=family.n_parameters(candidate.n_components, task.X.shape[1]),
+        scores={criterion.name: Score(nan) for criterion in task.criteria},
+        n_best_reached=0,
+        n_starts=n_starts,
+        n_degenerate=n_starts,
+        degenerate=True,
+        converged=False,
+        note="EM broke down from every start",
+    )
+
+
+def _selection(task: Task, results: Mapping[Candidate, _Result]) -> Selection:
+    models, deciding = {c: result.model for c, result in results.items()}, task.criteria[0]
+    winner = winner_of(models, deciding) or least_bad(models, deciding)
+    if winner is None:
+        notes = dict.fromkeys(model.note for model in models.values())
+        raise DegenerateComponentError(f"No model could be compared: {'; '.join(notes)}.", figures={})
+    findings = findings_of(models, deciding, winner=winner)
+    fits = {c: result.fit for c, result in results.items() if result.fit is not None}
+    return Selection(table_of(models), deciding.name, winner, fits, findings, models)
+
+
+def _warn(selection: Selection, results: Mapping[Candidate, _Result], *, interrupted: bool) -> None:
+    """The winner's warnings, and those of any model that are not about a single fit."""
+    told = set()
+    for candidate, result in results.items():
+        for warned in result.warned:
+            text = str(warned.message)
+            about_a_fit = warned.category in _NOTES
+            if (candidate == selection.winner or not about_a_fit) and text not in told:
+                told.add(text)
+                prefix = f"The best model, {candidate}: " if about_a_fit else ""
+                warnings.warn(prefix + text, warned.category, stacklevel=3)
+    if interrupted:
+        text = f"Interrupted: the {len(results)} models fitted so far were compared."
+        warnings.warn(text, InterruptedWarning, stacklevel=3)

@@ -1,0 +1,354 @@
+r"""Standard errors of a mixture from the observed information of its rows.
+
+Louis' identity (1982): what the rows tell about the parameters is what they would tell if their components
+were known, less what not knowing them costs,
+
+.. math:: I = \sum_i \Big( E[J_i] - \sum_k r_{ik} s_{ik} s_{ik}^\top + s_i s_i^\top \Big), \quad
+    s_i = \sum_k r_{ik} s_{ik},
+
+with :math:`s_{ik}` the score of row i had it come from component k and :math:`J_i` its complete information.
+All of it is taken in coordinates at the mixture itself: log-ratios u of the weights,
+:math:`\mu_k = \hat\mu_k + \hat L_k m_k` and :math:`\Sigma_k = \hat L_k (1 + S_k) \hat L_k^\top` with S_k
+symmetric, diagonal or a multiple of the identity. There scores are whitened residuals and their products,
+E[J] is algebra on the expected statistics, no units are left, and a prior adds its pseudo-data. One pass, exact.
+The cost is the last two sums, and they are zero where the component of a row is certain: summed as
+:math:`\sum_k r_{ik} (1 - r_{ik}) s_{ik} s_{ik}^\top - \sum_{k \ne l} r_{ik} r_{il} s_{ik} s_{il}^\top`.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import eigh
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from bayesgmm._common import Array, Covariances, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm.exceptions import InformationError, InformationWarning
+from bayesgmm.mixture import Mixture, expected_statistics
+from bayesgmm.priors import Prior
+from bayesgmm.standard_errors.score_coordinates import LocalCoordinates, Sums, whitened_sums
+from bayesgmm.validation import as_row_weights, as_rows, check_number
+
+CI_PROB = 0.89  # ArviZ's default
+_SMALLEST_SHARE = 1e-7  # of the complete information; below it rounding decides the sign
+_FAR = 0.5  # standard errors between a mixture and its maximum that deserve a warning
+_CERTAIN = 1e-14  # a row this surely in or out of a component misses nothing there
+_NUMBERS_PER_BLOCK = 4_000_000
+
+
+class PerParameter(NamedTuple):
+    """One figure for each parameter, in the shapes that the parameters have in the mixture."""
+
+    weights: Weights
+    means: Means
+    covariances: Covariances
+
+
+class Estimate(NamedTuple):
+    """Estimates with standard errors and intervals; arrays of one shape."""
+
+    value: Array
+    standard_error: Array
+    lower: Array
+    upper: Array
+
+
+@dataclass(frozen=True)
+class StandardErrors:
+    """Standard errors of a mixture's parameters, and of what follows from them.
+
+    Attributes
+    ----------
+    mixture : Mixture
+        The estimate.
+    weights, means, covariances : array
+        Standard errors, in the shapes of the parameters. A number that a family fixes at zero has error zero.
+    covariance : (parameter, parameter)
+        Covariance of the free parameters: all weights but the last, means, free entries of the covariances.
+    names : tuple of str
+        The free parameters, as they are indexed in the mixture: ``"means[0, 1]"``.
+    missing : (parameter,)
+        Shares of the complete information that not knowing the components costs, in the directions in which
+        they are distinct, largest first. The largest is EM's rate of convergence (Dempster, Laird & Rubin 1977).
+    condition : float
+        Largest over smallest share of the complete information that is left.
+    distance : float
+        Standard errors between the mixture and the maximum that its gradient points to; 0 at the maximum.
+    robust : bool
+        Whether they hold when no mixture of the family is true (the sandwich, White 1982).
+    """
+
+    mixture: Mixture
+    weights: Weights
+    means: Means
+    covariances: Covariances
+    covariance: Array
+    names: tuple[str, ...]
+    missing: Array
+    condition: float
+    distance: float
+    robust: bool
+    local: "_Local"
+
+    def intervals(self, ci_prob: float = CI_PROB) -> tuple[PerParameter, PerParameter]:
+        """Lower and upper ends of intervals for every parameter.
+
+        Normal on the scale on which an estimate is closest to normal, then transformed back: logit for weights, log
+        for variances, as it stands for means and for covariances off the diagonal.
+        """
+        width = _width(ci_prob)
+        weights = _on_logit_scale(self.mixture.weights, self.weights, width)
+        means = self.mixture.means - width * self.means, self.mixture.means + width * self.means
+        covariances = self._covariance_intervals(width)
+        lower, upper = zip(weights, means, covariances, strict=True)
+        return PerParameter(*lower), PerParameter(*upper)
+
+    def _covariance_intervals(self, width: float) -> tuple[Array, Array]:
+        value, error = self.mixture.covariances, self.covariances
+        positive = _is_variance(self.mixture)
+        factor = np.exp(width * np.divide(error, value, out=np.zeros_like(error), where=positive))
+        lower = np.where(positive, value / factor, value - width * error)
+        return lower, np.where(positive, value * factor, value + width * error)
+
+    def memberships(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
+        r"""Probabilities of the components for each row, (obs, cluster), with intervals on the logit scale.
+
+        The gradient of :math:`\log r_{ik}` is the score of the row under component k less its score. Probabilities
+        within 1e-14 of zero or one count as certain.
+        """
+        X = as_rows(X, n_features=self.mixture.n_features)
+        variances = np.concatenate([self._log_membership_variances(rows) for rows in self.local.blocks(X)])
+        resp = self.mixture.responsibilities(X)
+        error = resp * np.sqrt(variances)
+        return Estimate(resp, error, *_on_logit_scale(resp, error, _width(ci_prob)))
+
+    def _log_membership_variances(self, rows: Rows) -> Array:
+        at = self.local.coordinates
+        score, uncertain = at.scores(rows), _uncertain(at.mixture.responsibilities(rows))
+        variances = np.zeros(uncertain.shape)
+        for k, own in enumerate(uncertain.T):
+            slopes = at.component_scores(rows[own], k) - score[own]
+            variances[own, k] = _quadratic(slopes, self.local.covariance)
+        return variances
+
+    def log_density(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
+        """Log density of each row, (obs,); its gradient is the score of the row."""
+        X = as_rows(X, n_features=self.mixture.n_features)
+        scores = (self.local.coordinates.scores(rows) for rows in self.local.blocks(X))
+        error = np.sqrt(np.concatenate([_quadratic(score, self.local.covariance) for score in scores]))
+        value, width = self.mixture.log_prob(X), _width(ci_prob)
+        return Estimate(value, error, value - width * error, value + width * error)
+
+
+def standard_errors(
+    X: ArrayLike,
+    mixture: Mixture,
+    *,
+    prior: Prior | None = None,
+    row_weights: ArrayLike | None = None,
+    robust: bool = False,
+) -> StandardErrors:
+    r"""Standard errors from the observed information :math:`I` at a maximum: :math:`cov(\hat\theta) = I^{-1}`.
+
+    Everything else follows by the delta method. They are right for many rows, distinct components and a true model:
+    with few rows in a component, or components that nearly coincide, use `bootstrap`.
+
+    Parameters
+    ----------
+    X : (obs, feature)
+        The rows of the fit.
+    mixture : Mixture
+        The maximum of the likelihood, or of the posterior density with the prior.
+    prior : Prior, optional
+        Of a fit by maximum a posteriori: its curvature adds to the information.
+    row_weights : (obs,), optional
+        Frequency weights.
+    robust : bool
+        The sandwich :math:`I^{-1} (\sum_i s_i s_i^\top) I^{-1}` instead, which also holds when the
+        components are not normal, for the mixture closest to the truth.
+
+    Raises
+    ------
+    InformationError
+        If the information is not positive definite: the mixture is no maximum, or it is not unique.
+
+    Warns
+    -----
+    InformationWarning
+        If the maximum lies half a standard error or more away.
+
+    References
+    ----------
+    Louis 1982, J. R. Statist. Soc. B 44; Basford, Greenway, McLachlan & Peel 1997; White 1982.
+
+    Examples
+    --------
+    For one component they are the textbook's :math:`\sqrt{\sigma^2 / n}` and :math:`\sigma^2 \sqrt{2 / n}`.
+
+    >>> import numpy as np
+    >>> from bayesgmm import Mixture
+    >>> from bayesgmm.standard_errors import standard_errors
+    >>> X = np.array([[-2.0], [0.0], [2.0], [-1.0], [1.0], [0.0], [0.0], [0.0]])
+    >>> errors = standard_errors(X, Mixture([1.0], [[0.0]], [[[1.25]]]))
+    >>> errors.means, errors.covariances
+    (array([[0.395]]), array([[[0.625]]]))
+    """
+    X = as_rows(X, n_features=mixture.n_features)
+    weights = as_row_weights(row_weights, len(X))
+    at = LocalCoordinates(mixture)
+    sums = whitened_sums(expected_statistics(X, mixture, weights), mixture, prior)
+    complete = at.complete_information(sums)
+    information = complete - _missing_information(at, X, weights)
+    shares = _shares(information, complete, at, sums)
+    covariance = np.linalg.inv(information)
+    gradient = at.gradient(sums)
+    distance = float(np.sqrt(gradient @ covariance @ gradient))
+    _warn_if_far(distance)
+    if robust:
+        covariance = covariance @ _squared_scores(at, X, weights) @ covariance
+    return _record(_Local(at, covariance), shares=shares, distance=distance, robust=robust)
+
+
+@dataclass(frozen=True)
+class _Local:
+    """Local coordinates and the covariance of the estimate in them."""
+
+    coordinates: LocalCoordinates
+    covariance: Array
+
+    def blocks(self, X: Rows) -> Iterator[Rows]:
+        return _blocks(X, self.coordinates.n_dim)
+
+    @cached_property
+    def natural(self) -> Array:
+        """Covariance of the free parameters in the units of the data."""
+        change = self.coordinates.natural_change
+        return change @ self.covariance @ change.T
+
+
+def _blocks(X: Rows, n_dim: int) -> Iterator[Rows]:
+    """Blocks of rows whose scores fit in a small piece of memory."""
+    size = max(1, _NUMBERS_PER_BLOCK // n_dim)
+    return (X[start : start + size] for start in range(0, len(X), size))
+
+
+def _missing_information(at: LocalCoordinates, X: Rows, weights: PerRow | None) -> Array:
+    """Louis' correction, by pairs of components: only rows that two components share cost anything."""
+    missing = np.zeros((at.n_dim, at.n_dim))
+    index = [at.own_index(k) for k in range(at.k)]
+    for rows, v in _weighted_blocks(X, weights, at.n_dim):
+        resp = at.mixture.responsibilities(rows)
+        shared = _uncertain(resp)
+        own = [at.own_scores(rows[shared[:, k]], k) for k in range(at.k)]
+        for j, k in combinations_with_replacement(range(at.k), 2):
+            both = shared[:, j] & shared[:, k]
+            product = resp[both, j] * (1.0 - resp[both, j] if j == k else -resp[both, k])
+            left, right = own[j][both[shared[:, j]]], own[k][both[shared[:, k]]]
+            table = (left * (product * v[both])[:, None]).T @ right
+            missing[np.ix_(index[j], index[k])] += table
+            if j != k:
+                missing[np.ix_(index[k], index[j])] += table.T
+    return missing
+
+
+def _uncertain(resp: Responsibilities) -> NDArray[np.bool_]:
+    return (resp > _CERTAIN) & (resp < 1.0 - _CERTAIN)
+
+
+def _squared_scores(at: LocalCoordinates, X: Rows, weights: PerRow | None) -> Array:
+    """Sum of the squared scores of the rows."""
+    total = np.zeros((at.n_dim, at.n_dim))
+    for rows, v in _weighted_blocks(X, weights, at.n_dim):
+        scores = at.scores(rows)
+        total += (scores * v[:, None]).T @ scores
+    return total
+
+
+def _weighted_blocks(X: Rows, weights: PerRow | None, n_dim: int) -> Iterator[tuple[Rows, PerRow]]:
+    start = 0
+    for rows in _blocks(X, n_dim):
+        stop = start + len(rows)
+        yield rows, np.ones(len(rows)) if weights is None else weights[start:stop]
+        start = stop
+
+
+def _shares(information: Array, complete: Array, at: LocalCoordinates, sums: Sums) -> Array:
+    """Shares of the complete information that are observed, smallest first; an error unless all are positive."""
+    try:
+        shares, directions = eigh(information, complete)
+    except np.linalg.LinAlgError:
+        shares, directions = np.array([-np.inf]), np.ones((at.n_dim, 1))
+    if shares[0] > _SMALLEST_SHARE:
+        return shares
+    worst = at.names[int(np.abs(directions[:, 0]).argmax())]
+    raise InformationError(
+        f"The observed information is not positive definite, in a direction that is mostly {worst}: the mixture is not "
+        "at a maximum of its likelihood, or the maximum is not unique because components coincide, emptied or sit at "
+        "the floor reg_covar. Run EM on with a smaller tol and more steps, ask for fewer components or for a prior, "
+        "or bootstrap with weighted rows.",
+        figures={"smallest share observed": float(shares[0]), "smallest count": float(sums.counts.min())},
+    )
+
+
+def _warn_if_far(distance: float) -> None:
+    if distance < _FAR:
+        return
+    warnings.warn(
+        f"The maximum of the objective is about {distance:.2g} standard errors away from this mixture: EM stopped "
+        "early, a covariance sits at the floor reg_covar, or these are not the rows (weights, prior) of the fit. "
+        "Fit with a smaller tol before you read standard errors.",
+        InformationWarning,
+        stacklevel=3,
+    )
+
+
+def _record(local: _Local, *, shares: Array, distance: float, robust: bool) -> StandardErrors:
+    at = local.coordinates
+    weights, means, covariances = map(np.sqrt, at.variances(local.covariance))
+    return StandardErrors(
+        at.mixture,
+        weights,
+        means,
+        covariances,
+        covariance=local.natural,
+        names=at.names,
+        missing=1.0 - shares,
+        condition=float(shares[-1] / shares[0]),
+        distance=distance,
+        robust=robust,
+        local=local,
+    )
+
+
+def _quadratic(vectors: Array, matrix: Array) -> Array:
+    """vᵀ A v for vectors (obs, n_dim)."""
+    return np.maximum(((vectors @ matrix) * vectors).sum(axis=1), 0.0)
+
+
+def _width(ci_prob: float) -> float:
+    """Half the width of a normal interval, in standard errors."""
+    check_number(least=0.0, most=1.0, ci_prob=ci_prob)
+    return float(norm.ppf(0.5 + 0.5 * ci_prob))
+
+
+def _on_logit_scale(value: Array, error: Array, width: float) -> tuple[Array, Array]:
+    """Intervals of probabilities; a probability of exactly zero or one keeps itself."""
+    slope = value * (1.0 - value)
+    inside = slope > 0.0
+    half = width * np.divide(error, slope, out=np.zeros_like(value), where=inside)
+    centre = logit(np.where(inside, value, 0.5))
+    return np.where(inside, expit(centre - half), value), np.where(inside, expit(centre + half), value)
+
+
+def _is_variance(mixture: Mixture) -> NDArray[np.bool_]:
+    """Which entries of the covariances are variances."""
+    shape = mixture.covariances.shape
+    d = mixture.n_features
+    matrices = len(shape) >= 2 and shape[-2:] == (d, d) and mixture.covariance_type not in ("diag", "spherical")
+    return np.broadcast_to(np.eye(d, dtype=bool), shape) if matrices else np.ones(shape, dtype=bool)

@@ -1,0 +1,298 @@
+"""Coordinates at a mixture in which scores are whitened residuals: what standard errors are computed in.
+
+Components' weights are w_k proportional to w^_k exp(u_k) with u_K = 0, means mu_k = mu^_k + L^_k m_k, covariances
+Sigma_k = L^_k (1 + S_k) L^_kᵀ, where S_k = sum_a c_a E_a over the lower triangle (E_a symmetric, ones at its two
+places), the diagonal, or the identity alone. They come as u, all m_k, then the c of every block. Unlike the
+sampler's coordinates they are linear in the covariances, and good at their centre only, which is all that first
+and second derivatives need.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture, Statistics
+from bayesgmm.priors import Prior, PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Expected statistics of rows and pseudo-data together.
+
+    Attributes
+    ----------
+    counts : (cluster,)
+        Rows and what the prior adds to the weights.
+    mean_counts : (cluster,)
+        Rows and pseudo-rows of the means.
+    first : (cluster, feature)
+    pull : (cluster, feature)
+        What independent prior means add to the gradient; it does not change with the covariance.
+    pull_precision : (cluster, feature, feature)
+        Their precision in whitened coordinates.
+    second : (block, rows, columns)
+    totals : (block,)
+        Twice the power of the inverse variance.
+    """
+
+    counts: Weights
+    mean_counts: Weights
+    first: Means
+    pull: Means
+    pull_precision: Array
+    second: Array
+    totals: Weights
+
+
+def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None) -> Sums:
+    """Add a prior's pseudo-data at a mixture to the expected statistics there.
+
+    Raises
+    ------
+    InputError
+        If the curvature of the log prior is not that of pseudo-data: hyperparameters that are sampled, or separation.
+    """
+    if prior is not None and (prior.scale_prior or prior.concentration_prior or prior.variances):
+        raise InputError(
+            expected="a prior that is pseudo-data for standard errors by information",
+            got="one with hyperparameters that are sampled, or with variances and correlations",
+            hint="Take the bootstrap, or the posterior: BayesianGaussianMixture.",
+        )
+    k, d, family = mixture.n_components, mixture.n_features, mixture.family
+    resolved = None if prior is None else prior.resolve(k, d, family.name)
+    pseudo = pseudo_data(resolved, k, d, family)
+    first, second = statistics.first.copy(), _by_block(statistics.second, family)
+    pull, precision = np.zeros((k, d)), np.zeros((k, d, d))
+    for j in range(k):
+        _add_mean_prior(mixture, pseudo, j, first=first[j], second=second, pull=pull[j], precision=precision[j])
+    for g in range(len(second)):
+        add_scale(family.residual, mixture.precision_factors, g, pseudo.scale, second[g])
+    counts = statistics.counts.copy()
+    if resolved is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
+        counts += resolved.concentration_given(mixture.weights) - (0.0 if resolved.sparse else 1.0)
+    totals = covariance_counts(family.residual, statistics.counts, pseudo, d)
+    return Sums(counts, statistics.counts + pseudo.kappa, first, pull, precision, second, totals)
+
+
+def _by_block(second: Array, family: CovarianceFamily) -> Array:
+    return second.sum(axis=0, keepdims=True) if family.shared else second.copy()
+
+
+def _add_mean_prior(
+    mixture: Mixture, pseudo: PseudoData, k: int, *, first: Array, second: Array, pull: Array, precision: Array
+) -> None:
+    residual, block = mixture.family.residual, min(k, len(mixture.factors) - 1)
+    offset, product = pseudo.mean[k] - mixture.means[k], np.empty(mixture.n_features)
+    if pseudo.kappa[k] > 0.0:
+        to_factor(residual, mixture.precision_factors, block, offset, product, False)
+        first += pseudo.kappa[k] * product
+        add_outer(residual, pseudo.kappa[k], product, product, second[block])
+    elif len(pseudo.mean_precision):
+        factor = LocalCoordinates(mixture).square_factor(block)
+        pull += factor.T @ pseudo.mean_precision[k] @ offset
+        precision += factor.T @ pseudo.mean_precision[k] @ factor
+
+
+@dataclass(frozen=True)
+class LocalCoordinates:
+    """Coordinates around a mixture: scores, complete information, and the way back to its parameters."""
+
+    mixture: Mixture
+
+    @property
+    def k(self) -> int:
+        """Number of components K."""
+        return self.mixture.n_components
+
+    @property
+    def d(self) -> int:
+        """Number of features D."""
+        return self.mixture.n_features
+
+    @property
+    def n_dim(self) -> int:
+        """Free parameters of the mixture."""
+        return self.mixture.family.n_parameters(self.k, self.d)
+
+    def block(self, k: int) -> int:
+        """The covariance block of component k."""
+        return min(k, len(self.mixture.factors) - 1)
+
+    def mean_index(self, k: int) -> slice:
+        """Where m_k stands."""
+        start = self.k - 1 + k * self.d
+        return slice(start, start + self.d)
+
+    def covariance_index(self, g: int) -> slice:
+        """Where the c of block g stand."""
+        size = self.mixture.family.block_size(self.d)
+        start = self.k - 1 + self.k * self.d + g * size
+        return slice(start, start + size)
+
+    def own_index(self, k: int) -> IntArray:
+        """Coordinates that a row from component k has scores in."""
+        everything = np.arange(self.n_dim)
+        pieces = (slice(0, self.k - 1), self.mean_index(k), self.covariance_index(self.block(k)))
+        return np.concatenate([everything[piece] for piece in pieces])
+
+    def square_factor(self, g: int) -> Array:
+        """L^ of block g as a square matrix."""
+        factor = self.mixture.factors[g]
+        return factor if self.mixture.family.residual == FULL else np.eye(self.d) * factor[0]
+
+    @cached_property
+    def basis(self) -> Array:
+        """The matrices E_a, (size, D, D)."""
+        if self.mixture.family.residual == SPHERICAL:
+            return np.eye(self.d)[None]
+        rows, columns = self._entries
+        basis = np.zeros((len(rows), self.d, self.d))
+        index = np.arange(len(rows))
+        basis[index, rows, columns] = basis[index, columns, rows] = 1.0
+        return basis
+
+    @property
+    def _entries(self) -> tuple[IntArray, IntArray]:
+        """Row and column of the free entry that each c stands for."""
+        if self.mixture.family.residual == FULL:
+            rows, columns = np.tril_indices(self.d)
+            return rows, columns
+        diagonal = np.arange(self.mixture.family.block_size(self.d))
+        return diagonal, diagonal
+
+    def own_scores(self, rows: Rows, k: int) -> Array:
+        """Scores of rows had they come from component k, in the coordinates `own_index`, (obs, own)."""
+        mixture, g = self.mixture, self.block(k)
+        deviation = rows - mixture.means[k]
+        full = mixture.family.residual == FULL
+        z = deviation @ mixture.precision_factors[g].T if full else deviation * mixture.precision_factors[g]
+        weights = np.broadcast_to((np.arange(self.k) == k) - mixture.weights, (len(rows), self.k))
+        return np.hstack([weights[:, :-1], z, self._covariance_scores(z)])
+
+    def _covariance_scores(self, z: Array) -> Array:
+        """(zᵀ E_a z - tr E_a) / 2 for whitened residuals."""
+        if self.mixture.family.residual == SPHERICAL:
+            return 0.5 * ((z**2).sum(axis=1, keepdims=True) - self.d)
+        rows, columns = self._entries
+        diagonal = rows == columns
+        return z[:, rows] * z[:, columns] * np.where(diagonal, 0.5, 1.0) - 0.5 * diagonal
+
+    def component_scores(self, rows: Rows, k: int) -> Array:
+        """`own_scores` in all coordinates, (obs, n_dim)."""
+        scores = np.zeros((len(rows), self.n_dim))
+        scores[:, self.own_index(k)] = self.own_scores(rows, k)
+        return scores
+
+    def scores(self, rows: Rows) -> Array:
+        """Gradients of the log density of each row, (obs, n_dim)."""
+        resp = self.mixture.responsibilities(rows)
+        scores = np.zeros((len(rows), self.n_dim))
+        for k in range(self.k):
+            scores[:, self.own_index(k)] += resp[:, [k]] * self.own_scores(rows, k)
+        return scores
+
+    def gradient(self, sums: Sums) -> Array:
+        """Gradient of the objective."""
+        gradient = np.empty(self.n_dim)
+        gradient[: self.k - 1] = (sums.counts - self.mixture.weights * sums.counts.sum())[:-1]
+        for k in range(self.k):
+            gradient[self.mean_index(k)] = sums.first[k] + sums.pull[k]
+        for g, (second, total) in enumerate(zip(sums.second, sums.totals, strict=True)):
+            gradient[self.covariance_index(g)] = 0.5 * self._covariance_slope(second, total)
+        return gradient
+
+    def _covariance_slope(self, second: Array, total: float) -> Array:
+        if self.mixture.family.residual != FULL:
+            return second[0] - total
+        return np.einsum("aij,ij->a", self.basis, second - total * np.eye(self.d))
+
+    def complete_information(self, sums: Sums) -> Array:
+        """Expected complete information of the rows, and the information of the prior."""
+        information = np.zeros((self.n_dim, self.n_dim))
+        w = self.mixture.weights[:-1]
+        information[: self.k - 1, : self.k - 1] = sums.counts.sum() * (np.diag(w) - np.outer(w, w))
+        for k in range(self.k):
+            mean, covariance = self.mean_index(k), self.covariance_index(self.block(k))
+            information[mean, mean] = sums.mean_counts[k] * np.eye(self.d) + sums.pull_precision[k]
+            cross = (self.basis @ sums.first[k]).T
+            information[mean, covariance], information[covariance, mean] = cross, cross.T
+        for g, (second, total) in enumerate(zip(sums.second, sums.totals, strict=True)):
+            index = self.covariance_index(g)
+            information[index, index] = self._covariance_information(second, total)
+        return information
+
+    def _covariance_information(self, second: Array, total: float) -> Array:
+        """tr(E_a E_b M) made symmetric, less tr(E_a E_b) / 2 for each row that was counted."""
+        if self.mixture.family.residual != FULL:
+            return np.diag(second[0] - 0.5 * total)
+        flat = self.basis.reshape(len(self.basis), -1)
+        product = (self.basis @ (second - 0.5 * total * np.eye(self.d))).reshape(flat.shape) @ flat.T
+        return 0.5 * (product + product.T)
+
+    @cached_property
+    def _covariance_changes(self) -> Array:
+        """d Sigma_g / dc as matrices (block, size, D, D)."""
+        factors = np.stack([self.square_factor(g) for g in range(len(self.mixture.factors))])
+        return factors[:, None] @ self.basis @ np.swapaxes(factors, -1, -2)[:, None]
+
+    @cached_property
+    def natural_change(self) -> Array:
+        """Derivatives of the free parameters, in the order of `names`, by the coordinates."""
+        change = np.zeros((self.n_dim, self.n_dim))
+        w = self.mixture.weights[:-1]
+        change[: self.k - 1, : self.k - 1] = np.diag(w) - np.outer(w, w)
+        for k in range(self.k):
+            change[self.mean_index(k), self.mean_index(k)] = self.square_factor(self.block(k))
+        rows, columns = self._entries
+        for g, changes in enumerate(self._covariance_changes):
+            change[self.covariance_index(g), self.covariance_index(g)] = changes[:, rows, columns].T
+        return change
+
+    def variances(self, covariance: Array) -> tuple[Weights, Means, Covariances]:
+        """Variances of all parameters, in the shapes of the mixture, from a covariance of the coordinates."""
+        w = self.mixture.weights
+        change = (np.diag(w) - np.outer(w, w))[:, :-1]
+        weights = _variances(change, covariance[: self.k - 1, : self.k - 1])
+        of_means = [covariance[self.mean_index(k), self.mean_index(k)] for k in range(self.k)]
+        means = np.stack([_variances(self.square_factor(self.block(k)), c) for k, c in enumerate(of_means)])
+        blocks = []
+        for g, changes in enumerate(self._covariance_changes):
+            index = self.covariance_index(g)
+            flat = changes.reshape(len(changes), -1).T
+            blocks.append(_variances(flat, covariance[index, index]).reshape(self.d, self.d))
+        return weights, means, self._shaped(np.stack(blocks))
+
+    def _shaped(self, blocks: Array) -> Covariances:
+        """Entries of full matrices (block, D, D) in the shape of the mixture's covariances."""
+        family = self.mixture.family
+        if not family.in_scikit_learn:
+            return np.broadcast_to(blocks, (self.k, self.d, self.d)).copy()
+        if family.residual == FULL:
+            return blocks[0] if family.shared else blocks
+        diagonals = np.diagonal(blocks, axis1=1, axis2=2)
+        return (diagonals[:, 0] if family.residual == SPHERICAL else diagonals).copy()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The free parameters as they are indexed in the mixture."""
+        weights = [f"weights[{k}]" for k in range(self.k - 1)]
+        means = [f"means[{k}, {j}]" for k in range(self.k) for j in range(self.d)]
+        blocks = range(len(self.mixture.factors))
+        entries = list(zip(*self._entries, strict=True))
+        covariances = [self._covariance_name(g, int(i), int(j)) for g in blocks for i, j in entries]
+        return tuple(weights + means + covariances)
+
+    def _covariance_name(self, g: int, i: int, j: int) -> str:
+        family = self.mixture.family
+        index = [i, j] if family.residual == FULL or not family.in_scikit_learn else [i]
+        index = [] if family.in_scikit_learn and family.residual == SPHERICAL else index
+        index = index if family.in_scikit_learn and family.shared else [g, *index]
+        return f"covariances[{', '.join(map(str, index))}]"
+
+
+def _variances(change: Array, covariance: Array) -> Array:
+    """The diagonal of J C Jᵀ."""
+    return np.maximum(((change @ covariance) * change).sum(axis=1), 0.0)

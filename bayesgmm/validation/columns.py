@@ -1,0 +1,160 @@
+"""Columns of dataframes of any kind (pandas, polars, pyarrow, ...) as numbers; what is wrong is told by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+
+from bayesgmm._common import Array
+from bayesgmm.exceptions import InputError
+
+_NAMES_SHOWN = 5
+REMEDY_FOR_GAPS = (
+    "There is no model of missing values here: leave out those rows (X.dropna(), or X[np.isfinite(X).all(axis=1)] of "
+    "an array) or columns, or impute them first, for example by sklearn.impute."
+)
+_CATEGORIES = "A Gaussian mixture has no categories: leave such columns out, or fit the rows of each category apart."
+
+
+def frame_of(X: Any) -> nw.DataFrame | None:
+    """X as a narwhals frame, or None for what is no dataframe."""
+    try:
+        frame = nw.from_native(X, pass_through=True)
+        if isinstance(frame, nw.DataFrame):
+            _check_distinct(frame.columns)
+    except Exception as error:  # narwhals raises its own and the library's errors, for doubled names above all
+        raise InputError(expected="a dataframe with distinct column names", got=_one_line(error)) from error
+    if isinstance(frame, nw.LazyFrame):
+        raise InputError(
+            expected="a dataframe in memory", got="a lazy one", hint="Call .collect() or .compute() first."
+        )
+    return frame if isinstance(frame, nw.DataFrame) else None
+
+
+def _check_distinct(names: Sequence[str]) -> None:
+    doubled = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
+    if doubled:
+        raise ValueError(f"{listed(doubled)} more than once")
+
+
+def chosen_names(available: Sequence[str], columns: Sequence[str] | None) -> list[str]:
+    """The columns to use: those asked for, or all."""
+    if columns is None:
+        return list(available)
+    unknown = [name for name in columns if name not in available]
+    if unknown:
+        raise InputError(
+            expected=f"columns among {listed(available)}", got=f"{listed(unknown)}, which the data do not have"
+        )
+    doubled = {name for name in columns if list(columns).count(name) > 1}
+    if doubled:
+        raise InputError(expected="each column once", got=f"{listed(sorted(doubled))} more than once")
+    return list(columns)
+
+
+def numeric_columns(frame: nw.DataFrame, names: Sequence[str]) -> Array:
+    """Columns as a matrix (obs, feature), missing entries as NaN; all that are not numeric are named at once.
+
+    Single precision stays if all columns have it; everything else becomes double.
+    """
+    columns = {name: _as_float(frame.get_column(name)) for name in names}
+    bad = {name: frame.get_column(name) for name, values in columns.items() if values is None}
+    if bad:
+        numeric = [name for name in columns if name not in bad]
+        described = shortened([f"'{name}' ({_kind(column)})" for name, column in bad.items()])
+        raise InputError(
+            expected="numeric columns only",
+            got=f"{described}, not numeric",
+            hint=(f"Choose among the numeric ones: {listed(numeric)}. " if numeric else "No column is numeric. ")
+            + ("Say .astype(float) if true and false are 1 and 0." if _all_flags(bad) else _CATEGORIES),
+            alternatives=numeric,
+        )
+    kept = [values for values in columns.values() if values is not None]
+    rows = np.empty((len(frame), len(names)), np.result_type(*kept), order="F")
+    for j, values in enumerate(kept):
+        rows[:, j] = values
+    return rows
+
+
+def _as_float(column: nw.Series) -> Array | None:
+    """A column as floats with NaN where entries are missing, or None if it is not numeric."""
+    if not (column.dtype.is_numeric() or column.dtype in (nw.Object, nw.Unknown)):
+        return None
+    try:
+        if column.dtype.is_numeric() and not column.dtype.is_decimal():
+            kind = nw.Float32 if column.dtype == nw.Float32 else nw.Float64
+            return np.asarray(column.cast(kind).to_numpy(), dtype=np.float32 if kind == nw.Float32 else np.float64)
+        return numbers_of(column.to_list())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def numbers_of(values: Sequence[Any]) -> Array:
+    """Python objects as float64: numbers of any kind, NaN for what is missing; TypeError for anything else."""
+    return np.array([_number(value) for value in values], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return float("nan")
+    if isinstance(value, str | bytes | bool | np.bool_ | complex | np.complexfloating | np.datetime64 | np.timedelta64):
+        raise TypeError(f"an entry must be a real number, not {value!r}")
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of any length
+        return float("inf")
+
+
+def _all_flags(columns: dict[str, nw.Series]) -> bool:
+    return all(column.dtype == nw.Boolean for column in columns.values())
+
+
+def _kind(column: nw.Series) -> str:
+    """What a column that is not numeric holds, for the error message."""
+    example = next(
+        (value for value in column.head(1_000).to_list() if isinstance(value, str) and not _is_number(value)), None
+    )
+    dtype = str(column.dtype).partition("(")[0].lower()
+    return dtype if example is None else f"text such as {example[:20]!r}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return not text.strip()
+    return True
+
+
+def refuse_gaps(rows: Array, names: Sequence[str]) -> None:
+    """Raise if any value is missing or infinite, with the count of each column."""
+    missing, infinite = np.isnan(rows).sum(axis=0), np.isinf(rows).sum(axis=0)
+    if not (missing.any() or infinite.any()):
+        return
+    told = [f"{n} missing in '{name}'" for n, name in zip(missing, names, strict=True) if n]
+    told += [f"{n} infinite in '{name}'" for n, name in zip(infinite, names, strict=True) if n]
+    n_bad = int((~np.isfinite(rows)).any(axis=1).sum())
+    found = f"{shortened(told)} ({n_bad} of {len(rows)} rows affected)"
+    kinds = " and ".join(kind for kind, there in (("NaN", missing), ("infinity", infinite)) if there.any())
+    raise InputError(
+        expected="data without missing or infinite values",
+        got=found,
+        sentence=f"Input contains {kinds}: {found}.",
+        hint=REMEDY_FOR_GAPS,
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in quotes; beyond a handful, how many more there are."""
+    return shortened([f"'{name}'" for name in names])
+
+
+def shortened(items: Sequence[str]) -> str:
+    """Items joined by commas; beyond a handful, how many more there are."""
+    more = len(items) - _NAMES_SHOWN
+    return ", ".join(items[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

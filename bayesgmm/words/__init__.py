@@ -1,1 +1,0 @@
-"""Floor 0: array aliases, frozen records, errors, border validators. Imports NumPy only."""

@@ -1,0 +1,271 @@
+"""Evidences: against closed forms, exact enumeration of allocations, and each other."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from exact_posterior import exact_draws
+from mode_cases import CONJUGATE, OTHERWISE, THREE_GROUPS, exact_log_evidences, sampled, stuck_chains
+from monte_carlo import bound
+from reference import FAMILIES, load_data
+from scipy.special import logsumexp, multigammaln
+from scipy.stats import chi2, norm
+
+from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
+from bayesgmm.datasets import load_old_faithful
+from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.evidence import marginal_likelihood as evidence
+from bayesgmm.evidence import mode_weights
+from bayesgmm.evidence.marginal_likelihood import Estimate, Evidence, target_of_tree
+from bayesgmm.evidence.modes import Points
+from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
+from bayesgmm.evidence.thames_check import mode_thames
+from bayesgmm.exceptions import EvidenceWarning, InputError
+
+pytestmark = pytest.mark.draws
+SEVEN = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]
+OVERLAPPING = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
+
+
+def as_posterior(points: Points) -> xr.Dataset:
+    """Points whose chains are equally long."""
+    dims = {"weights": ("k",), "means": ("k", "d"), "covariances": ("k", "d", "e")}
+    n_chains = len(np.unique(points.chain))
+    arrays = (a.reshape(n_chains, -1, *a.shape[1:]) for a in points.arrays[:3])
+    return xr.Dataset({name: (("chain", "draw", *dims[name]), a) for name, a in zip(dims, arrays, strict=True)})
+
+
+def niw_log_evidence(X, prior):
+    """One component in closed form (Murphy 2007, equation 266)."""
+    n, d = X.shape
+    mean, kappa, dof, scale = prior.mean, float(prior.kappa), float(prior.dof), prior.scale
+    centred = X - X.mean(axis=0)
+    shift = X.mean(axis=0) - mean
+    posterior = scale + centred.T @ centred + kappa * n / (kappa + n) * np.outer(shift, shift)
+    log_det = [np.linalg.slogdet(matrix)[1] for matrix in (scale, posterior)]
+    gammas = multigammaln((dof + n) / 2, d) - multigammaln(dof / 2, d)
+    powers = 0.5 * dof * log_det[0] - 0.5 * (dof + n) * log_det[1] + 0.5 * d * np.log(kappa / (kappa + n))
+    return gammas + powers - 0.5 * n * d * np.log(np.pi)
+
+
+def test_one_component_in_closed_form():
+    X = np.random.default_rng(0).normal([1.0, -2.0], [1.0, 3.0], (60, 2))
+    prior = Prior.normal_inverse_wishart(mean=[0.0, 0.0], kappa=0.2, dof=5.0, scale=[[2.0, 0.3], [0.3, 1.0]])
+    fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X)
+    found = log_evidence(fit, random_state=1)
+    exact = niw_log_evidence(X, prior)
+    assert found.se < 0.004
+    assert abs(found.log_evidence - exact) < bound() * found.se + 1e-9  # nothing but rounding is left
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
+    assert found.thames.se < 0.1
+    assert found.findings == ()
+
+
+def test_weighted_rows_count_as_often_as_their_weights_say():
+    rng = np.random.default_rng(1)
+    X, weights = rng.normal(size=(20, 1)), rng.integers(1, 5, 20)
+    prior = Prior.normal_inverse_wishart(mean=[0.0], kappa=0.2, dof=3.0, scale=[[2.0]])
+    fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X, sample_weight=weights)
+    found = log_evidence(fit, random_state=1)
+    exact = niw_log_evidence(np.repeat(X, weights, axis=0), prior)
+    assert found.se < 0.004
+    assert abs(found.log_evidence - exact) < bound() * found.se + 1e-9  # nothing but rounding is left
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
+
+
+@pytest.fixture(scope="module")
+def overlapping():
+    """Exact draws of two components that overlap so much that labels switch."""
+    drawn = exact_draws(SEVEN, OVERLAPPING, 2, size=4000)
+    return Points(*(drawn[name] for name in ("weights", "means", "covariances")), np.repeat(np.arange(4), 1000))
+
+
+def test_two_overlapping_components_by_enumeration(overlapping):
+    found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
+    exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])
+    assert found.se < 0.03
+    assert abs(found.log_evidence - exact) < bound() * found.se
+    assert found.thames.se < 0.2
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
+
+
+def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
+    """Draws relabelled at random have the same evidence by both methods."""
+    rng = np.random.default_rng(2)
+    order = rng.permuted(np.tile([0, 1], (len(overlapping), 1)), axis=1)
+    rows = np.arange(len(order))[:, None]
+    switched = Points(*(a[rows, order] for a in overlapping.arrays[:3]), overlapping.chain)
+    found = [log_evidence(as_posterior(p), SEVEN, prior=OVERLAPPING, random_state=1) for p in (overlapping, switched)]
+    for method in ("bridge", "thames"):
+        one, other = (getattr(own, method) for own in found)
+        assert abs(one.log_evidence - other.log_evidence) < bound() * np.hypot(one.se, other.se)
+
+
+def test_one_labelling_of_too_many_is_as_exact(overlapping, monkeypatch):
+    """What is done above eight components, at two that overlap."""
+    monkeypatch.setattr(mode_weights, "MOST_COMPONENTS", 1)
+    found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
+    exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])
+    assert found.se < 0.05
+    assert abs(found.log_evidence - exact) < bound() * found.se
+
+
+def test_modes_in_which_chains_stay_add_up():
+    """Unequally many chains in each of two modes, against enumeration."""
+    found = log_evidence(as_posterior(stuck_chains()), THREE_GROUPS, prior=CONJUGATE, random_state=1)
+    exact = logsumexp(exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)[1])
+    assert found.n_modes == 2
+    assert "2 modes" in found.findings[0]
+    assert found.se < 0.05
+    assert abs(found.log_evidence - exact) < bound() * found.se + OTHERWISE
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se + OTHERWISE
+
+
+def test_labels_that_mean_something_are_not_permuted():
+    """A prior that tells the components apart: each labelling has an evidence of its own."""
+    prior = Prior.normal_inverse_wishart(
+        concentration=[1.0, 3.0], mean=[[0.0], [3.0]], kappa=[0.5, 2.0], dof=[3.0, 6.0], scale=[[[1.0]], [[0.5]]]
+    )
+    assert not prior.exchangeable
+    em, _ = best_of_starts(SEVEN, 2, rng=np.random.default_rng(0), prior=prior)
+    points = sampled(SEVEN, prior, [em.mixture] * 4, draws=1000)
+    found = log_evidence(as_posterior(points), SEVEN, prior=prior, random_state=1)
+    exact = logsumexp(exact_log_evidences(SEVEN, prior, 2)[1])
+    assert abs(found.log_evidence - exact) < bound() * found.se < 0.25
+    assert abs(found.thames.log_evidence - exact) < bound() * found.thames.se
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_both_methods_agree_for_every_family(covariance_type):
+    rng = np.random.default_rng(3)
+    X = np.concatenate([rng.normal(0.0, 1.0, (25, 2)), rng.normal(4.0, 0.7, (20, 2))])
+    fit = BayesianGaussianMixture(
+        2, covariance_type=covariance_type, draws=500, tune=300, init="best", random_state=1, progress=False
+    ).fit(X)
+    found = log_evidence(fit, random_state=1)
+    assert found.se < 0.05
+    assert found.thames.se < 0.3
+    assert abs(found.log_evidence - found.thames.log_evidence) < bound() * np.hypot(found.se, found.thames.se)
+
+
+def hierarchical(X):
+    """Priors whose hyperparameters are drawn, and one that is no inverse-Wishart."""
+    spread = {"mean": X.mean(axis=0), "mean_covariance": 4.0 * np.cov(X.T).reshape([X.shape[1]] * 2)}
+    return {
+        "scale": Prior.malsiner_walli(X, concentration=1.0),
+        "both": Prior.malsiner_walli(X, concentration=Prior.gamma(2.0, 2.0)),
+        "separation": Prior.separation(**spread, variance_shape=2.0, variance_scale=X.var(axis=0), eta=2.0),
+    }
+
+
+@pytest.mark.parametrize("name", ["scale", "both", "separation"])
+def test_both_methods_agree_for_priors_with_hyperparameters(name):
+    rng = np.random.default_rng(3)
+    X = np.concatenate([rng.normal(0.0, 1.0, (25, 2)), rng.normal(5.0, 0.7, (20, 2))])
+    prior = hierarchical(X)[name]
+    settings = {"draws": 500, "tune": 300, "init": "best", "random_state": 1, "progress": False}
+    found = log_evidence(BayesianGaussianMixture(2, prior=prior, **settings).fit(X), random_state=1)
+    assert found.se < 0.05
+    assert found.thames.se < 0.3
+    assert abs(found.log_evidence - found.thames.log_evidence) < bound() * np.hypot(found.se, found.thames.se)
+
+
+def test_a_hierarchical_prior_by_integration_over_its_hyperparameter():
+    """One component, one feature: the closed form given the scale, averaged over the scale's prior."""
+    X = np.random.default_rng(0).normal(1.0, 2.0, (30, 1))
+    shared = {"mean": [0.0], "kappa": 0.2, "dof": 4.0}
+    prior = Prior.normal_inverse_wishart(**shared, scale=Prior.wishart(3.0, [[0.5]]))
+    fit = BayesianGaussianMixture(1, prior=prior, random_state=1, progress=False).fit(X)
+    scales = np.exp(np.linspace(-7.0, 5.0, 400))
+    fixed = [niw_log_evidence(X, Prior.normal_inverse_wishart(**shared, scale=[[s]])) for s in scales]
+    weights = chi2(3.0, scale=0.5).pdf(scales) * np.gradient(scales)
+    exact = logsumexp(fixed, b=weights)
+    found = log_evidence(fit, random_state=1)
+    assert abs(found.log_evidence - exact) < bound() * found.se + 1e-3  # and the error of the integral
+
+
+GALAXIES = [  # corrected 78th value or MASS's, K, log evidence, error of that number
+    ("mass", 1, -247.464, 0.02),
+    pytest.param("mass", 3, -226.65, 0.05, marks=pytest.mark.slow),
+    pytest.param("corrected", 3, -226.94, 0.05, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("version", "k", "want", "tolerance"), GALAXIES)
+def test_galaxies_under_the_prior_of_richardson_and_green(version, k, want, tolerance):
+    X = load_data("galaxies")
+    if version == "mass":
+        X[np.isclose(X, 26.96)] = 26.69
+    prior = Prior.richardson_green(X)
+    fit = BayesianGaussianMixture(k, prior=prior, draws=1500, random_state=1, progress=False).fit(X)
+    found = log_evidence(fit, random_state=1)
+    assert abs(found.log_evidence - want) < tolerance + bound() * found.se
+    assert abs(found.thames.log_evidence - want) < tolerance + bound() * found.thames.se
+    assert found.se < 0.05
+
+
+def importance_sampled(X, target, points, *, n, rng):
+    """Log evidence and standard error of two components by draws of conditionals and of a broad density, half each."""
+    close, middle = target.proposal(points[:: len(points) // 150], rng=rng), X.mean()
+    scale = np.exp(rng.uniform(np.log(0.3), np.log(60.0), (n, 1)))
+    arrays = rng.dirichlet([1.0, 1.0], n), rng.normal(middle, 8.0, (n, 2, 1)), scale / rng.gamma(2.0, 1.0, (n, 2))
+    broad = Points(*arrays[:2], arrays[2][..., None, None], np.zeros(n, int))
+    both = Points(*map(np.concatenate, zip(close.sample(n, rng=rng), broad.arrays[:3], strict=True)), np.zeros(2 * n))
+    precisions = 1.0 / both.covariances[:, :, 0, 0]
+    scales = np.exp(np.linspace(np.log(0.3), np.log(60.0), 400))
+    step = np.full(400, 1.0 / 399.0)
+    step[[0, -1]] *= 0.5
+    log_broad = 4.0 * np.log(scales) + 3.0 * np.log(precisions).sum(axis=1)[:, None]
+    log_broad = logsumexp(log_broad - scales * precisions.sum(axis=1)[:, None], b=step, axis=1)
+    log_broad += norm(middle, 8.0).logpdf(both.means[:, :, 0]).sum(axis=1)
+    log_proposal = np.logaddexp(close.log_density(*both.arrays[:3]), log_broad) - np.log(2.0)
+    ratio = target.log_joint(both) - log_proposal
+    weights = np.exp(ratio - ratio.max())
+    return logsumexp(ratio) - np.log(2 * n), weights.std() / weights.mean() / np.sqrt(2 * n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["mass", "corrected"])
+def test_two_components_for_galaxies_by_importance_sampling(version):
+    X = load_data("galaxies")
+    if version == "mass":
+        X[np.isclose(X, 26.96)] = 26.69
+    prior = Prior.richardson_green(X)
+    fit = BayesianGaussianMixture(2, prior=prior, draws=2000, random_state=1, progress=False).fit(X)
+    found = log_evidence(fit, random_state=1)
+    points = points_of_tree(unpooled(fit.posterior_))
+    want, se = importance_sampled(X, target_of_tree(fit.posterior_), points, n=60_000, rng=np.random.default_rng(0))
+    assert se < 0.01
+    assert found.se < 0.02
+    assert abs(found.log_evidence - want) < bound() * np.hypot(se, found.se)
+    assert abs(want - {"mass": -235.228, "corrected": -235.358}[version]) < bound() * se
+
+
+def test_disagreement_is_told_and_warned_of(monkeypatch):
+    fit = BayesianGaussianMixture(1, draws=400, random_state=1, progress=False).fit(load_old_faithful())
+
+    def shifted(*args, **options):
+        found = mode_thames(*args, **options)
+        return replace(found, log_z=found.log_z + 1.0)
+
+    monkeypatch.setattr(evidence, "mode_thames", shifted)
+    with pytest.warns(EvidenceWarning, match="differ by"):
+        found = log_evidence(fit, random_state=1)
+    assert "Draw more" in found.findings[0]
+    assert "THAMES" in str(found)
+
+
+def test_without_a_check_there_is_none():
+    fit = BayesianGaussianMixture(1, draws=400, random_state=1, progress=False).fit(load_old_faithful())
+    found = log_evidence(fit, cross_check=False, random_state=1)
+    assert isinstance(found, Evidence)
+    assert found.thames is None
+    assert found.bridge == Estimate(found.log_evidence, found.se)
+
+
+def test_what_is_needed(overlapping):
+    with pytest.raises(InputError, match="a prior"):
+        log_evidence(as_posterior(overlapping), SEVEN)
+    with pytest.raises(InputError, match="four draws"):
+        log_evidence(as_posterior(overlapping[np.array([0])]), SEVEN, prior=OVERLAPPING)

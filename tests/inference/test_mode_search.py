@@ -1,0 +1,88 @@
+"""Where scouts start, what they find, and where the chains proper start then."""
+
+import numpy as np
+import pytest
+from mode_search_cases import HARD
+from monte_carlo import bound
+from reference import FAMILIES
+from sklearn.datasets import load_iris
+
+from bayesgmm.datasets import load_old_faithful
+from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.inference.mode_search import away_starts, explore, send_scouts
+from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.priors.prior import Prior
+
+pytestmark = pytest.mark.draws
+
+IRIS = np.asfortranarray(load_iris().data)
+SETTINGS = SamplerSettings(seed=1, draws=50, tune=50, progress=False)
+
+
+def problem_for(X, k, prior, covariance_type="full"):
+    em, starts = best_of_starts(X, k, rng=np.random.default_rng(0), prior=prior, covariance_type=covariance_type)
+    return Problem(X, prior, em.mixture), starts.optima
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+def test_away_starts_are_mixtures_of_the_same_family_and_finite_density(covariance_type):
+    problem, _ = problem_for(IRIS, 3, Prior.weakly_informative(IRIS), covariance_type)
+    away = away_starts(problem, np.random.default_rng(1))
+    assert set(away) == {"one emptied", "two in one place"}
+    for mixture in away.values():
+        assert mixture.covariance_type == covariance_type
+        assert mixture.n_components == 3
+        density = problem.log_posterior
+        assert np.isfinite(density(density.coordinates.point(mixture))[0])
+    assert away["one emptied"].weights.min() == pytest.approx(1 / 153)
+    twins = away["two in one place"]
+    assert len(np.unique(twins.means[:, 0])) == 2
+    doubled = np.flatnonzero((twins.means == twins.means[-1]).all(axis=1))
+    np.testing.assert_allclose(twins.weights[doubled], twins.weights[-1])
+
+
+def test_no_away_starts_where_there_is_nothing_to_empty():
+    problem, _ = problem_for(IRIS, 1, Prior.weakly_informative(IRIS))
+    assert away_starts(problem, np.random.default_rng(1)) == {}
+    labelled = Prior.normal_inverse_wishart(
+        mean=[[5.0, 3.4, 1.5, 0.2], [6.0, 2.8, 4.5, 1.5]], kappa=0.1, dof=6, scale=np.eye(4)
+    )
+    assert away_starts(Problem(IRIS, labelled, problem_for(IRIS, 2, labelled)[0].start), np.random.default_rng(1)) == {}
+
+
+def test_scouts_come_home_where_there_is_one_mode():
+    X = np.asfortranarray(load_old_faithful().to_numpy())
+    problem, optima = problem_for(X, 2, Prior.weakly_informative(X))
+    found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    assert found.scouts is None
+    assert found.far_below == ["one emptied", "two in one place"]  # a single cluster is 160 nats lower
+    assert found.problem.chain_starts == ()
+    scouts = send_scouts(problem, away_starts(problem, np.random.default_rng(1)), SETTINGS, np.random.default_rng(1))
+    assert not scouts.several
+    assert found.starting_modes == [0, 0, 0, 0]
+
+
+def test_scouts_find_the_mode_that_the_optimum_hides():
+    """Iris, K = 3: most of the posterior empties a component, EM's optimum has three."""
+    problem, optima = problem_for(IRIS, 3, HARD)
+    rng = np.random.default_rng(1)
+    scouts = send_scouts(problem, {**away_starts(problem, rng), "next optimum": optima[1]}, SETTINGS, rng)
+    assert scouts.several
+    largest = max(scouts.modes.modes, key=lambda mode: mode.weight)
+    assert abs(largest.weight - 0.94) < bound() * largest.weight_se + 0.02  # and the error of that number
+    found = explore("spread", problem, optima, settings=SETTINGS, rng=rng)
+    assert len(found.problem.chain_starts) == 4
+    assert len(set(found.starting_modes)) > 1
+
+
+def test_chains_start_at_distinct_optima_or_all_at_the_best():
+    problem, optima = problem_for(IRIS, 3, HARD)
+    assert len(optima) > 1
+    at_modes = explore("modes", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    assert at_modes.starting_modes == [c % len(optima) for c in range(4)]
+    assert at_modes.problem.chain_starts[1] is optima[1]
+    points = at_modes.problem.starting_points(4, np.random.default_rng(1))
+    back = at_modes.problem.parameters(points)
+    np.testing.assert_allclose(back.means[1], optima[1].means, rtol=1e-9)
+    assert explore("best", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1)).starting_modes == [0] * 4
