@@ -1,9 +1,11 @@
 """For tests and doctests alike: figures are drawn without a screen; ``--seed-offset N`` shifts every seed."""
 
+import doctest
 import os
 import signal
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,29 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _find_examples_of_public_classes()
     if offset := config.getoption("--seed-offset"):
         _shift_seeds(offset)
+
+
+def _find_examples_of_public_classes() -> None:
+    """Examples of classes that say they belong to a face are those of the module where they stand."""
+    from bayesgmm._common.lazy import defining_modules
+
+    def defining_module(kind: type) -> str:
+        module = kind.__module__
+        while hasattr(sys.modules[module], "__path__"):
+            module = defining_modules(module)[kind.__name__]
+        return module
+
+    is_here = doctest.DocTestFinder._from_module  # type: ignore[attr-defined]
+
+    def from_module(self: doctest.DocTestFinder, module: ModuleType, value: Any) -> bool:
+        if isinstance(value, type) and value.__module__.startswith("bayesgmm"):
+            return defining_module(value) == module.__name__
+        return bool(is_here(self, module, value))
+
+    doctest.DocTestFinder._from_module = from_module  # type: ignore[attr-defined]
 
 
 def _shift_seeds(offset: int) -> None:

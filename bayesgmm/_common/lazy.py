@@ -19,7 +19,7 @@ def lazy(package: str) -> Face:
 
         __getattr__, __dir__, __all__ = lazy(__name__)
     """
-    homes = _homes(package)
+    homes = defining_modules(package)
     names = vars(sys.modules[package])
 
     def load(name: str) -> Any:
@@ -31,8 +31,8 @@ def lazy(package: str) -> Face:
     return load, lambda: sorted({*names, *homes}), sorted(name for name in homes if not name.startswith("_"))
 
 
-def _homes(package: str) -> dict[str, str]:
-    """Module of each name that is imported under ``if TYPE_CHECKING``."""
+def defining_modules(package: str) -> dict[str, str]:
+    """Where a face has its names from: the module of each that it imports under ``if TYPE_CHECKING``."""
     body = ast.parse(sys.modules[package].__loader__.get_source(package)).body  # type: ignore[union-attr]
     offered = next(node for node in body if isinstance(node, ast.If))
     imports = [node for node in offered.body if isinstance(node, ast.ImportFrom)]

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.comparison.agreement import Partitions as Partitions
     from bayesgmm.comparison.compare_fits import compare as compare
+    from bayesgmm.comparison.comparison import Comparison as Comparison
     from bayesgmm.comparison.parameter_table import component_cells as component_cells
     from bayesgmm.comparison.parameter_table import component_intervals as component_intervals
     from bayesgmm.comparison.parameter_table import convergence_lines as convergence_lines

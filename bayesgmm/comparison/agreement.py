@@ -43,6 +43,8 @@ class Partitions:
         Their total weight.
     """
 
+    __module__ = "bayesgmm.comparison"
+
     labels: pd.DataFrame
     cross_table: pd.DataFrame
     ari: float

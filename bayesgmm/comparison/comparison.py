@@ -57,6 +57,8 @@ class Comparison:
         All of it in plain words.
     """
 
+    __module__ = "bayesgmm.comparison"
+
     names: tuple[str, str]
     parameters: pd.DataFrame
     components: pd.DataFrame

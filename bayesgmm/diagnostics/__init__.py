@@ -12,5 +12,8 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics.label_invariants import invariants as invariants
     from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT as MAX_R_HAT
     from bayesgmm.diagnostics.rhat_ess import MIN_ESS_PER_CHAIN as MIN_ESS_PER_CHAIN
+    from bayesgmm.diagnostics.rhat_ess import Mixing as Mixing
+    from bayesgmm.diagnostics.verdict import ChainGroup as ChainGroup
+    from bayesgmm.diagnostics.verdict import Figures as Figures
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -77,6 +77,8 @@ class Diagnosis:
     figures : bayesgmm.diagnostics.verdict.Figures
     """
 
+    __module__ = "bayesgmm"
+
     verdict: str
     findings: tuple[str, ...]
     next_steps: tuple[str, ...]

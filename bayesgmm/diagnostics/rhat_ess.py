@@ -35,6 +35,8 @@ class Mixing:
         The quantity with the highest R-hat.
     """
 
+    __module__ = "bayesgmm.diagnostics"
+
     r_hat: float
     ess_bulk: float
     ess_tail: float

@@ -44,6 +44,8 @@ class ChainGroup:
         Variation of information in bits between that partition and those of all islands in turn.
     """
 
+    __module__ = "bayesgmm.diagnostics"
+
     chains: tuple[int, ...]
     r_hat: float
     is_settled: bool
@@ -119,6 +121,8 @@ class Figures:
     occupancy : Occupancy, optional
         How many components hold rows, under a sparse prior: there empty components are meant to be.
     """
+
+    __module__ = "bayesgmm.diagnostics"
 
     n_chains: int
     n_draws: int

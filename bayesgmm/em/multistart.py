@@ -67,6 +67,8 @@ class Starts:
         What each start was made by: a name of `KINDS`, or ``"given"``.
     """
 
+    __module__ = "bayesgmm.em"
+
     objectives: Array
     degenerate: NDArray[np.bool_]
     converged: NDArray[np.bool_]

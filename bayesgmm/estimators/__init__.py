@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.estimators._attributes import Attributes as Attributes
     from bayesgmm.estimators._posterior_display import in_labels_of as in_labels_of
     from bayesgmm.estimators.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
     from bayesgmm.estimators.gaussian_mixture import PRIORS as PRIORS

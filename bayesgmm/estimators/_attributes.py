@@ -96,6 +96,9 @@ class Attributes(NamedTuple):
         return found
 
 
+Attributes.__module__ = "bayesgmm.estimators"  # in the body, type checkers take it for a field
+
+
 def _sizes(covariances: Covariances, family: CovarianceFamily) -> Array:
     """What entries are measured by: the products of two standard deviations, in the covariances' shape."""
     if family.residual == FULL or not family.in_scikit_learn:

@@ -148,6 +148,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     1000
     """
 
+    __module__ = "bayesgmm"
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
         "covariance_type": [str],

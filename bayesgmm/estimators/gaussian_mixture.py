@@ -164,6 +164,8 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     -1130.26
     """
 
+    __module__ = "bayesgmm"
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
         "covariance_type": [StrOptions(set(FAMILIES))],

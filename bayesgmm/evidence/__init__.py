@@ -7,10 +7,13 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.evidence.bridge_sampling import bridge as bridge
     from bayesgmm.evidence.conditional_densities import Conditionals as Conditionals
+    from bayesgmm.evidence.marginal_likelihood import Estimate as Estimate
+    from bayesgmm.evidence.marginal_likelihood import Evidence as Evidence
     from bayesgmm.evidence.marginal_likelihood import log_evidence as log_evidence
     from bayesgmm.evidence.mode_weights import RELEVANT as RELEVANT
     from bayesgmm.evidence.mode_weights import Target as Target
     from bayesgmm.evidence.mode_weights import weigh_modes as weigh_modes
+    from bayesgmm.evidence.model_average import ModelAverage as ModelAverage
     from bayesgmm.evidence.model_average import average_models as average_models
     from bayesgmm.evidence.modes import MIXED as MIXED
     from bayesgmm.evidence.modes import Modes as Modes

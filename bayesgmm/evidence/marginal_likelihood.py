@@ -48,6 +48,8 @@ class Estimate:
         NaN and infinity where the method found nothing to go by.
     """
 
+    __module__ = "bayesgmm.evidence"
+
     log_evidence: float
     se: float
 
@@ -74,6 +76,8 @@ class Evidence:
     findings : tuple of str
         What speaks against the figure, or limits what the check can show; empty if nothing does.
     """
+
+    __module__ = "bayesgmm.evidence"
 
     log_evidence: float
     se: float

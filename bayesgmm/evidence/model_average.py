@@ -36,6 +36,8 @@ class ModelAverage:
         The fits, in the same order.
     """
 
+    __module__ = "bayesgmm.evidence"
+
     table: pd.DataFrame
     fits: tuple[Any, ...]
 

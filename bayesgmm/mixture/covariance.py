@@ -34,6 +34,8 @@ class Equivariance(Flag):
     <Equivariance.SCALES: 1>
     """
 
+    __module__ = "bayesgmm.mixture"
+
     COMMON_SCALE = 0
     SCALES = 1
     ROTATIONS = 2
@@ -57,6 +59,8 @@ class CovarianceFamily:
     in_scikit_learn : bool
         Whether scikit-learn has the family, and so a shape for its covariances.
     """
+
+    __module__ = "bayesgmm.mixture"
 
     name: str
     code: str

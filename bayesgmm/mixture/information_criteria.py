@@ -27,6 +27,8 @@ class Measured:
         Free parameters of the mixture.
     """
 
+    __module__ = "bayesgmm.mixture"
+
     log_likelihood: float
     n_rows: float
     log_certainty: float

@@ -51,6 +51,8 @@ class Mixture:
     array([[0.951, 0.049]])
     """
 
+    __module__ = "bayesgmm"
+
     weights: Weights
     means: Means
     covariances: Covariances

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.model_checks.checks import Drawing as Drawing
     from bayesgmm.model_checks.checks import ModelCheck as ModelCheck
     from bayesgmm.model_checks.checks import check_model as check_model
     from bayesgmm.model_checks.outliers import OutlierScores as OutlierScores

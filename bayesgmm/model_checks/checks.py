@@ -71,6 +71,8 @@ class ModelCheck:
         In plain words.
     """
 
+    __module__ = "bayesgmm"
+
     table: pd.DataFrame
     gaussianity: pd.DataFrame
     p_value: float
@@ -121,6 +123,8 @@ class ModelCheck:
 @dataclass(frozen=True)
 class Drawing:
     """What only the figure needs: rows, and data sets (replicate, obs, feature), departures and PIT of replicates."""
+
+    __module__ = "bayesgmm.model_checks"
 
     X: Rows
     predicted: Array

@@ -64,6 +64,8 @@ class OutlierScores:
     findings : tuple of str
     """
 
+    __module__ = "bayesgmm"
+
     table: pd.DataFrame
     threshold: float
     false_alarms: float

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bayesgmm.partitions.point_estimate import credible_ball as credible_ball
     from bayesgmm.partitions.point_estimate import estimate_partition as estimate_partition
     from bayesgmm.partitions.point_estimate import partition_loss as partition_loss
+    from bayesgmm.partitions.representatives import RepresentativePartitions as RepresentativePartitions
     from bayesgmm.partitions.representatives import representative_partitions as representative_partitions
     from bayesgmm.partitions.similarity import MAX_MEMORY as MAX_MEMORY
     from bayesgmm.partitions.similarity import OBS_BIS as OBS_BIS

@@ -34,6 +34,8 @@ class PartitionEstimate:
         Runs that ended at this loss. One or two of many: the search is hard, ask for more runs.
     """
 
+    __module__ = "bayesgmm.partitions"
+
     labels: Labels
     expected_loss: float
     loss: str
@@ -205,6 +207,8 @@ class CredibleBall:
     horizontal_loss, upper_loss, lower_loss : float
         Distances from the estimate.
     """
+
+    __module__ = "bayesgmm.partitions"
 
     prob: float
     coverage: float

@@ -42,6 +42,8 @@ class RepresentativePartitions:
     loss : str
     """
 
+    __module__ = "bayesgmm.partitions"
+
     labels: Labels
     weights: Array
     expected_losses: Array

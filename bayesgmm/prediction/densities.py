@@ -38,6 +38,8 @@ class DrawSet:
     log_scale : (sample, cluster)
     """
 
+    __module__ = "bayesgmm.prediction"
+
     covariance_type: str
     weights: Weights
     means: Means

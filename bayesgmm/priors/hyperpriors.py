@@ -23,6 +23,8 @@ class Gamma:
         a and b, both positive.
     """
 
+    __module__ = "bayesgmm.priors"
+
     shape: float
     rate: float
 
@@ -48,6 +50,8 @@ class Wishart:
     scale : (feature, feature)
         V.
     """
+
+    __module__ = "bayesgmm.priors"
 
     dof: float
     scale: Array
@@ -77,6 +81,8 @@ class Separation:
     eta : float
         The density of correlations is proportional to :math:`|R|^{\eta - 1}`.
     """
+
+    __module__ = "bayesgmm.priors"
 
     variance_shape: Array
     variance_scale: Array

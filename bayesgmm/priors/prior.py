@@ -73,6 +73,8 @@ class Prior:
     True
     """
 
+    __module__ = "bayesgmm"
+
     form: str
     concentration: Array
     mean: Array

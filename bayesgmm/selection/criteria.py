@@ -21,6 +21,9 @@ class Score(NamedTuple):
     by_row: PerRow | None = None
 
 
+Score.__module__ = "bayesgmm.selection"  # in the body, type checkers take it for a field
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criterion:
     """One row of the table.

@@ -31,6 +31,9 @@ class Candidate(NamedTuple):
         return f"{self.covariance_type} with K = {self.n_components}"
 
 
+Candidate.__module__ = "bayesgmm.selection"  # in the body, type checkers take it for a field
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparand:
     """What is known of one model: its row of the table.
@@ -44,6 +47,8 @@ class Comparand:
     n_best_reached, n_starts, n_degenerate, degenerate, converged, note
         As in `Selection`.
     """
+
+    __module__ = "bayesgmm.selection"
 
     log_likelihood: float
     n_parameters: int
@@ -93,6 +98,8 @@ class Selection:
     models : mapping
         From ``(covariance_type, n_components)`` to what the table was made from; scores with their parts by row.
     """
+
+    __module__ = "bayesgmm.selection"
 
     table: pd.DataFrame
     criterion: str

@@ -70,6 +70,8 @@ class Bootstrap:
         Whether it ended before all replicates that were asked for.
     """
 
+    __module__ = "bayesgmm.standard_errors"
+
     kind: str
     mixture: Mixture
     weights: Weights

@@ -84,6 +84,8 @@ class StandardErrors:
         Whether they hold when no mixture of the family is true (the sandwich, White 1982).
     """
 
+    __module__ = "bayesgmm.standard_errors"
+
     mixture: Mixture
     weights: Weights
     means: Means
@@ -94,7 +96,7 @@ class StandardErrors:
     condition: float
     distance: float
     robust: bool
-    local: "_Local"
+    local: "LocalCovariance"
 
     def intervals(self, ci_prob: float = CI_PROB) -> tuple[PerParameter, PerParameter]:
         """Lower and upper ends of intervals for every parameter.
@@ -212,17 +214,20 @@ def standard_errors(
     _warn_if_far(distance)
     if robust:
         covariance = covariance @ _squared_scores(at, X, weights) @ covariance
-    return _record(_Local(at, covariance), shares=shares, distance=distance, robust=robust)
+    return _record(LocalCovariance(at, covariance), shares=shares, distance=distance, robust=robust)
 
 
 @dataclass(frozen=True)
-class _Local:
+class LocalCovariance:
     """Local coordinates and the covariance of the estimate in them."""
+
+    __module__ = "bayesgmm.standard_errors"
 
     coordinates: LocalCoordinates
     covariance: Array
 
     def blocks(self, X: Rows) -> Iterator[Rows]:
+        """Blocks of rows of a size that suits the number of coordinates."""
         return _blocks(X, self.coordinates.n_dim)
 
     @cached_property
@@ -308,7 +313,7 @@ def _warn_if_far(distance: float) -> None:
     )
 
 
-def _record(local: _Local, *, shares: Array, distance: float, robust: bool) -> StandardErrors:
+def _record(local: LocalCovariance, *, shares: Array, distance: float, robust: bool) -> StandardErrors:
     at = local.coordinates
     weights, means, covariances = map(np.sqrt, at.variances(local.covariance))
     return StandardErrors(

@@ -100,6 +100,8 @@ def _add_mean_prior(
 class LocalCoordinates:
     """Coordinates around a mixture: scores, complete information, and the way back to its parameters."""
 
+    __module__ = "bayesgmm.standard_errors"
+
     mixture: Mixture
 
     @property
