@@ -26,7 +26,7 @@ templates_path = [str(Path(__file__).parent / "_templates")]
 default_role = "autolink"
 nitpicky = True
 # Modules named in docstrings are read in the source; other projects' pages cannot be reached when this is built.
-nitpick_ignore_regex = [("py:.*", r"(bayesgmm\.(words|ground|algorithms|bayes|surface)|sklearn|arviz|json|numpy)\..*")]
+nitpick_ignore_regex = [("py:.*", r"(bayesgmm\.[a-z_]+|sklearn|arviz|json|numpy)\..*")]
 
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
