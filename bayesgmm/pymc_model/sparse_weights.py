@@ -26,8 +26,8 @@ def sparse_weights(concentration: Any, *, dims: str) -> TensorVariable:
     >>> from bayesgmm.pymc_model.sparse_weights import sparse_weights
     >>> with pm.Model(coords={"cluster": range(3)}) as model:
     ...     weights = sparse_weights([0.01, 0.01, 0.01], dims="cluster")
-    >>> weights.type.shape, [variable.name for variable in model.free_RVs]
-    ((None,), ['log_gammas'])
+    >>> weights.name, [variable.name for variable in model.free_RVs]
+    ('weights', ['log_gammas'])
     """
     log_gammas = pm.CustomDist("log_gammas", concentration, dist=_draw, logp=_log_density, dims=dims)
     return pm.Deterministic("weights", pm.math.softmax(log_gammas, axis=-1), dims=dims)
