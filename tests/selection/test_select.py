@@ -17,7 +17,6 @@ from bayesgmm.exceptions import (
     DegenerateComponentError,
     FewRowsWarning,
     InterruptedWarning,
-    ParetoWarning,
     SamplingWarning,
     SingleBestStartWarning,
 )
@@ -303,10 +302,10 @@ def test_bad_input_is_refused_before_any_work(settings, message, monkeypatch) ->
 # ---- Bayesian criteria
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ParetoWarning")  # few draws
 def test_bayesian_criteria_stand_beside_those_of_em() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SamplingWarning)
-        warnings.simplefilter("ignore", ParetoWarning)
         found = select_components(
             FAITHFUL, [1, 2], criterion=["evidence", "loo"], nuts=FEW, random_state=1, progress=False
         )
