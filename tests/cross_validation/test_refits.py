@@ -77,6 +77,7 @@ FAR_OUT = pytest.mark.filterwarnings("ignore:.*refits are of little use")  # the
 
 
 @FAR_OUT
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ParetoWarning")  # moment matching may not suffice
 @pytest.mark.parametrize("how", [{"moment_match": True}, {"refit": True, "random_state": 1}])
 def test_outliers_are_matched_or_refitted_and_nothing_else(one, how):
     fit, _, truth = one
@@ -172,6 +173,7 @@ def test_refits_that_say_little_are_told(one, monkeypatch):
         loo(one[0], refit=True, random_state=1)
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ParetoWarning")  # moment matching may not suffice
 def test_ones_own_posterior_needs_its_prior(one):
     fit, X, truth = one
     own = {name: fit.posterior_["posterior"][name].to_numpy() for name in NAMES}
