@@ -1,5 +1,6 @@
 """Exceptions and warnings. Each carries the values that explain it."""
 
+import copyreg
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,13 +9,7 @@ class _PicklableError(Exception):
     """An exception that comes back from another process as it was, whatever its constructor asks for."""
 
     def __reduce__(self) -> Any:
-        return _remade, (type(self), self.args, self.__dict__)
-
-
-def _remade(kind: type[Exception], args: tuple[Any, ...], values: dict[str, Any]) -> Exception:
-    error = kind.__new__(kind, *args)
-    error.__dict__.update(values)
-    return error
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InputError(_PicklableError, ValueError, TypeError):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayesgmm._compiled.linalg import multiply_lower as multiply_lower
     from bayesgmm._compiled.linalg import solve_cholesky as solve_cholesky
     from bayesgmm._compiled.linalg import times_lower as times_lower
+    from bayesgmm._compiled.shapes import ShapeError as ShapeError
     from bayesgmm._compiled.shapes import Signature as Signature
     from bayesgmm._compiled.simd import LANES as LANES
     from bayesgmm._compiled.simd import TILE as TILE

@@ -28,6 +28,8 @@ class ShapeError(InputError):
         All axes of all arrays, one after the other, as compiled code hands them over.
     """
 
+    __module__ = "bayesgmm._compiled"
+
     def __init__(self, signature: str, lengths: Sequence[int]) -> None:
         rest, shapes = list(lengths), []
         for _, letters in _parsed(signature):

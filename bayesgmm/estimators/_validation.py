@@ -16,6 +16,8 @@ from bayesgmm.validation import LARGEST_COUNT, check_whole, is_plain, read_table
 class InvalidParameterError(InputError, _param_validation.InvalidParameterError):
     """A parameter of an estimator out of its domain: ours and scikit-learn's error at once."""
 
+    __module__ = "bayesgmm.estimators"
+
     def __init__(self, sentence: str) -> None:
         super().__init__(expected="legal parameters", got="others", sentence=sentence)
 

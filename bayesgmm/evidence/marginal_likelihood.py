@@ -218,7 +218,8 @@ def _check_rows(points: Points, target: Target) -> None:
     log_density = log_densities(points[np.arange(1)].draws(target.covariance_type), target.X)[0]
     if (lowest := float(log_density.min())) < _IMPOSSIBLE:
         got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
-        raise InputError(expected="the rows that the posterior was sampled with", got=got)
+        hint = "Pass the same rows, in the same units; score_samples gives the density of new ones."
+        raise InputError(expected="the rows that the posterior was sampled with", got=got, hint=hint)
 
 
 def _total(parts: Sequence[Bridge] | Sequence[Thames]) -> Estimate:

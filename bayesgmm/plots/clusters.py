@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, iqr, norm
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
@@ -368,8 +368,7 @@ def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:
 def n_bins(x: Array) -> int:
     """Freedman and Diaconis' rule, within reason: distance between clusters widens its bins, ties narrow them."""
     fewest, most = min(2 * np.sqrt(len(x)), 40), 60
-    q1, q3 = np.percentile(x, [25, 75])
-    width = 2.0 * float(q3 - q1) / np.cbrt(len(x))
+    width = 2.0 * float(iqr(x)) / np.cbrt(len(x))
     wanted = np.ptp(x) / width if width > 0 else fewest
     return int(np.clip(np.ceil(wanted), fewest, most))
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import softmax
 from scipy.stats import dirichlet, gamma, invgamma, invwishart, multivariate_normal, norm
 
-from bayesgmm.exceptions import DegeneracyWarning, InputError
+from bayesgmm.exceptions import DegeneracyWarning, InputError, SingularDataWarning
 from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
@@ -183,7 +183,7 @@ def test_fraley_raftery_pools_the_variances_of_diagonal_families():
     ],
 )
 def test_singular_data_warn_and_get_a_usable_prior(X):
-    with pytest.warns(UserWarning, match="singular"):
+    with pytest.warns(SingularDataWarning, match="singular"):
         prior = Prior.weakly_informative(X)
     cov, unit = np.cov(X.T), 1.0 / np.outer(X.std(axis=0), X.std(axis=0))
     assert np.linalg.eigvalsh(prior.scale * unit)[0] > 0.0
@@ -207,7 +207,7 @@ def test_constant_columns_are_named_and_the_others_keep_their_prior():
 
 def test_a_prior_of_many_features_is_quick_or_refused():
     rng = np.random.default_rng(0)
-    with pytest.warns(UserWarning, match="singular"):
+    with pytest.warns(SingularDataWarning, match="singular"):
         assert Prior.weakly_informative(rng.normal(size=(5, 600))).n_features == 600
     for make in (Prior.weakly_informative, Prior.malsiner_walli, partial(Prior.fraley_raftery, n_components=2)):
         with pytest.raises(InputError, match="at most 5,000 features"):
