@@ -27,7 +27,8 @@ def cholesky_lower(matrix: Array, lower: Array) -> bool:
                 lower[i, i] = math.sqrt(total)
             else:
                 lower[i, j] = total / lower[j, j]
-        lower[i, i + 1 :] = 0.0
+        for j in range(i + 1, n):
+            lower[i, j] = 0.0
     return True
 
 
@@ -42,7 +43,8 @@ def invert_lower(lower: Array, inverse: Array) -> None:
                 total += lower[i, k] * inverse[k, j]
             inverse[i, j] = -total / lower[i, i]
         inverse[i, i] = 1.0 / lower[i, i]
-        inverse[i, i + 1 :] = 0.0
+        for j in range(i + 1, n):
+            inverse[i, j] = 0.0
 
 
 @compiled
@@ -55,7 +57,8 @@ def multiply_lower(a: Array, b: Array, product: Array) -> None:
             for k in range(j, i + 1):
                 total += a[i, k] * b[k, j]
             product[i, j] = total
-        product[i, i + 1 :] = 0.0
+        for j in range(i + 1, n):
+            product[i, j] = 0.0
 
 
 @compiled

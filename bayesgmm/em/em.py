@@ -10,19 +10,33 @@ from operator import add
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Columns, PerRow, Weights
-from bayesgmm.em.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, PRIOR, assembled
+from bayesgmm._compiled import IN_1, IN_2, OUT_1, linked
+from bayesgmm.em.m_step import assembled
 from bayesgmm.em.moments import Moments, RegCovar, moments_of_blocks, variance_floors
-from bayesgmm.em.squarem import CONVERGED, FLOORED, GOES_ON, NOW, PATH, REJECTED, Path, judge, move
-from bayesgmm.mixture import CovarianceFamily, Mixture, Statistics, add_statistics, column_statistics
-from bayesgmm.priors import PseudoData, ResolvedPrior, pseudo_data
+from bayesgmm.em.squarem import (
+    AT_NOW,
+    CONVERGED,
+    FLOORED,
+    GOES_ON,
+    ITERATES,
+    NOW,
+    REJECTED,
+    RULES,
+    Iterates,
+    Rules,
+    check_convergence,
+    next_iterate,
+)
+from bayesgmm.mixture import SUMS, CovarianceFamily, Mixture, Statistics, Sums, add_statistics, column_statistics
+from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 from bayesgmm.validation import as_row_weights, as_rows
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
-_ROWS_PER_LEAP, _STEPS_PER_LEAP = 200_000, 64  # below a hundredth of a second between two calls of a callback
+_ROWS_PER_CALL, _STEPS_PER_CALL = 200_000, 64  # below a hundredth of a second between two calls of a callback
 
 
 class BlockSource(Protocol):
@@ -160,19 +174,25 @@ def run_em(
     array([[-1.],
            [ 2.]])
     """
-    climb = _Climb(source, start, prior=prior, settings=settings or EMSettings(), pool=pool)
-    verdict = climb.evaluate(start)
+    run = _Run(source, start, prior=prior, settings=settings or EMSettings(), pool=pool)
+    statistics = run.e_step(start)
+    verdict = run.check_convergence(statistics, start)
     while True:
         if verdict != REJECTED:
-            state = climb.state()
+            state = run.state(statistics)
             stopped = callback is not None and bool(callback(state))
-            if verdict == CONVERGED or stopped or climb.n_left <= 0 or not isfinite(state.objective):
-                return _result(state, verdict == CONVERGED, climb.history)
-        verdict = climb.advance()
+            if verdict == CONVERGED or stopped or run.n_left <= 0 or not isfinite(state.objective):
+                return _result(state, verdict == CONVERGED, run.history)
+        if run.block is not None:
+            verdict, statistics = run.compiled_steps(statistics)
+        else:
+            mixture = run.m_step(statistics)
+            statistics = run.e_step(mixture)
+            verdict = run.check_convergence(statistics, mixture)
 
 
-class _Climb:
-    """A run of EM in progress: the path, the sums at its present point and the objectives so far."""
+class _Run:
+    """A run of EM in progress: its rows, its prior as pseudo-data, the iterates and the objectives so far."""
 
     def __init__(
         self,
@@ -185,11 +205,11 @@ class _Climb:
     ) -> None:
         n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
         self.source, self.start, self.prior, self.settings = source, start, prior, settings
-        self.floors = _floors(settings.reg_covar, source, start)
         self.block = source.blocks[0] if isinstance(source, Rows) and n_blocks == 1 and prior is None else None
-        self.spread = pool.map if pool is not None and n_blocks > 1 else map
+        self.map = pool.map if pool is not None and n_blocks > 1 else map
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-        self.path = Path.begin(start, accelerate=settings.accelerate)
+        self.rules = Rules(start.family.residual, _floors(settings.reg_covar, source, start), np.nan)
+        self.iterates = Iterates.begin(start, accelerate=settings.accelerate)
         self.history: list[float] = []
 
     @property
@@ -197,56 +217,52 @@ class _Climb:
         """How many E-steps may still follow."""
         return self.settings.max_iter - (len(self.history) - 1)
 
-    def evaluate(self, mixture: Mixture) -> int:
-        """An E-step, and what to make of the objective there."""
-        self.present = mixture
-        self.statistics = reduce(add, self.spread(partial(_statistics, mixture), self.source))
-        objective = self.statistics.log_likelihood + _penalty(mixture, self.prior)
+    def e_step(self, mixture: Mixture) -> Statistics:
+        """Expected statistics of all rows under a mixture."""
+        return reduce(add, self.map(partial(_statistics, mixture), self.source))
+
+    def m_step(self, statistics: Statistics) -> Mixture:
+        """The next mixture to evaluate: an M-step, or an extrapolation along the last two (SQUAREM)."""
+        next_iterate(self.rules, self.n_left, _sums(statistics), self._pseudo_data(), self.iterates)
+        return assembled(self.start, self.iterates.now)
+
+    def check_convergence(self, statistics: Statistics, mixture: Mixture) -> int:
+        """What to make of the objective at a mixture: whether to go on, to stop, or to reject an extrapolation."""
+        objective = statistics.log_likelihood + _penalty(mixture, self.prior)
         if not self.history:
-            self.smallest_gain = self.settings.tol * float(self.statistics.counts.sum())
-        verdict = judge(self.path.memory, objective, self.smallest_gain)
-        self.history.append(float(self.path.memory[NOW]))
+            self.rules = self.rules._replace(smallest_gain=self.settings.tol * float(statistics.counts.sum()))
+        verdict = check_convergence(self.iterates.state, objective, self.rules.smallest_gain)
+        self.history.append(float(self.iterates.state[NOW]))
         return verdict
 
-    def advance(self) -> int:
-        """To the next point and its E-step; for few rows and no prior, many of them without coming back to Python."""
-        if self.block is not None:
-            return self._leap(*self.block)
-        sums = self.statistics
-        move(*self._rules, sums.counts, sums.first, sums.second, *self._pseudo_data(), *self.path)
-        return self.evaluate(assembled(self.start, self.path.parts))
+    def compiled_steps(self, statistics: Statistics) -> tuple[int, Statistics]:
+        """Many M- and E-steps on one block of rows without coming back to Python."""
+        x, row_weights = self.block or ()
+        objectives = np.empty(1 + max(1, min(_ROWS_PER_CALL // x.shape[1], _STEPS_PER_CALL)))
+        sums = _sums(statistics)
+        n_taken, verdict, log_likelihood = _compiled_steps(
+            self.rules, self.n_left, x, row_weights, sums, self.pseudo, self.iterates, objectives
+        )
+        self.history.extend(objectives[:n_taken].tolist())
+        return verdict, Statistics(log_likelihood, *sums)
 
     def _pseudo_data(self) -> PseudoData:
         """The prior; a concentration that has one is a missing value, in whose place stands its mean."""
         if self.prior is None or self.prior.concentration_prior is None:
             return self.pseudo
-        mean = self.prior.concentration_given(self.present.weights)
+        mean = self.prior.concentration_given(self.iterates.now.weights)
         return self.pseudo._replace(concentration=mean + 1.0)  # a mode on the simplex takes one away again
 
-    @property
-    def _rules(self) -> tuple[int, Array, float, int]:
-        return self.start.family.residual, self.floors, self.smallest_gain, self.n_left
-
-    def _leap(self, x: Columns, row_weights: PerRow) -> int:
-        sums = self.statistics
-        n_steps = max(1, min(_ROWS_PER_LEAP // x.shape[1], _STEPS_PER_LEAP))
-        objectives = np.empty(n_steps + 1)
-        arrays = sums.counts, sums.first, sums.second, *self.pseudo, *self.path, objectives
-        n_taken, verdict, log_likelihood = _compiled_leap(*self._rules, x, row_weights, *arrays)
-        self.statistics = Statistics(log_likelihood, *arrays[:3])
-        self.history.extend(objectives[:n_taken].tolist())
-        return verdict
-
-    def state(self) -> EMState:
+    def state(self, statistics: Statistics) -> EMState:
         """Where EM stands; not to be asked at a rejected point."""
-        sums, n_steps = self.statistics, len(self.history) - 1
+        n_steps = len(self.history) - 1
         return EMState(
             n_steps,
-            assembled(self.start, self.path.parts) if n_steps else self.start,
+            assembled(self.start, self.iterates.now) if n_steps else self.start,
             self.history[-1],
-            sums.log_likelihood,
-            sums.counts.copy(),
-            int(self.path.memory[FLOORED]),
+            statistics.log_likelihood,
+            statistics.counts.copy(),
+            int(self.iterates.state[FLOORED]),
         )
 
 
@@ -271,63 +287,38 @@ def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
     return prior.log_prob(mixture) + softmax
 
 
-@njit(
+def _sums(statistics: Statistics) -> Sums:
+    return Sums(statistics.counts, statistics.first, statistics.second)
+
+
+@linked(
     types.Tuple((types.int64, types.int64, types.float64))(
-        types.int64, IN_1, types.float64, types.int64, IN_2, IN_1,
-        OUT_1, OUT_2, OUT_3, *PRIOR, *PATH, OUT_1,
-    ),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)  # fmt: skip
-def _compiled_leap(  # type: ignore[no-untyped-def]
-    residual,
-    floors,
-    smallest_gain,
-    n_left,
-    x,
-    row_weights,
-    counts,
-    first,
-    second,
-    concentration,
-    prior_mean,
-    kappa,
-    mean_precision,
-    exponent,
-    scale,
-    scale_precision,
-    scale_count,
-    variance_terms,
-    weights,
-    means,
-    factors,
-    precision_factors,
-    blocks,
-    log_scale,
-    roles,
-    memory,
-    objectives,
-):
+        RULES, types.int64, IN_2, IN_1, SUMS, PSEUDO_DATA, ITERATES, OUT_1
+    )
+)
+def _compiled_steps(rules, n_left, x, row_weights, sums, prior, iterates, objectives):  # type: ignore[no-untyped-def]
     """Steps until the objectives are full, the run ends, or ``n_left`` were taken, and past a rejected point."""
     verdict, value, n_taken = GOES_ON, 0.0, 0
     for step in range(min(objectives.shape[0], n_left)):
-        move(
-            residual, floors, smallest_gain, n_left - step, counts, first, second,
-            concentration, prior_mean, kappa, mean_precision, exponent, scale,
-            scale_precision, scale_count, variance_terms,
-            weights, means, factors, precision_factors, blocks, log_scale, roles, memory,
-        )  # fmt: skip
-        now = roles[0]
-        counts[:], first[:], second[:] = 0.0, 0.0, 0.0
+        next_iterate(rules, n_left - step, sums, prior, iterates)
+        now = iterates.buffers[AT_NOW]
+        sums.counts.fill(0.0)
+        sums.first.fill(0.0)
+        sums.second.fill(0.0)
         value = add_statistics(
-            residual, x, row_weights, log_scale[now], means[now], precision_factors[now], counts, first, second
+            rules.residual,
+            x,
+            row_weights,
+            iterates.log_scale[now],
+            iterates.means[now],
+            iterates.precision_factors[now],
+            sums,
         )
-        verdict = judge(memory, value, smallest_gain)
-        objectives[step] = memory[NOW]
+        verdict = check_convergence(iterates.state, value, rules.smallest_gain)
+        objectives[step] = iterates.state[NOW]
         n_taken = step + 1
         full = n_taken >= objectives.shape[0] - 1 and verdict != REJECTED
-        if verdict == CONVERGED or full or not np.isfinite(memory[NOW]):
+        if verdict == CONVERGED or full or not np.isfinite(iterates.state[NOW]):
             break
     return n_taken, verdict, value
 

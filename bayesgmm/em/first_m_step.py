@@ -1,12 +1,13 @@
 """The first M-step: from shares of rows, or labels, to a mixture."""
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
-from bayesgmm._common import Array, Factors, Means, Responsibilities, Rows
-from bayesgmm.em.m_step import IN_1, IN_2, OUT_1, OUT_2, OUT_3, m_step
+from bayesgmm._common import Factors, Means, Responsibilities, Rows
+from bayesgmm._compiled import IN_1, IN_2, OUT_2, linked
+from bayesgmm.em.m_step import m_step
 from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
-from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture, Statistics
+from bayesgmm.mixture import FULL, SPHERICAL, SUMS, CovarianceFamily, Mixture, Statistics, Sums
 from bayesgmm.priors import PseudoData, pseudo_data
 
 
@@ -53,18 +54,18 @@ def first_step(
     sd = np.sqrt(np.maximum(moments.variances, floors if floors.all() else np.finfo(np.float64).tiny))
     if family.residual == SPHERICAL:
         sd = np.full(d, np.sqrt((sd**2).mean()))
-    counts, means, first = np.empty(k), np.empty((k, d)), np.empty((k, d))
-    second = np.empty((k, *family.block_shape(d)))
+    means, sums = np.zeros((k, d)), Sums.zeros(k, d, family.block_shape(d))
     x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
-    _share_sums(family.residual, x, shares, moments.mean, sd, counts, means, first, second)
+    _share_sums(family.residual, x, shares, moments.mean, sd, means, sums)
+    counts, first, second = sums
     factor = np.diag(sd)[None] if family.residual == FULL else sd[None, None, : second.shape[2]]
     if family.residual == FULL and len(pseudo.mean_precision):
         # The covariance given which the means are taken; that of the data, for it follows every map of the rows.
         factor = covariance_factor(moments, family, floors)
         whiten = np.linalg.inv(factor[0]) * sd
         first, second = first @ whiten.T, whiten @ second @ whiten.T
-    sums = Statistics(0.0, counts, np.ascontiguousarray(first), np.ascontiguousarray(second))
-    return m_step(sums, _unit(means, factor, family), pseudo, floor=floors)[0]
+    statistics = Statistics(0.0, counts, np.ascontiguousarray(first), np.ascontiguousarray(second))
+    return m_step(statistics, _unit(means, factor, family), pseudo, floor=floors)[0]
 
 
 def _unit(means: Means, factor: Factors, family: CovarianceFamily) -> Mixture:
@@ -77,28 +78,13 @@ def _unit(means: Means, factor: Factors, family: CovarianceFamily) -> Mixture:
     return Mixture.from_checked(family, unread, means, covariances, factors, precisions, unread)
 
 
-@njit(
-    types.void(types.int64, IN_2, IN_2, IN_1, IN_1, OUT_1, OUT_2, OUT_2, OUT_3),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def _share_sums(  # type: ignore[no-untyped-def]
-    residual: int,
-    x: Array,
-    shares: Array,
-    centre: Array,
-    sd: Array,
-    counts: Array,
-    means: Means,
-    first: Array,
-    second: Array,
-):
-    """Counts and means of the shares, then first and second moments about them in units of ``sd``."""
+@linked(types.void(types.int64, IN_2, IN_2, IN_1, IN_1, OUT_2, SUMS))
+def _share_sums(residual, x, shares, centre, sd, means, sums):  # type: ignore[no-untyped-def]
+    """Add counts and means of the shares, then first and second moments about them in units of ``sd``."""
+    counts, first, second = sums
     n_features, n_rows = x.shape
     n_components = shares.shape[1]
     z, last = np.empty(n_features), second.shape[2] - 1
-    counts[:], means[:], first[:], second[:] = 0.0, 0.0, 0.0, 0.0
     for i in range(n_rows):
         for k in range(n_components):
             share = shares[i, k]

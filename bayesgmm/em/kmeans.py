@@ -6,11 +6,10 @@ scikit-learn's functions check more than these take on a thousand rows.
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from bayesgmm._common import Array, Columns, IntArray, PerRow, Rows
-from bayesgmm._compiled import compiled
-from bayesgmm.em.m_step import IN_1, IN_2, OUT_2
+from bayesgmm._compiled import IN_1, IN_2, OUT_2, compiled, linked
 
 _BLOCK = 256  # rows whose distances are held at a time
 
@@ -70,7 +69,8 @@ def _columns(X: Rows) -> Columns:
 @compiled
 def _square_distances(x, start, size, centre, squares):  # type: ignore[no-untyped-def]
     """Write the squared distances of a block of rows from one centre."""
-    squares[:size] = 0.0
+    for i in range(size):
+        squares[i] = 0.0
     for d in range(x.shape[0]):
         place = centre[d]
         column = x[d, start : start + size]
@@ -87,8 +87,8 @@ def _assign(x, centres, labels):  # type: ignore[no-untyped-def]
     nearest = np.empty(_BLOCK, dtype=np.int64)
     for start in range(0, n_rows, _BLOCK):
         size = min(_BLOCK, n_rows - start)
-        best[:size] = math.inf
-        nearest[:size] = 0
+        for i in range(size):
+            best[i], nearest[i] = math.inf, 0
         for k in range(centres.shape[0]):
             _square_distances(x, start, size, centres[k], squares)
             for i in range(size):
@@ -116,7 +116,7 @@ def _to_means(x, row_weights, labels, centres):  # type: ignore[no-untyped-def]
                 centres[k, d] = sums[k, d] / held[k]
 
 
-@njit(types.void(IN_2, IN_1, types.int64, types.int64, OUT_2, types.int64[::1]), cache=True, nogil=True)
+@linked(types.void(IN_2, IN_1, types.int64, types.int64, OUT_2, types.int64[::1]))
 def _iterate(x, row_weights, most_steps, few, centres, labels):  # type: ignore[no-untyped-def]
     _assign(x, centres, labels)
     for _ in range(most_steps):
@@ -152,7 +152,7 @@ def _with_centre(x, row_weights, centre, nearest, after):  # type: ignore[no-unt
     return total
 
 
-@njit(types.void(IN_2, IN_1, IN_2, OUT_2), cache=True, nogil=True)
+@linked(types.void(IN_2, IN_1, IN_2, OUT_2))
 def _pick_centres(x, row_weights, chances, centres):  # type: ignore[no-untyped-def]
     n_features, n_rows = x.shape
     nearest, after, best = np.full(n_rows, math.inf), np.empty(n_rows), np.empty(n_rows)
@@ -169,7 +169,8 @@ def _pick_centres(x, row_weights, chances, centres):  # type: ignore[no-untyped-
             left = _with_centre(x, row_weights, centre, nearest, after)
             if candidate == 0 or left < least:
                 least = left
-                centres[k] = centre
-                best[:] = after
-        nearest[:] = best
+                for d in range(n_features):
+                    centres[k, d] = centre[d]
+                best, after = after, best
+        nearest, best = best, nearest
         total = least

@@ -6,17 +6,72 @@ an ECM step (mean given the old covariance, then covariance given the new mean);
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from bayesgmm._common import Array, Factors, Means, Weights
-from bayesgmm._compiled import cholesky_lower, compiled, invert_lower, multiply_lower, solve_cholesky
-from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, Mixture, Statistics
-from bayesgmm.priors import PseudoData, add_outer, add_scale, covariance_counts, to_factor, write_mean_scale
+from bayesgmm._compiled import (
+    IN_1,
+    OUT_1,
+    OUT_2,
+    OUT_3,
+    cholesky_lower,
+    compiled,
+    invert_lower,
+    linked,
+    multiply_lower,
+    record_type,
+    solve_cholesky,
+)
+from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, SUMS, Mixture, Statistics, Sums
+from bayesgmm.priors import (
+    PSEUDO_DATA,
+    PseudoData,
+    add_outer,
+    add_scale,
+    covariance_counts,
+    to_factor,
+    write_mean_scale,
+)
 
-type Parts = tuple[Weights, Means, Factors, Factors, Factors, Weights]
-"""Weights, means, factors, inverse factors, covariance blocks and log scales, as the compiled step writes them."""
+
+class MixtureArrays(NamedTuple):
+    """A mixture as compiled code reads and writes it.
+
+    Attributes
+    ----------
+    weights : (cluster,)
+    means : (cluster, feature)
+    factors, precision_factors, blocks : (block, rows, columns)
+        Factors of covariances, their inverses and their squares.
+    log_scale : (cluster,)
+        log w_k + log |L_k^-1| - D/2 log 2 pi.
+    """
+
+    weights: Weights
+    means: Means
+    factors: Factors
+    precision_factors: Factors
+    blocks: Factors
+    log_scale: Weights
+
+    @classmethod
+    def of(cls, mixture: Mixture) -> "MixtureArrays":
+        """The arrays of a mixture; its blocks stand for others, because nothing reads them."""
+        factors = mixture.factors, mixture.precision_factors, mixture.factors
+        return cls(mixture.weights, mixture.means, *factors, mixture.log_scale)
+
+    @classmethod
+    def empty(cls, mixture: Mixture) -> "MixtureArrays":
+        """Room for the parameters of a mixture of the same family and shape."""
+        weights, log_scale = np.empty((2, *mixture.weights.shape))
+        factors, precision, blocks = np.empty((3, *mixture.factors.shape))
+        return cls(weights, np.empty(mixture.means.shape), factors, precision, blocks, log_scale)
+
+
+MIXTURE = record_type(MixtureArrays, OUT_1, OUT_2, OUT_3, OUT_3, OUT_3, OUT_1)
 
 _EMPTY = 1e-200  # the weight an empty component keeps, so that its logarithm stays finite
 _NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean or covariance
@@ -30,32 +85,17 @@ def m_step(statistics: Statistics, mixture: Mixture, prior: PseudoData, *, floor
     semidefinite, a smallest variance (feature,) or one for all, by the exact constrained maximiser: the objective
     stays monotone.
     """
-    parts = empty_parts(mixture)
-    n_floored = compiled_m_step(
-        mixture.family.residual,
-        np.full(mixture.n_features, floor, dtype=np.float64),
-        statistics.counts,
-        statistics.first,
-        statistics.second,
-        mixture.means,
-        mixture.factors,
-        mixture.precision_factors,
-        *prior,
-        *parts,
-    )
-    return assembled(mixture, parts), n_floored
+    new = MixtureArrays.empty(mixture)
+    now = MixtureArrays(*(np.require(array, requirements=["C", "W"]) for array in MixtureArrays.of(mixture)))
+    sums = Sums(statistics.counts, statistics.first, statistics.second)
+    floors = np.full(mixture.n_features, floor, dtype=np.float64)
+    n_floored = compiled_m_step(mixture.family.residual, floors, sums, now, prior, new)
+    return assembled(mixture, new), n_floored
 
 
-def empty_parts(mixture: Mixture) -> Parts:
-    """Room for the parameters of the next mixture."""
-    weights, log_scale = np.empty((2, *mixture.weights.shape))
-    factors, precision, blocks = np.empty((3, *mixture.factors.shape))
-    return weights, np.empty(mixture.means.shape), factors, precision, blocks, log_scale
-
-
-def assembled(before: Mixture, parts: Parts) -> Mixture:
+def assembled(before: Mixture, arrays: MixtureArrays) -> Mixture:
     """A mixture of the same family and shape as the one before."""
-    weights, means, factors, precision, blocks, log_scale = parts
+    weights, means, factors, precision, blocks, log_scale = arrays
     family = before.family
     if family.in_scikit_learn:
         covariances = blocks.reshape(before.covariances.shape)
@@ -79,16 +119,16 @@ def _update_weights(counts: Weights, concentration: Weights, weights: Weights) -
 
 
 @compiled
-def _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior, new_mu, scatter):  # type: ignore[no-untyped-def]
+def _update_mean(residual, k, g, sums, now, prior, new_means, scatter):  # type: ignore[no-untyped-def]
     """Move one mean by L s and add its second moment about the new mean to the scatter of its block."""
-    n_features = mu.shape[1]
-    count = counts[k] + prior.kappa[k]
+    n_features = now.means.shape[1]
+    count = sums.counts[k] + prior.kappa[k]
     moment, offset, whitened = np.empty(n_features), np.empty(n_features), np.empty(n_features)
     for d in range(n_features):
-        moment[d] = first[k, d]
-        offset[d] = prior.mean[k, d] - mu[k, d]
+        moment[d] = sums.first[k, d]
+        offset[d] = prior.mean[k, d] - now.means[k, d]
     if prior.kappa[k] > 0.0:
-        _times_inverse(residual, prec, g, offset, whitened)
+        to_factor(residual, now.precision_factors, g, offset, whitened, False)
         for d in range(n_features):
             moment[d] += prior.kappa[k] * whitened[d]
         add_outer(residual, prior.kappa[k], whitened, whitened, scatter)
@@ -96,18 +136,18 @@ def _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior
     for d in range(n_features):
         shift[d] = moment[d] / max(count, _NEGLIGIBLE)
     if prior.mean_precision.shape[0] > 0:
-        _pulled_shift(residual, g, factors, prior.mean_precision[k], offset, counts[k], moment, shift)
-    to_factor(residual, factors, g, shift, whitened, False)
+        _pulled_shift(residual, g, now.factors, prior.mean_precision[k], offset, sums.counts[k], moment, shift)
+    to_factor(residual, now.factors, g, shift, whitened, False)
     for d in range(n_features):
-        new_mu[k, d] = mu[k, d] + whitened[d]
+        new_means[k, d] = now.means[k, d] + whitened[d]
     for i in range(scatter.shape[0]):
         for j in range(scatter.shape[1]):
-            scatter[i, j] += second[k, i, j]
+            scatter[i, j] += sums.second[k, i, j]
     add_outer(residual, -2.0, moment, shift, scatter)
     add_outer(residual, count, shift, shift, scatter)
 
 
-@compiled
+@linked(types.void(types.int64, types.int64, OUT_3, OUT_2, OUT_1, types.float64, OUT_1, OUT_1))
 def _pulled_shift(residual, g, factors, mean_precision, offset, count, moment, shift):  # type: ignore[no-untyped-def]
     """Solve (N I + Lᵀ B^-1 L) s = first + Lᵀ B^-1 (m - mu), means independent of covariances."""
     n_features = offset.shape[0]
@@ -139,11 +179,6 @@ def _symmetric_times(matrix: Array, vector: Array) -> Array:
         for j in range(vector.shape[0]):
             product[i] += matrix[i, j] * vector[j]
     return product
-
-
-@compiled
-def _times_inverse(residual, prec, g, vector, product):  # type: ignore[no-untyped-def]
-    to_factor(residual, prec, g, vector, product, False)
 
 
 @compiled
@@ -186,7 +221,7 @@ def _add_scales(residual, prec, prior, scatter):  # type: ignore[no-untyped-def]
             add_scale(residual, prec, g, prior.scale, scatter[g])
 
 
-@compiled
+@linked(types.void(OUT_2, OUT_2, types.float64, OUT_2))
 def _separate(factor, terms, count, scatter):  # type: ignore[no-untyped-def]
     """Replace a scatter by the next covariance under a prior on variances and correlations, whitened both.
 
@@ -213,10 +248,13 @@ def _separate(factor, terms, count, scatter):  # type: ignore[no-untyped-def]
         size = 0.5 * abs(count) + math.sqrt(0.25 * count**2 + value)
         middle[i, i] = value / size if count > 0.0 else size
     invert_lower(root, inverse)
-    scatter[:, :] = _sandwich(inverse, _sandwich(vectors, middle))
+    next_covariance = _sandwich(inverse, _sandwich(vectors, middle))
+    for i in range(n):
+        for j in range(n):
+            scatter[i, j] = next_covariance[i, j]
 
 
-@compiled
+@linked(types.int64(OUT_2, IN_1, OUT_2, OUT_2))
 def _lift(covariance, floors, new_factor, new_prec):  # type: ignore[no-untyped-def]
     """Clip the eigenvalues of a covariance from below, in units of the floor; returns 1 if any was below.
 
@@ -263,7 +301,8 @@ def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
         lower[i, i] = math.sqrt(length)
         for h in range(n):
             a[i, h] /= lower[i, i]
-        lower[i, i + 1 :] = 0.0
+        for j in range(i + 1, n):
+            lower[i, j] = 0.0
 
 
 @compiled
@@ -307,76 +346,41 @@ def log_determinant(residual: int, factor: Array, n_features: int) -> float:
     return total * n_features if residual == SPHERICAL else total
 
 
-# Signatures are declared, so that read-only input can never trigger another compilation.
-IN_1, IN_2, IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
-OUT_1, OUT_2, OUT_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
-SUMS_AND_MIXTURE = (IN_1, IN_2, IN_3, IN_2, IN_3, IN_3)
-PRIOR = (IN_1, IN_2, IN_1, IN_3, IN_1, IN_3, IN_3, IN_1, IN_3)
-PARTS = (OUT_1, OUT_2, OUT_3, OUT_3, OUT_3, OUT_1)
-
-
-@njit(
-    types.int64(types.int64, IN_1, *SUMS_AND_MIXTURE, *PRIOR, *PARTS),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def compiled_m_step(  # type: ignore[no-untyped-def]
-    residual: int,
-    floors: Array,
-    counts: Weights,
-    first: Means,
-    second: Array,
-    mu: Means,
-    factors: Factors,
-    prec: Factors,
-    concentration: Weights,
-    prior_mean: Means,
-    kappa: Weights,
-    mean_precision: Array,
-    exponent: Weights,
-    scale: Factors,
-    scale_precision: Factors,
-    scale_count: Array,
-    variance_terms: Array,
-    new_weights: Weights,
-    new_mu: Means,
-    new_factors: Factors,
-    new_prec: Factors,
-    new_blocks: Factors,
-    log_scale: Weights,
-):
-    """`m_step` on arrays; it writes into the last six and returns how many covariances were lifted."""
-    # A named tuple of arrays costs more to hand over than its arrays do.
-    prior = PseudoData(
-        concentration, prior_mean, kappa, mean_precision, exponent, scale, scale_precision, scale_count, variance_terms
-    )
-    n_components, n_features = mu.shape
-    n_blocks = factors.shape[0]
-    scatter = np.zeros(factors.shape)
+@linked(types.int64(types.int64, IN_1, SUMS, MIXTURE, PSEUDO_DATA, MIXTURE))
+def compiled_m_step(residual, floors, sums, now, prior, new):  # type: ignore[no-untyped-def]
+    """`m_step` on arrays: it writes the new mixture and returns how many covariances were lifted."""
+    n_components, n_features = now.means.shape
+    n_blocks = now.factors.shape[0]
+    scatter = np.zeros(now.factors.shape)
     for k in range(n_components):
         g = min(k, n_blocks - 1)
-        _update_mean(residual, k, g, counts, first, second, mu, factors, prec, prior, new_mu, scatter[g])
-    totals = covariance_counts(residual, counts, prior, n_features)
-    _add_scales(residual, prec, prior, scatter)
+        _update_mean(residual, k, g, sums, now, prior, new.means, scatter[g])
+    totals = covariance_counts(residual, sums.counts, prior, n_features)
+    _add_scales(residual, now.precision_factors, prior, scatter)
     n_floored = 0
     for g in range(n_blocks):
-        if variance_terms.shape[0] > 0:
-            _separate(factors[g], variance_terms[0], totals[g], scatter[g])
+        if prior.variance_terms.shape[0] > 0:
+            _separate(now.factors[g], prior.variance_terms[0], totals[g], scatter[g])
             totals[g] = 1.0
-        if totals[g] > _NEGLIGIBLE:
-            for i in range(scatter.shape[1]):
-                for j in range(scatter.shape[2]):
-                    scatter[g, i, j] /= totals[g]
-            n_floored += _update_block(residual, floors, scatter[g], factors[g], new_factors[g], new_prec[g])
-        else:
-            for i in range(scatter.shape[1]):
-                for j in range(scatter.shape[2]):
-                    new_factors[g, i, j] = factors[g, i, j]
-                    new_prec[g, i, j] = prec[g, i, j]
-        square_block(residual, new_factors[g], new_blocks[g])
-    _update_weights(counts, concentration, new_weights)
+        n_floored += _next_block(residual, floors, totals[g], scatter[g], now, new, g)
+        square_block(residual, new.factors[g], new.blocks[g])
+    _update_weights(sums.counts, prior.concentration, new.weights)
     for k in range(n_components):
-        log_det = log_determinant(residual, new_prec[min(k, n_blocks - 1)], n_features)
-        log_scale[k] = math.log(new_weights[k]) + log_det - 0.5 * n_features * LOG_2PI
+        log_det = log_determinant(residual, new.precision_factors[min(k, n_blocks - 1)], n_features)
+        new.log_scale[k] = math.log(new.weights[k]) + log_det - 0.5 * n_features * LOG_2PI
     return n_floored
+
+
+@compiled
+def _next_block(residual, floors, total, scatter, now, new, g):  # type: ignore[no-untyped-def]
+    """The next factor of one block, the present one where nothing was counted; returns 1 if it was lifted."""
+    if total > _NEGLIGIBLE:
+        for i in range(scatter.shape[0]):
+            for j in range(scatter.shape[1]):
+                scatter[i, j] /= total
+        return _update_block(residual, floors, scatter, now.factors[g], new.factors[g], new.precision_factors[g])
+    for i in range(scatter.shape[0]):
+        for j in range(scatter.shape[1]):
+            new.factors[g, i, j] = now.factors[g, i, j]
+            new.precision_factors[g, i, j] = now.precision_factors[g, i, j]
+    return 0

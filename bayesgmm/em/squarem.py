@@ -20,42 +20,30 @@ while gains are still erratic, a long step may lead to another optimum, or to a 
 An extrapolation mixes fast errors with slow ones, which hides how much is still to come. Hence afterwards a run has
 converged only when plain steps have said so a few times in a row, at the slowest rate that was seen of late.
 
-An E-step is taken between `judge`, which says what to make of the objective there, and `move`, which makes the
-next point. What they remember lies in arrays, so that compiled code can take many steps alone.
+An E-step is taken between `next_iterate`, which makes the next point, and `check_convergence`, which says what to make
+of the objective there. What they remember lies in arrays, so that compiled code can take many steps alone.
 """
 
 import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from bayesgmm._common import Array, IntArray, Weights
-from bayesgmm._compiled import compiled, invert_lower, multiply_lower
-from bayesgmm.em.m_step import (
-    IN_1,
-    IN_2,
-    IN_3,
-    OUT_1,
-    OUT_2,
-    OUT_3,
-    PRIOR,
-    Parts,
-    compiled_m_step,
-    log_determinant,
-    square_block,
-)
-from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, Mixture
-from bayesgmm.priors import to_factor
+from bayesgmm._compiled import OUT_1, OUT_2, OUT_3, OUT_4, compiled, invert_lower, linked, multiply_lower, record_type
+from bayesgmm.em.m_step import MixtureArrays, compiled_m_step, log_determinant, square_block
+from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, SUMS, Mixture
+from bayesgmm.priors import PSEUDO_DATA, to_factor
 
-# What memory holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
+# What the state holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
 # RATE is the ratio of the last two gains, STEADY the number of steps in a row that hardly changed it, and QUIET that of
 # estimates in a row that hardly anything is to come.
 PHASE, FIRST, BEFORE, NOW, CAP, STEP, SLOWEST, FLOORED, FLOORED_SECOND, N_STEPS, N_TRIED, N_FAILED = range(12)
 RATE, STEADY, QUIET = 12, 13, 14
 PLAIN, SETTLE, BASE, HALF_WAY, CHECK, FAILED = 0.0, 1.0, 2.0, 3.0, 4.0, 5.0  # phases: what the present point is
 GOES_ON, CONVERGED, REJECTED = 0, 1, 2  # verdicts
-AT_NOW, AT_BASE, AT_SECOND, AT_FREE = range(4)  # roles of the four points
+AT_NOW, AT_BASE, AT_SECOND, AT_FREE = range(4)  # buffers of the four points
 
 # Settled by benchmarks/acceleration.py, so that hardly a start takes a tenth more passes than plain EM.
 _FEWEST_TO_COME = 50.0  # plain steps that EM must have left for extrapolation to begin
@@ -71,16 +59,24 @@ _EMPTY = 1e-200  # the weight an empty component keeps, as in the M-step
 _ROUNDING = 1e-14
 
 
-class Path(NamedTuple):
-    """Four mixtures, what each is for, and what acceleration remembers.
+class Rules(NamedTuple):
+    """What stays the same during a run: the family's residual, floors of variances (feature,), the gain to stop at."""
+
+    residual: int
+    floors: Array
+    smallest_gain: float
+
+
+class Iterates(NamedTuple):
+    """Four mixtures, what each is for, and the state of the acceleration.
 
     Attributes
     ----------
-    weights, means, factors, precision_factors, blocks, log_scale : (point, ...)
-        As in `Parts`, for each point.
-    roles : (4,) integers
-        Which point is evaluated now, began the cycle, ended its second step, is free.
-    memory : (15,)
+    weights, means, factors, precision_factors, blocks, log_scale : (buffer, ...)
+        As in `MixtureArrays`.
+    buffers : (4,) integers
+        Which buffer holds the point that is evaluated now, began the cycle, ended its second step, is free.
+    state : (15,)
     """
 
     weights: Array
@@ -89,26 +85,26 @@ class Path(NamedTuple):
     precision_factors: Array
     blocks: Array
     log_scale: Array
-    roles: IntArray
-    memory: Array
+    buffers: IntArray
+    state: Array
 
     @classmethod
-    def begin(cls, start: Mixture, *, accelerate: bool) -> "Path":
-        """The path before the first E-step."""
-        # The blocks of the start are never read: what is returned without a step is the start itself.
-        arrays = start.weights, start.means, start.factors, start.precision_factors, start.factors, start.log_scale
-        weights, means, factors, precision, blocks, log_scale = (_four_of(array) for array in arrays)
-        memory = np.zeros(15)
-        memory[[FIRST, BEFORE, NOW, RATE]] = np.nan
-        memory[CAP] = _FIRST_CAP if accelerate else 0.0
-        return cls(weights, means, factors, precision, blocks, log_scale, np.arange(4), memory)
+    def begin(cls, start: Mixture, *, accelerate: bool) -> "Iterates":
+        """Before the first E-step."""
+        weights, means, factors, precision, blocks, log_scale = (_four_of(array) for array in MixtureArrays.of(start))
+        state = np.zeros(15)
+        state[[FIRST, BEFORE, NOW, RATE]] = np.nan
+        state[CAP] = _FIRST_CAP if accelerate else 0.0
+        return cls(weights, means, factors, precision, blocks, log_scale, np.arange(4), state)
 
     @property
-    def parts(self) -> Parts:
+    def now(self) -> MixtureArrays:
         """A copy of the point that is evaluated now."""
-        now = self.roles[AT_NOW]
-        weights, means, factors, precision, blocks, log_scale = (part[now].copy() for part in self[:6])
-        return weights, means, factors, precision, blocks, log_scale
+        return MixtureArrays(*(array[self.buffers[AT_NOW]].copy() for array in self[:6]))
+
+
+RULES = record_type(Rules, types.int64, OUT_1, types.float64)
+ITERATES = record_type(Iterates, OUT_2, OUT_3, OUT_4, OUT_4, OUT_4, OUT_2, types.int64[::1], OUT_1)
 
 
 def _four_of(array: Array) -> Array:
@@ -119,7 +115,7 @@ def _four_of(array: Array) -> Array:
 
 
 @compiled
-def gain_to_come(first: float, before: float, now: float) -> float:
+def aitken_remaining(first: float, before: float, now: float) -> float:
     """What a geometric sequence through three objectives would still gain."""
     gain = now - before
     if gain <= _ROUNDING * abs(now):
@@ -130,86 +126,86 @@ def gain_to_come(first: float, before: float, now: float) -> float:
 
 
 @compiled
-def _gain_at_slowest(memory: Array) -> float:
+def _gain_at_slowest(state: Array) -> float:
     """The same from the last gain and the slowest rate of late: gains fall by the square of an error's rate."""
-    gain, rate = memory[NOW] - memory[BEFORE], memory[SLOWEST] ** 2
-    if gain <= _ROUNDING * abs(memory[NOW]):
+    gain, rate = state[NOW] - state[BEFORE], state[SLOWEST] ** 2
+    if gain <= _ROUNDING * abs(state[NOW]):
         return 0.0
     return math.inf if math.isnan(gain) else gain * rate / (1.0 - rate)
 
 
-@njit(types.int64(OUT_1, types.float64, types.float64), cache=True, nogil=True, error_model="numpy")
-def judge(memory: Array, objective: float, smallest_gain: float) -> int:
+@linked(types.int64(OUT_1, types.float64, types.float64))
+def check_convergence(state: Array, objective: float, smallest_gain: float) -> int:
     """What to make of the objective at the point that was evaluated: a verdict.
 
     A rejected point leaves the objectives as they were. Converged is what has less to gain than ``smallest_gain``
     by the geometric sequence through three plain steps and, once there was an extrapolation, less than half of it
     also at the slowest rate of convergence seen of late, and that several times in a row.
     """
-    memory[N_STEPS] += 1.0
-    if memory[PHASE] == CHECK:
-        memory[N_TRIED] += 1.0
-        if not (math.isfinite(objective) and objective >= memory[NOW]):
-            memory[N_FAILED] += 1.0
-            memory[PHASE] = FAILED
+    state[N_STEPS] += 1.0
+    if state[PHASE] == CHECK:
+        state[N_TRIED] += 1.0
+        if not (math.isfinite(objective) and objective >= state[NOW]):
+            state[N_FAILED] += 1.0
+            state[PHASE] = FAILED
             return REJECTED
-        if memory[STEP] >= memory[CAP]:
-            memory[CAP] *= _LARGER
-        memory[PHASE] = SETTLE
-        memory[BEFORE] = memory[NOW] = math.nan
-    memory[FIRST], memory[BEFORE], memory[NOW] = memory[BEFORE], memory[NOW], objective
-    rate = (objective - memory[BEFORE]) / (memory[BEFORE] - memory[FIRST])
-    steady = rate > 0.0 and abs(rate - memory[RATE]) <= _STEADY * abs(1.0 - rate)
-    memory[RATE], memory[STEADY] = rate, memory[STEADY] + 1.0 if steady else 0.0
-    to_come = gain_to_come(memory[FIRST], memory[BEFORE], objective)
-    extrapolated = memory[SLOWEST] > 0.0
+        if state[STEP] >= state[CAP]:
+            state[CAP] *= _LARGER
+        state[PHASE] = SETTLE
+        state[BEFORE] = state[NOW] = math.nan
+    state[FIRST], state[BEFORE], state[NOW] = state[BEFORE], state[NOW], objective
+    rate = (objective - state[BEFORE]) / (state[BEFORE] - state[FIRST])
+    steady = rate > 0.0 and abs(rate - state[RATE]) <= _STEADY * abs(1.0 - rate)
+    state[RATE], state[STEADY] = rate, state[STEADY] + 1.0 if steady else 0.0
+    to_come = aitken_remaining(state[FIRST], state[BEFORE], objective)
+    extrapolated = state[SLOWEST] > 0.0
     if extrapolated:
-        to_come = _DOUBT * max(to_come, _gain_at_slowest(memory))
-    memory[QUIET] = memory[QUIET] + 1.0 if to_come <= smallest_gain else 0.0
-    return CONVERGED if memory[QUIET] >= (_ENOUGH if extrapolated else 1.0) else GOES_ON
+        to_come = _DOUBT * max(to_come, _gain_at_slowest(state))
+    state[QUIET] = state[QUIET] + 1.0 if to_come <= smallest_gain else 0.0
+    return CONVERGED if state[QUIET] >= (_ENOUGH if extrapolated else 1.0) else GOES_ON
 
 
 @compiled
-def _is_slow(memory: Array, smallest_gain: float) -> bool:
+def _is_slow(state: Array, smallest_gain: float) -> bool:
     """Whether to extrapolate: plain EM would steadily take many more steps, and failures have not been too many."""
-    succeeded = memory[N_TRIED] - memory[N_FAILED]
-    patience = _PATIENCE * (1.0 + memory[N_FAILED] - 0.5 * succeeded)
-    if memory[CAP] == 0.0 or memory[N_STEPS] < patience or memory[QUIET] > 0.0:
+    succeeded = state[N_TRIED] - state[N_FAILED]
+    patience = _PATIENCE * (1.0 + state[N_FAILED] - 0.5 * succeeded)
+    if state[CAP] == 0.0 or state[N_STEPS] < patience or state[QUIET] > 0.0:
         return False
-    if memory[SLOWEST] > 0.0:
+    if state[SLOWEST] > 0.0:
         return True
-    rate = memory[RATE]
-    if memory[STEADY] < _STEADY_STEPS:
+    rate = state[RATE]
+    if state[STEADY] < _STEADY_STEPS:
         return False
     if rate >= 1.0:
-        return rate < _FASTEST_GROWTH and memory[N_STEPS] >= _PLATEAU
-    to_come = gain_to_come(memory[FIRST], memory[BEFORE], memory[NOW])
-    goal = max(smallest_gain, _ROUNDING * abs(memory[NOW]))
+        return rate < _FASTEST_GROWTH and state[N_STEPS] >= _PLATEAU
+    to_come = aitken_remaining(state[FIRST], state[BEFORE], state[NOW])
+    goal = max(smallest_gain, _ROUNDING * abs(state[NOW]))
     return to_come > goal and math.log(goal / to_come) < _FEWEST_TO_COME * math.log(rate)
 
 
 @compiled
-def _coordinates(residual, path, base, other):  # type: ignore[no-untyped-def]
+def _coordinates(residual, iterates, base, other):  # type: ignore[no-untyped-def]
     """Coordinates of one point relative to another: log-ratios of weights, whitened means, changes of factors."""
-    n_components, n_features = path.means.shape[1:]
-    n_blocks, n_rows, n_columns = path.factors.shape[1:]
+    n_components, n_features = iterates.means.shape[1:]
+    n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
     q = np.empty(n_components * (1 + n_features) + n_blocks * n_rows * n_columns)
     offset, change = np.empty(n_features), np.empty((n_rows, n_columns))
     place = n_components
     for k in range(n_components):
-        q[k] = math.log(path.weights[other, k] / path.weights[base, k])
+        q[k] = math.log(iterates.weights[other, k] / iterates.weights[base, k])
         for d in range(n_features):
-            offset[d] = path.means[other, k, d] - path.means[base, k, d]
+            offset[d] = iterates.means[other, k, d] - iterates.means[base, k, d]
         whitened = q[place : place + n_features]
-        to_factor(residual, path.precision_factors[base], min(k, n_blocks - 1), offset, whitened, False)
+        to_factor(residual, iterates.precision_factors[base], min(k, n_blocks - 1), offset, whitened, False)
         place += n_features
     for g in range(n_blocks):
         if residual == FULL:
-            multiply_lower(path.precision_factors[base, g], path.factors[other, g], change)
+            multiply_lower(iterates.precision_factors[base, g], iterates.factors[other, g], change)
         for i in range(n_rows):
             for j in range(n_columns):
                 if residual != FULL:
-                    q[place] = math.log(path.factors[other, g, i, j] / path.factors[base, g, i, j])
+                    q[place] = math.log(iterates.factors[other, g, i, j] / iterates.factors[base, g, i, j])
                 else:
                     q[place] = math.log(change[i, i]) if i == j else change[i, j]
                 place += 1
@@ -217,20 +213,20 @@ def _coordinates(residual, path, base, other):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _information(residual, path, base):  # type: ignore[no-untyped-def]
+def _information(residual, iterates, base):  # type: ignore[no-untyped-def]
     """The diagonal information of complete data per row, in these coordinates at the base."""
-    n_components, n_features = path.means.shape[1:]
-    n_blocks, n_rows, n_columns = path.factors.shape[1:]
+    n_components, n_features = iterates.means.shape[1:]
+    n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
     information = np.empty(n_components * (1 + n_features) + n_blocks * n_rows * n_columns)
     place = n_components
     for k in range(n_components):
-        weight = path.weights[base, k]
+        weight = iterates.weights[base, k]
         information[k] = weight
         for _ in range(n_features):
             information[place] = weight
             place += 1
     for g in range(n_blocks):
-        weight = 1.0 if n_blocks == 1 else path.weights[base, g]
+        weight = 1.0 if n_blocks == 1 else iterates.weights[base, g]
         for i in range(n_rows):
             for j in range(n_columns):
                 scale = 2.0 if residual != FULL or i == j else 1.0
@@ -258,14 +254,14 @@ def step_length(r: float, v: float, cap: float) -> float:
     return cap if not v * cap > r else max(r / v, 1.0)
 
 
-@compiled
-def _extrapolate(residual, floors, path):  # type: ignore[no-untyped-def]
+@linked(types.boolean(RULES, ITERATES))
+def _extrapolate(rules, iterates):  # type: ignore[no-untyped-def]
     """Write the extrapolated point into the free one; False if it would be theta_2, or is no point."""
-    roles, memory = path.roles, path.memory
-    base = roles[AT_BASE]
-    one = _coordinates(residual, path, base, roles[AT_NOW])
-    two = _coordinates(residual, path, base, roles[AT_SECOND])
-    information = _information(residual, path, base)
+    residual, buffers, state = rules.residual, iterates.buffers, iterates.state
+    base = buffers[AT_BASE]
+    one = _coordinates(residual, iterates, base, buffers[AT_NOW])
+    two = _coordinates(residual, iterates, base, buffers[AT_SECOND])
+    information = _information(residual, iterates, base)
     r = second_step = v = 0.0
     for i in range(one.shape[0]):
         r += information[i] * one[i] ** 2
@@ -274,36 +270,37 @@ def _extrapolate(residual, floors, path):  # type: ignore[no-untyped-def]
     if not (r > 0.0 and math.isfinite(r) and math.isfinite(second_step)):
         return False
     rate = min(math.sqrt(second_step / r), _SLOWEST)
-    memory[SLOWEST] = max(rate, 1.0 - _FORGET * (1.0 - memory[SLOWEST]))
-    step = memory[STEP] = step_length(math.sqrt(r), math.sqrt(v), memory[CAP])
+    state[SLOWEST] = max(rate, 1.0 - _FORGET * (1.0 - state[SLOWEST]))
+    step = state[STEP] = step_length(math.sqrt(r), math.sqrt(v), state[CAP])
     if step < _SHORTEST:
         return False
     for i in range(one.shape[0]):
         two[i] = 2.0 * step * one[i] + step * step * (two[i] - 2.0 * one[i])
-    return _place(residual, floors, path, base, roles[AT_FREE], two)
+    return _place(rules, iterates, base, buffers[AT_FREE], two)
 
 
 @compiled
-def _place(residual, floors, path, base, target, q):  # type: ignore[no-untyped-def]
+def _place(rules, iterates, base, target, q):  # type: ignore[no-untyped-def]
     """Make a point from its coordinates; False if it is none or may have a covariance at the floor."""
-    n_components, n_features = path.means.shape[1:]
-    n_blocks, n_rows, n_columns = path.factors.shape[1:]
+    residual = rules.residual
+    n_components, n_features = iterates.means.shape[1:]
+    n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
     place = n_components * (1 + n_features)
     for g in range(n_blocks):
-        if not _place_factor(residual, floors, path, base, target, g, q[place:]):
+        if not _place_factor(rules, iterates, base, target, g, q[place:]):
             return False
         place += n_rows * n_columns
-    _place_weights(path.weights[base], q, path.weights[target])
+    _place_weights(iterates.weights[base], q, iterates.weights[target])
     place = n_components
     for k in range(n_components):
         g = min(k, n_blocks - 1)
-        mean = path.means[target, k]
-        to_factor(residual, path.factors[base], g, q[place : place + n_features], mean, False)
+        mean = iterates.means[target, k]
+        to_factor(residual, iterates.factors[base], g, q[place : place + n_features], mean, False)
         for d in range(n_features):
-            mean[d] += path.means[base, k, d]
+            mean[d] += iterates.means[base, k, d]
         place += n_features
-        log_det = log_determinant(residual, path.precision_factors[target, g], n_features)
-        path.log_scale[target, k] = math.log(path.weights[target, k]) + log_det - 0.5 * n_features * LOG_2PI
+        log_det = log_determinant(residual, iterates.precision_factors[target, g], n_features)
+        iterates.log_scale[target, k] = math.log(iterates.weights[target, k]) + log_det - 0.5 * n_features * LOG_2PI
     return True
 
 
@@ -321,8 +318,13 @@ def _place_weights(before: Weights, log_ratios: Array, weights: Weights) -> None
 
 
 @compiled
-def _place_factor(residual, floors, path, base, target, g, q):  # type: ignore[no-untyped-def]
-    old, factor, precision = path.factors[base, g], path.factors[target, g], path.precision_factors[target, g]
+def _place_factor(rules, iterates, base, target, g, q):  # type: ignore[no-untyped-def]
+    residual, floors = rules.residual, rules.floors
+    old, factor, precision = (
+        iterates.factors[base, g],
+        iterates.factors[target, g],
+        iterates.precision_factors[target, g],
+    )
     n_rows, n_columns = factor.shape
     change = np.empty((n_rows, n_columns))
     for i in range(n_rows):
@@ -343,95 +345,63 @@ def _place_factor(residual, floors, path, base, target, g, q):  # type: ignore[n
             precision[0, j] = 1.0 / factor[0, j]
             size += precision[0, j] ** 2
             bound = max(bound, floors[j] * precision[0, j] ** 2)
-    square_block(residual, factor, path.blocks[target, g])
+    square_block(residual, factor, iterates.blocks[target, g])
     return math.isfinite(size) and size > 0.0 and bound <= 1.0
 
 
 @compiled
-def _swap(roles: IntArray, a: int, b: int) -> None:
-    roles[a], roles[b] = roles[b], roles[a]
+def _swap(buffers: IntArray, a: int, b: int) -> None:
+    buffers[a], buffers[b] = buffers[b], buffers[a]
 
 
 @compiled
-def _plain_step(residual, floors, path, sums, prior, role):  # type: ignore[no-untyped-def]
-    """One M-step from the present point into the one of that role; returns how many covariances were lifted."""
-    now, new = path.roles[AT_NOW], path.roles[role]
-    return compiled_m_step(
-        residual, floors, sums[0], sums[1], sums[2],
-        path.means[now], path.factors[now], path.precision_factors[now],
-        prior[0], prior[1], prior[2], prior[3], prior[4], prior[5], prior[6], prior[7], prior[8],
-        path.weights[new], path.means[new], path.factors[new], path.precision_factors[new],
-        path.blocks[new], path.log_scale[new],
-    )  # fmt: skip
+def _buffer(iterates, i):  # type: ignore[no-untyped-def]
+    return MixtureArrays(
+        iterates.weights[i],
+        iterates.means[i],
+        iterates.factors[i],
+        iterates.precision_factors[i],
+        iterates.blocks[i],
+        iterates.log_scale[i],
+    )
 
 
 @compiled
-def _end_cycle(residual, floors, path, sums, prior, n_left):  # type: ignore[no-untyped-def]
+def _plain_step(rules, iterates, sums, prior, role):  # type: ignore[no-untyped-def]
+    """One M-step from the present point into the buffer of that role; returns how many covariances were lifted."""
+    now, new = _buffer(iterates, iterates.buffers[AT_NOW]), _buffer(iterates, iterates.buffers[role])
+    return compiled_m_step(rules.residual, rules.floors, sums, now, prior, new)
+
+
+@compiled
+def _end_cycle(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """The second plain step, and the extrapolation if there is one and an E-step to spare for its failure."""
-    roles, memory = path.roles, path.memory
-    floored = memory[FLOORED]
-    memory[FLOORED] = _plain_step(residual, floors, path, sums, prior, AT_SECOND)
-    free = floored == 0.0 and memory[FLOORED] == 0.0 and n_left > 1 and memory[QUIET] == 0.0
-    if free and _extrapolate(residual, floors, path):
-        _swap(roles, AT_NOW, AT_FREE)
-        memory[FLOORED_SECOND], memory[FLOORED] = memory[FLOORED], 0.0
-        memory[PHASE] = CHECK
+    buffers, state = iterates.buffers, iterates.state
+    floored = state[FLOORED]
+    state[FLOORED] = _plain_step(rules, iterates, sums, prior, AT_SECOND)
+    free = floored == 0.0 and state[FLOORED] == 0.0 and n_left > 1 and state[QUIET] == 0.0
+    if free and _extrapolate(rules, iterates):
+        _swap(buffers, AT_NOW, AT_FREE)
+        state[FLOORED_SECOND], state[FLOORED] = state[FLOORED], 0.0
+        state[PHASE] = CHECK
     else:
-        _swap(roles, AT_NOW, AT_SECOND)
-        memory[PHASE] = PLAIN
+        _swap(buffers, AT_NOW, AT_SECOND)
+        state[PHASE] = PLAIN
 
 
-_IN_PATH = types.float64[:, :, :, ::1]
-PATH = (OUT_2, OUT_3, _IN_PATH, _IN_PATH, _IN_PATH, OUT_2, types.int64[::1], OUT_1)
-
-
-@njit(
-    types.void(types.int64, IN_1, types.float64, types.int64, IN_1, IN_2, IN_3, *PRIOR, *PATH),
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-)
-def move(  # type: ignore[no-untyped-def]
-    residual,
-    floors,
-    smallest_gain,
-    n_left,
-    counts,
-    first,
-    second,
-    concentration,
-    prior_mean,
-    kappa,
-    mean_precision,
-    exponent,
-    scale,
-    scale_precision,
-    scale_count,
-    variance_terms,
-    weights,
-    means,
-    factors,
-    precision_factors,
-    blocks,
-    log_scale,
-    roles,
-    memory,
-):
+@linked(types.void(RULES, types.int64, SUMS, PSEUDO_DATA, ITERATES))
+def next_iterate(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """Make the next point to evaluate from the sums at the present one; ``n_left`` E-steps may follow."""
-    path = Path(weights, means, factors, precision_factors, blocks, log_scale, roles, memory)
-    sums = (counts, first, second)
-    prior = (
-        concentration, prior_mean, kappa, mean_precision, exponent, scale, scale_precision, scale_count, variance_terms,
-    )  # fmt: skip
-    if memory[PHASE] == HALF_WAY:
-        _end_cycle(residual, floors, path, sums, prior, n_left)
-    elif memory[PHASE] == FAILED:  # back to theta_2
-        _swap(roles, AT_NOW, AT_SECOND)
-        memory[FLOORED] = memory[FLOORED_SECOND]
-        memory[PHASE] = PLAIN
-        memory[CAP] = max(memory[STEP] / _SMALLER, _SMALLER)
+    buffers, state = iterates.buffers, iterates.state
+    if state[PHASE] == HALF_WAY:
+        _end_cycle(rules, n_left, sums, prior, iterates)
+    elif state[PHASE] == FAILED:  # back to theta_2
+        _swap(buffers, AT_NOW, AT_SECOND)
+        state[FLOORED] = state[FLOORED_SECOND]
+        state[PHASE] = PLAIN
+        state[CAP] = max(state[STEP] / _SMALLER, _SMALLER)
     else:
-        begins = memory[PHASE] == BASE or (memory[PHASE] == PLAIN and _is_slow(memory, smallest_gain))
-        memory[FLOORED] = _plain_step(residual, floors, path, sums, prior, AT_BASE)
-        _swap(roles, AT_NOW, AT_BASE)
-        memory[PHASE] = HALF_WAY if begins else BASE if memory[PHASE] == SETTLE else PLAIN
+        begins = state[PHASE] == BASE or (state[PHASE] == PLAIN and _is_slow(state, rules.smallest_gain))
+        state[FLOORED] = _plain_step(rules, iterates, sums, prior, AT_BASE)
+        _swap(buffers, AT_NOW, AT_BASE)
+        state[PHASE] = HALF_WAY if begins else BASE if state[PHASE] == SETTLE else PLAIN

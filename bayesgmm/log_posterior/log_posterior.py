@@ -11,10 +11,10 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit
+from numba import carray, cfunc, njit, types
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Weights
-from bayesgmm._compiled import Signature, compiled, invert_lower, multiply_lower
+from bayesgmm._compiled import OUT_1, Signature, compiled, invert_lower, link, linked, multiply_lower
 from bayesgmm.exceptions import InputError
 from bayesgmm.log_posterior._cfunc import (
     FINITE,
@@ -27,7 +27,7 @@ from bayesgmm.log_posterior._cfunc import (
 from bayesgmm.log_posterior.log_prior import add_covariance_prior, add_mean_prior
 from bayesgmm.log_posterior.log_weights import bent
 from bayesgmm.log_posterior.transforms import Coordinates
-from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, add_statistics
+from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, Sums, add_statistics
 from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data, to_factor
 
 _DATA = Signature("columns (d,n), means (k,d)")
@@ -111,6 +111,7 @@ class LogPosterior:
 @cache
 def c_log_posterior() -> Any:  # a numba CFunc
     """The compiled density with the signature that samplers call, loaded from the disk cache if it is there."""
+    link(_c_log_posterior)
     return cfunc(LOG_DENSITY_SIGNATURE, cache=True, error_model="numpy")(_c_log_posterior)
 
 
@@ -137,7 +138,8 @@ def _inner(point: Array, shift: Array, bounds: IntArray, matrices: Array, inner:
 @_vectorised
 def _outer_gradient(inner: Array, bounds: IntArray, matrices: Array, gradient: Array) -> None:
     """gradient = Aᵀ (gradient in q)."""
-    gradient[:] = 0.0
+    for i in range(gradient.shape[0]):
+        gradient[i] = 0.0
     offset = 0
     for b in range(bounds.shape[0] - 1):
         start, size = bounds[b], bounds[b + 1] - bounds[b]
@@ -344,11 +346,12 @@ def _log_posterior(  # type: ignore[no-untyped-def]
         _log_weights(q, log_w0, log_w)
     else:
         of_total, log_total = _bent_log_weights(q, log_w0, bend, log_w)
-    log_det[:n_blocks] = constants[1:]
+    for g in range(n_blocks):
+        log_det[g] = constants[1 + g]
     _place(residual, q, mu0, factors0, n_logs, first_block, stride, mu, factors, prec, change, log_det, of_features[0])
     for k in range(n_components):
         log_scale[k] = log_w[k] - log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
-    value = add_statistics(residual, x, row_weights, log_scale, mu, prec, counts, first, sums)
+    value = add_statistics(residual, x, row_weights, log_scale, mu, prec, Sums(counts, first, sums))
     for k in range(n_components):
         g = min(k, n_blocks - 1)
         for i in range(rows):
@@ -382,7 +385,7 @@ def _layout(residual: int, n_logs: int, n_components: int, n_features: int, n_bl
     return n_logs + n_features, n_features + size
 
 
-@compiled
+@linked(types.float64(OUT_1, OUT_1, types.int64[::1]))
 def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
     """The density, reading sizes and addresses from ``info`` as `LogPosterior.header` lays them out."""
     residual, n_rows, n_weights, d, k, g, n_blocks = info[0], info[1], info[2], info[3], info[4], info[5], info[6]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.kernel import FULL as FULL
     from bayesgmm.mixture.kernel import LOG_2PI as LOG_2PI
     from bayesgmm.mixture.kernel import SPHERICAL as SPHERICAL
+    from bayesgmm.mixture.kernel import SUMS as SUMS
+    from bayesgmm.mixture.kernel import Sums as Sums
     from bayesgmm.mixture.kernel import add_statistics as add_statistics
     from bayesgmm.mixture.kernel import pointwise as pointwise
     from bayesgmm.mixture.mixture import Mixture as Mixture

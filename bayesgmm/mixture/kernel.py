@@ -26,12 +26,32 @@ moment (D), second moment (FULL: lower triangle by rows; else D).
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
 
 from bayesgmm._common import Array, Columns, Factors, Means, PerRow, Weights
-from bayesgmm._compiled import LANES, TILE, aligned_start, exp, fold, load, log, maximum, store, zeros
+from bayesgmm._compiled import (
+    IN_1,
+    IN_2,
+    IN_3,
+    LANES,
+    OUT_1,
+    OUT_2,
+    OUT_3,
+    TILE,
+    aligned_start,
+    exp,
+    fold,
+    linked,
+    load,
+    log,
+    maximum,
+    record_type,
+    store,
+    zeros,
+)
 
 FULL, DIAGONAL, SPHERICAL = 0, 1, 2
 LOG_2PI = math.log(2.0 * math.pi)
@@ -273,11 +293,11 @@ def _lane_sum(work, place):  # type: ignore[no-untyped-def]
 
 
 @_helper
-def _unload(residual, work, sums, counts, first, second):  # type: ignore[no-untyped-def]
+def _unload(residual, work, place, sums):  # type: ignore[no-untyped-def]
     """Add up the lanes, into the arrays of the caller."""
+    counts, first, second = sums
     n_components, n_features = first.shape
     last = second.shape[2] - 1
-    place = sums
     for k in range(n_components):
         counts[k] += _lane_sum(work, place)
         place += LANES
@@ -295,22 +315,26 @@ def _unload(residual, work, sums, counts, first, second):  # type: ignore[no-unt
                 place += LANES
 
 
-# Signatures are declared, so that read-only input can never trigger another compilation.
-_IN_1, _IN_2, _IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
-_OUT_1, _OUT_2, _OUT_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+class Sums(NamedTuple):
+    """The sums of `Statistics` that compiled code adds to: (cluster,), (cluster, feature), (cluster, rows, columns)."""
+
+    counts: Weights
+    first: Means
+    second: Array
+
+    @classmethod
+    def zeros(cls, n_components: int, n_features: int, block_shape: tuple[int, int]) -> "Sums":
+        """Sums over no rows."""
+        first, second = np.zeros((n_components, n_features)), np.zeros((n_components, *block_shape))
+        return cls(np.zeros(n_components), first, second)
 
 
-@njit(types.float64(types.int64, _IN_2, _IN_1, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2, _OUT_3), cache=True, **_compiled)
+SUMS = record_type(Sums, OUT_1, OUT_2, OUT_3)
+
+
+@linked(types.float64(types.int64, IN_2, IN_1, IN_1, IN_2, IN_3, SUMS))
 def add_statistics(
-    residual: int,
-    x: Columns,
-    row_weights: PerRow,
-    log_scale: Weights,
-    mu: Means,
-    prec: Factors,
-    counts: Weights,
-    first: Means,
-    second: Array,
+    residual: int, x: Columns, row_weights: PerRow, log_scale: Weights, mu: Means, prec: Factors, sums: Sums
 ) -> float:
     """Add the expected statistics of all rows to the given sums and return the log-likelihood.
 
@@ -323,26 +347,26 @@ def add_statistics(
     n_z = n_features * stride
     n_scratch = (n_components + 4) * stride + n_features * TILE + (n_components + 1) * n_z
     work = np.empty(_CACHE_LINE + n_sums + n_scratch)
-    sums = aligned_start(work)
-    v = sums + n_sums
+    begin = aligned_start(work)
+    v = begin + n_sums
     log_density = v + stride
     weighted = log_density + stride
     logp = weighted + 2 * stride
     r = logp + n_components * stride
     columns = r + n_features * TILE
     z = columns + n_z
-    for i in range(sums, v, LANES):
+    for i in range(begin, v, LANES):
         store(work, i, zeros(LANES))
     for start in range(0, n_rows, stride):
         padded = _load_block(stride, x, row_weights, start, min(stride, n_rows - start), work, columns, v)
         _whiten(residual, stride, padded, mu, prec, work, columns, r, z, n_z, logp)
-        _normalise(stride, log_scale, padded, work, logp, v, log_density, sums)
-        _add_block(residual, stride, mu.shape, padded, work, logp, z, weighted, sums + LANES)
-    _unload(residual, work, sums + LANES, counts, first, second)
-    return _lane_sum(work, sums)
+        _normalise(stride, log_scale, padded, work, logp, v, log_density, begin)
+        _add_block(residual, stride, mu.shape, padded, work, logp, z, weighted, begin + LANES)
+    _unload(residual, work, begin + LANES, sums)
+    return _lane_sum(work, begin)
 
 
-@njit(types.void(types.int64, _IN_2, _IN_1, _IN_2, _IN_3, _OUT_1, _OUT_2), cache=True, **_compiled)
+@linked(types.void(types.int64, IN_2, IN_1, IN_2, IN_3, OUT_1, OUT_2))
 def pointwise(
     residual: int,
     x: Columns,

@@ -11,7 +11,7 @@ from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, PerRo
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.covariance import CovarianceFamily, covariance_family
 from bayesgmm.mixture.far_rows import densities
-from bayesgmm.mixture.kernel import LOG_2PI, add_statistics
+from bayesgmm.mixture.kernel import LOG_2PI, Sums, add_statistics
 from bayesgmm.mixture.statistics import Statistics
 from bayesgmm.validation import as_finite, as_positive, as_row_weights, as_rows, check_whole, told
 
@@ -204,18 +204,6 @@ def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike |
 
 def column_statistics(x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIGHTS) -> Statistics:
     """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it."""
-    counts = np.zeros(mixture.n_components)
-    first = np.zeros(mixture.means.shape)
-    second = np.zeros((len(counts), *mixture.precision_factors.shape[1:]))
-    log_likelihood = add_statistics(
-        mixture.family.residual,
-        x,
-        row_weights,
-        mixture.log_scale,
-        mixture.means,
-        mixture.precision_factors,
-        counts,
-        first,
-        second,
-    )
-    return Statistics(log_likelihood, counts, first, second)
+    sums = Sums.zeros(*mixture.means.shape, mixture.precision_factors.shape[1:])
+    arrays = mixture.log_scale, mixture.means, mixture.precision_factors
+    return Statistics(add_statistics(mixture.family.residual, x, row_weights, *arrays, sums), *sums)

@@ -7,6 +7,7 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.priors.concentrations import SMALLEST_WEIGHT as SMALLEST_WEIGHT
     from bayesgmm.priors.concentrations import mixed_concentration as mixed_concentration
+    from bayesgmm.priors.conjugate_counts import PSEUDO_DATA as PSEUDO_DATA
     from bayesgmm.priors.conjugate_counts import PseudoData as PseudoData
     from bayesgmm.priors.conjugate_counts import add_outer as add_outer
     from bayesgmm.priors.conjugate_counts import add_scale as add_scale

@@ -13,9 +13,20 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from bayesgmm._common import Array, Factors, Means, Weights
-from bayesgmm._compiled import Signature, cholesky_lower, compiled, invert_lower
+from bayesgmm._compiled import (
+    OUT_1,
+    OUT_2,
+    OUT_3,
+    Signature,
+    cholesky_lower,
+    compiled,
+    invert_lower,
+    linked,
+    record_type,
+)
 from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily
 from bayesgmm.priors.resolved import ResolvedPrior
 
@@ -51,6 +62,9 @@ class PseudoData(NamedTuple):
     variance_terms: Array
 
 
+PSEUDO_DATA = record_type(PseudoData, OUT_1, OUT_2, OUT_1, OUT_3, OUT_1, OUT_3, OUT_3, OUT_1, OUT_3)
+
+
 def pseudo_data(
     prior: ResolvedPrior | None, n_components: int, n_features: int, family: CovarianceFamily
 ) -> PseudoData:
@@ -72,7 +86,7 @@ def pseudo_data(
         )
     arrays = (prior.concentration, prior.mean, prior.kappa, prior.covariance_exponent, prior.scale)
     _OF_MIXTURE.check((k, d), (g, *family.block_shape(d)), *(array.shape for array in arrays))
-    return PseudoData(
+    given = (
         prior.concentration,
         prior.mean,
         prior.kappa,
@@ -83,6 +97,7 @@ def pseudo_data(
         prior.scale_count,
         prior.variance_terms,
     )
+    return PseudoData(*(np.require(array, requirements=["C", "W"]) for array in given))
 
 
 @compiled
@@ -141,7 +156,7 @@ def add_scale(residual: int, prec: Factors, g: int, scale: Factors, second: Arra
                 second[j, i] += total
 
 
-@compiled
+@linked(types.float64(types.int64, OUT_3, PSEUDO_DATA, OUT_3))
 def write_mean_scale(residual: int, prec: Factors, prior: PseudoData, mean_scale: Factors) -> float:
     """Write E[S | covariances] of a scale with a prior into each block; returns log |V^-1 + sum of precisions|."""
     n_rows, n = mean_scale.shape[1], mean_scale.shape[2]
@@ -154,11 +169,12 @@ def write_mean_scale(residual: int, prec: Factors, prior: PseudoData, mean_scale
     if residual != FULL:
         for j in range(n):
             log_det += math.log(inner[0, j])
-            mean_scale[:, 0, j] = prior.scale_count[0] / inner[0, j]
+            for g in range(mean_scale.shape[0]):
+                mean_scale[g, 0, j] = prior.scale_count[0] / inner[0, j]
         return log_det
     lower, inverse = np.empty((n, n)), np.empty((n, n))
     if not cholesky_lower(inner, lower):
-        mean_scale[:] = np.nan
+        mean_scale.fill(np.nan)
         return np.nan
     invert_lower(lower, inverse)
     for i in range(n):
@@ -167,7 +183,8 @@ def write_mean_scale(residual: int, prec: Factors, prior: PseudoData, mean_scale
             total = 0.0
             for h in range(i, n):
                 total += inverse[h, i] * inverse[h, j]
-            mean_scale[:, i, j] = mean_scale[:, j, i] = prior.scale_count[0] * total
+            for g in range(mean_scale.shape[0]):
+                mean_scale[g, i, j] = mean_scale[g, j, i] = prior.scale_count[0] * total
     return log_det
 
 

@@ -41,8 +41,8 @@ from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_specialize
 from pytensor.tensor.variable import TensorConstant
 
-from bayesgmm._compiled import LANES, Signature, Vector, cholesky_lower, invert_lower
-from bayesgmm.mixture import DIAGONAL, FULL, LOG_2PI, SPHERICAL, add_statistics, pointwise
+from bayesgmm._compiled import LANES, Signature, Vector, cholesky_lower, invert_lower, link
+from bayesgmm.mixture import DIAGONAL, FULL, LOG_2PI, SPHERICAL, Sums, add_statistics, pointwise
 
 MIXTURE = "weights (k), means (k,d), covariances (k,d,d)"
 
@@ -125,7 +125,7 @@ def value_and_gradient(residual, X, row_weights, weights, means, covariances):  
     first, second = np.zeros((n_components, n_features)), np.zeros(prec.shape)
     v = np.empty(row_weights.size)
     v[:] = row_weights
-    total = add_statistics(residual, columns, v, log_scale, mu, prec, d_weights, first, second)
+    total = add_statistics(residual, columns, v, log_scale, mu, prec, Sums(d_weights, first, second))
     for k in range(n_components):
         if residual == FULL:
             _full_gradient(prec[k], d_weights[k], first[k], second[k], d_means[k], d_covariances[k])
@@ -238,7 +238,7 @@ class MixtureLogDensity(CompiledOp):
 
     def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
         """See `log_density`."""
-        return (log_density(self.residual, *inputs),)
+        return (link(log_density)(self.residual, *inputs),)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """One number a row."""
@@ -269,7 +269,7 @@ class MixturePullback(CompiledOp):
 
     def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
         """See `pulled_back`."""
-        return pulled_back(self.residual, *inputs)
+        return link(pulled_back)(self.residual, *inputs)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shapes of the parameters."""
@@ -292,7 +292,7 @@ class MixtureValueAndGradient(CompiledOp):
 
     def evaluate(self, X: Any, *parameters: Any) -> tuple[Any, ...]:
         """See `value_and_gradient`."""
-        return value_and_gradient(self.residual, X, np.empty(0), *parameters)
+        return link(value_and_gradient)(self.residual, X, np.empty(0), *parameters)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """A scalar and the shapes of the parameters."""
@@ -342,38 +342,36 @@ def checked(signature: Signature, tensor: Variable, *others: Variable) -> Variab
 
 @register_funcify_default_op_cache_key(MixtureLogDensity)
 def _numba_log_density(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree = op.residual, op.arguments.compiled
+    residual, agree, evaluate = op.residual, op.arguments.compiled, link(log_density)
 
     @numba_njit
     def mixture_log_density(X, weights, means, covariances):  # type: ignore[no-untyped-def]
         agree(X.shape + weights.shape + means.shape + covariances.shape)
-        return log_density(residual, X, weights, means, covariances)
+        return evaluate(residual, X, weights, means, covariances)
 
     return mixture_log_density, _CODE_STAMP
 
 
 @register_funcify_default_op_cache_key(MixturePullback)
 def _numba_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree = op.residual, op.arguments.compiled
+    residual, agree, evaluate = op.residual, op.arguments.compiled, link(pulled_back)
 
     @numba_njit
     def mixture_pullback(X, cotangent, weights, means, covariances):  # type: ignore[no-untyped-def]
         agree(X.shape + cotangent.shape + weights.shape + means.shape + covariances.shape)
-        return pulled_back(residual, X, cotangent, weights, means, covariances)
+        return evaluate(residual, X, cotangent, weights, means, covariances)
 
     return mixture_pullback, _CODE_STAMP
 
 
 @register_funcify_default_op_cache_key(MixtureValueAndGradient)
 def _numba_value_and_gradient(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree = op.residual, op.arguments.compiled
+    residual, agree, evaluate = op.residual, op.arguments.compiled, link(value_and_gradient)
 
     @numba_njit
     def mixture_value_and_gradient(X, weights, means, covariances):  # type: ignore[no-untyped-def]
         agree(X.shape + weights.shape + means.shape + covariances.shape)
-        total, d_weights, d_means, d_covariances = value_and_gradient(
-            residual, X, np.empty(0), weights, means, covariances
-        )
+        total, d_weights, d_means, d_covariances = evaluate(residual, X, np.empty(0), weights, means, covariances)
         return np.asarray(total), d_weights, d_means, d_covariances
 
     return mixture_value_and_gradient, _CODE_STAMP

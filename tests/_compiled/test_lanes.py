@@ -63,7 +63,7 @@ mixture, X = mixture_and_rows()
 sums = expected_statistics(X, mixture)
 print(json.dumps({
     "lanes": LANES,
-    "loaded": [sum(function.stats.cache_hits.values()) for function in (add_statistics, pointwise)],
+    "loaded": [sum(function.dispatcher.stats.cache_hits.values()) for function in (add_statistics, pointwise)],
     "log_prob": mixture.log_prob(X).tolist(),
     "second": sums.second.tolist(),
 }))

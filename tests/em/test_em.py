@@ -9,7 +9,7 @@ from reference import FAMILIES, load_data, load_json, random_mixture
 
 from bayesgmm.em.em import EMSettings, Rows, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities, starting_mixture
-from bayesgmm.em.squarem import gain_to_come
+from bayesgmm.em.squarem import aitken_remaining
 from bayesgmm.mixture.alignment import align_to
 from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.kernel import SPHERICAL
@@ -219,15 +219,15 @@ def test_what_was_left_to_gain_is_below_the_tolerance(name):
     assert end.objective - stopped.objective < 3e-6 * len(X)
 
 
-def test_gain_to_come_is_the_rest_of_a_geometric_series():
-    assert gain_to_come(0.0, 1.0, 1.5) == pytest.approx(0.5)
-    assert gain_to_come(0.0, 1.0, 2.5) == np.inf
-    assert gain_to_come(np.nan, 1.0, 1.5) == np.inf
-    assert gain_to_come(0.0, 1.0, 1.0) == 0.0
+def test_aitken_remaining_is_the_rest_of_a_geometric_series():
+    assert aitken_remaining(0.0, 1.0, 1.5) == pytest.approx(0.5)
+    assert aitken_remaining(0.0, 1.0, 2.5) == np.inf
+    assert aitken_remaining(np.nan, 1.0, 1.5) == np.inf
+    assert aitken_remaining(0.0, 1.0, 1.0) == 0.0
 
 
 def test_compiled_steps_do_not_recompile():
-    from bayesgmm.em.em import _compiled_leap
+    from bayesgmm.em.em import _compiled_steps
     from bayesgmm.em.m_step import compiled_m_step
 
     rng = np.random.default_rng(0)
@@ -238,8 +238,8 @@ def test_compiled_steps_do_not_recompile():
             X.setflags(write=False)
             for prior in (None, Prior.weakly_informative(X).resolve(k, d, covariance_type)):
                 run_em(Rows(X, rng.integers(1, 3, 60)), mixture, prior=prior, settings=EMSettings(max_iter=5))
-    assert len(_compiled_leap.signatures) == 1
-    assert len(compiled_m_step.signatures) == 1
+    assert len(_compiled_steps.dispatcher.signatures) == 1
+    assert len(compiled_m_step.dispatcher.signatures) == 1
 
 
 def test_a_run_that_breaks_down_ends():

@@ -7,7 +7,7 @@ from reference import load_data
 from scipy.stats import norm, qmc
 from sklearn.datasets import load_wine
 
-from bayesgmm.em.em import EMSettings, Rows, _Climb, run_em
+from bayesgmm.em.em import EMSettings, Rows, _Run, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.em.squarem import (
     CAP,
@@ -19,12 +19,13 @@ from bayesgmm.em.squarem import (
     NOW,
     PHASE,
     REJECTED,
-    Path,
-    gain_to_come,
-    judge,
+    Iterates,
+    aitken_remaining,
+    check_convergence,
     step_length,
 )
 from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.mixture.statistics import Statistics
 from bayesgmm.priors.prior import Prior
 
 PLAIN, FAST = EMSettings(max_iter=20_000, accelerate=False), EMSettings(max_iter=20_000)
@@ -138,53 +139,63 @@ def test_one_extrapolation_is_exact_on_a_line():
 
 
 def test_the_rest_of_a_geometric_series():
-    assert gain_to_come(0.0, 1.0, 1.5) == pytest.approx(0.5)
+    assert aitken_remaining(0.0, 1.0, 1.5) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("bad", [-101.0, np.nan, np.inf])
 def test_a_lower_or_infinite_objective_is_rejected(bad):
-    memory = Path.begin(Mixture([1.0], [[0.0]], [[[1.0]]]), accelerate=True).memory
-    memory[[PHASE, NOW]] = CHECK, -100.0
-    assert judge(memory, bad, 1e-6) == REJECTED
-    assert memory[PHASE] == FAILED
-    assert memory[NOW] == -100.0
+    state = Iterates.begin(Mixture([1.0], [[0.0]], [[[1.0]]]), accelerate=True).state
+    state[[PHASE, NOW]] = CHECK, -100.0
+    assert check_convergence(state, bad, 1e-6) == REJECTED
+    assert state[PHASE] == FAILED
+    assert state[NOW] == -100.0
 
 
-def rejected_climb() -> _Climb:
+def begun(source, start, settings) -> tuple[_Run, int, Statistics]:
+    run = _Run(source, start, prior=None, settings=settings, pool=None)
+    statistics = run.e_step(start)
+    return run, run.check_convergence(statistics, start), statistics
+
+
+def advanced(run: _Run, statistics: Statistics) -> tuple[int, Statistics]:
+    mixture = run.m_step(statistics)
+    statistics = run.e_step(mixture)
+    return run.check_convergence(statistics, mixture), statistics
+
+
+def rejected_run() -> tuple[_Run, Statistics]:
     """EM whose last step was extrapolated far too long; from most starts one is."""
     X = groups(1.5, 2, 2)
     for seed in range(50):
-        start = some_start(X, 2, "tied", seed)
-        climb = _Climb(list(Rows(X)), start, prior=None, settings=FAST, pool=None)
-        verdict = climb.evaluate(start)
+        run, verdict, statistics = begun(Rows(X), some_start(X, 2, "tied", seed), FAST)
         while verdict == GOES_ON:
-            climb.path.memory[CAP] = 1e4
-            verdict = climb.advance()
+            run.iterates.state[CAP] = 1e4
+            verdict, statistics = advanced(run, statistics)
         if verdict == REJECTED:
-            return climb
+            return run, statistics
     raise AssertionError("no extrapolation was rejected")
 
 
 def test_after_a_failed_extrapolation_em_goes_on_from_the_double_step():
-    climb = rejected_climb()
-    before = climb.history[-1]
-    assert climb.history[-2] == before
-    assert climb.path.memory[N_FAILED] >= 1
-    climb.advance()
-    assert climb.history[-1] > before
-    assert climb.state().objective == climb.history[-1]
-    assert climb.state().mixture.log_prob(groups(1.5, 2, 2)).sum() == pytest.approx(climb.history[-1], rel=1e-12)
+    run, statistics = rejected_run()
+    before = run.history[-1]
+    assert run.history[-2] == before
+    assert run.iterates.state[N_FAILED] >= 1
+    _, statistics = advanced(run, statistics)
+    assert run.history[-1] > before
+    state = run.state(statistics)
+    assert state.objective == run.history[-1]
+    assert state.mixture.log_prob(groups(1.5, 2, 2)).sum() == pytest.approx(run.history[-1], rel=1e-12)
 
 
 def test_without_acceleration_nothing_is_tried():
     X = groups(1.5, 2, 2)
     start = some_start(X, 2, "tied", 0)
     for settings, tried in ((PLAIN, False), (FAST, True)):
-        climb = _Climb(Rows(X), start, prior=None, settings=settings, pool=None)
-        climb.evaluate(start)
+        run, _, statistics = begun(Rows(X), start, settings)
         for _ in range(20):
-            climb.advance()
-        assert (climb.path.memory[N_TRIED] > 0) == tried
+            _, statistics = run.compiled_steps(statistics)
+        assert (run.iterates.state[N_TRIED] > 0) == tried
 
 
 def test_weighted_rows_and_a_prior_take_the_path_of_repeated_rows():

@@ -141,8 +141,8 @@ def test_no_recompile_for_new_data_or_shapes():
                 mixture.responsibilities(rows)
                 expected_statistics(rows, mixture, np.ones(n_rows))
                 expected_statistics(rows, mixture)
-    assert len(add_statistics.signatures) == 1
-    assert len(pointwise.signatures) == 1
+    assert len(add_statistics.dispatcher.signatures) == 1
+    assert len(pointwise.dispatcher.signatures) == 1
 
 
 def test_no_recompile_for_other_layouts_of_parameters():
@@ -151,12 +151,12 @@ def test_no_recompile_for_other_layouts_of_parameters():
     mixture = Mixture(weights, means, np.broadcast_to(np.eye(3), (2, 3, 3)))
     assert expected_statistics(means, mixture.permute([1, 0])).counts.sum() == pytest.approx(2.0)
     assert expected_statistics(means, mixture).counts.sum() == pytest.approx(2.0)
-    assert len(add_statistics.signatures) == 1
+    assert len(add_statistics.dispatcher.signatures) == 1
 
 
 def test_kernels_release_the_interpreter_lock():
-    assert add_statistics.targetoptions["nogil"]
-    assert pointwise.targetoptions["nogil"]
+    assert add_statistics.dispatcher.targetoptions["nogil"]
+    assert pointwise.dispatcher.targetoptions["nogil"]
 
 
 def test_a_fresh_process_loads_the_kernels_from_disk():
@@ -166,7 +166,7 @@ from bayesgmm.mixture.kernel import add_statistics, pointwise
 from bayesgmm.mixture.mixture import Mixture, expected_statistics
 mixture = Mixture([1.0], [[0.0]], [[[1.0]]])
 mixture.log_prob([[0.0]]), expected_statistics([[0.0]], mixture)
-count = lambda f: [sum(f.stats.cache_hits.values()), sum(f.stats.cache_misses.values())]
+count = lambda f: [sum(f.dispatcher.stats.cache_hits.values()), sum(f.dispatcher.stats.cache_misses.values())]
 print(json.dumps([count(add_statistics), count(pointwise)]))
 """
     expected_statistics([[0.0]], Mixture([1.0], [[0.0]], [[[1.0]]]))  # this process has filled the cache
