@@ -18,8 +18,9 @@ import numpy as np
 from sklearn.datasets import load_iris, load_wine
 
 from bayesgmm._common.arrays import Array
+from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_acidity, load_banknote, load_diabetes, load_galaxies, load_old_faithful, load_thyroid
-from bayesgmm.em.em import EMResult, EMSettings, Rows, run_em
+from bayesgmm.em.em import EMResult, EMSettings, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.mixture.mixture import Mixture
 
@@ -100,7 +101,7 @@ def random_start(X: Array, n_components: int, covariance_type: str, *, seed: int
     return mixture_from_responsibilities(X, resp / resp.sum(axis=1, keepdims=True), covariance_type)
 
 
-def compared(rows: Rows, start: Mixture, plain: EMResult, fast: EMResult, *, n_rows: int) -> Pair:
+def compared(rows: Data, start: Mixture, plain: EMResult, fast: EMResult, *, n_rows: int) -> Pair:
     """What two runs from one start have taken, and whether they climbed the same hill."""
     gain, as_far, slack = fast.objective - plain.objective, plain.n_iter + 1, FAST.tol * n_rows
     same = abs(gain) <= LOWER
@@ -132,7 +133,7 @@ def print_line(case: Case, n_starts: int) -> list[Pair]:
     """One line of the table."""
     name, X, n_components, covariance_type = case
     starts = [random_start(X, n_components, covariance_type, seed=seed) for seed in range(n_starts)]
-    rows = Rows(X)
+    rows = Data.of(X)
     timed(rows, starts[:1], FAST)
     plain, plain_time = timed(rows, starts, PLAIN)
     fast, fast_time = timed(rows, starts, FAST)
@@ -160,7 +161,7 @@ def text(case: Case, seed: int, pair: Pair) -> str:
     return f"{name}, K = {n_components}, {covariance_type}, start {seed}: {pair.as_far} and {pair.fast}, {where}"
 
 
-def timed(rows: Rows, starts: list[Mixture], settings: EMSettings) -> tuple[list[EMResult], float]:
+def timed(rows: Data, starts: list[Mixture], settings: EMSettings) -> tuple[list[EMResult], float]:
     """The runs, and processor seconds."""
     began = time.thread_time()
     runs = [run_em(rows, start, settings=settings) for start in starts]

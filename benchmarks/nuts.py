@@ -26,6 +26,7 @@ from threadpoolctl import threadpool_limits
 
 from bayesgmm import Mixture, Prior
 from bayesgmm._common.arrays import Array
+from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT
 from bayesgmm.em.multistart import best_of_starts
@@ -69,8 +70,8 @@ SETS = {
 
 
 def problem(X: Array, prior: Prior, *, n_components: int) -> Problem:
-    em, _ = best_of_starts(X, n_components, rng=np.random.default_rng(0), prior=prior)
-    return Problem(np.asfortranarray(X), prior, em.mixture)
+    em, _ = best_of_starts(Data.of(X), n_components, rng=np.random.default_rng(0), prior=prior)
+    return Problem(Data.of(X), prior, em.mixture)
 
 
 def handwritten(problem: Problem) -> pm.Model:
@@ -83,7 +84,9 @@ def handwritten(problem: Problem) -> pm.Model:
         )
         means = pm.MvNormal("means", mu=prior.mean, cov=prior.mean_covariance, shape=(k, d))
         components = [pm.MvNormal.dist(mu=means[j], cov=covariances[j]) for j in range(k)]
-        pm.Mixture("y", w=weights, comp_dists=components, observed=pm.Data("X", np.ascontiguousarray(problem.X)))
+        pm.Mixture(
+            "y", w=weights, comp_dists=components, observed=pm.Data("X", np.ascontiguousarray(problem.data.rows))
+        )
     return model
 
 
@@ -145,8 +148,8 @@ def invariant(problem: Problem, draws: MixtureDraws) -> Array:
     """Log-likelihood, log density of a few rows, sorted weights (chain, draw, quantity): labels play no part."""
     shape = draws.weights.shape[:2]
     flat = (a.reshape(-1, *a.shape[2:]) for a in (draws.weights, draws.means, draws.covariances))
-    log_density = np.array([Mixture(*values).log_prob(problem.X) for values in zip(*flat, strict=True)])
-    anchors = log_density[:, :: len(problem.X) // N_ANCHORS]
+    log_density = np.array([Mixture(*values).log_prob(problem.data.rows) for values in zip(*flat, strict=True)])
+    anchors = log_density[:, :: len(problem.data.rows) // N_ANCHORS]
     quantities = np.column_stack([log_density.sum(axis=1), anchors])
     return np.concatenate([quantities.reshape(*shape, -1), np.sort(draws.weights, axis=-1)], axis=-1)
 
@@ -179,7 +182,7 @@ def compare(name: str, options: argparse.Namespace) -> None:
             target_accept=options.target_accept,
             progress=False,
         )
-        fresh = Problem(given.X, given.prior, given.start)
+        fresh = Problem(given.data, given.prior, given.start)
         ours = measured(given, lambda: sample_native(fresh, settings, np.random.default_rng(repeat)))  # noqa: B023
         starts = theirs.starts(given, settings.chains, np.random.default_rng(repeat))
         pairs.append((ours, measured(given, lambda: theirs.sample(given, settings, starts))))  # noqa: B023

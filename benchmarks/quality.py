@@ -24,7 +24,8 @@ from sklearn.datasets import load_sample_image
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from bayesgmm import GaussianMixture, Mixture
-from bayesgmm.em.em import EMSettings, Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, run_em
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SLACK = 1e-3
@@ -209,7 +210,7 @@ def print_spike() -> None:
     )
     blurred = X + np.random.default_rng(1).uniform(-0.5, 0.5, X.shape)
     widened = Mixture(fit.weights_, fit.means_, fit.covariances_ + np.eye(3) / 12)
-    onwards = run_em(Rows(blurred), widened, settings=EMSettings(1e-8, 5_000)).log_likelihood
+    onwards = run_em(Data.of(blurred), widened, settings=EMSettings(1e-8, 5_000)).log_likelihood
     values, spikes = _ours(blurred, 8, seed=0)
     print(f"blurred: EM from there {onwards:.1f}; new starts {values[~spikes].max():.1f}, {spikes.sum()} spikes")
 

@@ -6,6 +6,7 @@ import numpy as np
 from exact_posterior import draws_given_labels
 from scipy.stats import multivariate_normal
 
+from bayesgmm.data.blocks import Data
 from bayesgmm.evidence.conditional_densities import Conditionals
 from bayesgmm.evidence.modes import Points
 from bayesgmm.inference.engines import sample_native
@@ -46,7 +47,7 @@ def exact_log_evidences(X, prior, k):
 
 def sampled(X, prior, starts, *, draws=600, seed=1):
     """Chains by the native engine, one from each of the given mixtures."""
-    problem = Problem(np.asfortranarray(X), prior, starts[0], tuple(starts))
+    problem = Problem(Data.of(X), prior, starts[0], tuple(starts))
     settings = SamplerSettings(seed=seed, draws=draws, tune=300, chains=len(starts), progress=False)
     return points_of(sample_native(problem, settings, np.random.default_rng(seed)))
 

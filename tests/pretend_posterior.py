@@ -5,7 +5,8 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import invwishart
 
-from bayesgmm.em.em import Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family, posterior_tree
@@ -17,7 +18,7 @@ def em_fit(frame: pd.DataFrame, n_components: int, covariance_type: str = "full"
     order = X[:, 0].argsort().argsort()
     resp = np.eye(n_components)[order * n_components // len(X)]
     start = mixture_from_responsibilities(X, resp, covariance_type, reg_covar=1e-6)
-    return run_em(Rows(X), start).mixture
+    return run_em(Data.of(X), start).mixture
 
 
 def pretend_posterior(

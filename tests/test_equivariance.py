@@ -18,7 +18,8 @@ from reference import FAMILIES, load_data
 from sklearn.datasets import load_breast_cancer
 
 from bayesgmm import GaussianMixture, Prior, select_components
-from bayesgmm.em.em import EMSettings, Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.exceptions import SingularDataWarning
 from bayesgmm.mixture.covariance import Equivariance, covariance_family
@@ -104,7 +105,7 @@ def test_em_from_equal_memberships_follows_the_whole_group(covariance_type, prio
     ]
     steps = EMSettings(tol=0.0, max_iter=30, accelerate=False)
     ends = [
-        run_em(Rows(Y), start, prior=p, settings=steps)
+        run_em(Data.of(Y), start, prior=p, settings=steps)
         for Y, start, p in zip((X, moved(X)), starts, resolved, strict=True)
     ]
     before, after = (end.mixture for end in ends)
@@ -125,7 +126,7 @@ def test_standard_errors_follow_the_whole_group(covariance_type, seed):
     errors = []
     for rows in (X, moved(X)):
         start = mixture_from_responsibilities(rows, resp, covariance_type)
-        end = run_em(Rows(rows), start, settings=EMSettings(1e-13, 5_000)).mixture
+        end = run_em(Data.of(rows), start, settings=EMSettings(1e-13, 5_000)).mixture
         errors.append(standard_errors(rows, end))
     before, after = errors
     assert_allclose(after.weights, before.weights, rtol=1e-4)

@@ -11,6 +11,7 @@ from reference import FAMILIES, load_data
 from scipy.special import logsumexp
 
 from bayesgmm import BayesianGaussianMixture, Prior, diagnose, load
+from bayesgmm.data.blocks import Data
 from bayesgmm.diagnostics.label_invariants import invariants
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.conditional_densities import Conditionals
@@ -55,10 +56,10 @@ def pair(faithful):
 def test_density_and_gradient_are_those_of_repeated_rows(faithful, covariance_type):
     X, v, repeated = faithful
     prior = Prior.weakly_informative(X, sample_weight=v)
-    em, _ = best_of_starts(X, 2, rng=np.random.default_rng(0), covariance_type=covariance_type, row_weights=v)
+    em, _ = best_of_starts(Data.of(X, v), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
     start = em.mixture
     present = v > 0
-    weighted = Problem(np.asfortranarray(X[present]), prior, start, row_weights=v[present].astype(float)).log_posterior
+    weighted = Problem(Data.of(X[present], v[present].astype(float)), prior, start).log_posterior
     plain = LogPosterior(np.ascontiguousarray(repeated.T), np.empty(0), weighted.prior, weighted.coordinates)
     for point in np.random.default_rng(1).normal(size=(5, weighted.n_dim)):
         (value, gradient), (want, slope) = weighted(point), plain(point)
@@ -148,8 +149,8 @@ def test_the_evidence_of_weighted_rows_equals_enumeration():
     X, v = np.array([0.0, 0.4, 3.0, 3.5, 2.6])[:, None], np.array([2.0, 1.0, 3.0, 1.0, 1.0])
     repeated = np.repeat(X, v.astype(int), axis=0)
     prior = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
-    em, _ = best_of_starts(X, 2, rng=np.random.default_rng(0), prior=prior, row_weights=v)
-    problem = Problem(np.asfortranarray(X), prior, em.mixture, row_weights=v)
+    em, _ = best_of_starts(Data.of(X, v), 2, rng=np.random.default_rng(0), prior=prior)
+    problem = Problem(Data.of(X, v), prior, em.mixture)
     points = points_of(sample_native(problem, SETTINGS, np.random.default_rng(1)))
     whole = Modes((Mode(np.zeros(5, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
     target = Target(X, prior, 2, "full", v)
@@ -183,7 +184,7 @@ def test_the_pymc_model_takes_no_weights(faithful, pair):
         BayesianGaussianMixture(2, engine="pymc").fit(X, sample_weight=v)
     with pytest.raises(InputError, match="repeat the rows"):
         _ = pair[0].model
-    problem = Problem(np.asfortranarray(X), pair[0].prior_, pair[0].em_, row_weights=v + 1.0)
+    problem = Problem(Data.of(X, v + 1.0), pair[0].prior_, pair[0].em_)
     with pytest.raises(InputError, match="repeat the rows"):
         sample_pymc(problem, SETTINGS, np.random.default_rng(0))
 

@@ -7,7 +7,6 @@ with a declared signature and when it is first used; callers reach it through a 
 
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property, update_wrapper
-from types import FunctionType
 from typing import Any
 from zlib import crc32
 
@@ -32,7 +31,7 @@ def record_type(record: type, *fields: types.Type) -> types.Type:
 class LinkedFunction:
     """A compiled function with one signature, called from Python and from compiled code alike; see `linked`."""
 
-    def __init__(self, signature: Signature, function: FunctionType) -> None:
+    def __init__(self, signature: Signature, function: Callable[..., Any]) -> None:
         update_wrapper(self, function)
         self.signature, self.function = signature, function
         # The name changes with the signature: code from the disk cache never calls a function of another one.
@@ -55,20 +54,20 @@ class LinkedFunction:
         return dispatcher
 
 
-def linked(signature: Signature) -> Callable[[FunctionType], LinkedFunction]:
+def linked(signature: Signature) -> Callable[[Callable[..., Any]], LinkedFunction]:
     """Decorator: compile a function once, when it is first used, for these types."""
     return lambda function: LinkedFunction(signature, function)
 
 
 @cache
-def link[F: FunctionType | Dispatcher](function: F) -> F:
+def link[F: Callable[..., Any]](function: F) -> F:
     """The function, once all that it calls is compiled: from the disk cache, its code only names linked functions."""
     for called in _called(function, set()):
         called.dispatcher  # noqa: B018
     return function
 
 
-def _called(function: FunctionType | Dispatcher, seen: set[FunctionType]) -> Iterator[LinkedFunction]:
+def _called(function: Any, seen: set[Any]) -> Iterator[LinkedFunction]:
     plain = function.py_func if isinstance(function, Dispatcher) else function
     seen.add(plain)
     for name in plain.__code__.co_names:

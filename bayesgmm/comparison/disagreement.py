@@ -7,6 +7,7 @@ import numpy as np
 from bayesgmm._common import Array, Rows
 from bayesgmm.comparison.estimates import Match
 from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.data import Data
 from bayesgmm.diagnostics import Diagnosis, diagnose
 from bayesgmm.em import COLLAPSED, moments_of, principal_directions
 from bayesgmm.mixture import Mixture
@@ -69,7 +70,7 @@ def conditions_of(
     sides: Sides, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: bool, distinct: bool
 ) -> list[Condition]:
     """The condition of each matched pair; ``unsettled``: a posterior has several modes; ``distinct``: so has EM."""
-    spread = principal_directions(moments_of(sides.X, sides.weights))
+    spread = principal_directions(moments_of(Data(sides.X, sides.weights)))
     return [_condition(sides, resp, pair, spread=spread, whole=(unsettled, distinct)) for pair in pairs]
 
 

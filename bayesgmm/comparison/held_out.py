@@ -9,8 +9,8 @@ import numpy as np
 from bayesgmm._common import IntArray, PerRow, Progress
 from bayesgmm.comparison.fits import Side, Sides
 from bayesgmm.cross_validation import FEWEST_DRAWS, loo
+from bayesgmm.data import Data
 from bayesgmm.em import EMResult, EMSettings, Soundness, moments_of, run_em
-from bayesgmm.em import Rows as RowsSource
 from bayesgmm.exceptions import ParetoWarning, SamplingWarning
 from bayesgmm.posterior import SAMPLE_DIMS
 from bayesgmm.validation import copies_of_rows
@@ -131,15 +131,15 @@ def _random_folds(n: int, folds: int, rng: np.random.Generator) -> Iterator[_Gro
 def _refits(
     side: Side, sides: Sides, groups: list[_Group], *, units: IntArray, times: PerRow, callback: Progress | None
 ) -> tuple[PerRow, int]:
-    source, elpd_i, n_collapsed = RowsSource(sides.X), np.empty(len(units)), 0
+    data, elpd_i, n_collapsed = Data(sides.X, sides.weights), np.empty(len(units)), 0
     family = side.mixture.family
-    moments = moments_of(sides.X, sides.weights, family)
+    moments = moments_of(data, family)
     settings = side.settings.for_data(moments, family)
     soundness = Soundness.of(moments, settings, family)
     for n_done, group in enumerate(groups, start=1):
         weights = sides.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
-        result = _refit(side, source.with_weights(np.maximum(weights, 0.0)), settings)
+        result = _refit(side, data.with_weights(np.maximum(weights, 0.0)), settings)
         elpd_i[group.predicted] = result.mixture.log_prob(sides.X[units[group.predicted]])
         n_collapsed += soundness.collapsed(result.mixture)
         if callback is not None:
@@ -147,10 +147,10 @@ def _refits(
     return elpd_i, n_collapsed
 
 
-def _refit(side: Side, source: RowsSource, settings: EMSettings) -> EMResult:
+def _refit(side: Side, data: Data, settings: EMSettings) -> EMResult:
     k, d, kind = side.mixture.n_components, side.mixture.n_features, side.mixture.covariance_type
     resolved = None if side.prior is None else side.prior.resolve(k, d, kind)
-    return run_em(source, side.mixture, prior=resolved, settings=settings)
+    return run_em(data, side.mixture, prior=resolved, settings=settings)
 
 
 def _copies(weights: PerRow | None, n: int) -> IntArray | None:

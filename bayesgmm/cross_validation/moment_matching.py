@@ -65,7 +65,7 @@ class _Matching:
 
     def rows(self, which: IntArray, found: Pointwise, r_eff: float) -> ELPDDataLOO:
         """ArviZ's answer for some rows."""
-        X = self.problem.X
+        X = self.problem.data.rows
 
         def log_likelihood_of(points: xr.DataArray, i: int) -> xr.DataArray:
             return self._per_draw(log_densities(self._drawn(points), X[which[i] : which[i] + 1]))

@@ -10,10 +10,9 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from joblib import effective_n_jobs
 
-from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows, in_threads
-from bayesgmm.data import distinct_rows
+from bayesgmm._common import Array, IntArray, Progress, Rows, in_threads
+from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
-from bayesgmm.em import Rows as RowsSource
 from bayesgmm.evidence import MIXED, bridge, combine_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference import MixtureDraws, Problem, SamplerSettings, sample_native
@@ -45,21 +44,20 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-    rows, weights = rows_of(tree), row_weights_of(tree)
+    data = Data(rows_of(tree), row_weights_of(tree))
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
-        return Problem(rows, prior, start_mixture(tree), row_weights=weights)
+        return Problem(data, prior, start_mixture(tree))
     draws = draw_set(tree)
-    best = int((log_densities(draws, rows) @ (np.ones(len(rows)) if weights is None else weights)).argmax())
+    best = int((log_densities(draws, data.rows) @ data.weights).argmax())
     (likeliest,) = mixtures_of(tree, [best])
-    return at_its_optimum(Problem(rows, prior, likeliest, row_weights=weights))
+    return at_its_optimum(Problem(data, prior, likeliest))
 
 
 def at_its_optimum(problem: Problem) -> Problem:
     """The same, started at the optimum to which EM climbs from the start."""
     start = problem.start
     resolved = problem.prior.resolve(start.n_components, start.n_features, start.covariance_type)
-    source = RowsSource(problem.X, problem.row_weights)
-    found = run_em(source, start, prior=resolved, settings=EMSettings(reg_covar=0.0)).mixture
+    found = run_em(problem.data, start, prior=resolved, settings=EMSettings(reg_covar=0.0)).mixture
     return replace(problem, start=found)
 
 
@@ -167,7 +165,7 @@ def refit_rows(
     """
     if not len(which):
         return Refits(which, which, [])
-    _, first, same = np.unique(problem.X[which], axis=0, return_index=True, return_inverse=True)
+    _, first, same = np.unique(problem.data.rows[which], axis=0, return_index=True, return_inverse=True)
     n_cores = effective_n_jobs(-1 if settings.cores is None else settings.cores)
     n_workers = min(n_cores, len(first))
 
@@ -190,7 +188,7 @@ def refit_without(tree: xr.DataTree, problem: Problem, row: int, *, settings: Re
         seed=int(rng.integers(2**63)), draws=ceil(n / _CHAINS), chains=_CHAINS, cores=cores, progress=False
     )
     drawn = sample_native(replace(others, chain_starts=_chain_starts(tree, rng)), nuts, rng)
-    own, fitted = problem.X[row : row + 1], _tree(drawn, others)
+    own, fitted = problem.data.rows[row : row + 1], _tree(drawn, others)
     values = _densities(fitted, own)
     r_hat = float(array_stats.rhat(values, chain_axis=0, draw_axis=1))
     if r_hat > MIXED:
@@ -203,10 +201,9 @@ def refit_without(tree: xr.DataTree, problem: Problem, row: int, *, settings: Re
 
 def without(problem: Problem, row: int) -> Problem:
     """The problem with one copy of a row left out; rows that are equal are put together."""
-    weights: PerRow = np.ones(len(problem.X)) if problem.row_weights is None else problem.row_weights.copy()
+    weights = problem.data.weights.copy()
     weights[row] -= 1.0
-    rows, totals = distinct_rows(problem.X, weights)
-    return replace(problem, X=rows, row_weights=totals)
+    return replace(problem, data=Data(problem.data.rows, weights).distinct())
 
 
 def _chain_starts(tree: xr.DataTree, rng: np.random.Generator) -> tuple[Mixture, ...]:
@@ -220,11 +217,11 @@ def _tree(drawn: MixtureDraws, problem: Problem) -> xr.DataTree:
     return posterior_tree(
         {"weights": drawn.weights, "means": drawn.means, "covariances": drawn.covariances},
         {"lp": drawn.run.stats["lp"]},
-        X=np.ascontiguousarray(problem.X),
-        feature_names=[f"x{j}" for j in range(problem.X.shape[1])],
+        X=np.ascontiguousarray(problem.data.rows),
+        feature_names=[f"x{j}" for j in range(problem.data.rows.shape[1])],
         start=problem.start,
         attributes={"covariance_type": problem.start.covariance_type, "prior": prior_to_json(problem.prior)},
-        row_weights=problem.row_weights,
+        row_weights=problem.data.row_weights,
     )
 
 

@@ -1,22 +1,21 @@
 """Expectation-maximisation: sum the expected statistics over blocks of rows, take the M-step, repeat."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from math import isfinite
 from operator import add
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numba import types
-from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, OUT_1, linked
+from bayesgmm.data import Block, Data
 from bayesgmm.em.m_step import assembled
-from bayesgmm.em.moments import Moments, RegCovar, moments_of_blocks, variance_floors
+from bayesgmm.em.moments import Moments, RegCovar, moments_of, variance_floors
 from bayesgmm.em.squarem import (
     AT_NOW,
     CONVERGED,
@@ -33,38 +32,8 @@ from bayesgmm.em.squarem import (
 )
 from bayesgmm.mixture import SUMS, CovarianceFamily, Mixture, Statistics, Sums, add_statistics, column_statistics
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
-from bayesgmm.validation import as_row_weights, as_rows
 
-ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
 _ROWS_PER_CALL, _STEPS_PER_CALL = 200_000, 64  # below a hundredth of a second between two calls of a callback
-
-
-class BlockSource(Protocol):
-    """Blocks of rows that can be read again and again: (feature, obs) columns and their row weights."""
-
-    def __iter__(self) -> Iterator[tuple[Columns, PerRow]]: ...
-
-
-class Rows:
-    """The block source of data in memory: one block up to `ROWS_PER_BLOCK` rows, else copies of so many rows."""
-
-    def __init__(self, X: ArrayLike, row_weights: ArrayLike | None = None) -> None:
-        X = as_rows(X)
-        weights = as_row_weights(row_weights, len(X))
-        parts = [slice(start, start + ROWS_PER_BLOCK) for start in range(0, len(X), ROWS_PER_BLOCK)]
-        weights = np.empty(0) if weights is None else weights
-        self.blocks = [(np.ascontiguousarray(X.T[:, part]), weights[part]) for part in parts]
-
-    def with_weights(self, row_weights: PerRow) -> "Rows":
-        """The same rows with other weights, (obs,) and not negative; no row is copied."""
-        other = copy(self)
-        ends = np.cumsum([columns.shape[1] for columns, _ in self.blocks])[:-1]
-        pieces = np.split(row_weights, ends)
-        other.blocks = [(columns, piece) for (columns, _), piece in zip(self.blocks, pieces, strict=True)]
-        return other
-
-    def __iter__(self) -> Iterator[tuple[Columns, PerRow]]:
-        return iter(self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +106,7 @@ class EMResult:
 
 
 def run_em(
-    source: BlockSource | Iterable[tuple[Columns, PerRow]],
+    data: Iterable[tuple[Columns, PerRow]],
     start: Mixture,
     *,
     prior: ResolvedPrior | None = None,
@@ -149,8 +118,8 @@ def run_em(
 
     Parameters
     ----------
-    source : iterable of (columns, row_weights)
-        Blocks of rows, read once per step; `Rows` for data in memory.
+    data : Data, or iterable of (columns, row_weights)
+        Blocks of rows, read once per step.
     start : Mixture
         Where to start; its family is kept.
     prior : ResolvedPrior, optional
@@ -167,14 +136,15 @@ def run_em(
     --------
     >>> import numpy as np
     >>> from bayesgmm import Mixture
-    >>> from bayesgmm.em import Rows, run_em
+    >>> from bayesgmm.data import Block, Data
+    >>> from bayesgmm.em import run_em
     >>> X = np.array([[-1.1], [-0.9], [-1.0], [2.0], [2.2], [1.8]])
     >>> start = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
-    >>> run_em(Rows(X), start).mixture.means.round(3)
+    >>> run_em(Data.of(X), start).mixture.means.round(3)
     array([[-1.],
            [ 2.]])
     """
-    run = _Run(source, start, prior=prior, settings=settings or EMSettings(), pool=pool)
+    run = _Run(data, start, prior=prior, settings=settings or EMSettings(), pool=pool)
     statistics = run.e_step(start)
     verdict = run.check_convergence(statistics, start)
     while True:
@@ -184,7 +154,7 @@ def run_em(
             if verdict == CONVERGED or stopped or run.n_left <= 0 or not isfinite(state.objective):
                 return _result(state, verdict == CONVERGED, run.history)
         if run.block is not None:
-            verdict, statistics = run.compiled_steps(statistics)
+            verdict, statistics = run.compiled_steps(run.block, statistics)
         else:
             mixture = run.m_step(statistics)
             statistics = run.e_step(mixture)
@@ -196,19 +166,19 @@ class _Run:
 
     def __init__(
         self,
-        source: BlockSource | Iterable[tuple[Columns, PerRow]],
+        data: Iterable[tuple[Columns, PerRow]],
         start: Mixture,
         *,
         prior: ResolvedPrior | None,
         settings: EMSettings,
         pool: Executor | None,
     ) -> None:
-        n_blocks = len(source.blocks) if isinstance(source, Rows) else 0
-        self.source, self.start, self.prior, self.settings = source, start, prior, settings
-        self.block = source.blocks[0] if isinstance(source, Rows) and n_blocks == 1 and prior is None else None
+        n_blocks = len(data.blocks) if isinstance(data, Data) else 0
+        self.data, self.start, self.prior, self.settings = data, start, prior, settings
+        self.block = data.blocks[0] if isinstance(data, Data) and n_blocks == 1 and prior is None else None
         self.map = pool.map if pool is not None and n_blocks > 1 else map
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-        self.rules = Rules(start.family.residual, _floors(settings.reg_covar, source, start), np.nan)
+        self.rules = Rules(start.family.residual, _floors(settings.reg_covar, data, start), np.nan)
         self.iterates = Iterates.begin(start, accelerate=settings.accelerate)
         self.history: list[float] = []
 
@@ -219,7 +189,7 @@ class _Run:
 
     def e_step(self, mixture: Mixture) -> Statistics:
         """Expected statistics of all rows under a mixture."""
-        return reduce(add, self.map(partial(_statistics, mixture), self.source))
+        return reduce(add, self.map(partial(_statistics, mixture), self.data))
 
     def m_step(self, statistics: Statistics) -> Mixture:
         """The next mixture to evaluate: an M-step, or an extrapolation along the last two (SQUAREM)."""
@@ -235,9 +205,9 @@ class _Run:
         self.history.append(float(self.iterates.state[NOW]))
         return verdict
 
-    def compiled_steps(self, statistics: Statistics) -> tuple[int, Statistics]:
+    def compiled_steps(self, block: Block, statistics: Statistics) -> tuple[int, Statistics]:
         """Many M- and E-steps on one block of rows without coming back to Python."""
-        x, row_weights = self.block or ()
+        x, row_weights = block
         objectives = np.empty(1 + max(1, min(_ROWS_PER_CALL // x.shape[1], _STEPS_PER_CALL)))
         sums = _sums(statistics)
         n_taken, verdict, log_likelihood = _compiled_steps(
@@ -266,13 +236,13 @@ class _Run:
         )
 
 
-def _floors(reg_covar: RegCovar, source: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:
+def _floors(reg_covar: RegCovar, data: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:
     """Smallest variances (feature,); those that `EMSettings.for_data` has found are taken as they are."""
     if isinstance(reg_covar, np.ndarray):
         return reg_covar
     if reg_covar is not None:
         return np.full(start.n_features, reg_covar, dtype=np.float64)
-    return variance_floors(None, moments_of_blocks(source, start.family), start.family)
+    return variance_floors(None, moments_of(data, start.family), start.family)
 
 
 def _statistics(mixture: Mixture, block: tuple[Columns, PerRow]) -> Statistics:

@@ -54,7 +54,7 @@ def first_step(
     sd = np.sqrt(np.maximum(moments.variances, floors if floors.all() else np.finfo(np.float64).tiny))
     if family.residual == SPHERICAL:
         sd = np.full(d, np.sqrt((sd**2).mean()))
-    means, sums = np.zeros((k, d)), Sums.zeros(k, d, family.block_shape(d))
+    means, sums = np.zeros((k, d)), Sums.empty((k, d), family.block_shape(d))
     x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
     _share_sums(family.residual, x, shares, moments.mean, sd, means, sums)
     counts, first, second = sums

@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.data import Data
 from bayesgmm.em.first_m_step import first_step, mild_pseudo_data
 from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
 from bayesgmm.em.moments import Moments, RegCovar, inverse_scales, moments_of, principal_directions
@@ -28,7 +29,7 @@ from bayesgmm.em.user_init import (
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture, covariance_family
 from bayesgmm.priors import ResolvedPrior, pseudo_data
-from bayesgmm.validation import as_finite, as_row_weights, as_rows, check_components
+from bayesgmm.validation import as_finite, check_components
 
 type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
 
@@ -75,13 +76,12 @@ class Initialisation:
 
 
 def starting_mixture(
-    X: ArrayLike,
+    data: Data,
     n_components: int,
     *,
     rng: np.random.Generator,
     covariance_type: str = "full",
     initialisation: Initialisation | None = None,
-    row_weights: ArrayLike | None = None,
     reg_covar: RegCovar = None,
     decorrelate: bool = False,
     moments: Moments | None = None,
@@ -94,13 +94,12 @@ def starting_mixture(
 
     Parameters
     ----------
-    X : (obs, feature)
+    data : Data
     n_components : int
     rng : numpy.random.Generator
     covariance_type : str
     initialisation : Initialisation, optional
         Given means share the rows out themselves: each row goes to the nearest. So do given labels.
-    row_weights : (obs,), optional
     reg_covar : float, (feature,), optional
         As in `EMSettings`.
     decorrelate : bool
@@ -117,19 +116,19 @@ def starting_mixture(
     Examples
     --------
     >>> import numpy as np
+    >>> from bayesgmm.data import Data
     >>> from bayesgmm.em import starting_mixture
-    >>> X = np.array([[0.0], [0.1], [5.0], [5.1]])
-    >>> np.sort(starting_mixture(X, 2, rng=np.random.default_rng(0)).means, axis=0)
+    >>> data = Data.of([[0.0], [0.1], [5.0], [5.1]])
+    >>> np.sort(starting_mixture(data, 2, rng=np.random.default_rng(0)).means, axis=0)
     array([[0.05],
            [5.05]])
     """
-    X = as_rows(X)
+    X, v = data.rows, data.weights
     family = covariance_family(covariance_type, X.shape[1])
     init = initialisation or Initialisation()
     given = _checked(init, (n_components, X.shape[1]), family)
-    v = _weights_or_ones(row_weights, len(X))
     check_components(n_components, round(v.sum()))
-    moments = moments_of(X, v, family) if moments is None else moments
+    moments = moments_of(data, family) if moments is None else moments
     scaled, to_scaled = scaled_for_distances(X, family, moments=moments, decorrelate=decorrelate)
     if init.labels is not None:
         labels = checked_labels(init.labels, len(X), n_components)
@@ -175,15 +174,15 @@ def mixture_from_responsibilities(
     array([[1.],
            [7.]])
     """
-    X = as_rows(X)
+    data = Data.of(X, row_weights)
+    X = data.rows
     resp = as_finite(resp, name="resp")
     if resp.ndim != 2 or len(resp) != len(X) or resp.shape[1] == 0 or resp.min() < 0:
         raise InputError(expected=f"resp with shape ({len(X)}, cluster), non-negative", got=f"shape {resp.shape}")
     family = covariance_family(covariance_type, X.shape[1])
-    v = _weights_or_ones(row_weights, len(X))
     pseudo = pseudo_data(None if prior is None else prior.inverse_wishart, resp.shape[1], X.shape[1], family)
-    moments = moments_of(X, v, family)
-    return first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
+    moments = moments_of(data, family)
+    return first_step(X, resp * data.weights[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
 
 
 def scaled_for_distances(
@@ -245,11 +244,6 @@ def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: i
     return alone.log_prob(one)
 
 
-def _weights_or_ones(row_weights: ArrayLike | None, n_rows: int) -> PerRow:
-    weights = as_row_weights(row_weights, n_rows)
-    return np.ones(n_rows) if weights is None else weights
-
-
 def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> Given:
     if init.method not in INIT_METHODS:
         known = ", ".join(repr(name) for name in INIT_METHODS)
@@ -278,30 +272,11 @@ def _k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibi
 
 def _short_k_means(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """Rows to the nearest of K means: a few steps on a random subset."""
-    some, of_some = random_subset(X, v, _MOST_MEANT, rng=rng)
-    centres = k_means_plus_plus(some, k, of_some, rng=rng)
-    centres, labels = lloyd(some, centres, of_some, most_steps=_MOST_LLOYD, few=len(some) // _UNSETTLED)
-    return _one_hot(labels if some is X else nearest_labels(X, centres), k)
-
-
-def random_subset(X: Rows, row_weights: PerRow, size: int, *, rng: np.random.Generator) -> tuple[Rows, PerRow]:
-    """At most ``size`` rows that stand for all, with their new weights.
-
-    Rows that weigh the same are drawn without replacement, others systematically from a random order: one that is
-    expected m times is drawn as often as the whole number below or above m.
-    """
-    if np.count_nonzero(row_weights) <= size:
-        return X, row_weights
-    total = row_weights.sum()
-    if row_weights.min() == row_weights.max():
-        chosen = np.sort(rng.choice(len(X), size, replace=False))
-        return np.asfortranarray(X[chosen]), np.full(size, total / size)
-    order = rng.permutation(len(X))
-    places = (np.arange(size) + rng.random()) * (total / size)
-    drawn = np.minimum(np.searchsorted(row_weights[order].cumsum(), places, side="right"), len(X) - 1)
-    times = np.bincount(order[drawn], minlength=len(X))
-    chosen = np.flatnonzero(times)
-    return np.asfortranarray(X[chosen]), times[chosen] * (total / size)
+    some = Data(X, v).subset(_MOST_MEANT, rng=rng)
+    centres = k_means_plus_plus(some.rows, k, some.weights, rng=rng)
+    few = len(some.rows) // _UNSETTLED
+    centres, labels = lloyd(some.rows, centres, some.weights, most_steps=_MOST_LLOYD, few=few)
+    return _one_hot(labels if some.rows is X else nearest_labels(X, centres), k)
 
 
 def _random_from_data(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
@@ -319,16 +294,16 @@ def _random(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibil
 
 def _hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """Rows to the nearest mean of K clusters of Ward's, the model of equal spheres; of a random subset if many."""
-    return _merged(X, k, random_subset(X, v, _MOST_MERGED, rng=rng))
+    return _merged(X, k, Data(X, v).subset(_MOST_MERGED, rng=rng))
 
 
 def _short_hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """The same, of fewer rows."""
-    return _merged(X, k, random_subset(X, v, max(_FEWER_MERGED, 10 * k), rng=rng))
+    return _merged(X, k, Data(X, v).subset(max(_FEWER_MERGED, 10 * k), rng=rng))
 
 
-def _merged(X: Rows, k: int, some: tuple[Rows, PerRow]) -> Responsibilities:
-    rows = some[0][some[1] > 0]
+def _merged(X: Rows, k: int, some: Data) -> Responsibilities:
+    rows = some.rows[some.weights > 0]
     # Where many rows are equal there may be fewer clusters than K; some centres are then in one place.
     labels = fcluster(ward(pdist(rows)), k, criterion="maxclust") if len(rows) > 1 else np.ones(1)
     centres = np.stack([rows[labels == one].mean(axis=0) for one in range(1, int(labels.max()) + 1)])

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesgmm._common import Array, Factors, Means, PerRow, Rows, Weights
+from bayesgmm._common import Array, Factors, Means, Weights
+from bayesgmm.data import Data
 from bayesgmm.em.em import EMResult, EMSettings, run_em
-from bayesgmm.em.em import Rows as RowsSource
-from bayesgmm.em.initialization import random_subset
 from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
 from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture
 from bayesgmm.priors import ResolvedPrior
@@ -36,9 +35,7 @@ class Field:
 
     Attributes
     ----------
-    source : Rows of EM
-    X : (obs, feature)
-    row_weights : (obs,)
+    data : Data
     factor : (1, rows, columns)
         Factor of the covariance of the data, which new components have in small.
     precision_factor : (1, rows, columns)
@@ -50,9 +47,7 @@ class Field:
     """
 
     family: CovarianceFamily
-    source: RowsSource
-    X: Rows
-    row_weights: PerRow
+    data: Data
     factor: Factors
     precision_factor: Factors
     smallest_share: float
@@ -61,8 +56,7 @@ class Field:
     @classmethod
     def of_rows(
         cls,
-        X: Rows,
-        row_weights: PerRow,
+        data: Data,
         n_components: int,
         *,
         family: CovarianceFamily,
@@ -75,27 +69,28 @@ class Field:
 
         In haste the subset is small, and moves are made only where it is a small part of the rows.
         """
-        d = X.shape[1]
+        n_rows, d = data.shape
         size = HASTY_ROWS if in_haste else rows_for(n_components, d)
         n_moves = moves_for(n_components)
         if in_haste:
-            n_moves = min(n_moves, HASTY_MOVES) if len(X) >= HASTY_SHARE * size else 0
+            n_moves = min(n_moves, HASTY_MOVES) if n_rows >= HASTY_SHARE * size else 0
         factor = covariance_factor(moments, family, variance_floors(reg_covar, moments, family))
-        X, row_weights = random_subset(X, row_weights, size, rng=rng)
+        some = data.subset(size, rng=rng)
         precision = family.precision_factors(factor)
-        share = min(_FEWEST * (d + 1.0) / row_weights.sum(), 1.0)
-        return cls(family, RowsSource(X, row_weights), X, row_weights, factor, precision, share, n_moves)
+        share = min(_FEWEST * (d + 1.0) / some.total, 1.0)
+        return cls(family, some, factor, precision, share, n_moves)
 
     def picked(self, n: int, rng: np.random.Generator) -> Array:
         """Random rows, different ones where there are enough, with chances in proportion to their weights.
 
         The first arrivals of clocks that ring at those rates (Efraimidis & Spirakis 2006).
         """
-        if n > np.count_nonzero(self.row_weights):
-            return self.X[rng.choice(len(self.X), n, p=self.row_weights / self.row_weights.sum())]
+        rows, weights = self.data.rows, self.data.weights
+        if n > np.count_nonzero(weights):
+            return rows[rng.choice(len(rows), n, p=weights / weights.sum())]
         with np.errstate(divide="ignore"):
-            arrivals = rng.standard_exponential(len(self.X)) / self.row_weights
-        return self.X[np.argpartition(arrivals, n - 1)[:n]]
+            arrivals = rng.standard_exponential(len(rows)) / weights
+        return rows[np.argpartition(arrivals, n - 1)[:n]]
 
     def scattered(self, n_components: int, rng: np.random.Generator) -> Mixture:
         """Equal components at random rows."""
@@ -107,7 +102,7 @@ class Field:
 
     def new_size(self, rng: np.random.Generator) -> float:
         """By how much to shrink a factor, to a share of volume log-uniform between a few rows' and all of it."""
-        return math.exp(rng.uniform(math.log(self.smallest_share), 0.0) / self.X.shape[1])
+        return math.exp(rng.uniform(math.log(self.smallest_share), 0.0) / self.data.shape[1])
 
     def moved(self, mixture: Mixture, rng: np.random.Generator) -> Mixture:
         """The mixture with a random component put down at a random row, with a fair share of the weight."""
@@ -134,11 +129,11 @@ class Climb:
     sound: Callable[[EMResult], bool]
     stopped: Callable[[], bool]
 
-    def run(self, source: RowsSource, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
+    def run(self, data: Data, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
         """One short run."""
         tol, steps = max(self.settings.tol, _TOLERANCE), min(max_iter, self.settings.max_iter)
         settings = replace(self.settings, tol=tol, max_iter=steps)
-        return run_em(source, start, prior=self.prior, settings=settings, callback=lambda state: self.stopped())
+        return run_em(data, start, prior=self.prior, settings=settings, callback=lambda state: self.stopped())
 
 
 def moves_for(n_components: int) -> int:
@@ -157,11 +152,11 @@ def hasty_rows_for(n_rows: int, n_features: int, n_components: int) -> int:
     return size if n_rows >= APPROACH_SHARE * size else max(HASTY_ROWS, 20 * n_components * n_features)
 
 
-def approached(start: Mixture, rows: tuple[Rows, PerRow], climb: Climb, *, n_rows: int) -> Mixture:
-    """Where a short run on a subset of rows and their weights ends, if all the rows are many times as many."""
-    if n_rows < APPROACH_SHARE * len(rows[0]):
+def approached(start: Mixture, some: Data, climb: Climb, *, n_rows: int) -> Mixture:
+    """Where a short run on a subset of rows ends, if all the rows are many times as many."""
+    if n_rows < APPROACH_SHARE * some.shape[0]:
         return start
-    run = climb.run(RowsSource(*rows), start)
+    run = climb.run(some, start)
     return run.mixture if np.isfinite(run.objective) and climb.sound(run) else start
 
 
@@ -169,7 +164,7 @@ def search_from(start: Mixture, field: Field, climb: Climb, *, rng: np.random.Ge
     """The best sound mixture of a chain of moves; the start where no run was sound, or none is made."""
     if field.n_moves == 0:
         return start
-    best = _if_sound(climb.run(field.source, start), None, climb)
+    best = _if_sound(climb.run(field.data, start), None, climb)
     for _ in range(field.n_moves):
         if climb.stopped():
             break
@@ -180,18 +175,18 @@ def search_from(start: Mixture, field: Field, climb: Climb, *, rng: np.random.Ge
 
 def _raced(field: Field, proposal: Mixture, best: EMResult | None, climb: Climb) -> EMResult:
     """A run that is given up early where twenty more gains like its last would not bring it to the best one."""
-    run = climb.run(field.source, proposal, max_iter=_HEAD_START)
+    run = climb.run(field.data, proposal, max_iter=_HEAD_START)
     if run.converged or run.n_iter < _HEAD_START or len(run.history) < 2:
         return run
     hoped = run.objective + _HOPE * (run.history[-1] - run.history[-2])
-    return run if best is not None and hoped < best.objective else climb.run(field.source, run.mixture)
+    return run if best is not None and hoped < best.objective else climb.run(field.data, run.mixture)
 
 
 def small_em(
     n_components: int, field: Field, climb: Climb, *, rng: np.random.Generator, n_runs: int = RANDOM_RUNS
 ) -> Mixture:
     """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
-    runs = [climb.run(field.source, field.scattered(n_components, rng), max_iter=_RANDOM_STEPS) for _ in range(n_runs)]
+    runs = [climb.run(field.data, field.scattered(n_components, rng), max_iter=_RANDOM_STEPS) for _ in range(n_runs)]
     runs.sort(key=lambda run: run.objective if math.isfinite(run.objective) else -math.inf, reverse=True)
     return next((run for run in runs if climb.sound(run)), runs[0]).mixture
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow, Rows
+from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow
 from bayesgmm.mixture import FAMILIES, FULL, SPHERICAL, CovarianceFamily, Mixture, column_statistics
 from bayesgmm.priors import OF_CONSTANT, constant_features
 
@@ -36,21 +36,16 @@ class Moments(NamedTuple):
         return np.diagonal(self.covariance) if len(self.covariance) == len(self.mean) else self.covariance[0]
 
 
-def moments_of(X: Rows, row_weights: PerRow, family: CovarianceFamily = FAMILIES["full"]) -> Moments:
+def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamily = FAMILIES["full"]) -> Moments:
     """Mean and covariance of rows, maximum likelihood: the kernel's sums for one component in the middle.
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from bayesgmm.data import Data
     >>> from bayesgmm.em import moments_of
-    >>> moments_of(np.array([[0.0], [2.0], [7.0]]), np.array([1.0, 1.0, 0.0]))
+    >>> moments_of(Data.of([[0.0], [2.0], [7.0]], row_weights=[1, 1, 0]))
     Moments(mean=array([1.]), covariance=array([[1.]]))
     """
-    return moments_of_blocks([(np.ascontiguousarray(X.T), row_weights)], family)
-
-
-def moments_of_blocks(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamily) -> Moments:
-    """The same from blocks of (feature, obs) columns and their row weights, empty ones for rows that count once."""
     counted = [(x, weights if len(weights) else np.ones(x.shape[1])) for x, weights in blocks]
     total = sum(weights.sum() for _, weights in counted)
     mean = reduce(add, (x @ (weights / total) for x, weights in counted))
@@ -77,11 +72,6 @@ def _constant(moments: Moments, blocks: list[tuple[Columns, PerRow]]) -> IntArra
     return candidates[constant_features(seen.T)]
 
 
-def weighted_covariance(X: Rows, row_weights: PerRow) -> Array:
-    """Covariance of the data, divided by the total weight (maximum likelihood)."""
-    return moments_of(X, row_weights).covariance
-
-
 def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFamily) -> Array:
     r"""Smallest variances (feature,): covariances keep :math:`\Sigma \succeq diag(f)`.
 
@@ -91,13 +81,12 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from bayesgmm.data import Data
     >>> from bayesgmm.em import moments_of
     >>> from bayesgmm.em.moments import variance_floors
-    >>> from bayesgmm.priors import OF_CONSTANT, constant_features
     >>> from bayesgmm.mixture import covariance_family
-    >>> X = np.array([[0.0, 5.0], [2e6, 5.0]])
-    >>> variance_floors(None, moments_of(X, np.ones(2)), covariance_family("full"))
+    >>> data = Data.of([[0.0, 5.0], [2e6, 5.0]])
+    >>> variance_floors(None, moments_of(data), covariance_family("full"))
     array([1.0e+01, 2.5e-11])
     """
     if reg_covar is not None:

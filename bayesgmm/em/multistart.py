@@ -10,13 +10,12 @@ from math import isfinite, isnan, nan
 
 import numpy as np
 from joblib import effective_n_jobs
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray
-from bayesgmm.data import distinct_rows
+from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Soundness, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
-from bayesgmm.em.em import Rows as RowsSource
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.moments import moments_of
 from bayesgmm.em.start_plan import Plan
@@ -29,7 +28,7 @@ from bayesgmm.exceptions import (
 )
 from bayesgmm.mixture import SPHERICAL, Mixture, covariance_family
 from bayesgmm.priors import Prior, warn_of_constant_features
-from bayesgmm.validation import as_row_weights, as_rows, check_components
+from bayesgmm.validation import check_components
 
 _QUICK = 1_000_000  # numbers times components that a handful of steps take milliseconds for: not worth a thread
 _LONG = 40_000  # of them in a step: below, threads wait for each other's Python longer than they gain
@@ -110,7 +109,7 @@ class Starts:
 
 
 def best_of_starts(
-    X: ArrayLike,
+    data: Data,
     n_components: int,
     *,
     rng: np.random.Generator,
@@ -120,7 +119,6 @@ def best_of_starts(
     n_init: int = 10,
     initialisation: Initialisation | None = None,
     start: Mixture | None = None,
-    row_weights: ArrayLike | None = None,
     n_jobs: int | None = None,
     callback: StartCallback | None = None,
     feature_names: Sequence[str] | None = None,
@@ -140,7 +138,8 @@ def best_of_starts(
 
     Parameters
     ----------
-    X : (obs, feature)
+    data : Data
+        Weighted rows and rows repeated as often give the same result to the last bit.
     n_components : int
     rng : numpy.random.Generator
         Each start draws from a child of its own: the result does not depend on ``n_jobs``.
@@ -153,8 +152,6 @@ def best_of_starts(
     initialisation : Initialisation, optional
     start : Mixture, optional
         The one mixture to start from.
-    row_weights : (obs,), optional
-        Frequency weights. Weighted rows and rows repeated as often give the same result to the last bit.
     n_jobs : int, optional
         Threads, in joblib's meaning; by default one, or where a step takes long every core.
     callback : callable, optional
@@ -188,30 +185,29 @@ def best_of_starts(
     Examples
     --------
     >>> import numpy as np
+    >>> from bayesgmm.data import Data
     >>> from bayesgmm.em import best_of_starts
-    >>> X = np.array([[-1.1], [-0.9], [-1.0], [2.0], [2.2], [1.8]])
-    >>> result, starts = best_of_starts(X, 2, rng=np.random.default_rng(0))
+    >>> data = Data.of([[-1.1], [-0.9], [-1.0], [2.0], [2.2], [1.8]])
+    >>> result, starts = best_of_starts(data, 2, rng=np.random.default_rng(0))
     >>> result.mixture.means.round(3), starts.n_starts
     (array([[-1.],
            [ 2.]]), 10)
     """
-    X = as_rows(X)
-    weights = as_row_weights(row_weights, len(X))
-    check_components(n_components, len(X) if weights is None else round(weights.sum()))
+    check_components(n_components, round(data.total))
     if n_init < 1:
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
     init = initialisation or Initialisation()
-    family = covariance_family(covariance_type, X.shape[1])
-    X, weights = (X, weights) if init.labels is not None else distinct_rows(X, weights)
+    n_features = data.shape[1]
+    family = covariance_family(covariance_type, n_features)
+    data = data if init.labels is not None else data.distinct()
     exchangeable = prior is None or prior.exchangeable
-    resolved = None if prior is None else prior.resolve(n_components, X.shape[1], family.name)
-    moments = moments_of(X, np.ones(len(X)) if weights is None else weights, family)
+    resolved = None if prior is None else prior.resolve(n_components, n_features, family.name)
+    moments = moments_of(data, family)
     settings = (settings or EMSettings()).for_data(moments, family)
     plan = Plan(
-        X,
+        data,
         n_components,
         family,
-        weights,
         resolved,
         settings,
         init,
@@ -234,7 +230,6 @@ def _run_all(
 ) -> tuple[list[EMResult], bool]:
     """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
     stop = threading.Event()
-    source = plan.source
 
     def run(index: int, rng: np.random.Generator, pool: Executor | None = None) -> EMResult | None:
         def after_step(state: EMState) -> bool:
@@ -245,11 +240,11 @@ def _run_all(
         if stop.is_set():
             return None
         start = plan.starting_mixture(index, rng, stop.is_set)
-        return run_em(source, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
+        return run_em(plan.data, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
 
     if plan.hasty and plan.step_size * len(rngs) <= _QUICK:
         return [result for index, rng in enumerate(rngs) if (result := run(index, rng)) is not None], stop.is_set()
-    with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(source) as pool:
+    with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(plan.data) as pool:
         futures = [workers.submit(run, index, rng, pool) for index, rng in enumerate(rngs)]
         try:
             results = [future.result() for future in futures]
@@ -273,9 +268,9 @@ def _n_workers(plan: Plan, n_starts: int, n_jobs: int | None) -> int:
     return min(n_workers, n_starts)
 
 
-def _pool_for(source: RowsSource) -> AbstractContextManager[Executor | None]:
+def _pool_for(data: Data) -> AbstractContextManager[Executor | None]:
     """Threads for the blocks of rows, if there are several."""
-    return ThreadPoolExecutor(effective_n_jobs(-1)) if len(source.blocks) > 1 else nullcontext()
+    return ThreadPoolExecutor(effective_n_jobs(-1)) if len(data.blocks) > 1 else nullcontext()
 
 
 def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
@@ -285,12 +280,12 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
         raise DegenerateComponentError(
             "EM broke down numerically from every start. Set reg_covar above zero, drop constant columns, bring the "
             "others to a moderate scale, or ask for fewer components.",
-            figures={"largest absolute value": float(np.abs(plan.X).max()), "floor": plan.smallest_floor},
+            figures={"largest absolute value": float(np.abs(plan.data.rows).max()), "floor": plan.smallest_floor},
         )
     degenerate = [isnan(objective) or not plan.sound(run) for objective, run in zip(ended, runs, strict=True)]
     usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
     best_first = sorted(usable, key=lambda i: -ended[i])
-    tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.total
+    tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.data.total
     distinct = _distinct(ended, best_first, tolerance)
     return Starts(
         np.array(ended),
@@ -369,9 +364,9 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
             f"reg_covar is no smaller than the variance of {_listed(floored, names)}, so that it decides the fit. It "
             "is in squared units of the data: lower it, or leave it out for a share of each column's own variance."
         )
-    n_parameters = plan.family.n_parameters(plan.n_components, plan.X.shape[1])
-    distinct = plan.X if plan.initialisation.labels is None else distinct_rows(plan.X, plan.row_weights)[0]
-    n_rows = min(len(distinct), plan.total)
+    n_parameters = plan.family.n_parameters(plan.n_components, plan.data.shape[1])
+    distinct = plan.data if plan.initialisation.labels is None else plan.data.distinct()
+    n_rows = min(distinct.shape[0], plan.data.total)
     if n_parameters > n_rows and not degenerate:
         warnings.warn(
             f"The mixture has {n_parameters} free parameters, more than {n_rows:g} different rows can carry. Try fewer "

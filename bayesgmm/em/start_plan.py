@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayesgmm._common import PerRow, Rows
+from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Soundness
 from bayesgmm.em.em import EMResult, EMSettings
-from bayesgmm.em.em import Rows as RowsSource
-from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, random_subset, starting_mixture
+from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, starting_mixture
 from bayesgmm.em.local_search import (
     HASTY_RUNS,
     RANDOM_RUNS,
@@ -35,31 +34,15 @@ SEARCHED_TO = 1e-6  # largest tolerance at which a search is worth its time: loo
 class Plan:
     """Everything that the starts of a fit have in common."""
 
-    X: Rows
+    data: Data
     n_components: int
     family: CovarianceFamily
-    row_weights: PerRow | None
     prior: ResolvedPrior | None
     settings: EMSettings
     initialisation: Initialisation
     start: Mixture | None
     align: bool
     soundness: Soundness
-
-    @property
-    def source(self) -> RowsSource:
-        """All rows, as EM reads them."""
-        return RowsSource(self.X, self.row_weights)
-
-    @property
-    def weights(self) -> PerRow:
-        """The weight of each row."""
-        return np.ones(len(self.X)) if self.row_weights is None else self.row_weights
-
-    @property
-    def total(self) -> float:
-        """Rows, each as often as it counts."""
-        return float(len(self.X) if self.row_weights is None else self.row_weights.sum())
 
     @property
     def smallest_floor(self) -> float:
@@ -84,7 +67,7 @@ class Plan:
     @property
     def step_size(self) -> int:
         """Numbers times components that most steps of a start read."""
-        (n_rows, n_features), k = self.X.shape, self.n_components
+        (n_rows, n_features), k = self.data.shape, self.n_components
         return (min(n_rows, rows_for(k, n_features)) if self.searched else n_rows) * n_features * k
 
     def kind(self, index: int) -> str:
@@ -102,38 +85,35 @@ class Plan:
             return self.start
         kind, labelled = self.kind(index), self.initialisation.labelled
         if kind != SMALL_EM and (not self.several_kinds or labelled):
-            return self.plain_start(kind, index, rng, rows=(self.X, self.weights))
+            return self.plain_start(kind, index, rng, self.data)
         climb = Climb(self.prior, self.settings, self.sound, stopped)
         if self.searched:
             field = self.field(rng, in_haste=index == 0)
             start = self.start_in(field, kind, index, rng, climb)
             return search_from(start, field, climb, rng=rng) if self.may_be_sound else start
-        rows = random_subset(
-            self.X, self.weights, hasty_rows_for(len(self.X), self.X.shape[1], self.n_components), rng=rng
-        )
+        some = self.data.subset(hasty_rows_for(*self.data.shape, self.n_components), rng=rng)
         if kind == SMALL_EM:
             start = self.start_in(self.field(rng, in_haste=True), kind, index, rng, climb)
         else:
-            start = self.plain_start(kind, index, rng, rows=rows)
-        return approached(start, rows, climb, n_rows=len(self.X))
+            start = self.plain_start(kind, index, rng, some)
+        return approached(start, some, climb, n_rows=self.data.shape[0])
 
     def start_in(self, field: Field, kind: str, index: int, rng: np.random.Generator, climb: Climb) -> Mixture:
         """A start of its kind from the rows of a field."""
         if kind == SMALL_EM:
             n_runs = HASTY_RUNS if self.hasty else RANDOM_RUNS
             return self.aligned(small_em(self.n_components, field, climb, rng=rng, n_runs=n_runs))
-        return self.plain_start(kind, index, rng, rows=(field.X, field.row_weights))
+        return self.plain_start(kind, index, rng, field.data)
 
-    def plain_start(self, kind: str, index: int, rng: np.random.Generator, *, rows: tuple[Rows, PerRow]) -> Mixture:
+    def plain_start(self, kind: str, index: int, rng: np.random.Generator, data: Data) -> Mixture:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
         turn = index // len(IN_TURN) if self.several_kinds else index
         start = starting_mixture(
-            rows[0],
+            data,
             self.n_components,
             rng=rng,
             covariance_type=self.family.name,
             initialisation=replace(self.initialisation, method=IN_TURN[0] if kind == GIVEN else kind),
-            row_weights=rows[1],
             reg_covar=self.settings.reg_covar,
             decorrelate=turn % 2 == 1,
             moments=self.soundness.moments,
@@ -147,8 +127,7 @@ class Plan:
     def field(self, rng: np.random.Generator, *, in_haste: bool) -> Field:
         """Where a start may search: the first one in haste, because many users make no other."""
         return Field.of_rows(
-            self.X,
-            self.weights,
+            self.data,
             self.n_components,
             family=self.family,
             rng=rng,
@@ -160,7 +139,7 @@ class Plan:
     @property
     def may_be_sound(self) -> bool:
         """Whether there are rows enough for any run to be sound: without, a search finds nothing."""
-        return self.prior is not None or self.soundness.fewest(self.n_components) * self.n_components <= self.total
+        return self.prior is not None or self.soundness.fewest(self.n_components) * self.n_components <= self.data.total
 
     def sound(self, run: EMResult) -> bool:
         """Whether a run did not end in a spike, see `best_of_starts`."""

@@ -12,8 +12,8 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import Array, IntArray, PerRow, Rows
-from bayesgmm.data import distinct_rows
+from bayesgmm._common import Array, IntArray, Rows
+from bayesgmm.data import Data
 from bayesgmm.diagnostics import warn_if_unconverged
 from bayesgmm.em import KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
@@ -262,13 +262,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             Itself.
         """
         rows = as_rows(validated(self, X, reset=True, min_samples=2))
-        rows, weights = self._weighted(rows, sample_weight)
-        n_rows = float(len(rows) if weights is None else weights.sum())
-        check_components(self.n_components, round(n_rows), weighted=weights is not None)
+        data = self._weighted(rows, sample_weight)
+        check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
-        different, times = (rows, weights) if self.engine == "pymc" else distinct_rows(rows, weights)
-        prior = self._prior(different, times)
+        different = data if self.engine == "pymc" else data.distinct()
+        prior = self._prior(different)
         seed = self._seed()
         rng = np.random.default_rng(seed)
         em, starts = best_of_starts(
@@ -277,22 +276,21 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             rng=rng,
             covariance_type=self.covariance_type,
             prior=prior,
-            settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, n_rows, self.reg_covar)),
+            settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, data.total, self.reg_covar)),
             n_init=self.n_init,
             initialisation=Initialisation(self.init_params),
             start=self._last_solution(),
-            row_weights=times,
             callback=progress_of_starts(self.verbose, self.verbose_interval),
         )
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
         resolved = prior.resolve(self.n_components, self.n_features_in_, self.covariance_type)
         settings = self._settings(rng, sparse=resolved.sparse)
-        problem = Problem(different, prior, em.mixture, row_weights=times)
+        problem = Problem(different, prior, em.mixture)
         explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
-        kept = replace(problem, X=rows, row_weights=weights)
+        kept = replace(problem, data=data)
         tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
         tree = with_hyperparameters(combine_modes(tree, random_state=seed), rng=rng)
         tree.attrs["converged"] = int(warn_if_unconverged(tree))
@@ -303,7 +301,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         """Fit, then the most probable label of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def _prior(self, rows: Rows, weights: PerRow | None) -> Prior:
+    def _prior(self, data: Data) -> Prior:
         """The one of the three ways to give a prior that the user took."""
         check_prior_type(self.weight_concentration_prior_type)
         parameters = PriorParameters.of(self.get_params(deep=False))
@@ -312,6 +310,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 expected="either prior or scikit-learn's prior parameters",
                 got=f"prior and {', '.join(parameters.given)}",
             )
+        rows, weights = data.rows, data.row_weights
         named = pd.DataFrame(rows, columns=self._names()) if hasattr(self, "feature_names_in_") else rows
         if parameters.given:
             return parameters.prior(
@@ -319,18 +318,18 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             )
         return Prior.weakly_informative(named, sample_weight=weights) if self.prior is None else self.prior
 
-    def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
+    def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> Data:
         """The rows that count, and their weights; none if all are one."""
         weights = as_sample_weight(sample_weight, len(rows))
         if weights is None:
-            return rows, None
+            return Data(rows)
         present = weights > 0
         rows, weights = np.asfortranarray(rows[present]), weights[present]
         if (weights == 1.0).all():
-            return rows, None
+            return Data(rows)
         if self.engine == "pymc":
             raise weights_refused()
-        return rows, weights
+        return Data(rows, weights)
 
     def _last_solution(self) -> Mixture | None:
         last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.data import Data
 from bayesgmm.em import KINDS, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin
@@ -252,12 +253,11 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         """
         checked = self._validated(X, reset=True)
         rows = as_rows(checked)
-        row_weights = as_sample_weight(sample_weight, len(rows))
-        total = len(rows) if row_weights is None else round(row_weights.sum())
-        check_components(self.n_components, total, weighted=row_weights is not None)
-        self.prior_ = self._resolved_prior(rows, row_weights)
+        data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+        check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
+        self.prior_ = self._resolved_prior(data.rows, data.row_weights)
         result, starts = best_of_starts(
-            rows,
+            data,
             self.n_components,
             rng=self._rng(),
             covariance_type=self.covariance_type,
@@ -266,13 +266,12 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
             n_init=self.n_init,
             initialisation=self._initialisation(),
             start=self._last_solution(),
-            row_weights=row_weights,
             n_jobs=self.n_jobs,
             callback=progress_of_starts(self.verbose, self.verbose_interval),
             feature_names=getattr(self, "feature_names_in_", None),
         )
         self._set_fit(result, starts, dtype=checked.dtype)
-        self._training = measure(rows, result.mixture, row_weights)
+        self._training = measure(data, result.mixture)
         self._warn(starts)
         return self
 
@@ -375,7 +374,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         mixture = self._fitted()
         if X is not None:
             rows = as_rows(self._validated(X))
-            return measure(rows, mixture, as_sample_weight(sample_weight, len(rows)))
+            return measure(Data(rows, as_sample_weight(sample_weight, len(rows))), mixture)
         training: Measured | None = getattr(self, "_training", None)
         if training is None or sample_weight is not None:
             given = "sample_weight without X" if training else "no rows, and parameters that were set without a fit"

@@ -71,10 +71,10 @@ def _tree(sampled: MixtureDraws, problem: Problem, names: Sequence[str], record:
     return posterior_tree(
         draws,
         stats,
-        X=np.ascontiguousarray(problem.X),
+        X=np.ascontiguousarray(problem.data.rows),
         feature_names=names,
         start=start,
         attributes=attributes,
         hyperparameters=hyperparameters(prior, *start.means.shape, covariance_type=start.covariance_type),
-        row_weights=problem.row_weights,
+        row_weights=problem.data.row_weights,
     )

@@ -19,7 +19,7 @@ INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would 
 
 def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
     """Sample the PyMC model by nutpie, chains starting where the native engine's do."""
-    if problem.row_weights is not None:
+    if problem.data.row_weights is not None:
         raise weights_refused()
     parameters = problem.parameters(problem.starting_points(settings.chains, rng))
     covariances = problem.full_covariances(parameters)
@@ -28,7 +28,9 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     hyper = problem.prior.model_variables_given(
         starts["weights"], covariances, covariance_type=start.covariance_type, rng=rng
     )
-    model = build_model(problem.X, start.n_components, covariance_type=start.covariance_type, prior=problem.prior)
+    model = build_model(
+        problem.data.rows, start.n_components, covariance_type=start.covariance_type, prior=problem.prior
+    )
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
     run = sample_model(compiled, unconstrained_points(model, starts | hyper), settings, shapes)

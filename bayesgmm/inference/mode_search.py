@@ -57,7 +57,7 @@ def points_of(draws: MixtureDraws) -> Points:
 def target_of(problem: Problem) -> Target:
     """The density that a problem asks for."""
     start = problem.start
-    return Target(problem.X, problem.prior, start.n_components, start.covariance_type, problem.row_weights)
+    return Target(problem.data.rows, problem.prior, start.n_components, start.covariance_type, problem.data.row_weights)
 
 
 def send_scouts(
@@ -79,8 +79,8 @@ def send_scouts(
     )
     draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     points = points_of(draws)
-    family, weights = problem.start.covariance_type, problem.row_weights
-    modes = find_modes(points, problem.X, family, mixed=SCOUTS_MIXED, row_weights=weights)
+    family, weights = problem.start.covariance_type, problem.data.row_weights
+    modes = find_modes(points, problem.data.rows, family, mixed=SCOUTS_MIXED, row_weights=weights)
     if modes.separate:
         modes = weigh_modes(modes, points, target_of(problem), rng=rng)
     return Scouts(list(starts), draws, modes)
@@ -92,14 +92,13 @@ def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture
     if k == 1 or not problem.prior.exchangeable:
         return {}
     fewer, _ = best_of_starts(
-        problem.X,
+        problem.data,
         k - 1,
         rng=rng,
         covariance_type=problem.start.covariance_type,
         prior=problem.prior,
         settings=EMSettings(reg_covar=0.0),
         n_init=_STARTS_OF_FEWER,
-        row_weights=problem.row_weights,
     )
     return {"one emptied": _with_empty(fewer.mixture, problem, rng), "two in one place": _with_twin(fewer.mixture)}
 
@@ -110,7 +109,7 @@ def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> M
     prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
     _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
     alpha = float(prior.concentration[0])
-    share = alpha / (problem.n_rows + k * alpha)
+    share = alpha / (problem.data.total + k * alpha)
     weights = np.append(fewer.weights * (1.0 - share), share)
     own = fewer.full_covariances[:1] if fewer.family.shared else covariances[0]
     both = fewer.family.compress(np.concatenate([fewer.full_covariances, own]))

@@ -6,7 +6,8 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from bayesgmm._common import Array, Covariances, Means, PerRow, Rows, Weights
+from bayesgmm._common import Array, Covariances, Means, Weights
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference.settings import Draws
 from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_posterior
@@ -22,38 +23,31 @@ class Problem:
 
     Attributes
     ----------
-    X : (obs, feature), Fortran order
+    data : Data
+        Weights are positive.
     prior : Prior
     start : Mixture
         The EM solution under the same prior; gives the coordinates, the family and the number of components too.
     chain_starts : tuple of Mixture
         Where the chains begin; none means at draws of the normal approximation at ``start``.
-    row_weights : (obs,), optional
-        Frequency weights, positive.
     """
 
-    X: Rows
+    data: Data
     prior: Prior
     start: Mixture
     chain_starts: tuple[Mixture, ...] = ()
-    row_weights: PerRow | None = None
 
     @cached_property
     def log_posterior(self) -> LogPosterior:
         """The native density in whitened coordinates."""
         shape = (self.start.n_components, self.start.n_features)
         resolved = self.prior.resolve(*shape, self.start.covariance_type)
-        row_weights = np.empty(0) if self.row_weights is None else self.row_weights
-        return whitened_log_posterior(self.X.T, row_weights, resolved, self.start)
-
-    @property
-    def n_rows(self) -> float:
-        """Rows, each as often as its weight says."""
-        return float(len(self.X) if self.row_weights is None else self.row_weights.sum())
+        row_weights = np.empty(0) if self.data.row_weights is None else self.data.row_weights
+        return whitened_log_posterior(self.data.rows.T, row_weights, resolved, self.start)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""
-        return total_over_rows(mixture.log_prob(self.X), self.row_weights)
+        return total_over_rows(mixture.log_prob(self.data.rows), self.data.row_weights)
 
     def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
         """Points (chain, n_dim): the given ones, or draws of the normal approximation.

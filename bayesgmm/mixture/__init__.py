@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.kernel import add_statistics as add_statistics
     from bayesgmm.mixture.kernel import pointwise as pointwise
     from bayesgmm.mixture.mixture import Mixture as Mixture
+    from bayesgmm.mixture.mixture import column_densities as column_densities
     from bayesgmm.mixture.mixture import column_statistics as column_statistics
     from bayesgmm.mixture.mixture import expected_statistics as expected_statistics
     from bayesgmm.mixture.statistics import Statistics as Statistics

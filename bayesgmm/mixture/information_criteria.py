@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from bayesgmm.mixture.mixture import Mixture
-from bayesgmm.validation import as_row_weights, as_rows
-
-_ROWS_AT_A_TIME = 10_000  # so that memberships take little memory
+from bayesgmm.data import Data
+from bayesgmm.mixture.mixture import Mixture, column_densities
+from bayesgmm.mixture.statistics import total_over_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +33,30 @@ class Measured:
     n_parameters: int
 
 
-def measure(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike | None = None) -> Measured:
+def measure(data: Data, mixture: Mixture) -> Measured:
     """Collect what the criteria need.
 
     Parameters
     ----------
-    X : (obs, feature)
+    data : Data
     mixture : Mixture
-    row_weights : (obs,), optional
-        Frequency weights.
 
     Examples
     --------
     >>> from bayesgmm import Mixture
+    >>> from bayesgmm.data import Data
     >>> from bayesgmm.mixture import bic, measure
     >>> mixture = Mixture([1.0], [[0.0]], [[[1.0]]])
-    >>> round(bic(measure([[-1.0], [0.0], [1.0]], mixture)), 3)
+    >>> round(bic(measure(Data.of([[-1.0], [0.0], [1.0]]), mixture)), 3)
     9.711
     """
-    X = as_rows(X, n_features=mixture.n_features)
-    weights = as_row_weights(row_weights, len(X))
-    v = np.ones(len(X)) if weights is None else weights
     n_parameters = mixture.family.n_parameters(mixture.n_components, mixture.n_features)
     log_likelihood = log_certainty = 0.0
-    for start in range(0, len(X), _ROWS_AT_A_TIME):
-        part = slice(start, start + _ROWS_AT_A_TIME)
-        log_density, resp = mixture.density_and_responsibilities(X[part])
-        log_likelihood += float(v[part] @ log_density)
-        log_certainty += float(v[part] @ np.log(resp.max(axis=1)))
-    return Measured(log_likelihood, float(v.sum()), log_certainty, n_parameters)
+    for columns, row_weights in data:
+        log_density, resp = column_densities(columns, mixture)
+        log_likelihood += total_over_rows(log_density, row_weights)
+        log_certainty += total_over_rows(np.log(resp.max(axis=0)), row_weights)
+    return Measured(log_likelihood, data.total, log_certainty, n_parameters)
 
 
 def aic(measured: Measured) -> float:

@@ -323,10 +323,9 @@ class Sums(NamedTuple):
     second: Array
 
     @classmethod
-    def zeros(cls, n_components: int, n_features: int, block_shape: tuple[int, int]) -> "Sums":
-        """Sums over no rows."""
-        first, second = np.zeros((n_components, n_features)), np.zeros((n_components, *block_shape))
-        return cls(np.zeros(n_components), first, second)
+    def empty(cls, shape: tuple[int, ...], block_shape: tuple[int, ...]) -> "Sums":
+        """Sums over no rows yet, for means (cluster, feature) and blocks (rows, columns)."""
+        return cls(np.zeros(shape[0]), np.zeros(shape), np.zeros((shape[0], *block_shape)))
 
 
 SUMS = record_type(Sums, OUT_1, OUT_2, OUT_3)

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
+from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.covariance import CovarianceFamily, covariance_family
 from bayesgmm.mixture.far_rows import densities
@@ -132,10 +132,7 @@ class Mixture:
 
     def log_prob(self, X: ArrayLike) -> PerRow:
         """Log density of each row, (obs,)."""
-        X = as_rows(X, n_features=self.n_features)
-        log_density = np.empty(len(X))
-        self._pointwise(X, log_density, np.empty((0, 0)))
-        return log_density
+        return column_densities(as_rows(X, n_features=self.n_features).T, self, memberships=False)[0]
 
     def responsibilities(self, X: ArrayLike) -> Responsibilities:
         """Posterior probability of each component for each row, (obs, cluster)."""
@@ -143,13 +140,8 @@ class Mixture:
 
     def density_and_responsibilities(self, X: ArrayLike) -> tuple[PerRow, Responsibilities]:
         """`log_prob` and `responsibilities` in one pass."""
-        X = as_rows(X, n_features=self.n_features)
-        log_density, resp = np.empty(len(X)), np.empty((self.n_components, len(X)))
-        self._pointwise(X, log_density, resp)
+        log_density, resp = column_densities(as_rows(X, n_features=self.n_features).T, self)
         return log_density, resp.T
-
-    def _pointwise(self, X: Array, log_density: PerRow, resp: Array) -> None:
-        densities(self.family.residual, X.T, self.log_scale, self.means, self.precision_factors, log_density, resp)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""
@@ -204,6 +196,15 @@ def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike |
 
 def column_statistics(x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIGHTS) -> Statistics:
     """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it."""
-    sums = Sums.zeros(*mixture.means.shape, mixture.precision_factors.shape[1:])
+    sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     return Statistics(add_statistics(mixture.family.residual, x, row_weights, *arrays, sums), *sums)
+
+
+def column_densities(x: Columns, mixture: Mixture, *, memberships: bool = True) -> tuple[PerRow, Array]:
+    """Log densities (obs,) and memberships (cluster, obs), or none, of checked columns (feature, obs), C-contiguous."""
+    n_rows = x.shape[1]
+    log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
+    arrays = mixture.log_scale, mixture.means, mixture.precision_factors
+    densities(mixture.family.residual, x, *arrays, log_density, resp)
+    return log_density, resp

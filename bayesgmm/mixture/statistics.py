@@ -6,8 +6,8 @@ from bayesgmm._common import Array, Means, PerRow, Weights
 
 
 def total_over_rows(values: PerRow, row_weights: PerRow | None) -> float:
-    """The sum over rows, each as often as its weight says."""
-    return float(values.sum() if row_weights is None else row_weights @ values)
+    """The sum over rows, each as often as its weight says; once, if there are no weights."""
+    return float(values.sum() if row_weights is None or not len(row_weights) else row_weights @ values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import IntArray, Rows
 from bayesgmm.cross_validation import relative_efficiency
+from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
-from bayesgmm.em import Rows as RowsSource
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import (
@@ -73,7 +73,7 @@ class Subject:
     def refit(self, X: Rows, start: Mixture) -> Mixture:
         """The optimum for other rows that EM climbs to from a mixture."""
         settings = EMSettings(1e-8, 500, reg_covar=None if self.prior is None else 0.0)
-        return run_em(RowsSource(X), start, prior=self.prior, settings=settings).mixture
+        return run_em(Data(X), start, prior=self.prior, settings=settings).mixture
 
     def mixture(self, s: int) -> Mixture:
         """One of the draws."""

@@ -10,8 +10,8 @@ from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, Means, PerRow, Rows, Weights, in_threads
+from bayesgmm.data import Data
 from bayesgmm.em import EMResult, EMSettings, EMState, Initialisation, Soundness, moments_of, run_em, starting_mixture
-from bayesgmm.em import Rows as RowsSource
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
 from bayesgmm.mixture import Mixture, align_to
 from bayesgmm.priors import Prior, ResolvedPrior
@@ -222,15 +222,12 @@ def bootstrap(
     check_whole(least=_FEWEST, n_replicates=n_replicates)
     check_whole(n_starts=n_starts)
     check_jobs(n_jobs)
-    weights = as_row_weights(row_weights, len(X))
+    data = Data(X, as_row_weights(row_weights, len(X)))
     k, d = mixture.n_components, mixture.n_features
     resolved = None if prior is None else prior.resolve(k, d, mixture.covariance_type)
-    v = np.ones(len(X)) if weights is None else weights
-    settings = (settings or EMSettings()).for_data(moments_of(X, v, mixture.family), mixture.family)
+    settings = (settings or EMSettings()).for_data(moments_of(data, mixture.family), mixture.family)
     plan = _Plan(
-        RowsSource(X),
-        X,
-        v,
+        data,
         mixture,
         kind,
         resolved,
@@ -245,9 +242,7 @@ def bootstrap(
 class _Plan:
     """Everything that the replicates have in common."""
 
-    source: RowsSource
-    X: Rows
-    row_weights: PerRow
+    data: Data
     mixture: Mixture
     kind: str
     prior: ResolvedPrior | None
@@ -256,28 +251,26 @@ class _Plan:
 
     def replicate(self, rng: np.random.Generator, stop: threading.Event) -> EMResult | None:
         """The best EM run on one replicate that is not degenerate; None if there is none or it was stopped."""
-        rows, weights = KINDS[self.kind](self.X, self.row_weights, self.mixture, rng)
-        source = self.source.with_weights(weights) if weights is not None else RowsSource(rows)
-        v = np.ones(len(rows)) if weights is None else weights
-        soundness = Soundness.of(moments_of(rows, v, self.mixture.family), self.settings, self.mixture.family)
+        rows, weights = KINDS[self.kind](self.data.rows, self.data.weights, self.mixture, rng)
+        data = Data(rows) if weights is None else self.data.with_weights(weights)
+        soundness = Soundness.of(moments_of(data, self.mixture.family), self.settings, self.mixture.family)
         best: EMResult | None = None
-        for start in self._starts(rows, v, rng):
-            result = run_em(source, start, prior=self.prior, settings=self.settings, callback=_until(stop))
+        for start in self._starts(data, rng):
+            result = run_em(data, start, prior=self.prior, settings=self.settings, callback=_until(stop))
             if not np.isfinite(result.objective) or self._degenerate(result, soundness):
                 continue
             best = result if best is None or result.objective > best.objective else best
         return best
 
-    def _starts(self, rows: Rows, weights: PerRow, rng: np.random.Generator) -> Iterator[Mixture]:
+    def _starts(self, data: Data, rng: np.random.Generator) -> Iterator[Mixture]:
         yield self.mixture
         for _ in range(self.n_starts - 1):
             yield starting_mixture(
-                rows,
+                data,
                 self.mixture.n_components,
                 rng=rng,
                 covariance_type=self.mixture.covariance_type,
                 initialisation=Initialisation("k-means++"),
-                row_weights=weights,
                 reg_covar=self.settings.reg_covar,
             )
 

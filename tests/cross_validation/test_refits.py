@@ -93,7 +93,7 @@ def test_outliers_are_matched_or_refitted_and_nothing_else(one, how):
 def test_moment_matching_is_exact_for_one_component(near):
     tree, truth = near
     problem = problem_of(tree, CONJUGATE)
-    found = smoothed_rows(draw_set(tree), problem.X, shape=(4, 2_500), r_eff=1.0)
+    found = smoothed_rows(draw_set(tree), problem.data.rows, shape=(4, 2_500), r_eff=1.0)
     matched = match_rows(tree, problem, OUTLIERS, found=found, r_eff=1.0)
     assert np.abs(matched.elpd[:2] - truth).max() < bound(2) * 0.06  # standard deviation over 16 seeds
 
@@ -128,7 +128,7 @@ def test_equal_rows_are_left_out_once_for_all(one):
     )
     assert refits.found[0] is refits.found[1]
     assert told == [(1, 1)]
-    np.testing.assert_array_equal(np.sort(without(problem, 25).X, axis=0), np.sort(X, axis=0))
+    np.testing.assert_array_equal(np.sort(without(problem, 25).data.rows, axis=0), np.sort(X, axis=0))
 
 
 def test_one_copy_of_a_weighted_row_is_left_out(one):
@@ -137,10 +137,10 @@ def test_one_copy_of_a_weighted_row_is_left_out(one):
     weights[0] = 2.0
     fit = BayesianGaussianMixture(1, prior=CONJUGATE, random_state=1, progress=False, draws=500)
     problem = problem_of(fit.fit(X, sample_weight=weights).posterior_)
-    assert without(problem, 0).row_weights is None
+    assert without(problem, 0).data.row_weights is None
     assert without(problem, 0).n_rows == 25
     assert without(problem, 3).n_rows == 25
-    assert len(without(problem, 3).X) == 24
+    assert len(without(problem, 3).data.rows) == 24
 
 
 @FAR_OUT
@@ -189,7 +189,7 @@ def test_nothing_to_match_or_refit_changes_nothing(one):
     with pytest.warns(ParetoWarning):
         plain = loo(fit)
     tree, problem = fit.posterior_, problem_of(fit.posterior_)
-    found = smoothed_rows(draw_set(tree), problem.X, shape=(4, 1000), r_eff=1.0)
+    found = smoothed_rows(draw_set(tree), problem.data.rows, shape=(4, 1000), r_eff=1.0)
     nothing = np.array([], dtype=np.int64)
     assert match_rows(tree, problem, nothing, found=found, r_eff=1.0) is found
     assert refit_rows(tree, problem, nothing, settings=RefitSettings(r_eff=1.0, seed=1)).found == []

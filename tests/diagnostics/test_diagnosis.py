@@ -10,7 +10,8 @@ from reference import load_data
 from scipy.stats import entropy
 
 from bayesgmm import BayesianGaussianMixture, Mixture, Prior, combine_modes, diagnose
-from bayesgmm.em.em import Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import run_em
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference.engines import sample_native
 from bayesgmm.inference.problem import Problem
@@ -25,7 +26,7 @@ PARAMETERS = ("weights", "means", "covariances")
 
 def optimum(X, prior: Prior, start: Mixture) -> Mixture:
     """The optimum to which EM leads from a start."""
-    return run_em(Rows(X), start, prior=prior.resolve(*start.means.shape, "full")).mixture
+    return run_em(Data.of(X), start, prior=prior.resolve(*start.means.shape, "full")).mixture
 
 
 def at(*means: float, variance: float = 1.0) -> Mixture:
@@ -37,7 +38,7 @@ def at(*means: float, variance: float = 1.0) -> Mixture:
 def sampled(X, prior: Prior, starts, *, seed: int = 1, **settings) -> xr.DataTree:
     """Chains of NUTS, two from each start, in the labels in which they were sampled."""
     chosen = SamplerSettings(seed=seed, progress=False, **{"chains": 2, "draws": 600, "tune": 300, **settings})
-    runs = [sample_native(Problem(X, prior, start), chosen, np.random.default_rng(seed)) for start in starts]
+    runs = [sample_native(Problem(Data.of(X), prior, start), chosen, np.random.default_rng(seed)) for start in starts]
     draws = {name: np.concatenate([getattr(run, name) for run in runs]) for name in PARAMETERS}
     stats = {name: np.concatenate([run.run.stats[name] for run in runs]) for name in ("lp", "diverging")}
     names = [f"x{j}" for j in range(X.shape[1])]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import COLLAPSED, Soundness
 from bayesgmm.em.moments import Moments, moments_of
 from bayesgmm.mixture.covariance import covariance_family
@@ -43,7 +44,7 @@ def test_the_unit_of_a_feature_does_not_matter():
 def test_a_collapse_shows_beside_a_direction_in_which_the_data_do_not_vary(slope):
     """Rows on a line, and a component that is a point of it."""
     x = np.arange(10.0)
-    beside = moments_of(np.column_stack([x, slope * x]), np.ones(10))
+    beside = moments_of(Data.of(np.column_stack([x, slope * x]), np.ones(10)))
     along, across = np.array([1.0, slope]), np.array([1.0, -slope])
     for length, collapsed in ((1.0, False), (1e-5, True)):
         covariance = length * np.outer(along, along) + 1e-11 * np.outer(across, across)

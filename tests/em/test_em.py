@@ -7,7 +7,8 @@ import pytest
 from em_cases import NAMES, PRIORS, SHARED_NAMES, mclust_fits, shared_data
 from reference import FAMILIES, load_data, load_json, random_mixture
 
-from bayesgmm.em.em import EMSettings, Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities, starting_mixture
 from bayesgmm.em.squarem import aitken_remaining
 from bayesgmm.mixture.alignment import align_to
@@ -24,9 +25,13 @@ def check_never_falls(X, covariance_type, prior, *, n_components=3, reg_covar=1e
     settings = EMSettings(tol=1e-9, max_iter=200, reg_covar=reg_covar)
     for seed in seeds:
         start = starting_mixture(
-            X, n_components, rng=np.random.default_rng(seed), covariance_type=covariance_type, reg_covar=reg_covar
+            Data.of(X),
+            n_components,
+            rng=np.random.default_rng(seed),
+            covariance_type=covariance_type,
+            reg_covar=reg_covar,
         )
-        result = run_em(Rows(X), start, prior=resolved, settings=settings)
+        result = run_em(Data.of(X), start, prior=resolved, settings=settings)
         assert np.isfinite(result.history).all()
         falls = -np.diff(result.history)
         assert falls.max(initial=0.0) <= 1e-12 * np.abs(result.history).max(), (falls.max(), falls.argmax())
@@ -51,7 +56,7 @@ def test_shared_diagonal_families_reach_mclusts_likelihoods(name):
         weights, family = np.array(given["weights"]), covariance_family(fit["model"])
         covariances = family.compress(np.array(given["covariances"]))
         start = Mixture(weights / weights.sum(), given["means"], covariances, fit["model"])
-        end = run_em(Rows(X), start, settings=EMSettings(tol=1e-11, max_iter=20_000, reg_covar=0.0))
+        end = run_em(Data.of(X), start, settings=EMSettings(tol=1e-11, max_iter=20_000, reg_covar=0.0))
         assert family.n_parameters(k, X.shape[1]) == fit["df"]
         assert end.log_likelihood == pytest.approx(fit["loglik_tight"], abs=1e-3)
 
@@ -78,7 +83,7 @@ def test_objective_never_falls_while_the_floor_acts(covariance_type, prior_name,
 def test_the_floor_is_really_reached_there():
     X = np.vstack([np.random.default_rng(0).normal(size=(100, 2)), [[0.0, 0.0]] * 60])
     start = Mixture([0.6, 0.4], [[0.0, 0.0], [0.0, 0.0]], [np.eye(2), 1e-3 * np.eye(2)])
-    result = run_em(Rows(X), start, settings=EMSettings(reg_covar=1e-4))
+    result = run_em(Data.of(X), start, settings=EMSettings(reg_covar=1e-4))
     assert result.n_floored == 1
     assert np.linalg.eigvalsh(result.mixture.covariances[1]) == pytest.approx(1e-4, rel=1e-6)
 
@@ -90,8 +95,8 @@ def test_gradient_vanishes_at_the_optimum(covariance_type, prior_name):
     X = load_data("faithful")
     prior = PRIORS[prior_name](X)
     resolved = None if prior is None else prior.resolve(2, 2, covariance_type)
-    start = starting_mixture(X, 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
-    end = run_em(Rows(X), start, prior=resolved, settings=TO_THE_END)
+    start = starting_mixture(Data.of(X), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    end = run_em(Data.of(X), start, prior=resolved, settings=TO_THE_END)
     assert end.converged
     scale = X.std(axis=0)
     sparse = prior_name == "independent, sparse"
@@ -141,7 +146,7 @@ def test_map_equals_mclust_in_every_parameter(fit):
     labels = np.eye(k)[np.array(fit["classification"]) - 1]
     start = mixture_from_responsibilities(X, labels, covariance_type, prior=resolved)
     # The objective is flat to rounding error before the parameters stand still: go on regardless of it.
-    end = run_em(Rows(X), start, prior=resolved, settings=EMSettings(tol=-1.0, max_iter=3_000))
+    end = run_em(Data.of(X), start, prior=resolved, settings=EMSettings(tol=-1.0, max_iter=3_000))
     scale = X.std(axis=0)
     want = fit["parameters"]
     means = np.array(want["means"]).reshape(k, -1)
@@ -156,9 +161,9 @@ def test_map_equals_mclust_in_every_parameter(fit):
 
 def test_a_source_of_several_blocks_is_the_same_run():
     X = load_data("iris")
-    start = starting_mixture(X, 3, rng=np.random.default_rng(0))
-    whole = run_em(Rows(X), start)
-    blocks = [block for part in np.array_split(X, 4) for block in Rows(part)]
+    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
+    whole = run_em(Data.of(X), start)
+    blocks = [block for part in np.array_split(X, 4) for block in Data.of(part)]
     parts = run_em(blocks, start)
     assert parts.n_iter == whole.n_iter
     np.testing.assert_allclose(parts.history, whole.history, rtol=1e-12)
@@ -169,17 +174,17 @@ def test_a_source_of_several_blocks_is_the_same_run():
 def test_row_weights_are_repeated_rows(covariance_type):
     X = load_data("galaxies")
     v = np.arange(len(X)) % 4
-    start = starting_mixture(X, 3, rng=np.random.default_rng(0), covariance_type=covariance_type)
-    weighted = run_em(Rows(X, v), start, settings=EMSettings(tol=1e-9))
-    repeated = run_em(Rows(np.repeat(X, v, axis=0)), start, settings=EMSettings(tol=1e-9))
+    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    weighted = run_em(Data.of(X, v), start, settings=EMSettings(tol=1e-9))
+    repeated = run_em(Data.of(np.repeat(X, v, axis=0)), start, settings=EMSettings(tol=1e-9))
     np.testing.assert_allclose(weighted.history, repeated.history, rtol=1e-12)
     np.testing.assert_allclose(weighted.mixture.means, repeated.mixture.means, rtol=1e-10)
 
 
 def test_callback_sees_the_states_and_stops_the_run():
     X = load_data("faithful")
-    start = starting_mixture(X, 3, rng=np.random.default_rng(0))
-    blocks = list(Rows(X))  # a general source comes back after every step
+    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
+    blocks = list(Data.of(X))  # a general source comes back after every step
     seen = []
     result = run_em(blocks, start, callback=lambda state: seen.append(state) or len(seen) == 5)
     assert [state.iteration for state in seen] == [0, 1, 2, 3, 4]
@@ -192,17 +197,17 @@ def test_callback_sees_the_states_and_stops_the_run():
 
 def test_callback_stops_data_in_memory_too():
     X = np.random.default_rng(0).normal(size=(3_000, 2))
-    start = starting_mixture(X, 4, rng=np.random.default_rng(0))
-    result = run_em(Rows(X), start, settings=EMSettings(tol=-1.0), callback=lambda state: state.iteration > 0)
+    start = starting_mixture(Data.of(X), 4, rng=np.random.default_rng(0))
+    result = run_em(Data.of(X), start, settings=EMSettings(tol=-1.0), callback=lambda state: state.iteration > 0)
     assert 0 < result.n_iter <= 64
 
 
 @pytest.mark.parametrize("max_iter", [0, 1, 2, 63, 64, 65, 66, 130])
 def test_max_iter_is_kept(max_iter):
     X = load_data("faithful")
-    start = starting_mixture(X, 3, rng=np.random.default_rng(0))
+    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
     settings = EMSettings(tol=-1.0, max_iter=max_iter)
-    result, general = (run_em(source, start, settings=settings) for source in (Rows(X), list(Rows(X))))
+    result, general = (run_em(source, start, settings=settings) for source in (Data.of(X), list(Data.of(X))))
     assert result.n_iter == max_iter
     assert not result.converged
     np.testing.assert_allclose(result.history, general.history, rtol=1e-13)
@@ -212,9 +217,9 @@ def test_max_iter_is_kept(max_iter):
 @pytest.mark.parametrize("name", ["faithful", "iris", "diabetes"])
 def test_what_was_left_to_gain_is_below_the_tolerance(name):
     X = load_data(name)
-    start = starting_mixture(X, 3, rng=np.random.default_rng(3))
-    stopped = run_em(Rows(X), start, settings=EMSettings(tol=1e-6))
-    end = run_em(Rows(X), stopped.mixture, settings=TO_THE_END)
+    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(3))
+    stopped = run_em(Data.of(X), start, settings=EMSettings(tol=1e-6))
+    end = run_em(Data.of(X), stopped.mixture, settings=TO_THE_END)
     assert stopped.converged
     assert end.objective - stopped.objective < 3e-6 * len(X)
 
@@ -237,14 +242,14 @@ def test_compiled_steps_do_not_recompile():
             X, _ = mixture.sample(60, rng=rng)
             X.setflags(write=False)
             for prior in (None, Prior.weakly_informative(X).resolve(k, d, covariance_type)):
-                run_em(Rows(X, rng.integers(1, 3, 60)), mixture, prior=prior, settings=EMSettings(max_iter=5))
+                run_em(Data.of(X, rng.integers(1, 3, 60)), mixture, prior=prior, settings=EMSettings(max_iter=5))
     assert len(_compiled_steps.dispatcher.signatures) == 1
     assert len(compiled_m_step.dispatcher.signatures) == 1
 
 
 def test_a_run_that_breaks_down_ends():
     X = np.array([[1e99], [-1e99], [0.0]])
-    result = run_em(Rows(X), Mixture([1.0], [[0.0]], [[[1e-150]]]))
+    result = run_em(Data.of(X), Mixture([1.0], [[0.0]], [[[1e-150]]]))
     assert not result.converged
     assert not np.isfinite(result.objective)
     assert result.n_iter < 5
@@ -252,8 +257,8 @@ def test_a_run_that_breaks_down_ends():
 
 def test_labels_of_the_optimum_do_not_depend_on_the_order_of_the_start():
     X = load_data("iris")
-    start = starting_mixture(X, 3, rng=np.random.default_rng(0))
-    first, second = (run_em(Rows(X), s).mixture for s in (start, start.permute([2, 0, 1])))
+    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
+    first, second = (run_em(Data.of(X), s).mixture for s in (start, start.permute([2, 0, 1])))
     order = align_to(first, second.weights, second.means, second.full_covariances)
     np.testing.assert_allclose(second.permute(order).means, first.means, rtol=1e-8)
 
@@ -263,7 +268,7 @@ def test_threads_share_the_blocks_and_change_nothing(monkeypatch):
     rng = np.random.default_rng(4)
     X, v = rng.normal(size=(950, 3)), rng.integers(1, 4, 950)
     start = Mixture([0.5, 0.5], X[:2], [np.eye(3)] * 2)
-    source = Rows(X, v)
+    source = Data.of(X, v)
     assert [weights.size for _, weights in source] == [100] * 9 + [50]
     with ThreadPoolExecutor(3) as pool:
         shared = run_em(source, start, pool=pool)
@@ -271,5 +276,5 @@ def test_threads_share_the_blocks_and_change_nothing(monkeypatch):
     assert np.array_equal(shared.history, alone.history)
     assert np.array_equal(shared.mixture.means, alone.mixture.means)
     monkeypatch.undo()
-    whole = run_em(Rows(X, v), start)
+    whole = run_em(Data.of(X, v), start)
     np.testing.assert_allclose(shared.mixture.means, whole.mixture.means, rtol=1e-6, atol=1e-6)

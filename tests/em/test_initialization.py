@@ -5,12 +5,12 @@ import pytest
 from em_cases import PRIORS, plain_em_step
 from reference import FAMILIES, load_data, random_mixture
 
+from bayesgmm.data.blocks import Data
 from bayesgmm.em.initialization import (
     INIT_METHODS,
     Initialisation,
     aligned_to_prior,
     mixture_from_responsibilities,
-    random_subset,
     scaled_for_distances,
     starting_mixture,
 )
@@ -48,7 +48,7 @@ def test_every_start_is_usable(name, covariance_type, method):
             continue
         for decorrelate in (False, True):
             start = starting_mixture(
-                X,
+                Data.of(X),
                 n_components,
                 rng=rng(n_components),
                 covariance_type=covariance_type,
@@ -64,12 +64,12 @@ def test_every_start_is_usable(name, covariance_type, method):
 @pytest.mark.parametrize("n_components", [0, 6, 2.5])
 def test_more_components_than_rows_are_refused(n_components):
     with pytest.raises(InputError, match="n_components"):
-        starting_mixture(np.arange(5.0)[:, None], n_components, rng=rng())
+        starting_mixture(Data.of(np.arange(5.0)[:, None]), n_components, rng=rng())
 
 
 def test_an_unknown_method_is_refused():
     with pytest.raises(InputError, match=r"k-means\+\+"):
-        starting_mixture(np.arange(5.0)[:, None], 2, rng=rng(), initialisation=Initialisation("magic"))
+        starting_mixture(Data.of(np.arange(5.0)[:, None]), 2, rng=rng(), initialisation=Initialisation("magic"))
 
 
 @pytest.mark.parametrize("prior_name", ["none", "normal_inverse_wishart"])
@@ -107,7 +107,7 @@ def test_well_separated_groups_are_found_at_once(method):
     centres = np.array([[0.0, 0.0], [0.0, 900.0], [8.0, 0.0]])  # the second column has large units
     X = np.vstack([centre + rng(1).normal(size=(30, 2)) * [0.1, 10.0] for centre in centres])
     found = [
-        starting_mixture(X, 3, rng=rng(seed), initialisation=Initialisation(method)).weights.max() < 0.4
+        starting_mixture(Data.of(X), 3, rng=rng(seed), initialisation=Initialisation(method)).weights.max() < 0.4
         for seed in range(20)
     ]
     assert sum(found) >= (5 if method == "random_from_data" else 17)
@@ -119,12 +119,14 @@ def test_distances_do_not_depend_on_units_where_the_family_does_not():
     for covariance_type, decorrelate in (("diag", False), ("full", False), ("full", True)):
         family = covariance_family(covariance_type)
         ours, theirs = (
-            scaled_for_distances(Y, family, moments=moments_of(Y, np.ones(215)), decorrelate=decorrelate)[0]
+            scaled_for_distances(Y, family, moments=moments_of(Data.of(Y, np.ones(215))), decorrelate=decorrelate)[0]
             for Y in (X, X * units)
         )
         np.testing.assert_allclose(np.abs(ours), np.abs(theirs), rtol=1e-6)
         np.testing.assert_allclose(ours.std(axis=0), 1.0)
-    plain, to_scaled = scaled_for_distances(X, covariance_family("spherical"), moments=moments_of(X, np.ones(215)))
+    plain, to_scaled = scaled_for_distances(
+        X, covariance_family("spherical"), moments=moments_of(Data.of(X, np.ones(215)))
+    )
     unit = np.sqrt(X.var(axis=0).mean())
     np.testing.assert_allclose(plain, (X - X.mean(axis=0)) / unit)
     np.testing.assert_array_equal(to_scaled(X[:3]), plain[:3])
@@ -137,7 +139,7 @@ def test_what_the_user_gives_is_kept(covariance_type):
     matrices = covariance_type not in ("diag", "spherical")
     precisions = np.linalg.inv(wanted.covariances) if matrices else 1.0 / wanted.covariances
     given = Initialisation("k-means++", wanted.weights, wanted.means, precisions)
-    start = starting_mixture(X, 2, rng=rng(), covariance_type=covariance_type, initialisation=given)
+    start = starting_mixture(Data.of(X), 2, rng=rng(), covariance_type=covariance_type, initialisation=given)
     for name in ("weights", "means", "covariances"):
         np.testing.assert_allclose(getattr(start, name), getattr(wanted, name), rtol=1e-12)
 
@@ -145,7 +147,7 @@ def test_what_the_user_gives_is_kept(covariance_type):
 def test_given_means_share_the_rows_out():
     X = load_data("faithful")
     given = Initialisation(means=[[4.3, 80.0], [2.0, 55.0]])
-    start = starting_mixture(X, 2, rng=rng(), initialisation=given)
+    start = starting_mixture(Data.of(X), 2, rng=rng(), initialisation=given)
     assert start.weights[0] > 0.6 > 0.4 > start.weights[1]
     assert given.fixed(3)
     assert given.labelled
@@ -167,7 +169,7 @@ def test_given_means_share_the_rows_out():
 )
 def test_given_parameters_that_are_none_are_refused(given, message):
     with pytest.raises(InputError, match=message):
-        starting_mixture(load_data("faithful"), 2, rng=rng(), initialisation=Initialisation(**given))
+        starting_mixture(Data.of(load_data("faithful")), 2, rng=rng(), initialisation=Initialisation(**given))
 
 
 def test_a_prior_that_tells_components_apart_orders_them():
@@ -186,10 +188,10 @@ def test_a_subset_of_weighted_rows_stands_for_all() -> None:
     """A row that stands for many counts for many; no row much more or less than it should."""
     rng = np.random.default_rng(0)
     X, weights = rng.normal(size=(400, 2)), rng.integers(1, 60, 400).astype(np.float64)
-    some, of_some = random_subset(X, weights, 300, rng=rng)
-    assert len(some) <= 300
-    assert of_some.sum() == pytest.approx(weights.sum())
+    some = Data.of(X, weights).subset(300, rng=rng)
+    assert len(some.rows) <= 300
+    assert some.total == pytest.approx(weights.sum())
     each = weights.sum() / 300
     row_of = {tuple(row): weight for row, weight in zip(X, weights, strict=True)}
-    for row, weight in zip(some, of_some, strict=True):
+    for row, weight in zip(some.rows, some.weights, strict=True):
         assert abs(weight - row_of[tuple(row)]) <= each + 1e-9

@@ -9,6 +9,7 @@ import pytest
 from reference import load_data
 
 from bayesgmm import GaussianMixture
+from bayesgmm.data.blocks import Data
 from bayesgmm.em.local_search import MOST_MOVES, Field, moves_for
 from bayesgmm.em.moments import moments_of
 from bayesgmm.exceptions import SingleBestStartWarning
@@ -44,7 +45,7 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
 def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     X, rng = load_data("iris"), np.random.default_rng(0)
     field = Field.of_rows(
-        X, np.ones(150), 3, family=FAMILIES[covariance_type], rng=rng, moments=moments_of(X, np.ones(150))
+        Data.of(X), 3, family=FAMILIES[covariance_type], rng=rng, moments=moments_of(Data.of(X, np.ones(150)))
     )
     before = field.scattered(3, rng)
     after = field.moved(before, rng)

@@ -7,7 +7,8 @@ from reference import load_data
 from scipy.stats import norm, qmc
 from sklearn.datasets import load_wine
 
-from bayesgmm.em.em import EMSettings, Rows, _Run, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, _Run, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.em.squarem import (
     CAP,
@@ -56,7 +57,7 @@ def some_start(X, n_components, covariance_type, rows):
 
 def both(X, n_components, covariance_type, seed, **options):
     start = some_start(X, n_components, covariance_type, seed)
-    return [run_em(Rows(X), start, settings=settings, **options) for settings in (PLAIN, FAST)]
+    return [run_em(Data.of(X), start, settings=settings, **options) for settings in (PLAIN, FAST)]
 
 
 def check_never_falls(run):
@@ -123,7 +124,7 @@ def test_no_lower_mode_with_a_prior(prior_name):
 def test_blocks_take_the_same_path():
     X = groups(1.5, 2, 2)
     start = some_start(X, 2, "tied", 0)
-    whole, blocks = run_em(Rows(X), start, settings=FAST), run_em(list(Rows(X)), start, settings=FAST)
+    whole, blocks = run_em(Data.of(X), start, settings=FAST), run_em(list(Data.of(X)), start, settings=FAST)
     assert blocks.n_iter == whole.n_iter
     np.testing.assert_allclose(blocks.history, whole.history, rtol=1e-12)
 
@@ -167,7 +168,7 @@ def rejected_run() -> tuple[_Run, Statistics]:
     """EM whose last step was extrapolated far too long; from most starts one is."""
     X = groups(1.5, 2, 2)
     for seed in range(50):
-        run, verdict, statistics = begun(Rows(X), some_start(X, 2, "tied", seed), FAST)
+        run, verdict, statistics = begun(Data.of(X), some_start(X, 2, "tied", seed), FAST)
         while verdict == GOES_ON:
             run.iterates.state[CAP] = 1e4
             verdict, statistics = advanced(run, statistics)
@@ -192,9 +193,9 @@ def test_without_acceleration_nothing_is_tried():
     X = groups(1.5, 2, 2)
     start = some_start(X, 2, "tied", 0)
     for settings, tried in ((PLAIN, False), (FAST, True)):
-        run, _, statistics = begun(Rows(X), start, settings)
+        run, _, statistics = begun(Data.of(X), start, settings)
         for _ in range(20):
-            _, statistics = run.compiled_steps(statistics)
+            _, statistics = run.compiled_steps(run.block, statistics)
         assert (run.iterates.state[N_TRIED] > 0) == tried
 
 
@@ -203,6 +204,6 @@ def test_weighted_rows_and_a_prior_take_the_path_of_repeated_rows():
     weights = np.random.default_rng(0).integers(1, 4, len(X)).astype(float)
     prior = Prior.weakly_informative(X).resolve(2, 1, "full")
     start = some_start(X, 2, "full", 1)
-    weighted = run_em(Rows(X, weights), start, prior=prior, settings=FAST)
-    repeated = run_em(Rows(np.repeat(X, weights.astype(int), axis=0)), start, prior=prior, settings=FAST)
+    weighted = run_em(Data.of(X, weights), start, prior=prior, settings=FAST)
+    repeated = run_em(Data.of(np.repeat(X, weights.astype(int), axis=0)), start, prior=prior, settings=FAST)
     assert weighted.objective == pytest.approx(repeated.objective, abs=1e-5 * weights.sum())

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from bayesgmm.em.em import EMSettings, Rows, run_em
-from bayesgmm.em.initialization import Initialisation, random_subset
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, run_em
+from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import Climb, approached
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.em.start_plan import IN_HASTE, IN_TURN
@@ -22,7 +23,12 @@ def overlapping(n_rows, n_features=3):
 @pytest.mark.parametrize(("tol", "kinds"), [(1e-3, IN_HASTE), (1e-6, IN_TURN)])
 def test_loose_fits_are_quick(tol, kinds):
     _, starts = best_of_starts(
-        overlapping(300), 2, rng=np.random.default_rng(0), settings=EMSettings(tol), n_init=5, initialisation=MIXED
+        Data.of(overlapping(300)),
+        2,
+        rng=np.random.default_rng(0),
+        settings=EMSettings(tol),
+        n_init=5,
+        initialisation=MIXED,
     )
     assert starts.kinds == (*kinds, *kinds)[:5]
 
@@ -33,7 +39,7 @@ def test_threads_do_not_change_a_bit(n_rows, tol):
     X = overlapping(n_rows)
     found = [
         best_of_starts(
-            X,
+            Data.of(X),
             4,
             rng=np.random.default_rng(1),
             settings=EMSettings(tol),
@@ -54,11 +60,11 @@ def test_on_many_rows_a_start_comes_close_on_a_few_of_them():
     rng, settings = np.random.default_rng(0), EMSettings(1e-6)
     means = 3.5 * np.eye(4, 3)
     X = means[rng.integers(4, size=60_000)] + rng.normal(size=(60_000, 3))
-    rows = random_subset(X, np.ones(len(X)), 2_000, rng=np.random.default_rng(0))
+    rows = Data.of(X, np.ones(len(X))).subset(2_000, rng=np.random.default_rng(0))
     climb = Climb(None, settings, lambda run: True, lambda: False)
     start = Mixture(np.full(4, 0.25), means + 0.7, np.tile(2.0 * np.eye(3), (4, 1, 1)))
     close = approached(start, rows, climb, n_rows=len(X))
-    short, long = (run_em(Rows(X), mixture, settings=settings) for mixture in (close, start))
+    short, long = (run_em(Data.of(X), mixture, settings=settings) for mixture in (close, start))
     assert short.history[0] > long.history[0]
     assert short.log_likelihood > long.log_likelihood - 1e-4 * len(X)
     assert approached(start, rows, climb, n_rows=4_000) is start

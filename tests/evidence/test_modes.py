@@ -6,6 +6,7 @@ from mode_cases import CONJUGATE, LEFT, OTHERWISE, RIGHT, THREE_GROUPS, exact_lo
 from monte_carlo import bound
 from scipy.special import logsumexp
 
+from bayesgmm.data.blocks import Data
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Mode, Modes, Points, Sample, find_modes
@@ -16,7 +17,7 @@ from bayesgmm.priors.prior import Prior
 def test_evidence_of_a_single_mode_equals_enumeration():
     X = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]
     prior = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
-    em, _ = best_of_starts(X, 2, rng=np.random.default_rng(0), prior=prior)
+    em, _ = best_of_starts(Data.of(X), 2, rng=np.random.default_rng(0), prior=prior)
     points = sampled(X, prior, [em.mixture] * 2, draws=1500)
     whole = Modes((Mode(np.zeros(7, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
     (mode,) = weigh_modes(whole, points, Target(X, prior, 2, "full"), rng=np.random.default_rng(0)).modes
@@ -83,7 +84,7 @@ def test_one_mode_is_one_mode():
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(0, 1, 60), rng.normal(6, 1, 40)])[:, None]
     prior = Prior.weakly_informative(X)
-    em, _ = best_of_starts(X, 2, rng=rng, prior=prior)
+    em, _ = best_of_starts(Data.of(X), 2, rng=rng, prior=prior)
     modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), X, "full")
     assert not modes.separate
     assert modes.modes[0].n_draws == 600
@@ -95,7 +96,7 @@ def test_a_mode_far_below_gets_no_weight():
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(0, 1, 100), rng.normal(30, 1, 100)])[:, None]
     prior = Prior.weakly_informative(X)
-    em, _ = best_of_starts(X, 2, rng=rng, prior=prior)
+    em, _ = best_of_starts(Data.of(X), 2, rng=rng, prior=prior)
     good = sampled(X, prior, [em.mixture] * 2, draws=200)
     n = 200
     bad = Points(

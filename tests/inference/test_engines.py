@@ -15,6 +15,7 @@ from monte_carlo import bound, z_score
 from reference import FAMILIES, load_data
 
 from bayesgmm._common.arrays import Array
+from bayesgmm.data.blocks import Data
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.inference.engines import ENGINES
 from bayesgmm.inference.problem import MixtureDraws, Problem
@@ -31,8 +32,8 @@ def problem(X, n_components, prior, covariance_type="full") -> Problem:
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, _ = best_of_starts(X, n_components, rng=rng, covariance_type=covariance_type, prior=prior)
-    return Problem(X, prior, found.mixture)
+        found, _ = best_of_starts(Data.of(X), n_components, rng=rng, covariance_type=covariance_type, prior=prior)
+    return Problem(Data.of(X), prior, found.mixture)
 
 
 def run(engine: str, given: Problem, *, seed=SEED, **settings) -> MixtureDraws:
@@ -280,7 +281,7 @@ def aligned_quantities(given: Problem, draws: MixtureDraws) -> Array:
 
 def log_densities(given: Problem, draws: MixtureDraws) -> Array:
     """Log likelihood of every tenth row under every draw: the same for every labelling, (chain, draw, quantity)."""
-    rows = given.X[::10]
+    rows = given.data.rows[::10]
     shift = rows[:, None] - draws.means[:, :, None]
     precision = np.linalg.inv(draws.covariances)
     distance = np.einsum("cdnki,cdkij,cdnkj->cdnk", shift, precision, shift, optimize=True)

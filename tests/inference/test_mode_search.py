@@ -7,6 +7,7 @@ from monte_carlo import bound
 from reference import FAMILIES
 from sklearn.datasets import load_iris
 
+from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.inference.mode_search import away_starts, explore, send_scouts
@@ -21,8 +22,10 @@ SETTINGS = SamplerSettings(seed=1, draws=50, tune=50, progress=False)
 
 
 def problem_for(X, k, prior, covariance_type="full"):
-    em, starts = best_of_starts(X, k, rng=np.random.default_rng(0), prior=prior, covariance_type=covariance_type)
-    return Problem(X, prior, em.mixture), starts.optima
+    em, starts = best_of_starts(
+        Data.of(X), k, rng=np.random.default_rng(0), prior=prior, covariance_type=covariance_type
+    )
+    return Problem(Data.of(X), prior, em.mixture), starts.optima
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)
@@ -48,7 +51,10 @@ def test_no_away_starts_where_there_is_nothing_to_empty():
     labelled = Prior.normal_inverse_wishart(
         mean=[[5.0, 3.4, 1.5, 0.2], [6.0, 2.8, 4.5, 1.5]], kappa=0.1, dof=6, scale=np.eye(4)
     )
-    assert away_starts(Problem(IRIS, labelled, problem_for(IRIS, 2, labelled)[0].start), np.random.default_rng(1)) == {}
+    assert (
+        away_starts(Problem(Data.of(IRIS), labelled, problem_for(IRIS, 2, labelled)[0].start), np.random.default_rng(1))
+        == {}
+    )
 
 
 def test_scouts_come_home_where_there_is_one_mode():

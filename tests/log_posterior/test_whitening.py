@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from reference import FAMILIES, load_data
 
-from bayesgmm.em.em import Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.log_posterior import whitening
 from bayesgmm.log_posterior.log_posterior import LogPosterior
@@ -19,7 +20,7 @@ def map_estimate(X, n_components, covariance_type) -> tuple[LogPosterior, Mixtur
     order = X[:, 0].argsort().argsort()
     resp = np.eye(n_components)[order * n_components // len(X)]
     start = mixture_from_responsibilities(X, resp, covariance_type, reg_covar=1e-6)
-    centre = run_em(Rows(X), start, prior=prior).mixture
+    centre = run_em(Data.of(X), start, prior=prior).mixture
     return whitened_log_posterior(X.T, np.empty(0), prior, centre), centre
 
 

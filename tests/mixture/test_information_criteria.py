@@ -5,6 +5,7 @@ import pytest
 from reference import SCIKIT_LEARNS, load_data, random_mixture
 from sklearn.mixture import GaussianMixture as Theirs
 
+from bayesgmm.data.blocks import Data
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.mixture.information_criteria import aic, bic, icl, measure
 
@@ -22,7 +23,7 @@ def test_aic_and_bic_equal_scikit_learn(covariance_type):
         "diag": mixture.precision_factors[:, 0],
         "spherical": mixture.precision_factors[:, 0, 0],
     }[covariance_type]
-    measured = measure(X, mixture)
+    measured = measure(Data.of(X), mixture)
     assert measured.n_parameters == theirs._n_parameters()
     assert aic(measured) == pytest.approx(theirs.aic(X), rel=1e-12)
     assert bic(measured) == pytest.approx(theirs.bic(X), rel=1e-12)
@@ -35,8 +36,8 @@ def test_aic_and_bic_equal_scikit_learn(covariance_type):
 def test_icl_equals_mclust(name, covariance_type, k, mclust_icl):
     """Up to mclust's stopping rule, which leaves memberships a little further from the optimum than likelihoods."""
     X = load_data(name)
-    best, _ = best_of_starts(X, k, rng=np.random.default_rng(0), covariance_type=covariance_type)
-    measured = measure(X, best.mixture)
+    best, _ = best_of_starts(Data.of(X), k, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    measured = measure(Data.of(X), best.mixture)
     assert icl(measured) == pytest.approx(mclust_icl, abs=0.1)
     assert icl(measured) - bic(measured) > 0.5
 
@@ -44,7 +45,7 @@ def test_icl_equals_mclust(name, covariance_type, k, mclust_icl):
 def test_row_weights_are_repeated_rows():
     X, v = load_data("galaxies"), np.arange(82) % 3
     mixture = random_mixture(np.random.default_rng(0), "full", (2, 1))
-    weighted, repeated = measure(X, mixture, v), measure(np.repeat(X, v, axis=0), mixture)
+    weighted, repeated = measure(Data.of(X, v), mixture), measure(Data.of(np.repeat(X, v, axis=0)), mixture)
     assert weighted.n_rows == repeated.n_rows == v.sum()
     assert weighted.log_likelihood == pytest.approx(repeated.log_likelihood, rel=1e-12)
     assert weighted.log_certainty == pytest.approx(repeated.log_certainty, rel=1e-9)

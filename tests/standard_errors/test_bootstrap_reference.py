@@ -12,7 +12,8 @@ import pytest
 from monte_carlo import bound
 from reference import load_data, load_json
 
-from bayesgmm.em.em import EMResult, EMSettings, Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMResult, EMSettings, run_em
 from bayesgmm.em.m_step import m_step
 from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture, column_statistics
@@ -124,7 +125,7 @@ def test_with_our_defaults_entries_are_mclusts_where_it_does_not_stop_early():
     missed = {}
     for case in CASES:
         X, start = fit(case)
-        mixture = run_em(Rows(X), start, settings=EMSettings(1e-12, 100_000)).mixture
+        mixture = run_em(Data.of(X), start, settings=EMSettings(1e-12, 100_000)).mixture
         rng, kind = np.random.default_rng(1), KINDS[case["type"]]
         result = bootstrap(X, mixture, rng=rng, kind=kind, n_replicates=case["nboot"])
         assert result.share_degenerate <= 0.01

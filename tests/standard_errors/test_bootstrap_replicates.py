@@ -10,7 +10,8 @@ from monte_carlo import bound
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import FAMILIES, load_data, random_mixture
 
-from bayesgmm.em.em import EMSettings, Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InputError, InterruptedWarning
 from bayesgmm.mixture.mixture import Mixture
@@ -26,7 +27,7 @@ def rng(seed=0):
 
 def old_faithful(**kwargs):
     X = load_data("faithful")
-    return X, best_of_starts(X, 2, rng=rng(), settings=EMSettings(tol=1e-10), **kwargs)[0].mixture
+    return X, best_of_starts(Data.of(X), 2, rng=rng(), settings=EMSettings(tol=1e-10), **kwargs)[0].mixture
 
 
 @pytest.mark.draws
@@ -49,7 +50,7 @@ def test_many_rows_of_distinct_components_give_the_standard_errors_of_the_inform
     truth = random_mixture(rng(2), covariance_type, (2, 2))
     truth = Mixture(truth.weights, truth.means * [[3.0], [1.0]] + [[8.0], [0.0]], truth.covariances, covariance_type)
     X, _ = truth.sample(2000, rng=rng(3))
-    mixture = run_em(Rows(X), truth).mixture
+    mixture = run_em(Data.of(X), truth).mixture
     want = standard_errors(X, mixture)
     result = bootstrap(X, mixture, rng=rng(4), kind=kind, n_replicates=300)
     for name in ("weights", "means", "covariances"):
@@ -76,7 +77,7 @@ def test_a_nonparametric_replicate_is_a_fit_to_rows_drawn_with_replacement():
         counts = child.multinomial(len(X), np.full(len(X), 1.0 / len(X)))
         assert counts.sum() == len(X)
         copies = np.repeat(X, counts, axis=0)
-        assert_allclose(means, run_em(Rows(copies), mixture, settings=settings).mixture.means, rtol=1e-6)
+        assert_allclose(means, run_em(Data.of(copies), mixture, settings=settings).mixture.means, rtol=1e-6)
 
 
 @pytest.mark.draws
@@ -150,7 +151,7 @@ def test_spikes_are_counted_and_left_out():
 @pytest.mark.draws
 def test_more_starts_find_what_the_fit_does_not_lead_to():
     X = load_data("galaxies")
-    mixture = best_of_starts(X, 3, rng=rng())[0].mixture
+    mixture = best_of_starts(Data.of(X), 3, rng=rng())[0].mixture
     with pytest.warns(DegeneracyWarning):
         one, more = (bootstrap(X, mixture, rng=rng(1), n_replicates=20, n_starts=n) for n in (1, 3))
     assert 0 <= more.n_degenerate < one.n_degenerate

@@ -9,7 +9,8 @@ from reference import FAMILIES, load_data, log_joint, random_mixture
 from scipy.special import logit, logsumexp
 from scipy.stats import binom, norm
 
-from bayesgmm.em.em import EMSettings, Rows, run_em
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import starting_mixture
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.mixture.covariance import covariance_family
@@ -28,7 +29,7 @@ def fitted(covariance_type, *, shape=(2, 2), n=400, prior="none", seed=1, row_we
     X, _ = truth.sample(n, rng=rng)
     own = PRIORS[prior](X)
     resolved = None if own is None else own.resolve(*shape, covariance_type)
-    mixture = run_em(Rows(X, row_weights), truth, prior=resolved, settings=TIGHT).mixture
+    mixture = run_em(Data.of(X, row_weights), truth, prior=resolved, settings=TIGHT).mixture
     return X, mixture, own
 
 
@@ -152,7 +153,7 @@ def test_the_largest_missing_share_is_the_rate_of_em():
     X, mixture, _ = fitted("full", n=300, seed=4)
     errors = standard_errors(X, mixture)
     start = Mixture(mixture.weights, mixture.means + 0.05, mixture.covariances)
-    gains = np.diff(run_em(Rows(X), start, settings=EMSettings(1e-13, 20_000, 1e-9, accelerate=False)).history)
+    gains = np.diff(run_em(Data.of(X), start, settings=EMSettings(1e-13, 20_000, 1e-9, accelerate=False)).history)
     late = gains[(gains < 1e-4) & (gains > 1e-8)]
     assert np.median(late[1:] / late[:-1]) == pytest.approx(errors.missing[0] ** 2, rel=2e-2)
     assert errors.condition == pytest.approx((1 - errors.missing[-1]) / (1 - errors.missing[0]))
@@ -164,7 +165,7 @@ def test_the_sandwich_agrees_where_the_model_is_true_and_not_where_it_is_wrong()
     covariances = [[[1.0, 0.4], [0.4, 1.0]], [[1.0, -0.3], [-0.3, 0.6]]]
     truth = Mixture([0.4, 0.6], [[0.0, 0.0], [4.0, 0.0]], covariances)
     X, _ = truth.sample(20_000, rng=rng)
-    mixture = run_em(Rows(X), truth, settings=TIGHT).mixture
+    mixture = run_em(Data.of(X), truth, settings=TIGHT).mixture
     plain, robust = standard_errors(X, mixture), standard_errors(X, mixture, robust=True)
     assert_allclose(robust.means, plain.means, rtol=bound(4) * 0.0085)  # standard deviation over 20 seeds
     heavy = np.random.default_rng(0).standard_t(5, (20_000, 1))
@@ -226,7 +227,7 @@ def test_intervals_cover_the_truth(covariance_type):
     hits, n_fits = [], 600
     for _ in range(n_fits):
         X, _ = truth.sample(2000, rng=rng)
-        errors = standard_errors(X, run_em(Rows(X), truth, settings=EMSettings(1e-10, 20_000)).mixture)
+        errors = standard_errors(X, run_em(Data.of(X), truth, settings=EMSettings(1e-10, 20_000)).mixture)
         lower, upper = errors.intervals(0.89)
         log_density, memberships = errors.log_density(rows), errors.memberships(rows)
         want = (truth.weights, truth.means, truth.covariances, truth.log_prob(rows), truth.responsibilities(rows))
@@ -246,7 +247,7 @@ def test_intervals_cover_the_truth(covariance_type):
 
 def test_priors_whose_curvature_is_not_that_of_pseudo_data_are_refused():
     X = load_data("iris")
-    mixture = starting_mixture(X, 2, rng=np.random.default_rng(0))
+    mixture = starting_mixture(Data.of(X), 2, rng=np.random.default_rng(0))
     for prior in (Prior.malsiner_walli(X), Prior.weakly_informative(X, concentration=Prior.gamma(1, 2))):
         with pytest.raises(InputError, match="bootstrap"):
             standard_errors(X, mixture, prior=prior)

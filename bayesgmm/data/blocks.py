@@ -1,0 +1,123 @@
+"""`Data`: rows that were checked once, in blocks, with what belongs to each row."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import Columns, PerRow, Rows
+from bayesgmm.data.unique_rows import distinct_rows
+from bayesgmm.validation import as_row_weights, as_rows
+
+ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
+_ONE_EACH = np.empty(0)
+
+
+class Block(NamedTuple):
+    """Some rows as the kernel reads them, and what belongs to them.
+
+    Attributes
+    ----------
+    columns : (feature, obs), C-contiguous
+    row_weights : (obs,), or (0,) if every row counts once
+    """
+
+    columns: Columns
+    row_weights: PerRow
+
+
+@dataclass(frozen=True)
+class Data:
+    """Rows in memory. They are checked once, by `Data.of`, and trusted from there on.
+
+    Attributes
+    ----------
+    rows : (obs, feature), stored feature-major
+    row_weights : (obs,), optional
+        Frequency weights.
+
+    Examples
+    --------
+    >>> from bayesgmm.data import Data
+    >>> data = Data.of([[1.0], [2.0], [4.0]], row_weights=[1, 1, 2])
+    >>> data.total, [block.columns.shape for block in data]
+    (4.0, [(1, 3)])
+    """
+
+    __module__ = "bayesgmm.data"
+
+    rows: Rows
+    row_weights: PerRow | None = None
+
+    @classmethod
+    def of(cls, X: ArrayLike, row_weights: ArrayLike | None = None) -> "Data":
+        """Check rows (obs, feature) and weights (obs,).
+
+        Raises
+        ------
+        InputError
+            See `bayesgmm.validation.as_rows` and `bayesgmm.validation.as_row_weights`.
+        """
+        rows = as_rows(X)
+        return cls(rows, as_row_weights(row_weights, len(rows)))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and features."""
+        return self.rows.shape
+
+    @cached_property
+    def weights(self) -> PerRow:
+        """The weight of each row, (obs,)."""
+        return np.ones(len(self.rows)) if self.row_weights is None else self.row_weights
+
+    @cached_property
+    def total(self) -> float:
+        """Rows, each as often as it counts."""
+        return float(len(self.rows) if self.row_weights is None else self.row_weights.sum())
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """One block up to `ROWS_PER_BLOCK` rows, else copies of so many rows."""
+        weights = _ONE_EACH if self.row_weights is None else self.row_weights
+        parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, len(self.rows), ROWS_PER_BLOCK))
+        return tuple(Block(np.ascontiguousarray(self.rows.T[:, part]), weights[part]) for part in parts)
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self.blocks)
+
+    def with_weights(self, row_weights: PerRow) -> "Data":
+        """The same rows with other weights, (obs,) and not negative; no row is copied."""
+        other = Data(self.rows, row_weights)
+        pieces = np.split(row_weights, np.cumsum([block.columns.shape[1] for block in self])[:-1])
+        blocks = (Block(block.columns, piece) for block, piece in zip(self, pieces, strict=True))
+        other.__dict__["blocks"] = tuple(blocks)
+        return other
+
+    def distinct(self) -> "Data":
+        """The different rows, each with the sum of its weights, see `distinct_rows`."""
+        rows, row_weights = distinct_rows(self.rows, self.row_weights)
+        return self if rows is self.rows and row_weights is self.row_weights else Data(rows, row_weights)
+
+    def subset(self, size: int, *, rng: np.random.Generator) -> "Data":
+        """At most ``size`` random rows that stand for all, with their new weights; all rows if there are no more.
+
+        Rows that weigh the same are drawn without replacement, others systematically from a random order: one that
+        is expected m times is drawn as often as the whole number below or above m.
+        """
+        weights = self.weights
+        if np.count_nonzero(weights) <= size:
+            return self
+        total = weights.sum()
+        if weights.min() == weights.max():
+            chosen = np.sort(rng.choice(len(weights), size, replace=False))
+            return Data(np.asfortranarray(self.rows[chosen]), np.full(size, total / size))
+        order = rng.permutation(len(weights))
+        places = (np.arange(size) + rng.random()) * (total / size)
+        drawn = np.minimum(np.searchsorted(weights[order].cumsum(), places, side="right"), len(weights) - 1)
+        times = np.bincount(order[drawn], minlength=len(weights))
+        chosen = np.flatnonzero(times)
+        return Data(np.asfortranarray(self.rows[chosen]), times[chosen] * (total / size))
