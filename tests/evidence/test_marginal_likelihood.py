@@ -237,7 +237,7 @@ def test_two_components_for_galaxies_by_importance_sampling(version):
     found = log_evidence(fit, random_state=1)
     points = points_of_tree(unpooled(fit.posterior_))
     want, se = importance_sampled(X, target_of_tree(fit.posterior_), points, n=60_000, rng=np.random.default_rng(0))
-    assert se < 0.01
+    assert se < 0.02
     assert found.se < 0.02
     assert abs(found.log_evidence - want) < bound() * np.hypot(se, found.se)
     assert abs(want - {"mass": -235.228, "corrected": -235.358}[version]) < bound() * se
