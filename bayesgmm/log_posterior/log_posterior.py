@@ -8,7 +8,7 @@ neither new data nor a new shape or prior compiles anything again.
 import math
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, cfunc, njit, types
@@ -217,43 +217,47 @@ def _add_concentration(log_w: Weights, concentration: Weights, nodes: Array, cou
 
 
 @compiled
-def _weight_gradient(q, log_places, bend, log_total, log_w, counts, gradient):  # type: ignore[no-untyped-def]
+def _weight_gradient(model, log_total, at):  # type: ignore[no-untyped-def]
     """Gradient in u, from counts of rows and concentration."""
-    n_components, mass = log_w.shape[0], 0.0
+    n_components, mass, bend = at.counts.shape[0], 0.0, model.bend
     for k in range(n_components):
-        mass += counts[k]
+        mass += at.counts[k]
     if bend.shape[0] == 0:
         for k in range(n_components - 1):
-            gradient[k] = counts[k] - math.exp(log_w[k]) * mass
+            at.gradient[k] = at.counts[k] - math.exp(at.log_weights[k]) * mass
         return
     for k in range(n_components):
-        _, slope, curvature = bent(log_places[k] + q[k], bend[k], bend[n_components])
-        gradient[k] = (counts[k] - math.exp(log_w[k]) * (mass + log_total)) * slope + curvature / slope
+        _, slope, curvature = bent(model.log_places[k] + at.q[k], bend[k], bend[n_components])
+        share = math.exp(at.log_weights[k])
+        at.gradient[k] = (at.counts[k] - share * (mass + log_total)) * slope + curvature / slope
 
 
 @compiled
-def _place(residual, q, mu0, factors0, n_logs, first_block, stride, mu, factors, prec, change, log_det, step):  # type: ignore[no-untyped-def]
-    """Means, factors, inverse factors and log |L|, which comes in as that of the centre, at q."""
-    n_components, n_features = mu0.shape
+def _place(model, layout, at):  # type: ignore[no-untyped-def]
+    """Means, factors, inverse factors and log |L| at q."""
+    residual, factors0, q = model.residual, model.factors, at.q
+    n_components, n_features = model.means.shape
     n_blocks = factors0.shape[0]
     for g in range(n_blocks):
-        _factor_change(residual, q, first_block + g * stride, change[g])
+        at.log_det[g] = model.constants[1 + g]
+        start = layout.first_block + g * layout.stride
+        _factor_change(residual, q, start, at.change[g])
         if residual == FULL:
-            multiply_lower(factors0[g], change[g], factors[g])
-            invert_lower(factors[g], prec[g])
+            multiply_lower(factors0[g], at.change[g], at.factors[g])
+            invert_lower(at.factors[g], at.precision_factors[g])
             for i in range(n_features):
-                log_det[g] += q[first_block + g * stride + i * (i + 3) // 2]
+                at.log_det[g] += q[start + i * (i + 3) // 2]
         else:
             width = n_features if residual == SPHERICAL else 1
-            for j in range(factors.shape[2]):
-                factors[g, 0, j] = factors0[g, 0, j] * change[g, 0, j]
-                prec[g, 0, j] = 1.0 / factors[g, 0, j]
-                log_det[g] += width * q[first_block + g * stride + j]
+            for j in range(factors0.shape[2]):
+                at.factors[g, 0, j] = factors0[g, 0, j] * at.change[g, 0, j]
+                at.precision_factors[g, 0, j] = 1.0 / at.factors[g, 0, j]
+                at.log_det[g] += width * q[start + j]
     for k in range(n_components):
-        start = n_logs + k * stride
-        to_factor(residual, factors0, min(k, n_blocks - 1), q[start : start + n_features], step, False)
+        start = layout.n_logs + k * layout.stride
+        to_factor(residual, factors0, min(k, n_blocks - 1), q[start : start + n_features], at.offset, False)
         for d in range(n_features):
-            mu[k, d] = mu0[k, d] + step[d]
+            at.means[k, d] = model.means[k, d] + at.offset[d]
 
 
 @compiled
@@ -307,82 +311,150 @@ def _carve(address, shape):  # type: ignore[no-untyped-def]
     return array, address + 8 * array.size
 
 
+class _Model(NamedTuple):
+    """What the density reads besides the rows, as `LogPosterior.header` lays it out."""
+
+    residual: int
+    log_places: Weights
+    means: Means
+    factors: Factors
+    shift: Array
+    bounds: IntArray
+    matrices: Array
+    prior: PseudoData
+    constants: Array
+    bend: Array
+    concentration_nodes: Array
+
+
+class _Layout(NamedTuple):
+    """Where in q the first component's mean and the first block's factor begin, and how far apart the next ones are."""
+
+    n_logs: int
+    first_block: int
+    stride: int
+
+
+class _Point(NamedTuple):
+    """A point, the mixture there, its sums over rows and the gradient, all in one piece of memory."""
+
+    q: Array
+    gradient: Array
+    log_weights: Weights
+    log_scale: Weights
+    counts: Weights
+    log_det: Array
+    offset: Array
+    product: Array
+    means: Means
+    first: Means
+    factors: Factors
+    precision_factors: Factors
+    change: Factors
+    second: Factors
+    second_of_components: Array
+
+
 @compiled
-def _log_posterior(  # type: ignore[no-untyped-def]
-    residual: int,
-    point: Array,
-    gradient: Array,
-    x: Columns,
-    row_weights: PerRow,
-    log_w0: Weights,
-    mu0: Means,
-    factors0: Factors,
-    shift: Array,
-    bounds: IntArray,
-    matrices: Array,
-    prior: PseudoData,
-    constants: Array,
-    bend: Array,
-    nodes: Array,
-    scratch: int,
-):
-    n_components, n_features = mu0.shape
-    n_blocks, rows, columns = factors0.shape
-    points, scratch = _carve(scratch, (2, point.shape[0]))
+def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-def]
+    """The arrays of a point in memory that begins at an address; see `_from_addresses` for their total size."""
+    n_components, n_features = shape
+    n_blocks, rows, columns = factors_shape
+    points, scratch = _carve(scratch, (2, n_dim))
     of_components, scratch = _carve(scratch, (4, n_components))
     of_features, scratch = _carve(scratch, (2, n_features))
     of_means, scratch = _carve(scratch, (2, n_components, n_features))
     of_blocks, scratch = _carve(scratch, (4, n_blocks, rows, columns))
-    sums, scratch = _carve(scratch, (n_components, rows, columns))
-    q, q_gradient = points[0], points[1]
-    log_w, log_scale, counts, log_det = of_components[0], of_components[1], of_components[2], of_components[3]
-    mu, first = of_means[0], of_means[1]
-    factors, prec, change, second = of_blocks[0], of_blocks[1], of_blocks[2], of_blocks[3]
-    _inner(point, shift, bounds, matrices, q)
-    n_logs = n_components - 1 if bend.shape[0] == 0 else n_components
-    first_block, stride = _layout(residual, n_logs, n_components, n_features, n_blocks)
+    second_of_components, scratch = _carve(scratch, (n_components, rows, columns))
+    return _Point(
+        points[0],
+        points[1],
+        of_components[0],
+        of_components[1],
+        of_components[2],
+        of_components[3],
+        of_features[0],
+        of_features[1],
+        of_means[0],
+        of_means[1],
+        of_blocks[0],
+        of_blocks[1],
+        of_blocks[2],
+        of_blocks[3],
+        second_of_components,
+    )
+
+
+@compiled
+def _log_posterior(x, row_weights, model, point, gradient, scratch):  # type: ignore[no-untyped-def]
+    """Place the parameters, sum over the rows, then prior, gradient and Jacobian."""
+    shape, n_blocks = model.means.shape, model.factors.shape[0]
+    at = _carved(point.shape[0], shape, model.factors.shape, scratch)
+    layout = _layout(model.residual, model.bend.shape[0] > 0, shape, n_blocks)
+    _inner(point, model.shift, model.bounds, model.matrices, at.q)
     of_total, log_total = 0.0, 0.0
-    if bend.shape[0] == 0:
-        _log_weights(q, log_w0, log_w)
+    if model.bend.shape[0] == 0:
+        _log_weights(at.q, model.log_places, at.log_weights)
     else:
-        of_total, log_total = _bent_log_weights(q, log_w0, bend, log_w)
-    for g in range(n_blocks):
-        log_det[g] = constants[1 + g]
-    _place(residual, q, mu0, factors0, n_logs, first_block, stride, mu, factors, prec, change, log_det, of_features[0])
+        of_total, log_total = _bent_log_weights(at.q, model.log_places, model.bend, at.log_weights)
+    _place(model, layout, at)
+    value = _add_rows(x, row_weights, model.residual, at)
+    value += add_mean_prior(model.residual, at, model.prior)
+    value += add_covariance_prior(model.residual, at, model.prior)
+    value += _add_coordinate_gradients(model, layout, at)
+    value += of_total + _add_concentration(
+        at.log_weights, model.prior.concentration, model.concentration_nodes, at.counts
+    )
+    _weight_gradient(model, log_total, at)
+    _outer_gradient(at.gradient, model.bounds, model.matrices, gradient)
+    return value + model.constants[0]
+
+
+@compiled
+def _add_rows(x, row_weights, residual, at):  # type: ignore[no-untyped-def]
+    """Sum over the rows; components that share a covariance add their second moments."""
+    n_components, n_features = at.means.shape
+    n_blocks, rows, columns = at.factors.shape
     for k in range(n_components):
-        log_scale[k] = log_w[k] - log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
-    value = add_statistics(residual, x, row_weights, log_scale, mu, prec, Sums(counts, first, sums))
+        at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
+    sums = Sums(at.counts, at.first, at.second_of_components)
+    value = add_statistics(residual, x, row_weights, at.log_scale, at.means, at.precision_factors, sums)
     for k in range(n_components):
         g = min(k, n_blocks - 1)
         for i in range(rows):
             for j in range(columns):
-                second[g, i, j] += sums[k, i, j]
-    value += add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second, of_features[0], of_features[1])
-    value += add_covariance_prior(residual, factors, prec, log_det, prior, second)
-    totals = covariance_counts(residual, counts, prior, n_features)
-    for g in range(n_blocks):
-        start = first_block + g * stride
-        value += _covariance_gradient(
-            residual, q[start:], change[g], second[g], totals[g], q_gradient[start:], of_features[0]
-        )
-    for k in range(n_components):
-        start = n_logs + k * stride
-        _mean_gradient(residual, change, min(k, n_blocks - 1), first[k], q_gradient[start : start + n_features])
-    value += of_total + _add_concentration(log_w, prior.concentration, nodes, counts)
-    _weight_gradient(q, log_w0, bend, log_total, log_w, counts, q_gradient)
-    _outer_gradient(q_gradient, bounds, matrices, gradient)
-    return value + constants[0]
+                at.second[g, i, j] += at.second_of_components[k, i, j]
+    return value
 
 
 @compiled
-def _layout(residual: int, n_logs: int, n_components: int, n_features: int, n_blocks: int) -> tuple[int, int]:
-    """Where the first block's factor begins in q, and the distance from one component to the next."""
+def _add_coordinate_gradients(model, layout, at):  # type: ignore[no-untyped-def]
+    """Write the gradients in means and factors, Jacobian included; returns its logarithm."""
+    value = 0.0
+    n_blocks, n_features = model.factors.shape[0], model.means.shape[1]
+    totals = covariance_counts(model.residual, at.counts, model.prior, n_features)
+    for g in range(n_blocks):
+        start = layout.first_block + g * layout.stride
+        value += _covariance_gradient(
+            model.residual, at.q[start:], at.change[g], at.second[g], totals[g], at.gradient[start:], at.offset
+        )
+    for k in range(model.means.shape[0]):
+        start = layout.n_logs + k * layout.stride
+        g, own = min(k, n_blocks - 1), at.gradient[start : start + n_features]
+        _mean_gradient(model.residual, at.change, g, at.first[k], own)
+    return value
+
+
+@compiled
+def _layout(residual, bent_weights, shape, n_blocks):  # type: ignore[no-untyped-def]
+    n_components, n_features = shape
+    n_logs = n_components if bent_weights else n_components - 1
     if n_blocks < n_components:
-        return n_logs + n_components * n_features, n_features
+        return _Layout(n_logs, n_logs + n_components * n_features, n_features)
     size = n_features * (n_features + 1) // 2
     if residual != FULL:
         size = 1 if residual == SPHERICAL else n_features
-    return n_logs + n_features, n_features + size
+    return _Layout(n_logs, n_logs + n_features, n_features + size)
 
 
 @linked(types.float64(OUT_1, OUT_1, types.int64[::1]))
@@ -410,12 +482,8 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
     # All the room that is needed, at once, and arrays that know it by its address only: allocating them one by
     # one and counting references to them takes a third of the time when there are few rows.
     scratch = np.zeros(2 * (point.shape[0] + d) + k * (4 + 2 * d + rows * columns) + 4 * g * rows * columns)
-    value = _log_posterior(
+    model = _Model(
         residual,
-        point,
-        gradient,
-        _array(info[8], (d, n_rows)),
-        _array(info[9], (n_weights,)),
         _array(info[10], (k,)),
         _array(info[11], (k, d)),
         _array(info[12], (g, rows, columns)),
@@ -426,8 +494,9 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         _array(info[25], (1 + g,)),
         _array(info[26], (info[30],)),
         _array(info[27], (2, info[31])),
-        scratch.ctypes.data,
     )
+    x, row_weights = _array(info[8], (d, n_rows)), _array(info[9], (n_weights,))
+    value = _log_posterior(x, row_weights, model, point, gradient, scratch.ctypes.data)
     scratch[0] = value  # whatever is used here is not freed before
     return scratch[0]
 

@@ -11,26 +11,26 @@ from bayesgmm.priors import add_outer, add_scale, add_variance_terms, to_factor,
 
 
 @compiled
-def add_mean_prior(residual, mu, factors, prec, log_det, prior, first, second, offset, product):  # type: ignore[no-untyped-def]
-    """Add the pseudo-data of the means to the sums; returns their log density less constants."""
-    n_components, n_features = mu.shape
-    value = 0.0
+def add_mean_prior(residual, at, prior):  # type: ignore[no-untyped-def]
+    """Add the pseudo-data of the means to the sums at a point; returns their log density less constants."""
+    n_components, n_features = at.means.shape
+    value, offset, product = 0.0, at.offset, at.product
     for k in range(n_components):
-        g = min(k, factors.shape[0] - 1)
+        g = min(k, at.factors.shape[0] - 1)
         for d in range(n_features):
-            offset[d] = prior.mean[k, d] - mu[k, d]
+            offset[d] = prior.mean[k, d] - at.means[k, d]
         if prior.kappa[k] > 0.0:
-            to_factor(residual, prec, g, offset, product, False)
-            add_outer(residual, prior.kappa[k], product, product, second[g])
-            value -= log_det[g]
+            to_factor(residual, at.precision_factors, g, offset, product, False)
+            add_outer(residual, prior.kappa[k], product, product, at.second[g])
+            value -= at.log_det[g]
             for d in range(n_features):
                 value -= 0.5 * prior.kappa[k] * product[d] ** 2
-                first[k, d] += prior.kappa[k] * product[d]
+                at.first[k, d] += prior.kappa[k] * product[d]
         elif prior.mean_precision.shape[0] > 0:
             value -= 0.5 * _pull(prior.mean_precision, k, offset, product)
-            to_factor(residual, factors, g, product, offset, True)
+            to_factor(residual, at.factors, g, product, offset, True)
             for d in range(n_features):
-                first[k, d] += offset[d]
+                at.first[k, d] += offset[d]
     return value
 
 
@@ -48,31 +48,31 @@ def _pull(precision, k, offset, pull):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def add_covariance_prior(residual, factors, prec, log_det, prior, second):  # type: ignore[no-untyped-def]
-    """Add the prior's pseudo-data to the second moments; returns their log density less constants."""
+def add_covariance_prior(residual, at, prior):  # type: ignore[no-untyped-def]
+    """Add the prior's pseudo-data to the second moments at a point; returns their log density less constants."""
     if prior.scale_count.shape[0] > 0 or prior.variance_terms.shape[0] > 0:
-        return _add_other_covariance_prior(residual, factors, prec, log_det, prior, second)
-    value = 0.0
+        return _add_other_covariance_prior(residual, at, prior)
+    value, prec = 0.0, at.precision_factors
     for g in range(prec.shape[0]):
-        before = _trace(second[g])
-        add_scale(residual, prec, g, prior.scale, second[g])
-        value -= 0.5 * (_trace(second[g]) - before) + prior.exponent[g] * _power(residual, prec, g, log_det)
+        before = _trace(at.second[g])
+        add_scale(residual, prec, g, prior.scale, at.second[g])
+        value -= 0.5 * (_trace(at.second[g]) - before) + prior.exponent[g] * _power(residual, prec, g, at.log_det)
     return value
 
 
 @compiled
-def _add_other_covariance_prior(residual, factors, prec, log_det, prior, second):  # type: ignore[no-untyped-def]
+def _add_other_covariance_prior(residual, at, prior):  # type: ignore[no-untyped-def]
     """The same for a scale that is integrated out, or a prior on variances and correlations."""
-    value = 0.0
+    value, prec = 0.0, at.precision_factors
     for g in range(prec.shape[0]):
-        value -= prior.exponent[g] * _power(residual, prec, g, log_det)
+        value -= prior.exponent[g] * _power(residual, prec, g, at.log_det)
         if prior.variance_terms.shape[0] > 0:
-            value += add_variance_terms(factors[g], prior.variance_terms[0], second[g])
+            value += add_variance_terms(at.factors[g], prior.variance_terms[0], at.second[g])
     if prior.scale_count.shape[0] > 0:
         mean_scale = np.empty(prec.shape)
         value -= 0.5 * prior.scale_count[0] * write_mean_scale(residual, prec, prior, mean_scale)
         for g in range(prec.shape[0]):
-            add_scale(residual, prec, g, mean_scale, second[g])
+            add_scale(residual, prec, g, mean_scale, at.second[g])
     return value
 
 

@@ -66,6 +66,23 @@ _compiled = {"nogil": True, "error_model": "numpy"}
 _helper = njit(_nrt=False, **_compiled)
 
 
+class _Layout(NamedTuple):
+    """Places in ``work`` of what belongs to the rows of a block, and how far apart they are.
+
+    Rows, their weights and log densities, (cluster, row) squared lengths and then responsibilities, residuals of a
+    tile, whitened rows: from one component's to the next's it is `z_step`, zero where each overwrites the last.
+    """
+
+    stride: int
+    columns: int
+    row_weights: int
+    log_density: int
+    resp: int
+    residuals: int
+    z: int
+    z_step: int
+
+
 @_helper
 def _stride(residual, n_rows, n_features):  # type: ignore[no-untyped-def]
     """How far features are apart: where they may be many thousands, no further than there are rows, or cache."""
@@ -75,13 +92,22 @@ def _stride(residual, n_rows, n_features):  # type: ignore[no-untyped-def]
 
 
 @_helper
-def _load_block(stride, x, row_weights, start, size, work, columns, v):  # type: ignore[no-untyped-def]
+def _layout(begin, stride, shape, z_step):  # type: ignore[no-untyped-def]
+    n_components, n_features = shape
+    resp = begin + 2 * stride
+    residuals = resp + n_components * stride
+    columns = residuals + n_features * TILE
+    return _Layout(stride, columns, begin, begin + stride, resp, residuals, columns + n_features * stride, z_step)
+
+
+@_helper
+def _load_block(layout, x, row_weights, start, size, work):  # type: ignore[no-untyped-def]
     """Copy a block of rows and weights, pad it to whole tiles, and return the padded size."""
     padded = (size + TILE - 1) // TILE * TILE
     whole = size // LANES * LANES
-    n_rows = x.shape[1]
+    n_rows, v = x.shape[1], layout.row_weights
     for d in range(x.shape[0]):
-        place, source = columns + d * stride, d * n_rows + start
+        place, source = layout.columns + d * layout.stride, d * n_rows + start
         for i in range(0, whole, LANES):
             store(work, place + i, load(LANES, x, source + i))
         for i in range(whole, padded):
@@ -94,9 +120,11 @@ def _load_block(stride, x, row_weights, start, size, work, columns, v):  # type:
 
 
 @_helper
-def _whiten_full(padded, work, columns, mu, k, prec, g, r, z, squares):  # type: ignore[no-untyped-def]
+def _whiten_full(layout, padded, mu, k, prec, work):  # type: ignore[no-untyped-def]
     """Whiten a block of rows by one component, and write their squared lengths."""
-    n_features = mu.shape[1]
+    n_features, g = mu.shape[1], min(k, prec.shape[0] - 1)
+    columns, r = layout.columns, layout.residuals
+    z, squares = layout.z + k * layout.z_step, layout.resp + k * _BLOCK
     for i in range(0, padded, TILE):
         square = zeros(TILE)
         for d in range(0, n_features - 1, 2):
@@ -127,8 +155,9 @@ def _whiten_full(padded, work, columns, mu, k, prec, g, r, z, squares):  # type:
 
 
 @_helper
-def _whiten_scaled(stride, padded, work, columns, mu, k, prec, g, z, squares):  # type: ignore[no-untyped-def]
-    last = prec.shape[2] - 1
+def _whiten_scaled(layout, padded, mu, k, prec, work):  # type: ignore[no-untyped-def]
+    last, g, stride, columns = prec.shape[2] - 1, min(k, prec.shape[0] - 1), layout.stride, layout.columns
+    z, squares = layout.z + k * layout.z_step, layout.resp + k * stride
     for i in range(0, padded, TILE):
         square = zeros(TILE)
         for d in range(mu.shape[1]):
@@ -139,20 +168,19 @@ def _whiten_scaled(stride, padded, work, columns, mu, k, prec, g, z, squares):  
 
 
 @_helper
-def _whiten(residual, stride, padded, mu, prec, work, columns, r, z, z_step, squares):  # type: ignore[no-untyped-def]
+def _whiten(residual, layout, padded, mu, prec, work):  # type: ignore[no-untyped-def]
     """Whitened residuals of a block by every component, and their squared lengths (cluster, row)."""
     for k in range(mu.shape[0]):
-        g, zk, mine = min(k, prec.shape[0] - 1), z + k * z_step, squares + k * stride
         if residual == FULL:
-            _whiten_full(padded, work, columns, mu, k, prec, g, r, zk, mine)
+            _whiten_full(layout, padded, mu, k, prec, work)
         else:
-            _whiten_scaled(stride, padded, work, columns, mu, k, prec, g, zk, mine)
+            _whiten_scaled(layout, padded, mu, k, prec, work)
 
 
 @_helper
-def _normalise(stride, log_scale, padded, work, logp, v, log_density, sums):  # type: ignore[no-untyped-def]
+def _normalise(layout, log_scale, padded, work, total_place):  # type: ignore[no-untyped-def]
     """Turn squared lengths (cluster, row) into weighted responsibilities; write log p(row), and add it up."""
-    n_components = log_scale.shape[0]
+    n_components, stride, logp = log_scale.shape[0], layout.stride, layout.resp
     log_likelihood = zeros(TILE)
     for i in range(0, padded, TILE):
         highest = zeros(TILE) - np.inf
@@ -165,22 +193,23 @@ def _normalise(stride, log_scale, padded, work, logp, v, log_density, sums):  # 
             term = exp(load(TILE, work, logp + k * stride + i) - highest)
             store(work, logp + k * stride + i, term)
             total = total + term
-        row_weights = load(TILE, work, v + i)
+        row_weights = load(TILE, work, layout.row_weights + i)
         log_total = highest + log(total)
-        store(work, log_density + i, log_total)
+        store(work, layout.log_density + i, log_total)
         log_likelihood = log_likelihood + row_weights * log_total
         share = row_weights / total
         for k in range(n_components):
             store(work, logp + k * stride + i, load(TILE, work, logp + k * stride + i) * share)
-    _add_to(work, sums, fold(log_likelihood))
+    _add_to(work, total_place, fold(log_likelihood))
 
 
 @_helper
-def _add_block(residual, stride, shape, padded, work, logp, z, weighted, sums):  # type: ignore[no-untyped-def]
+def _add_block(residual, layout, shape, padded, work, weighted, sums):  # type: ignore[no-untyped-def]
     """Add the counts, first and second moments of one block; ``shape`` is (cluster, feature)."""
     n_components, n_features = shape
+    stride = layout.stride
     for k in range(n_components):
-        resp, zk = logp + k * stride, z + k * n_features * stride
+        resp, zk = layout.resp + k * stride, layout.z + k * layout.z_step
         count = zeros(TILE)
         for i in range(0, padded, TILE):
             count = count + load(TILE, work, resp + i)
@@ -347,20 +376,15 @@ def add_statistics(
     n_scratch = (n_components + 4) * stride + n_features * TILE + (n_components + 1) * n_z
     work = np.empty(_CACHE_LINE + n_sums + n_scratch)
     begin = aligned_start(work)
-    v = begin + n_sums
-    log_density = v + stride
-    weighted = log_density + stride
-    logp = weighted + 2 * stride
-    r = logp + n_components * stride
-    columns = r + n_features * TILE
-    z = columns + n_z
-    for i in range(begin, v, LANES):
+    weighted = begin + n_sums
+    layout = _layout(weighted + 2 * stride, stride, mu.shape, n_z)
+    for i in range(begin, weighted, LANES):
         store(work, i, zeros(LANES))
     for start in range(0, n_rows, stride):
-        padded = _load_block(stride, x, row_weights, start, min(stride, n_rows - start), work, columns, v)
-        _whiten(residual, stride, padded, mu, prec, work, columns, r, z, n_z, logp)
-        _normalise(stride, log_scale, padded, work, logp, v, log_density, begin)
-        _add_block(residual, stride, mu.shape, padded, work, logp, z, weighted, begin + LANES)
+        padded = _load_block(layout, x, row_weights, start, min(stride, n_rows - start), work)
+        _whiten(residual, layout, padded, mu, prec, work)
+        _normalise(layout, log_scale, padded, work, begin)
+        _add_block(residual, layout, mu.shape, padded, work, weighted, begin + LANES)
     _unload(residual, work, begin + LANES, sums)
     return _lane_sum(work, begin)
 
@@ -379,21 +403,16 @@ def pointwise(
     n_features, n_rows = x.shape
     n_components, stride = mu.shape[0], _stride(residual, n_rows, n_features)
     work = np.empty(_CACHE_LINE + (n_components + 3 + 2 * n_features) * stride + n_features * TILE)
-    v = aligned_start(work)
-    unused = v + stride
-    block_density = unused + stride
-    logp = block_density + stride
-    r = logp + n_components * stride
-    columns = r + n_features * TILE
-    z = columns + n_features * stride
+    unused = aligned_start(work)
+    layout = _layout(unused + stride, stride, mu.shape, 0)
     store(work, unused, zeros(LANES))
     for start in range(0, n_rows, stride):
         size = min(stride, n_rows - start)
-        padded = _load_block(stride, x, log_scale[:0], start, size, work, columns, v)
-        _whiten(residual, stride, padded, mu, prec, work, columns, r, z, 0, logp)
-        _normalise(stride, log_scale, padded, work, logp, v, block_density, unused)
+        padded = _load_block(layout, x, log_scale[:0], start, size, work)
+        _whiten(residual, layout, padded, mu, prec, work)
+        _normalise(layout, log_scale, padded, work, unused)
         for i in range(size):
-            log_density[start + i] = work[block_density + i]
+            log_density[start + i] = work[layout.log_density + i]
         for k in range(resp.shape[0]):
             for i in range(size):
-                resp[k, start + i] = work[logp + k * stride + i]
+                resp[k, start + i] = work[layout.resp + k * stride + i]
