@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm._compiled.linalg import allocation_free as allocation_free
     from bayesgmm._compiled.linalg import cholesky_lower as cholesky_lower
     from bayesgmm._compiled.linalg import compiled as compiled
     from bayesgmm._compiled.linalg import invert_lower as invert_lower

@@ -10,9 +10,11 @@ from numba import njit
 from bayesgmm._common import Array
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
+# For functions that allocate nothing: otherwise references to arrays are counted, an atomic operation each.
+allocation_free = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 
 
-@compiled
+@allocation_free
 def cholesky_lower(matrix: Array, lower: Array) -> bool:
     """Write the Cholesky factor of a symmetric matrix into ``lower``; False if a pivot is not positive."""
     n = matrix.shape[0]
@@ -32,7 +34,7 @@ def cholesky_lower(matrix: Array, lower: Array) -> bool:
     return True
 
 
-@compiled
+@allocation_free
 def invert_lower(lower: Array, inverse: Array) -> None:
     """Write the inverse of a lower triangular matrix into ``inverse``."""
     n = lower.shape[0]
@@ -47,7 +49,7 @@ def invert_lower(lower: Array, inverse: Array) -> None:
             inverse[i, j] = 0.0
 
 
-@compiled
+@allocation_free
 def multiply_lower(a: Array, b: Array, product: Array) -> None:
     """Write the product of two lower triangular matrices into ``product``."""
     n = a.shape[0]
@@ -61,7 +63,7 @@ def multiply_lower(a: Array, b: Array, product: Array) -> None:
             product[i, j] = 0.0
 
 
-@compiled
+@allocation_free
 def solve_cholesky(lower: Array, vector: Array) -> None:
     """Solve L Lᵀ x = vector in place."""
     n = lower.shape[0]
@@ -77,7 +79,7 @@ def solve_cholesky(lower: Array, vector: Array) -> None:
         vector[i] = total / lower[i, i]
 
 
-@compiled
+@allocation_free
 def times_lower(lower: Array, vector: Array, product: Array) -> None:
     """Write L x into ``product``."""
     for i in range(lower.shape[0]):

@@ -31,9 +31,9 @@ def record_type(record: type, *fields: types.Type) -> types.Type:
 class LinkedFunction:
     """A compiled function with one signature, called from Python and from compiled code alike; see `linked`."""
 
-    def __init__(self, signature: Signature, function: Callable[..., Any]) -> None:
+    def __init__(self, signature: Signature, function: Callable[..., Any], *, allocates: bool) -> None:
         update_wrapper(self, function)
-        self.signature, self.function = signature, function
+        self.signature, self.function, self.allocates = signature, function, allocates
         # The name changes with the signature: code from the disk cache never calls a function of another one.
         stamp = crc32(str(signature).encode())
         self.symbol = f"{function.__module__}.{function.__qualname__}.{stamp}"
@@ -47,16 +47,20 @@ class LinkedFunction:
         """The function, compiled or loaded from the disk cache, and what it calls."""
         with global_compiler_lock:
             link(self.function)
-            dispatcher = njit(self.signature, cache=True, nogil=True, error_model="numpy")(self.function)
+            options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": self.allocates}
+            dispatcher = njit(self.signature, **options)(self.function)
             compiled = dispatcher.overloads[self.signature.args]
             address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
             llvm.add_symbol(self.symbol, address)
         return dispatcher
 
 
-def linked(signature: Signature) -> Callable[[Callable[..., Any]], LinkedFunction]:
-    """Decorator: compile a function once, when it is first used, for these types."""
-    return lambda function: LinkedFunction(signature, function)
+def linked(signature: Signature, *, allocates: bool = True) -> Callable[[Callable[..., Any]], LinkedFunction]:
+    """Decorator: compile a function once, when it is first used, for these types.
+
+    One that allocates nothing need not count references to arrays, see `allocation_free`.
+    """
+    return lambda function: LinkedFunction(signature, function, allocates=allocates)
 
 
 @cache

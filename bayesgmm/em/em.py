@@ -264,7 +264,8 @@ def _sums(statistics: Statistics) -> Sums:
 @linked(
     types.Tuple((types.int64, types.int64, types.float64))(
         RULES, types.int64, IN_2, IN_1, SUMS, PSEUDO_DATA, ITERATES, OUT_1
-    )
+    ),
+    allocates=False,
 )
 def _compiled_steps(rules, n_left, x, row_weights, sums, prior, iterates, objectives):  # type: ignore[no-untyped-def]
     """Steps until the objectives are full, the run ends, or ``n_left`` were taken, and past a rejected point."""

@@ -17,6 +17,7 @@ from bayesgmm._compiled import (
     OUT_1,
     OUT_2,
     OUT_3,
+    allocation_free,
     cholesky_lower,
     compiled,
     invert_lower,
@@ -29,11 +30,11 @@ from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, SUMS, Mixture, Statistics
 from bayesgmm.priors import (
     PSEUDO_DATA,
     PseudoData,
+    add_mean_scale,
     add_outer,
     add_scale,
     covariance_counts,
     to_factor,
-    write_mean_scale,
 )
 
 
@@ -104,7 +105,7 @@ def assembled(before: Mixture, arrays: MixtureArrays) -> Mixture:
     return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale)
 
 
-@compiled
+@allocation_free
 def _update_weights(counts: Weights, concentration: Weights, weights: Weights) -> None:
     n_components = counts.shape[0]
     shift, total = 1.0, 0.0
@@ -118,12 +119,12 @@ def _update_weights(counts: Weights, concentration: Weights, weights: Weights) -
         weights[k] = max(weights[k] / total, _EMPTY)
 
 
-@compiled
-def _update_mean(residual, k, g, sums, now, prior, new_means, scatter):  # type: ignore[no-untyped-def]
+@allocation_free
+def _update_mean(residual, k, sums, now, prior, new_means, scatter, work):  # type: ignore[no-untyped-def]
     """Move one mean by L s and add its second moment about the new mean to the scatter of its block."""
-    n_features = now.means.shape[1]
+    n_features, g = now.means.shape[1], min(k, now.factors.shape[0] - 1)
     count = sums.counts[k] + prior.kappa[k]
-    moment, offset, whitened = np.empty(n_features), np.empty(n_features), np.empty(n_features)
+    moment, offset, whitened, shift = work[0], work[1], work[2], work[3]
     for d in range(n_features):
         moment[d] = sums.first[k, d]
         offset[d] = prior.mean[k, d] - now.means[k, d]
@@ -132,7 +133,6 @@ def _update_mean(residual, k, g, sums, now, prior, new_means, scatter):  # type:
         for d in range(n_features):
             moment[d] += prior.kappa[k] * whitened[d]
         add_outer(residual, prior.kappa[k], whitened, whitened, scatter)
-    shift = np.empty(n_features)
     for d in range(n_features):
         shift[d] = moment[d] / max(count, _NEGLIGIBLE)
     if prior.mean_precision.shape[0] > 0:
@@ -181,8 +181,8 @@ def _symmetric_times(matrix: Array, vector: Array) -> Array:
     return product
 
 
-@compiled
-def _update_block(residual, floors, moment, factor, new_factor, new_prec):  # type: ignore[no-untyped-def]
+@allocation_free
+def _update_block(residual, floors, moment, factor, new_factor, new_prec, change):  # type: ignore[no-untyped-def]
     """New factor L chol(M) of one block, lifted to the floor; returns 1 if it was lifted."""
     if residual != FULL:
         lifted = 0
@@ -195,7 +195,6 @@ def _update_block(residual, floors, moment, factor, new_factor, new_prec):  # ty
             new_prec[0, j] = 1.0 / new_factor[0, j]
         return lifted
     n = factor.shape[0]
-    change = np.empty((n, n))
     if cholesky_lower(moment, change):
         multiply_lower(factor, change, new_factor)
         invert_lower(new_factor, new_prec)
@@ -205,17 +204,14 @@ def _update_block(residual, floors, moment, factor, new_factor, new_prec):  # ty
                 squares += floors[j] * new_prec[i, j] ** 2
         if squares <= 1.0:  # the trace bounds the largest eigenvalue of the precision in units of the floor
             return 0
-    return _lift(_sandwich(factor, moment), floors, new_factor, new_prec)
+    return _lift(factor, moment, floors, new_factor, new_prec)
 
 
-@compiled
+@allocation_free
 def _add_scales(residual, prec, prior, scatter):  # type: ignore[no-untyped-def]
     """Add the whitened scales, or their mean given the present covariances: EM with the scale as a missing value."""
     if prior.scale_count.shape[0] > 0:
-        mean_scale = np.empty(prec.shape)
-        write_mean_scale(residual, prec, prior, mean_scale)
-        for g in range(prec.shape[0]):
-            add_scale(residual, prec, g, mean_scale, scatter[g])
+        add_mean_scale(residual, prec, prior, scatter)
     else:
         for g in range(prec.shape[0]):
             add_scale(residual, prec, g, prior.scale, scatter[g])
@@ -254,13 +250,13 @@ def _separate(factor, terms, count, scatter):  # type: ignore[no-untyped-def]
             scatter[i, j] = next_covariance[i, j]
 
 
-@linked(types.int64(OUT_2, IN_1, OUT_2, OUT_2))
-def _lift(covariance, floors, new_factor, new_prec):  # type: ignore[no-untyped-def]
-    """Clip the eigenvalues of a covariance from below, in units of the floor; returns 1 if any was below.
+@linked(types.int64(OUT_2, OUT_2, IN_1, OUT_2, OUT_2))
+def _lift(factor, moment, floors, new_factor, new_prec):  # type: ignore[no-untyped-def]
+    """Clip the eigenvalues of a covariance L M Lᵀ from below, in units of the floor; returns 1 if any was below.
 
     Without a floor, in units of its own variances, and by rounding errors only.
     """
-    n = covariance.shape[0]
+    covariance, n = _sandwich(factor, moment), factor.shape[0]
     sizes, scaled, smallest = np.empty(n), np.empty((n, n)), 0.0
     for i in range(n):
         smallest = max(smallest, 1e-15 * covariance[i, i])
@@ -281,7 +277,7 @@ def _lift(covariance, floors, new_factor, new_prec):  # type: ignore[no-untyped-
     return 1 if values[0] < least else 0
 
 
-@compiled
+@allocation_free
 def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
     """The lower factor of a aᵀ, rows of ``a`` made orthogonal one after the other.
 
@@ -322,7 +318,7 @@ def _sandwich(a, middle):  # type: ignore[no-untyped-def]
     return product
 
 
-@compiled
+@allocation_free
 def square_block(residual: int, factor: Array, block: Array) -> None:
     """Write the covariance L Lᵀ of one factor (or squares of standard deviations) into ``block``."""
     n_rows, n_columns = factor.shape
@@ -337,7 +333,7 @@ def square_block(residual: int, factor: Array, block: Array) -> None:
                 block[i, j] = total
 
 
-@compiled
+@allocation_free
 def log_determinant(residual: int, factor: Array, n_features: int) -> float:
     """log of the determinant of one block's factor, a D x D matrix whatever its shape."""
     total = 0.0
@@ -349,20 +345,26 @@ def log_determinant(residual: int, factor: Array, n_features: int) -> float:
 @linked(types.int64(types.int64, IN_1, SUMS, MIXTURE, PSEUDO_DATA, MIXTURE))
 def compiled_m_step(residual, floors, sums, now, prior, new):  # type: ignore[no-untyped-def]
     """`m_step` on arrays: it writes the new mixture and returns how many covariances were lifted."""
+    scatter, totals = np.zeros(now.factors.shape), np.empty(now.factors.shape[0])
+    work = np.empty((4 + now.factors.shape[1], now.means.shape[1]))
+    return _m_step(residual, floors, sums, now, prior, new, (scatter, totals), work)
+
+
+@allocation_free
+def _m_step(residual, floors, sums, now, prior, new, moments, work):  # type: ignore[no-untyped-def]
+    scatter, totals = moments
     n_components, n_features = now.means.shape
     n_blocks = now.factors.shape[0]
-    scatter = np.zeros(now.factors.shape)
     for k in range(n_components):
-        g = min(k, n_blocks - 1)
-        _update_mean(residual, k, g, sums, now, prior, new.means, scatter[g])
-    totals = covariance_counts(residual, sums.counts, prior, n_features)
+        _update_mean(residual, k, sums, now, prior, new.means, scatter[min(k, n_blocks - 1)], work)
+    covariance_counts(residual, sums.counts, prior, n_features, totals)
     _add_scales(residual, now.precision_factors, prior, scatter)
     n_floored = 0
     for g in range(n_blocks):
         if prior.variance_terms.shape[0] > 0:
             _separate(now.factors[g], prior.variance_terms[0], totals[g], scatter[g])
             totals[g] = 1.0
-        n_floored += _next_block(residual, floors, totals[g], scatter[g], now, new, g)
+        n_floored += _next_block(residual, floors, totals[g], scatter[g], now, new, g, work[4:])
         square_block(residual, new.factors[g], new.blocks[g])
     _update_weights(sums.counts, prior.concentration, new.weights)
     for k in range(n_components):
@@ -371,14 +373,14 @@ def compiled_m_step(residual, floors, sums, now, prior, new):  # type: ignore[no
     return n_floored
 
 
-@compiled
-def _next_block(residual, floors, total, scatter, now, new, g):  # type: ignore[no-untyped-def]
+@allocation_free
+def _next_block(residual, floors, total, scatter, now, new, g, work):  # type: ignore[no-untyped-def]
     """The next factor of one block, the present one where nothing was counted; returns 1 if it was lifted."""
     if total > _NEGLIGIBLE:
         for i in range(scatter.shape[0]):
             for j in range(scatter.shape[1]):
                 scatter[i, j] /= total
-        return _update_block(residual, floors, scatter, now.factors[g], new.factors[g], new.precision_factors[g])
+        return _update_block(residual, floors, scatter, now.factors[g], new.factors[g], new.precision_factors[g], work)
     for i in range(scatter.shape[0]):
         for j in range(scatter.shape[1]):
             new.factors[g, i, j] = now.factors[g, i, j]

@@ -31,7 +31,18 @@ import numpy as np
 from numba import types
 
 from bayesgmm._common import Array, IntArray, Weights
-from bayesgmm._compiled import OUT_1, OUT_2, OUT_3, OUT_4, compiled, invert_lower, linked, multiply_lower, record_type
+from bayesgmm._compiled import (
+    OUT_1,
+    OUT_2,
+    OUT_3,
+    OUT_4,
+    allocation_free,
+    compiled,
+    invert_lower,
+    linked,
+    multiply_lower,
+    record_type,
+)
 from bayesgmm.em.m_step import MixtureArrays, compiled_m_step, log_determinant, square_block
 from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, SUMS, Mixture
 from bayesgmm.priors import PSEUDO_DATA, to_factor
@@ -114,7 +125,7 @@ def _four_of(array: Array) -> Array:
     return four
 
 
-@compiled
+@allocation_free
 def aitken_remaining(first: float, before: float, now: float) -> float:
     """What a geometric sequence through three objectives would still gain."""
     gain = now - before
@@ -125,7 +136,7 @@ def aitken_remaining(first: float, before: float, now: float) -> float:
     return gain * gain / (before - first - gain)
 
 
-@compiled
+@allocation_free
 def _gain_at_slowest(state: Array) -> float:
     """The same from the last gain and the slowest rate of late: gains fall by the square of an error's rate."""
     gain, rate = state[NOW] - state[BEFORE], state[SLOWEST] ** 2
@@ -134,7 +145,7 @@ def _gain_at_slowest(state: Array) -> float:
     return math.inf if math.isnan(gain) else gain * rate / (1.0 - rate)
 
 
-@linked(types.int64(OUT_1, types.float64, types.float64))
+@linked(types.int64(OUT_1, types.float64, types.float64), allocates=False)
 def check_convergence(state: Array, objective: float, smallest_gain: float) -> int:
     """What to make of the objective at the point that was evaluated: a verdict.
 
@@ -165,7 +176,7 @@ def check_convergence(state: Array, objective: float, smallest_gain: float) -> i
     return CONVERGED if state[QUIET] >= (_ENOUGH if extrapolated else 1.0) else GOES_ON
 
 
-@compiled
+@allocation_free
 def _is_slow(state: Array, smallest_gain: float) -> bool:
     """Whether to extrapolate: plain EM would steadily take many more steps, and failures have not been too many."""
     succeeded = state[N_TRIED] - state[N_FAILED]
@@ -235,7 +246,7 @@ def _information(residual, iterates, base):  # type: ignore[no-untyped-def]
     return information
 
 
-@compiled
+@allocation_free
 def step_length(r: float, v: float, cap: float) -> float:
     """-alpha from the lengths of r and v: at least 1, the plain double step, and at most ``cap``.
 
@@ -304,7 +315,7 @@ def _place(rules, iterates, base, target, q):  # type: ignore[no-untyped-def]
     return True
 
 
-@compiled
+@allocation_free
 def _place_weights(before: Weights, log_ratios: Array, weights: Weights) -> None:
     highest, total = -math.inf, 0.0
     for k in range(weights.shape[0]):
@@ -349,12 +360,12 @@ def _place_factor(rules, iterates, base, target, g, q):  # type: ignore[no-untyp
     return math.isfinite(size) and size > 0.0 and bound <= 1.0
 
 
-@compiled
+@allocation_free
 def _swap(buffers: IntArray, a: int, b: int) -> None:
     buffers[a], buffers[b] = buffers[b], buffers[a]
 
 
-@compiled
+@allocation_free
 def _buffer(iterates, i):  # type: ignore[no-untyped-def]
     return MixtureArrays(
         iterates.weights[i],
@@ -366,14 +377,14 @@ def _buffer(iterates, i):  # type: ignore[no-untyped-def]
     )
 
 
-@compiled
+@allocation_free
 def _plain_step(rules, iterates, sums, prior, role):  # type: ignore[no-untyped-def]
     """One M-step from the present point into the buffer of that role; returns how many covariances were lifted."""
     now, new = _buffer(iterates, iterates.buffers[AT_NOW]), _buffer(iterates, iterates.buffers[role])
     return compiled_m_step(rules.residual, rules.floors, sums, now, prior, new)
 
 
-@compiled
+@allocation_free
 def _end_cycle(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """The second plain step, and the extrapolation if there is one and an E-step to spare for its failure."""
     buffers, state = iterates.buffers, iterates.state
@@ -389,7 +400,7 @@ def _end_cycle(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped
         state[PHASE] = PLAIN
 
 
-@linked(types.void(RULES, types.int64, SUMS, PSEUDO_DATA, ITERATES))
+@linked(types.void(RULES, types.int64, SUMS, PSEUDO_DATA, ITERATES), allocates=False)
 def next_iterate(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """Make the next point to evaluate from the sums at the present one; ``n_left`` E-steps may follow."""
     buffers, state = iterates.buffers, iterates.state

@@ -14,7 +14,7 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Weights
-from bayesgmm._compiled import OUT_1, Signature, compiled, invert_lower, link, linked, multiply_lower
+from bayesgmm._compiled import OUT_1, Signature, allocation_free, compiled, invert_lower, link, linked, multiply_lower
 from bayesgmm.exceptions import InputError
 from bayesgmm.log_posterior._cfunc import (
     FINITE,
@@ -116,7 +116,7 @@ def c_log_posterior() -> Any:  # a numba CFunc
 
 
 # Sums may be taken in any order, without which the compiler does not vectorise them.
-_vectorised = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+_vectorised = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "contract"})
 
 
 @_vectorised
@@ -152,7 +152,7 @@ def _outer_gradient(inner: Array, bounds: IntArray, matrices: Array, gradient: A
         offset += size * size
 
 
-@compiled
+@allocation_free
 def _factor_change(residual: int, q: Array, start: int, change: Array) -> None:
     """C of one block from its packed coordinates."""
     index = start
@@ -165,7 +165,7 @@ def _factor_change(residual: int, q: Array, start: int, change: Array) -> None:
             index += 1
 
 
-@compiled
+@allocation_free
 def _log_weights(q: Array, log_w0: Weights, log_w: Weights) -> None:
     n_components = log_w0.shape[0]
     highest = log_w0[n_components - 1]
@@ -179,7 +179,7 @@ def _log_weights(q: Array, log_w0: Weights, log_w: Weights) -> None:
         log_w[k] -= highest + math.log(total)
 
 
-@compiled
+@allocation_free
 def _bent_log_weights(q: Array, log_places: Weights, bend: Array, log_w: Weights) -> tuple[float, float]:
     """Logarithms of weights, log density of their sum with the slopes' part of the Jacobian, and the sum's log."""
     n_components = log_places.shape[0]
@@ -196,7 +196,7 @@ def _bent_log_weights(q: Array, log_places: Weights, bend: Array, log_w: Weights
     return value - 0.5 * (log_total**2 + LOG_2PI), log_total
 
 
-@compiled
+@allocation_free
 def _add_concentration(log_w: Weights, concentration: Weights, nodes: Array, counts: Weights) -> float:
     """Add the concentration, or its mean given the weights, to the counts.
 
@@ -216,7 +216,7 @@ def _add_concentration(log_w: Weights, concentration: Weights, nodes: Array, cou
     return value
 
 
-@compiled
+@allocation_free
 def _weight_gradient(model, log_total, at):  # type: ignore[no-untyped-def]
     """Gradient in u, from counts of rows and concentration."""
     n_components, mass, bend = at.counts.shape[0], 0.0, model.bend
@@ -232,7 +232,7 @@ def _weight_gradient(model, log_total, at):  # type: ignore[no-untyped-def]
         at.gradient[k] = (at.counts[k] - share * (mass + log_total)) * slope + curvature / slope
 
 
-@compiled
+@allocation_free
 def _place(model, layout, at):  # type: ignore[no-untyped-def]
     """Means, factors, inverse factors and log |L| at q."""
     residual, factors0, q = model.residual, model.factors, at.q
@@ -260,7 +260,7 @@ def _place(model, layout, at):  # type: ignore[no-untyped-def]
             at.means[k, d] = model.means[k, d] + at.offset[d]
 
 
-@compiled
+@allocation_free
 def _mean_gradient(residual, change, g, first, gradient):  # type: ignore[no-untyped-def]
     """Solve Cᵀ gradient = first: the gradient in m."""
     n_features = first.shape[0]
@@ -275,7 +275,7 @@ def _mean_gradient(residual, change, g, first, gradient):  # type: ignore[no-unt
             gradient[i] = total / change[g, 0, min(i, last)]
 
 
-@compiled
+@allocation_free
 def _covariance_gradient(residual, q, change, second, total, gradient, column):  # type: ignore[no-untyped-def]
     """Gradient in c of one block, tril(C^-T (second - total I)) and the Jacobian; returns the log-Jacobian in C."""
     jacobian = 0.0
@@ -344,6 +344,7 @@ class _Point(NamedTuple):
     log_scale: Weights
     counts: Weights
     log_det: Array
+    totals: Array
     offset: Array
     product: Array
     means: Means
@@ -361,7 +362,7 @@ def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-de
     n_components, n_features = shape
     n_blocks, rows, columns = factors_shape
     points, scratch = _carve(scratch, (2, n_dim))
-    of_components, scratch = _carve(scratch, (4, n_components))
+    of_components, scratch = _carve(scratch, (5, n_components))
     of_features, scratch = _carve(scratch, (2, n_features))
     of_means, scratch = _carve(scratch, (2, n_components, n_features))
     of_blocks, scratch = _carve(scratch, (4, n_blocks, rows, columns))
@@ -373,6 +374,7 @@ def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-de
         of_components[1],
         of_components[2],
         of_components[3],
+        of_components[4],
         of_features[0],
         of_features[1],
         of_means[0],
@@ -385,11 +387,10 @@ def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-de
     )
 
 
-@compiled
-def _log_posterior(x, row_weights, model, point, gradient, scratch):  # type: ignore[no-untyped-def]
+@allocation_free
+def _log_posterior(x, row_weights, model, at, point, gradient):  # type: ignore[no-untyped-def]
     """Place the parameters, sum over the rows, then prior, gradient and Jacobian."""
     shape, n_blocks = model.means.shape, model.factors.shape[0]
-    at = _carved(point.shape[0], shape, model.factors.shape, scratch)
     layout = _layout(model.residual, model.bend.shape[0] > 0, shape, n_blocks)
     _inner(point, model.shift, model.bounds, model.matrices, at.q)
     of_total, log_total = 0.0, 0.0
@@ -410,7 +411,7 @@ def _log_posterior(x, row_weights, model, point, gradient, scratch):  # type: ig
     return value + model.constants[0]
 
 
-@compiled
+@allocation_free
 def _add_rows(x, row_weights, residual, at):  # type: ignore[no-untyped-def]
     """Sum over the rows; components that share a covariance add their second moments."""
     n_components, n_features = at.means.shape
@@ -427,16 +428,16 @@ def _add_rows(x, row_weights, residual, at):  # type: ignore[no-untyped-def]
     return value
 
 
-@compiled
+@allocation_free
 def _add_coordinate_gradients(model, layout, at):  # type: ignore[no-untyped-def]
     """Write the gradients in means and factors, Jacobian included; returns its logarithm."""
     value = 0.0
     n_blocks, n_features = model.factors.shape[0], model.means.shape[1]
-    totals = covariance_counts(model.residual, at.counts, model.prior, n_features)
+    covariance_counts(model.residual, at.counts, model.prior, n_features, at.totals)
     for g in range(n_blocks):
         start = layout.first_block + g * layout.stride
         value += _covariance_gradient(
-            model.residual, at.q[start:], at.change[g], at.second[g], totals[g], at.gradient[start:], at.offset
+            model.residual, at.q[start:], at.change[g], at.second[g], at.totals[g], at.gradient[start:], at.offset
         )
     for k in range(model.means.shape[0]):
         start = layout.n_logs + k * layout.stride
@@ -445,7 +446,7 @@ def _add_coordinate_gradients(model, layout, at):  # type: ignore[no-untyped-def
     return value
 
 
-@compiled
+@allocation_free
 def _layout(residual, bent_weights, shape, n_blocks):  # type: ignore[no-untyped-def]
     n_components, n_features = shape
     n_logs = n_components if bent_weights else n_components - 1
@@ -481,7 +482,7 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
     )
     # All the room that is needed, at once, and arrays that know it by its address only: allocating them one by
     # one and counting references to them takes a third of the time when there are few rows.
-    scratch = np.zeros(2 * (point.shape[0] + d) + k * (4 + 2 * d + rows * columns) + 4 * g * rows * columns)
+    scratch = np.zeros(2 * (point.shape[0] + d) + k * (5 + 2 * d + rows * columns) + 4 * g * rows * columns)
     model = _Model(
         residual,
         _array(info[10], (k,)),
@@ -496,7 +497,8 @@ def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
         _array(info[27], (2, info[31])),
     )
     x, row_weights = _array(info[8], (d, n_rows)), _array(info[9], (n_weights,))
-    value = _log_posterior(x, row_weights, model, point, gradient, scratch.ctypes.data)
+    at = _carved(point.shape[0], (k, d), (g, rows, columns), scratch.ctypes.data)
+    value = _log_posterior(x, row_weights, model, at, point, gradient)
     scratch[0] = value  # whatever is used here is not freed before
     return scratch[0]
 

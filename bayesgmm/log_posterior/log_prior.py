@@ -2,15 +2,13 @@
 
 import math
 
-import numpy as np
-
 from bayesgmm._common import Array
-from bayesgmm._compiled import compiled
+from bayesgmm._compiled import allocation_free
 from bayesgmm.mixture import FULL
-from bayesgmm.priors import add_outer, add_scale, add_variance_terms, to_factor, write_mean_scale
+from bayesgmm.priors import add_mean_scale, add_outer, add_scale, add_variance_terms, to_factor
 
 
-@compiled
+@allocation_free
 def add_mean_prior(residual, at, prior):  # type: ignore[no-untyped-def]
     """Add the pseudo-data of the means to the sums at a point; returns their log density less constants."""
     n_components, n_features = at.means.shape
@@ -34,7 +32,7 @@ def add_mean_prior(residual, at, prior):  # type: ignore[no-untyped-def]
     return value
 
 
-@compiled
+@allocation_free
 def _pull(precision, k, offset, pull):  # type: ignore[no-untyped-def]
     """Write precision @ offset into ``pull``; returns the quadratic form."""
     square = 0.0
@@ -47,7 +45,7 @@ def _pull(precision, k, offset, pull):  # type: ignore[no-untyped-def]
     return square
 
 
-@compiled
+@allocation_free
 def add_covariance_prior(residual, at, prior):  # type: ignore[no-untyped-def]
     """Add the prior's pseudo-data to the second moments at a point; returns their log density less constants."""
     if prior.scale_count.shape[0] > 0 or prior.variance_terms.shape[0] > 0:
@@ -60,7 +58,7 @@ def add_covariance_prior(residual, at, prior):  # type: ignore[no-untyped-def]
     return value
 
 
-@compiled
+@allocation_free
 def _add_other_covariance_prior(residual, at, prior):  # type: ignore[no-untyped-def]
     """The same for a scale that is integrated out, or a prior on variances and correlations."""
     value, prec = 0.0, at.precision_factors
@@ -69,14 +67,11 @@ def _add_other_covariance_prior(residual, at, prior):  # type: ignore[no-untyped
         if prior.variance_terms.shape[0] > 0:
             value += add_variance_terms(at.factors[g], prior.variance_terms[0], at.second[g])
     if prior.scale_count.shape[0] > 0:
-        mean_scale = np.empty(prec.shape)
-        value -= 0.5 * prior.scale_count[0] * write_mean_scale(residual, prec, prior, mean_scale)
-        for g in range(prec.shape[0]):
-            add_scale(residual, prec, g, mean_scale, at.second[g])
+        value -= 0.5 * prior.scale_count[0] * add_mean_scale(residual, prec, prior, at.second)
     return value
 
 
-@compiled
+@allocation_free
 def _power(residual, prec, g, log_det):  # type: ignore[no-untyped-def]
     """log |L| for full residuals; the sum of the free log standard deviations for the others."""
     if residual == FULL:
@@ -87,7 +82,7 @@ def _power(residual, prec, g, log_det):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@allocation_free
 def _trace(second: Array) -> float:
     total = 0.0
     if second.shape[0] == 1:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from bayesgmm._common import Array
-from bayesgmm._compiled import compiled
+from bayesgmm._compiled import allocation_free
 from bayesgmm.priors import ResolvedPrior
 
 _REACH = 4.0  # r: what an empty component's log weight spans, where an occupied one's spans less than one
@@ -71,7 +71,7 @@ class Bend:
         return v
 
 
-@compiled
+@allocation_free
 def bent(v: float, curvature: float, turn: float) -> tuple[float, float, float]:
     """h, h' and h'' at one coordinate."""
     x = turn - v

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln, logsumexp
 
 from bayesgmm._common import Array, IntArray, Weights
-from bayesgmm._compiled import compiled
+from bayesgmm._compiled import allocation_free
 from bayesgmm.priors.hyperpriors import Gamma
 
 SMALLEST_WEIGHT = float(np.finfo(np.float64).tiny)  # what a weight is that is smaller than any number
@@ -57,7 +57,7 @@ def mean_concentration(nodes: Array, sums: ArrayLike) -> Array:
     return np.asarray((p @ nodes[0]) / p.sum(axis=-1))
 
 
-@compiled
+@allocation_free
 def mixed_concentration(nodes: Array, total: float) -> tuple[float, float]:
     """log of sum_j exp(c_j + e_j s), and E(e | s)."""
     highest = -np.inf

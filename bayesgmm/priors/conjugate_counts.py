@@ -21,6 +21,7 @@ from bayesgmm._compiled import (
     OUT_2,
     OUT_3,
     Signature,
+    allocation_free,
     cholesky_lower,
     compiled,
     invert_lower,
@@ -100,7 +101,7 @@ def pseudo_data(
     return PseudoData(*(np.require(array, requirements=["C", "W"]) for array in given))
 
 
-@compiled
+@allocation_free
 def to_factor(residual: int, factors: Factors, g: int, vector: Array, product: Array, transposed: bool) -> None:
     """Write L x (or Lᵀ x) into ``product`` for one block of factors."""
     n_features = vector.shape[0]
@@ -120,7 +121,7 @@ def to_factor(residual: int, factors: Factors, g: int, vector: Array, product: A
             product[i] = total
 
 
-@compiled
+@allocation_free
 def add_outer(residual: int, factor: float, a: Array, b: Array, second: Array) -> None:
     """Add factor * (a bᵀ + b aᵀ) / 2 to one second moment in its family's shape."""
     last = second.shape[1] - 1
@@ -132,7 +133,7 @@ def add_outer(residual: int, factor: float, a: Array, b: Array, second: Array) -
             second[0, min(i, last)] += factor * a[i] * b[i]
 
 
-@compiled
+@linked(types.void(types.int64, OUT_3, types.int64, OUT_3, OUT_2))
 def add_scale(residual: int, prec: Factors, g: int, scale: Factors, second: Array) -> None:
     """Add the whitened prior scale L^-1 S L^-T to one second moment."""
     n = scale.shape[2]
@@ -156,8 +157,8 @@ def add_scale(residual: int, prec: Factors, g: int, scale: Factors, second: Arra
                 second[j, i] += total
 
 
-@linked(types.float64(types.int64, OUT_3, PSEUDO_DATA, OUT_3))
-def write_mean_scale(residual: int, prec: Factors, prior: PseudoData, mean_scale: Factors) -> float:
+@compiled
+def _write_mean_scale(residual: int, prec: Factors, prior: PseudoData, mean_scale: Factors) -> float:
     """Write E[S | covariances] of a scale with a prior into each block; returns log |V^-1 + sum of precisions|."""
     n_rows, n = mean_scale.shape[1], mean_scale.shape[2]
     inner, log_det = prior.scale_precision[0].copy(), 0.0
@@ -188,7 +189,20 @@ def write_mean_scale(residual: int, prec: Factors, prior: PseudoData, mean_scale
     return log_det
 
 
-@compiled
+@linked(types.float64(types.int64, OUT_3, PSEUDO_DATA, OUT_3))
+def add_mean_scale(residual: int, prec: Factors, prior: PseudoData, second: Factors) -> float:
+    """Add the whitened E[S | covariances] of a scale with a prior to each block's second moment.
+
+    Returns log |V^-1 + sum of precisions|.
+    """
+    mean_scale = np.empty(prec.shape)
+    log_det = _write_mean_scale(residual, prec, prior, mean_scale)
+    for g in range(prec.shape[0]):
+        add_scale(residual, prec, g, mean_scale, second[g])
+    return log_det
+
+
+@allocation_free
 def add_variance_terms(factor: Array, terms: Array, second: Array) -> float:
     """Add a separation prior's variances to a second moment, 2 Lᵀ diag(g) L with g = d log p / d v.
 
@@ -208,13 +222,13 @@ def add_variance_terms(factor: Array, terms: Array, second: Array) -> float:
     return value
 
 
-@compiled
-def covariance_counts(residual: int, counts: Weights, prior: PseudoData, n_features: int) -> Weights:
-    """The total count e of each covariance block: rows, prior means and prior exponent."""
+@allocation_free
+def covariance_counts(residual: int, counts: Weights, prior: PseudoData, n_features: int, totals: Weights) -> None:
+    """Write the total count e of each covariance block: rows, prior means and prior exponent."""
     n_blocks = prior.exponent.shape[0]
-    totals = prior.exponent.copy()
+    for g in range(n_blocks):
+        totals[g] = prior.exponent[g]
     width = n_features if residual == SPHERICAL else 1
     for k in range(counts.shape[0]):
         conjugate = 1.0 if prior.kappa[k] > 0.0 else 0.0
         totals[min(k, n_blocks - 1)] += width * (counts[k] + conjugate)
-    return totals

@@ -73,7 +73,8 @@ def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None)
     counts = statistics.counts.copy()
     if resolved is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
         counts += resolved.concentration_given(mixture.weights) - (0.0 if resolved.sparse else 1.0)
-    totals = covariance_counts(family.residual, statistics.counts, pseudo, d)
+    totals = np.empty(len(second))
+    covariance_counts(family.residual, statistics.counts, pseudo, d, totals)
     return Sums(counts, statistics.counts + pseudo.kappa, first, pull, precision, second, totals)
 
 

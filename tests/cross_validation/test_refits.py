@@ -138,8 +138,8 @@ def test_one_copy_of_a_weighted_row_is_left_out(one):
     fit = BayesianGaussianMixture(1, prior=CONJUGATE, random_state=1, progress=False, draws=500)
     problem = problem_of(fit.fit(X, sample_weight=weights).posterior_)
     assert without(problem, 0).data.row_weights is None
-    assert without(problem, 0).n_rows == 25
-    assert without(problem, 3).n_rows == 25
+    assert without(problem, 0).data.total == 25
+    assert without(problem, 3).data.total == 25
     assert len(without(problem, 3).data.rows) == 24
 
 

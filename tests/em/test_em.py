@@ -264,7 +264,7 @@ def test_labels_of_the_optimum_do_not_depend_on_the_order_of_the_start():
 
 
 def test_threads_share_the_blocks_and_change_nothing(monkeypatch):
-    monkeypatch.setattr("bayesgmm.em.em.ROWS_PER_BLOCK", 100)
+    monkeypatch.setattr("bayesgmm.data.blocks.ROWS_PER_BLOCK", 100)
     rng = np.random.default_rng(4)
     X, v = rng.normal(size=(950, 3)), rng.integers(1, 4, 950)
     start = Mixture([0.5, 0.5], X[:2], [np.eye(3)] * 2)
