@@ -145,7 +145,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
         r"NaN.*1 missing in 'x1' \(1 of 30 rows .*no model of missing values.*impute",
     ),
     "infinity": (with_value(-np.inf), "infinity.*1 infinite in 'x1'"),
-    "gaps in columns": (FRAME.where(FRAME < 8.0), r"\d+ missing in 'a', \d+ missing in 'b' \(\d+ of 30 rows"),
+    "gaps in columns": (FRAME.where(FRAME < 8.0), r"\d+ missing in 'a' and \d+ missing in 'b' \(\d+ of 30 rows"),
     "pandas.NA": (FRAME.astype("Float64").mask(FRAME > 8.0), "missing in 'a'"),
     "nullable integers": (FRAME.round().astype("Int64").mask(FRAME > 8.0), "missing in 'a'"),
     "objects with None": (with_value(None, object), "1 missing in 'x1'"),
@@ -286,9 +286,9 @@ def test_columns_are_those_of_the_fit_in_its_order(convert: Callable[..., Any], 
         fit.score_samples(other)
     named = pretend_posterior(FRAME, fits.em.mixture_, draws=5)
     bayesgmm.membership_uncertainty(named, own)
-    with pytest.raises(InputError, match=r"in this order; got 'b', 'a'.*order the columns"):
+    with pytest.raises(InputError, match=r"in this order; got 'b' and 'a'.*order the columns"):
         bayesgmm.membership_uncertainty(named, turned)
-    with pytest.raises(InputError, match="'a', 'b', in this order; got 'a', 'c'"):
+    with pytest.raises(InputError, match="'a' and 'b', in this order; got 'a' and 'c'"):
         bayesgmm.sample_labels(named, other)
     with pytest.raises(InputError, match="in this order"):
         bayesgmm.outlier_scores(fits.named, turned, progress=False)

@@ -2,20 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any, Protocol
-
-_DIGITS = 5  # significant ones of a number in a notebook's table
-
-
-class Frame(Protocol):
-    """What a table needs of a DataFrame, so that this floor imports no pandas."""
-
-    columns: Any
-    index: Any
-
-    def itertuples(self, index: bool = True, name: str | None = None) -> Iterable[tuple[Any, ...]]:
-        """Rows, the index first."""
-        ...
 
 
 def paragraph(text: str) -> str:
@@ -44,40 +30,6 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, n_names: in
 def _cells(row: Sequence[str], n_names: int) -> Iterable[str]:
     for position, text in enumerate(row):
         yield f'<th scope="row">{escape(text)}</th>' if position < n_names else f"<td>{escape(text)}</td>"
-
-
-def frame_table(frame: Frame) -> str:
-    """A DataFrame as a table, numbers with five significant digits."""
-    names = [str(name) if name is not None else "" for name in frame.index.names]
-    rows = [_flat(row) for row in frame.itertuples(index=True, name=None)]
-    return table(
-        [*names, *map(str, frame.columns)], [[shown(cell) for cell in row] for row in rows], n_names=len(names)
-    )
-
-
-def _flat(row: Sequence[Any]) -> list[Any]:
-    """A row whose first entry is its name, of one part or of several."""
-    first, *rest = row
-    return [*first, *rest] if isinstance(first, tuple) else [first, *rest]
-
-
-def shown(value: Any) -> str:
-    """A cell of a table: five significant digits, whole numbers whole, a dash where there is nothing.
-
-    Examples
-    --------
-    >>> shown(-1130.2641), shown(272), shown(float("nan")), shown(True), shown("full")
-    ('-1130.3', '272', '–', 'yes', 'full')
-    """
-    if value is None or value != value:
-        return "–"
-    if isinstance(value, str):
-        return value
-    if str(value) in ("True", "False"):
-        return "yes" if value else "no"
-    if isinstance(value, int) or (hasattr(value, "dtype") and value.dtype.kind in "iu"):
-        return f"{int(value):,}"
-    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
 
 
 def folded(summary: str, content: str) -> str:

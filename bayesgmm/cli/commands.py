@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
 
 import typer
 
+from bayesgmm._common import listed
 from bayesgmm.cli.options import (
     FIT,
     Chains,
@@ -321,9 +322,7 @@ def _say_files(folder: Path, files: dict[str, str]) -> None:
 
 
 def _columns(frame: "pd.DataFrame") -> str:
-    names = [str(name) for name in frame.columns]
-    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    return f"{len(frame):,} rows of {listed}"
+    return f"{len(frame):,} rows of {listed(map(str, frame.columns))}"
 
 
 def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> None:

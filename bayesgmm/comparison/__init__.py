@@ -1,4 +1,4 @@
-"""EM beside the posterior: estimates, partitions, memberships and predictions side by side."""
+"""Comparison of two fits: estimates, partitions, memberships and predictions of EM beside the posterior."""
 
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bayesgmm.comparison.parameter_table import estimates_renderable as estimates_renderable
     from bayesgmm.comparison.parameter_table import estimates_table as estimates_table
     from bayesgmm.comparison.parameter_table import mean_and_bounds as mean_and_bounds
-    from bayesgmm.comparison.parameter_table import shown as shown
-    from bayesgmm.comparison.parameter_table import shown_decimals as shown_decimals
     from bayesgmm.comparison.parameter_table import verdict_lines as verdict_lines
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -1,4 +1,4 @@
-"""How far two fits agree about rows, with each other and with the truth: partitions, memberships."""
+"""Agreement of two fits about rows: partitions, calibration of memberships, accuracy against known classes."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ from scipy.special import xlogy
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities
 from bayesgmm.comparison.estimates import Match
-from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions import estimate_partition, flat_draws, label_draws, similarity_matrix
 
@@ -54,17 +54,17 @@ class Partitions:
 
 
 def partitions_of(
-    sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match], *, seed: int
+    fits: FitPair, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match], *, seed: int
 ) -> Partitions:
     """Labels of both fits, crossed."""
-    a, b = (_labels(side, own, seed) for side, own in zip(sides, resp, strict=True))
+    a, b = (_labels(fit, own, seed) for fit, own in zip(fits, resp, strict=True))
     sizes = [max(own.shape[1], int(x.max()) + 1) for own, x in zip(resp, (a, b), strict=True)]
     counts = np.zeros(sizes)
-    np.add.at(counts, (a, b), sides.weights)
-    names = [side.name for side in sides]
+    np.add.at(counts, (a, b), fits.weights)
+    names = [fit.name for fit in fits]
     index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
     partner = np.full(counts.shape[0], -1)
-    if comparable(sides):
+    if comparable(fits):
         partner[[pair.first for pair in pairs]] = [pair.second for pair in pairs]
     else:
         rows, own = linear_sum_assignment(-counts)
@@ -76,25 +76,25 @@ def partitions_of(
         ari=adjusted_rand(counts),
         vi=variation_of_information(counts),
         changed=changed,
-        changed_weight=float(sides.weights[changed].sum()),
+        changed_weight=float(fits.weights[changed].sum()),
     )
 
 
-def _labels(side: Side, resp: Responsibilities, seed: int) -> IntArray:
+def _labels(fit: Fit, resp: Responsibilities, seed: int) -> IntArray:
     """The most probable component of each row, or where components are not identified the best partition."""
-    if side.tree is None or side.identified or len(resp) > MOST_ROWS:
+    if fit.tree is None or fit.identified or len(resp) > MOST_ROWS:
         labels: IntArray = resp.argmax(axis=1)
         return labels
-    draws = flat_draws(label_draws(side.tree, None, random_state=seed))
+    draws = flat_draws(label_draws(fit.tree, None, random_state=seed))
     return estimate_partition(
         draws[:: max(1, len(draws) // MOST_DRAWS)], random_state=seed, progress=False
     ).labels.astype(np.int64)
 
 
-def comparable(sides: Sides) -> bool:
+def comparable(fits: FitPair) -> bool:
     """Whether components of both fits mean something, and have a partner each."""
-    k = [side.mixture.n_components for side in sides]
-    return sides.first.identified and sides.second.identified and k[0] == k[1]
+    k = [fit.mixture.n_components for fit in fits]
+    return fits.first.identified and fits.second.identified and k[0] == k[1]
 
 
 def adjusted_rand(counts: Array) -> float:
@@ -122,7 +122,7 @@ def variation_of_information(counts: Array) -> float:
 
 
 def calibration_table(
-    sides: Sides, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match]
+    fits: FitPair, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match]
 ) -> pd.DataFrame:
     """Memberships of matched components, by what the first fit gives: what the second gives the same ones.
 
@@ -130,34 +130,34 @@ def calibration_table(
     parameters may be, and the first is calibrated where it gives the same. Where components cannot be told apart or
     have no partner, it is the probability that two rows are in one cluster: it needs no labels.
     """
-    if not comparable(sides):
-        return _together(sides)
+    if not comparable(fits):
+        return _together(fits)
     p, q = (np.concatenate([each[:, pair.of(i)] for pair in pairs]) for i, each in enumerate(resp))
-    weights = np.tile(sides.weights, len(pairs))
-    names = [side.name for side in sides]
+    weights = np.tile(fits.weights, len(pairs))
+    names = [fit.name for fit in fits]
     return _binned(p, {names[0]: p, names[1]: q}, weights)
 
 
-def _together(sides: Sides) -> pd.DataFrame:
+def _together(fits: FitPair) -> pd.DataFrame:
     """Pairs of rows, by the probability with which they are in one cluster."""
-    chosen = np.unique(np.linspace(0, len(sides.X) - 1, min(len(sides.X), MOST_PAIRED)).astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(fits.X) - 1, min(len(fits.X), MOST_PAIRED)).astype(np.int64))
     upper = np.triu_indices(len(chosen), 1)
-    p, q = (_similarity(side, sides, chosen)[upper] for side in sides)
-    v = sides.weights[chosen]
-    names = [side.name for side in sides]
+    p, q = (_similarity(fit, fits, chosen)[upper] for fit in fits)
+    v = fits.weights[chosen]
+    names = [fit.name for fit in fits]
     table = _binned(p, {names[0]: p, names[1]: q}, (v[:, None] * v)[upper])
     return table.rename_axis("in one cluster")
 
 
-def _similarity(side: Side, sides: Sides, chosen: IntArray) -> Array:
-    if side.tree is None:
-        resp = side.mixture.responsibilities(sides.X[chosen])
+def _similarity(fit: Fit, fits: FitPair, chosen: IntArray) -> Array:
+    if fit.tree is None:
+        resp = fit.mixture.responsibilities(fits.X[chosen])
         return resp @ resp.T
-    return similarity_matrix(side.tree, rows=chosen).to_numpy()
+    return similarity_matrix(fit.tree, rows=chosen).to_numpy()
 
 
 def _binned(p: PerRow, means: dict[str, PerRow], weights: PerRow) -> pd.DataFrame:
-    which = np.clip(np.searchsorted(EDGES, p, side="right") - 1, 0, len(EDGES) - 2)
+    which = np.clip(np.searchsorted(EDGES, p, fit="right") - 1, 0, len(EDGES) - 2)
     n = np.bincount(which, weights, minlength=len(EDGES) - 1)
     columns = {name: np.bincount(which, weights * v, minlength=len(n)) for name, v in means.items()}
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -185,12 +185,12 @@ class Reliability:
     bins: pd.DataFrame
 
 
-def reliability_of(sides: Sides, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike) -> Reliability:
+def reliability_of(fits: FitPair, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike) -> Reliability:
     """Components matched to classes by optimal assignment, then probabilities against what is true."""
-    truth = checked_classes(classes, len(sides.X))
+    truth = checked_classes(classes, len(fits.X))
     scores, bins = {}, {}
-    for side, own in zip(sides, resp, strict=True):
-        scores[side.name], bins[side.name] = _against(own, truth, sides.weights)
+    for fit, own in zip(fits, resp, strict=True):
+        scores[fit.name], bins[fit.name] = _against(own, truth, fits.weights)
     return Reliability(pd.DataFrame(scores).T, pd.concat(bins, names=["fit"]))
 
 

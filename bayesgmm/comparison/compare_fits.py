@@ -9,15 +9,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Responsibilities, progress_bar
-from bayesgmm.comparison import findings as words
+from bayesgmm._common import Array, Responsibilities, progress_bar, sentence
 from bayesgmm.comparison.agreement import calibration_table, checked_classes, partitions_of, reliability_of
 from bayesgmm.comparison.comparison import Comparison
 from bayesgmm.comparison.comparison_table import parameter_table
 from bayesgmm.comparison.disagreement import are_other_optima, conditions_of, diagnosis_of, is_unsettled
 from bayesgmm.comparison.estimates import Estimates, Match, estimates_of, matched
-from bayesgmm.comparison.fits import Side, Sides, sides_of
+from bayesgmm.comparison.findings import (
+    component_findings,
+    membership_findings,
+    mode_findings,
+    parameter_findings,
+    partition_findings,
+    prediction_findings,
+)
+from bayesgmm.comparison.fits import Fit, FitPair, fit_pair
 from bayesgmm.comparison.held_out import HeldOut, held_out, standard_error_of_sum
+from bayesgmm.comparison.messages import Finding, Note
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InputError
 from bayesgmm.posterior import NO_NAMES, Names
 from bayesgmm.prediction import interval_probability
@@ -94,7 +102,7 @@ def compare(
     Returns
     -------
     Comparison
-        Tables, ``findings`` in plain words (printed), and ``plot()``.
+        Tables, ``findings`` as sentences (printed), and ``plot()``.
 
     Raises
     ------
@@ -129,24 +137,25 @@ def compare(
     _check_counts(bootstrap, folds)
     check_flag(progress=progress)
     rng = generator_of(random_state)
-    sides = sides_of(em, bayes, X, sample_weight=sample_weight, names=names)
-    classes = _present_classes(classes, sides, sample_weight)
+    fits = fit_pair(em, bayes, X, sample_weight=sample_weight, names=names)
+    classes = _present_classes(classes, fits, sample_weight)
     streams = rng.spawn(5)
-    replicates = [_bootstrap(s, sides, bootstrap, streams[i], show=progress) for i, s in enumerate(sides)]
-    left_out = [_held_out(s, sides, folds, streams[2 + i], show=progress) for i, s in enumerate(sides)]
+    replicates = [_bootstrap(s, fits, bootstrap, streams[i], show=progress) for i, s in enumerate(fits)]
+    left_out = [_held_out(s, fits, folds, streams[2 + i], show=progress) for i, s in enumerate(fits)]
     first, second = (
-        estimates_of(s, sides, ci_prob=probability, bootstrap=b) for s, (b, _) in zip(sides, replicates, strict=True)
+        estimates_of(s, fits, ci_prob=probability, bootstrap=b) for s, (b, _) in zip(fits, replicates, strict=True)
     )
     notes = [*first.notes, *second.notes, *(note for _, note in replicates if note)]
-    resp = (sides.first.memberships(sides.X), sides.second.memberships(sides.X))
-    of_components = _of_components(sides, resp, (first, second))
-    of_rows = _of_rows(sides, resp, classes, seed=int(streams[4].integers(2**31)))
-    findings = [*of_components.pop("findings"), *of_rows.pop("findings"), *_of_prediction(sides, left_out), *notes]
+    resp = (fits.first.memberships(fits.X), fits.second.memberships(fits.X))
+    of_components = _of_components(fits, resp, (first, second))
+    of_rows = _of_rows(fits, resp, classes, seed=int(streams[4].integers(2**31)))
     difference = _difference(left_out)
+    predicted = prediction_findings(fits, left_out, difference)
+    findings = [*of_components.pop("findings"), *of_rows.pop("findings"), *predicted, *notes]
     return Comparison(
-        names=(sides.first.name, sides.second.name),
-        predictive=_predictive_table(sides, left_out),
-        pointwise=_pointwise(sides, left_out),
+        names=(fits.first.name, fits.second.name),
+        predictive=_predictive_table(fits, left_out),
+        pointwise=_pointwise(fits, left_out),
         elpd_difference=difference[0],
         elpd_difference_se=difference[1],
         ci_prob=probability,
@@ -157,44 +166,40 @@ def compare(
 
 
 def _of_components(
-    sides: Sides, resp: tuple[Responsibilities, Responsibilities], estimates: tuple[Estimates, Estimates]
+    fits: FitPair, resp: tuple[Responsibilities, Responsibilities], estimates: tuple[Estimates, Estimates]
 ) -> dict[str, Any]:
     """Components and parameters, and what is found of them."""
-    pairs = matched(sides.first.mixture, sides.second.mixture)
-    verdicts = [diagnosis_of(side) for side in sides]
-    unsettled = any(is_unsettled(s, v) for s, v in zip(sides, verdicts, strict=True))
-    distinct = are_other_optima(sides, sides.X)
-    conditions = conditions_of(sides, resp, pairs, unsettled=unsettled, distinct=distinct)
-    table = parameter_table(sides, estimates, pairs, conditions)
-    components, unmatched = _component_table(sides, pairs, conditions, table), _unmatched(sides, pairs)
+    pairs = matched(fits.first.mixture, fits.second.mixture)
+    verdicts = [diagnosis_of(fit) for fit in fits]
+    unsettled = any(is_unsettled(s, v) for s, v in zip(fits, verdicts, strict=True))
+    distinct = are_other_optima(fits, fits.X)
+    conditions = conditions_of(fits, resp, pairs, unsettled=unsettled, distinct=distinct)
+    table = parameter_table(fits, estimates, pairs, conditions)
+    components, unmatched = _component_table(fits, pairs, conditions, table), _unmatched(fits, pairs)
     found = [
-        *words.about_modes(sides, verdicts),
-        *words.about_components(components, unmatched, sides),
-        *words.about_parameters(table, sides),
+        *mode_findings(fits, verdicts),
+        *component_findings(components, unmatched, fits),
+        *parameter_findings(table, fits),
     ]
     return {"parameters": table, "components": components, "unmatched": unmatched, "findings": found}
 
 
 def _of_rows(
-    sides: Sides, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike | None, *, seed: int
+    fits: FitPair, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike | None, *, seed: int
 ) -> dict[str, Any]:
     """Partitions and memberships, and what is found of them."""
-    pairs, total = matched(sides.first.mixture, sides.second.mixture), float(sides.weights.sum())
-    partitions, calibration = partitions_of(sides, resp, pairs, seed=seed), calibration_table(sides, resp, pairs)
-    identified = sides.first.identified and sides.second.identified
-    reliability = reliability_of(sides, resp, classes) if classes is not None and identified else None
-    a, b = (float(sides.weights @ each.max(axis=1)) / total for each in resp)
+    pairs, total = matched(fits.first.mixture, fits.second.mixture), float(fits.weights.sum())
+    partitions, calibration = partitions_of(fits, resp, pairs, seed=seed), calibration_table(fits, resp, pairs)
+    identified = fits.first.identified and fits.second.identified
+    reliability = reliability_of(fits, resp, classes) if classes is not None and identified else None
+    a, b = (float(fits.weights @ each.max(axis=1)) / total for each in resp)
     found = [
-        *words.about_partitions(partitions, total),
-        *words.about_memberships((a, b), calibration, sides, reliability=reliability),
+        *partition_findings(partitions, total),
+        *membership_findings((a, b), calibration, fits, reliability=reliability),
     ]
     if classes is not None and not identified:
-        found.append("Memberships cannot be held against the classes: there are components that cannot be told apart.")
+        found.append(Finding.NO_CLASSES.value)
     return {"partitions": partitions, "calibration": calibration, "reliability": reliability, "findings": found}
-
-
-def _of_prediction(sides: Sides, left_out: list[HeldOut | None]) -> list[str]:
-    return words.about_prediction(sides, left_out, _difference(left_out))
 
 
 def _check_counts(bootstrap: int, folds: int | None) -> None:
@@ -204,38 +209,38 @@ def _check_counts(bootstrap: int, folds: int | None) -> None:
     check_whole(least=2, optional=True, folds=folds)
 
 
-def _present_classes(classes: ArrayLike | None, sides: Sides, sample_weight: ArrayLike | None) -> ArrayLike | None:
+def _present_classes(classes: ArrayLike | None, fits: FitPair, sample_weight: ArrayLike | None) -> ArrayLike | None:
     """Classes of the rows that count."""
     if classes is None:
         return None
     given = np.asarray(classes)
     if sample_weight is not None and len(given) == len(np.asarray(sample_weight)):
         given = given[np.asarray(sample_weight, dtype=np.float64) > 0]
-    checked_classes(given, len(sides.X))
+    checked_classes(given, len(fits.X))
     return given
 
 
 def _bootstrap(
-    side: Side, sides: Sides, n: int, rng: np.random.Generator, *, show: bool
+    fit: Fit, fits: FitPair, n: int, rng: np.random.Generator, *, show: bool
 ) -> tuple[Bootstrap | None, str]:
     """Replicates of a fit by EM, and why there are none."""
-    if side.bayesian or not n:
+    if fit.bayesian or not n:
         return None, ""
     try:
-        with progress_bar(f"Bootstrap of {side.label}", show=show) as callback, _notes(DegeneracyWarning) as notes:
+        with progress_bar(f"Bootstrap of {fit.label}", show=show) as callback, _notes(DegeneracyWarning) as notes:
             found = bootstrap_of(
-                sides.X,
-                side.mixture,
+                fits.X,
+                fit.mixture,
                 rng=rng,
                 n_replicates=n,
-                prior=side.prior,
-                settings=side.settings,
-                row_weights=sides.row_weights,
+                prior=fit.prior,
+                settings=fit.settings,
+                row_weights=fits.row_weights,
                 callback=callback,
             )
     except DegenerateComponentError as error:
-        return None, f"No bootstrap of {side.label}: {error}"
-    return found, " ".join(f"Bootstrap of {side.label}: {note}" for note in notes)
+        return None, sentence(Note.NO_BOOTSTRAP, fit=fit.label, reason=str(error))
+    return found, " ".join(sentence(Note.BOOTSTRAP, fit=fit.label, warning=note) for note in notes)
 
 
 @contextmanager
@@ -252,13 +257,13 @@ def _notes(category: type[Warning]) -> Iterator[list[str]]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def _held_out(side: Side, sides: Sides, folds: int | None, rng: np.random.Generator, *, show: bool) -> HeldOut | None:
-    with progress_bar(f"Rows left out, {side.label}", show=show and not side.bayesian) as callback:
-        return held_out(side, sides, folds=folds, rng=rng, callback=callback)
+def _held_out(fit: Fit, fits: FitPair, folds: int | None, rng: np.random.Generator, *, show: bool) -> HeldOut | None:
+    with progress_bar(f"Rows left out, {fit.label}", show=show and not fit.bayesian) as callback:
+        return held_out(fit, fits, folds=folds, rng=rng, callback=callback)
 
 
-def _component_table(sides: Sides, pairs: list[Match], conditions: list[Any], table: pd.DataFrame) -> pd.DataFrame:
-    names, rows = [side.name for side in sides], []
+def _component_table(fits: FitPair, pairs: list[Match], conditions: list[Any], table: pd.DataFrame) -> pd.DataFrame:
+    names, rows = [fit.name for fit in fits], []
     for pair, condition in zip(pairs, conditions, strict=True):
         own = [label for label in table.index if _component_of(label) == pair.first]
         figures: dict[str, Any] = {name: pair.of(i) for i, name in enumerate(names)} | {"divergence": pair.divergence}
@@ -275,10 +280,10 @@ def _component_of(label: str) -> int | None:
     return int(first) if first.isdigit() else None
 
 
-def _unmatched(sides: Sides, pairs: list[Match]) -> dict[str, tuple[int, ...]]:
+def _unmatched(fits: FitPair, pairs: list[Match]) -> dict[str, tuple[int, ...]]:
     return {
-        side.name: tuple(k for k in range(side.mixture.n_components) if k not in {pair.of(i) for pair in pairs})
-        for i, side in enumerate(sides)
+        fit.name: tuple(k for k in range(fit.mixture.n_components) if k not in {pair.of(i) for pair in pairs})
+        for i, fit in enumerate(fits)
     }
 
 
@@ -291,17 +296,17 @@ def _difference(found: list[HeldOut | None]) -> tuple[float, float]:
     return float(apart @ a.times), standard_error_of_sum(apart, a.times)
 
 
-def _predictive_table(sides: Sides, found: list[HeldOut | None]) -> pd.DataFrame:
+def _predictive_table(fits: FitPair, found: list[HeldOut | None]) -> pd.DataFrame:
     nothing = {"elpd": np.nan, "se": np.nan, "in_sample": np.nan, "p": np.nan, "method": "not computed"}
     rows = {
-        side.name: nothing
+        fit.name: nothing
         if each is None
         else {"elpd": each.elpd, "se": each.se, "in_sample": each.elpd + each.p, "p": each.p, "method": each.method}
-        for side, each in zip(sides, found, strict=True)
+        for fit, each in zip(fits, found, strict=True)
     }
     return pd.DataFrame(rows.values(), index=pd.Index(list(rows), name="fit"))
 
 
-def _pointwise(sides: Sides, found: list[HeldOut | None]) -> pd.DataFrame:
-    columns = {side.name: each.elpd_i for side, each in zip(sides, found, strict=True) if each is not None}
+def _pointwise(fits: FitPair, found: list[HeldOut | None]) -> pd.DataFrame:
+    columns = {fit.name: each.elpd_i for fit, each in zip(fits, found, strict=True) if each is not None}
     return pd.DataFrame(columns).rename_axis("copy")

@@ -1,4 +1,4 @@
-"""`Comparison`: two fits side by side, and what can be said of them."""
+"""`Comparison`: result of comparing two fits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Comparison:
         the bootstrap ``em_boot_se``, ``em_boot_lb``, ``em_boot_ub``; of a posterior mean, ``_sd`` and interval. Then
         ``difference`` of the estimates and of the ends of the intervals (``difference_lb``, ``difference_ub``),
         first less second, in posterior sd, or in the second fit's standard errors; ``flag`` where one of the three is
-        larger than a half; ``why``, names out of `bayesgmm.comparison.disagreement.REASONS`.
+        larger than a half; ``why``, names out of `bayesgmm.comparison.messages.REASONS`.
     components : pandas.DataFrame
         Matched components: their numbers in either fit, how far apart they are (``divergence``, see
         `bayesgmm.mixture.align_to`), expected rows, overlap with other components, what makes estimates of
@@ -54,7 +54,7 @@ class Comparison:
         Memberships against known classes, if those were given.
     ci_prob : float
     findings : tuple of str
-        All of it in plain words.
+        The same as sentences, see `bayesgmm.comparison.messages`.
     """
 
     __module__ = "bayesgmm.comparison"
@@ -83,8 +83,8 @@ class Comparison:
     def plot(self) -> "Figure":
         """Parameters of both fits on one scale; partitions, memberships and rows left out, one against the other.
 
-        Parameters are shown less the second fit's estimate, in its sd: where both agree, points lie on zero
-        and intervals on each other. Of many parameters those with the largest differences are shown.
+        Parameters are shown as differences from the second fit's estimate, in its sd: where both agree, points lie on
+        zero and intervals on each other. Of many parameters those with the largest differences are shown.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The table of parameters of a comparison: estimates, errors, intervals, differences, and why they differ."""
+"""Table of parameters of a comparison: estimates, errors, intervals, differences and reasons for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import pandas as pd
 from bayesgmm._common import Array
 from bayesgmm.comparison.disagreement import SKEWED, Condition
 from bayesgmm.comparison.estimates import Estimates, Full, Match, family_of_both, full_of
-from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.parameter_table import covariance_entries
 from bayesgmm.mixture import covariance_family
 from bayesgmm.standard_errors import PerParameter
@@ -32,14 +32,14 @@ class Entry:
     pair: int | None  # which matched pair; none for a covariance that all share
 
 
-def entries_of(sides: Sides, pairs: Sequence[Match]) -> list[Entry]:
+def entries_of(fits: FitPair, pairs: Sequence[Match]) -> list[Entry]:
     """Parameters of matched components, numbered as in the first fit."""
     partner = {pair.first: (number, pair.second) for number, pair in enumerate(pairs)}
     found = [Entry(f"weights[{a}]", "weights", (a,), (b,), n) for a, (n, b) in partner.items()]
     for a, (n, b) in partner.items():
-        found += [Entry(f"means[{a}, {name}]", "means", (a, j), (b, j), n) for j, name in enumerate(sides.features)]
-    family = covariance_family(family_of_both(sides))
-    for label, (k, i, j) in covariance_entries(family, sides.first.mixture.n_components, sides.features):
+        found += [Entry(f"means[{a}, {name}]", "means", (a, j), (b, j), n) for j, name in enumerate(fits.features)]
+    family = covariance_family(family_of_both(fits))
+    for label, (k, i, j) in covariance_entries(family, fits.first.mixture.n_components, fits.features):
         if k in partner:
             n, b = partner[k]
             found.append(Entry(label, "covariances", (k, i, j), (b, i, j), None if family.shared else n))
@@ -47,21 +47,21 @@ def entries_of(sides: Sides, pairs: Sequence[Match]) -> list[Entry]:
 
 
 def parameter_table(
-    sides: Sides, estimates: tuple[Estimates, Estimates], pairs: Sequence[Match], conditions: Sequence[Condition]
+    fits: FitPair, estimates: tuple[Estimates, Estimates], pairs: Sequence[Match], conditions: Sequence[Condition]
 ) -> pd.DataFrame:
     """One row a parameter of a matched component."""
-    entries = entries_of(sides, pairs)
+    entries = entries_of(fits, pairs)
     columns: dict[str, Any] = {}
-    for position, (side, own) in enumerate(zip(sides, estimates, strict=True)):
+    for position, (fit, own) in enumerate(zip(fits, estimates, strict=True)):
         at = [entry.second if position else entry.first for entry in entries]
-        columns |= _columns(side, own, entries, at)
+        columns |= _columns(fit, own, entries, at)
     table = pd.DataFrame(columns, index=pd.Index([entry.label for entry in entries], name="parameter"))
-    first, second = (side.name for side in sides)
+    first, second = (fit.name for fit in fits)
     sd = _spread_of(table, second).where(lambda s: s > 0)
     for suffix in ("", "_lb", "_ub"):
         table[f"difference{suffix}"] = (table[first + suffix] - table[second + suffix]) / sd
     table["flag"] = (table[["difference", "difference_lb", "difference_ub"]].abs() > FLAGGED).any(axis=1)
-    why = [_reasons(e, sides, estimates, conditions) for e in entries]
+    why = [_reasons(e, fits, estimates, conditions) for e in entries]
     table["why"] = [
         ", ".join(reasons or ["unexplained"]) if flag else "" for reasons, flag in zip(why, table["flag"], strict=True)
     ]
@@ -72,11 +72,11 @@ def _spread_of(table: pd.DataFrame, name: str) -> pd.Series:
     return table[f"{name}_sd"] if f"{name}_sd" in table else table[f"{name}_se"]
 
 
-def _columns(side: Side, own: Estimates, entries: Sequence[Entry], at: Sequence[tuple[int, ...]]) -> dict[str, Array]:
-    figures = {"": own.value, "_sd" if side.bayesian else "_se": own.error, "_lb": own.lower, "_ub": own.upper}
+def _columns(fit: Fit, own: Estimates, entries: Sequence[Entry], at: Sequence[tuple[int, ...]]) -> dict[str, Array]:
+    figures = {"": own.value, "_sd" if fit.bayesian else "_se": own.error, "_lb": own.lower, "_ub": own.upper}
     if own.bootstrap is not None:
         figures |= dict(zip(("_boot_se", "_boot_lb", "_boot_ub"), own.bootstrap, strict=True))
-    return {side.name + suffix: _taken(values, entries, at) for suffix, values in figures.items()}
+    return {fit.name + suffix: _taken(values, entries, at) for suffix, values in figures.items()}
 
 
 def _taken(values: Full, entries: Sequence[Entry], at: Sequence[tuple[int, ...]]) -> Array:
@@ -84,7 +84,7 @@ def _taken(values: Full, entries: Sequence[Entry], at: Sequence[tuple[int, ...]]
 
 
 def _reasons(
-    entry: Entry, sides: Sides, estimates: tuple[Estimates, Estimates], conditions: Sequence[Condition]
+    entry: Entry, fits: FitPair, estimates: tuple[Estimates, Estimates], conditions: Sequence[Condition]
 ) -> list[str]:
     concerned = conditions if entry.pair is None else [conditions[entry.pair]]
     found = {reason for condition in concerned for reason in condition.reasons}
@@ -92,16 +92,16 @@ def _reasons(
     for own, where in zip(estimates, places, strict=True):
         if own.skewness is not None and abs(getattr(own.skewness, entry.array)[where]) > SKEWED:
             found.add("skewed posterior")
-    if _moved_by_prior(entry, sides, estimates):
+    if _moved_by_prior(entry, fits, estimates):
         found.add("prior")
     return [name for name in _ORDER if name in found]
 
 
-def _moved_by_prior(entry: Entry, sides: Sides, estimates: tuple[Estimates, Estimates]) -> bool:
+def _moved_by_prior(entry: Entry, fits: FitPair, estimates: tuple[Estimates, Estimates]) -> bool:
     """Whether EM with the posterior's prior is half the way, or more, from EM without to the posterior mean."""
-    if sides.first.bayesian or sides.second.start is None or not sides.second.identified:
+    if fits.first.bayesian or fits.second.start is None or not fits.second.identified:
         return False
-    start = sides.second.start
+    start = fits.second.start
     with_prior = getattr(full_of(PerParameter(start.weights, start.means, start.covariances), start), entry.array)[
         entry.second
     ]

@@ -1,4 +1,4 @@
-"""Why two fits disagree about a component: what makes EM's estimate, its normal approximation, or both, unreliable."""
+"""Conditions under which EM's estimate of a component, or its normal approximation, is unreliable."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from bayesgmm._common import Array, Rows
 from bayesgmm.comparison.estimates import Match
-from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.data import Data
 from bayesgmm.diagnostics import Diagnosis, diagnose
 from bayesgmm.em import COLLAPSED, moments_of, principal_directions
@@ -18,33 +18,6 @@ OVERLAP = 0.1  # share of a component's rows that the others claim
 _CORRELATED = 0.99
 _TINY = 1e-300
 _NEAR_ZERO = 0.05  # posterior probability that a component has hardly a row
-
-REASONS = {
-    "several modes": (
-        "the posterior has several modes, or its components cannot be told apart: a posterior mean lies between them "
-        "and describes none, and EM describes one"
-    ),
-    "several optima": "the fits are different optima of EM, which describe the data differently",
-    "boundary": (
-        "the estimate is near the boundary of what it may be (a covariance close to singular, or a component close to "
-        "empty), where standard errors mean nothing"
-    ),
-    "small component": (
-        f"the component has fewer than {ROWS_PER_PARAMETER:g} rows per parameter: too few for the normal approximation "
-        "behind standard errors, and for the prior not to count"
-    ),
-    "skewed posterior": (
-        "the posterior is skewed: EM's estimate is near its mode, the mean lies in the longer tail, and a symmetric "
-        "interval is too short on that side"
-    ),
-    "overlap": (
-        "the component shares rows with others, and whose they are is uncertain: EM's estimate takes its own "
-        "memberships for granted"
-    ),
-    "prior": "the prior moves the estimate: EM with this prior gives most of the difference",
-    "model": "the fits have different covariance families or numbers of components",
-    "unexplained": "the likelihood is not quadratic around its maximum, so that sd and intervals differ",
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +31,7 @@ class Condition:
     overlap : (2,)
         Share of its rows that others claim, :math:`\sum_i r_{ik} (1 - r_{ik}) / \sum_i r_{ik}`.
     reasons : tuple of str
-        Names out of `REASONS` that hold for the whole component.
+        Names out of `bayesgmm.comparison.messages.REASONS` that hold for the whole component.
     """
 
     rows: Array
@@ -67,34 +40,34 @@ class Condition:
 
 
 def conditions_of(
-    sides: Sides, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: bool, distinct: bool
+    fits: FitPair, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: bool, distinct: bool
 ) -> list[Condition]:
     """The condition of each matched pair; ``unsettled``: a posterior has several modes; ``distinct``: so has EM."""
-    spread = principal_directions(moments_of(Data(sides.X, sides.weights)))
-    return [_condition(sides, resp, pair, spread=spread, whole=(unsettled, distinct)) for pair in pairs]
+    spread = principal_directions(moments_of(Data(fits.X, fits.weights)))
+    return [_condition(fits, resp, pair, spread=spread, whole=(unsettled, distinct)) for pair in pairs]
 
 
 def _condition(
-    sides: Sides, resp: tuple[Array, Array], pair: Match, *, spread: tuple[Array, Array], whole: tuple[bool, bool]
+    fits: FitPair, resp: tuple[Array, Array], pair: Match, *, spread: tuple[Array, Array], whole: tuple[bool, bool]
 ) -> Condition:
-    v = sides.weights
+    v = fits.weights
     own = [each[:, pair.of(i)] for i, each in enumerate(resp)]
     rows = np.array([v @ r for r in own])
     overlap = np.array([v @ (r * (1.0 - r)) / max(float(v @ r), _TINY) for r in own])
-    d = sides.X.shape[1]
+    d = fits.X.shape[1]
     found = {
         "several modes": whole[0],
         "several optima": whole[1],
-        "boundary": any(_at_boundary(side, pair.of(i), spread, rows[i]) for i, side in enumerate(sides)),
-        "small component": rows.min() < ROWS_PER_PARAMETER * _parameters_each(sides.first.mixture, d),
+        "boundary": any(_at_boundary(fit, pair.of(i), spread, rows[i]) for i, fit in enumerate(fits)),
+        "small component": rows.min() < ROWS_PER_PARAMETER * _parameters_each(fits.first.mixture, d),
         "overlap": overlap.max() > OVERLAP,
-        "model": not _same_model(sides),
+        "model": not _same_model(fits),
     }
     return Condition(rows, overlap, tuple(name for name, holds in found.items() if holds))
 
 
-def _same_model(sides: Sides) -> bool:
-    a, b = (side.mixture for side in sides)
+def _same_model(fits: FitPair) -> bool:
+    a, b = (fit.mixture for fit in fits)
     return a.n_components == b.n_components and a.family == b.family
 
 
@@ -103,37 +76,37 @@ def _parameters_each(mixture: Mixture, d: int) -> float:
     return mixture.family.n_parameters(mixture.n_components, d) / mixture.n_components
 
 
-def _at_boundary(side: Side, k: int, spread: tuple[Array, Array], rows: float) -> bool:
+def _at_boundary(fit: Fit, k: int, spread: tuple[Array, Array], rows: float) -> bool:
     """A covariance close to singular beside that of the data, or a component with hardly a row."""
-    covariance = side.mixture.full_covariances[k]
+    covariance = fit.mixture.full_covariances[k]
     d = len(covariance)
     of_data, directions = spread
     smallest = np.linalg.eigvalsh(directions.T @ covariance @ directions)
     own = np.sqrt(np.diagonal(covariance))
     correlations = np.abs(covariance / np.outer(own, own))[np.triu_indices(d, 1)]
     singular = (smallest[:1] < COLLAPSED * of_data[:1]).any() or (correlations > _CORRELATED).any()
-    emptied = rows < (1.0 if side.mixture.family.shared else d + 1.0)
-    if side.tree is not None:
-        weights = side.tree["posterior"]["weights"].to_numpy()[..., k]
-        n_rows = float(side.tree["observed_data"].sizes["obs"])
+    emptied = rows < (1.0 if fit.mixture.family.shared else d + 1.0)
+    if fit.tree is not None:
+        weights = fit.tree["posterior"]["weights"].to_numpy()[..., k]
+        n_rows = float(fit.tree["observed_data"].sizes["obs"])
         emptied = emptied or bool((weights * n_rows < 1.0).mean() > _NEAR_ZERO)
     return bool(singular or emptied)
 
 
-def diagnosis_of(side: Side) -> Diagnosis | None:
+def diagnosis_of(fit: Fit) -> Diagnosis | None:
     """The verdict on a posterior; none on EM, or without enough draws."""
-    return None if side.tree is None else diagnose(side.tree)
+    return None if fit.tree is None else diagnose(fit.tree)
 
 
-def is_unsettled(side: Side, found: Diagnosis | None) -> bool:
+def is_unsettled(fit: Fit, found: Diagnosis | None) -> bool:
     """Whether a posterior has several modes, did not mix, or has components that cannot be told apart."""
     bad = ("several real modes", "not mixed")
-    return not side.identified or (found is not None and found.verdict in bad)
+    return not fit.identified or (found is not None and found.verdict in bad)
 
 
-def are_other_optima(sides: Sides, X: Rows) -> bool:
+def are_other_optima(fits: FitPair, X: Rows) -> bool:
     """Whether two fits by EM of one model ended in optima with different likelihoods."""
-    if any(side.bayesian for side in sides) or not _same_model(sides) or sides.first.prior or sides.second.prior:
+    if any(fit.bayesian for fit in fits) or not _same_model(fits) or fits.first.prior or fits.second.prior:
         return False
-    a, b = (float(side.mixture.log_prob(X) @ sides.weights) for side in sides)
-    return abs(a - b) > 1e-3 * max(1.0, np.log(sides.weights.sum()))
+    a, b = (float(fit.mixture.log_prob(X) @ fits.weights) for fit in fits)
+    return abs(a - b) > 1e-3 * max(1.0, np.log(fits.weights.sum()))

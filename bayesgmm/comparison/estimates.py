@@ -1,4 +1,4 @@
-"""Estimates of every parameter with their errors and intervals, from EM or from draws, in one shape."""
+"""Estimates of every parameter with errors and intervals, from EM or from draws, in one shape."""
 
 import warnings
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import skew
 
-from bayesgmm._common import Array
-from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm._common import Array, sentence
+from bayesgmm.comparison.fits import Fit, FitPair
+from bayesgmm.comparison.messages import Note
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.mixture import FULL, Mixture, covariance_family, divergences
 from bayesgmm.prediction import interval_over_draws
@@ -26,7 +27,7 @@ class Full(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimates:
-    """What one side says of its parameters.
+    """What one fit says of its parameters.
 
     Attributes
     ----------
@@ -49,13 +50,13 @@ class Estimates:
     notes: tuple[str, ...] = ()
 
 
-def estimates_of(side: Side, sides: Sides, *, ci_prob: float, bootstrap: Bootstrap | None = None) -> Estimates:
-    """Figures of one side; those of EM are missing (NaN) where the information is not positive definite."""
-    return _of_draws(side, ci_prob) if side.bayesian else _of_em(side, sides, ci_prob, bootstrap)
+def estimates_of(fit: Fit, fits: FitPair, *, ci_prob: float, bootstrap: Bootstrap | None = None) -> Estimates:
+    """Figures of one fit; those of EM are missing (NaN) where the information is not positive definite."""
+    return _of_draws(fit, ci_prob) if fit.bayesian else _of_em(fit, fits, ci_prob, bootstrap)
 
 
-def _of_draws(side: Side, ci_prob: float) -> Estimates:
-    posterior = side.tree["posterior"]  # type: ignore[index]
+def _of_draws(fit: Fit, ci_prob: float) -> Estimates:
+    posterior = fit.tree["posterior"]  # type: ignore[index]
     arrays = [posterior[name].to_numpy() for name in Full._fields]
     flat = [np.moveaxis(values.reshape(-1, *values.shape[2:]), 0, -1) for values in arrays]
     interval = interval_over_draws(ci_prob, None)
@@ -72,19 +73,20 @@ def _of_draws(side: Side, ci_prob: float) -> Estimates:
     )
 
 
-def _of_em(side: Side, sides: Sides, ci_prob: float, bootstrap: Bootstrap | None) -> Estimates:
-    mixture, notes = side.mixture, []
+def _of_em(fit: Fit, fits: FitPair, ci_prob: float, bootstrap: Bootstrap | None) -> Estimates:
+    mixture, notes = fit.mixture, []
     unknown = PerParameter(*(np.full_like(v, np.nan) for v in (mixture.weights, mixture.means, mixture.covariances)))
     error = lower = upper = unknown
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InformationWarning)
         try:
-            found = standard_errors(sides.X, mixture, prior=side.prior, row_weights=sides.row_weights)
+            found = standard_errors(fits.X, mixture, prior=fit.prior, row_weights=fits.row_weights)
             error = PerParameter(found.weights, found.means, found.covariances)
             lower, upper = found.intervals(ci_prob)
         except (InformationError, InputError) as reason:
-            notes.append(f"No standard errors of {side.label} from the observed information: {reason}")
-    notes += [f"{side.label}: {w.message}" for w in caught if issubclass(w.category, InformationWarning)]
+            notes.append(sentence(Note.NO_INFORMATION, fit=fit.label, reason=str(reason)))
+    told = [str(w.message) for w in caught if issubclass(w.category, InformationWarning)]
+    notes += [sentence(Note.INFORMATION, fit=fit.label, warning=warning) for warning in told]
     value = PerParameter(mixture.weights, mixture.means, mixture.covariances)
     drawn = None if bootstrap is None else (bootstrap.standard_errors, *bootstrap.intervals(ci_prob))
     return Estimates(
@@ -111,9 +113,9 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
     return Full(figures.weights, figures.means, np.broadcast_to(full, (k, d, d)))
 
 
-def family_of_both(sides: Sides) -> str:
+def family_of_both(fits: FitPair) -> str:
     """The smallest covariance family that holds both."""
-    a, b = (covariance_family(side.mixture.covariance_type) for side in sides)
+    a, b = (covariance_family(fit.mixture.covariance_type) for fit in fits)
     richer, shared = max((a, b), key=lambda family: _RICHNESS.index(_kind(family.name))), a.shared and b.shared
     return _TIED[_kind(richer.name)] if shared else _kind(richer.name)
 
@@ -127,14 +129,14 @@ def _kind(name: str) -> str:
 
 
 class Match(NamedTuple):
-    """A component of the first side, one of the second, and how far they are apart."""
+    """A component of the first fit, one of the second, and how far they are apart."""
 
     first: int
     second: int
     divergence: float
 
     def of(self, position: int) -> int:
-        """The component of the first (0) or second (1) side."""
+        """The component of the first (0) or second (1) fit."""
         return self.second if position else self.first
 
 

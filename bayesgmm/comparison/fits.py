@@ -1,4 +1,4 @@
-"""The two sides of a comparison: fits by EM or posteriors, on the same rows, made ready before any work."""
+"""The two fits of a comparison, EM or posterior, and their common rows, checked before any work."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +33,8 @@ _SAME_LIKELIHOOD = 1e-5  # relative, per row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
-    """One of two fits.
+class Fit:
+    """One of the two fits.
 
     Attributes
     ----------
@@ -95,20 +95,20 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Sides:
+class FitPair:
     """Two fits and the rows both were fitted to; of EM and a posterior, EM is the first.
 
     Attributes
     ----------
-    first, second : Side
+    first, second : Fit
     X : (obs, feature)
     row_weights : (obs,), optional
         Frequency weights; rows without weight are left out.
     features : list of str
     """
 
-    first: Side
-    second: Side
+    first: Fit
+    second: Fit
     X: Rows
     row_weights: PerRow | None
     features: list[str]
@@ -122,14 +122,14 @@ class Sides:
         return iter((self.first, self.second))
 
 
-def sides_of(
+def fit_pair(
     em: Any,
     bayes: Any,
     X: ArrayLike | None = None,
     *,
     sample_weight: ArrayLike | None = None,
     names: Names = NO_NAMES,
-) -> Sides:
+) -> FitPair:
     """Check two fits, and bring them and their rows into one form.
 
     Raises
@@ -143,10 +143,10 @@ def sides_of(
     rows, weights = _common_rows(trees, X, sample_weight)
     _check_features(fits, trees, rows)
     sides = [
-        _em_side(fit, name, rows, weights) if tree is None else _bayesian_side(tree, name, rows)
+        _em_fit(fit, name, rows, weights) if tree is None else _bayesian_fit(tree, name, rows)
         for fit, tree, name in zip(fits, trees, shown, strict=True)
     ]
-    return Sides(sides[0], sides[1], rows, weights, _feature_names(sides, rows))
+    return FitPair(sides[0], sides[1], rows, weights, _feature_names(sides, rows))
 
 
 def _is_bayesian(fit: Any) -> bool:
@@ -225,11 +225,11 @@ def _check_features(fits: list[Any], trees: list[xr.DataTree | None], rows: Rows
             raise InputError(expected=f"fits of the {rows.shape[1]} features of the rows", got=f"one of {d}")
 
 
-def _em_side(fit: Any, name: str, rows: Rows, weights: PerRow | None) -> Side:
+def _em_fit(fit: Any, name: str, rows: Rows, weights: PerRow | None) -> Fit:
     mixture: Mixture = fit.mixture_
     _check_likelihood(fit, mixture, rows, weights)
     starts, names = getattr(fit, "starts_", None), getattr(fit, "feature_names_in_", None)
-    return Side(
+    return Fit(
         name=name,
         mixture=mixture,
         settings=EMSettings(fit.tol, fit.max_iter, fit.reg_covar),
@@ -256,7 +256,7 @@ def _check_likelihood(fit: Any, mixture: Mixture, rows: Rows, weights: PerRow | 
         )
 
 
-def _bayesian_side(tree: xr.DataTree, name: str, rows: Rows) -> Side:
+def _bayesian_fit(tree: xr.DataTree, name: str, rows: Rows) -> Fit:
     own = "prior" in tree.attrs
     if not own and tree["posterior"]["weights"].shape[-1] > 1:
         tree = relabel(tree, progress=False)
@@ -266,7 +266,7 @@ def _bayesian_side(tree: xr.DataTree, name: str, rows: Rows) -> Side:
         identified = record is None or record.identified
     started = "constant_data" in tree.children and "em_weights" in tree["constant_data"]
     features = [str(each) for each in tree["posterior"][FEATURE].to_numpy()]
-    return Side(
+    return Fit(
         name=name,
         mixture=mean_mixture(tree),
         settings=EMSettings(),
@@ -287,7 +287,7 @@ def _plain(rows: Rows) -> list[str]:
     return [f"x{j}" for j in range(rows.shape[1])]
 
 
-def _feature_names(sides: list[Side], rows: Rows) -> list[str]:
+def _feature_names(sides: list[Fit], rows: Rows) -> list[str]:
     known = [side.features for side in sides if side.features is not None]
     if len(set(known)) > 1:
         raise InputError(expected="fits of the same features", got=f"{list(known[0])} and {list(known[1])}")

@@ -1,4 +1,4 @@
-"""Log predictive density of rows left out: EM's plug-in by refits, a posterior's by importance sampling."""
+"""Log predictive density of held-out rows: plug-in by refits for EM, importance sampling for a posterior."""
 
 import warnings
 from collections.abc import Iterator
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm._common import IntArray, PerRow, Progress
-from bayesgmm.comparison.fits import Side, Sides
+from bayesgmm._common import IntArray, PerRow, Progress, sentence
+from bayesgmm.comparison.fits import Fit, FitPair
+from bayesgmm.comparison.messages import Note
 from bayesgmm.cross_validation import FEWEST_DRAWS, loo
 from bayesgmm.data import Data
 from bayesgmm.em import EMResult, EMSettings, Soundness, moments_of, run_em
@@ -65,15 +66,15 @@ def standard_error_of_sum(values: PerRow, times: PerRow) -> float:
 
 
 def held_out(
-    side: Side, sides: Sides, *, folds: int | None, rng: np.random.Generator, callback: Progress | None = None
+    fit: Fit, fits: FitPair, *, folds: int | None, rng: np.random.Generator, callback: Progress | None = None
 ) -> HeldOut | None:
     """By leave-one-out from the draws, or by refits of EM; None where a posterior cannot be left one copy out."""
-    return _of_posterior(side, sides) if side.bayesian else _of_em(side, sides, folds, rng, callback)
+    return _of_posterior(fit, fits) if fit.bayesian else _of_em(fit, fits, folds, rng, callback)
 
 
-def _of_posterior(side: Side, sides: Sides) -> HeldOut | None:
-    tree = side.tree
-    copies = _copies(sides.row_weights, len(sides.X))
+def _of_posterior(fit: Fit, fits: FitPair) -> HeldOut | None:
+    tree = fit.tree
+    copies = _copies(fits.row_weights, len(fits.X))
     too_few = tree is not None and np.prod([tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS]) < FEWEST_DRAWS
     if copies is None or too_few or tree is None or tree.attrs.get("mode_weights") == "stacking":
         return None
@@ -83,9 +84,8 @@ def _of_posterior(side: Side, sides: Sides) -> HeldOut | None:
     for warning in caught:
         if not issubclass(warning.category, ParetoWarning | SamplingWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    notes = [
-        f"`loo` of {side.label}: {w.message}" for w in caught if issubclass(w.category, ParetoWarning | SamplingWarning)
-    ]
+    told = [str(w.message) for w in caught if issubclass(w.category, ParetoWarning | SamplingWarning)]
+    notes = [sentence(Note.LOO, fit=fit.label, warning=warning) for warning in told]
     elpd_i = np.asarray(found.elpd_i, dtype=np.float64).ravel()
     flattered = np.asarray(found.p_loo_i, dtype=np.float64).ravel()
     return HeldOut(
@@ -93,18 +93,18 @@ def _of_posterior(side: Side, sides: Sides) -> HeldOut | None:
     )
 
 
-def _of_em(side: Side, sides: Sides, folds: int | None, rng: np.random.Generator, callback: Progress | None) -> HeldOut:
+def _of_em(fit: Fit, fits: FitPair, folds: int | None, rng: np.random.Generator, callback: Progress | None) -> HeldOut:
     """Refits without a copy or without a fold; EM starts at the fit, whose optimum it follows."""
-    copies = _copies(sides.row_weights, len(sides.X))
-    units = np.arange(len(sides.X), dtype=np.int64) if copies is None else copies
-    times = sides.weights if copies is None else np.ones(len(units))
-    n_different = len(np.unique(sides.X, axis=0))
+    copies = _copies(fits.row_weights, len(fits.X))
+    units = np.arange(len(fits.X), dtype=np.int64) if copies is None else copies
+    times = fits.weights if copies is None else np.ones(len(units))
+    n_different = len(np.unique(fits.X, axis=0))
     one_by_one = n_different <= MOST_REFITS if folds is None else folds >= len(units)
-    groups = _different_rows(sides, units) if one_by_one else _random_folds(len(units), folds or FOLDS, rng)
-    elpd_i, n_collapsed = _refits(side, sides, list(groups), units=units, times=times, callback=callback)
+    groups = _different_rows(fits, units) if one_by_one else _random_folds(len(units), folds or FOLDS, rng)
+    elpd_i, n_collapsed = _refits(fit, fits, list(groups), units=units, times=times, callback=callback)
     method = "leave-one-out by exact refits" if one_by_one else f"{folds or FOLDS}-fold cross-validation by refits"
-    notes = (f"{n_collapsed} refits of {side.label} collapsed onto a few rows.",) if n_collapsed else ()
-    return HeldOut(elpd_i, side.mixture.log_prob(sides.X)[units], times, method, notes)
+    notes = (sentence(Note.COLLAPSED_REFITS, n=n_collapsed, fit=fit.label),) if n_collapsed else ()
+    return HeldOut(elpd_i, fit.mixture.log_prob(fits.X)[units], times, method, notes)
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class _Group:
     predicted: IntArray
 
 
-def _different_rows(sides: Sides, units: IntArray) -> Iterator[_Group]:
+def _different_rows(fits: FitPair, units: IntArray) -> Iterator[_Group]:
     """One copy of each different row, for all copies of it."""
-    same = np.unique(sides.X, axis=0, return_inverse=True)[1].ravel()[units]
+    same = np.unique(fits.X, axis=0, return_inverse=True)[1].ravel()[units]
     order = np.argsort(same, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(same[order])) + 1):
         yield _Group(members[:1], members)
@@ -129,28 +129,28 @@ def _random_folds(n: int, folds: int, rng: np.random.Generator) -> Iterator[_Gro
 
 
 def _refits(
-    side: Side, sides: Sides, groups: list[_Group], *, units: IntArray, times: PerRow, callback: Progress | None
+    fit: Fit, fits: FitPair, groups: list[_Group], *, units: IntArray, times: PerRow, callback: Progress | None
 ) -> tuple[PerRow, int]:
-    data, elpd_i, n_collapsed = Data(sides.X, sides.weights), np.empty(len(units)), 0
-    family = side.mixture.family
+    data, elpd_i, n_collapsed = Data(fits.X, fits.weights), np.empty(len(units)), 0
+    family = fit.mixture.family
     moments = moments_of(data, family)
-    settings = side.settings.for_data(moments, family)
+    settings = fit.settings.for_data(moments, family)
     soundness = Soundness.of(moments, settings, family)
     for n_done, group in enumerate(groups, start=1):
-        weights = sides.weights.copy()
+        weights = fits.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
-        result = _refit(side, data.with_weights(np.maximum(weights, 0.0)), settings)
-        elpd_i[group.predicted] = result.mixture.log_prob(sides.X[units[group.predicted]])
+        result = _refit(fit, data.with_weights(np.maximum(weights, 0.0)), settings)
+        elpd_i[group.predicted] = result.mixture.log_prob(fits.X[units[group.predicted]])
         n_collapsed += soundness.collapsed(result.mixture)
         if callback is not None:
             callback(n_done, len(groups))
     return elpd_i, n_collapsed
 
 
-def _refit(side: Side, data: Data, settings: EMSettings) -> EMResult:
-    k, d, kind = side.mixture.n_components, side.mixture.n_features, side.mixture.covariance_type
-    resolved = None if side.prior is None else side.prior.resolve(k, d, kind)
-    return run_em(data, side.mixture, prior=resolved, settings=settings)
+def _refit(fit: Fit, source: RowsSource, settings: EMSettings) -> EMResult:
+    k, d, kind = fit.mixture.n_components, fit.mixture.n_features, fit.mixture.covariance_type
+    resolved = None if fit.prior is None else fit.prior.resolve(k, d, kind)
+    return run_em(source, fit.mixture, prior=resolved, settings=settings)
 
 
 def _copies(weights: PerRow | None, n: int) -> IntArray | None:

@@ -1,8 +1,8 @@
-"""EM beside the posterior: one row a free parameter, its rendering in a terminal, and convergence in words."""
+"""Table of EM estimates beside posterior summaries, its rendering in a terminal, and lines on convergence."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations_with_replacement
-from math import floor, isfinite, log10
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -14,16 +14,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, decimals_of, sentence, shown
+from bayesgmm.comparison.messages import Convergence
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, Mixture
 from bayesgmm.prediction import interval_over_draws
 
-_LARGEST_FIXED, _MOST_DECIMALS = 1e7, 6
 _GAP = 2
 MOST_FEATURES = 8  # in a table with a column for each
-_ROUNDING = 1e-12  # the weight of a single component varies by no more than this
 
 
 # ---- the table
@@ -133,14 +132,12 @@ def verdict_lines(found: Diagnosis) -> list[str]:
         min(mixing.ess_bulk for mixing in sets),
         min(mixing.ess_tail for mixing in sets),
     )
-    least = MIN_ESS_PER_CHAIN * figures.n_chains
-    shown_r_hat = f"at most {r_hat:.3f}" if isfinite(r_hat) else "needs at least four draws that differ"
+    n, least = figures.n_samples, MIN_ESS_PER_CHAIN * figures.n_chains
     return [
-        f"R-hat: {shown_r_hat} (fine up to {MAX_R_HAT})",
-        f"Effective draws: at least {ess_bulk:,.0f} (bulk) and {ess_tail:,.0f} (tail) "
-        f"of {figures.n_samples:,} (fine from {least:,})",
-        f"Divergences: {figures.n_divergences:,} of {figures.n_samples:,} draws",
-        f"Verdict: {found.verdict}.",
+        sentence(Convergence.R_HAT if isfinite(r_hat) else Convergence.NO_R_HAT, r_hat=r_hat, limit=MAX_R_HAT),
+        sentence(Convergence.ESS, bulk=ess_bulk, tail=ess_tail, n=n, least=least),
+        sentence(Convergence.DIVERGENCES, n_divergences=figures.n_divergences, n=n),
+        sentence(Convergence.VERDICT, verdict=found.verdict),
         *found.findings,
         *found.next_steps,
     ]
@@ -175,7 +172,7 @@ def mean_and_bounds(draws: Array) -> tuple[Array, Array, Array]:
 
 def _interval_texts(draws: Array) -> list:
     def text(mean: float, lower: float, upper: float, sd: float) -> str:
-        digits = shown_decimals(sd if sd > _ROUNDING * abs(mean) else 0.0, 0.0)
+        digits = decimals_of(sd, mean=mean)
         return f"{shown(mean, digits)} ({shown(lower, digits)} … {shown(upper, digits)})"
 
     return np.vectorize(text, otypes=[object])(*mean_and_bounds(draws), draws.std(axis=(0, 1))).tolist()
@@ -232,11 +229,11 @@ def _index_of(label: str) -> str:
 
 
 def _cells(row: pd.Series, lower: str, upper: str) -> list[str]:
-    digits = shown_decimals(row["sd"] if row["sd"] > _ROUNDING * abs(row["mean"]) else 0.0, row["mcse_mean"])
+    digits = decimals_of(row["sd"], mean=row["mean"], mcse=row["mcse_mean"])
     interval = f"{shown(row[lower], digits)} … {shown(row[upper], digits)}"
     ess = min(row["ess_bulk"], row["ess_tail"])
-    checks = [f"{row['r_hat']:.3f}" if isfinite(row["r_hat"]) else "–", f"{ess:,.0f}" if isfinite(ess) else "–"]
-    return [*(shown(row[column], digits) for column in ("em", "mean", "sd")), interval, *checks]
+    values = [shown(row[column], digits) for column in ("em", "mean", "sd")]
+    return [*values, interval, shown(row["r_hat"], "r_hat"), shown(ess, "count")]
 
 
 def _block_table(headings: Sequence[str], cells: Sequence[Sequence[str]], widths: Sequence[int]) -> Table:
@@ -249,32 +246,3 @@ def _block_table(headings: Sequence[str], cells: Sequence[Sequence[str]], widths
     for row in cells:
         grid.add_row(*row)
     return grid
-
-
-def shown_decimals(sd: float, mcse: float) -> int:
-    """Decimals that show two significant digits of the standard deviation, but none below the Monte Carlo error.
-
-    Examples
-    --------
-    >>> shown_decimals(0.0294, 0.0005), shown_decimals(0.0294, 0.02), shown_decimals(54.1, 0.9)
-    (3, 2, 0)
-    """
-    if not (isfinite(sd) and sd > 0):
-        return 3
-    decimals = 1 - floor(log10(sd))
-    if isfinite(mcse) and mcse > 0:
-        decimals = max(min(decimals, -floor(log10(mcse))), decimals - 1)
-    return max(decimals, 0)
-
-
-def shown(value: float, decimals: int) -> str:
-    """A number with these decimals, in scientific notation where that would not fit a column.
-
-    Examples
-    --------
-    >>> shown(54.4811, 2), shown(0.00001234, 9), shown(123456789.0, 0)
-    ('54.48', '1.23e-05', '1.23e+08')
-    """
-    if abs(value) >= _LARGEST_FIXED or decimals > _MOST_DECIMALS:
-        return f"{value:.2e}"
-    return f"{value:.{decimals}f}"

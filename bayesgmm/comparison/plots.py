@@ -1,4 +1,4 @@
-"""Two fits in one figure: parameters, partitions, memberships, rows left out."""
+"""Figure of a comparison: parameters, partitions, memberships, leave-one-out predictive densities."""
 
 from typing import Protocol
 
@@ -93,7 +93,11 @@ def _frame_parameters(panel: Axes, table: pd.DataFrame, found: _Compared, *, y: 
     panel.set_xlim(max(low, -_REACH), min(high, _REACH))
     _mark_outside(panel, table, found, spread=spread)
     more = len(found.parameters) - len(table)
-    panel.set_xlabel(f"less {found.names[1]}'s estimate, in its {spread.rpartition('_')[2]}")
+    panel.set_xlabel(
+        "difference from posterior mean (posterior sd)"
+        if spread.endswith("_sd")
+        else f"difference from the estimate of {found.names[1]} (standard errors)"
+    )
     hidden = f"; {more} that differ less are not shown" if more else ""
     panel.set_title(f"Parameters, {found.ci_prob:.0%} intervals (bold: flagged{hidden})", fontsize=9, loc="left")
     panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, -0.09), ncols=3, frameon=False)
@@ -142,18 +146,16 @@ def _draw_memberships(panel: Axes, found: _Compared) -> None:
 def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
     first, second = found.names
     if len(found.pointwise.columns) < 2:
-        panel.text(
-            0.5, 0.5, "no predictive density of rows left out", ha="center", transform=panel.transAxes, fontsize=8
-        )
+        panel.text(0.5, 0.5, "no leave-one-out predictive density", ha="center", transform=panel.transAxes, fontsize=8)
         panel.set_axis_off()
         return
     a, b = (found.pointwise[name].to_numpy() for name in (first, second))
     panel.axhline(0.0, color=INK, linewidth=0.6, zorder=1)
     panel.plot(b, b - a, ".", color=_SECOND, markersize=4, alpha=0.6, zorder=2, rasterized=len(a) > 5_000)
-    panel.set_xlabel(f"log predictive density left out, {second}", fontsize=8)
-    panel.set_ylabel(f"{second} less {first}", fontsize=8)
-    told = f"{found.elpd_difference:+.2f}, se {found.elpd_difference_se:.2f}"
-    panel.set_title(f"Rows left out: sum {told}", fontsize=9, loc="left")
+    panel.set_xlabel(f"leave-one-out log predictive density, {second}", fontsize=8)
+    panel.set_ylabel(f"difference, {second} − {first}", fontsize=8)
+    difference = f"{found.elpd_difference:.2f} (se {found.elpd_difference_se:.2f})"
+    panel.set_title(f"Leave-one-out log predictive density, difference {difference}", fontsize=9, loc="left")
     _bare(panel)
 
 

@@ -1,4 +1,4 @@
-"""Convergence: label-invariant quantities, R-hat and effective sample sizes, the verdict, `diagnose`."""
+"""Convergence diagnostics: label-invariant quantities, R-hat, effective sample sizes, verdict, `diagnose`."""
 
 from typing import TYPE_CHECKING
 

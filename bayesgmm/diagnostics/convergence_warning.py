@@ -1,10 +1,12 @@
-"""The warning of a fit whose chains cannot be believed as they are."""
+"""Warning of a fit whose chains did not converge."""
 
 import warnings
 
 import xarray as xr
 
+from bayesgmm._common import sentence
 from bayesgmm.diagnostics.diagnosis import Diagnosis, diagnose
+from bayesgmm.diagnostics.messages import WARNING
 from bayesgmm.diagnostics.verdict import CONVERGED
 from bayesgmm.exceptions import SamplingWarning
 
@@ -20,4 +22,5 @@ def warn_if_unconverged(tree: xr.DataTree) -> bool:
 
 def warning_text(found: Diagnosis) -> str:
     """Verdict, findings and the next steps in one paragraph."""
-    return f"Verdict: {found.verdict}. {' '.join(found.findings)} What to do next: {' '.join(found.next_steps)}"
+    texts = {"findings": " ".join(found.findings), "next_steps": " ".join(found.next_steps)}
+    return sentence(WARNING, verdict=found.verdict, **texts)

@@ -1,4 +1,4 @@
-"""Whether a mixture's posterior can be believed: `diagnose` gives figures, findings, one verdict and the next steps."""
+"""`diagnose`: convergence diagnostics of a mixture's posterior, one verdict, findings and next steps."""
 
 import json
 from collections.abc import Sequence
@@ -10,14 +10,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, PerRow, Rows, folded, listing, paragraph, table
+from bayesgmm._common import Array, PerRow, Rows, folded, listing, numbered, paragraph, sentence, shown, table
+from bayesgmm.diagnostics.findings import findings_of, next_steps_of
 from bayesgmm.diagnostics.label_invariants import invariants
+from bayesgmm.diagnostics.messages import VERDICT, Figure
 from bayesgmm.diagnostics.rhat_ess import (
     MAX_R_HAT,
     MIN_ESS_PER_CHAIN,
-    Island,
+    ChainCluster,
     Mixing,
-    islands,
+    chain_clusters,
     mixing,
     most_common_share,
     nested_r_hat,
@@ -28,9 +30,6 @@ from bayesgmm.diagnostics.verdict import (
     ChainGroup,
     Figures,
     PooledMode,
-    chain_names,
-    findings_of,
-    next_steps_of,
     verdict_of,
 )
 from bayesgmm.evidence import unpooled
@@ -62,7 +61,7 @@ _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A verdict on a posterior, and all it rests on. Printing it shows everything.
+    """A verdict on the convergence of a posterior, and all it rests on. Printing it shows everything.
 
     Attributes
     ----------
@@ -91,7 +90,7 @@ class Diagnosis:
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"Verdict: {self.verdict}",
+                sentence(VERDICT, verdict=self.verdict),
                 "",
                 *_mixing_table(self.figures),
                 "",
@@ -102,11 +101,8 @@ class Diagnosis:
         )
 
     def _repr_html_(self) -> str:
-        rows = [
-            [name, _number(m.r_hat, ".3f"), _number(m.ess_bulk, ",.0f"), _number(m.ess_tail, ",.0f"), m.worst]
-            for name, m in _mixing_rows(self.figures)
-        ]
-        parts = [paragraph(f"Verdict: {self.verdict}"), listing(self.findings)]
+        rows = [[name, *_mixing_cells(mixing), mixing.worst] for name, mixing in _mixing_rows(self.figures)]
+        parts = [paragraph(sentence(VERDICT, verdict=self.verdict)), listing(self.findings)]
         parts += [paragraph("What to do next:"), listing(self.next_steps)] if self.next_steps else []
         parts += [table(("", "R-hat", "ESS bulk", "ESS tail", "worst R-hat"), rows)]
         return "".join([*parts, folded("All figures", "".join(map(paragraph, _other_figures(self.figures))))])
@@ -123,15 +119,15 @@ def diagnose(
 
     R-hat and effective sample size (Vehtari et al. 2021) are taken first of quantities that no permutation of labels
     changes (`bayesgmm.diagnostics.invariants`), then of parameters in common labels (`relabel`). Chains whose
-    invariants differ by a pairwise R-hat of 1.2 or more belong to different islands. The verdict is the first that
-    holds of
+    invariants differ by a pairwise R-hat of 1.2 or more belong to different groups (``figures.islands``). The verdict
+    is the first that holds of
 
     1. ``not mixed``: there are too few draws to tell anything;
     2. ``divergences``: of more than one draw in a thousand, or in a hundred if modes were pooled;
     3. ``collapsed or empty component``: in a tenth of some chain's draws a component has a least variance below a
        millionth of the data's;
-    4. ``several real modes``: two islands or more whose chains stay where they are (split R-hat up to 1.1 and at least
-       25 effective draws), or modes that were pooled in proportion to their evidence (`combine_modes`);
+    4. ``several real modes``: two groups or more of stationary chains (split R-hat up to 1.1 and at least 25 effective
+       draws), or modes that were pooled in proportion to their evidence (`combine_modes`);
     5. ``collapsed or empty component``: in most draws a component holds less than log 2 expected rows, so that it more
        probably has none than some, unless the prior is sparse (a concentration below one, or with a prior): then a
        finding tells how many components are occupied, and whether the chains change that number;
@@ -144,13 +140,14 @@ def diagnose(
     Of more than 4,000 rows, evenly spaced ones are looked at: what shows whether chains mix may be any function of the
     parameters.
 
-    Chains that agree are no proof: where all started at one optimum, and no scouts looked elsewhere, a finding says so.
+    Chains that agree are no proof: where all started at one optimum, and no exploratory chains looked elsewhere, a
+    finding says so.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`. Of a fit that pooled its modes, the
-        chains as they were sampled are judged.
+        A fit, or draws from PyMC, NumPyro or Stan, see `bayesgmm.posterior.mixture_posterior`. Of a fit that pooled its
+        modes, the chains as they were sampled are judged.
     X : (obs, feature), optional
         The rows; by default those kept with a fit of this package.
     names : mapping, optional
@@ -237,7 +234,7 @@ def _figures(
 
 
 def _scouts(tree: xr.DataTree) -> tuple[str, ...]:
-    """Where scouts looked, or would have if the likelihood there were not far below."""
+    """Where exploratory chains started, or would have if the likelihood there were not far below."""
     record = json.loads(str(tree.attrs.get("scouts", "{}")))
     return (*record.get("starts", ()), *(f"{name} (far below)" for name in record.get("far_below", ())))
 
@@ -357,11 +354,11 @@ def parameters(tree: xr.DataTree) -> xr.Dataset:
     return xr.Dataset({"weights": posterior["weights"], "means": posterior["means"], "covariances": lower})
 
 
-# ---- islands
+# ---- groups of chains
 
 
 def _chain_groups(tree: xr.DataTree, X: Rows, found: xr.Dataset) -> tuple[ChainGroup, ...]:
-    parts = islands(found)
+    parts = chain_clusters(found)
     density = found["lp"] if "lp" in found else found["log_likelihood"]
     best = [_best_draw(density.to_numpy(), part) for part in parts]
     partitions = _partitions(draw_set(tree), X, best)
@@ -370,7 +367,7 @@ def _chain_groups(tree: xr.DataTree, X: Rows, found: xr.Dataset) -> tuple[ChainG
     )
 
 
-def _best_draw(density: Array, part: Island) -> int:
+def _best_draw(density: Array, part: ChainCluster) -> int:
     """Number of the draw of highest density among a part's chains, all chains end to end."""
     within = density[list(part.chains)]
     chain, draw = np.unravel_index(int(within.argmax()), within.shape)
@@ -384,13 +381,13 @@ def _partitions(draws: DrawSet, X: Rows, chosen: Sequence[int]) -> Labels:
     return canonical_labels(np.array([resp.argmax(axis=0) for _, resp in each_draw(part, X, with_memberships=True)]))
 
 
-def _chain_group(part: Island, found: xr.Dataset, partitions: Labels, own: Labels) -> ChainGroup:
+def _chain_group(part: ChainCluster, found: xr.Dataset, partitions: Labels, own: Labels) -> ChainGroup:
     values = found.isel(chain=list(part.chains))
     lp = values.get("lp")
     return ChainGroup(
         chains=part.chains,
         r_hat=part.r_hat,
-        is_settled=part.is_settled,
+        is_settled=part.is_stationary,
         log_likelihood=float(values["log_likelihood"].mean()),
         max_log_likelihood=float(values["log_likelihood"].max()),
         lp=None if lp is None else float(lp.mean()),
@@ -400,12 +397,14 @@ def _chain_group(part: Island, found: xr.Dataset, partitions: Labels, own: Label
     )
 
 
-# ---- in words
+# ---- as text
 
 
 def _mixing_table(figures: Figures) -> list[str]:
-    head = f"{'':36}{'R-hat':>8}{'ESS bulk':>10}{'ESS tail':>10}  worst R-hat"
-    return [head, *(_mixing_row(*row) for row in _mixing_rows(figures)), _limits(figures)]
+    least = f">= {shown(MIN_ESS_PER_CHAIN * figures.n_chains)}"
+    rows = [(name, *_mixing_cells(mixing), mixing.worst) for name, mixing in _mixing_rows(figures)]
+    rows = [("", "R-hat", "ESS bulk", "ESS tail", "worst R-hat"), *rows, ("fine", f"<= {MAX_R_HAT}", least, least, "")]
+    return [f"{name:36}{r_hat:>8}{bulk:>10}{tail:>10}  {worst}".rstrip() for name, r_hat, bulk, tail, worst in rows]
 
 
 def _mixing_rows(figures: Figures) -> list[tuple[str, Mixing]]:
@@ -416,40 +415,31 @@ def _mixing_rows(figures: Figures) -> list[tuple[str, Mixing]]:
     return rows if figures.relabelled is None else [*rows, ("relabelled parameters", figures.relabelled)]
 
 
-def _mixing_row(name: str, mixing: Mixing) -> str:
-    cells = f"{_number(mixing.r_hat, '.3f'):>8}{_number(mixing.ess_bulk, ',.0f'):>10}"
-    return f"{name:36}{cells}{_number(mixing.ess_tail, ',.0f'):>10}  {mixing.worst}".rstrip()
-
-
-def _limits(figures: Figures) -> str:
-    least = f"{MIN_ESS_PER_CHAIN * figures.n_chains:,}"
-    return f"{'fine':36}{f'<= {MAX_R_HAT}':>8}{f'>= {least}':>10}{f'>= {least}':>10}"
-
-
-def _number(value: float, form: str) -> str:
-    return format(value, form) if isfinite(value) else "-"
+def _mixing_cells(mixing: Mixing) -> tuple[str, str, str]:
+    return shown(mixing.r_hat, "r_hat"), shown(mixing.ess_bulk, "count"), shown(mixing.ess_tail, "count")
 
 
 def _other_figures(figures: Figures) -> list[str]:
-    name = "log-likelihood" if figures.lp is None else "log posterior density"
-    density = figures.log_likelihood if figures.lp is None else figures.lp
-    sizes = f"{figures.n_components} components; {figures.n_chains} chains of {figures.n_draws:,} draws"
+    density, means = ("log-likelihood", figures.log_likelihood)
+    if figures.lp is not None:
+        density, means = "log posterior density", figures.lp
+    counts = {name: getattr(figures, name) for name in ("n_components", "n_chains", "n_draws", "n_divergences")}
+    shares = {"empty": _mean(figures.empty_share), "collapsed": _mean(figures.collapsed_share)}
     lines = [
-        f"{sizes}; divergences: {figures.n_divergences:,}",
-        f"Mean {name} by chain: {', '.join(_number(value, '.1f') for value in density)}",
-        f"Islands of chains: {'; '.join(chain_names(group.chains) for group in figures.islands)}",
-        f"Draws with an empty component: {_mean_share(figures.empty_share)}; with a collapsed one: "
-        f"{_mean_share(figures.collapsed_share)}",
+        sentence(Figure.SIZES, **counts),
+        sentence(Figure.DENSITY, density=density, means=", ".join(shown(mean, 1) for mean in means)),
+        sentence(Figure.GROUPS, groups="; ".join(numbered(group.chains, "chain") for group in figures.islands)),
+        sentence(Figure.DEGENERATE, **shares),
     ]
     if figures.scouts:
-        lines.append(f"Scouts looked for other modes from: {', '.join(figures.scouts)}")
+        lines.append(sentence(Figure.EXPLORATORY, starts=", ".join(figures.scouts)))
     if figures.nested_r_hat is not None:
-        lines.append(f"Nested R-hat by starting mode: {figures.nested_r_hat:.3f}")
+        lines.append(sentence(Figure.NESTED_R_HAT, r_hat=figures.nested_r_hat))
     return lines
 
 
-def _mean_share(shares: tuple[float, ...]) -> str:
-    return f"{sum(shares) / len(shares):.0%}"
+def _mean(shares: tuple[float, ...]) -> float:
+    return sum(shares) / len(shares)
 
 
 def _section(title: str, sentences: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What no permutation of labels can change in a mixture's posterior, draw by draw: convergence is judged on that.
+"""Label-invariant quantities of every draw, by which convergence is judged.
 
 Draws pass through the pointwise kernel one by one and rows in blocks, so that memory stays bounded.
 """
@@ -49,7 +49,7 @@ def invariants(
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
+        A fit, or draws from PyMC, NumPyro or Stan, see `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
         The rows; by default those kept with a fit of this package.
     names : mapping, optional

@@ -1,4 +1,4 @@
-"""How well chains mix: the worst R-hat and effective sample size of many quantities, and which chains agree."""
+"""R-hat and effective sample sizes: the worst over many quantities, and clusters of chains that agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from bayesgmm.posterior import SAMPLE_DIMS
 MAX_R_HAT = 1.01  # Vehtari et al. 2021
 MIN_ESS_PER_CHAIN = 100  # likewise: below it R-hat and ESS are not to be trusted themselves
 SEPARATE = 1.2  # two chains whose means differ by 1.1 standard deviations
-SETTLED = 1.1  # Gelman & Rubin's own bound, for the halves of an island's chains
-MIN_SETTLED_ESS = 25  # effective draws of an island: a difference of 1.1 standard deviations is then four errors
+SETTLED = 1.1  # Gelman & Rubin's own bound, for the halves of a cluster's chains
+MIN_SETTLED_ESS = 25  # effective draws of a cluster: a difference of 1.1 standard deviations is then four errors
 MIN_DRAWS = 4  # below, a chain cannot be split in two halves that have a variance
 _CONSTANT = 1e-11  # relative range below which a quantity does not vary but by rounding
 
@@ -159,7 +159,7 @@ def _r_hat(halves: HalfChains, chains: Sequence[int]) -> float:
 
 
 @dataclass(frozen=True)
-class Island:
+class ChainCluster:
     """Chains that agree with one another and with no other.
 
     Attributes
@@ -168,7 +168,7 @@ class Island:
     r_hat : float
         Worst split R-hat among its own chains.
     ess : float
-        Least effective sample size of its own chains; NaN if there is no other island.
+        Least effective sample size of its own chains; NaN if there is no other cluster.
     """
 
     chains: tuple[int, ...]
@@ -176,25 +176,25 @@ class Island:
     ess: float
 
     @property
-    def is_settled(self) -> bool:
-        """Whether its chains stay where they are, rather than wander."""
+    def is_stationary(self) -> bool:
+        """Whether its chains are stationary."""
         return bool(self.r_hat <= SETTLED and not self.ess < MIN_SETTLED_ESS)
 
 
-def islands(draws: xr.Dataset) -> tuple[Island, ...]:
+def chain_clusters(draws: xr.Dataset) -> tuple[ChainCluster, ...]:
     """Connected parts of the graph that joins every two chains whose R-hat is below 1.2, by their first chains."""
     n_chains = draws.sizes["chain"]
     values, names = columns(draws)
     if draws.sizes["draw"] < MIN_DRAWS or not names:
-        return (Island(tuple(range(n_chains)), np.nan, np.nan),)
+        return (ChainCluster(tuple(range(n_chains)), np.nan, np.nan),)
     halves = half_chains(draws)
     _, part = connected_components(pairwise_r_hat(halves) < SEPARATE, directed=False)
     members = [tuple(np.flatnonzero(part == number).tolist()) for number in range(part.max() + 1)]
     if len(members) == 1:
-        return (Island(members[0], _r_hat(halves, members[0]), np.nan),)
+        return (ChainCluster(members[0], _r_hat(halves, members[0]), np.nan),)
     ess = [float(azs.ess(values.isel(chain=list(chains))).min()) for chains in members]
     return tuple(
-        Island(chains, _r_hat(halves, chains), size) for chains, size in sorted(zip(members, ess, strict=True))
+        ChainCluster(chains, _r_hat(halves, chains), size) for chains, size in sorted(zip(members, ess, strict=True))
     )
 
 

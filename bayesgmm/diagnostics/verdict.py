@@ -1,9 +1,9 @@
-"""From figures about chains to findings, one verdict by stated precedence, and what to do next."""
+"""Figures on the convergence of chains, and the verdict by stated precedence."""
 
 from dataclasses import dataclass
 from math import isnan, log
 
-from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_DRAWS, MIN_ESS_PER_CHAIN, Mixing
+from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_DRAWS, Mixing
 from bayesgmm.partitions import Occupancy
 
 CONVERGED = "converged"
@@ -25,7 +25,7 @@ MAX_SWITCHED = 0.01  # share of draws whose labels are not those of the others
 
 @dataclass(frozen=True)
 class ChainGroup:
-    """An island of chains, and what tells it from the others.
+    """A group of chains that agree with one another and with no other chain.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class ChainGroup:
     r_hat : float
         Worst split R-hat of invariants among its own chains.
     is_settled : bool
-        Whether its chains stay where they are, rather than wander.
+        Whether its chains are stationary.
     log_likelihood, max_log_likelihood : float
         Mean over draws, and the highest.
     lp, max_lp : float, optional
@@ -41,7 +41,7 @@ class ChainGroup:
     n_clusters : int
         Clusters with rows in the partition of its best draw.
     vi : tuple of float
-        Variation of information in bits between that partition and those of all islands in turn.
+        Variation of information in bits between that partition and those of all groups in turn.
     """
 
     __module__ = "bayesgmm.diagnostics"
@@ -70,7 +70,7 @@ class PooledMode:
         Of the weighted sample of the mode.
     n_clusters : int, optional
     chains : tuple of int
-        Those with draws in it; numbers beyond the chains are scouts.
+        Those with draws in it; numbers beyond the chains are exploratory chains.
     """
 
     weight: float
@@ -102,7 +102,7 @@ class Figures:
     starting_modes : tuple of int, optional
         The mode at which each chain started.
     scouts : tuple of str
-        Where short chains started that looked for other modes before.
+        Where exploratory chains for mode detection started.
     switched_share : float
         Share of draws whose labels are not those that most draws have.
     identified : bool
@@ -173,7 +173,7 @@ class Figures:
 
     @property
     def settled(self) -> tuple[ChainGroup, ...]:
-        """Islands whose chains stay where they are."""
+        """Groups of stationary chains."""
         return tuple(group for group in self.islands if group.is_settled)
 
     @property
@@ -183,7 +183,7 @@ class Figures:
 
     @property
     def has_several_modes(self) -> bool:
-        """Whether chains stay in different places that no permutation of labels explains, or modes were pooled."""
+        """Whether stationary chains differ in more than a permutation of labels, or modes were pooled."""
         return self.is_pooled or len(self.settled) > 1
 
     @property
@@ -208,7 +208,7 @@ def verdict_of(figures: Figures) -> str:
     2. ``divergences``: draws avoid a region, which biases all that follows;
     3. ``collapsed or empty component``, if one has collapsed: a spike of the density is an artefact of the prior, and
        weighing it as a mode would only let it win;
-    4. ``several real modes``: at least two islands of chains that are settled, or modes that were pooled;
+    4. ``several real modes``: at least two groups of stationary chains, or modes that were pooled;
     5. ``collapsed or empty component``, if one is empty in most draws: bad mixing is often its symptom;
     6. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
     7. ``converged, labels switched``: only labels stand in the way;
@@ -224,230 +224,3 @@ def verdict_of(figures: Figures) -> str:
         (figures.has_switched, SWITCHED),
     )
     return next((verdict for holds, verdict in rules if holds), CONVERGED)
-
-
-# ---- findings
-
-
-def findings_of(figures: Figures) -> tuple[str, ...]:
-    """Everything that was found, one sentence each, the gravest first."""
-    if figures.is_too_short:
-        return ("Too few draws, or draws that never move, to tell whether the chains converged.",)
-    parts = (_divergences, _degenerate, _occupied, _pooled, _islands, _mixing, _labels, _starts)
-    return tuple(sentence for part in parts for sentence in part(figures))
-
-
-def _divergences(f: Figures) -> list[str]:
-    return [f"Divergent transitions: {f.n_divergences:,} of {f.n_samples:,} draws."] if f.n_divergences else []
-
-
-def _degenerate(f: Figures) -> list[str]:
-    found = []
-    if f.has_collapsed:
-        found.append(
-            f"A component has collapsed in {_shares(f.collapsed_share)}: its least variance is below "
-            f"{COLLAPSED_RATIO:g} of the data's. It is a spike of the density, not a cluster."
-        )
-    if f.occupancy is None and max(f.empty_share) > MAX_DEGENERATE:
-        need = f": the data need fewer than {f.n_components} components" if f.has_empty else ""
-        found.append(f"A component is empty in {_shares(f.empty_share)}{need}.")
-    return found
-
-
-def _occupied(f: Figures) -> list[str]:
-    return [] if f.occupancy is None else f.occupancy.findings
-
-
-def _shares(shares: tuple[float, ...]) -> str:
-    many = [chain for chain, share in enumerate(shares) if share > MAX_DEGENERATE]
-    where = "all chains" if len(many) == len(shares) else chain_names(many)
-    return f"{sum(shares) / len(shares):.0%} of the draws ({where})"
-
-
-def chain_names(chains: tuple[int, ...] | list[int]) -> str:
-    """``chain 3``, ``chains 0, 1``."""
-    return f"chain{'s' if len(chains) > 1 else ''} {', '.join(map(str, chains))}"
-
-
-def _pooled(f: Figures) -> list[str]:
-    if not f.is_pooled:
-        return []
-    found = [f"The posterior was resampled from {len(f.modes)} modes, conditional on there being no other."]
-    found += [f"Mode {number}: {_pooled_mode(mode, f.n_chains)}." for number, mode in enumerate(f.modes)]
-    if max(mode.weight_se or 0.0 for mode in f.modes) > MAX_WEIGHT_SE:
-        found.append("The weights are uncertain: their standard errors are above 0.05.")
-    return found
-
-
-def _pooled_mode(mode: PooledMode, n_chains: int) -> str:
-    parts = [f"weight {mode.weight:.3f}" + ("" if mode.weight_se is None else f" ± {mode.weight_se:.3f}")]
-    if mode.n_clusters is not None:
-        parts.append(_clusters(mode.n_clusters))
-    if mode.effective_size is not None:
-        parts.append(f"{mode.effective_size:,.0f} effective draws")
-    chains = [chain for chain in mode.chains if chain < n_chains]
-    parts.append(chain_names(chains) if chains else "scouts only")
-    return ", ".join(parts)
-
-
-def _islands(f: Figures) -> list[str]:
-    if len(f.islands) == 1:
-        return []
-    if len(f.settled) < 2:
-        many = len(f.islands)
-        wander = f"The chains lie apart in {many} groups, whatever their labels, but wander: more draws may join them."
-        return [] if f.is_pooled else [wander]
-    first, *others = f.islands
-    found = [f"The chains form {len(f.islands)} islands that do not meet, whatever their labels."]
-    found.append(f"{_island_name(first)}: {_level(first)}.")
-    for group in others:
-        density = "log-likelihood" if group.lp is None or first.lp is None else "log posterior density"
-        mean, best = _difference(group, first)
-        found.append(
-            f"{_island_name(group)}: {_level(group)}; {density} {mean:+.1f} in the mean and {best:+.1f} at its "
-            f"best from {chain_names(first.chains)}; partitions {group.vi[0]:.2f} bits of information apart."
-        )
-    return found
-
-
-def _island_name(group: ChainGroup) -> str:
-    name = chain_names(group.chains)
-    return name[0].upper() + name[1:]
-
-
-def _level(group: ChainGroup) -> str:
-    level = f"mean log-likelihood {group.log_likelihood:.1f}, {_clusters(group.n_clusters)}"
-    return level + ("" if group.is_settled else ", not settled")
-
-
-def _clusters(number: int) -> str:
-    return f"{number} cluster{'s' if number > 1 else ''} with rows"
-
-
-def _difference(group: ChainGroup, first: ChainGroup) -> tuple[float, float]:
-    if group.lp is None or group.max_lp is None or first.lp is None or first.max_lp is None:
-        return group.log_likelihood - first.log_likelihood, group.max_log_likelihood - first.max_log_likelihood
-    return group.lp - first.lp, group.max_lp - first.max_lp
-
-
-def _mixing(f: Figures) -> list[str]:
-    if f.is_pooled:
-        return []
-    found = _disagreement("what does not depend on labels", f.invariants, f.n_chains)
-    if f.nested_r_hat is not None and f.nested_r_hat > MAX_R_HAT:
-        found.append(
-            f"Nested R-hat by starting mode is {f.nested_r_hat:.3f}: chains still remember where they started."
-        )
-    if f.relabelled is not None:
-        found += _disagreement("relabelled parameters", f.relabelled, f.n_chains)
-    return found
-
-
-def _disagreement(what: str, mixing: Mixing, n_chains: int) -> list[str]:
-    found, least = [], min(mixing.ess_bulk, mixing.ess_tail)
-    if mixing.r_hat > MAX_R_HAT:
-        found.append(f"R-hat of {what} is up to {mixing.r_hat:.3f}, above {MAX_R_HAT} (worst: {mixing.worst}).")
-    if least < MIN_ESS_PER_CHAIN * n_chains:
-        found.append(f"Effective sample size of {what} is down to {least:.0f}, below {MIN_ESS_PER_CHAIN} a chain.")
-    return found
-
-
-def _labels(f: Figures) -> list[str]:
-    if not f.has_switched or f.has_several_modes:
-        return []
-    if not f.identified:
-        return ["Components are not identified, relabelled or not.", *f.label_findings]
-    return [
-        f"Labels switched: R-hat of parameters in the labels they have is {f.labelled.r_hat:.3f}, and "
-        f"{f.switched_share:.0%} of the draws are in other labels than the rest."
-    ]
-
-
-def _starts(f: Figures) -> list[str]:
-    if f.n_components == 1 or len(f.islands) > 1 or f.is_pooled or f.scouts:
-        return []
-    if f.n_chains == 1:
-        return ["A single chain has nothing to agree with."]
-    if f.starting_modes is None:
-        return [
-            "Where the chains started is not known: if at the same optimum, their agreement is no proof that there is "
-            "no other mode."
-        ]
-    if len(set(f.starting_modes)) == 1:
-        return [
-            "All chains started at the same optimum: agreement is no proof that there is no other mode; use "
-            "init='spread'."
-        ]
-    return []
-
-
-# ---- what to do next
-
-_TELLS_NOTHING = "Average nothing over these chains yet, neither parameters nor densities."
-_PARTITION = "Look at what needs no labels: similarity_matrix(), estimate_partition(), the density."
-_MODES = (
-    "combine_modes() weighs the modes by their evidence and resamples the draws in the right proportions; "
-    "init='spread' or init='modes' starts chains in more of them."
-)
-
-
-def next_steps_of(figures: Figures, verdict: str) -> tuple[str, ...]:
-    """What to do next, the most promising first."""
-    if figures.occupancy is not None and verdict in _OCCUPIED_STEPS:
-        return (*_OCCUPIED_STEPS[verdict], _PARTITION)
-    if verdict == SEVERAL_MODES and figures.is_pooled:
-        return (
-            "Quote the weights with their standard errors.",
-            "Look at the modes one by one (sample_stats['mode']): an average over different partitions describes none.",
-            _PARTITION,
-        )
-    if verdict == DEGENERATE:
-        return _DEGENERATE_STEPS["collapsed" if figures.has_collapsed else "empty"]
-    if verdict == SWITCHED:
-        return _LABEL_STEPS["identified" if figures.identified else "not identified"]
-    return _STEPS[verdict]
-
-
-_STEPS = {
-    CONVERGED: ("Read the posterior: summary(), similarity_matrix(), estimate_partition().",),
-    SEVERAL_MODES: (
-        _TELLS_NOTHING,
-        _MODES,
-        "Compare the islands' partitions: a stronger prior or another number of components may leave one of them.",
-    ),
-    NOT_MIXED: (
-        "Take more draws: draws=4000, tune=1000.",
-        "Try fewer components or a stronger prior: components that the data do not separate mix slowly.",
-        "If chains jump between places now and then, start them in each: init='modes'.",
-    ),
-    DIVERGENCES: (
-        "Raise target_accept to 0.95 or 0.99.",
-        "Look where they are: nearly empty and nearly singular components cause them; try fewer components or "
-        "a stronger prior.",
-    ),
-}
-_OCCUPIED_STEPS = {
-    CONVERGED: ("Report how many components are occupied: occupied_clusters().",),
-    SWITCHED: ("Report how many components are occupied: occupied_clusters(); which ones they are changes.",),
-    NOT_MIXED: (
-        "Take more draws: draws=4000, tune=1000.",
-        "Start where other components are occupied: init='spread', then combine_modes().",
-        "Try fewer components: K well above the occupied ones costs time only.",
-    ),
-}
-_DEGENERATE_STEPS = {
-    "collapsed": (
-        "Use a prior on covariances that vanishes at zero, as Prior.weakly_informative does, or a larger scale.",
-        "Look for rows with tied values or duplicates: a spike sits on them.",
-        "Try fewer components.",
-    ),
-    "empty": (
-        "Fit fewer components, or keep them and report how many are occupied.",
-        "An empty component's parameters are draws from its prior: do not read them.",
-        _PARTITION,
-    ),
-}
-_LABEL_STEPS = {
-    "identified": ("Call relabel() before anything that names a component: summaries, traces, means.", _PARTITION),
-    "not identified": (_PARTITION, "Try fewer components or a stronger prior."),
-}

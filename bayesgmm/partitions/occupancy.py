@@ -6,7 +6,7 @@ from math import isnan
 import arviz_stats as azs
 import numpy as np
 
-from bayesgmm._common import Array, IntArray
+from bayesgmm._common import Array, IntArray, numbered
 
 MAX_R_HAT = 1.05  # of K+: a number of few values, from labels drawn anew for every draw
 MIN_ESS = 25  # a chain: K+ = k then has a standard error of 0.05 with four chains
@@ -68,7 +68,7 @@ class Occupancy:
             ]
         found = [f"Occupied components K+: {', '.join(numbers)}."]
         if self.still:
-            where = "all chains" if len(self.still) == len(self.change_rate) else f"chains {_listed(self.still)}"
+            where = "all chains" if len(self.still) == len(self.change_rate) else numbered(self.still, "chain")
             found.append(
                 f"K+ does not change within {where}: the shares above say where chains started, not what is probable."
             )
@@ -78,10 +78,6 @@ class Occupancy:
         if isnan(self.r_hat) or self.r_hat > MAX_R_HAT or self.ess < MIN_ESS * len(self.change_rate):
             found.append(f"R-hat of K+ is {self.r_hat:.3f}, its effective sample size {self.ess:.0f}: take more draws.")
         return found
-
-
-def _listed(chains: tuple[int, ...]) -> str:
-    return ", ".join(map(str, chains))
 
 
 def occupancy(n_occupied: IntArray, most: int) -> Occupancy:

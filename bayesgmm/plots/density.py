@@ -12,7 +12,7 @@ from arviz_plots.visuals import fill_between_y, hist, line_xy
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, listed
 from bayesgmm.exceptions import InputError
 from bayesgmm.plots._canvas import (
     GREY,
@@ -279,12 +279,6 @@ def hdi_levels(density: xr.DataArray, probs: Sequence[float]) -> Array:
     return descending[np.minimum(np.searchsorted(mass, probs), len(mass) - 1)]
 
 
-def _listed(probs: Sequence[float]) -> str:
-    """Probabilities in words, the smallest first."""
-    *first, last = [f"{prob:.3g}" for prob in 100 * np.array(sorted(probs))]
-    return (f"{', '.join(first)} and " if first else "") + f"{last}%"
-
-
 def _two_features(
     sample: Shown, chosen: Sequence[int], probs: list[float], canvas: Canvas, settings: dict[str, Any]
 ) -> PlotCollection:
@@ -297,7 +291,8 @@ def _two_features(
     pen.draw("rows", points, row_data(sample.X[:, i], sample.X[:, j]))
     if levels:
         pen.draw("contours", contours, density, levels=np.array(levels))
-    draw_labels(pen, sample.names[i], sample.names[j], f"Posterior mean density: {_listed(probs)} regions")
+    regions = f"{listed(f'{100 * prob:.3g}' for prob in sorted(probs))}% regions"
+    draw_labels(pen, sample.names[i], sample.names[j], f"Posterior mean density: {regions}")
     frame(pen, limits_of(sample.X[:, i]), limits_of(sample.X[:, j]))
     finish(pen.pc)
     return pen.pc

@@ -6,10 +6,9 @@ from typing import Any
 import narwhals as nw
 import numpy as np
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, listed, quoted
 from bayesgmm.exceptions import InputError
 
-_NAMES_SHOWN = 5
 REMEDY_FOR_GAPS = (
     "There is no model of missing values here: leave out those rows (X.dropna(), or X[np.isfinite(X).all(axis=1)] of "
     "an array) or columns, or impute them first, for example by sklearn.impute."
@@ -35,7 +34,7 @@ def frame_of(X: Any) -> nw.DataFrame | None:
 def _check_distinct(names: Sequence[str]) -> None:
     doubled = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
     if doubled:
-        raise ValueError(f"{listed(doubled)} more than once")
+        raise ValueError(f"{quoted(doubled)} more than once")
 
 
 def chosen_names(available: Sequence[str], columns: Sequence[str] | None) -> list[str]:
@@ -45,11 +44,11 @@ def chosen_names(available: Sequence[str], columns: Sequence[str] | None) -> lis
     unknown = [name for name in columns if name not in available]
     if unknown:
         raise InputError(
-            expected=f"columns among {listed(available)}", got=f"{listed(unknown)}, which the data do not have"
+            expected=f"columns among {quoted(available)}", got=f"{quoted(unknown)}, which the data do not have"
         )
     doubled = {name for name in columns if list(columns).count(name) > 1}
     if doubled:
-        raise InputError(expected="each column once", got=f"{listed(sorted(doubled))} more than once")
+        raise InputError(expected="each column once", got=f"{quoted(sorted(doubled))} more than once")
     return list(columns)
 
 
@@ -62,11 +61,11 @@ def numeric_columns(frame: nw.DataFrame, names: Sequence[str]) -> Array:
     bad = {name: frame.get_column(name) for name, values in columns.items() if values is None}
     if bad:
         numeric = [name for name in columns if name not in bad]
-        described = shortened([f"'{name}' ({_kind(column)})" for name, column in bad.items()])
+        described = listed([f"'{name}' ({_kind(column)})" for name, column in bad.items()])
         raise InputError(
             expected="numeric columns only",
             got=f"{described}, not numeric",
-            hint=(f"Choose among the numeric ones: {listed(numeric)}. " if numeric else "No column is numeric. ")
+            hint=(f"Choose among the numeric ones: {quoted(numeric)}. " if numeric else "No column is numeric. ")
             + ("Say .astype(float) if true and false are 1 and 0." if _all_flags(bad) else _CATEGORIES),
             alternatives=numeric,
         )
@@ -135,7 +134,7 @@ def refuse_gaps(rows: Array, names: Sequence[str]) -> None:
     told = [f"{n} missing in '{name}'" for n, name in zip(missing, names, strict=True) if n]
     told += [f"{n} infinite in '{name}'" for n, name in zip(infinite, names, strict=True) if n]
     n_bad = int((~np.isfinite(rows)).any(axis=1).sum())
-    found = f"{shortened(told)} ({n_bad} of {len(rows)} rows affected)"
+    found = f"{listed(told)} ({n_bad} of {len(rows)} rows affected)"
     kinds = " and ".join(kind for kind, there in (("NaN", missing), ("infinity", infinite)) if there.any())
     raise InputError(
         expected="data without missing or infinite values",
@@ -143,17 +142,6 @@ def refuse_gaps(rows: Array, names: Sequence[str]) -> None:
         sentence=f"Input contains {kinds}: {found}.",
         hint=REMEDY_FOR_GAPS,
     )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Names in quotes; beyond a handful, how many more there are."""
-    return shortened([f"'{name}'" for name in names])
-
-
-def shortened(items: Sequence[str]) -> str:
-    """Items joined by commas; beyond a handful, how many more there are."""
-    more = len(items) - _NAMES_SHOWN
-    return ", ".join(items[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _one_line(error: Exception) -> str:

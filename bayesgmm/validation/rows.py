@@ -6,13 +6,12 @@ from typing import Any, NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm._common import Array, PerRow, Rows
+from bayesgmm._common import Array, PerRow, Rows, quoted
 from bayesgmm.exceptions import InputError
 from bayesgmm.validation.columns import (
     REMEDY_FOR_GAPS,
     chosen_names,
     frame_of,
-    listed,
     numbers_of,
     numeric_columns,
     refuse_gaps,
@@ -76,8 +75,8 @@ def _check_names(names: list[str], features: Sequence[str], name: str) -> None:
     if wanted in (names, default_names(len(wanted))) or all(each.isdigit() for each in names):
         return
     raise InputError(
-        expected=f"{name} with the columns {listed(wanted)}, in this order",
-        got=listed(names),
+        expected=f"{name} with the columns {quoted(wanted)}, in this order",
+        got=quoted(names),
         hint="Choose and order the columns of the fit." if set(wanted) <= set(names) else "",
     )
 
@@ -189,7 +188,7 @@ def _refuse_huge(rows: Rows, names: Sequence[str], name: str) -> None:
         huge = [f"{each}" for each, value in zip(names, largest, strict=True) if value > LARGEST]
         raise InputError(
             expected=f"absolute values below {LARGEST:.0e} in {name}, whose squares can be added",
-            got=f"larger ones in {listed(huge)}, up to {largest.max():.3g}",
+            got=f"larger ones in {quoted(huge)}, up to {largest.max():.3g}",
             hint="Take other units.",
         )
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesgmm._common.html import folded, frame_table, listing, paragraph, shown, table
+from bayesgmm._common.html import folded, listing, paragraph, table
+from bayesgmm._common.text import frame_table
 
 BAD = "<script>alert('&')</script>"
 
@@ -33,11 +34,3 @@ def test_a_frame_keeps_the_names_of_its_index_and_shows_five_digits() -> None:
     html = frame_table(pd.DataFrame({"bic": [2322.19234], "ok": [True], "se": [np.nan]}, index=index))
     assert html.count('<th scope="col">') == 5
     assert '<th scope="row">full</th><th scope="row">2</th><td>2322.2</td><td>yes</td><td>–</td>' in html
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(np.int64(1200), "1,200"), (np.float64(0.5), "0.5"), (np.True_, "yes"), (None, "–"), (1e-12, "1e-12")],
-)
-def test_cells(value, text) -> None:
-    assert shown(value) == text

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesgmm.diagnostics.rhat_ess import columns, half_chains, islands, mixing, nested_r_hat, pairwise_r_hat
+from bayesgmm.diagnostics.rhat_ess import chain_clusters, columns, half_chains, mixing, nested_r_hat, pairwise_r_hat
 
 DIMS = ("chain", "draw", "part")
 
@@ -87,30 +87,30 @@ def test_scales_that_differ_are_seen_though_means_agree():
 
 
 @pytest.mark.draws
-def test_islands_are_chains_that_agree():
+def test_clusters_are_chains_that_agree():
     values = noise(5, 1_000)
     values[[1, 4]] += 10.0
-    found = islands(dataset(a=values, b=noise(5, 1_000, seed=1)))
+    found = chain_clusters(dataset(a=values, b=noise(5, 1_000, seed=1)))
     assert [part.chains for part in found] == [(0, 2, 3), (1, 4)]
-    assert all(part.is_settled and part.r_hat < 1.02 for part in found)
+    assert all(part.is_stationary and part.r_hat < 1.02 for part in found)
 
 
-def test_a_bridge_joins_islands():
-    """A chain that moves between two places belongs to both, and what it joins is not settled."""
+def test_a_bridge_joins_clusters():
+    """A chain that moves between two places belongs to both, and what it joins is not stationary."""
     values = noise(3, 400, seed=2)
     values[0] += 3.0
     values[1] += 3.0 * (np.arange(400) // 50 % 2)
-    (found,) = islands(dataset(a=values))
+    (found,) = chain_clusters(dataset(a=values))
     assert found.chains == (0, 1, 2)
-    assert not found.is_settled
+    assert not found.is_stationary
 
 
 @pytest.mark.draws
-def test_chains_that_wander_are_not_settled():
+def test_slow_chains_are_not_stationary():
     for seed in range(5):
-        found = islands(dataset(a=slow(4, 200, seed)))
+        found = chain_clusters(dataset(a=slow(4, 200, seed)))
         assert len(found) > 1
-        assert not any(part.is_settled for part in found)
+        assert not any(part.is_stationary for part in found)
 
 
 @pytest.mark.draws
@@ -121,7 +121,7 @@ def test_chance_does_not_part_chains_of_fifty_effective_draws():
         values = noise(4, 1_000, 25, seed=seed)
         for t in range(1, values.shape[1]):
             values[:, t] = rho * values[:, t - 1] + np.sqrt(1.0 - rho**2) * values[:, t]
-        assert len(islands(dataset(a=values))) == 1
+        assert len(chain_clusters(dataset(a=values))) == 1
 
 
 # ---- nested R-hat

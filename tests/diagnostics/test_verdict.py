@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bayesgmm.diagnostics.findings import findings_of, next_steps_of
 from bayesgmm.diagnostics.rhat_ess import Mixing
 from bayesgmm.diagnostics.verdict import (
     CONVERGED,
@@ -16,8 +17,6 @@ from bayesgmm.diagnostics.verdict import (
     ChainGroup,
     Figures,
     PooledMode,
-    findings_of,
-    next_steps_of,
     verdict_of,
 )
 
@@ -61,9 +60,9 @@ WRONGS = [
     ({"n_draws": 3}, NOT_MIXED, "Too few draws"),
     ({"n_divergences": 9}, DIVERGENCES, "9 of 4,000"),
     ({"collapsed_share": (0.0, 0.0, 0.2, 0.0)}, DEGENERATE, "collapsed in 5% of the draws (chain 2)"),
-    ({"islands": TWO}, SEVERAL_MODES, "2 islands"),
+    ({"islands": TWO}, SEVERAL_MODES, "2 groups"),
     ({"empty_share": (0.6, 0.6, 0.6, 0.3)}, DEGENERATE, "empty in 52% of the draws (all chains)"),
-    ({"invariants": BAD}, NOT_MIXED, "R-hat of what does not depend on labels is up to 1.500"),
+    ({"invariants": BAD}, NOT_MIXED, "The chains disagree about label-invariant quantities: R-hat is up to 1.500"),
     ({"labelled": BAD}, SWITCHED, "Labels switched"),
 ]
 
@@ -130,23 +129,25 @@ def test_where_the_lines_are(change, verdict):
 
 
 def test_a_few_divergences_are_a_finding_all_the_same():
-    assert findings_of(changed({"n_divergences": 1})) == ("Divergent transitions: 1 of 4,000 draws.",)
+    assert findings_of(changed({"n_divergences": 1})) == (
+        "Divergent transitions ended trajectories in 1 of 4,000 draws.",
+    )
 
 
 def test_chains_that_disagree_in_labels_that_never_changed_did_not_switch():
     assert "switched" not in " ".join(findings_of(changed({"labelled": BAD, "relabelled": BAD})))
 
 
-def test_islands_say_which_chains_and_how_far_apart():
+def test_groups_say_which_chains_and_how_far_apart():
     _, first, second = findings_of(changed({"islands": (group(0, 1), group(2, 3, lp=-14.0))}))
-    assert first == "Chains 0, 1: mean log-likelihood -90.0, 2 clusters with rows."
+    assert first == "The group made of chains 0, 1 has mean log-likelihood -90.0, 2 clusters with rows."
     assert second == (
-        "Chains 2, 3: mean log-likelihood -92.0, 2 clusters with rows; log posterior density -4.0 in the mean and -4.0 "
-        "at its best from chains 0, 1; partitions 0.75 bits of information apart."
+        "The group made of chains 2, 3 has mean log-likelihood -92.0, 2 clusters with rows; log posterior density -4.0 "
+        "in the mean and -4.0 at its best from chains 0, 1; partitions 0.75 bits of information apart."
     )
 
 
-def test_without_a_log_posterior_islands_differ_in_log_likelihood():
+def test_without_a_log_posterior_groups_differ_in_log_likelihood():
     found = findings_of(changed({"islands": (group(0, 1, lp=None), group(2, 3, lp=None))}))
     assert "log-likelihood -2.0 in the mean and +0.0 at its best" in found[2]
 
@@ -154,8 +155,8 @@ def test_without_a_log_posterior_islands_differ_in_log_likelihood():
 def test_pooled_modes_are_quoted_with_standard_errors():
     figures = changed({"modes": POOLED})
     assert findings_of(figures)[1:] == (
-        "Mode 0: weight 0.940 ± 0.004, 2 clusters with rows, 2,500 effective draws, chains 0, 1.",
-        "Mode 1: weight 0.060 ± 0.004, 3 clusters with rows, 900 effective draws, chains 2, 3.",
+        "The mode with number 0 has weight 0.940 ± 0.004, 2 clusters with rows, 2,500 effective draws, chains 0, 1.",
+        "The mode with number 1 has weight 0.060 ± 0.004, 3 clusters with rows, 900 effective draws, chains 2, 3.",
     )
     assert "standard errors" in next_steps_of(figures, SEVERAL_MODES)[0]
     vague = changed({"modes": (replace(POOLED[0], weight_se=0.2), POOLED[1])})

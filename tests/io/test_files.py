@@ -49,7 +49,7 @@ def test_parquet_files_are_known_by_ending_or_content(tmp_path, name) -> None:
     pd.testing.assert_frame_equal(read_file(path, columns=["length,width"]), EXPECTED)
     with pytest.raises(InputError, match=r"'kind' \(text such as 'a'\), not numeric"):
         read_file(path)
-    with pytest.raises(InputError, match="columns among 'length', 'kind', 'width'; got 'height'"):
+    with pytest.raises(InputError, match="columns among 'length', 'kind' and 'width'; got 'height'"):
         read_file(path, columns=["height"])
 
 
@@ -101,8 +101,8 @@ def test_files_without_names_must_be_declared(tmp_path) -> None:
         (b"\x89PNG\r\n\x1a\n\xff\xfe", "cannot be read as one"),
         (b"a,b\n1,2,3\n4,5\n1,2,3,4\n", "cannot be read as one"),
         (b"a,b\n1,x\n", r"'b' \(text such as 'x'\), not numeric"),
-        (b"a,b\n1,\n2,3\n,\n", "1 missing in 'b'|1 missing in 'a', 2 missing in 'b'"),
-        (b"a,b\n1,NA\n2,inf\n", "1 missing in 'b', 1 infinite in 'b'"),
+        (b"a,b\n1,\n2,3\n,\n", "1 missing in 'b'|1 missing in 'a' and 2 missing in 'b'"),
+        (b"a,b\n1,NA\n2,inf\n", "1 missing in 'b' and 1 infinite in 'b'"),
         (b"Once upon a time\nthere was no table\n", "not numeric. No column is numeric"),
     ],
 )

@@ -43,7 +43,7 @@ def test_one_chain_that_stays_is_named():
     found = occupancy(numbers, 6)
     assert found.still == (2,)
     assert not found.is_fine(4)
-    assert "does not change within chains 2" in " ".join(found.findings)
+    assert "does not change within chain 2" in " ".join(found.findings)
 
 
 def test_the_same_number_in_every_draw():

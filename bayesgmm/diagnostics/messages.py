@@ -1,0 +1,128 @@
+"""Sentences on convergence: findings by code, next steps by verdict."""
+
+from enum import StrEnum
+
+from bayesgmm.diagnostics.verdict import CONVERGED, DIVERGENCES, NOT_MIXED, SEVERAL_MODES, SWITCHED
+
+VERDICT = "Verdict: {verdict}"
+WARNING = "Verdict: {verdict}. {findings} What to do next: {next_steps}"
+
+
+class Finding(StrEnum):
+    """What was found, the gravest first."""
+
+    TOO_FEW_DRAWS = "Too few draws, or draws that never move, to tell whether the chains converged."
+    DIVERGENCES = "Divergent transitions ended trajectories in {n_divergences} of {n_samples} draws."
+    COLLAPSED = (
+        "A component has collapsed in {shares}: its least variance is below {ratio:g} of the data's. It is a spike of "
+        "the density, not a cluster."
+    )
+    EMPTY = "A component is empty in {shares}."
+    MOSTLY_EMPTY = "A component is empty in {shares}: the data need fewer than {n_components} components."
+
+    POOLED = "The posterior was resampled from {n_modes} modes, conditional on there being no other."
+    MODE = "The mode with number {number} has {figures}."
+    UNCERTAIN_WEIGHTS = "The weights are uncertain: their standard errors are above {limit}."
+
+    NOT_STATIONARY = (
+        "The chains lie apart in {n_groups} groups, whatever their labels, but are not stationary: more draws may join "
+        "them."
+    )
+    GROUPS = "The chains form {n_groups} groups that do not mix, whatever their labels."
+    BEST_GROUP = "The group made of {chains} has {level}."
+    OTHER_GROUP = (
+        "The group made of {chains} has {level}; {density} {mean:+.1f} in the mean and {best:+.1f} at its best from "
+        "{best_chains}; partitions {vi:.2f} bits of information apart."
+    )
+
+    R_HAT = "The chains disagree about {what}: R-hat is up to {r_hat:r_hat}, above {limit} (worst: {worst})."
+    NESTED_R_HAT = "The chains depend on where they started: nested R-hat by starting mode is {r_hat:r_hat}."
+    ESS = "The effective sample size of {what} is down to {ess:count}, below {limit} a chain."
+
+    NOT_IDENTIFIED = "Components are not identified, relabelled or not."
+    SWITCHED = (
+        "Labels switched between draws: R-hat of parameters in the labels they have is {r_hat:r_hat}, and "
+        "{share:share} of the draws are in other labels than the rest."
+    )
+
+    SINGLE_CHAIN = "A single chain has nothing to agree with."
+    UNKNOWN_STARTS = (
+        "Where the chains started is not known: if at the same optimum, their agreement is no proof that there is no "
+        "other mode."
+    )
+    SAME_START = (
+        "All chains started at the same optimum: agreement is no proof that there is no other mode; use init='spread'."
+    )
+
+
+class Figure(StrEnum):
+    """Lines of what a verdict rests on."""
+
+    SIZES = "{n_components} components; {n_chains} chains of {n_draws} draws; divergences: {n_divergences}"
+    DENSITY = "Mean {density} by chain: {means}"
+    GROUPS = "Groups of chains: {groups}"
+    DEGENERATE = "Draws with an empty component: {empty:share}; with a collapsed one: {collapsed:share}"
+    EXPLORATORY = "Exploratory chains looked for other modes from: {starts}"
+    NESTED_R_HAT = "Nested R-hat by starting mode: {r_hat:r_hat}"
+
+
+class Fragment(StrEnum):
+    """Parts of sentences."""
+
+    SHARES = "{share:share} of the draws ({chains})"
+    WEIGHT = "weight {weight}"
+    EFFECTIVE_DRAWS = "{n:count} effective draws"
+    LEVEL = "mean log-likelihood {log_likelihood:.1f}, {clusters}"
+    NOT_SETTLED = ", not stationary"
+
+
+_AVERAGE_NOTHING = "Average nothing over these chains yet, neither parameters nor densities."
+LOOK_AT_PARTITIONS = "Look at what needs no labels: similarity_matrix(), estimate_partition(), the density."
+STEPS = {
+    CONVERGED: ("Read the posterior: summary(), similarity_matrix(), estimate_partition().",),
+    SEVERAL_MODES: (
+        _AVERAGE_NOTHING,
+        "Weigh the modes by their evidence: combine_modes() resamples the draws in the right proportions; "
+        "init='spread' or init='modes' starts chains in more of them.",
+        "Compare the partitions of the groups: a stronger prior or another number of components may leave one of them.",
+    ),
+    NOT_MIXED: (
+        "Take more draws: draws=4000, tune=1000.",
+        "Try fewer components or a stronger prior: components that the data do not separate mix slowly.",
+        "If chains jump between modes now and then, start them in each: init='modes'.",
+    ),
+    DIVERGENCES: (
+        "Raise target_accept to 0.95 or 0.99.",
+        "Look where they are: nearly empty and nearly singular components cause them; try fewer components or "
+        "a stronger prior.",
+    ),
+}
+SPARSE_STEPS = {
+    CONVERGED: ("Report how many components are occupied: occupied_clusters().",),
+    SWITCHED: ("Report how many components are occupied: occupied_clusters(); which ones they are changes.",),
+    NOT_MIXED: (
+        "Take more draws: draws=4000, tune=1000.",
+        "Start where other components are occupied: init='spread', then combine_modes().",
+        "Try fewer components: K well above the occupied ones costs time only.",
+    ),
+}
+POOLED_STEPS = (
+    "Quote the weights with their standard errors.",
+    "Look at the modes one by one (sample_stats['mode']): an average over different partitions describes none.",
+    LOOK_AT_PARTITIONS,
+)
+COLLAPSED_STEPS = (
+    "Use a prior on covariances that vanishes at zero, as Prior.weakly_informative does, or a larger scale.",
+    "Look for rows with tied values or duplicates: a spike sits on them.",
+    "Try fewer components.",
+)
+EMPTY_STEPS = (
+    "Fit fewer components, or keep them and report how many are occupied.",
+    "An empty component's parameters are draws from its prior: do not read them.",
+    LOOK_AT_PARTITIONS,
+)
+SWITCHED_STEPS = (
+    "Call relabel() before anything that names a component: summaries, traces, means.",
+    LOOK_AT_PARTITIONS,
+)
+NOT_IDENTIFIED_STEPS = (LOOK_AT_PARTITIONS, "Try fewer components or a stronger prior.")
