@@ -157,7 +157,7 @@ def _similarity(fit: Fit, fits: FitPair, chosen: IntArray) -> Array:
 
 
 def _binned(p: PerRow, means: dict[str, PerRow], weights: PerRow) -> pd.DataFrame:
-    which = np.clip(np.searchsorted(EDGES, p, fit="right") - 1, 0, len(EDGES) - 2)
+    which = np.clip(np.searchsorted(EDGES, p, side="right") - 1, 0, len(EDGES) - 2)
     n = np.bincount(which, weights, minlength=len(EDGES) - 1)
     columns = {name: np.bincount(which, weights * v, minlength=len(n)) for name, v in means.items()}
     with np.errstate(invalid="ignore", divide="ignore"):

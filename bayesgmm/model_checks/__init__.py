@@ -1,4 +1,4 @@
-"""Model checks: goodness of fit, predictive checks, outlier scores."""
+"""Model checks: goodness of fit, posterior predictive checks, outlier scores."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`check_model`: whether a model predicts data like its own, and whether these are a Gaussian mixture at all."""
+"""`check_model`: posterior predictive checks, LOO-PIT, and a goodness-of-fit test for Gaussian mixtures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import cramervonmises
 
-from bayesgmm._common import Array, Rows, folded, frame_table, listing, progress_bar
+from bayesgmm._common import Array, Rows, counted, folded, frame_table, listed, listing, progress_bar, sentence
 from bayesgmm.cross_validation import good_k
 from bayesgmm.exceptions import InputError
-from bayesgmm.model_checks.fitted_mixture import Subject, subject_of
+from bayesgmm.model_checks.fitted_mixture import FittedMixture, fitted_mixture_of
 from bayesgmm.model_checks.gaussianity import uniform_distances
 from bayesgmm.model_checks.goodness import GoodnessOfFit, goodness_of_fit
-from bayesgmm.model_checks.predictive_cdf import Places, places, reference
+from bayesgmm.model_checks.messages import DEPARTURES, SMALL_DEPARTURES, Finding, Fragment
+from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf, reference
 from bayesgmm.model_checks.quantities import Quantity, quantities, quantity_table, quantity_values
 from bayesgmm.posterior import NO_NAMES, Names
 from bayesgmm.prediction import interval_probability, simulated_rows
@@ -29,21 +30,11 @@ NO_STATISTICS: Mapping[str, Quantity] = {}
 _FEWEST_ROWS = 10
 _SHOWN = 200  # data sets in the figure
 _FEWEST_REPLICATES = 39  # two-sided p-values of 0.05 exist
-_MOST_NAMED = 4
-_MEANINGS: dict[str, Callable[[bool], str]] = {
-    "kurtosis": lambda above: (
-        "tails of the clusters are heavier than Gaussian" if above else "clusters are flatter than Gaussian, like boxes"
-    ),
-    "skewness": lambda _: "clusters are lopsided or bent",
-    "distances": lambda _: "distances from the clusters' centres are not those of Gaussian rows",
-    "features": lambda _: "single features are distributed otherwise",
-    "energy": lambda _: "rows are spread in space otherwise",
-}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ModelCheck:
-    """What the checks of a model found; printing it says so in words.
+    """What the checks of a model found; printing it gives the findings.
 
     Attributes
     ----------
@@ -55,7 +46,7 @@ class ModelCheck:
         Departures from a Gaussian mixture, indexed by statistic: ``observed``, the ``median`` and 95 % quantile
         (``upper``) of refitted replicates, ``p``.
     p_value : float
-        That these data, or stranger ones, come from a Gaussian mixture with so many components: one test out of all
+        That these data, or more extreme ones, come from a Gaussian mixture with so many components: one test out of all
         statistics of ``gaussianity``.
     pit : pandas.DataFrame
         A row each: the predictive distribution function of each feature at its value, and of the density
@@ -68,7 +59,7 @@ class ModelCheck:
     bayesian : bool
         Whether parameters are uncertain in what is predicted; otherwise EM's solution was plugged in.
     findings : tuple of str
-        In plain words.
+        As sentences, see `bayesgmm.model_checks.messages`.
     """
 
     __module__ = "bayesgmm"
@@ -215,25 +206,23 @@ def check_model(
         if not callable(statistic):
             raise InputError(expected=f"statistics[{name!r}] a function of the rows", got=repr(statistic))
     rng = generator_of(random_state)
-    subject = subject_of(fit, X, sample_weight=sample_weight, names=names)
-    rows = subject.counted_rows
+    fitted = fitted_mixture_of(fit, X, sample_weight=sample_weight, names=names)
+    rows = fitted.counted_rows
     _check_rows(rows)
-    observed = quantities(rows, subject.features, statistics)
+    observed = quantities(rows, fitted.features, statistics)
     with progress_bar("Checks", show=progress, percent=True) as bar:
-        gof = goodness_of_fit(subject, n_replicates=n_replicates, rng=rng, n_jobs=n_jobs, callback=_part(bar, 0.0, 0.6))
-        table, predicted = _predicted(subject, observed, statistics, 5 * n_replicates, rng, _part(bar, 0.6, 0.9))
-        simulated = reference(subject.draws, rng=rng)
+        gof = goodness_of_fit(fitted, n_replicates=n_replicates, rng=rng, n_jobs=n_jobs, callback=_part(bar, 0.0, 0.6))
+        table, predicted = _predicted(fitted, observed, statistics, 5 * n_replicates, rng, _part(bar, 0.6, 0.9))
+        simulated = reference(fitted.draws, rng=rng)
         callback = _part(bar, 0.9, 1.0)
-        placed = places(
-            subject.draws, subject.X, simulated, left_out=subject.bayesian, r_eff=subject.r_eff, callback=callback
+        cdf = predictive_cdf(
+            fitted.draws, fitted.X, simulated, left_out=fitted.bayesian, r_eff=fitted.r_eff, callback=callback
         )
-    pit = pd.DataFrame(placed.features, columns=subject.features).assign(density=placed.tail)
-    pit_table, gaussianity = _pit_table(pit.iloc[subject.copies], gof), _gaussianity(gof)
-    findings = _findings(subject, gof=gof, table=table, pit_table=pit_table, placed=placed)
+    pit = pd.DataFrame(cdf.features, columns=fitted.features).assign(density=cdf.tail)
+    pit_table, gaussianity = _pit_table(pit.iloc[fitted.copies], gof), _gaussianity(gof)
+    findings = _findings(fitted, gof=gof, table=table, pit_table=pit_table, cdf=cdf)
     drawing = Drawing(rows, predicted, gof.replicated, gof.feature_differences)
-    return ModelCheck(
-        table, gaussianity, gof.p_value, pit, pit_table, placed.pareto_k, subject.bayesian, findings, drawing
-    )
+    return ModelCheck(table, gaussianity, gof.p_value, pit, pit_table, cdf.pareto_k, fitted.bayesian, findings, drawing)
 
 
 def _check_rows(rows: Rows) -> None:
@@ -254,7 +243,7 @@ def _part(bar: Callback | None, start: float, end: float) -> Callback | None:
 
 
 def _predicted(
-    subject: Subject,
+    fitted: FittedMixture,
     observed: pd.Series,
     statistics: Mapping[str, Quantity],
     n: int,
@@ -262,11 +251,11 @@ def _predicted(
     callback: Callback | None,
 ) -> tuple[pd.DataFrame, Array]:
     """The table of test quantities, and the first predicted data sets for the figure."""
-    n_rows, values, kept = len(subject.copies), [], []
-    which = np.linspace(0, len(subject.draws) - 1, n).round().astype(np.int64)
+    n_rows, values, kept = len(fitted.copies), [], []
+    which = np.linspace(0, len(fitted.draws) - 1, n).round().astype(np.int64)
     for i, s in enumerate(rng.permutation(which)):
-        data = simulated_rows(subject.draws, np.array([s]), n_rows, rng=rng)[0]
-        values.append(quantity_values(data, subject.features, statistics))
+        data = simulated_rows(fitted.draws, np.array([s]), n_rows, rng=rng)[0]
+        values.append(quantity_values(data, fitted.features, statistics))
         if i < _SHOWN:
             kept.append(data)
         if callback is not None:
@@ -290,55 +279,51 @@ def _pit_table(pit: pd.DataFrame, gof: GoodnessOfFit) -> pd.DataFrame:
     return pd.DataFrame({"distance": distance, "p": p}, pd.Index(pit.columns, name="of"))
 
 
-# ---- in words
+# ---- findings
 
 
 def _findings(
-    subject: Subject, *, gof: GoodnessOfFit, table: pd.DataFrame, pit_table: pd.DataFrame, placed: Places
+    fitted: FittedMixture, *, gof: GoodnessOfFit, table: pd.DataFrame, pit_table: pd.DataFrame, cdf: PredictiveCDF
 ) -> tuple[str, ...]:
-    found = [_verdict(subject, gof), *_unusual_quantities(table), *_unusual_features(pit_table)]
-    return (*found, *_caveats(subject, placed))
+    found = [_verdict(fitted, gof), *_unusual_quantities(table), *_unusual_features(pit_table)]
+    return (*found, *_caveats(fitted, cdf))
 
 
-def _verdict(subject: Subject, gof: GoodnessOfFit) -> str:
-    k = subject.best.n_components
-    model = f"a Gaussian mixture with {k} component{'s' if k > 1 else ''}"
+def _verdict(fitted: FittedMixture, gof: GoodnessOfFit) -> str:
+    figures = {"components": counted(fitted.best.n_components, "component"), "p": gof.p_value}
     if gof.p_value > LEVEL:
-        return f"Nothing speaks against {model} (p = {gof.p_value:.2g}, by simulation with refits)."
+        return sentence(Finding.GAUSSIAN, **figures)
     chosen = [i for i in np.argsort(gof.p_values, kind="stable") if gof.p_values[i] <= LEVEL]
     above = gof.observed > np.median(gof.replicated, axis=0)
-    reasons = "; ".join(_MEANINGS[gof.names[i]](bool(above[i])) for i in chosen) or "small departures add up"
-    return (
-        f"The data are not {model} (p = {gof.p_value:.2g}, by simulation with refits): {reasons}. Either there are "
-        "more components, or clusters are not Gaussian."
-    )
+    reasons = "; ".join(_departure(gof.names[i], above=bool(above[i])) for i in chosen) or SMALL_DEPARTURES
+    return sentence(Finding.NOT_GAUSSIAN, reasons=reasons, **figures)
+
+
+def _departure(name: str, *, above: bool) -> str:
+    return DEPARTURES[f"kurtosis {'above' if above else 'below'}" if name == "kurtosis" else name]
 
 
 def _unusual_quantities(table: pd.DataFrame) -> list[str]:
     unusual = table[table["p_adjusted"] <= LEVEL].sort_values("p_adjusted")
     if unusual.empty:
-        return [f"None of {len(table)} test quantities is unusual among predicted data."]
+        return [sentence(Finding.USUAL, n=len(table))]
     names = [f"{name} of {of}" if of else str(name) for name, of in unusual.index.to_list()]
-    values = unusual.iloc[:, [0, 2, 3]].to_numpy()[:_MOST_NAMED]
-    told = [f"{name} ({x:.3g}, predicted {a:.3g} to {b:.3g})" for name, (x, a, b) in zip(names, values, strict=False)]
-    more = f" and {len(unusual) - _MOST_NAMED} more" if len(unusual) > _MOST_NAMED else ""
-    return [f"Unusual among predicted data, of {len(table)} test quantities: {', '.join(told)}{more}."]
+    values = unusual.iloc[:, [0, 2, 3]].to_numpy()
+    told = listed(
+        sentence(Fragment.QUANTITY, name=name, observed=observed, lower=lower, upper=upper)
+        for name, (observed, lower, upper) in zip(names, values, strict=True)
+    )
+    return [sentence(Finding.UNUSUAL, n=len(table), quantities=told)]
 
 
 def _unusual_features(pit_table: pd.DataFrame) -> list[str]:
     unusual = pit_table[pit_table["p"] <= LEVEL / len(pit_table)]
-    if unusual.empty:
-        return []
-    return [
-        f"Not predicted well, each by itself (PIT not uniform): {', '.join(map(str, unusual.index[:_MOST_NAMED]))}."
-    ]
+    return [] if unusual.empty else [sentence(Finding.PIT, features=listed(map(str, unusual.index)))]
 
 
-def _caveats(subject: Subject, placed: Places) -> list[str]:
-    if not subject.bayesian:
-        return ["EM's solution was plugged in: predictions leave out that parameters are uncertain."]
-    limit = good_k(len(subject.draws))
-    n_bad = int((placed.pareto_k > limit).sum())
-    if not n_bad:
-        return []
-    return [f"For {n_bad} of {len(subject.X)} rows leaving out is not to be trusted (Pareto k above {limit:.2f})."]
+def _caveats(fitted: FittedMixture, cdf: PredictiveCDF) -> list[str]:
+    if not fitted.bayesian:
+        return [sentence(Finding.PLUG_IN)]
+    limit = good_k(len(fitted.draws))
+    n_bad = int((cdf.pareto_k > limit).sum())
+    return [sentence(Finding.LARGE_K, n_bad=n_bad, n=len(fitted.X), limit=limit)] if n_bad else []

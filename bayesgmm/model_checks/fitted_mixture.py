@@ -1,4 +1,4 @@
-"""What the checks of a model look at: draws of a mixture, or the one of EM, its rows, and how to fit such a mixture."""
+"""A fitted mixture under check: draws of a posterior or EM's solution, its rows, and how to refit it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,8 +34,8 @@ _SIMULATED = "Checks simulate as many rows as there are."
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A fitted mixture under examination.
+class FittedMixture:
+    """A fitted mixture under check.
 
     Attributes
     ----------
@@ -80,10 +80,10 @@ class Subject:
         return mixture_of(self.draws, s)
 
 
-def subject_of(
+def fitted_mixture_of(
     fit: Any, X: ArrayLike | None = None, *, sample_weight: ArrayLike | None = None, names: Names = NO_NAMES
-) -> Subject:
-    """A fit by EM, or a posterior of anybody's, made ready.
+) -> FittedMixture:
+    """A fit by EM, or a posterior from this package, PyMC, NumPyro or Stan, as a `FittedMixture`.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def subject_of(
     family = str(tree.attrs["covariance_type"])
     every, subset = draw_set(tree), draws_of(tree)
     prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
-    subject = Subject(
+    fitted = FittedMixture(
         draws=subset,
         X=rows,
         copies=copies_of_rows(len(rows), weights, why=_SIMULATED),
@@ -108,7 +108,7 @@ def subject_of(
         r_eff=min(1.0, relative_efficiency(tree) * len(every) / len(subset)),
         bayesian=True,
     )
-    return replace(subject, best=subject.refit(subject.counted_rows, subject.best))
+    return replace(fitted, best=fitted.refit(fitted.counted_rows, fitted.best))
 
 
 def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> DrawSet:
@@ -134,7 +134,7 @@ def _diagonal(factors: Rows, draws: DrawSet) -> Rows:
     return factors[:, 0, :, None] ** 2 * np.eye(draws.means.shape[2])
 
 
-def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Subject:
+def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
     mixture: Mixture = fit.mixture_
     if X is None:
         raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
@@ -142,7 +142,7 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Su
     rows = as_rows(X, n_features=mixture.n_features, features=features)
     prior = getattr(fit, "prior_", None)
     shape = (mixture.n_components, mixture.n_features)
-    return Subject(
+    return FittedMixture(
         draws=single_draw(mixture),
         X=rows,
         copies=copies_of_rows(len(rows), as_sample_weight(sample_weight, len(rows)), why=_SIMULATED),

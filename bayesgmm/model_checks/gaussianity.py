@@ -1,4 +1,4 @@
-"""How far rows are from a Gaussian mixture fitted to them: statistics that say in which way."""
+"""Statistics of departure from a fitted Gaussian mixture."""
 
 from collections.abc import Callable
 

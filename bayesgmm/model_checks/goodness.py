@@ -1,4 +1,4 @@
-"""Whether rows can come from a Gaussian mixture: their departures beside those of rows that do, all refitted alike."""
+"""Goodness-of-fit test for Gaussian mixtures by simulation with refits (parametric bootstrap)."""
 
 import threading
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from joblib import effective_n_jobs
 
 from bayesgmm._common import Array, Progress, Rows, in_threads
 from bayesgmm.mixture import Mixture
-from bayesgmm.model_checks.fitted_mixture import Subject
+from bayesgmm.model_checks.fitted_mixture import FittedMixture
 from bayesgmm.model_checks.gaussianity import (
     DEPARTURES,
     departures,
@@ -50,7 +50,7 @@ class GoodnessOfFit:
 
 
 def goodness_of_fit(
-    subject: Subject,
+    fitted: FittedMixture,
     *,
     n_replicates: int,
     rng: np.random.Generator,
@@ -66,16 +66,16 @@ def goodness_of_fit(
     them they are uniform for Gaussian mixtures, up to the error of the parameters. Several statistics make one test by
     the smallest of their p-values, whose distribution is read off the same replicates (Westfall & Young 1993).
     """
-    X = subject.counted_rows
+    X = fitted.counted_rows
     seeds = rng.spawn(n_replicates + 1)
-    own = _measured(X, subject.best, seeds[-1])
+    own = _measured(X, fitted.best, seeds[-1])
 
     def replicate(r: int, stop: threading.Event) -> Array | None:
         if stop.is_set():
             return None
-        mixture = subject.mixture(r * len(subject.draws) // n_replicates)
+        mixture = fitted.mixture(r * len(fitted.draws) // n_replicates)
         rows = np.asfortranarray(mixture.sample(len(X), rng=seeds[r])[0])
-        return _measured(rows, subject.refit(rows, mixture), seeds[r])
+        return _measured(rows, fitted.refit(rows, mixture), seeds[r])
 
     n_workers = effective_n_jobs(-1 if n_jobs is None else n_jobs)
     outcomes = in_threads(replicate, range(n_replicates), n_workers=n_workers, callback=callback)

@@ -1,4 +1,4 @@
-"""`outlier_scores`: how strange rows are to a model that has not seen them, and which to call outliers."""
+"""`outlier_scores`: leave-one-out predictive density and tail probability of each row, and outlier flags."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import false_discovery_control
 
-from bayesgmm._common import Array, Rows, frame_table, listing, progress_bar
+from bayesgmm._common import Array, Rows, frame_table, listed, listing, progress_bar, sentence
 from bayesgmm.cross_validation import good_k
-from bayesgmm.model_checks.fitted_mixture import Subject, subject_of
-from bayesgmm.model_checks.predictive_cdf import Places, places, reference
+from bayesgmm.model_checks.fitted_mixture import FittedMixture, fitted_mixture_of
+from bayesgmm.model_checks.messages import RATES, Fragment, OutlierFinding
+from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf, reference
 from bayesgmm.posterior import NO_NAMES, Names
 from bayesgmm.validation import as_rows, check_flag, check_number, check_option, generator_of
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_SHOWN = 20  # rows in a notebook
-_MOST_NAMED = 8
 _SMALLEST_RATE = 1e-9
 
 
@@ -37,16 +37,12 @@ def _discoveries(tail: Array) -> Array:
     return np.asarray(false_discovery_control(tail))
 
 
-RULES: dict[str, tuple[Callable[[Array], Array], str]] = {
-    "row": (_per_row, "of the rows of such a mixture would be"),
-    "all": (_any_row, "of data sets of such a mixture would have any"),
-    "discoveries": (_discoveries, "of those flagged are none, on average at most"),
-}
+RULES: dict[str, Callable[[Array], Array]] = {"row": _per_row, "all": _any_row, "discoveries": _discoveries}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class OutlierScores:
-    """How strange rows are; printing it names the outliers.
+    """Outlier scores of rows; printing it names the outliers.
 
     Attributes
     ----------
@@ -77,7 +73,7 @@ class OutlierScores:
 
     @property
     def outliers(self) -> Array:
-        """Positions of the rows flagged, the strangest first."""
+        """Positions of the rows flagged, the most improbable first."""
         flagged = np.flatnonzero(self.table["outlier"])
         return np.asarray(flagged[self.table["tail_probability"].to_numpy()[flagged].argsort(kind="stable")])
 
@@ -177,27 +173,27 @@ def outlier_scores(
     rng = generator_of(random_state)
     is_em = not hasattr(fit, "posterior_") and hasattr(fit, "mixture_")
     known = X_new if is_em and X is None else X
-    subject = subject_of(fit, known, sample_weight=None if known is X_new else sample_weight, names=names)
+    fitted = fitted_mixture_of(fit, known, sample_weight=None if known is X_new else sample_weight, names=names)
     rows = (
-        subject.X
+        fitted.X
         if X_new is None
-        else as_rows(X_new, n_features=subject.best.n_features, features=subject.features, name="X_new")
+        else as_rows(X_new, n_features=fitted.best.n_features, features=fitted.features, name="X_new")
     )
-    simulated = reference(subject.draws, rng=rng)
+    simulated = reference(fitted.draws, rng=rng)
     with progress_bar("Rows", show=progress) as bar:
-        placed = places(
-            subject.draws,
+        cdf = predictive_cdf(
+            fitted.draws,
             rows,
             simulated,
-            left_out=X_new is None and subject.bayesian,
-            r_eff=subject.r_eff,
+            left_out=X_new is None and fitted.bayesian,
+            r_eff=fitted.r_eff,
             callback=bar,
         )
-    table = _table(placed, RULES[over][0], false_alarms)
-    findings = _findings(subject, table, false_alarms, over, new_rows=X_new is not None)
+    table = _table(cdf, RULES[over], false_alarms)
+    findings = _findings(fitted, table, false_alarms, over, new_rows=X_new is not None)
     threshold = -simulated.threshold(false_alarms)
     return OutlierScores(
-        table, threshold, false_alarms, over, X_new is not None, findings, rows, tuple(subject.features)
+        table, threshold, false_alarms, over, X_new is not None, findings, rows, tuple(fitted.features)
     )
 
 
@@ -206,41 +202,35 @@ def _check_rule(false_alarms: float, over: str) -> None:
     check_option(RULES, over=over)
 
 
-def _table(placed: Places, adjust: Callable[[Array], Array], rate: float) -> pd.DataFrame:
-    tail = placed.tail.clip(0.0, 1.0)
+def _table(cdf: PredictiveCDF, adjust: Callable[[Array], Array], rate: float) -> pd.DataFrame:
+    tail = cdf.tail.clip(0.0, 1.0)
     adjusted = adjust(tail)
     columns = {
-        "score": -placed.log_density,
+        "score": -cdf.log_density,
         "tail_probability": tail,
         "p_adjusted": adjusted,
         "outlier": adjusted <= rate,
-        "pareto_k": placed.pareto_k,
+        "pareto_k": cdf.pareto_k,
     }
     return pd.DataFrame(columns, pd.RangeIndex(len(tail), name="obs"))
 
 
-def _findings(subject: Subject, table: pd.DataFrame, rate: float, over: str, *, new_rows: bool) -> tuple[str, ...]:
+def _findings(fitted: FittedMixture, table: pd.DataFrame, rate: float, over: str, *, new_rows: bool) -> tuple[str, ...]:
     flagged = table[table["outlier"]].sort_values("tail_probability")
-    which = "new rows" if new_rows else "rows"
-    found = [f"{len(flagged)} of {len(table)} {which} are outliers; {100 * rate:g} % {RULES[over][1]}."]
+    counts = {"n_flagged": len(flagged), "n": len(table), "rows": "new rows" if new_rows else "rows"}
+    found = [sentence(OutlierFinding.OUTLIERS, percent=100 * rate, rate=RATES[over], **counts)]
     if len(flagged):
-        told = [f"{i} ({row['tail_probability']:.2g})" for i, row in flagged.head(_MOST_NAMED).iterrows()]
-        more = f" and {len(flagged) - _MOST_NAMED} more" if len(flagged) > _MOST_NAMED else ""
-        found.append(f"The strangest, with their tail probabilities: {', '.join(told)}{more}.")
+        tails = flagged["tail_probability"].items()
+        rows = listed(sentence(Fragment.ROW, row=str(row), tail=tail) for row, tail in tails)
+        found.append(sentence(OutlierFinding.STRANGEST, rows=rows))
     if over == "row" and not new_rows:
-        found.append(f"About {rate * len(table):.1f} rows are expected to be flagged without being any.")
-    return (*found, *_caveats(subject, table, new_rows=new_rows))
+        found.append(sentence(OutlierFinding.FALSE_ALARMS, n=rate * len(table)))
+    return (*found, *_caveats(fitted, table, new_rows=new_rows))
 
 
-def _caveats(subject: Subject, table: pd.DataFrame, *, new_rows: bool) -> list[str]:
-    if not subject.bayesian:
-        own = "" if new_rows else ", and rows vouch for themselves"
-        return [f"EM's solution was plugged in: parameters are taken as known{own}."]
-    limit = good_k(len(subject.draws))
+def _caveats(fitted: FittedMixture, table: pd.DataFrame, *, new_rows: bool) -> list[str]:
+    if not fitted.bayesian:
+        return [sentence(OutlierFinding.PLUG_IN, own_rows="" if new_rows else Fragment.OWN_ROWS.value)]
+    limit = good_k(len(fitted.draws))
     n_bad = int((table["pareto_k"] > limit).sum())
-    if not n_bad:
-        return []
-    return [
-        f"Leaving out changes the posterior a lot for {n_bad} rows (Pareto k above {limit:.2f}): they are stranger "
-        "than their scores say."
-    ]
+    return [sentence(OutlierFinding.LARGE_K, n_bad=n_bad, limit=limit)] if n_bad else []

@@ -1,4 +1,4 @@
-"""Figures of checks: data beside predicted data, LOO-PIT, departures from a Gaussian mixture, outliers."""
+"""Figures of model checks: predictive distributions, LOO-PIT, departures from a Gaussian mixture, outliers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -48,7 +48,7 @@ def draw_check(
     panels[0, -1].legend(handles, labels, loc="center", frameon=False, fontsize=_SMALL)
     _draw_pit(panels[1, -1], pit["density"].to_numpy(), _of_uniform(len(pit)), "density")
     what = "LOO-PIT" if left_out else "PIT"
-    panels[1, 0].set_ylabel(f"{what}: ECDF less uniform", fontsize=_SMALL)
+    panels[1, 0].set_ylabel(f"{what}: ECDF − uniform", fontsize=_SMALL)
     panels[0, 0].set_ylabel("density", fontsize=_SMALL)
     row = below.subplots(1, len(gaussianity), squeeze=False)[0]
     for i, (panel, name) in enumerate(zip(row, gaussianity.index, strict=True)):
@@ -73,7 +73,7 @@ def _draw_density(panel: Axes, data: Array, predicted: Array, name: str) -> None
 
 
 def _draw_pit(panel: Axes, u: Array, transforms: Array, name: str) -> None:
-    """Distribution function less uniform, and a band that 95 % of replicates (replicate, value) keep everywhere."""
+    """Difference of the ECDF from uniform, and a band that 95 % of replicates (replicate, value) keep everywhere."""
     lower, upper = _band(transforms)
     panel.fill_between(GRID, lower, upper, color=_BLUE, alpha=0.22, linewidth=0)
     panel.plot(GRID, uniform_differences(u[:, None], GRID)[0], color=INK, linewidth=1.2)

@@ -1,4 +1,4 @@
-"""Where rows lie in the predictive distribution: of each feature, and of the density itself; rows left out in turn."""
+"""Predictive CDF of each feature and of the density at each row, leave-one-out by importance sampling."""
 
 from dataclasses import dataclass
 from math import ceil, log
@@ -95,8 +95,8 @@ def _rows(draws: DrawSet, which: IntArray, v: PerRow, rng: np.random.Generator) 
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where rows lie in the predictive distribution, (obs,) each.
+class PredictiveCDF:
+    """Predictive CDF at the rows, (obs,) each.
 
     Attributes
     ----------
@@ -116,7 +116,7 @@ class Places:
     pareto_k: PerRow
 
 
-def places(
+def predictive_cdf(
     draws: DrawSet,
     X: Rows,
     simulated: Reference,
@@ -124,8 +124,8 @@ def places(
     left_out: bool,
     r_eff: float = 1.0,
     callback: Progress | None = None,
-) -> Places:
-    r"""Rows in the posterior predictive distribution, of all rows or of all but the row itself.
+) -> PredictiveCDF:
+    r"""Posterior predictive CDF at each row, given all rows or all but the row itself.
 
     Draws have equal weights, or those of Pareto smoothed importance sampling,
     :math:`w_i^s \propto 1 / p(x_i \mid \theta^s)`: see `bayesgmm.loo`. With them
@@ -142,7 +142,7 @@ def places(
         parts.append(_block(draws, sds, block, simulated, r_eff if left_out else None))
         if callback is not None:
             callback(min(i + _BLOCK, len(X)), len(X))
-    return Places(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return PredictiveCDF(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def _block(

@@ -1,4 +1,4 @@
-"""Test quantities: numbers computed from rows alone, beside those of rows that the model predicts."""
+"""Test quantities of posterior predictive checks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations

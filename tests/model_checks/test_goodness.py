@@ -8,7 +8,7 @@ from monte_carlo import FALSE_ALARM, binomial_range, bound
 from scipy.stats import kstest
 
 from bayesgmm import GaussianMixture, Mixture
-from bayesgmm.model_checks.fitted_mixture import subject_of
+from bayesgmm.model_checks.fitted_mixture import fitted_mixture_of
 from bayesgmm.model_checks.gaussianity import departures, uniform_differences, uniform_distances
 from bayesgmm.model_checks.goodness import goodness_of_fit
 
@@ -39,7 +39,7 @@ def p_values(kind, seed, *, n=300, k=2, n_replicates=59):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = GaussianMixture(k, random_state=0, n_init=3).fit(X)
-    return goodness_of_fit(subject_of(fit, X), n_replicates=n_replicates, rng=rng)
+    return goodness_of_fit(fitted_mixture_of(fit, X), n_replicates=n_replicates, rng=rng)
 
 
 @pytest.mark.parametrize("kind", ["t3", "box", "banana"])
@@ -58,7 +58,7 @@ def test_it_sees_a_component_too_few():
     rng = RNG(5)
     X = simulated("normal", 300, rng, k=3)
     fit = GaussianMixture(2, random_state=0).fit(X)
-    assert goodness_of_fit(subject_of(fit, X), n_replicates=59, rng=rng).p_value <= 0.05
+    assert goodness_of_fit(fitted_mixture_of(fit, X), n_replicates=59, rng=rng).p_value <= 0.05
 
 
 @pytest.mark.slow
@@ -127,7 +127,7 @@ def test_threads_do_not_change_the_result():
     seen = []
     one, two = (
         goodness_of_fit(
-            subject_of(fit, X), n_replicates=39, rng=RNG(1), n_jobs=jobs, callback=lambda *at: seen.append(at)
+            fitted_mixture_of(fit, X), n_replicates=39, rng=RNG(1), n_jobs=jobs, callback=lambda *at: seen.append(at)
         )
         for jobs in (1, 2)
     )

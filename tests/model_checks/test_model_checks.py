@@ -60,7 +60,7 @@ def test_two_components_predict_what_one_does_not(one, two):
     assert one.p_value <= 0.05
     assert not one.gaussian
     assert "more components" in str(one)
-    assert "None of 26 test quantities is unusual" in str(two)
+    assert "No test quantity is unusual among predicted data, of 26." in str(two)
 
 
 def test_geysers_short_eruptions_are_lopsided(two):
