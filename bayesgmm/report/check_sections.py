@@ -1,4 +1,4 @@
-"""Sections of a report that hold a fit against something: EM against the posterior, the model against its data."""
+"""Sections of a report that compare EM with the posterior, and check the model against its data."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sections of a report that need no posterior: the data, how EM went, its components, its partition."""
+"""Sections of a report on EM: data, EM, components, partition."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,17 +11,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bayesgmm._common import Array, PerRow, Rows, shown
+from bayesgmm._common import Array, PerRow, Rows, counted, listed, sentence, shown
 from bayesgmm.comparison import component_cells
 from bayesgmm.em import Starts
 from bayesgmm.exceptions import InformationError
 from bayesgmm.mixture import Mixture
 from bayesgmm.plots import COLOURS, GREY, INK
+from bayesgmm.report.messages import DataSentence, EMSentence, Fragment, SharedSentence
 from bayesgmm.report.page import Picture, Section, Table, picture_of
 from bayesgmm.standard_errors import StandardErrors, standard_errors
 
 SURE = 0.9  # membership probability from which a row counts as clearly assigned
-_MOST_NAMED, _MOST_LETTERS = 6, 24
+_MOST_LETTERS = 24
 MOST_PAIRED = 4
 _MOST_PANELS, _COLUMNS = 6, 3
 
@@ -40,43 +41,21 @@ class Sample:
         return listed(self.names)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence, the first few.
-
-    Examples
-    --------
-    >>> listed(["a", "b", "c"]), listed(list("abcdefgh"))
-    ('a, b and c', 'a, b, c, d, e, f and 2 more')
-    """
-    if len(names) > _MOST_NAMED:
-        return f"{', '.join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def counted(n: int, singular: str, plural: str = "") -> str:
-    """A number and its noun.
-
-    Examples
-    --------
-    >>> counted(1, "row"), counted(2_000, "row"), counted(2, "optimum", "optima")
-    ('1 row', '2,000 rows', '2 optima')
-    """
-    return f"{n:,} {singular if n == 1 else plural or f'{singular}s'}"
-
-
 # ---- data
 
 
 def data_section(sample: Sample) -> Section:
     """How many rows, of what, and what is striking about them."""
     n, d = sample.X.shape
-    first = f"{counted(n, 'row')} of {counted(d, 'feature')}: {sample.columns}"
-    if sample.row_weights is not None:
-        first += f"; with their frequency weights they count as {sample.row_weights.sum():,.5g} rows"
+    size = {"rows": counted(n, "row"), "features": counted(d, "feature"), "names": sample.columns}
+    if sample.row_weights is None:
+        first = sentence(DataSentence.SIZE, **size)
+    else:
+        first = sentence(DataSentence.WEIGHTED, total=sample.row_weights.sum(), **size)
     table = Table("Features", ("feature", "mean", "sd", "min", "median", "max", "different values"), _moments(sample))
     return Section(
         title="Data",
-        sentences=(f"{first}.", _most_striking(sample)),
+        sentences=(first, _most_striking(sample)),
         picture=_histograms(sample),
         tables=(table,),
     )
@@ -87,7 +66,7 @@ def _moments(sample: Sample) -> list[list[str]]:
     values = (X.mean(axis=0), X.std(axis=0, ddof=1), X.min(axis=0), np.median(X, axis=0), X.max(axis=0))
     different = [len(np.unique(X[:, j])) for j in range(X.shape[1])]
     return [
-        [name, *(shown(float(value)) for value in row), f"{n:,}"]
+        [name, *map(shown, row), shown(n)]
         for name, row, n in zip(sample.names, np.transpose(values), different, strict=True)
     ]
 
@@ -96,16 +75,19 @@ def _most_striking(sample: Sample) -> str:
     """The strongest correlation, or of one feature the spread; and how coarse the numbers are."""
     different = [len(np.unique(column)) for column in sample.X.T]
     coarsest = int(np.argmin(different))
-    ties = f"{sample.names[coarsest]} has {counted(different[coarsest], 'different value')} in {len(sample.X):,} rows"
+    ties = {
+        "fewest": sample.names[coarsest],
+        "values": counted(different[coarsest], "different value"),
+        "rows": counted(len(sample.X), "row"),
+    }
     varying = np.flatnonzero(np.ptp(sample.X, axis=0) > 0)
     if len(varying) < 2:
-        mean, sd = sample.X[:, coarsest].mean(), sample.X[:, coarsest].std(ddof=1)
-        return f"{ties}, with mean {mean:.4g} and standard deviation {sd:.4g}."
+        x = sample.X[:, coarsest]
+        return sentence(DataSentence.ONE_FEATURE, mean=x.mean(), sd=x.std(ddof=1), **ties)
     r = np.triu(np.corrcoef(sample.X[:, varying], rowvar=False), 1)
     i, j = np.unravel_index(int(np.abs(r).argmax()), r.shape)
-    pair = f"{sample.names[varying[i]]} and {sample.names[varying[j]]}"
-    fewest = "; of all features " if sample.X.shape[1] > 2 else "; "
-    return f"The strongest correlation is {r[i, j]:.2f}, of {pair}{fewest}{ties}, the fewest."
+    a, b = sample.names[varying[i]], sample.names[varying[j]]
+    return sentence(DataSentence.CORRELATION, r=r[i, j], a=a, b=b, **ties)
 
 
 def _histograms(sample: Sample) -> Picture:
@@ -138,25 +120,33 @@ def _as_text(name: str) -> str:
 def em_section(em: Any, *, notes: Sequence[str] = ()) -> Section:
     """How high the starts came, how many came highest, and what EM warned of."""
     starts: Starts = em.starts_
-    end = f"in {counted(em.n_iter_, 'step')}" if em.converged_ else f"and had not converged after {em.n_iter_:,} steps"
-    kind = "log-likelihood" if em.prior_ is None else "log-likelihood (maximum a posteriori)"
+    first = sentence(
+        EMSentence.CONVERGED if em.converged_ else EMSentence.NOT_CONVERGED,
+        log_likelihood=em.log_likelihood_,
+        kind="" if em.prior_ is None else Fragment.MAP.value,
+        bic=em.bic(),
+        steps=counted(em.n_iter_, "step"),
+    )
     return Section(
         title="EM",
-        sentences=(f"EM reached a {kind} of {em.log_likelihood_:.2f}, BIC {em.bic():.2f}, {end}.", starts_told(starts)),
+        sentences=(first, _starts(starts)),
         picture=_starts_figure(starts, em.history_, em.converged_),
         notes=tuple(notes),
     )
 
 
-def starts_told(starts: Starts) -> str:
+def _starts(starts: Starts) -> str:
     """How often the best optimum was reached, and how far the next one lies below, in a sentence."""
-    reached = f"{starts.n_best_reached:,} of {counted(starts.n_starts, 'start')} reached this optimum"
-    lost = f", {counted(starts.n_degenerate, 'start')} ended in a collapsed or emptied component"
-    told = reached + (lost if starts.n_degenerate else "")
-    if starts.n_optima > 1:
-        behind = starts.optimum_objectives[0] - starts.optimum_objectives[1]
-        return f"{told}; of {starts.n_optima} different optima the next best is lower by {behind:.3g}."
-    return f"{told}; no other optimum was found."
+    ended = sentence(Fragment.DEGENERATE, starts=counted(starts.n_degenerate, "start"))
+    figures = {
+        "n_best": starts.n_best_reached,
+        "starts": counted(starts.n_starts, "start"),
+        "degenerate": ended if starts.n_degenerate else "",
+    }
+    if starts.n_optima == 1:
+        return sentence(EMSentence.ONE_OPTIMUM, **figures)
+    gap = starts.optimum_objectives[0] - starts.optimum_objectives[1]
+    return sentence(EMSentence.SEVERAL_OPTIMA, n_optima=starts.n_optima, gap=gap, **figures)
 
 
 def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:
@@ -192,21 +182,21 @@ def em_components_section(em: Any, sample: Sample) -> Section:
     """Weights and means with their standard errors."""
     mixture: Mixture = em.mixture_
     errors, notes = _standard_errors(em, sample)
-    weights = mixture.weights
-    large, small = int(weights.argmax()), int(weights.argmin())
-    first = (
-        f"Component {large} is the largest, with weight {weights[large]:.3f}, and component {small} the smallest, with "
-        f"{weights[small]:.3f}."
-        if len(weights) > 1
-        else "There is one component, which holds every row."
-    )
     return Section(
         title="Components",
-        sentences=(first, _precision(errors)),
+        sentences=(_sizes(mixture), _precision(errors)),
         picture=_em_picture(mixture, sample),
         tables=(Table("Components", *component_cells(sample.names, *_cells(mixture, errors))),),
         notes=tuple(notes),
     )
+
+
+def _sizes(mixture: Mixture) -> str:
+    if mixture.n_components == 1:
+        return f"{SharedSentence.ONE_COMPONENT} {SharedSentence.EVERY_ROW}"
+    largest, smallest = (shown(w, "probability") for w in (mixture.weights.max(), mixture.weights.min()))
+    numbers = {"large": mixture.weights.argmax(), "small": mixture.weights.argmin()}
+    return sentence(SharedSentence.SIZES, largest=largest, smallest=smallest, **numbers)
 
 
 def _standard_errors(em: Any, sample: Sample) -> tuple[StandardErrors | None, list[str]]:
@@ -222,24 +212,21 @@ def _standard_errors(em: Any, sample: Sample) -> tuple[StandardErrors | None, li
 
 def _precision(errors: StandardErrors | None) -> str:
     if errors is None:
-        return "There are no standard errors for it."
+        return sentence(EMSentence.NO_ERRORS)
     within = np.asarray(errors.weights)
     worst = int(within.argmax())
     if not (isfinite(within[worst]) and within[worst] > 0):
-        return "Standard errors of the means, in brackets, are from the observed information (Louis 1982)."
-    return (
-        f"The weight of component {worst} is known least, with standard error {within[worst]:.3f}; standard errors, in "
-        "brackets, are from the observed information (Louis 1982)."
-    )
+        return sentence(EMSentence.ERRORS)
+    return sentence(EMSentence.WORST_ERROR, worst=worst, se=within[worst])
 
 
 def _cells(mixture: Mixture, errors: StandardErrors | None) -> tuple[list[str], list[list[str]]]:
-    weights, means = mixture.weights, mixture.means
+    weights, means = (shown(w, "probability") for w in mixture.weights), (map(shown, row) for row in mixture.means)
     if errors is None:
-        return [f"{w:.3f}" for w in weights], [[shown(float(m)) for m in row] for row in means]
-    told = [f"{w:.3f} ({se:.3f})" for w, se in zip(weights, errors.weights, strict=True)]
+        return list(weights), [list(row) for row in means]
+    told = [f"{w} ({shown(se, 'probability')})" for w, se in zip(weights, errors.weights, strict=True)]
     pairs = zip(means, np.asarray(errors.means), strict=True)
-    return told, [[f"{shown(float(m))} ({se:.2g})" for m, se in zip(*row, strict=True)] for row in pairs]
+    return told, [[f"{m} ({shown(se, 'p')})" for m, se in zip(*row, strict=True)] for row in pairs]
 
 
 def _em_picture(mixture: Mixture, sample: Sample) -> Picture:
@@ -261,19 +248,21 @@ def em_partition_section(em: Any, sample: Sample) -> Section:
     """How clearly rows belong to components."""
     resp = em.mixture_.responsibilities(sample.X)
     sizes = np.bincount(resp.argmax(axis=1), minlength=resp.shape[1])
-    told = listed([f"{n:,} (component {k})" for k, n in enumerate(sizes)])
+    told = listed(sentence(Fragment.CLUSTER, n=n, k=k) for k, n in enumerate(sizes))
     return Section(
         title="Partition",
-        sentences=(f"By the most probable component the clusters have {told} rows.", unsure_told(resp.max(axis=1))),
+        sentences=(sentence(EMSentence.PARTITION, sizes=told), uncertain(resp.max(axis=1))),
         picture=_certainty_figure(resp.max(axis=1)),
     )
 
 
-def unsure_told(largest: PerRow) -> str:
+def uncertain(largest: PerRow, *, split: str = "") -> str:
     """How many rows have no clear cluster, in a sentence."""
     n = int((largest < SURE).sum())
-    share = f"{counted(n, 'row')} of {len(largest):,} ({n / len(largest):.1%})"
-    return f"For {share} the most probable cluster has a probability below {SURE}."
+    share = n / len(largest)
+    return sentence(
+        SharedSentence.UNCERTAIN, sure=SURE, rows=counted(n, "row"), n=len(largest), share=share, split=split
+    )
 
 
 def _certainty_figure(largest: PerRow) -> Picture:

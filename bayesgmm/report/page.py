@@ -1,4 +1,4 @@
-"""The page of a report: sections become one HTML file that needs nothing else, no script, no network."""
+"""Page of a report: sections as one self-contained HTML file without scripts or network access."""
 
 import base64
 import io

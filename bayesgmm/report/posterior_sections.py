@@ -1,4 +1,4 @@
-"""Sections of a report on a posterior: the draws, the verdict on them, components, partition."""
+"""Sections of a report on a posterior: draws, convergence, components, partition."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesgmm._common import Rows
-from bayesgmm.comparison import component_intervals, estimates_cells, mean_and_bounds, shown_decimals, verdict_lines
-from bayesgmm.comparison import shown as fixed
+from bayesgmm._common import Rows, counted, decimals_of, listed, sentence, shown
+from bayesgmm.comparison import component_intervals, estimates_cells, mean_and_bounds, verdict_lines
 from bayesgmm.diagnostics import MOST_ROWS, Diagnosis
 from bayesgmm.label_switching import Relabelling
 from bayesgmm.mixture import Mixture
@@ -34,16 +33,12 @@ from bayesgmm.plots import (
 from bayesgmm.posterior import CLUSTER, SAMPLE_DIMS, prior_from_json
 from bayesgmm.prediction import draw_set, interval_probability, mean_memberships
 from bayesgmm.priors import Prior
-from bayesgmm.report.em_sections import MOST_PAIRED, counted, listed, unsure_told
+from bayesgmm.report.em_sections import MOST_PAIRED, uncertain
+from bayesgmm.report.messages import PRIORS, Fragment, PosteriorSentence, SharedSentence
 from bayesgmm.report.page import Picture, Section, Table, picture_of
 
 _PARTITIONED, _PARTITION_DRAWS = 1_000, 1_000  # rows and draws that partitions are searched with
 _MEMBERSHIP_ROWS, _MEMBERSHIP_DRAWS = 5_000, 400
-_FORMS = {
-    "normal_inverse_wishart": "normal-inverse-Wishart prior",
-    "independent": "independent normal and inverse-Wishart priors",
-    "separation": "priors on variances and correlations apart",
-}
 
 
 @dataclass(frozen=True)
@@ -100,11 +95,15 @@ class Posterior:
 def posterior_section(found: Posterior) -> Section:
     """How many draws under which prior, and where EM and the posterior mean are farthest apart."""
     sizes, attributes = found.tree["posterior"].sizes, found.tree.attrs
-    stopped = ", interrupted before the end" if attributes.get("interrupted") else ""
-    first = (
-        f"NUTS drew {counted(sizes['chain'], 'chain')} of {counted(sizes['draw'], 'draw')} in "
-        f"{attributes['sampling_time']:.1f} s{stopped} (engine {attributes['engine']}, seed {attributes['seed']}), "
-        f"under {_prior_told(prior_from_json(str(attributes['prior'])))}."
+    first = sentence(
+        PosteriorSentence.SAMPLED,
+        chains=counted(sizes["chain"], "chain"),
+        draws=counted(sizes["draw"], "draw"),
+        seconds=attributes["sampling_time"],
+        stopped=Fragment.INTERRUPTED.value if attributes.get("interrupted") else "",
+        engine=attributes["engine"],
+        seed=str(attributes["seed"]),
+        prior=_prior_in_words(prior_from_json(str(attributes["prior"]))),
     )
     figure = plot_clusters(found.tree, em=found.em)
     return Section(
@@ -115,32 +114,30 @@ def posterior_section(found: Posterior) -> Section:
     )
 
 
-def _prior_told(prior: Prior) -> str:
+def _prior_in_words(prior: Prior) -> str:
     """A prior in a few words; its numbers stand with the code."""
     hyper = [
         name
         for name, value in (("scale", prior.scale_prior), ("weights' concentration", prior.concentration_prior))
         if value
     ]
-    sampled = f" whose {' and '.join(hyper)} are sampled too" if hyper else ""
-    return f"{_FORMS[prior.form]}{sampled}"
+    form = PRIORS[prior.form]
+    return sentence(Fragment.SAMPLED_TOO, prior=form, hyperparameters=listed(hyper)) if hyper else form
 
 
 def _farthest(found: Posterior) -> str:
     """The parameter at which the two estimates differ most, in posterior standard deviations."""
     if not found.identified:
-        return "Its components are not identified, so that parameters of single components are not tabulated."
+        return sentence(PosteriorSentence.NOT_TABULATED)
     table = found.table[found.table["sd"] > 0]
     if table.empty:
-        return "No parameter varies from draw to draw."
+        return sentence(PosteriorSentence.NOTHING_VARIES)
     em, mean, sd = (table[column].to_numpy(dtype=float) for column in ("em", "mean", "sd"))
     gap = np.abs(em - mean) / sd
     worst = int(gap.argmax())
-    digits = shown_decimals(sd[worst], 0.0)
-    return (
-        f"EM and the posterior mean differ most in {table.index[worst]}: {fixed(em[worst], digits)} and "
-        f"{fixed(mean[worst], digits)}, {gap[worst]:.2f} posterior standard deviations apart."
-    )
+    digits = decimals_of(sd[worst])
+    values = {"em": shown(em[worst], digits), "mean": shown(mean[worst], digits)}
+    return sentence(PosteriorSentence.FARTHEST, parameter=str(table.index[worst]), gap=gap[worst], **values)
 
 
 # ---- the verdict
@@ -175,44 +172,36 @@ def components_section(found: Posterior) -> Section:
     if not found.identified and found.components is not None:
         return Section(
             title="Components",
-            sentences=("The components are not identified: a table of them would describe no cluster.", _instead()),
+            sentences=(PosteriorSentence.NOT_IDENTIFIED, PosteriorSentence.WITHOUT_LABELS),
             picture=_density_picture(found),
             notes=tuple(found.components.findings),
         )
     return Section(
         title="Components",
-        sentences=(_identified_told(found.components), _sizes_told(found)),
+        sentences=(_identified(found.components), _sizes(found)),
         picture=_components_picture(found),
         tables=(_components(found),),
     )
 
 
-def _instead() -> str:
-    return "The density below and the partition do not depend on labels, and hold all the same."
-
-
-def _identified_told(record: Relabelling | None) -> str:
+def _identified(record: Relabelling | None) -> str:
     if record is None:
-        return "There is one component, so that labels cannot switch."
-    return (
-        f"The components are identified: another labelling is nearly as good in {record.unclear_share:.0%} of the "
-        f"draws, and from draw to draw a component takes the same rows to at least {record.stability:.0%}."
-    )
+        return sentence(SharedSentence.ONE_COMPONENT)
+    return sentence(PosteriorSentence.IDENTIFIED, unclear=record.unclear_share, stability=record.stability)
 
 
-def _sizes_told(found: Posterior) -> str:
+def _sizes(found: Posterior) -> str:
     """The largest and the smallest weight with their intervals."""
     mean, lower, upper = mean_and_bounds(found.tree["posterior"]["weights"].transpose(*SAMPLE_DIMS, ...).to_numpy())
     if len(mean) == 1:
-        return "It holds every row."
+        return sentence(SharedSentence.EVERY_ROW)
     large, small = int(mean.argmax()), int(mean.argmin())
-    told = [
-        f"{mean[k]:.3f} ({interval_probability(None):.0%} interval {lower[k]:.3f} to {upper[k]:.3f})"
+    ci_prob = interval_probability(None)
+    largest, smallest = (
+        sentence(Fragment.INTERVAL, mean=mean[k], ci_prob=ci_prob, lower=lower[k], upper=upper[k])
         for k in (large, small)
-    ]
-    return (
-        f"Component {large} is the largest, with weight {told[0]}, and component {small} the smallest, with {told[1]}."
     )
+    return sentence(SharedSentence.SIZES, large=large, largest=largest, small=small, smallest=smallest)
 
 
 def _components(found: Posterior) -> Table:
@@ -241,7 +230,7 @@ def _density_picture(found: Posterior) -> Picture:
 def partition_section(found: Posterior) -> Section:
     """The partition with the least expected loss, how far draws are from it, and how sure rows are."""
     if found.n_components == 1:
-        sentences = ("All rows are in one cluster, since the model has one component.", "There is nothing to part.")
+        sentences = (PosteriorSentence.ONE_CLUSTER, PosteriorSentence.NO_PARTITION)
         return Section(title="Partition", sentences=sentences)
     tree = thinned_tree(found.tree, _PARTITION_DRAWS)
     rows = _some(found.rows, _PARTITIONED)
@@ -251,7 +240,7 @@ def partition_section(found: Posterior) -> Section:
     collection = plot_similarity(drawn, partition=estimate, random_state=found.seed, backend="matplotlib")
     return Section(
         title="Partition",
-        sentences=(_partition_told(estimate, ball, len(found.rows)), _memberships_told(found)),
+        sentences=(_partition(estimate, ball, len(found.rows)), _memberships(found)),
         picture=picture_of(
             collection, "Probability that two rows share a cluster, for all pairs, in order of clusters"
         ),
@@ -263,25 +252,27 @@ def _some(X: Rows, most: int) -> Rows:
     return np.asfortranarray(X[:: -(-len(X) // most)])
 
 
-def _partition_told(estimate: PartitionEstimate, ball: CredibleBall, n_rows: int) -> str:
+def _partition(estimate: PartitionEstimate, ball: CredibleBall, n_rows: int) -> str:
     sizes = np.sort(np.bincount(estimate.labels))[::-1]
-    shown = listed([f"{size:,}" for size in sizes])
-    part = f" (of {len(estimate.labels):,} rows, evenly spaced)" if len(estimate.labels) < n_rows else ""
-    return (
-        f"The partition with the least expected variation of information{part} has {counted(len(sizes), 'cluster')}, "
-        f"of {shown} rows; {ball.coverage:.0%} of the drawn partitions are within {ball.radius:.2f} bits of it."
+    part = sentence(Fragment.SOME_ROWS, rows=counted(len(estimate.labels), "row"))
+    return sentence(
+        PosteriorSentence.PARTITION,
+        rows=part if len(estimate.labels) < n_rows else "",
+        clusters=counted(len(sizes), "cluster"),
+        sizes=listed(map(shown, sizes)),
+        coverage=ball.coverage,
+        radius=ball.radius,
     )
 
 
-def _memberships_told(found: Posterior) -> str:
-    """How many rows are unsure, and why."""
+def _memberships(found: Posterior) -> str:
+    """How many rows are uncertain, and why."""
     if not found.identified:
-        return "How sure single rows are of a component is not told, since components are not identified."
+        return sentence(PosteriorSentence.NO_MEMBERSHIPS)
     rows = _some(found.rows, _MEMBERSHIP_ROWS)
     tree = thinned_tree(found.tree, _MEMBERSHIP_DRAWS)
-    unsure = unsure_told(mean_memberships(draw_set(tree), rows).max(axis=1))
-    split = membership_uncertainty(tree, rows)
-    total, parameters = float(split["mean_total"]), float(split["mean_parameters"])
-    if not (isfinite(total) and total > 0):
-        return unsure
-    return f"{unsure.rstrip('.')}; {parameters / total:.0%} of that uncertainty is about parameters, the rest overlap."
+    parts = membership_uncertainty(tree, rows)
+    total, parameters = float(parts["mean_total"]), float(parts["mean_parameters"])
+    known = isfinite(total) and total > 0
+    split = sentence(Fragment.SPLIT, parameters=parameters / total) if known else ""
+    return uncertain(mean_memberships(draw_set(tree), rows).max(axis=1), split=split)

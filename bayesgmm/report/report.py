@@ -1,4 +1,4 @@
-"""Reports: what a fit found, section by section, in one HTML file."""
+"""HTML reports of fits, section by section."""
 
 import os
 import warnings
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bayesgmm._common import progress_bar
+from bayesgmm._common import counted, progress_bar, sentence
 from bayesgmm.comparison import estimates_table
 from bayesgmm.diagnostics import diagnose
 from bayesgmm.exceptions import (
@@ -24,12 +24,12 @@ from bayesgmm.posterior import row_weights_of
 from bayesgmm.report.check_sections import checks_section, comparison_section
 from bayesgmm.report.em_sections import (
     Sample,
-    counted,
     data_section,
     em_components_section,
     em_partition_section,
     em_section,
 )
+from bayesgmm.report.messages import EMSentence, SharedSentence
 from bayesgmm.report.page import Section, Table, page, save_page
 from bayesgmm.report.posterior_sections import (
     Posterior,
@@ -133,25 +133,16 @@ def write_report(
 
 
 def _no_em(notes: Sequence[str]) -> Section:
-    sentences = (
-        "There is no fit by maximum likelihood.",
-        "What stands for EM below is the maximum a posteriori at which the chains started.",
-    )
-    return Section(title="EM", sentences=sentences, notes=tuple(notes))
+    return Section(title="EM", sentences=(EMSentence.NO_EM, EMSentence.MAP_INSTEAD), notes=tuple(notes))
 
 
 def code_section(fits: Sequence[tuple[str, Any]], sample: Sample, source: Source) -> Section:
     """The exact code and versions, and how to tell that rows are the same."""
     seeded = all(is_reproducible(fit) for _, fit in fits)
     code = script(fits, sample.X, source=source, names=sample.names, weighted=sample.row_weights is not None)
-    first = (
-        "With the versions below, this code makes the same fits again, to the last digit on the same kind of machine."
-        if seeded
-        else "This code makes the fits again, but random_state was not a number, so that its starts are others."
-    )
     return Section(
         title="Reproduce",
-        sentences=(first, "The second block tells whether rows are those of the fit."),
+        sentences=(SharedSentence.SEEDED if seeded else SharedSentence.NOT_SEEDED, SharedSentence.FINGERPRINT),
         tables=(Table("Versions", ("package", "version"), versions()),),
         code=(*([source.command] if source.command else []), code, fingerprint_code(sample.X)),
     )
@@ -159,9 +150,15 @@ def code_section(fits: Sequence[tuple[str, Any]], sample: Sample, source: Source
 
 def _subtitle(fit: Any, sample: Sample, engines: str) -> str:
     n, d = sample.X.shape
-    today = datetime.now(UTC).date().isoformat()
-    model = f"{counted(fit.n_components, 'component')}, {fit.covariance_type} covariances"
-    return f"Gaussian mixture by {engines}: {model}, {counted(n, 'row')}, {counted(d, 'feature')}; {today}."
+    return sentence(
+        SharedSentence.SUBTITLE,
+        engines=engines,
+        components=counted(fit.n_components, "component"),
+        family=fit.covariance_type,
+        rows=counted(n, "row"),
+        features=counted(d, "feature"),
+        date=datetime.now(UTC).date().isoformat(),
+    )
 
 
 def _write(
@@ -188,6 +185,6 @@ def _guarded(title: str, build: Builder) -> Section:
         try:
             section = build()
         except _REASONS as error:
-            return Section(title=title, sentences=("This part could not be made.", str(error)))
+            return Section(title=title, sentences=(SharedSentence.FAILED, str(error)))
     told = dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
     return replace(section, notes=(*section.notes, *told))

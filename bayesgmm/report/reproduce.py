@@ -1,4 +1,4 @@
-"""The code and the versions that make a fit again, to the last digit where its seed is known."""
+"""Code and versions that reproduce a fit, exactly where its seed is known."""
 
 import hashlib
 import inspect

@@ -1,0 +1,117 @@
+"""Sentences of a report, by section and code."""
+
+from enum import StrEnum
+
+
+class DataSentence(StrEnum):
+    """The rows."""
+
+    SIZE = "This data set has {rows} of {features}: {names}."
+    WEIGHTED = (
+        "This data set has {rows} of {features}: {names}; with their frequency weights they count as {total:,.5g} rows."
+    )
+    CORRELATION = (
+        "The strongest correlation is {r:.2f}, of {a} and {b}; {fewest} has {values} in {rows}, the fewest of all "
+        "features."
+    )
+    ONE_FEATURE = (
+        "The coarsest feature is {fewest}, with {values} in {rows}, mean {mean:.4g} and standard deviation {sd:.4g}."
+    )
+
+
+class EMSentence(StrEnum):
+    """Maximum likelihood, or maximum a posteriori."""
+
+    CONVERGED = "EM reached a log-likelihood of {log_likelihood:criterion}{kind}, BIC {bic:criterion}, in {steps}."
+    NOT_CONVERGED = (
+        "EM had not converged after {steps}, at a log-likelihood of {log_likelihood:criterion}{kind}, BIC "
+        "{bic:criterion}."
+    )
+    ONE_OPTIMUM = "This optimum was reached by {n_best} of {starts}{degenerate}; no other optimum was found."
+    SEVERAL_OPTIMA = (
+        "This optimum was reached by {n_best} of {starts}{degenerate}; of {n_optima} different optima the next best is "
+        "lower by {gap:.3g}."
+    )
+    NO_EM = "There is no fit by maximum likelihood."
+    MAP_INSTEAD = "What stands for EM below is the maximum a posteriori at which the chains started."
+
+    NO_ERRORS = "There are no standard errors for it."
+    ERRORS = "Standard errors of the means, in brackets, are from the observed information (Louis 1982)."
+    WORST_ERROR = (
+        "The weight of component {worst} is known least, with standard error {se:probability}; standard errors, in "
+        "brackets, are from the observed information (Louis 1982)."
+    )
+    PARTITION = "By the most probable component the clusters have {sizes} rows."
+
+
+class PosteriorSentence(StrEnum):
+    """Draws, components and partition."""
+
+    SAMPLED = (
+        "The posterior was sampled by NUTS: {chains} of {draws} in {seconds:.1f} s{stopped} (engine {engine}, seed "
+        "{seed}), under {prior}."
+    )
+    FARTHEST = (
+        "EM and the posterior mean differ most in {parameter}: {em} and {mean}, {gap:.2f} posterior standard "
+        "deviations apart."
+    )
+    NOT_TABULATED = "Its components are not identified, so that parameters of single components are not tabulated."
+    NOTHING_VARIES = "No parameter varies from draw to draw."
+
+    IDENTIFIED = (
+        "The components are identified: another labelling is nearly as good in {unclear:share} of the draws, and from "
+        "draw to draw a component takes the same rows to at least {stability:share}."
+    )
+    NOT_IDENTIFIED = "The components are not identified: a table of them would describe no cluster."
+    WITHOUT_LABELS = "The density below and the partition do not depend on labels, and hold all the same."
+
+    PARTITION = (
+        "The partition with the least expected variation of information{rows} has {clusters}, of {sizes} rows; "
+        "{coverage:share} of the drawn partitions are within {radius:.2f} bits of it."
+    )
+    ONE_CLUSTER = "All rows are in one cluster, since the model has one component."
+    NO_PARTITION = "There is nothing to partition."
+    NO_MEMBERSHIPS = (
+        "How certain the memberships of single rows are is not reported, since components are not identified."
+    )
+
+
+class SharedSentence(StrEnum):
+    """What reports on EM and on posteriors both say."""
+
+    SUBTITLE = (
+        "Gaussian mixture model fitted by {engines}: {components}, {family} covariances, {rows}, {features}; {date}."
+    )
+    SIZES = "The largest component is {large}, with weight {largest}, and the smallest is {small}, with {smallest}."
+    ONE_COMPONENT = "There is one component, so that labels cannot switch."
+    EVERY_ROW = "It holds every row."
+    UNCERTAIN = (
+        "The most probable cluster has a probability below {sure} for {rows} of {n} ({share:small share}){split}."
+    )
+    FAILED = "This part could not be made."
+
+    SEEDED = (
+        "With the versions below, this code makes the same fits again, to the last digit on the same kind of machine."
+    )
+    NOT_SEEDED = "This code makes the fits again, but random_state was not a number, so that its starts are others."
+    FINGERPRINT = "The second block tells whether rows are those of the fit."
+
+
+class Fragment(StrEnum):
+    """Parts of sentences."""
+
+    MAP = " (at the maximum a posteriori)"
+    DEGENERATE = ", {starts} ended in a collapsed or emptied component"
+    CLUSTER = "{n} (component {k})"
+    INTERRUPTED = ", interrupted before the end"
+    SAMPLED_TOO = "{prior} whose {hyperparameters} are sampled too"
+    INTERVAL = "{mean:probability} ({ci_prob:share} interval {lower:probability} to {upper:probability})"
+    SOME_ROWS = " (of {rows}, evenly spaced)"
+    SPLIT = "; {parameters:share} of that uncertainty is about parameters (epistemic), the rest overlap (aleatoric)"
+
+
+PRIORS = {
+    "normal_inverse_wishart": "normal-inverse-Wishart prior",
+    "independent": "independent normal and inverse-Wishart priors",
+    "separation": "separate priors on variances and correlations",
+}
