@@ -116,6 +116,6 @@ class Convergence(StrEnum):
 
     R_HAT = "R-hat is at most {r_hat:r_hat} (fine up to {limit})"
     NO_R_HAT = "R-hat needs at least four draws that differ (fine up to {limit})"
-    ESS = "Effective draws are at least {bulk:count} (bulk) and {tail:count} (tail) of {n} (fine from {least})"
+    ESS = "Effective draws: at least {bulk:count} (bulk) and {tail:count} (tail) of {n} (fine from {least})"
     DIVERGENCES = "Divergences of the sampler: {n_divergences} of {n} draws"
     VERDICT = "Verdict: {verdict}."

@@ -12,7 +12,7 @@ class Finding(StrEnum):
     """What was found, the gravest first."""
 
     TOO_FEW_DRAWS = "Too few draws, or draws that never move, to tell whether the chains converged."
-    DIVERGENCES = "Divergent transitions ended trajectories in {n_divergences} of {n_samples} draws."
+    DIVERGENCES = "Divergent transitions occurred at {n_divergences} of {n_samples} draws."
     COLLAPSED = (
         "A component has collapsed in {shares}: its least variance is below {ratio:g} of the data's. It is a spike of "
         "the density, not a cluster."
@@ -28,7 +28,7 @@ class Finding(StrEnum):
         "The chains lie apart in {n_groups} groups, whatever their labels, but are not stationary: more draws may join "
         "them."
     )
-    GROUPS = "The chains form {n_groups} groups that do not mix, whatever their labels."
+    GROUPS = "The chains split into {n_groups} groups that do not mix, whatever their labels."
     BEST_GROUP = "The group made of {chains} has {level}."
     OTHER_GROUP = (
         "The group made of {chains} has {level}; {density} {mean:+.1f} in the mean and {best:+.1f} at its best from "

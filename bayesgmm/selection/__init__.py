@@ -1,4 +1,4 @@
-"""How many components: information criteria, evidence and cross-validation over numbers and families."""
+"""Selection of the number of components and the covariance family by information criteria, evidence or LOO."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The table of criteria by which models are compared, and the differences between models that mean something."""
+"""Table of criteria by which models are compared, and differences that are not negligible."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A criterion against the number of components, one line a covariance family."""
+"""Figure of criteria against the number of components, one line a covariance family."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A comparison of models from the command line: what is printed, and what is written."""
+"""Comparison of models from the command line: printed table and files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion, Score
+from bayesgmm._common import shown, with_error
+from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion
 from bayesgmm.selection.select import select_components
 from bayesgmm.selection.selection import Candidate, Comparand, Selection
 
@@ -70,14 +71,14 @@ def selection_renderable(selection: Selection, criteria: Sequence[str], *, max_r
     Criteria by EM are all shown, or BIC alone beside Bayesian ones, which have a standard error.
     """
     bayesian = [name for name in criteria if CRITERIA[name].bayesian]
-    shown = [CRITERIA[name] for name in ([*bayesian, "bic"] if bayesian else BY_EM)]
+    columns = [CRITERIA[name] for name in ([*bayesian, "bic"] if bayesian else BY_EM)]
     ranked = sorted(selection.models, key=lambda c: _place(selection.models[c], CRITERIA[selection.criterion]))
     grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="dim")
     grid.add_column("covariances", no_wrap=True)
-    for heading in ("K", "log-lik.", "p", *(criterion.label for criterion in shown), "starts"):
+    for heading in ("K", "log-lik.", "p", *(criterion.label for criterion in columns), "starts"):
         grid.add_column(heading, justify="right", no_wrap=True)
     for candidate in ranked[:max_rows]:
-        grid.add_row(*_cells(candidate, selection.models[candidate], shown))
+        grid.add_row(*_cells(candidate, selection.models[candidate], columns))
     more = len(ranked) - max_rows
     cut = [Text(f"… and {more:,} more", style="dim")] if more > 0 else []
     return Group(grid, *cut, Text(""), Text(str(selection)))
@@ -89,12 +90,9 @@ def _place(model: Comparand, criterion: Criterion) -> tuple[bool, float]:
     return (model.degenerate or isnan(loss), loss)
 
 
-def _cells(candidate: Candidate, model: Comparand, shown: Sequence[Criterion]) -> list[str]:
-    values = [f"{model.log_likelihood:.2f}", f"{model.n_parameters}"]
-    values += [_with_error(model.scores[criterion.name]) for criterion in shown]
+def _cells(candidate: Candidate, model: Comparand, criteria: Sequence[Criterion]) -> list[str]:
+    scores = [model.scores[criterion.name] for criterion in criteria]
+    values = [shown(model.log_likelihood, "criterion"), shown(model.n_parameters)]
+    values += [with_error(score.value, score.se, "criterion") for score in scores]
     reached = "collapsed" if model.degenerate else f"{model.n_best_reached} of {model.n_starts}"
     return [candidate.covariance_type, f"{candidate.n_components}", *values, reached]
-
-
-def _with_error(score: Score) -> str:
-    return f"{score.value:.2f}" + ("" if isnan(score.se) else f" ± {score.se:.2f}")

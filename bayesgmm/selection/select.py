@@ -8,40 +8,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.exceptions import ConvergenceWarning
 
-from bayesgmm._common import progress_bar
+from bayesgmm._common import progress_bar, sentence
 from bayesgmm.estimators import GaussianMixture
 from bayesgmm.exceptions import (
-    DegeneracyWarning,
     DegenerateComponentError,
-    EvidenceWarning,
     FewRowsWarning,
     InputError,
     InterruptedWarning,
-    ParetoWarning,
     SamplingError,
-    SamplingWarning,
-    SingleBestStartWarning,
 )
 from bayesgmm.mixture import covariance_family
 from bayesgmm.priors import Prior
 from bayesgmm.selection.criteria import Score
+from bayesgmm.selection.messages import BROKEN, NOTES, Finding, Fragment
 from bayesgmm.selection.selection import Candidate, Comparand, Selection, findings_of, least_bad, table_of, winner_of
 from bayesgmm.selection.task import Task, criteria_asked, seed_of
 from bayesgmm.validation import check_flag, check_type
 
 _NOTHING: Mapping[str, Any] = {}
-# What a warning about a single fit says in its row; the winner's is also given as it is.
-_NOTES: dict[type[Warning], str] = {
-    SingleBestStartWarning: "the best optimum was found once only",
-    DegeneracyWarning: "every start ended in a collapsed or emptied component",
-    FewRowsWarning: "more parameters than rows",
-    ConvergenceWarning: "EM ran out of steps",
-    SamplingWarning: "the chains did not converge",
-    EvidenceWarning: "two estimates of the evidence disagree",
-    ParetoWarning: "rows with a large Pareto k",
-}
 
 
 def select_components(
@@ -132,9 +117,9 @@ def select_components(
     >>> from bayesgmm.datasets import load_old_faithful
     >>> found = select_components(load_old_faithful(), range(1, 5), ["full", "tied"], random_state=1)
     >>> print(found)
-    Best by BIC: tied with K = 3, BIC 2314.30 (lower is better); EM's best optimum reached by 10 of 10 starts.
+    The best model by BIC is tied with K = 3: 2314.30 (lower is better); 10 of 10 starts reached EM's best optimum.
     The next best is tied with K = 4, 5.84 behind.
-    AIC prefers full with K = 4; ICL prefers full with K = 2.
+    Other criteria choose otherwise: AIC prefers full with K = 4; ICL prefers full with K = 2.
     >>> found.table.loc["tied", ["n_parameters", "bic"]].round(1)
                   n_parameters     bic
     n_components
@@ -207,7 +192,7 @@ def _result(task: Task, candidate: Candidate) -> _Result:
         scores, failures = _scores(task, fitted, fit)
     if task.bayesian:  # a prior supplies what rows lack
         warned = [w for w in warned if w.category is not FewRowsWarning]
-    notes = dict.fromkeys([*(_NOTES[w.category] for w in warned if w.category in _NOTES), *failures])
+    notes = dict.fromkeys([*(NOTES[w.category] for w in warned if w.category in NOTES), *failures])
     return _Result(_comparand(fitted, fit, scores, notes), fit, warned)
 
 
@@ -250,7 +235,7 @@ def _broken(task: Task, candidate: Candidate) -> Comparand:
         n_degenerate=n_starts,
         degenerate=True,
         converged=False,
-        note="EM broke down from every start",
+        note=BROKEN,
     )
 
 
@@ -259,7 +244,7 @@ def _selection(task: Task, results: Mapping[Candidate, _Result]) -> Selection:
     winner = winner_of(models, deciding) or least_bad(models, deciding)
     if winner is None:
         notes = dict.fromkeys(model.note for model in models.values())
-        raise DegenerateComponentError(f"No model could be compared: {'; '.join(notes)}.", figures={})
+        raise DegenerateComponentError(sentence(Finding.NONE, notes="; ".join(notes)), figures={})
     findings = findings_of(models, deciding, winner=winner)
     fits = {c: result.fit for c, result in results.items() if result.fit is not None}
     return Selection(table_of(models), deciding.name, winner, fits, findings, models)
@@ -271,11 +256,10 @@ def _warn(selection: Selection, results: Mapping[Candidate, _Result], *, interru
     for candidate, result in results.items():
         for warned in result.warned:
             text = str(warned.message)
-            about_a_fit = warned.category in _NOTES
+            about_a_fit = warned.category in NOTES
             if (candidate == selection.winner or not about_a_fit) and text not in told:
                 told.add(text)
-                prefix = f"The best model, {candidate}: " if about_a_fit else ""
-                warnings.warn(prefix + text, warned.category, stacklevel=3)
+                full = sentence(Fragment.OF_WINNER, model=str(candidate), warning=text) if about_a_fit else text
+                warnings.warn(full, warned.category, stacklevel=3)
     if interrupted:
-        text = f"Interrupted: the {len(results)} models fitted so far were compared."
-        warnings.warn(text, InterruptedWarning, stacklevel=3)
+        warnings.warn(sentence(Finding.INTERRUPTED, n=len(results)), InterruptedWarning, stacklevel=3)

@@ -1,15 +1,16 @@
-"""`Selection`: what a comparison of models found, and what can be said of it."""
+"""`Selection`: result of a comparison of models, and its findings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose, isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bayesgmm._common import folded, frame_table, listing, paragraph
+from bayesgmm._common import folded, frame_table, listed, listing, paragraph, sentence, with_error
 from bayesgmm.exceptions import InputError
 from bayesgmm.selection.criteria import CRITERIA, STANDARD_ERRORS, Criterion, Score, criterion_named
+from bayesgmm.selection.messages import Finding, Fragment
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from bayesgmm.selection.plots import Column
 
-_MOST_NAMED = 4
 _ROUNDING = 1e-9  # log-likelihoods, relative, by which one model under two names may differ
 
 
@@ -76,7 +76,7 @@ type Comparands = Mapping[Candidate, Comparand]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Selection:
-    """Models side by side; printing it says which one is best, and how sure that is.
+    """Models side by side; printing it gives the best one and how certain that is (± standard errors).
 
     Attributes
     ----------
@@ -161,9 +161,17 @@ class Selection:
 
     def __str__(self) -> str:
         criterion, model = CRITERIA[self.criterion], self.models[self.winner]
-        value = f"{criterion.label} {_value(model.scores[self.criterion])} ({criterion.direction})"
-        reached = f"EM's best optimum reached by {model.n_best_reached} of {model.n_starts} starts"
-        return "\n".join([f"Best by {criterion.label}: {self.winner}, {value}; {reached}.", *self.findings])
+        score = model.scores[self.criterion]
+        best = sentence(
+            Finding.BEST,
+            criterion=criterion.label,
+            winner=str(self.winner),
+            value=with_error(score.value, score.se, "criterion"),
+            direction=criterion.direction,
+            n_best=model.n_best_reached,
+            n_starts=model.n_starts,
+        )
+        return "\n".join([best, *self.findings])
 
     __repr__ = __str__
 
@@ -199,7 +207,7 @@ def findings_of(models: Comparands, criterion: Criterion, *, winner: Candidate) 
         *_other_opinions(models, criterion, winner),
     ]
     note = models[winner].note
-    return tuple([*found, f"About the best model: {note}."] if note else found)
+    return tuple([*found, sentence(Finding.NOTE, note=note)] if note else found)
 
 
 def _gaps(
@@ -216,18 +224,20 @@ def _contenders(models: Comparands, criterion: Criterion, winner: Candidate) -> 
     """Models whose difference from the winner means nothing; otherwise how far the next one is."""
     sound = {c: model for c, model in models.items() if c == winner or not model.degenerate}
     gaps = {c: gap for c, gap in _gaps(sound, criterion, winner).items() if not _same_model(models, c, winner)}
-    close = [f"{c} ({_told(*gap)})" for c, gap in gaps.items() if criterion.is_close(*gap)]
+    behind = {str(c): with_error(*gap, "criterion") for c, gap in gaps.items()}
+    close = [str(c) for c, gap in gaps.items() if criterion.is_close(*gap)]
     if close:
-        return [f"Not told apart from it, {_why_close(criterion)}: {_listed(close)}."]
-    return [f"The next best is {c}, {_told(*gap)} behind." for c, gap in list(gaps.items())[:1]]
+        alike = listed(sentence(Fragment.MODEL, model=model, gap=behind[model]) for model in close)
+        return [sentence(Finding.CLOSE, why=_why_close(criterion), models=alike)]
+    return [sentence(Finding.NEXT, model=model, gap=gap) for model, gap in list(behind.items())[:1]]
 
 
 def _why_close(criterion: Criterion) -> str:
     """What counts as close, in words."""
-    by_error = f"less than {STANDARD_ERRORS:g} standard errors behind"
-    by_convention = f"no more than {criterion.close:g} behind ({criterion.convention})"
+    by_error = sentence(Fragment.BY_ERROR, n_errors=STANDARD_ERRORS)
+    by_convention = sentence(Fragment.BY_CONVENTION, close=criterion.close, convention=criterion.convention)
     if not criterion.bayesian:
-        return by_convention if criterion.close else "equal"
+        return by_convention if criterion.close else sentence(Fragment.EQUAL)
     return f"{by_error} or {by_convention}" if criterion.close else by_error
 
 
@@ -243,39 +253,25 @@ def _left_out(models: Comparands, criterion: Criterion, winner: Candidate) -> li
     spikes = [c for c, model in models.items() if model.degenerate and c != winner]
     if not spikes:
         return []
-    found = [f"Left out, since every start ended in a collapsed or emptied component: {_listed(map(str, spikes))}."]
+    found = [sentence(Finding.LEFT_OUT, models=listed(map(str, spikes)))]
     first = least_bad(models, criterion)
-    if first in spikes:
-        found.append(f"By its value {first} would have won, a value that measures reg_covar and not the data.")
-    return found
+    return [*found, sentence(Finding.DEGENERATE_FIRST, model=str(first))] if first in spikes else found
 
 
 def _at_the_edge(models: Comparands, winner: Candidate) -> list[str]:
     tried = {c.n_components for c in models}
     if len(tried) == 1 or winner.n_components < max(tried):
         return []
-    return ["The best model has the most components of those compared: try more."]
+    return [sentence(Finding.MOST_COMPONENTS)]
 
 
 def _other_opinions(models: Comparands, criterion: Criterion, winner: Candidate) -> list[str]:
     """What the other criteria of the table would choose, where it is another model."""
     others = [CRITERIA[name] for name in CRITERIA if name in models[winner].scores and name != criterion.name]
     found = {other.label: winner_of(models, other) for other in others}
-    told = [
-        f"{label} prefers {c}" for label, c in found.items() if c is not None and not _same_model(models, c, winner)
+    choices = [
+        sentence(Fragment.CHOICE, criterion=label, model=str(c))
+        for label, c in found.items()
+        if c is not None and not _same_model(models, c, winner)
     ]
-    return [f"{'; '.join(told)}."] if told else []
-
-
-def _listed(texts: Iterable[str]) -> str:
-    items = list(texts)
-    more = len(items) - _MOST_NAMED
-    return ", ".join(items[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _value(score: Score) -> str:
-    return f"{score.value:.2f}" if isnan(score.se) else f"{score.value:.2f} (se {score.se:.2f})"
-
-
-def _told(gap: float, se: float) -> str:
-    return f"{gap:.2f}" if isnan(se) else f"{gap:.2f}, se {se:.2f}"
+    return [sentence(Finding.OTHER_CRITERIA, choices="; ".join(choices))] if choices else []

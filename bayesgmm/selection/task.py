@@ -1,4 +1,4 @@
-"""What a comparison of models is asked for, checked before any work."""
+"""Settings of a comparison of models, checked before any work."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

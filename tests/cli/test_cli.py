@@ -140,7 +140,12 @@ def test_demo_end_to_end(tmp_path) -> None:
     row = next(line.split() for line in done.stdout.splitlines() if line.startswith("0, waiting "))
     assert float(row[2]) == pytest.approx(54.48, abs=0.06)
     assert float(row[3]) == pytest.approx(54.48, abs=0.2)
-    for words in ("R-hat: at most", "Effective draws: at least", "Divergences: 0 of 800", "bayesgmm-demo-output"):
+    for words in (
+        "R-hat is at most",
+        "Effective draws: at least",
+        "Divergences of the sampler: 0 of 800",
+        "bayesgmm-demo-output",
+    ):
         assert words in done.stdout
     folder = tmp_path / "bayesgmm-demo-output"
     assert sorted(path.name for path in folder.iterdir()) == sorted(OUTPUT_FILES)
@@ -213,7 +218,7 @@ def test_select_prints_the_best_models_first_and_writes_table_and_figure(capsys,
     assert float(icl) == pytest.approx(2358.4, abs=0.2)  # entropy is not at its optimum where the likelihood is
     assert (of, starts) == ("of", "5")
     assert max(map(len, lines)) <= 80
-    assert "Best by BIC: tied with K = 3" in out
+    assert "The best model by BIC is tied with K = 3" in out
     assert "ICL prefers full with K = 2" in out
     folder = faithful_csv.parent / "bayesgmm-geyser-selection"
     assert sorted(path.name for path in folder.iterdir()) == sorted(SELECTION_FILES)

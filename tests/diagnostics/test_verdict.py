@@ -129,9 +129,7 @@ def test_where_the_lines_are(change, verdict):
 
 
 def test_a_few_divergences_are_a_finding_all_the_same():
-    assert findings_of(changed({"n_divergences": 1})) == (
-        "Divergent transitions ended trajectories in 1 of 4,000 draws.",
-    )
+    assert findings_of(changed({"n_divergences": 1})) == ("Divergent transitions occurred at 1 of 4,000 draws.",)
 
 
 def test_chains_that_disagree_in_labels_that_never_changed_did_not_switch():

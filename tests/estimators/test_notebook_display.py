@@ -98,7 +98,7 @@ def test_a_verdict(bayes) -> None:
 def test_a_selection_has_every_model_in_its_table() -> None:
     found = select_components(FAITHFUL, [1, 2], covariance_types=["full", "tied"], random_state=0, progress=False)
     html = shown(found)
-    assert "Best by BIC" in html
+    assert "The best model by BIC" in html
     assert html.count("<tr>") == 1 + len(found.table)
 
 

@@ -89,7 +89,7 @@ def test_sentences_are_computed_from_the_results(text, fit) -> None:
     assert "4 chains of 1,000 draws" in told(text, "Posterior")
     assert f"Verdict: {diagnose(fit).verdict}." in told(text, "Convergence")
     assert f"with weight {fit.weights_.max():.3f}" in told(text, "Components")
-    assert told(text, "Comparison").startswith("All 12 parameters")
+    assert told(text, "Comparison").startswith("The fits agree in all 12 parameters")
     assert "Gaussian mixture with 2 components (p = " in told(text, "Checks")
     assert "2 clusters, of 175 and 97 rows" in told(text, "Partition")
 

@@ -65,7 +65,7 @@ def test_the_winner_has_the_least_bic_and_the_record_says_so(faithful) -> None:
     assert faithful.best is faithful.fits["tied", 3]
     assert faithful.table["bic"].idxmin() == faithful.winner
     assert faithful.table["bic"].min() == pytest.approx(2314.30, abs=0.01)
-    assert str(faithful).startswith("Best by BIC: tied with K = 3, BIC 2314.30 (lower is better); EM's best optimum")
+    assert str(faithful).startswith("The best model by BIC is tied with K = 3: 2314.30 (lower is better); 10 of 10")
     assert faithful.winner_by("icl") == ("full", 2)
     assert "ICL prefers full with K = 2" in str(faithful)
     assert repr(faithful) == str(faithful)
@@ -205,7 +205,7 @@ def test_a_spike_is_left_out_though_its_bic_is_the_least() -> None:
     assert found.table["bic"].idxmin() == ("full", 2)
     assert found.winner == ("full", 1)
     assert "Left out, since every start ended in a collapsed or emptied component: full with K = 2." in found.findings
-    assert "By its value full with K = 2 would have won, a value that measures reg_covar" in str(found)
+    assert "Judged by value alone, full with K = 2 would have won; its value measures reg_covar" in str(found)
     assert "every start ended" in found.table.loc[("full", 2), "note"]
 
 
@@ -319,7 +319,7 @@ def test_bayesian_criteria_stand_beside_those_of_em() -> None:
         assert found.table.loc[("full", 2), name] == again.value
     assert list(found.table.columns[2:9]) == ["bic", "aic", "icl", "evidence", "evidence_se", "loo", "loo_se"]
     assert "The next best is full with K = 1" in str(found)
-    assert ", se " in str(found)
+    assert " ± " in str(found)
 
 
 def test_a_difference_of_leave_one_out_has_the_error_of_its_parts() -> None:
