@@ -24,7 +24,7 @@ EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)  # finer where a plug-in
 class Partitions:
     """Two partitions of the rows, by most probable component.
 
-    Of a posterior whose components cannot be told apart it is the one with the least expected variation of information
+    Of a posterior whose components are not identified it is the one with the least expected variation of information
     (`bayesgmm.estimate_partition`), whose labels mean nothing.
 
     Attributes
@@ -127,7 +127,7 @@ def calibration_table(
     """Memberships of matched components, by what the first fit gives: what the second gives the same ones.
 
     If the second is a posterior, its means are the frequencies that the data support, averaged over what the
-    parameters may be, and the first is calibrated where it gives the same. Where components cannot be told apart or
+    parameters may be, and the first is calibrated where it gives the same. Where components are not identified or
     have no partner, it is the probability that two rows are in one cluster: it needs no labels.
     """
     if not comparable(fits):

@@ -59,7 +59,7 @@ def compare(
     .. math:: d = (\hat\theta - \bar\theta) / s, \quad d_l = (\hat l - l) / s, \quad d_u = (\hat u - u) / s,
 
     and a flag where one of them is larger than a half: an 89 % interval of which one end is off by as much covers 81 %.
-    A flag comes with reasons: several modes or components that cannot be told apart, an estimate at a boundary, a
+    A flag comes with reasons: several modes or components that are not identified, an estimate at a boundary, a
     small component (fewer than five rows per parameter), a skewed posterior (skewness above a half), the prior (EM
     with it gives half of the difference or more), rows shared with other components.
 
@@ -288,7 +288,7 @@ def _unmatched(fits: FitPair, pairs: list[Match]) -> dict[str, tuple[int, ...]]:
 
 
 def _difference(found: list[HeldOut | None]) -> tuple[float, float]:
-    """Second less first, with its standard error."""
+    """Second minus first, with its standard error."""
     a, b = found
     if a is None or b is None:
         return float("nan"), float("nan")

@@ -29,7 +29,7 @@ class Comparison:
         (``em``), standard error (``em_se``) and interval (``em_lb``, ``em_ub``) from the observed information, and of
         the bootstrap ``em_boot_se``, ``em_boot_lb``, ``em_boot_ub``; of a posterior mean, ``_sd`` and interval. Then
         ``difference`` of the estimates and of the ends of the intervals (``difference_lb``, ``difference_ub``),
-        first less second, in posterior sd, or in the second fit's standard errors; ``flag`` where one of the three is
+        first minus second, in posterior sd, or in the second fit's standard errors; ``flag`` where one of the three is
         larger than a half; ``why``, names out of `bayesgmm.comparison.messages.REASONS`.
     components : pandas.DataFrame
         Matched components: their numbers in either fit, how far apart they are (``divergence``, see
@@ -45,11 +45,11 @@ class Comparison:
     pointwise : pandas.DataFrame
         Log predictive density of each copy of a row that was left out.
     elpd_difference, elpd_difference_se : float
-        Second less first, with the standard error of the difference, pairwise; NaN if one is missing.
+        Second minus first, with the standard error of the difference, pairwise; NaN if one is missing.
     calibration : pandas.DataFrame
         Memberships of matched components, binned by what the first fit gives: their weight, and the mean that either
-        gives. The second's mean is larger or smaller where the first is not calibrated by it. Where components cannot
-        be told apart, or K differs, probabilities that two rows are in one cluster.
+        gives. The second's mean is larger or smaller where the first is not calibrated by it. Where components are
+        not identified, or K differs, probabilities that two rows are in one cluster.
     reliability : Reliability, optional
         Memberships against known classes, if those were given.
     ci_prob : float

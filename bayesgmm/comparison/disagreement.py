@@ -99,7 +99,7 @@ def diagnosis_of(fit: Fit) -> Diagnosis | None:
 
 
 def is_unsettled(fit: Fit, found: Diagnosis | None) -> bool:
-    """Whether a posterior has several modes, did not mix, or has components that cannot be told apart."""
+    """Whether a posterior has several modes, did not mix, or has components that are not identified."""
     bad = ("several real modes", "not mixed")
     return not fit.identified or (found is not None and found.verdict in bad)
 

@@ -85,8 +85,8 @@ def _of_em(fit: Fit, fits: FitPair, ci_prob: float, bootstrap: Bootstrap | None)
             lower, upper = found.intervals(ci_prob)
         except (InformationError, InputError) as reason:
             notes.append(sentence(Note.NO_INFORMATION, fit=fit.label, reason=str(reason)))
-    told = [str(w.message) for w in caught if issubclass(w.category, InformationWarning)]
-    notes += [sentence(Note.INFORMATION, fit=fit.label, warning=warning) for warning in told]
+    warned = [str(w.message) for w in caught if issubclass(w.category, InformationWarning)]
+    notes += [sentence(Note.INFORMATION, fit=fit.label, warning=warning) for warning in warned]
     value = PerParameter(mixture.weights, mixture.means, mixture.covariances)
     drawn = None if bootstrap is None else (bootstrap.standard_errors, *bootstrap.intervals(ci_prob))
     return Estimates(

@@ -71,7 +71,7 @@ def _reasons(flagged: pd.DataFrame) -> list[str]:
 
 
 def component_findings(components: pd.DataFrame, unmatched: dict[str, tuple[int, ...]], fits: FitPair) -> list[str]:
-    """Components without a partner, and partners only for want of a better one."""
+    """Components without a partner, and matched components that are far apart."""
     alone = [(fit.label, unmatched[fit.name]) for fit in fits if unmatched[fit.name]]
     found = [sentence(Finding.NO_PARTNER, components=numbered(own, "component"), fit=label) for label, own in alone]
     labels, (a, b) = {"first": fits.first.label, "second": fits.second.label}, (fit.name for fit in fits)
@@ -103,8 +103,8 @@ def prediction_findings(fits: FitPair, found: Sequence[HeldOut | None], differen
     better = (fits.second if gap > 0 else fits.first).label
     how = "; ".join(sentence(Fragment.METHOD, fit=fit, method=method) for fit, method in methods.items())
     fewer_rows = sum("fold" in method for method in methods.values()) == 1
-    told = sentence(finding, better=better, difference=abs(gap), se=se, methods=how)
-    return [f"{told} {Finding.FEWER_ROWS}" if fewer_rows else told, *notes]
+    first = sentence(finding, better=better, difference=abs(gap), se=se, methods=how)
+    return [f"{first} {Finding.FEWER_ROWS}" if fewer_rows else first, *notes]
 
 
 def membership_findings(
@@ -115,8 +115,8 @@ def membership_findings(
     if reliability is None:
         return [first]
     scores = zip(fits, reliability.scores.to_dict("records"), strict=True)
-    told = "; ".join(sentence(Fragment.SCORES, fit=fit.label, **row) for fit, row in scores)  # type: ignore[arg-type]
-    return [first, sentence(Finding.CLASSES, scores=told)]
+    texts = "; ".join(sentence(Fragment.SCORES, fit=fit.label, **row) for fit, row in scores)  # type: ignore[arg-type]
+    return [first, sentence(Finding.CLASSES, scores=texts)]
 
 
 def _confidence(confidence: tuple[float, float], fits: FitPair) -> str:

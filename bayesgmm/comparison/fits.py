@@ -53,7 +53,7 @@ class Fit:
     start : Mixture, optional
         The maximum a posteriori from which the chains started, in the labels of the draws.
     identified : bool
-        Whether the components of a posterior can be told apart.
+        Whether the components of a posterior are identified.
     n_optima, n_best_reached, n_starts : int
         Of EM's starts, if they are known.
     features : tuple of str, optional

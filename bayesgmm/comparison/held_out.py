@@ -30,7 +30,7 @@ class HeldOut:
     times : (copy,)
         How often each counts: ones, or the weights of rows if they are not whole numbers.
     method : str
-        In words.
+        For tables and sentences.
     notes : tuple of str
         Why not to trust it, if so.
     """
@@ -84,8 +84,8 @@ def _of_posterior(fit: Fit, fits: FitPair) -> HeldOut | None:
     for warning in caught:
         if not issubclass(warning.category, ParetoWarning | SamplingWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    told = [str(w.message) for w in caught if issubclass(w.category, ParetoWarning | SamplingWarning)]
-    notes = [sentence(Note.LOO, fit=fit.label, warning=warning) for warning in told]
+    warned = [str(w.message) for w in caught if issubclass(w.category, ParetoWarning | SamplingWarning)]
+    notes = [sentence(Note.LOO, fit=fit.label, warning=warning) for warning in warned]
     elpd_i = np.asarray(found.elpd_i, dtype=np.float64).ravel()
     flattered = np.asarray(found.p_loo_i, dtype=np.float64).ravel()
     return HeldOut(

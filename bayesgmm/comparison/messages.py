@@ -42,8 +42,8 @@ class Finding(StrEnum):
 
     NO_PARTNER = "The other fit has no partner for {components} of {fit}."
     FAR_APART = (
-        "Matched components are far apart: {a} of {first} and {b} of {second} (divergence {divergence:.1f}), for want "
-        "of better matches."
+        "Matched components are far apart: {a} of {first} and {b} of {second} (divergence {divergence:.1f}), with no "
+        "better match."
     )
 
     NO_STANDARD_ERRORS = "Without standard errors parameters cannot be compared; ask for the bootstrap."
@@ -55,7 +55,7 @@ class Finding(StrEnum):
         "The fits agree in {n_agreeing} of {n} parameters; {n_flagged} differ by more than half a unit ({unit}): "
         "{differences}."
     )
-    REASON = "A reason for disagreement is {name} ({n} of {n_flagged} parameters): {reason}."
+    REASON = "A reason for disagreement is {name!r} ({n} of {n_flagged} parameters): {reason}."
 
     SAME_PARTITION = "Both fits put the rows into the same clusters ({measures})."
     OTHER_PARTITION = "The two partitions differ in {changed:g} of {total:g} rows ({share:small share}; {measures})."

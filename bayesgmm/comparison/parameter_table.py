@@ -119,7 +119,7 @@ def _summary(values: np.ndarray, ci_prob: float | None, ci_kind: Literal["eti", 
 
 
 def convergence_lines(posterior: xr.DataTree) -> list[str]:
-    """R-hat, effective sample size, divergences and the verdict in words: what was found, and what to do next."""
+    """R-hat, effective sample size, divergences, verdict, findings and next steps, a line each."""
     return verdict_lines(diagnose(posterior))
 
 

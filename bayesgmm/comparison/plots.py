@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, shown, with_error
 from bayesgmm.comparison.agreement import Partitions
 from bayesgmm.plots import COLOURS, INK, ClusterFigure
 
@@ -99,7 +99,9 @@ def _frame_parameters(panel: Axes, table: pd.DataFrame, found: _Compared, *, y: 
         else f"difference from the estimate of {found.names[1]} (standard errors)"
     )
     hidden = f"; {more} that differ less are not shown" if more else ""
-    panel.set_title(f"Parameters, {found.ci_prob:.0%} intervals (bold: flagged{hidden})", fontsize=9, loc="left")
+    panel.set_title(
+        f"Parameters, {shown(found.ci_prob, 'share')} intervals (bold: flagged{hidden})", fontsize=9, loc="left"
+    )
     panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, -0.09), ncols=3, frameon=False)
     _bare(panel)
 
@@ -125,8 +127,8 @@ def _draw_cross_table(panel: Axes, found: _Compared) -> None:
     panel.set_yticks(range(counts.shape[0]), [str(k) for k in table.index], fontsize=8)
     panel.set_xlabel(f"component, {found.names[1]}", fontsize=8)
     panel.set_ylabel(f"component, {found.names[0]}", fontsize=8)
-    partitions = found.partitions
-    panel.set_title(f"Rows: ARI {partitions.ari:.3f}, VI {partitions.vi:.3f} bits", fontsize=9, loc="left")
+    ari, vi = (shown(value, "probability") for value in (found.partitions.ari, found.partitions.vi))
+    panel.set_title(f"Rows: ARI {ari}, VI {vi} bits", fontsize=9, loc="left")
 
 
 def _draw_memberships(panel: Axes, found: _Compared) -> None:
@@ -154,7 +156,7 @@ def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
     panel.plot(b, b - a, ".", color=_SECOND, markersize=4, alpha=0.6, zorder=2, rasterized=len(a) > 5_000)
     panel.set_xlabel(f"leave-one-out log predictive density, {second}", fontsize=8)
     panel.set_ylabel(f"difference, {second} − {first}", fontsize=8)
-    difference = f"{found.elpd_difference:.2f} (se {found.elpd_difference_se:.2f})"
+    difference = with_error(found.elpd_difference, found.elpd_difference_se, "criterion")
     panel.set_title(f"Leave-one-out log predictive density, difference {difference}", fontsize=9, loc="left")
     _bare(panel)
 

@@ -106,7 +106,7 @@ class Figures:
     switched_share : float
         Share of draws whose labels are not those that most draws have.
     identified : bool
-        Whether components can be told apart at all.
+        Whether components are identified at all.
     label_findings : tuple of str
         What stands against that.
     empty_share, collapsed_share : tuple of float

@@ -309,11 +309,11 @@ def _unusual_quantities(table: pd.DataFrame) -> list[str]:
         return [sentence(Finding.USUAL, n=len(table))]
     names = [f"{name} of {of}" if of else str(name) for name, of in unusual.index.to_list()]
     values = unusual.iloc[:, [0, 2, 3]].to_numpy()
-    told = listed(
+    extreme = listed(
         sentence(Fragment.QUANTITY, name=name, observed=observed, lower=lower, upper=upper)
         for name, (observed, lower, upper) in zip(names, values, strict=True)
     )
-    return [sentence(Finding.UNUSUAL, n=len(table), quantities=told)]
+    return [sentence(Finding.UNUSUAL, n=len(table), quantities=extreme)]
 
 
 def _unusual_features(pit_table: pd.DataFrame) -> list[str]:

@@ -26,7 +26,7 @@ def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[s
         for boxes.
     skewness
         :math:`\frac{1}{n} \sum_k n_k |s_k|^2`, :math:`s_k = \frac{1}{n_k} \sum_i r_{ik} |z_{ik}|^2 z_{ik}` (Móri,
-        Rohatgi & Székely 1993): large for bent and lopsided clusters.
+        Rohatgi & Székely 1993): large for curved and asymmetric clusters.
     distances
         Cramér-von Mises distance of :math:`F_{\chi^2_d}(|z_{ik}|^2)`, weighted by :math:`r_{ik}`, from uniformity.
     features
@@ -53,7 +53,7 @@ def uniform_distances(u: Array) -> Array:
 
 
 def uniform_differences(u: Array, at: Array) -> Array:
-    """Shares of each column (obs, column) up to some values, less these values, (column, value)."""
+    """Shares of each column (obs, column) up to some values, minus these values, (column, value)."""
     return np.array([np.searchsorted(np.sort(column), at, side="right") / len(u) - at for column in u.T])
 
 

@@ -37,7 +37,7 @@ class GoodnessOfFit:
     feature_p_values : (feature,)
         Of the distance of each feature's probability integral transform from uniformity.
     feature_differences : (replicate, feature, value)
-        Distribution functions of the replicates' transforms less uniform ones, at `GRID`.
+        Distribution functions of the replicates' transforms minus the uniform one, at `GRID`.
     """
 
     names: tuple[str, ...]

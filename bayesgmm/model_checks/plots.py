@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, shown
 from bayesgmm.model_checks.gaussianity import uniform_differences
 from bayesgmm.model_checks.goodness import GRID
 from bayesgmm.plots import COLOURS, INK, ClusterFigure, n_bins
@@ -53,7 +53,9 @@ def draw_check(
     row = below.subplots(1, len(gaussianity), squeeze=False)[0]
     for i, (panel, name) in enumerate(zip(row, gaussianity.index, strict=True)):
         _draw_departure(panel, departures[:, i], gaussianity.iloc[i], str(name))
-    below.suptitle(f"Departures from a Gaussian mixture, beside refitted replicates: p = {p_value:.2g}", fontsize=10)
+    below.suptitle(
+        f"Departures from a Gaussian mixture, beside refitted replicates: p = {shown(p_value, 'p')}", fontsize=10
+    )
     return figure
 
 
@@ -100,7 +102,7 @@ def _draw_departure(panel: Axes, values: Array, row: "pd.Series[float]", name: s
     panel.hist(values, bins=24, color=_BLUE, alpha=0.45, linewidth=0)
     unusual = row["p"] <= 0.05
     panel.axvline(row["observed"], color=_RED if unusual else INK, linewidth=1.8)
-    panel.set_title(f"{name}, p = {row['p']:.2g}", fontsize=_SMALL)
+    panel.set_title(f"{name}, p = {shown(row['p'], 'p')}", fontsize=_SMALL)
     panel.set_yticks([])
     _finish(panel)
 
@@ -121,10 +123,10 @@ def _draw_tails(panel: Axes, table: pd.DataFrame) -> None:
     tail, flagged = (table[name].to_numpy() for name in ("tail_probability", "outlier"))
     order = tail.argsort(kind="stable")
     expected = (np.arange(len(tail)) + 0.5) / len(tail)
-    shown = np.maximum(tail[order], _SMALLEST)
+    floored = np.maximum(tail[order], _SMALLEST)
     panel.plot(expected, expected, color="#999999", linewidth=0.8, zorder=1)
     for mask, style in ((~flagged[order], _style(INK, 10)), (flagged[order], _style(_RED, 24))):
-        panel.scatter(expected[mask], shown[mask], **style)
+        panel.scatter(expected[mask], floored[mask], **style)
     panel.set(xscale="log", yscale="log", xlabel="expected of rows of the model", ylabel="tail probability")
     _finish(panel)
 

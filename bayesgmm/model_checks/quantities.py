@@ -28,7 +28,7 @@ def quantities(X: Rows, features: Names, more: Mapping[str, Quantity]) -> pd.Ser
 
     For each feature mean, standard deviation, skewness, excess kurtosis, quantiles, smallest and largest value; for
     each pair the correlation, and the cross moments of third order E[a² b] and E[a b²] of standardised features, which
-    bent clusters have; the median distance to the nearest neighbour, in standard deviations; and the user's own.
+    curved clusters have; the median distance to the nearest neighbour, in standard deviations; and the user's own.
     """
     own = _of_user(X, features, more)
     pairs = [f"{a}, {b}" for a, b in combinations(features, 2)]

@@ -15,7 +15,7 @@ _HEADINGS = ("parameter", "EM", "se", "posterior mean", "sd", "difference in sd"
 
 
 def comparison_section(em: Any, bayes: Any, *, seed: int, identified: bool) -> Section:
-    """Where EM and the posterior agree, and where not; parameters only if components can be told apart."""
+    """Where EM and the posterior agree, and where not; parameters only if components are identified."""
     found = compare(em, bayes, bootstrap=0, random_state=seed, progress=False)
     parameters = found.parameters[list(_COMPARED)]
     return Section(

@@ -224,9 +224,9 @@ def _cells(mixture: Mixture, errors: StandardErrors | None) -> tuple[list[str], 
     weights, means = (shown(w, "probability") for w in mixture.weights), (map(shown, row) for row in mixture.means)
     if errors is None:
         return list(weights), [list(row) for row in means]
-    told = [f"{w} ({shown(se, 'probability')})" for w, se in zip(weights, errors.weights, strict=True)]
+    shown_weights = [f"{w} ({shown(se, 'probability')})" for w, se in zip(weights, errors.weights, strict=True)]
     pairs = zip(means, np.asarray(errors.means), strict=True)
-    return told, [[f"{m} ({shown(se, 'p')})" for m, se in zip(*row, strict=True)] for row in pairs]
+    return shown_weights, [[f"{m} ({shown(se, 'p')})" for m, se in zip(*row, strict=True)] for row in pairs]
 
 
 def _em_picture(mixture: Mixture, sample: Sample) -> Picture:
@@ -248,10 +248,10 @@ def em_partition_section(em: Any, sample: Sample) -> Section:
     """How clearly rows belong to components."""
     resp = em.mixture_.responsibilities(sample.X)
     sizes = np.bincount(resp.argmax(axis=1), minlength=resp.shape[1])
-    told = listed(sentence(Fragment.CLUSTER, n=n, k=k) for k, n in enumerate(sizes))
+    listing = listed(sentence(Fragment.CLUSTER, n=n, k=k) for k, n in enumerate(sizes))
     return Section(
         title="Partition",
-        sentences=(sentence(EMSentence.PARTITION, sizes=told), uncertain(resp.max(axis=1))),
+        sentences=(sentence(EMSentence.PARTITION, sizes=listing), uncertain(resp.max(axis=1))),
         picture=_certainty_figure(resp.max(axis=1)),
     )
 

@@ -42,7 +42,7 @@ class Section:
     ----------
     title : str
     sentences : tuple of str
-        What was found, in two sentences.
+        What was found, two sentences or a few more.
     picture : Picture, optional
     tables : tuple of Table
     notes : tuple of str

@@ -115,7 +115,7 @@ def posterior_section(found: Posterior) -> Section:
 
 
 def _prior_in_words(prior: Prior) -> str:
-    """A prior in a few words; its numbers stand with the code."""
+    """The form of a prior; its numbers stand with the code."""
     hyper = [
         name
         for name, value in (("scale", prior.scale_prior), ("weights' concentration", prior.concentration_prior))
@@ -146,10 +146,9 @@ def _farthest(found: Posterior) -> str:
 def verdict_section(found: Posterior) -> Section:
     """Whether the draws can be believed, and the figures that say so."""
     r_hat, ess, divergences, verdict, *rest = verdict_lines(found.diagnosis)
-    figures = f"{r_hat}; {ess[0].lower()}{ess[1:]}; {divergences[0].lower()}{divergences[1:]}."
     return Section(
         title="Convergence",
-        sentences=(verdict, figures),
+        sentences=(verdict, f"{r_hat}.", f"{ess}.", f"{divergences}."),
         picture=_mixing_picture(found.tree),
         notes=tuple(rest),
     )
@@ -168,7 +167,7 @@ def _mixing_picture(tree: xr.DataTree) -> Picture | None:
 
 
 def components_section(found: Posterior) -> Section:
-    """Whether there are components at all that can be told apart, and what they are."""
+    """Whether components are identified, and what they are."""
     if not found.identified and found.components is not None:
         return Section(
             title="Components",
@@ -205,7 +204,7 @@ def _sizes(found: Posterior) -> str:
 
 
 def _components(found: Posterior) -> Table:
-    caption = f"Posterior means, with {interval_probability(None):.0%} intervals"
+    caption = f"Posterior means, with {shown(interval_probability(None), 'share')} intervals"
     return Table(caption, *component_intervals(found.tree))
 
 

@@ -186,5 +186,5 @@ def _guarded(title: str, build: Builder) -> Section:
             section = build()
         except _REASONS as error:
             return Section(title=title, sentences=(SharedSentence.FAILED, str(error)))
-    told = dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
-    return replace(section, notes=(*section.notes, *told))
+    warned = dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, UserWarning))
+    return replace(section, notes=(*section.notes, *warned))

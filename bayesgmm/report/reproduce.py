@@ -95,8 +95,8 @@ def _constructor(fit: Any) -> str:
     defaults = inspect.signature(type(fit)).parameters
     given = {name: value for name, value in fit.get_params(deep=False).items() if name not in _SILENT}
     given["random_state"] = _seed(fit)
-    told = [f"{name}={_literal(value)}" for name, value in given.items() if not _same(value, defaults[name].default)]
-    return f"{type(fit).__name__}({', '.join(told)})"
+    stated = [f"{name}={_literal(value)}" for name, value in given.items() if not _same(value, defaults[name].default)]
+    return f"{type(fit).__name__}({', '.join(stated)})"
 
 
 def _seed(fit: Any) -> Any:

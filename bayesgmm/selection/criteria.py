@@ -10,7 +10,7 @@ import numpy as np
 from bayesgmm._common import PerRow
 from bayesgmm.exceptions import InputError
 
-STANDARD_ERRORS = 2.0  # a smaller difference of estimates is not told from none
+STANDARD_ERRORS = 2.0  # a smaller difference of estimates is indistinguishable from none
 
 
 class Score(NamedTuple):
@@ -65,7 +65,7 @@ class Criterion:
         return gap, sqrt(len(score.by_row)) * float(np.std(score.by_row - best.by_row, ddof=1))
 
     def is_close(self, gap: float, se: float) -> bool:
-        """Whether a model that far behind cannot be told from the best one."""
+        """Whether a model that far behind is indistinguishable from the best one."""
         return gap <= self.close or gap <= STANDARD_ERRORS * se
 
 

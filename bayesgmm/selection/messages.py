@@ -33,7 +33,7 @@ class Finding(StrEnum):
         "The best model by {criterion} is {winner}: {value} ({direction}); {n_best} of {n_starts} starts reached EM's "
         "best optimum."
     )
-    CLOSE = "Not told apart from it, {why}: {models}."
+    CLOSE = "Not distinguishable from it, {why}: {models}."
     NEXT = "The next best is {model}, {gap} behind."
     LEFT_OUT = "Left out, since every start ended in a collapsed or emptied component: {models}."
     DEGENERATE_FIRST = "Judged by value alone, {model} would have won; its value measures reg_covar and not the data."

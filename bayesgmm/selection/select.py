@@ -50,7 +50,7 @@ def select_components(
 
     - ``"bic"``, :math:`-2 \log L + p \log n`: which model is most probable, roughly (Schwarz 1978);
     - ``"aic"``, :math:`-2 \log L + 2 p`: which one predicts best, roughly (Akaike 1974);
-    - ``"icl"``, :math:`BIC - 2 \sum_i \log \max_k r_{ik}`: which clusters can be told apart. This is the version with
+    - ``"icl"``, :math:`BIC - 2 \sum_i \log \max_k r_{ik}`: which clusters are well separated. This is the version with
       hard assignments, mclust's, not the one with the entropy :math:`-\sum_{ik} r_{ik} \log r_{ik}` in place of
       :math:`-\sum_i \log \max_k r_{ik}`, which is at least as large (Biernacki, Celeux & Govaert 2000).
 
@@ -252,13 +252,13 @@ def _selection(task: Task, results: Mapping[Candidate, _Result]) -> Selection:
 
 def _warn(selection: Selection, results: Mapping[Candidate, _Result], *, interrupted: bool) -> None:
     """The winner's warnings, and those of any model that are not about a single fit."""
-    told = set()
+    seen = set()
     for candidate, result in results.items():
         for warned in result.warned:
             text = str(warned.message)
             about_a_fit = warned.category in NOTES
-            if (candidate == selection.winner or not about_a_fit) and text not in told:
-                told.add(text)
+            if (candidate == selection.winner or not about_a_fit) and text not in seen:
+                seen.add(text)
                 full = sentence(Fragment.OF_WINNER, model=str(candidate), warning=text) if about_a_fit else text
                 warnings.warn(full, warned.category, stacklevel=3)
     if interrupted:

@@ -94,7 +94,7 @@ class Selection:
         From ``(covariance_type, n_components)`` to the fitted estimator: `BayesianGaussianMixture` if a criterion
         is Bayesian, `GaussianMixture` otherwise.
     findings : tuple of str
-        What else there is to know: models that cannot be told from the best one, spikes left out.
+        What else there is to know: models indistinguishable from the best one, spikes left out.
     models : mapping
         From ``(covariance_type, n_components)`` to what the table was made from; scores with their parts by row.
     """
@@ -233,7 +233,7 @@ def _contenders(models: Comparands, criterion: Criterion, winner: Candidate) -> 
 
 
 def _why_close(criterion: Criterion) -> str:
-    """What counts as close, in words."""
+    """What counts as close."""
     by_error = sentence(Fragment.BY_ERROR, n_errors=STANDARD_ERRORS)
     by_convention = sentence(Fragment.BY_CONVENTION, close=criterion.close, convention=criterion.convention)
     if not criterion.bayesian:
