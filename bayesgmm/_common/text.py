@@ -142,7 +142,7 @@ class _Sentence(Formatter):
         return shown(value, format_spec)
 
 
-def sentence(template: str, **values: object) -> str:
+def sentence(template: str, /, **values: object) -> str:
     """A template with values, each written by `shown`; its unit stands after the colon.
 
     Examples

@@ -56,7 +56,7 @@ class Partitions:
 def partitions_of(
     fits: FitPair, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match], *, seed: int
 ) -> Partitions:
-    """Labels of both fits, crossed."""
+    """Partitions by both fits, and their cross-table."""
     a, b = (_labels(fit, own, seed) for fit, own in zip(fits, resp, strict=True))
     sizes = [max(own.shape[1], int(x.max()) + 1) for own, x in zip(resp, (a, b), strict=True)]
     counts = np.zeros(sizes)
@@ -92,7 +92,7 @@ def _labels(fit: Fit, resp: Responsibilities, seed: int) -> IntArray:
 
 
 def comparable(fits: FitPair) -> bool:
-    """Whether components of both fits mean something, and have a partner each."""
+    """Whether components of both fits are identified, and have a partner each."""
     k = [fit.mixture.n_components for fit in fits]
     return fits.first.identified and fits.second.identified and k[0] == k[1]
 
@@ -124,7 +124,7 @@ def variation_of_information(counts: Array) -> float:
 def calibration_table(
     fits: FitPair, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match]
 ) -> pd.DataFrame:
-    """Memberships of matched components, by what the first fit gives: what the second gives the same ones.
+    """Calibration: memberships of matched components binned by the first fit, with the means of both fits.
 
     If the second is a posterior, its means are the frequencies that the data support, averaged over what the
     parameters may be, and the first is calibrated where it gives the same. Where components are not identified or
@@ -139,7 +139,7 @@ def calibration_table(
 
 
 def _together(fits: FitPair) -> pd.DataFrame:
-    """Pairs of rows, by the probability with which they are in one cluster."""
+    """Calibration of the probability that two rows are in one cluster."""
     chosen = np.unique(np.linspace(0, len(fits.X) - 1, min(len(fits.X), MOST_PAIRED)).astype(np.int64))
     upper = np.triu_indices(len(chosen), 1)
     p, q = (_similarity(fit, fits, chosen)[upper] for fit in fits)
@@ -168,7 +168,7 @@ def _binned(p: PerRow, means: dict[str, PerRow], weights: PerRow) -> pd.DataFram
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Reliability:
-    """Memberships against classes that are known.
+    """Accuracy and calibration of memberships against known classes.
 
     Attributes
     ----------
@@ -186,7 +186,7 @@ class Reliability:
 
 
 def reliability_of(fits: FitPair, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike) -> Reliability:
-    """Components matched to classes by optimal assignment, then probabilities against what is true."""
+    """Components matched to classes by optimal assignment; scores and calibration of their probabilities."""
     truth = checked_classes(classes, len(fits.X))
     scores, bins = {}, {}
     for fit, own in zip(fits, resp, strict=True):
@@ -195,7 +195,7 @@ def reliability_of(fits: FitPair, resp: tuple[Responsibilities, Responsibilities
 
 
 def checked_classes(classes: ArrayLike, n: int) -> IntArray:
-    """Known classes, one a row, numbered from zero."""
+    """Known classes of the rows, numbered from zero."""
     given = np.asarray(classes)
     if given.shape != (n,):
         raise InputError(expected=f"classes of shape ({n},), one for each row that counts", got=f"shape {given.shape}")

@@ -113,7 +113,7 @@ def compare(
     See Also
     --------
     bayesgmm.comparison.comparison.Comparison : the record.
-    diagnose : whether the posterior can be believed, which comes first.
+    diagnose : convergence diagnostics, which come first.
 
     References
     ----------
@@ -168,7 +168,7 @@ def compare(
 def _of_components(
     fits: FitPair, resp: tuple[Responsibilities, Responsibilities], estimates: tuple[Estimates, Estimates]
 ) -> dict[str, Any]:
-    """Components and parameters, and what is found of them."""
+    """Tables of components and parameters, and findings."""
     pairs = matched(fits.first.mixture, fits.second.mixture)
     verdicts = [diagnosis_of(fit) for fit in fits]
     unsettled = any(is_unsettled(s, v) for s, v in zip(fits, verdicts, strict=True))
@@ -187,7 +187,7 @@ def _of_components(
 def _of_rows(
     fits: FitPair, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike | None, *, seed: int
 ) -> dict[str, Any]:
-    """Partitions and memberships, and what is found of them."""
+    """Partitions and memberships, and findings."""
     pairs, total = matched(fits.first.mixture, fits.second.mixture), float(fits.weights.sum())
     partitions, calibration = partitions_of(fits, resp, pairs, seed=seed), calibration_table(fits, resp, pairs)
     identified = fits.first.identified and fits.second.identified
@@ -210,7 +210,7 @@ def _check_counts(bootstrap: int, folds: int | None) -> None:
 
 
 def _present_classes(classes: ArrayLike | None, fits: FitPair, sample_weight: ArrayLike | None) -> ArrayLike | None:
-    """Classes of the rows that count."""
+    """Classes of the rows of positive weight."""
     if classes is None:
         return None
     given = np.asarray(classes)
@@ -223,7 +223,7 @@ def _present_classes(classes: ArrayLike | None, fits: FitPair, sample_weight: Ar
 def _bootstrap(
     fit: Fit, fits: FitPair, n: int, rng: np.random.Generator, *, show: bool
 ) -> tuple[Bootstrap | None, str]:
-    """Replicates of a fit by EM, and why there are none."""
+    """Bootstrap replicates of a fit by EM, or the reason why there are none."""
     if fit.bayesian or not n:
         return None, ""
     try:

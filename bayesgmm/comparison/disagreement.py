@@ -22,7 +22,7 @@ _NEAR_ZERO = 0.05  # posterior probability that a component has hardly a row
 
 @dataclass(frozen=True)
 class Condition:
-    r"""What is known about a matched component, before any parameter of it is looked at.
+    r"""Condition of a matched component, which concerns all of its parameters.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Condition:
 def conditions_of(
     fits: FitPair, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: bool, distinct: bool
 ) -> list[Condition]:
-    """The condition of each matched pair; ``unsettled``: a posterior has several modes; ``distinct``: so has EM."""
+    """Condition of each matched pair; ``unsettled``: a posterior has several modes; ``distinct``: so has EM."""
     spread = principal_directions(moments_of(Data(fits.X, fits.weights)))
     return [_condition(fits, resp, pair, spread=spread, whole=(unsettled, distinct)) for pair in pairs]
 
@@ -77,7 +77,7 @@ def _parameters_each(mixture: Mixture, d: int) -> float:
 
 
 def _at_boundary(fit: Fit, k: int, spread: tuple[Array, Array], rows: float) -> bool:
-    """A covariance close to singular beside that of the data, or a component with hardly a row."""
+    """Whether a covariance is close to singular relative to the data's, or a component close to empty."""
     covariance = fit.mixture.full_covariances[k]
     d = len(covariance)
     of_data, directions = spread

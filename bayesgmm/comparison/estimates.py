@@ -27,7 +27,7 @@ class Full(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimates:
-    """What one fit says of its parameters.
+    """Estimates of the parameters by one fit.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ def _of_em(fit: Fit, fits: FitPair, ci_prob: float, bootstrap: Bootstrap | None)
 
 
 def full_of(figures: PerParameter, mixture: Mixture) -> Full:
-    """Figures in a family's shapes as figures of full matrices."""
+    """Figures in the shapes of a covariance family, expanded to full matrices."""
     k, d, values = mixture.n_components, mixture.n_features, np.asarray(figures.covariances)
     family = mixture.family
     if values.shape == (k, d, d) and not (family.shared and family.in_scikit_learn):
@@ -114,7 +114,7 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
 
 
 def family_of_both(fits: FitPair) -> str:
-    """The smallest covariance family that holds both."""
+    """The smallest covariance family that includes both."""
     a, b = (covariance_family(fit.mixture.covariance_type) for fit in fits)
     richer, shared = max((a, b), key=lambda family: _RICHNESS.index(_kind(family.name))), a.shared and b.shared
     return _TIED[_kind(richer.name)] if shared else _kind(richer.name)

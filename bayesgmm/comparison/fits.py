@@ -192,7 +192,7 @@ def _common_rows(
 
 
 def _present(rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
-    """Rows that count, and their weights; none if all are one."""
+    """Rows of positive weight, and their weights; none if all are one."""
     weights = as_sample_weight(sample_weight, len(rows))
     if weights is None or (weights == 1.0).all():
         return rows, None

@@ -48,7 +48,7 @@ class HeldOut:
 
     @property
     def p(self) -> float:
-        """What not leaving out would flatter: the effective number of parameters."""
+        """Effective number of parameters: in-sample minus left-out log predictive density."""
         return float(self.in_sample_i @ self.times) - self.elpd
 
     @property
@@ -68,7 +68,7 @@ def standard_error_of_sum(values: PerRow, times: PerRow) -> float:
 def held_out(
     fit: Fit, fits: FitPair, *, folds: int | None, rng: np.random.Generator, callback: Progress | None = None
 ) -> HeldOut | None:
-    """By leave-one-out from the draws, or by refits of EM; None where a posterior cannot be left one copy out."""
+    """Leave-one-out from the draws, or refits of EM; None where importance sampling is not possible."""
     return _of_posterior(fit, fits) if fit.bayesian else _of_em(fit, fits, folds, rng, callback)
 
 
@@ -147,10 +147,10 @@ def _refits(
     return elpd_i, n_collapsed
 
 
-def _refit(fit: Fit, source: RowsSource, settings: EMSettings) -> EMResult:
+def _refit(fit: Fit, data: Data, settings: EMSettings) -> EMResult:
     k, d, kind = fit.mixture.n_components, fit.mixture.n_features, fit.mixture.covariance_type
     resolved = None if fit.prior is None else fit.prior.resolve(k, d, kind)
-    return run_em(source, fit.mixture, prior=resolved, settings=settings)
+    return run_em(data, fit.mixture, prior=resolved, settings=settings)
 
 
 def _copies(weights: PerRow | None, n: int) -> IntArray | None:

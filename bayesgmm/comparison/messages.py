@@ -91,7 +91,7 @@ class Finding(StrEnum):
 
 
 class Note(StrEnum):
-    """What went wrong on the way."""
+    """Failures and warnings of single steps."""
 
     NO_BOOTSTRAP = "There is no bootstrap of {fit}: {reason}"
     BOOTSTRAP = "A warning of the bootstrap of {fit}: {warning}"

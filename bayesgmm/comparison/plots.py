@@ -19,7 +19,7 @@ _FIRST, _SECOND = COLOURS[1], COLOURS[0]
 
 
 class _Compared(Protocol):
-    """What is drawn of a `Comparison`, which draws itself and so comes later."""
+    """The part of a `Comparison` that is drawn; the class itself is defined later."""
 
     @property
     def names(self) -> tuple[str, str]: ...
@@ -157,7 +157,7 @@ def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
     panel.set_xlabel(f"leave-one-out log predictive density, {second}", fontsize=8)
     panel.set_ylabel(f"difference, {second} − {first}", fontsize=8)
     difference = with_error(found.elpd_difference, found.elpd_difference_se, "criterion")
-    panel.set_title(f"Leave-one-out log predictive density, difference {difference}", fontsize=9, loc="left")
+    panel.set_title(f"Leave-one-out log predictive density,\ndifference {difference}", fontsize=9, loc="left")
     _bare(panel)
 
 

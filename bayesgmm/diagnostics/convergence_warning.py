@@ -21,6 +21,6 @@ def warn_if_unconverged(tree: xr.DataTree) -> bool:
 
 
 def warning_text(found: Diagnosis) -> str:
-    """Verdict, findings and the next steps in one paragraph."""
+    """Verdict, findings and next steps in one paragraph."""
     texts = {"findings": " ".join(found.findings), "next_steps": " ".join(found.next_steps)}
     return sentence(WARNING, verdict=found.verdict, **texts)

@@ -61,7 +61,7 @@ _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A verdict on the convergence of a posterior, and all it rests on. Printing it shows everything.
+    """A verdict on the convergence of a posterior, with the figures behind it. Printing it shows everything.
 
     Attributes
     ----------

@@ -56,7 +56,7 @@ class Finding(StrEnum):
 
 
 class Figure(StrEnum):
-    """Lines of what a verdict rests on."""
+    """Lines of figures on which a verdict is based."""
 
     SIZES = "{n_components} components; {n_chains} chains of {n_draws} draws; divergences: {n_divergences}"
     DENSITY = "Mean {density} by chain: {means}"

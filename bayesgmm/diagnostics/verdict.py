@@ -84,7 +84,7 @@ class PooledMode:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that a verdict rests on.
+    """Figures on which a verdict is based.
 
     Attributes
     ----------
@@ -196,7 +196,7 @@ class Figures:
 
     @property
     def has_switched(self) -> bool:
-        """Whether the labels that the posterior has do not name components."""
+        """Whether labels switched, so that they do not identify components."""
         disagree = self.labelled.r_hat > MAX_R_HAT and self.labelled != self.relabelled
         return self.n_components > 1 and (disagree or self.switched_share > MAX_SWITCHED or not self.identified)
 

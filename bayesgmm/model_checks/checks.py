@@ -76,7 +76,7 @@ class ModelCheck:
 
     @property
     def gaussian(self) -> bool:
-        """Whether the data pass for a Gaussian mixture at the 5 % level."""
+        """Whether a Gaussian mixture is not rejected at the 5 % level."""
         return self.p_value > LEVEL
 
     def plot(self) -> "Figure":

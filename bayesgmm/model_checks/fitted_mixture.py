@@ -71,7 +71,7 @@ class FittedMixture:
         return self.X if len(self.copies) == len(self.X) else np.asfortranarray(self.X[self.copies])
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
-        """The optimum for other rows that EM climbs to from a mixture."""
+        """The optimum that EM reaches for other rows, started at a mixture."""
         settings = EMSettings(1e-8, 500, reg_covar=None if self.prior is None else 0.0)
         return run_em(Data(X), start, prior=self.prior, settings=settings).mixture
 
@@ -112,7 +112,7 @@ def fitted_mixture_of(
 
 
 def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> DrawSet:
-    """Draws of a posterior, evenly spaced if there are more than so many."""
+    """Draws of a posterior, thinned if there are more than ``most``."""
     draws = draw_set(tree)
     if len(draws) <= most:
         return draws
@@ -160,7 +160,7 @@ def single_draw(mixture: Mixture) -> DrawSet:
 
 
 def _start(tree: xr.DataTree, draws: DrawSet, X: Rows) -> Mixture:
-    """EM's solution if it is kept with the posterior, or else the likeliest draw."""
+    """EM's solution if it is kept with the posterior, or else the draw of highest likelihood."""
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return start_mixture(tree)
     return mixture_of(draws, int(log_densities(draws, X).sum(axis=1).argmax()))

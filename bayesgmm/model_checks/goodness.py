@@ -57,7 +57,7 @@ def goodness_of_fit(
     n_jobs: int | None = None,
     callback: Progress | None = None,
 ) -> GoodnessOfFit:
-    r"""Simulate rows from the model and do with them what was done with the rows.
+    r"""Parametric bootstrap: simulate rows from the model, refit, and compute the same statistics.
 
     For :math:`r = 1, \dots, R`: a draw :math:`\theta^r` of the posterior (EM's solution for a fit by EM), n rows from
     it, EM from :math:`\theta^r` on them with the prior of the fit, and the statistics at its optimum. The rows' own
@@ -95,7 +95,7 @@ def _measured(X: Rows, mixture: Mixture, rng: np.random.Generator) -> Array:
 
 
 def _judged(everything: Array, n_features: int) -> GoodnessOfFit:
-    """The first line is the rows', the others are the replicates'."""
+    """p-values; the first line is of the data, the others are of the replicates."""
     names = tuple(DEPARTURES)
     together, curves = np.split(everything, [len(names) + n_features], axis=1)
     upper = (together[None] >= together[:, None]).mean(axis=1)

@@ -75,7 +75,7 @@ def _draw_density(panel: Axes, data: Array, predicted: Array, name: str) -> None
 
 
 def _draw_pit(panel: Axes, u: Array, transforms: Array, name: str) -> None:
-    """Difference of the ECDF from uniform, and a band that 95 % of replicates (replicate, value) keep everywhere."""
+    """Difference of the ECDF from uniform, with a simultaneous 95 % band of replicates (replicate, value)."""
     lower, upper = _band(transforms)
     panel.fill_between(GRID, lower, upper, color=_BLUE, alpha=0.22, linewidth=0)
     panel.plot(GRID, uniform_differences(u[:, None], GRID)[0], color=INK, linewidth=1.2)
@@ -86,14 +86,14 @@ def _draw_pit(panel: Axes, u: Array, transforms: Array, name: str) -> None:
 
 
 def _band(curves: Array) -> tuple[Array, Array]:
-    """As many standard deviations from the mean everywhere as 95 % of the curves keep."""
+    """Simultaneous 95 % band of curves."""
     mean, sd = curves.mean(axis=0), np.maximum(curves.std(axis=0), 1e-12)
     reach = np.quantile((np.abs(curves - mean) / sd)[:, 1:-1].max(axis=1), _BAND)
     return mean - reach * sd, mean + reach * sd
 
 
 def _of_uniform(n: int) -> Array:
-    """What independent uniform values give, (sample, value)."""
+    """ECDF differences of independent uniform samples, (sample, value)."""
     u = np.random.default_rng(0).random((n, _SIMULATED))
     return uniform_differences(u, GRID)
 

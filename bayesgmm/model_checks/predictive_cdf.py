@@ -76,7 +76,7 @@ def reference(draws: DrawSet, *, rng: np.random.Generator) -> Reference:
 
 
 def _radial(n: int, rng: np.random.Generator) -> tuple[PerRow, PerRow]:
-    """Probabilities of lying further out, and what they count for."""
+    """Probabilities of lying further out, and their importance weights."""
     depth = -log(_SMALLEST)
     v = np.where(rng.random(n) < 0.5, rng.random(n), np.exp(-depth * rng.random(n)))
     density = 0.5 + 0.5 / (v * depth) * (v > _SMALLEST)

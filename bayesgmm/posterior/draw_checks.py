@@ -4,11 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, listed
 from bayesgmm.exceptions import InputError
 
 _ROUNDING = 1e-5  # what single precision leaves of a sum to one, or of symmetry
-_MOST_CHAINS = 4  # named in a message
 
 
 def as_draws(values: Any, name: str) -> Array:
@@ -85,6 +84,5 @@ def _refuse(bad: np.ndarray, *, expected: str, got: str = "others", hint: str = 
         return
     counts, n_draws = bad.reshape(*bad.shape[:2], -1).any(axis=2).sum(axis=1), bad.shape[1]
     chains = np.flatnonzero(counts)
-    told = ", ".join(f"{counts[c]} of {n_draws} draws of chain {c}" for c in chains[:_MOST_CHAINS])
-    more = f" and {len(chains) - _MOST_CHAINS} chains more" if len(chains) > _MOST_CHAINS else ""
-    raise InputError(expected=expected, got=f"{got} in {told}{more}", hint=hint)
+    affected = listed(f"{counts[c]} of {n_draws} draws of chain {c}" for c in chains)
+    raise InputError(expected=expected, got=f"{got} in {affected}", hint=hint)

@@ -45,7 +45,7 @@ class Sample:
 
 
 def data_section(sample: Sample) -> Section:
-    """How many rows, of what, and what is striking about them."""
+    """Numbers of rows and features, strongest correlation, coarsest feature."""
     n, d = sample.X.shape
     size = {"rows": counted(n, "row"), "features": counted(d, "feature"), "names": sample.columns}
     if sample.row_weights is None:
@@ -72,7 +72,7 @@ def _moments(sample: Sample) -> list[list[str]]:
 
 
 def _most_striking(sample: Sample) -> str:
-    """The strongest correlation, or of one feature the spread; and how coarse the numbers are."""
+    """The strongest correlation, or the spread of a single feature; and the coarsest feature."""
     different = [len(np.unique(column)) for column in sample.X.T]
     coarsest = int(np.argmin(different))
     ties = {
@@ -118,7 +118,7 @@ def _as_text(name: str) -> str:
 
 
 def em_section(em: Any, *, notes: Sequence[str] = ()) -> Section:
-    """How high the starts came, how many came highest, and what EM warned of."""
+    """Log-likelihood, number of starts that reached the optimum, and EM's warnings."""
     starts: Starts = em.starts_
     first = sentence(
         EMSentence.CONVERGED if em.converged_ else EMSentence.NOT_CONVERGED,
@@ -200,7 +200,7 @@ def _sizes(mixture: Mixture) -> str:
 
 
 def _standard_errors(em: Any, sample: Sample) -> tuple[StandardErrors | None, list[str]]:
-    """Those of the observed information, where there are some, and what was warned of."""
+    """Standard errors from the observed information, if there are any, and warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -245,7 +245,7 @@ def _em_picture(mixture: Mixture, sample: Sample) -> Picture:
 
 
 def em_partition_section(em: Any, sample: Sample) -> Section:
-    """How clearly rows belong to components."""
+    """Certainty of memberships."""
     resp = em.mixture_.responsibilities(sample.X)
     sizes = np.bincount(resp.argmax(axis=1), minlength=resp.shape[1])
     listing = listed(sentence(Fragment.CLUSTER, n=n, k=k) for k, n in enumerate(sizes))

@@ -60,11 +60,11 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """Its name in links."""
+        """Target of links."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     def html(self) -> str:
-        """Itself, escaped."""
+        """The section as HTML, escaped."""
         parts = [f"<h2>{escape(self.title)}</h2>", paragraph(" ".join(self.sentences)), listing(self.notes)]
         parts += [_image(self.picture)] if self.picture else []
         parts += [_table(each) for each in self.tables]

@@ -43,7 +43,7 @@ _MEMBERSHIP_ROWS, _MEMBERSHIP_DRAWS = 5_000, 400
 
 @dataclass(frozen=True)
 class Posterior:
-    """A posterior and what was made of it already.
+    """A posterior with its table, diagnosis and identifiability.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Posterior:
 
     @property
     def identified(self) -> bool:
-        """Whether summaries of single components mean something."""
+        """Whether components are identified."""
         return self.components is None or self.components.identified
 
     @property
@@ -80,7 +80,7 @@ class Posterior:
 
     @property
     def seed(self) -> int:
-        """What everything random in the report comes from."""
+        """Seed of everything random in the report."""
         return int(self.tree.attrs.get("seed", 0))
 
     @property
@@ -144,7 +144,7 @@ def _farthest(found: Posterior) -> str:
 
 
 def verdict_section(found: Posterior) -> Section:
-    """Whether the draws can be believed, and the figures that say so."""
+    """Verdict on convergence and its figures."""
     r_hat, ess, divergences, verdict, *rest = verdict_lines(found.diagnosis)
     return Section(
         title="Convergence",
@@ -227,7 +227,7 @@ def _density_picture(found: Posterior) -> Picture:
 
 
 def partition_section(found: Posterior) -> Section:
-    """The partition with the least expected loss, how far draws are from it, and how sure rows are."""
+    """Point estimate of the partition, credible ball, and uncertainty of memberships."""
     if found.n_components == 1:
         sentences = (PosteriorSentence.ONE_CLUSTER, PosteriorSentence.NO_PARTITION)
         return Section(title="Partition", sentences=sentences)
@@ -247,7 +247,7 @@ def partition_section(found: Posterior) -> Section:
 
 
 def _some(X: Rows, most: int) -> Rows:
-    """At most so many rows, evenly spaced."""
+    """At most ``most`` rows, evenly spaced."""
     return np.asfortranarray(X[:: -(-len(X) // most)])
 
 

@@ -47,7 +47,7 @@ _REASONS = (InputError, DegenerateComponentError, NotIdentifiedError, Informatio
 
 @dataclass(frozen=True)
 class ReportSettings:
-    """How a report is made.
+    """Settings of a report.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ def _built(builders: Mapping[str, Builder], callback: Callable[[int, int], None]
 
 
 def _guarded(title: str, build: Builder) -> Section:
-    """A section with what was warned of, or the reason why there is none: the rest of a report holds all the same."""
+    """A section with its warnings as notes, or the reason why it could not be made."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:

@@ -70,7 +70,7 @@ def fingerprint_code(X: Rows) -> str:
 
 
 def versions() -> list[tuple[str, str]]:
-    """Names and versions of what was at work, as this process finds them."""
+    """Names and versions of the packages in this process."""
     found = [("python", platform.python_version()), ("platform", f"{platform.system()} {platform.machine()}")]
     return [*((name, number) for name in PACKAGES if (number := _version(name))), *found]
 

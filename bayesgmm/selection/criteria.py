@@ -54,7 +54,7 @@ class Criterion:
         return "higher is better" if self.higher_is_better else "lower is better"
 
     def loss(self, value: float) -> float:
-        """The value, turned so that less is better."""
+        """The value, with its sign such that lower is better."""
         return -value if self.higher_is_better else value
 
     def behind(self, score: Score, best: Score) -> tuple[float, float]:

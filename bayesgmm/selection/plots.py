@@ -119,7 +119,7 @@ def _draw_line(panel: Axes, line: _Line, label: str, number: int) -> None:
 
 
 def _show_the_best(panel: Axes, values: Array, best: float, criterion: Criterion) -> None:
-    """Limits that show the better models apart, where others would take most of the room."""
+    """Axis limits that resolve the better models, where poor ones would take most of the range."""
     behind = criterion.loss(1.0) * (values - best)
     behind = behind[np.isfinite(behind)]
     reach = _REACH * float(np.median(behind))

@@ -22,7 +22,7 @@ _MOST_ROWS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionSettings:
-    """What the user decides; see `select_components`.
+    """Settings of the user; see `select_components`.
 
     Attributes
     ----------

@@ -151,7 +151,7 @@ def select_components(
 
 @dataclass(frozen=True)
 class _Result:
-    """What is known of one model, its fit if there is one, and the warnings on the way."""
+    """One model, its fit if there is one, and warnings of the fit."""
 
     model: Comparand
     fit: Any = None

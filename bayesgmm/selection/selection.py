@@ -36,7 +36,7 @@ Candidate.__module__ = "bayesgmm.selection"  # in the body, type checkers take i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparand:
-    """What is known of one model: its row of the table.
+    """One model: its row of the table.
 
     Attributes
     ----------
@@ -199,7 +199,7 @@ def least_bad(models: Comparands, criterion: Criterion) -> Candidate | None:
 
 
 def findings_of(models: Comparands, criterion: Criterion, *, winner: Candidate) -> tuple[str, ...]:
-    """What is worth knowing beside the winner, in sentences."""
+    """Findings beside the best model."""
     found = [
         *_contenders(models, criterion, winner),
         *_left_out(models, criterion, winner),
@@ -221,7 +221,7 @@ def _gaps(
 
 
 def _contenders(models: Comparands, criterion: Criterion, winner: Candidate) -> list[str]:
-    """Models whose difference from the winner means nothing; otherwise how far the next one is."""
+    """Models indistinguishable from the winner; otherwise the difference from the next one."""
     sound = {c: model for c, model in models.items() if c == winner or not model.degenerate}
     gaps = {c: gap for c, gap in _gaps(sound, criterion, winner).items() if not _same_model(models, c, winner)}
     behind = {str(c): with_error(*gap, "criterion") for c, gap in gaps.items()}

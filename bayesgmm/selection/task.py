@@ -26,7 +26,7 @@ _UNIVARIATE = ("full", "tied")  # one feature: the others are the same models
 
 @dataclass(frozen=True)
 class Task:
-    """What was asked for, checked as it is read."""
+    """Settings of a selection, checked when they are read."""
 
     data: ArrayLike
     covariance_types: str | Sequence[str] | None
@@ -111,7 +111,7 @@ class Task:
         )
 
     def check(self) -> None:
-        """Raise what can be raised before any work."""
+        """Check all settings before any work."""
         _check_settings(self.em, GaussianMixture)
         for candidate in self.candidates:
             prior = self.prior_of(candidate)

@@ -48,18 +48,6 @@ def told(text: str, title: str) -> str:
     return unescape(re.search(rf"<h2>{title}</h2><p>(.*?)</p>", text)[1])
 
 
-@pytest.fixture(scope="module")
-def fit():
-    return BayesianGaussianMixture(2, **SETTINGS | {"draws": 1_000, "tune": 500}).fit(FAITHFUL)
-
-
-@pytest.fixture(scope="module")
-def text(fit, tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    fit.report(path, title="Old Faithful")
-    return path.read_text(encoding="utf-8")
-
-
 # ---- the report on a posterior
 
 

@@ -67,7 +67,7 @@ def test_names_that_are_not_strings_become_strings() -> None:
 @pytest.mark.parametrize(
     ("X", "columns", "expected"),
     [
-        (FRAME.assign(site=["a", "b", "c"]), None, r"'site' \(text such as 'a'\), not numeric.*'length', 'width'"),
+        (FRAME.assign(site=["a", "b", "c"]), None, r"'site' \(text such as 'a'\), not numeric.*'length' and 'width'"),
         (FRAME.assign(day=pd.to_datetime(["2020"] * 3)), None, r"'day' \(datetime"),
         (FRAME.assign(flag=[True, False, True]), None, r"'flag' \(boolean\), not numeric"),
         (FRAME.assign(size=["1", "2", "<3"]), None, r"'size' \(text such as '<3'\)"),
@@ -76,17 +76,17 @@ def test_names_that_are_not_strings_become_strings() -> None:
         (
             FRAME.assign(length=[1, 2, None], width=[0.5, np.inf, 1]),
             None,
-            "1 missing in 'length', 1 infinite in 'width'",
+            "1 missing in 'length' and 1 infinite in 'width'",
         ),
         (pa.table({"a": [1, None, 3]}), None, r"1 missing in 'a' \(1 of 3 rows"),
-        (FRAME, ["length", "height"], r"columns among 'length', 'width'; got 'height'"),
+        (FRAME, ["length", "height"], r"columns among 'length' and 'width'; got 'height'"),
         (FRAME, ["length", "length"], "'length' more than once"),
         (FRAME.head(0), None, r"0 sample\(s\) \(shape=\(0, 2\)\) while a minimum of 1"),
         (FRAME[[]], None, r"0 feature\(s\) \(shape=\(3, 0\)\) while a minimum of 1"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "distinct column names"),
         ([1.0, 2.0], None, "reshape"),
         ([["a"]], None, "numeric"),
-        (FRAME.to_numpy(), ["length"], "'x0', 'x1'"),
+        (FRAME.to_numpy(), ["length"], "'x0' and 'x1'"),
     ],
 )
 def test_what_is_wrong_is_named(X, columns, expected) -> None:
