@@ -125,13 +125,7 @@ def listed(items: Iterable[str], most: int = _MOST_NAMED) -> str:
 
 
 def quoted(names: Iterable[str], most: int = _MOST_NAMED) -> str:
-    """`listed`, in quotes.
-
-    Examples
-    --------
-    >>> quoted(["age", "it's"])
-    "'age' and 'it's'"
-    """
+    """`listed`, in quotes."""
     return listed((f"'{name}'" for name in names), most)
 
 

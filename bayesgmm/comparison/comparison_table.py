@@ -11,14 +11,12 @@ from bayesgmm._common import Array
 from bayesgmm.comparison.disagreement import SKEWED, Condition
 from bayesgmm.comparison.estimates import Estimates, Full, Match, family_of_both, full_of
 from bayesgmm.comparison.fits import Fit, FitPair
+from bayesgmm.comparison.messages import REASONS
 from bayesgmm.comparison.parameter_table import covariance_entries
 from bayesgmm.mixture import covariance_family
 from bayesgmm.standard_errors import PerParameter
 
 FLAGGED = 0.5  # posterior sd: an 89 % interval moved by as much covers 4 % less, one shortened by it 8 %
-_ORDER = (
-    "several modes", "several optima", "boundary", "small component", "skewed posterior", "prior", "overlap", "model",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def _reasons(
             found.add("skewed posterior")
     if _moved_by_prior(entry, fits, estimates):
         found.add("prior")
-    return [name for name in _ORDER if name in found]
+    return [name for name in REASONS if name in found]
 
 
 def _moved_by_prior(entry: Entry, fits: FitPair, estimates: tuple[Estimates, Estimates]) -> bool:

@@ -101,7 +101,7 @@ def prediction_findings(fits: FitPair, found: Sequence[HeldOut | None], differen
     methods = {fit.label: each.method for fit, each in both if each is not None}
     finding = Finding.PREDICTED_BETTER if abs(gap) > _STANDARD_ERRORS * se else Finding.PREDICTED_ALIKE
     better = (fits.second if gap > 0 else fits.first).label
-    how = "; ".join(sentence(Fragment.METHOD, fit=fit, method=method) for fit, method in methods.items())
+    how = "; ".join(f"{fit}: {method}" for fit, method in methods.items())
     fewer_rows = sum("fold" in method for method in methods.values()) == 1
     first = sentence(finding, better=better, difference=abs(gap), se=se, methods=how)
     return [f"{first} {Finding.FEWER_ROWS}" if fewer_rows else first, *notes]

@@ -20,11 +20,11 @@ REASONS = {
         "the posterior is skewed: EM's estimate is near its mode, the mean lies in the longer tail, and a symmetric "
         "interval is too short on that side"
     ),
+    "prior": "the prior moves the estimate: EM with this prior gives most of the difference",
     "overlap": (
         "the component shares rows with others, and which rows belong to it is uncertain: EM's estimate takes its own "
         "memberships for granted"
     ),
-    "prior": "the prior moves the estimate: EM with this prior gives most of the difference",
     "model": "the fits have different covariance families or numbers of components",
     "unexplained": "the likelihood is not quadratic around its maximum, so that sd and intervals differ",
 }
@@ -106,7 +106,6 @@ class Fragment(StrEnum):
 
     DIFFERENCE = "{label} ({of} {value:+.1f})"
     MEASURES = "adjusted Rand index {ari:probability}, variation of information {vi:.3f} bits"
-    METHOD = "{fit}: {method}"
     PARAMETERS_KNOWN = ", because it takes its parameters as known"
     SCORES = "{fit}: mean confidence {confidence:probability}, accuracy {accuracy:probability}, Brier {brier:.3f}"
 

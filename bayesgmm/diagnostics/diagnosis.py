@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any
 
@@ -277,17 +277,9 @@ def _collapsed_share(tree: xr.DataTree, X: Rows) -> tuple[float, ...]:
 
 def _pooled_modes(tree: xr.DataTree) -> tuple[PooledMode, ...]:
     known = json.loads(str(tree.attrs.get("modes", "[]")))
+    names = [field.name for field in fields(PooledMode) if field.name != "chains"]
     return tuple(
-        PooledMode(
-            weight=mode["weight"],
-            weight_se=mode.get("weight_se"),
-            log_evidence=mode.get("log_evidence"),
-            log_evidence_se=mode.get("log_evidence_se"),
-            effective_size=mode.get("effective_size"),
-            n_clusters=mode.get("n_clusters"),
-            chains=tuple(mode.get("chains", ())),
-        )
-        for mode in known
+        PooledMode(**{name: mode.get(name) for name in names}, chains=tuple(mode.get("chains", ()))) for mode in known
     )
 
 

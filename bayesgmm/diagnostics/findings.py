@@ -85,7 +85,7 @@ def _pooled(f: Figures) -> list[str]:
 
 
 def _mode(mode: PooledMode, n_chains: int) -> str:
-    parts = [sentence(Fragment.WEIGHT, weight=with_error(mode.weight, mode.weight_se, "probability"))]
+    parts = [f"weight {with_error(mode.weight, mode.weight_se, 'probability')}"]
     if mode.n_clusters is not None:
         parts.append(_clusters(mode.n_clusters))
     if mode.effective_size is not None:

@@ -70,7 +70,6 @@ class Fragment(StrEnum):
     """Parts of sentences."""
 
     SHARES = "{share:share} of the draws ({chains})"
-    WEIGHT = "weight {weight}"
     EFFECTIVE_DRAWS = "{n:count} effective draws"
     LEVEL = "mean log-likelihood {log_likelihood:.1f}, {clusters}"
     NOT_SETTLED = ", not stationary"

@@ -50,5 +50,4 @@ class Fragment(StrEnum):
     """Parts of sentences."""
 
     QUANTITY = "{name} ({observed:.3g}, predicted {lower:.3g} to {upper:.3g})"
-    ROW = "{row} ({tail:p})"
     OWN_ROWS = ", and rows vouch for themselves"

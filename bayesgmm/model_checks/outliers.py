@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import false_discovery_control
 
-from bayesgmm._common import Array, Rows, frame_table, listed, listing, progress_bar, sentence
+from bayesgmm._common import Array, Rows, frame_table, listed, listing, progress_bar, sentence, shown
 from bayesgmm.cross_validation import good_k
 from bayesgmm.model_checks.fitted_mixture import FittedMixture, fitted_mixture_of
 from bayesgmm.model_checks.messages import RATES, Fragment, OutlierFinding
@@ -221,7 +221,7 @@ def _findings(fitted: FittedMixture, table: pd.DataFrame, rate: float, over: str
     found = [sentence(OutlierFinding.OUTLIERS, percent=100 * rate, rate=RATES[over], **counts)]
     if len(flagged):
         tails = flagged["tail_probability"].items()
-        rows = listed(sentence(Fragment.ROW, row=str(row), tail=tail) for row, tail in tails)
+        rows = listed(f"{row} ({shown(tail, 'p')})" for row, tail in tails)
         found.append(sentence(OutlierFinding.STRANGEST, rows=rows))
     if over == "row" and not new_rows:
         found.append(sentence(OutlierFinding.FALSE_ALARMS, n=rate * len(table)))

@@ -248,7 +248,7 @@ def em_partition_section(em: Any, sample: Sample) -> Section:
     """Certainty of memberships."""
     resp = em.mixture_.responsibilities(sample.X)
     sizes = np.bincount(resp.argmax(axis=1), minlength=resp.shape[1])
-    listing = listed(sentence(Fragment.CLUSTER, n=n, k=k) for k, n in enumerate(sizes))
+    listing = listed(f"{shown(n)} (component {k})" for k, n in enumerate(sizes))
     return Section(
         title="Partition",
         sentences=(sentence(EMSentence.PARTITION, sizes=listing), uncertain(resp.max(axis=1))),

@@ -102,7 +102,6 @@ class Fragment(StrEnum):
 
     MAP = " (at the maximum a posteriori)"
     DEGENERATE = ", {starts} ended in a collapsed or emptied component"
-    CLUSTER = "{n} (component {k})"
     INTERRUPTED = ", interrupted before the end"
     SAMPLED_TOO = "{prior} whose {hyperparameters} are sampled too"
     INTERVAL = "{mean:probability} ({ci_prob:share} interval {lower:probability} to {upper:probability})"

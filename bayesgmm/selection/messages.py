@@ -47,9 +47,7 @@ class Finding(StrEnum):
 class Fragment(StrEnum):
     """Parts of sentences."""
 
-    MODEL = "{model} ({gap})"
     CHOICE = "{criterion} prefers {model}"
     BY_ERROR = "less than {n_errors:g} standard errors behind"
     BY_CONVENTION = "no more than {close:g} behind ({convention})"
-    EQUAL = "equal"
     OF_WINNER = "The best model, {model}: {warning}"

@@ -227,7 +227,7 @@ def _contenders(models: Comparands, criterion: Criterion, winner: Candidate) -> 
     behind = {str(c): with_error(*gap, "criterion") for c, gap in gaps.items()}
     close = [str(c) for c, gap in gaps.items() if criterion.is_close(*gap)]
     if close:
-        alike = listed(sentence(Fragment.MODEL, model=model, gap=behind[model]) for model in close)
+        alike = listed(f"{model} ({behind[model]})" for model in close)
         return [sentence(Finding.CLOSE, why=_why_close(criterion), models=alike)]
     return [sentence(Finding.NEXT, model=model, gap=gap) for model, gap in list(behind.items())[:1]]
 
@@ -237,7 +237,7 @@ def _why_close(criterion: Criterion) -> str:
     by_error = sentence(Fragment.BY_ERROR, n_errors=STANDARD_ERRORS)
     by_convention = sentence(Fragment.BY_CONVENTION, close=criterion.close, convention=criterion.convention)
     if not criterion.bayesian:
-        return by_convention if criterion.close else sentence(Fragment.EQUAL)
+        return by_convention if criterion.close else "equal"
     return f"{by_error} or {by_convention}" if criterion.close else by_error
 
 
