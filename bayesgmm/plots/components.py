@@ -1,4 +1,4 @@
-"""Components of a mixture on the data: ellipses or densities, with what the posterior leaves open."""
+"""Components of a mixture with their posterior uncertainty: ellipses in two features, densities in one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from scipy.stats import chi2
 from bayesgmm._common import Array, IntArray
 from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, finish, many_lines, points, visual_settings
 from bayesgmm.plots._data import Shown, shown, shrinkage
+from bayesgmm.plots._docs import documented
 from bayesgmm.plots.clusters import CIRCLE, limits_of
 from bayesgmm.plots.density import (
     ONE_FEATURE,
@@ -43,6 +44,7 @@ _DENSITIES: dict[str, dict[str, Any]] = {
 LABELS: dict[str, dict[str, Any]] = {"legend": {}, "xlabel": {}, "ylabel": {}, "title": TITLE}
 
 
+@documented
 def plot_components(
     posterior: Posterior,
     X: ArrayLike | None = None,
@@ -61,45 +63,34 @@ def plot_components(
     visuals: Visuals | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    r"""Rows, and the components with their posterior spread: ellipses of two features, densities of one.
+    r"""Data and components with their posterior uncertainty: ellipses in two features, densities in one.
 
-    Two features: for each component the ellipse of radius :math:`\sqrt{\chi^2_2(mass)}` around its mean, which holds
-    ``mass`` of it; thin for posterior draws, thick for the posterior means of :math:`\mu_k` and :math:`\Sigma_k`.
-    One: the posterior mean of :math:`w_k N(x \mid \mu_k, \sigma_k^2)` and its pointwise credible band.
+    Two features: for each component the ellipse of radius :math:`\sqrt{\chi^2_2(mass)}` around its mean, with
+    probability content ``mass``; thin for posterior draws, thick for the posterior means of :math:`\mu_k` and
+    :math:`\Sigma_k`. One: the posterior mean of :math:`w_k N(x \mid \mu_k, \sigma_k^2)` and its pointwise credible
+    band.
 
-    Draws are put in the same labels first by `bayesgmm.relabel`, unless that was done.
+    Draws are relabelled first by `bayesgmm.relabel`, unless that was done before.
 
     Parameters
     ----------
-    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
-    X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
-    names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
-    features : one or two names or positions, optional
-        By default the first two.
-    num_samples : int
-        Draws to compute with, evenly spaced within chains.
-    n_draws : int
-        Posterior draws shown as ellipses.
-    mass : float
-        Probability that each ellipse holds, between 0 and 1.
-    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
-        Of the band; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
-    force : bool
-        Draw components that are not identified.
-    ax : matplotlib axes, optional
-        Where to draw; by default a new figure.
-    plot_collection : PlotCollection, optional
-        Where to draw, as in ArviZ, for example what `plot_density` gave.
-    backend : {"matplotlib", "plotly"}, optional
-        By default ArviZ's rcParams ``plot.backend``.
-    visuals : mapping of str to mapping or bool, optional
-        Settings of each visual, or False to leave it out. Two features: ``rows``, ``draws``, ``mean``; one: ``hist``,
-        ``band``, ``mean``, ``rug``; both: ``legend``, ``xlabel``, ``ylabel``, ``title``.
-    **pc_kwargs
-        Settings of the `PlotCollection`, as ``figure_kwargs``.
+    {posterior}
+    {X}
+        At most 5,000 are drawn, evenly spaced.
+    {names}
+    {features}
+    {num_samples}
+    {n_draws}
+    {mass}
+    {ci_prob, ci_kind}
+    {force}
+    {ax}
+    {plot_collection}
+    {backend}
+    {visuals}
+        Two features: ``rows``, ``draws``, ``mean``; one: ``hist``, ``band``, ``mean``, ``rug``; both: ``legend``,
+        ``xlabel``, ``ylabel``, ``title``.
+    {pc_kwargs}
 
     Returns
     -------
@@ -110,7 +101,7 @@ def plot_components(
     InputError
         Unknown features, visuals or backend, more than two features, or numbers out of range.
     NotIdentifiedError
-        The components cannot be told apart.
+        The components are not identified.
 
     Examples
     --------

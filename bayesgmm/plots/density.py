@@ -1,4 +1,4 @@
-"""The density of a mixture: one feature with its credible band, two as contours of the highest-density regions."""
+"""Posterior density: of one feature with its credible band, of two as contours of highest-density regions."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from bayesgmm.plots._canvas import (
     visual_settings,
 )
 from bayesgmm.plots._data import Shown, marginal_draws, shown, weighted_densities
+from bayesgmm.plots._docs import documented
 from bayesgmm.plots.clusters import INK, limits_of, n_bins
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 from bayesgmm.prediction import interval_function, interval_probability, log_predictive_density
@@ -58,6 +59,7 @@ _TWO_FEATURES: dict[str, dict[str, Any]] = {
 _LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": TITLE}
 
 
+@documented
 def plot_density(
     posterior: Posterior,
     X: ArrayLike | None = None,
@@ -74,39 +76,31 @@ def plot_density(
     visuals: Visuals | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    r"""Posterior density of one feature with a credible band, or of two as contours. Labels play no part.
+    r"""Posterior density of one feature with a credible band, or of two as contours; invariant under label switching.
 
     One feature: the posterior mean of :math:`f(x) = \sum_k w_k N(x \mid \mu_k, \sigma_k^2)`, the pointwise interval of
-    :math:`f(x)` over draws, a histogram and the rows. Two: the posterior mean of the density, at the levels whose
-    highest-density regions hold ``hdi_probs`` of the probability (Hyndman 1996).
+    :math:`f(x)` over draws, a histogram and a rug of the rows. Two: the posterior mean of the density, with contours
+    around the highest-density regions of probability ``hdi_probs`` (Hyndman 1996).
 
     Parameters
     ----------
-    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
-    X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
-    names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
-    features : one or two names or positions, optional
-        By default the first two. The others are integrated out.
-    num_samples : int
-        Draws to compute with, evenly spaced within chains.
-    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
-        Of the band; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
+    {posterior}
+    {X}
+        At most 5,000 are drawn, evenly spaced.
+    {names}
+    {features}
+        The others are integrated out.
+    {num_samples}
+    {ci_prob, ci_kind}
     hdi_probs : sequence of float
-        Probabilities of the regions between contours.
-    ax : matplotlib axes, optional
-        Where to draw; by default a new figure.
-    plot_collection : PlotCollection, optional
-        Where to draw, as in ArviZ.
-    backend : {"matplotlib", "plotly"}, optional
-        By default ArviZ's rcParams ``plot.backend``.
-    visuals : mapping of str to mapping or bool, optional
-        Settings of each visual, or False to leave it out. One feature: ``hist``, ``band``, ``mean``, ``rug``; two:
-        ``regions``, ``contours``, ``rows``; both: ``xlabel``, ``ylabel``, ``title``.
-    **pc_kwargs
-        Settings of the `PlotCollection`, as ``figure_kwargs``.
+        Probabilities of the regions inside the contours.
+    {ax}
+    {plot_collection}
+    {backend}
+    {visuals}
+        One feature: ``hist``, ``band``, ``mean``, ``rug``; two: ``regions``, ``contours``, ``rows``; both: ``xlabel``,
+        ``ylabel``, ``title``.
+    {pc_kwargs}
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Do the chains mix? ArviZ's rank and trace plots of what labels cannot disturb, or of relabelled parameters."""
+"""ArviZ's rank and trace plots of label-invariant quantities or relabelled parameters."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from bayesgmm.diagnostics import invariants
 from bayesgmm.plots._canvas import Canvas, Visuals
 from bayesgmm.plots._data import in_same_labels
+from bayesgmm.plots._docs import documented
 from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, mixture_posterior, rows_of
 from bayesgmm.validation import check_flag, check_option
 
@@ -19,6 +20,7 @@ _QUANTITIES = ("invariant", "relabelled")
 _SHOWN = ["log_likelihood", "log_density", "weight", "entropy"]  # by default; ranks of the others are full of ties
 
 
+@documented
 def plot_mixing(
     posterior: Posterior,
     X: ArrayLike | None = None,
@@ -32,28 +34,25 @@ def plot_mixing(
     visuals: Visuals | None = None,
     **arviz_kwargs: Any,
 ) -> PlotCollection:
-    """Rank or trace plots of all chains, on quantities that switched labels leave alone.
+    """Rank or trace plots of all chains, for quantities that are invariant under label switching.
 
     Parameters
     ----------
-    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
-    X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package.
+    {posterior}
+    {X}
     kind : {"rank", "trace"}
         `arviz.plot_rank`: differences of the ranks' empirical distributions from uniform, flat for chains that mix; or
         `arviz.plot_trace`, with divergences.
     quantities : {"invariant", "relabelled"}
-        Those of `bayesgmm.diagnostics.invariants`, by default log-likelihood, log density at a few rows, sorted
-        weights and entropy; or weight, mean and standard deviation of every component after `bayesgmm.relabel`.
-    names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
-    force : bool
-        Draw parameters of components that are not identified.
+        Label-invariant quantities of `bayesgmm.diagnostics.invariants`, by default log-likelihood, log density at a few
+        rows, sorted weights and entropy; or weight, mean and standard deviation of every component after
+        `bayesgmm.relabel`.
+    {names}
+    {force}
     plot_collection, backend, visuals
         As in ArviZ.
     **arviz_kwargs
-        All else that ArviZ's function takes: ``var_names``, ``coords``, ``labeller``, ``figure_kwargs`` and so on.
+        Passed to ArviZ's function: ``var_names``, ``coords``, ``labeller``, ``figure_kwargs`` and so on.
 
     Returns
     -------
@@ -64,7 +63,7 @@ def plot_mixing(
     InputError
         Unknown kind, quantities or backend, or no rows.
     NotIdentifiedError
-        Relabelled parameters of components that cannot be told apart.
+        Relabelled parameters of components that are not identified.
 
     Examples
     --------

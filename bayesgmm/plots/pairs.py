@@ -1,4 +1,4 @@
-"""All pairs of features: components below the diagonal, marginal densities on it."""
+"""Pairs plot: components below the diagonal, marginal densities on it."""
 
 import textwrap
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from bayesgmm.plots._canvas import (
     visual_settings,
 )
 from bayesgmm.plots._data import Shown, shown
+from bayesgmm.plots._docs import documented
 from bayesgmm.plots.clusters import limits_of
 from bayesgmm.plots.components import (
     LABELS,
@@ -55,6 +56,7 @@ _PAIRS: dict[str, dict[str, Any]] = {
 }
 
 
+@documented
 def plot_pairs(
     posterior: Posterior,
     X: ArrayLike | None = None,
@@ -72,40 +74,31 @@ def plot_pairs(
     visuals: Visuals | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    r"""All pairs of features: rows and ellipses below the diagonal, the marginal density on it.
+    r"""Pairs plot: rows and ellipses below the diagonal, marginal densities on it.
 
-    Below the diagonal as in `plot_components`. On it the histogram, the posterior mean of the marginal density with
-    its pointwise credible band, and the posterior means of the weighted components.
+    Panels below the diagonal are those of `plot_components`. Diagonal panels show the histogram, the posterior mean of
+    the marginal density with its pointwise credible band, and the posterior means of the weighted components.
 
     Parameters
     ----------
-    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
-    X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
-    names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    {posterior}
+    {X}
+        At most 5,000 are drawn, evenly spaced.
+    {names}
     features : two or more names or positions, optional
         By default the first five.
-    num_samples : int
-        Draws to compute with, evenly spaced within chains.
-    n_draws : int
-        Posterior draws shown as ellipses.
-    mass : float
-        Probability that each ellipse holds, between 0 and 1.
-    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
-        Of the band; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
-    force : bool
-        Draw components that are not identified.
-    plot_collection : PlotCollection, optional
-        Where to draw, as in ArviZ: a grid with the dimensions ``row`` and ``column``, features' names both.
-    backend : {"matplotlib", "plotly"}, optional
-        By default ArviZ's rcParams ``plot.backend``.
-    visuals : mapping of str to mapping or bool, optional
-        Settings of each visual, or False to leave it out: ``rows``, ``draws``, ``mean``; ``hist``, ``band``,
-        ``density``, ``components``; ``legend``, ``xlabel``, ``ylabel``, ``title``.
-    **pc_kwargs
-        Settings of the `PlotCollection`, as ``figure_kwargs``.
+    {num_samples}
+    {n_draws}
+    {mass}
+    {ci_prob, ci_kind}
+    {force}
+    {plot_collection}
+        Its grid has the dimensions ``row`` and ``column``, both with the names of the features.
+    {backend}
+    {visuals}
+        Below the diagonal: ``rows``, ``draws``, ``mean``; on it: ``hist``, ``band``, ``density``, ``components``;
+        ``legend``, ``xlabel``, ``ylabel``, ``title``.
+    {pc_kwargs}
 
     Returns
     -------
@@ -117,7 +110,7 @@ def plot_pairs(
         Unknown features, visuals or backend, fewer than two features or more than ArviZ's rcParams
         ``plot.max_subplots`` allow, or numbers out of range.
     NotIdentifiedError
-        The components cannot be told apart.
+        The components are not identified.
 
     Examples
     --------
@@ -151,7 +144,7 @@ def plot_pairs(
 
 
 def _several(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
-    """Positions of two or more features, as many as ArviZ allows panels for."""
+    """Positions of two or more features, at most as many as ArviZ's rcParams allow panels."""
     allowed = rcParams["plot.max_subplots"]
     most = len(names) if allowed is None else isqrt(allowed)
     chosen = chosen_features(features, names, min(most, _MOST_FEATURES) if features is None else most)
@@ -164,7 +157,7 @@ def _several(features: Sequence[str | int] | None, names: list[str]) -> list[int
 
 
 def _open_grid(sample: Shown, chosen: Sequence[int], canvas: Canvas, settings: dict[str, Any]) -> Pen:
-    """A square of panels, features down and across."""
+    """A square grid of panels, one row and one column for each feature."""
     n, side = len(chosen), max(1.6, 7.0 / len(chosen))
     coords = _grid_coords(sample, chosen) | {"cluster": np.arange(sample.mean.n_components)}
     values = np.zeros([len(values) for values in coords.values()])
@@ -173,7 +166,7 @@ def _open_grid(sample: Shown, chosen: Sequence[int], canvas: Canvas, settings: d
 
 
 def _corner(canvas: Canvas) -> dict[str, Any]:
-    """The place of a legend in the empty corner of a triangle."""
+    """Position of the legend: the empty corner above the diagonal."""
     if canvas.name != "matplotlib" or not canvas.own_figure:
         return {}
     return {"loc": "upper right", "bbox_to_anchor": (0.99, 0.94)}
@@ -185,7 +178,7 @@ def _grid_coords(sample: Shown, chosen: Sequence[int]) -> dict[str, Any]:
 
 
 def _on_grid(sample: Shown, chosen: Sequence[int], parts: dict[tuple[int, int], xr.DataArray]) -> xr.DataArray:
-    """Data of single panels as one array (row, column, ...), NaN where a panel has none."""
+    """Data of single panels as one array (row, column, ...), NaN for panels without data."""
     first = next(iter(parts.values()))
     values = np.full((len(chosen), len(chosen), *first.shape), np.nan)
     for place, part in parts.items():
@@ -225,7 +218,7 @@ def _draw_diagonal(pen: Pen, sample: Shown, chosen: Sequence[int], band: Band) -
 
 
 def _padded(data: xr.DataArray, n_bins: int) -> xr.DataArray:
-    """A histogram with empty bins at its end, so that all have the same number."""
+    """A histogram padded with empty bins, so that all have the same number."""
     more = n_bins - data.sizes["bin"]
     edge = data.sel(plot_axis="right_edges").to_numpy()[-1]
     values = np.hstack([data.to_numpy(), np.tile([[0.0], [edge], [edge]], more)])
@@ -233,7 +226,7 @@ def _padded(data: xr.DataArray, n_bins: int) -> xr.DataArray:
 
 
 def _frame_grid(pen: Pen, sample: Shown, chosen: Sequence[int], tops: Sequence[float]) -> None:
-    """Limits of every panel that has something in it."""
+    """Axis limits of the panels on and below the diagonal."""
     limits = [limits_of(sample.X[:, j]) for j in chosen]
     n = len(chosen)
     across = {(r, c): limits[c] for r in range(n) for c in range(r + 1)}
@@ -244,7 +237,7 @@ def _frame_grid(pen: Pen, sample: Shown, chosen: Sequence[int], tops: Sequence[f
 
 
 def _label_grid(pen: Pen, sample: Shown, chosen: Sequence[int]) -> None:
-    """Names and numbers at the outer edges only; no frame where there is no panel."""
+    """Axis labels and tick labels at the outer edges only; no axes above the diagonal."""
     n = len(chosen)
     for r, c in np.ndindex(n, n):
         target = pen.pc.get_viz("plot", row=sample.names[chosen[r]], column=sample.names[chosen[c]])

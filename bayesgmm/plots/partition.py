@@ -1,4 +1,4 @@
-"""What a posterior says of the partition: which rows belong together, and how sure each row's cluster is."""
+"""Plots of the partition: posterior similarity matrix and membership uncertainty."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +39,7 @@ from bayesgmm.plots._canvas import (
     visual_settings,
 )
 from bayesgmm.plots._data import Shown, shown, shrinkage, thinned_tree
+from bayesgmm.plots._docs import documented
 from bayesgmm.plots.clusters import INK, limits_of
 from bayesgmm.plots.components import clustered_rows, weight_labels
 from bayesgmm.plots.density import TITLE
@@ -70,6 +71,7 @@ _UNCERTAINTY: dict[str, dict[str, Any]] = {
 # ---- similarity
 
 
+@documented
 def plot_similarity(
     labels_or_posterior: Posterior | ArrayLike,
     X: ArrayLike | None = None,
@@ -85,39 +87,30 @@ def plot_similarity(
     visuals: Visuals | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    r"""Co-clustering probabilities of all pairs of rows, in the order of an estimated partition.
+    r"""Posterior similarity matrix: co-clustering probabilities of all pairs of rows, ordered by a partition.
 
-    The largest cluster comes first, then always the one most similar to the last; within a cluster, rows are ordered
-    by their mean similarity to it.
-    Squares mark the clusters. Labels of components play no part.
+    The largest cluster comes first, then repeatedly the one most similar to the one before; within a cluster, rows are
+    ordered by their mean similarity to it. Squares mark the clusters. Invariant under label switching.
 
     Parameters
     ----------
     labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
         See `bayesgmm.similarity_matrix`.
-    X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package.
-    names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+    {X}
+    {names}
     partition : PartitionEstimate or (obs,) of int, optional
-        Clusters of all rows; by default `bayesgmm.estimate_partition` of those shown.
+        Clusters of all rows; by default `bayesgmm.estimate_partition` of the rows shown.
     max_rows : int
-        Of more rows, that many are shown, drawn at random.
-    num_samples : int
-        Draws to compute with, evenly spaced within chains.
+        If there are more rows, a random sample of this size is shown.
+    {num_samples}
     random_state : int or Generator, optional
-        For the rows and the search for the partition.
-    ax : matplotlib axes, optional
-        Where to draw; by default a new figure.
-    plot_collection : PlotCollection, optional
-        Where to draw, as in ArviZ.
-    backend : {"matplotlib", "plotly"}, optional
-        By default ArviZ's rcParams ``plot.backend``.
-    visuals : mapping of str to mapping or bool, optional
-        Settings of each visual, or False to leave it out: ``image``, ``borders``, ``colorbar``, ``xlabel``,
-        ``ylabel``, ``title``.
-    **pc_kwargs
-        Settings of the `PlotCollection`, as ``figure_kwargs``.
+        For the sample of rows and the search for the partition.
+    {ax}
+    {plot_collection}
+    {backend}
+    {visuals}
+        ``image``, ``borders``, ``colorbar``, ``xlabel``, ``ylabel``, ``title``.
+    {pc_kwargs}
 
     Returns
     -------
@@ -149,7 +142,7 @@ def plot_similarity(
 
 
 def _thinned(given: Posterior | ArrayLike, X: ArrayLike | None, names: Names, num_samples: int) -> Any:
-    """Draws of labels (draw, obs), or a posterior with its rows, some of its draws."""
+    """Thinned draws of labels (draw, obs), or a thinned posterior with its rows."""
     if are_labels(given):
         draws = flat_draws(label_draws(given))
         return draws[np.unique(np.linspace(0, len(draws) - 1, min(num_samples, len(draws))).round().astype(int))]
@@ -175,7 +168,7 @@ def _similarity_of_rows(
 
 
 def partition_order(matrix: Array, clusters: IntArray) -> tuple[IntArray, IntArray]:
-    """An order of rows in which clusters are blocks, similar ones next to each other, and the sizes of the blocks."""
+    """Order of rows in which clusters are blocks, similar ones adjacent, and the sizes of the blocks."""
     sizes = np.bincount(clusters)
     members = clusters == np.arange(len(sizes))[:, None]
     to_clusters = matrix @ (members / sizes[:, None]).T  # (obs, cluster), mean similarities
@@ -186,7 +179,7 @@ def partition_order(matrix: Array, clusters: IntArray) -> tuple[IntArray, IntArr
 
 
 def _neighbours(between: Array, sizes: IntArray) -> IntArray:
-    """A sequence of clusters: the largest, then always the one most similar to the last, or the larger of equals."""
+    """Order of clusters: the largest, then repeatedly the one most similar to the one before; ties by size."""
     left = np.argsort(-sizes, kind="stable").tolist()
     sequence = [left.pop(0)]
     while left:
@@ -234,7 +227,7 @@ def _image(da: xr.DataArray, target: Any, *, cmap: str, bar: dict[str, Any] | bo
 
 
 def _ticks(da: xr.DataArray, target: Any, *, sizes: Sequence[int]) -> None:
-    """The size of each block at its centre; small blocks that would overlap stay without."""
+    """The size of each block at its centre; omitted where labels would overlap."""
     at: list[float] = []
     names: list[str] = []
     for centre, size in zip(da.to_numpy().tolist(), sizes, strict=True):
@@ -252,6 +245,7 @@ def _ticks(da: xr.DataArray, target: Any, *, sizes: Sequence[int]) -> None:
 # ---- memberships
 
 
+@documented
 def plot_membership_uncertainty(
     posterior: Posterior,
     X: ArrayLike | None = None,
@@ -269,42 +263,35 @@ def plot_membership_uncertainty(
     visuals: Visuals | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    r"""Rows by their most probable cluster and how uncertain it is, in parts (`bayesgmm.membership_uncertainty`).
+    r"""Rows by most probable cluster, with aleatoric and epistemic uncertainty (`bayesgmm.membership_uncertainty`).
 
-    ``overlap``, the expected entropy of the label, stays however many rows there are; ``parameters``, the mutual
-    information of label and parameters, goes away as rows come in; ``total`` is their sum. Two features: the area of
-    a marker is the uncertainty, from 0 to :math:`\log K` nats. One: its height, with its interval over draws.
+    ``overlap``, the expected entropy of the label, is aleatoric and does not shrink with more data; ``parameters``, the
+    mutual information of label and parameters, is epistemic and does; ``total`` is their sum. Two features: the area
+    of a marker is the uncertainty, from 0 to :math:`\log K` nats. One: its height is, with a credible interval.
 
     Parameters
     ----------
-    posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`. They are put in the same labels
-        first by `bayesgmm.relabel`, unless that was done.
-    X : (obs, feature), optional
-        Rows, old or new; by default those kept with a fit of this package. At most 5,000 are drawn, evenly spaced.
-    names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
-    features : one or two names or positions, optional
-        By default the first two. Memberships are those by all features.
+    {posterior}
+        They are relabelled first by `bayesgmm.relabel`, unless that was done before.
+    {X}
+        New rows are allowed. At most 5,000 are drawn, evenly spaced.
+    {names}
+    {features}
+        Memberships are computed from all features.
     parts : {"overlap", "parameters", "total"} or a sequence of them
         One panel each.
-    num_samples : int
-        Draws to compute with, evenly spaced within chains.
-    ci_prob, ci_kind : float, {"eti", "hdi"}, optional
-        Of the intervals; ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
-    force : bool
-        Draw labels of components that are not identified.
-    ax : matplotlib axes, optional
-        Where to draw a single part; by default a new figure.
-    plot_collection : PlotCollection, optional
-        Where to draw, as in ArviZ; its panels may have the dimension ``part``.
-    backend : {"matplotlib", "plotly"}, optional
-        By default ArviZ's rcParams ``plot.backend``.
-    visuals : mapping of str to mapping or bool, optional
-        Settings of each visual, or False to leave it out: ``rows``; ``interval`` (one feature); ``sizes``, a legend
-        (two features, matplotlib); ``legend``, ``xlabel``, ``ylabel``, ``title``.
-    **pc_kwargs
-        Settings of the `PlotCollection`, as ``figure_kwargs``.
+    {num_samples}
+    {ci_prob, ci_kind}
+    {force}
+    {ax}
+        Only for a single part.
+    {plot_collection}
+        Its panels may have the dimension ``part``.
+    {backend}
+    {visuals}
+        ``rows``; ``interval`` (one feature); ``sizes``, a legend (two features, matplotlib); ``legend``, ``xlabel``,
+        ``ylabel``, ``title``.
+    {pc_kwargs}
 
     Returns
     -------
@@ -315,7 +302,7 @@ def plot_membership_uncertainty(
     InputError
         Unknown features, parts, visuals or backend, several parts with ``ax``, or numbers out of range.
     NotIdentifiedError
-        The components cannot be told apart, so that labels mean nothing.
+        The components are not identified, so labels have no meaning.
 
     Examples
     --------
@@ -414,7 +401,7 @@ def _label_uncertainty(pen: Pen, sample: Shown, split: xr.Dataset, chosen: Seque
 
 
 def _draw_sizes(pen: Pen, sample: Shown) -> None:
-    """What the areas of markers mean."""
+    """Legend of marker areas."""
     if pen.visuals["sizes"] is False:
         return
     values = np.log(max(sample.mean.n_components, 2)) * np.array([0.0, 0.5, 1.0])

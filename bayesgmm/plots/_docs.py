@@ -1,0 +1,63 @@
+"""Descriptions of the parameters that the plot functions share, and the decorator that fills them into docstrings."""
+
+import re
+from collections.abc import Callable
+from textwrap import indent
+from typing import Any
+
+PARAMETERS = {
+    "posterior": """\
+posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+    Draws from this package, PyMC, NumPyro or Stan; see `bayesgmm.posterior.mixture_posterior`.""",
+    "X": """\
+X : (obs, feature), optional
+    The rows; by default those stored with a fit of this package.""",
+    "names": """\
+names : mapping, optional
+    The posterior's own names of its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.""",
+    "features": """\
+features : one or two names or positions, optional
+    By default the first two.""",
+    "num_samples": """\
+num_samples : int
+    Number of draws used, evenly spaced within chains.""",
+    "n_draws": """\
+n_draws : int
+    Number of posterior draws shown as ellipses.""",
+    "mass": """\
+mass : float
+    Probability content of each ellipse, between 0 and 1.""",
+    "ci_prob, ci_kind": """\
+ci_prob, ci_kind : float, {"eti", "hdi"}, optional
+    Credible intervals; by default ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed).""",
+    "force": """\
+force : bool
+    Draw components even if they are not identified.""",
+    "ax": """\
+ax : matplotlib axes, optional
+    Axes to draw on; by default those of a new figure.""",
+    "plot_collection": """\
+plot_collection : PlotCollection, optional
+    ArviZ's collection to draw on, for example the result of another plot function.""",
+    "backend": """\
+backend : {"matplotlib", "plotly"}, optional
+    By default ArviZ's rcParams ``plot.backend``.""",
+    "visuals": """\
+visuals : mapping of str to mapping or bool, optional
+    Keyword arguments of each visual, or False to omit it.""",
+    "pc_kwargs": """\
+**pc_kwargs
+    Passed to `PlotCollection`, such as ``figure_kwargs``.""",
+}
+
+
+def documented[F: Callable[..., Any]](function: F) -> F:
+    """Replace each line ``{name}`` of a docstring by the description of that parameter."""
+
+    def description(line: re.Match[str]) -> str:
+        return indent(PARAMETERS[line["name"]], line["margin"])
+
+    function.__doc__ = re.sub(
+        r"^(?P<margin> *)\{(?P<name>[a-zA-Z][\w, ]*)\}$", description, function.__doc__ or "", flags=re.M
+    )
+    return function
