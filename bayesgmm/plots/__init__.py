@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
-    from bayesgmm.plots._canvas import GREY as GREY
     from bayesgmm.plots._data import screened_record as screened_record
+    from bayesgmm.plots._data import thinned as thinned
     from bayesgmm.plots._data import thinned_tree as thinned_tree
-    from bayesgmm.plots.clusters import COLOURS as COLOURS
-    from bayesgmm.plots.clusters import INK as INK
-    from bayesgmm.plots.clusters import ClusterFigure as ClusterFigure
-    from bayesgmm.plots.clusters import n_bins as n_bins
+    from bayesgmm.plots._style import COLOURS as COLOURS
+    from bayesgmm.plots._style import GREY as GREY
+    from bayesgmm.plots._style import INK as INK
+    from bayesgmm.plots._style import ClusterFigure as ClusterFigure
+    from bayesgmm.plots._style import n_bins as n_bins
     from bayesgmm.plots.clusters import plot_clusters as plot_clusters
-    from bayesgmm.plots.clusters import thinned as thinned
     from bayesgmm.plots.components import plot_components as plot_components
     from bayesgmm.plots.density import plot_density as plot_density
     from bayesgmm.plots.mixing import plot_mixing as plot_mixing

@@ -16,13 +16,12 @@ from matplotlib.lines import Line2D
 
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots.clusters import COLOURS, INK, positions_of
+from bayesgmm.plots._style import COLOURS, INK, plain_axes, positions_of
 from bayesgmm.posterior import CLUSTER
 
 type Visuals = Mapping[str, Mapping[str, Any] | bool]
 
 BACKENDS = ("matplotlib", "plotly")
-GREY = "#d9d9d9"
 _PANEL = (6.4, 4.4)  # inches
 _OVERLAY = "overlay_cluster"  # ArviZ then draws clusters one by one, whatever else tells them apart
 _PANELS = ("part", "row", "column")  # dimensions that figures have panels for
@@ -261,8 +260,7 @@ def finish(pc: PlotCollection) -> None:
     if pc.backend != "matplotlib":
         return
     for panel in panels(pc):
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.ticklabel_format(scilimits=(-3, 5), useMathText=True)
+        plain_axes(panel)
 
 
 def panels(pc: PlotCollection) -> list[Any]:

@@ -12,7 +12,7 @@ from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.label_switching import RECORD, Relabelling, component_record, relabel, relabelling
 from bayesgmm.mixture import Mixture
-from bayesgmm.plots.clusters import MOST_ROWS
+from bayesgmm.plots._style import evenly_spaced, thinned_rows
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -86,9 +86,9 @@ def shown(
     check_flag(force=force)
     own = mixture_posterior(posterior, names=names)
     canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
-    tree, rows = thinned_tree(canonical, num_samples), _some(rows_of(canonical, X))
+    tree, rows = thinned_tree(canonical, num_samples), thinned_rows(rows_of(canonical, X))
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
-        tree = in_same_labels(posterior, tree, _some(rows_of(canonical)), force=force)
+        tree = in_same_labels(posterior, tree, thinned_rows(rows_of(canonical)), force=force)
     return Shown(tree, rows)
 
 
@@ -104,11 +104,6 @@ def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
     result = xr.DataTree.from_dict(groups)
     result.attrs = dict(tree.attrs)
     return result
-
-
-def _some(X: Rows) -> Rows:
-    """As many rows as a figure shows, evenly spaced."""
-    return np.asfortranarray(X[:: -(-len(X) // MOST_ROWS)])
 
 
 def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: bool) -> xr.DataTree:
@@ -133,15 +128,17 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     return tree
 
 
-def shrinkage(X: Rows) -> float:
-    """A factor for the area of markers: many rows have small ones."""
-    return float(np.clip(np.sqrt(400 / len(X)), 0.2, 1.0))
+def thinned(draws: DrawSet, n: int) -> DrawSet:
+    """At most n draws, evenly spaced over all chains."""
+    kept = evenly_spaced(len(draws), n)
+    arrays = (draws.weights, draws.means, draws.factors, draws.precision_factors, draws.log_scale)
+    return DrawSet(draws.covariance_type, *(array[kept] for array in arrays))
 
 
 def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     """At most ``num_samples`` draws, evenly spaced within each chain and at least one of each."""
     n_chains, n_draws = (tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS)
-    kept = np.unique(np.linspace(0, n_draws - 1, min(n_draws, max(1, num_samples // n_chains))).round().astype(int))
+    kept = evenly_spaced(n_draws, max(1, num_samples // n_chains))
     groups = {
         name: group.to_dataset().isel(draw=kept) if name in SAMPLED else group.to_dataset()
         for name, group in tree.children.items()
@@ -157,7 +154,7 @@ def screened_record(tree: xr.DataTree) -> Relabelling | None:
     if RECORD in tree.attrs:
         return component_record(tree)
     rows = rows_of(tree)
-    some = rows[:: -(-len(rows) // _SCREENED_ROWS)] if len(rows) > _SCREENED_ROWS else None
+    some = thinned_rows(rows, _SCREENED_ROWS) if len(rows) > _SCREENED_ROWS else None
     return component_record(mixture_posterior(thinned_tree(tree, _SCREENED_DRAWS), some))
 
 

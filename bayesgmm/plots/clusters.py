@@ -1,8 +1,7 @@
-"""Figures, built without pyplot: nothing global changes, no window opens, and notebooks show what is returned."""
+"""Clusters by EM and by NUTS in one figure, built without pyplot: no global state changes, no window opens."""
 
-import io
 import textwrap
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,49 +16,40 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from scipy.stats import chi2, iqr, norm
+from scipy.stats import norm
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Mixture, covariance_family
+from bayesgmm.plots._data import thinned
+from bayesgmm.plots._docs import documented
+from bayesgmm.plots._style import (
+    COLOURS,
+    GREY,
+    INK,
+    ClusterFigure,
+    ellipse_outlines,
+    limits_of,
+    n_bins,
+    plain_axes,
+    positions_of,
+    shrinkage,
+    thinned_rows,
+)
 from bayesgmm.posterior import mean_mixture, rows_of, start_mixture
 from bayesgmm.prediction import DrawSet, draw_set, mean_memberships
 from bayesgmm.validation import check_number, check_whole
 
-# Petroff (2021), arXiv:2107.02270: ten colours that stay apart under colour-vision deficiencies.
-COLOURS = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
-)
 _MARKERS = "osD^vP"  # one more for every ten components
-_MOST_PANELS, MOST_ROWS, _MOST_EVALUATIONS = 5, 5_000, 4_000_000
+_MOST_EVALUATIONS = 4_000_000
 _SMALLEST, _LARGEST = 14.0, 90.0  # area of a marker, in square points, at no and at full uncertainty
 _TALLEST = 1.8  # height of a density panel, as a multiple of the band
-INK = "#222222"
 _HEADING = "heading"
-CIRCLE = np.column_stack([f(np.linspace(0.0, 2.0 * np.pi, 121)) for f in (np.cos, np.sin)])
-
-
-class ClusterFigure(Figure):
-    """A matplotlib figure that a notebook shows when a cell returns it."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=110)
-        return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """What every panel draws from: rows, their labels and uncertainty, and the mixtures."""
+    """Input of every panel: rows, their labels and uncertainty, and the mixtures."""
 
     X: Array  # (obs, feature)
     labels: IntArray  # (obs,)
@@ -76,9 +66,10 @@ class _Scene:
         return self.em.n_components
 
 
-# ---- the public verb
+# ---- public function
 
 
+@documented
 def plot_clusters(
     fit: Any,
     X: Any = None,
@@ -91,34 +82,31 @@ def plot_clusters(
 ) -> Figure:
     r"""Data, clusters by EM and by NUTS, and the uncertainty of each row's assignment.
 
-    Two features: a scatter plot with, for each component, the ellipse that holds ``mass`` of it (radius
+    Two features: a scatter plot with, for each component, the ellipse of probability content ``mass`` (radius
     :math:`\sqrt{\chi^2_2(mass)}`): EM dashed, posterior mean solid, ``n_draws`` posterior draws thin. One
-    feature: histogram, predictive density with its credible band, EM's density dashed. More: both, for every
-    pair and every feature. Colour is the most probable component, size the uncertainty
-    :math:`1 - \max_k P(z_i = k)`.
+    feature: histogram, posterior density with its credible band, EM's density dashed. More: a pairs plot of both.
+    Colour shows the most probable component, marker size the uncertainty :math:`1 - \max_k P(z_i = k)`.
 
     Parameters
     ----------
     fit : BayesianGaussianMixture or DataTree
-        A fitted model, or its ``posterior_``.
+        A fitted estimator, or its ``posterior_``.
     X : dataframe or array, (obs, feature), optional
-        Rows to show; by default those of the fit.
+        Rows to show; by default those stored with the fit. At most 5,000 are drawn, evenly spaced.
     em : GaussianMixture or Mixture, optional
         The EM solution to show; by default the one that started the chains.
     features : sequence of names or positions, optional
-        Which features to show; by default the first five.
-    n_draws : int
-        Posterior draws shown as ellipses.
-    mass : float
-        Probability that each ellipse holds, between 0 and 1.
-    ax : matplotlib axes, optional
-        Where to draw one or two features; by default a new figure.
+        By default the first five.
+    {n_draws}
+    {mass}
+    {ax}
+        Only for one or two features.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Independent of pyplot; ``figure.savefig(path)`` writes it. At most 5,000 rows are drawn, evenly
-        spaced; the credible band follows ArviZ's ``stats.ci_prob`` (0.89).
+        Independent of pyplot; ``figure.savefig(path)`` writes it. The probability of the credible band is ArviZ's
+        rcParam ``stats.ci_prob`` (0.89).
 
     Raises
     ------
@@ -155,23 +143,9 @@ def plot_clusters(
     return _single_figure(scene, shown, ax)
 
 
-def positions_of(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
-    """Positions of the features to show."""
-    if features is None:
-        return list(range(len(names)))[:_MOST_PANELS]
-    wanted: list[Any] = [features] if isinstance(features, str) or not isinstance(features, Iterable) else [*features]
-    known: dict[str | int, int] = {j: j for j in range(len(names))}
-    known.update({name: j for j, name in enumerate(names)})
-    unknown = [name for name in wanted if isinstance(name, bool) or not isinstance(name, Hashable) or name not in known]
-    positions = [known[name] for name in wanted if name not in unknown]
-    if unknown or not positions or len(set(positions)) < len(positions):
-        raise InputError(expected=f"distinct features among {', '.join(names)}", got=f"{features!r}")
-    return positions
-
-
 def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: float) -> _Scene:
-    """Compute once what all panels show."""
-    X = np.asfortranarray(rows[:: -(-len(rows) // MOST_ROWS)])
+    """Labels, uncertainty and draws, computed once for all panels."""
+    X = thinned_rows(rows)
     draws = draw_set(tree)
     members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), X)
     return _Scene(
@@ -185,13 +159,6 @@ def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: f
         all_draws=draws,
         mass=mass,
     )
-
-
-def thinned(draws: DrawSet, n: int) -> DrawSet:
-    """At most n draws, evenly spaced over all chains."""
-    kept = np.unique(np.linspace(0, len(draws) - 1, min(n, len(draws))).round().astype(int))
-    arrays = (draws.weights, draws.means, draws.factors, draws.precision_factors, draws.log_scale)
-    return DrawSet(draws.covariance_type, *(array[kept] for array in arrays))
 
 
 # ---- figures
@@ -216,7 +183,7 @@ def _single_figure(scene: _Scene, shown: Sequence[int], ax: Axes | None) -> Figu
 
 
 def _pairs_figure(scene: _Scene, shown: Sequence[int]) -> Figure:
-    """The lower triangle of all pairs, single features on the diagonal, the legend in the empty corner."""
+    """Pairs below the diagonal, single features on it, the legend in the empty corner."""
     n = len(shown)
     side = max(1.7, 7.6 / n)
     figure = ClusterFigure(figsize=(side * n + 0.6, side * n + 0.4), layout="constrained")
@@ -252,9 +219,7 @@ def _draw_panel(panel: Axes, scene: _Scene, shown: Sequence[int], *, compact: bo
     else:
         _draw_pair(panel, scene, shown[0], shown[1], compact=compact)
     panel.set_axisbelow(True)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
-    panel.ticklabel_format(scilimits=(-3, 5), useMathText=True)
+    plain_axes(panel)
     if compact:
         panel.tick_params(labelsize=7.5)
         panel.locator_params(nbins=4)
@@ -266,31 +231,18 @@ def _draw_panel(panel: Axes, scene: _Scene, shown: Sequence[int], *, compact: bo
 def _draw_pair(panel: Axes, scene: _Scene, i: int, j: int, *, compact: bool) -> None:
     """Rows and ellipses of features i (across) and j (up)."""
     _draw_rows(panel, scene, scene.X[:, i], scene.X[:, j], compact=compact)
-    radius = float(np.sqrt(chi2.ppf(scene.mass, 2)))
+    draws = ellipse_outlines(scene.draws.means, _full_covariances(scene.draws), (i, j), scene.mass)
+    mean, em = (ellipse_outlines(m.means, m.full_covariances, (i, j), scene.mass) for m in (scene.mean, scene.em))
     for k in range(scene.n_components):
-        colour = _colour(k)
-        lines = [_ellipse(mu, cov, (i, j), radius) for mu, cov in _draws_of(scene.draws, k)]
-        spread = LineCollection(lines, colors=colour, linewidths=0.6, alpha=0.35, zorder=3, gid=f"draws {k}")
+        lines = list(draws[:, k].transpose(0, 2, 1))
+        spread = LineCollection(lines, colors=_colour(k), linewidths=0.6, alpha=0.35, zorder=3, gid=f"draws {k}")
         panel.add_collection(spread, autolim=False)
-        for mixture, style in ((scene.mean, _mean_style(k, compact)), (scene.em, _EM_STYLE)):
-            outline = _ellipse(mixture.means[k], mixture.full_covariances[k], (i, j), radius)
-            panel.plot(*outline.T, **style)
+        panel.plot(*mean[k], **_mean_style(k, compact))
+        panel.plot(*em[k], **_EM_STYLE)
     panel.set_xlim(*limits_of(scene.X[:, i]))
     panel.set_ylim(*limits_of(scene.X[:, j]))
     panel.set_xlabel(_wrapped(scene.names[i], compact))
     panel.set_ylabel(_wrapped(scene.names[j], compact))
-
-
-def _ellipse(mu: Array, cov: Array, features: tuple[int, int], radius: float) -> Array:
-    """The outline (121, 2) of a component's marginal in two features."""
-    index = list(features)
-    return mu[index] + radius * CIRCLE @ np.linalg.cholesky(cov[np.ix_(index, index)]).T
-
-
-def _draws_of(draws: DrawSet, k: int) -> list[tuple[Array, Array]]:
-    """Mean and covariance matrix of component k in every draw."""
-    covariances = _full_covariances(draws)
-    return [(draws.means[s, k], covariances[s, k]) for s in range(len(draws))]
 
 
 def _full_covariances(draws: DrawSet) -> Array:
@@ -300,7 +252,7 @@ def _full_covariances(draws: DrawSet) -> Array:
 
 def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool) -> None:
     """Rows by label; the uncertain ones larger and on top."""
-    shrink = (0.45 if compact else 1.0) * float(np.clip(np.sqrt(400 / len(x)), 0.2, 1.0))
+    shrink = (0.45 if compact else 1.0) * shrinkage(len(x))
     for k in range(scene.n_components):
         mine = np.flatnonzero(scene.labels == k)
         mine = mine[np.argsort(scene.uncertainty[mine])]
@@ -320,7 +272,7 @@ def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool)
 
 
 def marker_area(uncertainty: Array) -> Array:
-    """Area of a marker: uncertainty runs from 0 to, at most, 1 - 1/K."""
+    """Area of a marker by its uncertainty, constant from 0.5 on."""
     return _SMALLEST + (_LARGEST - _SMALLEST) * np.minimum(uncertainty / 0.5, 1.0)
 
 
@@ -328,9 +280,9 @@ def marker_area(uncertainty: Array) -> Array:
 
 
 def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
-    """Histogram, predictive density with band, components, EM; rows as a strip below."""
+    """Histogram, posterior density with band, components, EM's density; rows as a strip below."""
     x = scene.X[:, j]
-    panel.hist(x, bins=n_bins(x), density=True, color="#d9d9d9", edgecolor="white", linewidth=0.5, zorder=1)
+    panel.hist(x, bins=n_bins(x), density=True, color=GREY, edgecolor="white", linewidth=0.5, zorder=1)
     at = np.linspace(*limits_of(x), 201 if compact else 401)
     band = thinned(scene.all_draws, 200 if compact else 1_000)
     spread = _sd(band, j)
@@ -342,7 +294,7 @@ def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
     for k, curve in enumerate(components.mean(axis=0)):
         panel.plot(at, curve, color=_colour(k), linewidth=1.4, zorder=4, gid=f"component {k}")
     panel.plot(at, _marginal_density(scene.em, j, at), **_EM_STYLE)
-    top = min(panel.get_ylim()[1], _TALLEST * float(upper.max()))  # a spike of EM's may leave the panel
+    top = min(panel.get_ylim()[1], _TALLEST * float(upper.max()))  # a degenerate component of EM's may exceed the panel
     _draw_rows(panel, scene, x, np.full(len(x), -0.05 * top), compact=True)
     panel.axhline(0.0, color=INK, linewidth=0.6)
     panel.set_xlim(*limits_of(x))
@@ -365,14 +317,6 @@ def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:
     return density
 
 
-def n_bins(x: Array) -> int:
-    """Freedman and Diaconis' rule, within reason: distance between clusters widens its bins, ties narrow them."""
-    fewest, most = min(2 * np.sqrt(len(x)), 40), 60
-    width = 2.0 * float(iqr(x)) / np.cbrt(len(x))
-    wanted = np.ptp(x) / width if width > 0 else fewest
-    return int(np.clip(np.ceil(wanted), fewest, most))
-
-
 # ---- styles
 
 
@@ -391,55 +335,42 @@ def _marker(k: int) -> str:
     return _MARKERS[k // len(COLOURS) % len(_MARKERS)]
 
 
-def limits_of(x: Array) -> tuple[float, float]:
-    """The range of the data and a little more; ellipses may leave it."""
-    margin = 0.08 * float(np.ptp(x)) or 1.0
-    return float(x.min()) - margin, float(x.max()) + margin
-
-
 def _wrapped(name: str, compact: bool) -> str:
     return "\n".join(textwrap.wrap(name, 20 if compact else 48)[:2])
 
 
 def _legend_handles(scene: _Scene, *, ellipses: bool, density: bool) -> list[Any]:
-    """Clusters, kinds of line and sizes of markers, in three groups with headings."""
+    """Clusters, line styles and marker sizes, in three groups with headings."""
     grey = "#777777"
     handles: list[Any] = [_heading("cluster (weight)")]
-    for k in range(scene.n_components):
-        label = f"{k}  ({scene.mean.weights[k]:.2f})"
-        handles.append(Line2D([], [], color=_colour(k), marker=_marker(k), linewidth=2.0, markersize=5, label=label))
-    handles.append(_heading(f"\nellipses ({scene.mass:.0%} of a cluster)" if ellipses else "\ndensity"))
+    for k, weight in enumerate(scene.mean.weights):
+        style = {"color": _colour(k), "marker": _marker(k), "linewidth": 2.0, "markersize": 5}
+        handles.append(_entry(f"{k}  ({weight:.2f})", **style))
+    handles.append(_heading(f"\n{scene.mass:.0%} ellipses" if ellipses else "\ndensity"))
     if ellipses:
-        handles.append(Line2D([], [], color=grey, linewidth=2.0, label="posterior mean"))
-        handles.append(Line2D([], [], color=grey, linewidth=0.6, label="posterior draws"))
+        handles.append(_entry("posterior mean", color=grey, linewidth=2.0))
+        handles.append(_entry("posterior draws", color=grey, linewidth=0.6))
     if density:
-        handles.append(Line2D([], [], color=INK, linewidth=1.4, label="posterior density" if ellipses else "posterior"))
+        handles.append(_entry("posterior density" if ellipses else "posterior", color=INK, linewidth=1.4))
         handles.append(Patch(color=INK, alpha=0.2, linewidth=0, label=f"{rcParams['stats.ci_prob']:.0%} band"))
-    handles.append(Line2D([], [], **{**_EM_STYLE, "gid": None}, label="EM"))
-    handles.append(_heading("\nuncertainty of assignment"))
+    handles += [_entry("EM", **{**_EM_STYLE, "gid": None}), _heading("\nassignment uncertainty")]
     for value in (0.0, 0.25, 0.5):
         size = float(np.sqrt(marker_area(np.array([value]))[0]))
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=grey,
-                marker="o",
-                linestyle="",
-                markersize=size,
-                markeredgecolor="white",
-                label=f"{value:g}",
-            )
-        )
+        dot = {"color": grey, "marker": "o", "linestyle": "", "markersize": size, "markeredgecolor": "white"}
+        handles.append(_entry(f"{value:g}", **dot))
     return handles
 
 
+def _entry(label: str, **style: Any) -> Line2D:
+    return Line2D([], [], label=label, **style)
+
+
 def _heading(text: str) -> Line2D:
-    return Line2D([], [], linestyle="", label=text, gid=_HEADING)
+    return _entry(text, linestyle="", gid=_HEADING)
 
 
 def _embolden(legend: Legend, handles: Sequence[Artist]) -> None:
-    """Set the headings apart from the entries."""
+    """Headings in bold."""
     for handle, text in zip(handles, legend.get_texts(), strict=True):
         if handle.get_gid() == _HEADING:
             text.set_fontweight("bold")

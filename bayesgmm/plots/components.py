@@ -5,32 +5,30 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_base import rcParams
 from arviz_plots import PlotCollection
-from arviz_plots.visuals import fill_between_y, hist, line_xy
+from arviz_plots.visuals import line_xy
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
 
-from bayesgmm._common import Array, IntArray
+from bayesgmm._common import Array
 from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, finish, many_lines, points, visual_settings
-from bayesgmm.plots._data import Shown, shown, shrinkage
+from bayesgmm.plots._data import Shown, shown
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots.clusters import CIRCLE, limits_of
+from bayesgmm.plots._style import ellipse_outlines, evenly_spaced, limits_of, shrinkage
 from bayesgmm.plots.density import (
+    LABELS,
     ONE_FEATURE,
-    RUG,
-    TITLE,
     Band,
     band_data,
+    clustered_rows,
+    credible_band,
     curves,
+    draw_curves,
     draw_labels,
     frame,
-    hist_data,
     line_data,
 )
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
-from bayesgmm.prediction import interval_function, interval_probability
 from bayesgmm.validation import check_number, check_whole
 
 ROWS: dict[str, Any] = {"size": 16, "alpha": 0.55, "edgecolor": "white", "width": 0.3}
@@ -41,7 +39,7 @@ _DENSITIES: dict[str, dict[str, Any]] = {
     "mean": {"width": 1.8},
     "rug": {"marker": "|", "size": 40, "alpha": 0.7},
 }
-LABELS: dict[str, dict[str, Any]] = {"legend": {}, "xlabel": {}, "ylabel": {}, "title": TITLE}
+WITH_LEGEND: dict[str, dict[str, Any]] = {"legend": {}, **LABELS}
 
 
 @documented
@@ -119,7 +117,7 @@ def plot_components(
     band = checked_band(mass, n_draws, ci_prob, ci_kind)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
     chosen = chosen_features(features, sample.names, 2)
-    settings = visual_settings(visuals, (_DENSITIES if len(chosen) == 1 else sized(_ELLIPSES, sample)) | LABELS)
+    settings = visual_settings(visuals, (_DENSITIES if len(chosen) == 1 else sized(_ELLIPSES, sample)) | WITH_LEGEND)
     if len(chosen) == 1:
         pen = _densities(sample, chosen[0], band, canvas, settings)
     else:
@@ -136,15 +134,13 @@ def checked_band(mass: float, n_draws: int, ci_prob: float | None, ci_kind: str 
     """The band asked for, if all these numbers are in range."""
     check_number(least=0.0, most=1.0, mass=mass)
     check_whole(least=0, n_draws=n_draws)
-    band = Band(interval_probability(ci_prob), str(ci_kind or rcParams["stats.ci_kind"]))
-    interval_function(band.kind)
-    return band
+    return credible_band(ci_prob, ci_kind)
 
 
 def sized(visuals: dict[str, dict[str, Any]], sample: Shown) -> dict[str, dict[str, Any]]:
     """Settings whose rows are marked by their number."""
     rows = visuals["rows"]
-    return {**visuals, "rows": {**rows, "size": rows["size"] * shrinkage(sample.X)}}
+    return {**visuals, "rows": {**rows, "size": rows["size"] * shrinkage(len(sample.X))}}
 
 
 # ---- components as data for the visuals
@@ -153,23 +149,6 @@ def sized(visuals: dict[str, dict[str, Any]], sample: Shown) -> dict[str, dict[s
 def weight_labels(sample: Shown) -> list[str]:
     """Each cluster with the posterior mean of its weight."""
     return [f"{k}  ({weight:.2f})" for k, weight in enumerate(sample.mean.weights)]
-
-
-def clustered_rows(x: Array, y: Array, labels: IntArray, n_clusters: int) -> xr.DataArray:
-    """Points (cluster, plot_axis, obs), NaN where a row belongs to another cluster."""
-    mine = (labels == np.arange(n_clusters)[:, None])[:, None, :]
-    values = np.where(mine, np.stack([x, y]), np.nan)
-    dims = ("cluster", "plot_axis", "obs")
-    return xr.DataArray(values, dims=dims, coords={"cluster": np.arange(n_clusters), "plot_axis": ["x", "y"]})
-
-
-def ellipse_outlines(means: Array, covariances: Array, pair: Sequence[int], mass: float) -> Array:
-    """Outlines (..., 2, point) of the ellipses of two features that hold a probability."""
-    index = list(pair)
-    chol = np.linalg.cholesky(covariances[..., index, :][..., index])
-    offsets = np.sqrt(chi2.ppf(mass, 2)) * chol @ CIRCLE.T
-    outlines: Array = means[..., index, None] + offsets
-    return outlines
 
 
 def mean_ellipses(sample: Shown, pair: Sequence[int], mass: float) -> xr.DataArray:
@@ -182,7 +161,7 @@ def drawn_ellipses(sample: Shown, pair: Sequence[int], mass: float, n_draws: int
     """Ellipses (cluster, plot_axis, sample, point) of draws, evenly spaced over all chains."""
     draws = sample.tree["posterior"].to_dataset()
     means, covariances = (draws[v].to_numpy().reshape(-1, *draws[v].shape[2:]) for v in ("means", "covariances"))
-    kept = np.unique(np.linspace(0, len(means) - 1, min(n_draws, len(means))).round().astype(int))
+    kept = evenly_spaced(len(means), n_draws)
     outlines = ellipse_outlines(means[kept], covariances[kept], pair, mass).transpose(1, 2, 0, 3)
     return xr.DataArray(outlines, dims=("cluster", "plot_axis", "sample", "point"), coords=_cluster_coords(outlines))
 
@@ -216,15 +195,8 @@ def _ellipses(
 
 
 def _densities(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> Pen:
-    x, found = sample.X[:, j], curves(sample, j, band)
+    found = curves(sample, j, band)
     mean = line_data(found.at, found.components, "cluster")
-    pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
-    top = max(1.05 * float(hist_data(x).sel(plot_axis="histogram").max()), 1.1 * float(found.component_bounds.max()))
-    pen.draw("hist", hist, hist_data(x))
-    pen.draw("rug", points, clustered_rows(x, np.full(len(x), RUG * top), sample.labels, len(found.components)))
-    pen.draw("band", fill_between_y, band_data(found.at, found.component_bounds, "cluster"), "marker")
-    pen.draw("mean", line_xy, mean, "marker")
+    bounds = band_data(found.at, found.component_bounds, "cluster")
     title = f"Weighted components: posterior mean and {band.prob:.0%} credible band"
-    draw_labels(pen, sample.names[j], "density", title)
-    frame(pen, limits_of(x), (2 * RUG * top, top))
-    return pen
+    return draw_curves(sample, j, canvas, settings, mean=mean, bounds=bounds, title=title)

@@ -12,10 +12,9 @@ from arviz_plots.visuals import fill_between_y, hist, line_xy
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, listed
+from bayesgmm._common import Array, IntArray, listed
 from bayesgmm.exceptions import InputError
 from bayesgmm.plots._canvas import (
-    GREY,
     Canvas,
     Pen,
     Visuals,
@@ -33,18 +32,17 @@ from bayesgmm.plots._canvas import (
 )
 from bayesgmm.plots._data import Shown, marginal_draws, shown, weighted_densities
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots.clusters import INK, limits_of, n_bins
+from bayesgmm.plots._style import GREY, INK, limits_of, n_bins
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 from bayesgmm.prediction import interval_function, interval_probability, log_predictive_density
 from bayesgmm.validation import check_number
 
-RUG = -0.035  # where the rows lie below a density, as a share of its panel's height
+_RUG = -0.035  # where the rows lie below a density, as a share of its panel's height
 _GRID_1D, _GRID_2D = 401, 120
 _WIDER = 0.5  # how far beyond the rows, in ranges, a grid of two features looks for probability
-_TITLE_SIZE = 9.5
 HDI_PROBS = (0.25, 0.5, 0.75, 0.95)
 
-TITLE: dict[str, Any] = {"size": _TITLE_SIZE}
+LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": {"size": 9.5}}
 ONE_FEATURE: dict[str, dict[str, Any]] = {
     "hist": {"color": GREY, "edgecolor": "white"},
     "band": {"color": INK, "alpha": 0.25},
@@ -56,7 +54,6 @@ _TWO_FEATURES: dict[str, dict[str, Any]] = {
     "rows": {"color": INK, "size": 9, "alpha": 0.5, "width": 0.0},
     "contours": {"color": "#20507a", "alpha": 1.0},
 }
-_LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": TITLE}
 
 
 @documented
@@ -124,13 +121,11 @@ def plot_density(
     'Posterior mean and 89% credible band'
     """
     canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
-    band = Band(interval_probability(ci_prob), str(ci_kind or rcParams["stats.ci_kind"]))
-    interval_function(band.kind)
+    band = credible_band(ci_prob, ci_kind)
     probs = _checked_probs(hdi_probs)
     sample = shown(posterior, X, names=names, num_samples=num_samples, labelled=False, force=True)
     chosen = chosen_features(features, sample.names, 2)
-    known = (ONE_FEATURE if len(chosen) == 1 else _TWO_FEATURES) | _LABELS
-    settings = visual_settings(visuals, known)
+    settings = visual_settings(visuals, (ONE_FEATURE if len(chosen) == 1 else _TWO_FEATURES) | LABELS)
     if len(chosen) == 1:
         return _one_feature(sample, chosen[0], band, canvas, settings)
     return _two_features(sample, chosen, probs, canvas, settings)
@@ -159,6 +154,13 @@ class Band:
     def __call__(self, sampled: Array) -> Array:
         """Lower and upper bounds (..., 2) of draws along the first axis."""
         return interval_function(self.kind)(np.moveaxis(sampled, 0, -1), prob=self.prob)
+
+
+def credible_band(ci_prob: float | None, ci_kind: str | None) -> Band:
+    """A band of checked probability and kind; by default those of ArviZ's rcParams."""
+    band = Band(interval_probability(ci_prob), str(ci_kind or rcParams["stats.ci_kind"]))
+    interval_function(band.kind)
+    return band
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,12 @@ def row_data(x: Array, y: Array) -> xr.DataArray:
     return _data(np.stack([x, y]), "plot_axis", "obs", plot_axis=["x", "y"])
 
 
+def clustered_rows(x: Array, y: Array, labels: IntArray, n_clusters: int) -> xr.DataArray:
+    """Points (cluster, plot_axis, obs), NaN for rows of other clusters."""
+    mine = (labels == np.arange(n_clusters)[:, None])[:, None, :]
+    return _data(np.where(mine, np.stack([x, y]), np.nan), "cluster", "plot_axis", "obs", plot_axis=["x", "y"])
+
+
 def _data(values: Array, *dims: str, **coords: list[str]) -> xr.DataArray:
     every = {"cluster": np.arange(values.shape[dims.index("cluster")])} if "cluster" in dims else {}
     return xr.DataArray(values, dims=dims, coords={**every, **coords})
@@ -234,18 +242,37 @@ def frame(pen: Pen, x: tuple[float, float], y: tuple[float, float]) -> None:
 
 
 def _one_feature(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
-    x, found = sample.X[:, j], curves(sample, j, band)
-    mean = line_data(found.at, found.mean)
-    pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
-    top = max(1.05 * float(hist_data(x).sel(plot_axis="histogram").max()), 1.1 * float(found.bounds.max()))
-    pen.draw("hist", hist, hist_data(x))
-    pen.draw("rug", points, row_data(x, np.full(len(x), RUG * top)))
-    pen.draw("band", fill_between_y, band_data(found.at, found.bounds))
-    pen.draw("mean", line_xy, mean)
-    draw_labels(pen, sample.names[j], "density", f"Posterior mean and {band.prob:.0%} credible band")
-    frame(pen, limits_of(x), (2 * RUG * top, top))
+    found = curves(sample, j, band)
+    mean, bounds = line_data(found.at, found.mean), band_data(found.at, found.bounds)
+    title = f"Posterior mean and {band.prob:.0%} credible band"
+    pen = draw_curves(sample, j, canvas, settings, mean=mean, bounds=bounds, title=title)
     finish(pen.pc)
     return pen.pc
+
+
+def draw_curves(
+    sample: Shown,
+    j: int,
+    canvas: Canvas,
+    settings: dict[str, Any],
+    *,
+    mean: xr.DataArray,
+    bounds: xr.DataArray,
+    title: str,
+) -> Pen:
+    """Histogram and rug of feature j, densities and credible bands; by cluster if the densities are."""
+    x, histogram = sample.X[:, j], hist_data(sample.X[:, j])
+    top = max(1.05 * float(histogram.sel(plot_axis="histogram").max()), 1.1 * float(bounds.sel(kwarg="y_top").max()))
+    height, ignored = np.full(len(x), _RUG * top), ["marker"] if "cluster" in mean.dims else []
+    rug = clustered_rows(x, height, sample.labels, mean.sizes["cluster"]) if ignored else row_data(x, height)
+    pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
+    pen.draw("hist", hist, histogram)
+    pen.draw("rug", points, rug)
+    pen.draw("band", fill_between_y, bounds, *ignored)
+    pen.draw("mean", line_xy, mean, *ignored)
+    draw_labels(pen, sample.names[j], "density", title)
+    frame(pen, limits_of(x), (2 * _RUG * top, top))
+    return pen
 
 
 # ---- two features

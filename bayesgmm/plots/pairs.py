@@ -28,22 +28,21 @@ from bayesgmm.plots._canvas import (
 )
 from bayesgmm.plots._data import Shown, shown
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots.clusters import limits_of
+from bayesgmm.plots._style import MOST_FEATURES, limits_of
 from bayesgmm.plots.components import (
-    LABELS,
     ROWS,
+    WITH_LEGEND,
     checked_band,
-    clustered_rows,
     drawn_ellipses,
     ellipse_title,
     mean_ellipses,
     sized,
     weight_labels,
 )
-from bayesgmm.plots.density import ONE_FEATURE, Band, band_data, curves, hist_data, line_data
+from bayesgmm.plots.density import ONE_FEATURE, Band, band_data, clustered_rows, curves, hist_data, line_data
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 
-_MOST_FEATURES, _DIAGONAL_POINTS = 5, 201
+_DIAGONAL_POINTS = 201
 _NAME_WIDTH = 18  # letters in a line of a feature's name
 _PAIRS: dict[str, dict[str, Any]] = {
     "hist": ONE_FEATURE["hist"],
@@ -128,7 +127,7 @@ def plot_pairs(
     band = checked_band(mass, n_draws, ci_prob, ci_kind)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
     chosen = _several(features, sample.names)
-    settings = visual_settings(visuals, sized(_PAIRS, sample) | LABELS)
+    settings = visual_settings(visuals, sized(_PAIRS, sample) | WITH_LEGEND)
     pen = _open_grid(sample, chosen, canvas, settings)
     _draw_diagonal(pen, sample, chosen, band)
     _draw_triangle(pen, sample, chosen, mass, n_draws)
@@ -147,7 +146,7 @@ def _several(features: Sequence[str | int] | None, names: list[str]) -> list[int
     """Positions of two or more features, at most as many as ArviZ's rcParams allow panels."""
     allowed = rcParams["plot.max_subplots"]
     most = len(names) if allowed is None else isqrt(allowed)
-    chosen = chosen_features(features, names, min(most, _MOST_FEATURES) if features is None else most)
+    chosen = chosen_features(features, names, min(most, MOST_FEATURES) if features is None else most)
     if len(chosen) < 2:
         raise InputError(expected="two features or more", got=f"{len(chosen)}", hint="plot_density shows one.")
     return chosen

@@ -38,11 +38,11 @@ from bayesgmm.plots._canvas import (
     points,
     visual_settings,
 )
-from bayesgmm.plots._data import Shown, shown, shrinkage, thinned_tree
+from bayesgmm.plots._data import Shown, shown, thinned_tree
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots.clusters import INK, limits_of
-from bayesgmm.plots.components import clustered_rows, weight_labels
-from bayesgmm.plots.density import TITLE
+from bayesgmm.plots._style import INK, evenly_spaced, limits_of, shrinkage
+from bayesgmm.plots.components import WITH_LEGEND, weight_labels
+from bayesgmm.plots.density import LABELS, clustered_rows
 from bayesgmm.posterior import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
 from bayesgmm.validation import check_whole, generator_of, texts
 
@@ -52,19 +52,14 @@ _SIMILARITY: dict[str, dict[str, Any]] = {
     "image": {"cmap": "Blues"},
     "borders": {"color": "#bd1f01", "width": 1.2, "alpha": 1.0},
     "colorbar": {},
-    "xlabel": {},
-    "ylabel": {},
-    "title": TITLE,
+    **LABELS,
 }
 _PARTS = ("total", "overlap", "parameters")
 _UNCERTAINTY: dict[str, dict[str, Any]] = {
     "rows": {"alpha": 0.65, "edgecolor": "white", "width": 0.3},
     "interval": {"width": 0.8, "alpha": 0.45},
-    "legend": {},
     "sizes": {},
-    "xlabel": {},
-    "ylabel": {},
-    "title": TITLE,
+    **WITH_LEGEND,
 }
 
 
@@ -145,7 +140,7 @@ def _thinned(given: Posterior | ArrayLike, X: ArrayLike | None, names: Names, nu
     """Thinned draws of labels (draw, obs), or a thinned posterior with its rows."""
     if are_labels(given):
         draws = flat_draws(label_draws(given))
-        return draws[np.unique(np.linspace(0, len(draws) - 1, min(num_samples, len(draws))).round().astype(int))]
+        return draws[evenly_spaced(len(draws), num_samples)]
     tree = mixture_posterior(given, X, names=names)
     return mixture_posterior(thinned_tree(tree, num_samples), rows_of(tree, X))
 
@@ -206,13 +201,17 @@ def _draw_similarity(matrix: Array, sizes: IntArray, canvas: Canvas, settings: d
     pen.arrange(_ticks, centres, sizes=sizes.tolist())
     pen.draw("xlabel", name_x, xr.DataArray("rows by cluster (number of rows)"))
     pen.draw("ylabel", name_y, xr.DataArray("rows by cluster (number of rows)"))
-    pen.draw("title", name_panel, xr.DataArray(f"Similarity of {len(matrix):,} rows, {len(sizes)} clusters estimated"))
+    pen.draw(
+        "title",
+        name_panel,
+        xr.DataArray(f"Posterior similarity of {len(matrix):,} rows, {len(sizes)} estimated clusters"),
+    )
     return pen.pc
 
 
 def _image(da: xr.DataArray, target: Any, *, cmap: str, bar: dict[str, Any] | bool, zorder: float = 2) -> Any:
     """A matrix of probabilities, the first row on top."""
-    label = "probability of the same cluster"
+    label = "co-clustering probability"
     if not isinstance(target, Axes):
         style = {"colorscale": cmap, "zmin": 0.0, "zmax": 1.0, "colorbar": {"title": {"text": label, "side": "right"}}}
         target.add_heatmap(z=da.to_numpy(), showscale=bar is not False, **style)
@@ -367,7 +366,7 @@ def _uncertain_rows(sample: Shown, split: xr.Dataset, chosen: Sequence[int], par
 
 def _size(uncertainty: Array, sample: Shown) -> Array:
     """Area of a marker: uncertainty runs from 0 to log K."""
-    smallest = _SMALLEST * shrinkage(sample.X)
+    smallest = _SMALLEST * shrinkage(len(sample.X))
     return smallest + (_LARGEST - smallest) * uncertainty / np.log(max(sample.mean.n_components, 2))
 
 

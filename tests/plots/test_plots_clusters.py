@@ -13,7 +13,8 @@ from scipy.stats import chi2
 from bayesgmm import GaussianMixture, Mixture
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots.clusters import COLOURS, plot_clusters
+from bayesgmm.plots._style import COLOURS
+from bayesgmm.plots.clusters import plot_clusters
 from bayesgmm.posterior.tree import mean_mixture
 
 FAITHFUL = load_old_faithful()
@@ -93,7 +94,7 @@ def test_the_legend_explains_every_mark(faithful) -> None:
     shares = faithful["posterior"]["weights"].mean(("chain", "draw")).to_numpy()
     entries = texts(plot_clusters(faithful))
     assert entries[1:3] == [f"{k}  ({shares[k]:.2f})" for k in range(2)]
-    assert "ellipses (90% of a cluster)" in entries
+    assert "90% ellipses" in entries
     assert {"posterior mean", "posterior draws", "EM"} <= set(entries)
     assert entries[-3:] == ["0", "0.25", "0.5"]
 

@@ -10,7 +10,7 @@ from scipy.stats import chi2, norm
 from bayesgmm import plot_components, plot_density
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.exceptions import InputError, NotIdentifiedError
-from bayesgmm.plots.clusters import COLOURS
+from bayesgmm.plots._style import COLOURS
 
 FAITHFUL, GALAXIES = load_old_faithful(), load_galaxies()
 TRIPLE = ("weights", "means", "covariances")

@@ -15,7 +15,7 @@ from bayesgmm import (
 )
 from bayesgmm.datasets import load_galaxies, load_old_faithful
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots.clusters import COLOURS
+from bayesgmm.plots._style import COLOURS
 from bayesgmm.plots.partition import partition_order
 
 FAITHFUL, GALAXIES = load_old_faithful(), load_galaxies()
@@ -71,7 +71,7 @@ def test_of_many_rows_some_are_shown(faithful) -> None:
     assert image_of(pc).shape == (50, 50)
     again = plot_similarity(faithful, max_rows=50)
     np.testing.assert_array_equal(image_of(pc), image_of(again))
-    assert "50 rows, 2 clusters" in pc.viz["plot"].item().get_title()
+    assert "50 rows, 2 estimated clusters" in pc.viz["plot"].item().get_title()
 
 
 def test_a_partition_of_all_rows_follows_those_shown(faithful) -> None:

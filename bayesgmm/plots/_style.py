@@ -1,0 +1,97 @@
+"""Style of all figures: colours, markers, axis limits, histogram bins, figures that notebooks show."""
+
+import io
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import chi2, iqr
+
+from bayesgmm._common import Array, IntArray, Rows
+from bayesgmm.exceptions import InputError
+
+# Petroff (2021), arXiv:2107.02270: ten colours that can be distinguished with colour-vision deficiencies.
+COLOURS = (
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
+INK, GREY = "#222222", "#d9d9d9"
+MOST_FEATURES, MOST_ROWS = 5, 5_000
+_CIRCLE = np.column_stack([f(np.linspace(0.0, 2.0 * np.pi, 121)) for f in (np.cos, np.sin)])
+
+
+class ClusterFigure(Figure):
+    """A matplotlib figure that a notebook shows when a cell returns it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def plain_axes(panel: Axes) -> None:
+    """Hide the upper and right spines; write powers of ten as such."""
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.ticklabel_format(scilimits=(-3, 5), useMathText=True)
+
+
+def positions_of(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
+    """Positions of the features to show."""
+    if features is None:
+        return list(range(len(names)))[:MOST_FEATURES]
+    wanted: list[Any] = [features] if isinstance(features, str) or not isinstance(features, Iterable) else [*features]
+    known: dict[str | int, int] = {j: j for j in range(len(names))}
+    known.update({name: j for j, name in enumerate(names)})
+    unknown = [name for name in wanted if isinstance(name, bool) or not isinstance(name, Hashable) or name not in known]
+    positions = [known[name] for name in wanted if name not in unknown]
+    if unknown or not positions or len(set(positions)) < len(positions):
+        raise InputError(expected=f"distinct features among {', '.join(names)}", got=f"{features!r}")
+    return positions
+
+
+def evenly_spaced(n: int, most: int) -> IntArray:
+    """At most ``most`` of the indices 0, ..., n - 1, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+
+
+def thinned_rows(X: Rows, most: int = MOST_ROWS) -> Rows:
+    """At most ``most`` rows, evenly spaced."""
+    return np.asfortranarray(X[:: -(-len(X) // most)])
+
+
+def shrinkage(n_rows: int) -> float:
+    """Factor for the area of markers, smaller for many rows."""
+    return float(np.clip(np.sqrt(400 / n_rows), 0.2, 1.0))
+
+
+def limits_of(x: Array) -> tuple[float, float]:
+    """Axis limits: the range of the data and a margin; ellipses may extend beyond them."""
+    margin = 0.08 * float(np.ptp(x)) or 1.0
+    return float(x.min()) - margin, float(x.max()) + margin
+
+
+def n_bins(x: Array) -> int:
+    """Number of bins by the Freedman-Diaconis rule, bounded: separated clusters widen its bins, ties narrow them."""
+    fewest, most = min(2 * np.sqrt(len(x)), 40), 60
+    width = 2.0 * float(iqr(x)) / np.cbrt(len(x))
+    wanted = np.ptp(x) / width if width > 0 else fewest
+    return int(np.clip(np.ceil(wanted), fewest, most))
+
+
+def ellipse_outlines(means: Array, covariances: Array, pair: Sequence[int], mass: float) -> Array:
+    """Outlines (..., 2, point) of the ellipses of two features that have this probability content."""
+    index = list(pair)
+    chol = np.linalg.cholesky(covariances[..., index, :][..., index])
+    offsets = np.sqrt(chi2.ppf(mass, 2)) * chol @ _CIRCLE.T
+    outlines: Array = means[..., index, None] + offsets
+    return outlines
