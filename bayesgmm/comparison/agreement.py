@@ -7,13 +7,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
-from scipy.special import xlogy
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities
 from bayesgmm.comparison.estimates import Match
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.exceptions import InputError
-from bayesgmm.partitions import estimate_partition, flat_draws, label_draws, similarity_matrix
+from bayesgmm.partitions import (
+    contingency_table,
+    estimate_partition,
+    flat_draws,
+    label_draws,
+    similarity_matrix,
+    table_loss,
+)
 
 MOST_ROWS, MOST_DRAWS = 5_000, 500  # of a search for the best partition
 MOST_PAIRED = 500  # rows whose pairs are looked at
@@ -56,11 +62,9 @@ class Partitions:
 def partitions_of(
     fits: FitPair, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match], *, seed: int
 ) -> Partitions:
-    """Partitions by both fits, and their cross-table."""
+    """Labels of both fits, crossed."""
     a, b = (_labels(fit, own, seed) for fit, own in zip(fits, resp, strict=True))
-    sizes = [max(own.shape[1], int(x.max()) + 1) for own, x in zip(resp, (a, b), strict=True)]
-    counts = np.zeros(sizes)
-    np.add.at(counts, (a, b), fits.weights)
+    counts = contingency_table(a, b, weights=fits.weights, shape=[own.shape[1] for own in resp])
     names = [fit.name for fit in fits]
     index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
     partner = np.full(counts.shape[0], -1)
@@ -73,8 +77,8 @@ def partitions_of(
     return Partitions(
         labels=pd.DataFrame(dict(zip(names, (a, b), strict=True)), index=pd.RangeIndex(len(a), name="obs")),
         cross_table=pd.DataFrame(counts, index, columns),
-        ari=adjusted_rand(counts),
-        vi=variation_of_information(counts),
+        ari=1.0 - table_loss(counts, loss="omari"),
+        vi=table_loss(counts),
         changed=changed,
         changed_weight=float(fits.weights[changed].sum()),
     )
@@ -95,30 +99,6 @@ def comparable(fits: FitPair) -> bool:
     """Whether components of both fits are identified, and have a partner each."""
     k = [fit.mixture.n_components for fit in fits]
     return fits.first.identified and fits.second.identified and k[0] == k[1]
-
-
-def adjusted_rand(counts: Array) -> float:
-    """Adjusted Rand index of a cross-table, whose counts need not be whole numbers.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> adjusted_rand(np.array([[2.0, 0.0], [0.0, 3.0]])), round(adjusted_rand(np.array([[2.0, 1.0], [0.0, 3.0]])), 3)
-    (1.0, 0.324)
-    """
-    both, rows, columns, total = (
-        float((0.5 * x * (x - 1.0)).sum()) for x in (counts, counts.sum(1), counts.sum(0), counts.sum())
-    )
-    expected = rows * columns / total if total else 0.0
-    highest = 0.5 * (rows + columns)
-    return 1.0 if highest == expected else (both - expected) / (highest - expected)
-
-
-def variation_of_information(counts: Array) -> float:
-    """Variation of information of a cross-table, in bits."""
-    n = counts.sum()
-    entropies = [-float(xlogy(x / n, x / n).sum()) / np.log(2.0) for x in (counts.sum(1), counts.sum(0), counts)]
-    return max(2.0 * entropies[2] - entropies[0] - entropies[1], 0.0)
 
 
 def calibration_table(
@@ -204,8 +184,7 @@ def checked_classes(classes: ArrayLike, n: int) -> IntArray:
 
 
 def _against(resp: Responsibilities, truth: IntArray, weights: PerRow) -> tuple[dict[str, float], pd.DataFrame]:
-    counts = np.zeros((resp.shape[1], truth.max() + 1))
-    np.add.at(counts, (resp.argmax(axis=1), truth), weights)
+    counts = contingency_table(resp.argmax(axis=1), truth, weights=weights, shape=(resp.shape[1], 1))
     component = np.full(counts.shape[1], -1)  # classes without a component have none
     rows, columns = linear_sum_assignment(-counts)
     component[columns] = rows

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from bayesgmm.partitions.occupancy import discrete_r_hat as discrete_r_hat
     from bayesgmm.partitions.partition_losses import Labels as Labels
     from bayesgmm.partitions.partition_losses import canonical_labels as canonical_labels
+    from bayesgmm.partitions.partition_losses import contingency_table as contingency_table
     from bayesgmm.partitions.partition_losses import losses as losses
+    from bayesgmm.partitions.partition_losses import table_loss as table_loss
     from bayesgmm.partitions.point_estimate import CredibleBall as CredibleBall
     from bayesgmm.partitions.point_estimate import PartitionEstimate as PartitionEstimate
     from bayesgmm.partitions.point_estimate import credible_ball as credible_ball

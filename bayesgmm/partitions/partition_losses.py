@@ -17,15 +17,16 @@ pairs on which the partitions disagree (Binder 1978). Scales and weights are tho
 (Dahl, Johnson & Müller 2022); for VI at a = 1 also those of mcclust.ext (Wade & Ghahramani 2018).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
-from bayesgmm._common import Array, IntArray
+from bayesgmm._common import Array, IntArray, PerRow
 from bayesgmm.exceptions import InputError
 from bayesgmm.validation import check_number, check_option
 
@@ -154,8 +155,19 @@ def _renumber(rows: IntArray, size: int) -> Labels:
     return new
 
 
-def contingency_table(truth: Labels, estimate: Labels) -> IntArray:
-    """Rows that two partitions in labels 0, 1, ... put in each pair of clusters, (cluster of truth, of estimate).
+def contingency_table(
+    truth: ArrayLike, estimate: ArrayLike, *, weights: PerRow | None = None, shape: Sequence[int] = (1, 1)
+) -> NDArray[Any]:
+    """Number or total weight of the rows in each pair of clusters, (cluster of truth, cluster of estimate).
+
+    Parameters
+    ----------
+    truth, estimate : (obs,) of int
+        Labels 0, 1, ...
+    weights : (obs,), optional
+        By default rows are counted.
+    shape : pair of int
+        At least so many clusters of each.
 
     Examples
     --------
@@ -165,9 +177,8 @@ def contingency_table(truth: Labels, estimate: Labels) -> IntArray:
     """
     truth = checked_labels(truth, name="truth")
     estimate = checked_labels(estimate, name="estimate", n_rows=len(truth))
-    shape = (int(truth.max()) + 1, int(estimate.max()) + 1)
-    pairs = truth.astype(np.int64) * shape[1] + estimate
-    return np.bincount(pairs, minlength=shape[0] * shape[1]).reshape(shape)
+    n, k = (max(least, int(labels.max()) + 1) for least, labels in zip(shape, (truth, estimate), strict=True))
+    return np.bincount(truth.astype(np.int64) * k + estimate, weights, minlength=n * k).reshape(n, k)
 
 
 def losses(draws: Labels, estimate: Labels, *, loss: str = "vi", a: float = 1.0) -> Array:
@@ -200,12 +211,32 @@ def losses(draws: Labels, estimate: Labels, *, loss: str = "vi", a: float = 1.0)
     chosen, n = find_loss(loss, a), draws.shape[1]
     estimate = checked_labels(estimate, name="estimate", n_rows=n)
     sums = _sums(draws, estimate, chosen.f(np.arange(n + 1.0)), int(draws.max()) + 1, int(estimate.max()) + 1)
+    return _combined(chosen, sums, float(n), a)
+
+
+def table_loss(counts: Array, *, loss: str = "vi", a: float = 1.0) -> float:
+    """The loss of a contingency table, whose counts need not be whole numbers.
+
+    Examples
+    --------
+    >>> table_loss(np.array([[2.0, 0.0], [0.0, 3.0]]), loss="omari")
+    0.0
+    >>> round(1.0 - table_loss(np.array([[2.0, 1.0], [0.0, 3.0]]), loss="omari"), 3)  # the adjusted Rand index
+    0.324
+    """
+    chosen = find_loss(loss, a)
+    sums = np.array([chosen.f(x).sum() for x in (counts.sum(axis=1), counts.sum(axis=0), counts)])
+    return float(_combined(chosen, sums, float(counts.sum()), a))
+
+
+def _combined(loss: Loss, sums: Array, n: float, a: float) -> Array:
+    """The loss from sums (..., 3) of f over the margins and the cells."""
     truth, own, both = sums.T
-    if chosen.additive:
-        return np.maximum(a * truth + (COST - a) * own - COST * both, 0.0) / float(n) ** chosen.power
-    expected = truth * own / max(0.5 * n * (n - 1), 1.0)
+    if loss.additive:
+        return np.maximum(a * truth + (COST - a) * own - COST * both, 0.0) / n**loss.power
+    expected = truth * own / (float(loss.f(np.array(n))) or 1.0)
     span = 0.5 * (truth + own) - expected
-    equal = span <= 0.0  # both put all rows together, or both put all apart
+    equal = span == 0.0  # both put all rows together, or both put all apart
     return np.where(equal, 0.0, 1.0 - (both - expected) / np.where(equal, 1.0, span))
 
 

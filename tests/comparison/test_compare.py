@@ -9,7 +9,6 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, compare, partition_loss
-from bayesgmm.comparison.agreement import adjusted_rand, variation_of_information
 from bayesgmm.comparison.messages import REASONS
 from bayesgmm.exceptions import InputError, SamplingWarning
 
@@ -232,14 +231,6 @@ def test_bad_input_is_told_before_any_work(em, bayes) -> None:
 
 
 # ---- figures of rows
-
-
-def test_cross_tables_with_weights() -> None:
-    counts = np.array([[3.5, 0.5], [1.0, 4.0]])
-    doubled = np.array([[7, 1], [2, 8]])
-    labels = np.repeat([[0, 0], [0, 1], [1, 0], [1, 1]], doubled.ravel(), axis=0).T
-    assert adjusted_rand(2.0 * counts) == pytest.approx(adjusted_rand_score(*labels))
-    assert variation_of_information(counts) == pytest.approx(partition_loss(*labels))
 
 
 def test_the_figure_and_the_page(faithful, galaxies, tmp_path) -> None:

@@ -13,6 +13,7 @@ from bayesgmm.partitions.partition_losses import (
     contingency_table,
     expected_loss,
     losses,
+    table_loss,
 )
 
 COSTS = (0.0, 0.5, 1.0, 1.7)
@@ -104,6 +105,23 @@ def test_canonical_labels_know_partitions_only(labels, names):
     np.testing.assert_array_equal(canonical, renamed)
     np.testing.assert_array_equal(np.equal.outer(canonical, canonical), np.equal.outer(labels, labels))
     assert np.unique(canonical, return_index=True)[1].tolist() == sorted(np.unique(canonical, return_index=True)[1])
+
+
+@in_any_time
+@given(pairs_of_partitions(), st.sampled_from([("vi", 1.0), ("vi", 0.5), ("binder", 1.7), ("omari", 1.0)]))
+def test_the_loss_of_a_contingency_table_is_that_of_its_partitions(pair, loss):
+    truth, estimate = pair
+    got = table_loss(contingency_table(truth, estimate), loss=loss[0], a=loss[1])
+    assert got == pytest.approx(losses(truth[None], estimate, loss=loss[0], a=loss[1])[0], abs=1e-12)
+
+
+def test_rows_may_have_weights():
+    labels = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]).T
+    halves = contingency_table(*labels, weights=np.array([3.5, 0.5, 1.0, 4.0]), shape=(2, 3))
+    np.testing.assert_array_equal(halves, [[3.5, 0.5, 0.0], [1.0, 4.0, 0.0]])
+    copies = np.repeat(labels, [7, 1, 2, 8], axis=1)
+    assert 1.0 - table_loss(2.0 * halves, loss="omari") == pytest.approx(adjusted_rand_score(*copies))
+    assert table_loss(halves) == pytest.approx(by_entropies(*copies, a=1.0))
 
 
 def test_contingency_table_has_the_sizes_as_margins():
