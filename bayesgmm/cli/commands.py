@@ -20,13 +20,11 @@ from bayesgmm.cli.options import (
     Chains,
     Columns,
     Cores,
-    Covariance,
     Criteria,
-    CriterionName,
     Draws,
     Engine,
-    EngineName,
     Families,
+    Family,
     File,
     Force,
     Header,
@@ -136,29 +134,15 @@ def fit(
         int, typer.Option("--components", "-k", min=1, help="Number of clusters K.", rich_help_panel=FIT)
     ],
     columns: Columns = None,
-    covariance: Annotated[
-        Covariance,
-        typer.Option(
-            metavar="TYPE",
-            help="full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI) or tied_spherical (EII), by "
-            "name or mclust's code; V or E for one column.",
-            case_sensitive=False,
-            rich_help_panel=FIT,
-        ),
-    ] = Covariance.FULL,
-    prior: Annotated[
-        PriorName,
-        typer.Option(
-            metavar="NAME", help="weakly-informative or fraley-raftery, scaled by the data.", rich_help_panel=FIT
-        ),
-    ] = PriorName.WEAKLY_INFORMATIVE,
+    covariance: Family = "full",
+    prior: PriorName = "weakly_informative",
     header: Header = None,
     draws: Draws = 1000,
     tune: Tune = 400,
     chains: Chains = 4,
     cores: Cores = None,
     target_accept: TargetAccept = 0.8,
-    engine: Engine = EngineName.NATIVE,
+    engine: Engine = "native",
     seed: Seed = None,
     output: Output = None,
     report: Report = False,
@@ -185,14 +169,14 @@ def fit(
         raise InputError(expected=f"--components no larger than the number of rows ({len(frame)})", got=f"{components}")
     settings = {
         "n_components": components,
-        "covariance_type": covariance.value,
-        "prior": prior.value,
+        "covariance_type": covariance,
+        "prior": prior,
         "draws": draws,
         "tune": tune,
         "chains": chains,
         "cores": cores,
         "target_accept": target_accept,
-        "engine": engine.value,
+        "engine": engine,
         "seed": secrets.randbelow(2**32) if seed is None else seed,
         "progress": progress and not quiet,
     }
@@ -239,12 +223,12 @@ def select(
     from bayesgmm.mixture import covariance_family
 
     for name in covariance or []:
-        covariance_family(name.value, len(frame.columns))
+        covariance_family(name, len(frame.columns))
     settings: dict[str, Any] = {
         "n_components": sizes,
-        "covariance_types": [name.value for name in covariance] if covariance else None,
-        "criteria": list(dict.fromkeys(name.value for name in criterion or [CriterionName.BIC])),
-        "prior": None if prior is None else prior.value,
+        "covariance_types": covariance or None,
+        "criteria": list(dict.fromkeys(criterion or ["bic"])),
+        "prior": prior,
         "n_init": starts,
         "n_jobs": jobs,
         "nuts": {"draws": draws, "tune": tune, "chains": chains, "cores": cores},

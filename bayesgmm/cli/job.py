@@ -1,18 +1,17 @@
-"""The main job: fit a table by EM and by NUTS, set both side by side, write everything to a folder."""
+"""The job of ``demo`` and ``fit``: fit a table by EM and by NUTS, compare both, write the output files."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from bayesgmm.comparison import estimates_table
-from bayesgmm.estimators import BayesianGaussianMixture, GaussianMixture, in_labels_of
+from bayesgmm.estimators import PRIORS, BayesianGaussianMixture, GaussianMixture, in_labels_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import Relabelling, component_record
 from bayesgmm.mixture import Mixture
 from bayesgmm.plots import plot_clusters, thinned
 from bayesgmm.prediction import draw_set, mean_memberships
-from bayesgmm.priors import Prior
 from bayesgmm.report import ReportSettings, Source, write_report
 from bayesgmm.validation import as_rows, check_components
 
@@ -21,20 +20,20 @@ _MOST_EVALUATIONS, _FEWEST_DRAWS = 20_000_000, 100
 
 @dataclass(frozen=True, kw_only=True)
 class JobSettings:
-    """What the user decides; see `BayesianGaussianMixture`.
+    """Settings of a job; see `BayesianGaussianMixture`.
 
     Attributes
     ----------
     prior : str
-        ``"weakly-informative"`` or ``"fraley-raftery"``.
+        A key of `bayesgmm.estimators.PRIORS`.
     """
 
     n_components: int
     seed: int
     covariance_type: str = "full"
-    prior: str = "weakly-informative"
+    prior: str = "weakly_informative"
     draws: int = 1000
-    tune: int | None = None
+    tune: int = 400
     chains: int = 4
     cores: int | None = None
     target_accept: float = 0.8
@@ -85,35 +84,16 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
     if len(frame) < 2:
         raise InputError(expected="at least two rows", got=f"{len(frame)}")
     check_components(settings.n_components, len(frame))
-    prior = _prior(frame, settings)
-    em = GaussianMixture(
-        settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed
-    ).fit(frame)
+    parameters = asdict(settings)
+    seed, prior = parameters.pop("seed"), parameters.pop("prior")
+    prior = PRIORS[prior](as_rows(frame), settings.n_components, settings.covariance_type, None)
+    em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=seed).fit(frame)
     if em.starts_.interrupted:
         raise KeyboardInterrupt
-    bayes = BayesianGaussianMixture(
-        settings.n_components,
-        covariance_type=settings.covariance_type,
-        prior=prior,
-        draws=settings.draws,
-        tune=settings.tune,
-        chains=settings.chains,
-        cores=settings.cores,
-        target_accept=settings.target_accept,
-        engine=settings.engine,
-        random_state=settings.seed,
-        progress=settings.progress,
-    ).fit(frame)
+    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed).fit(frame)
     mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)
     return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
-
-
-def _prior(frame: pd.DataFrame, settings: JobSettings) -> Prior:
-    X = as_rows(frame)
-    if settings.prior == "fraley-raftery":
-        return Prior.fraley_raftery(X, settings.n_components, covariance_type=settings.covariance_type)
-    return Prior.weakly_informative(X)
 
 
 def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Options of the command line that several commands have."""
 
 import shlex
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,47 +14,21 @@ from bayesgmm.exceptions import InputError
 FIT, SAMPLER, OUTPUT = "Model", "Sampler", "Output"
 
 
-class Covariance(StrEnum):
-    """Names of covariance families: scikit-learn's and mclust's."""
+def _key_of(table: str, package: str) -> Callable[[typer.CallbackParam, Any], Any]:
+    """Look names up in a table, in any case and with hyphens too; it is imported only if a name is given."""
 
-    FULL = "full"
-    TIED = "tied"
-    DIAG = "diag"
-    SPHERICAL = "spherical"
-    TIED_DIAG = "tied_diag"
-    TIED_SPHERICAL = "tied_spherical"
-    VVV = "VVV"
-    EEE = "EEE"
-    VVI = "VVI"
-    VII = "VII"
-    EEI = "EEI"
-    EII = "EII"
-    V = "V"
-    E = "E"
+    def look_up(param: typer.CallbackParam, value: Any) -> Any:
+        if not value or value == param.default:
+            return value
+        keys = {key.lower(): key for key in getattr(import_module(f"bayesgmm.{package}"), table)}
+        names = [value] if isinstance(value, str) else value
+        unknown = [name for name in names if name.lower().replace("-", "_") not in keys]
+        if unknown:
+            raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(keys.values())}.")
+        found = [keys[name.lower().replace("-", "_")] for name in names]
+        return found[0] if isinstance(value, str) else found
 
-
-class PriorName(StrEnum):
-    """Priors that take their numbers from the data."""
-
-    WEAKLY_INFORMATIVE = "weakly-informative"
-    FRALEY_RAFTERY = "fraley-raftery"
-
-
-class CriterionName(StrEnum):
-    """Criteria by which models are compared."""
-
-    BIC = "bic"
-    AIC = "aic"
-    ICL = "icl"
-    EVIDENCE = "evidence"
-    LOO = "loo"
-
-
-class EngineName(StrEnum):
-    """Ways to draw from the same posterior."""
-
-    NATIVE = "native"
-    PYMC = "pymc"
+    return look_up
 
 
 File = Annotated[
@@ -67,31 +42,52 @@ Sizes = Annotated[
     str,
     typer.Option("--components", "-k", metavar="A:B", help="Numbers of clusters, 1:6 or 2,3,5.", rich_help_panel=FIT),
 ]
+Family = Annotated[
+    str,
+    typer.Option(
+        metavar="TYPE",
+        help="full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI) or tied_spherical (EII), by "
+        "name or mclust's code; V or E for one column.",
+        callback=_key_of("FAMILIES", "mixture"),
+        rich_help_panel=FIT,
+    ),
+]
 Families = Annotated[
-    list[Covariance] | None,
+    list[str] | None,
     typer.Option(
         "--covariance",
         "--covariance-type",
         metavar="TYPE",
-        help="Once for each family, as in fit; by default all of them, or full where NUTS is asked for.",
-        case_sensitive=False,
+        help="Once for each family, as in fit; by default all of them, or full if NUTS is needed.",
+        callback=_key_of("FAMILIES", "mixture"),
         rich_help_panel=FIT,
     ),
 ]
 Criteria = Annotated[
-    list[CriterionName] | None,
+    list[str] | None,
     typer.Option(
         "--criterion",
         metavar="NAME",
         help="bic (the default), aic or icl by EM; evidence or loo by NUTS. Once for each; the first decides.",
+        callback=_key_of("CRITERIA", "selection"),
+        rich_help_panel=FIT,
+    ),
+]
+PriorName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="weakly_informative or fraley_raftery, scaled by the data.",
+        callback=_key_of("PRIORS", "estimators"),
         rich_help_panel=FIT,
     ),
 ]
 PriorIfAny = Annotated[
-    PriorName | None,
+    str | None,
     typer.Option(
         metavar="NAME",
-        help="weakly-informative or fraley-raftery; by default none for EM, the former for NUTS.",
+        help="weakly_informative or fraley_raftery; by default none for EM, the former for NUTS.",
+        callback=_key_of("PRIORS", "estimators"),
         rich_help_panel=FIT,
     ),
 ]
@@ -117,8 +113,13 @@ TargetAccept = Annotated[
     typer.Option(min=0.01, max=0.999, help="Raise it towards 1 against divergences.", rich_help_panel=SAMPLER),
 ]
 Engine = Annotated[
-    EngineName,
-    typer.Option(help="The compiled density, or the PyMC model: the same posterior.", rich_help_panel=SAMPLER),
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="native (compiled log posterior) or pymc (PyMC model): the same posterior.",
+        callback=_key_of("ENGINES", "inference"),
+        rich_help_panel=SAMPLER,
+    ),
 ]
 Seed = Annotated[
     int | None,
@@ -162,16 +163,6 @@ def sizes_in(components: str) -> list[int]:
 
 
 _FLAGS = {"n_components": "components", "covariance_type": "covariance"}  # where options have another name
-_DEFAULTS = {
-    "covariance_type": "full",
-    "prior": "weakly-informative",
-    "draws": 1000,
-    "tune": 400,
-    "chains": 4,
-    "cores": None,
-    "target_accept": 0.8,
-    "engine": "native",
-}
 _SILENT = ("progress",)
 
 
@@ -209,7 +200,10 @@ def command_line(words: Sequence[str], settings: Mapping[str, Any]) -> str:
     >>> command_line(["fit", "a file.csv"], {"n_components": 2, "draws": 1000, "seed": 1})
     "bayesgmm fit 'a file.csv' --components 2 --seed 1"
     """
-    given = {name: value for name, value in settings.items() if _DEFAULTS.get(name, _SILENT) != value}
+    from bayesgmm.cli.job import JobSettings
+
+    defaults = {field.name: field.default for field in fields(JobSettings)}
+    given = {name: value for name, value in settings.items() if defaults[name] != value}
     pairs = [(f"--{_FLAGS.get(name, name).replace('_', '-')}", str(value)) for name, value in given.items()]
     options = [part for pair in pairs if pair[0].lstrip("-") not in _SILENT for part in pair]
     return shlex.join(["bayesgmm", *words, *options])

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.selection.criteria import CRITERIA as CRITERIA
     from bayesgmm.selection.criteria import Score as Score
     from bayesgmm.selection.report import SelectionSettings as SelectionSettings
     from bayesgmm.selection.report import compare_models as compare_models
