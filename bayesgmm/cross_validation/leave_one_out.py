@@ -1,4 +1,4 @@
-"""Leave-one-out cross-validation of a mixture on its marginal likelihood, labels summed out."""
+"""Leave-one-out cross-validation of a mixture by its marginal likelihood."""
 
 import warnings
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_number, check_type, check_whole, copies_of_rows
 
 UNMIXED, LARGE_ERROR = 1.1, 0.5  # R-hat of a row's log density, and the standard error of a refit's log density
-FEWEST_DRAWS = 25  # a fifth of them make the tail, which needs five
+FEWEST_DRAWS = 25  # a fifth of them form the tail, which needs five
 
 
 def loo(
@@ -45,44 +45,44 @@ def loo(
         r_i^s \propto \frac{1}{p(x_i \mid \theta^s)}
 
     with the ratios' largest values smoothed by a generalised Pareto distribution (PSIS), whose shape
-    :math:`\hat k_i` tells whether to trust the row: above :math:`\min(1 - 1/\log_{10} S, 0.7)` leaving the row out
-    changes the posterior too much. ``moment_match`` moves the draws to where such a row's weights point; ``refit``
+    :math:`\hat k_i` measures reliability: above :math:`\min(1 - 1/\log_{10} S, 0.7)` leaving the row out changes the
+    posterior too much. ``moment_match`` transforms the draws to the moments of the draws weighted for such a row; ``refit``
     samples the posterior without it, exactly, and takes the ratio of the two posteriors' normalising constants, which
-    is :math:`p(x_i \mid x_{-i})`. The prior stays as it is: hyperparameters scaled by the data are numbers by now.
+    is :math:`p(x_i \mid x_{-i})`. The prior is fixed, including hyperparameters that were scaled by the data.
 
     The density is the marginal one, :math:`p(x_i \mid \theta) = \sum_k w_k N(x_i \mid \mu_k, \Sigma_k)`, with the
-    label of the row summed out. Conditional on its label, :math:`N(x_i \mid \mu_{z_i}, \Sigma_{z_i})`, the row would
-    have told its label before it is predicted, and leave-one-out would answer another question. (Nor has
-    ``arviz_stats.loo(mixture=True)`` to do with mixture models: it means importance sampling from a mixture of
-    leave-one-out posteriors.) Nothing here changes when labels are permuted.
+    label of the row marginalized. The conditional density :math:`N(x_i \mid \mu_{z_i}, \Sigma_{z_i})` would predict the
+    row with a label that was inferred from it. (``arviz_stats.loo(mixture=True)`` is unrelated to mixture models: it
+    means importance sampling from a mixture of leave-one-out posteriors.) All results are invariant under label
+    switching.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset or mapping
         See `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
-        The rows of the fit; by default those kept with it.
+        The rows of the fit; by default those stored with it.
     moment_match : bool
-        Match moments for rows with a large k. Seconds a row.
+        Match moments for rows with a large k. Takes seconds per row.
     refit : bool
-        Fit again without each row whose k is still large, in the native engine. As long as the sampling took, a row.
+        Refit without each row whose k is still large, by the native engine. Each refit takes as long as the fit.
     prior : Prior, optional
         The prior of the model, needed for these two if the posterior was not fitted by this package; its covariances
-        are then taken to be free.
+        are then assumed to be unrestricted.
     r_eff : float, optional
-        Effective draws per draw. By default ArviZ's rule, or, for draws that `bayesgmm.combine_modes` resampled, what
-        the modes' samples are worth.
+        Relative efficiency, effective draws per draw. By default ArviZ's rule, or, for draws that
+        `bayesgmm.combine_modes` resampled, the effective size of the modes' samples.
     random_state : int, optional
         For refits.
     cores : int, optional
-        For refits, which run side by side; all by default. The result does not depend on it.
+        Number of refits that run in parallel; all cores by default. The result does not depend on it.
     names : mapping, optional
-        What the posterior calls its variables.
+        Names of the posterior's variables.
     progress : bool
-        Show rows, then refits, in a terminal or notebook, where they take seconds.
+        Show progress bars for rows and refits in a terminal or notebook.
     callback : callable, optional
-        Instead of that; it is told the number of rows done and the number there are, then the same of refits, which a
-        true return value, like Ctrl-C, ends: what is done is kept.
+        Called instead as ``callback(done, total)`` for rows, then for refits. A true return value stops the refits, as
+        Ctrl-C does; those that are done are kept.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def loo(
 def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, names: Names = NO_NAMES) -> xr.DataTree:
     r"""The posterior with a group ``log_likelihood``: :math:`\log p(x_i \mid \theta^s)` as ``y`` (chain, draw, obs).
 
-    For ArviZ's functions that want the whole group; it takes 8 bytes for each row and draw, 1.3 GB for 40,000 rows and
+    For ArviZ's functions that need the whole group; it takes 8 bytes for each row and draw, 1.3 GB for 40,000 rows and
     4,000 draws. `loo` does without it.
 
     Parameters
@@ -193,7 +193,7 @@ def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, 
 
 
 def _copies(tree: xr.DataTree) -> IntArray:
-    """The row of each copy: rows as often as their weights say."""
+    """The row of each copy: rows repeated by their weights."""
     n, weights = tree["observed_data"].sizes[OBS], row_weights_of(tree)
     return copies_of_rows(n, weights, why="Leave-one-out leaves out one copy of a row.")
 
@@ -206,12 +206,12 @@ def _check_draws(tree: xr.DataTree) -> None:
         raise InputError(
             expected="draws of the posterior",
             got="draws combined by stacking",
-            hint='Importance sampling starts from the posterior: take combine_modes(..., weights="evidence").',
+            hint='Importance sampling starts from the posterior: use combine_modes(..., weights="evidence").',
         )
 
 
 def _refitted(found: Pointwise, refits: Refits) -> Pointwise:
-    """Figures with those of the refits in their places."""
+    """Pointwise results, with those of the refits inserted."""
     if refits.interrupted:
         missing = f"{len(refits.asked) - len(refits.rows)} of {len(refits.asked)} rows were not refitted."
         warnings.warn(f"Interrupted: {missing}", InterruptedWarning, stacklevel=3)
@@ -229,7 +229,7 @@ def _refitted(found: Pointwise, refits: Refits) -> Pointwise:
 
 
 def _warn_of_chains_apart(tree: xr.DataTree, rows: Rows) -> None:
-    """Chains that stay in different modes; resampled draws have their shares right and no chains any more."""
+    """Warn of chains that stay in different modes; resampled draws have correct shares and no chains."""
     sizes = tree["posterior"].sizes
     if "modes" in tree.attrs or sizes["chain"] == 1:
         return
@@ -256,7 +256,7 @@ def _warn_of_large_k(found: Pointwise, limit: float) -> None:
 
 
 def _result(found: Pointwise, copies: IntArray, record: Mapping[str, Any]) -> ELPDDataLOO:
-    """What ArviZ takes, one entry for each copy of a row."""
+    """The result as ArviZ's ELPDData, one entry for each copy of a row."""
     own = found[copies]
     elpd, se, p, _ = array_stats.loo_summary(own.elpd, own.lpd - own.elpd)
     arrays = {"elpd_i": own.elpd, "pareto_k": own.pareto_k, "p_loo_i": own.lpd - own.elpd}

@@ -20,7 +20,7 @@ _ROWS_AT_ONCE = 200  # whose log-likelihoods and weights are held
 
 
 def match_rows(tree: xr.DataTree, problem: Problem, which: IntArray, *, found: Pointwise, r_eff: float) -> Pointwise:
-    r"""Figures of some rows, by ArviZ's moment matching in the unconstrained coordinates of the sampler.
+    r"""Pointwise results of some rows, by ArviZ's moment matching in the unconstrained coordinates of the sampler.
 
     Draws are shifted, scaled and sheared to the moments that their importance weights give them, as long as that
     lowers :math:`\hat k`.
@@ -33,7 +33,7 @@ def match_rows(tree: xr.DataTree, problem: Problem, which: IntArray, *, found: P
     which : array of int
         The rows.
     found : Pointwise
-        What importance sampling found for all rows.
+        Results of importance sampling for all rows.
     r_eff : float
 
     References
@@ -49,7 +49,7 @@ def match_rows(tree: xr.DataTree, problem: Problem, which: IntArray, *, found: P
 
 
 class _Matching:
-    """Draws in unconstrained coordinates, and the two densities that ArviZ asks for."""
+    """Draws in unconstrained coordinates, and the two densities that ArviZ needs."""
 
     def __init__(self, tree: xr.DataTree, problem: Problem) -> None:
         self.problem, self.draws = problem, draw_set(tree)
@@ -103,7 +103,7 @@ class _Matching:
 
 
 def _as_arviz(values: Array, found: Pointwise, r_eff: float) -> ELPDDataLOO:
-    """Importance sampling's result for log-likelihoods (chain, draw, obs), as the function wants it."""
+    """Importance sampling's result for log-likelihoods (chain, draw, obs), as ArviZ's function takes it."""
     log_weights, _ = array_stats.psislw(np.moveaxis(values, 2, 0), r_eff=r_eff, axis=(1, 2))
     n_samples = values.shape[0] * values.shape[1]
     return ELPDDataLOO(

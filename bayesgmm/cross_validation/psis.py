@@ -1,4 +1,4 @@
-"""Pareto smoothed importance sampling from the posterior to the posterior without one row, row block by row block."""
+"""Pareto smoothed importance sampling from the posterior to leave-one-out posteriors, in blocks of rows."""
 
 import json
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ _ROWS_COMPARED = 20
 
 @dataclass(frozen=True)
 class Pointwise:
-    """Leave-one-out figures of rows, (obs,) each.
+    """Pointwise leave-one-out results, (obs,) each.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Pointwise:
     lpd: PerRow
 
     def changed(self, rows: IntArray, *, elpd: PerRow, pareto_k: PerRow) -> Self:
-        """The same, other figures for some rows."""
+        """A copy with other results for some rows."""
         new_elpd, new_k = self.elpd.copy(), self.pareto_k.copy()
         new_elpd[rows], new_k[rows] = elpd, pareto_k
         return replace(self, elpd=new_elpd, pareto_k=new_k)
@@ -51,7 +51,7 @@ class Pointwise:
 def smoothed_rows(
     draws: DrawSet, X: Rows, *, shape: tuple[int, int], r_eff: float, callback: Progress | None = None
 ) -> Pointwise:
-    """Figures of all rows; log densities are held in blocks of rows.
+    """Results of all rows; log densities are held in blocks of rows.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def smoothed_rows(
     X : (obs, feature)
     shape : (chains, draws of each)
     r_eff : float
-        Effective draws per draw; the less efficient, the longer the tail that is smoothed.
+        Relative efficiency, effective draws per draw; the lower, the longer the smoothed tail.
     callback : callable, optional
-        Is told the number of rows done and the number there are.
+        Called as ``callback(rows done, rows)``.
     """
     parts = []
     for done, values in blocks_of_densities(draws, X):
@@ -101,16 +101,16 @@ def largest_r_hat(draws: DrawSet, X: Rows, *, shape: tuple[int, int]) -> float:
 
 
 def good_k(n_samples: int) -> float:
-    """The largest k at which so many draws can be trusted (Vehtari et al. 2024, section 3.2.4)."""
+    """The largest k that is reliable with this number of draws (Vehtari et al. 2024, section 3.2.4)."""
     return min(1.0 - 1.0 / np.log10(n_samples), 0.7)
 
 
 def relative_efficiency(tree: xr.DataTree) -> float:
     """Effective draws per draw.
 
-    For chains as they were sampled this is ArviZ's rule, the mean over all parameters of the effective sample size
-    of their means. Resampled draws come in random order and seem independent: for them it is the effective size of
-    the modes' samples (see `bayesgmm.evidence.mode_mean`).
+    For chains as sampled this is ArviZ's rule, the mean over all parameters of the effective sample size of their
+    means. Resampled draws are in random order and seem independent: for them it is the effective size of the modes'
+    samples (see `bayesgmm.evidence.mode_mean`).
     """
     draws = tree["posterior"].to_dataset()
     n = draws.sizes["chain"] * draws.sizes["draw"]

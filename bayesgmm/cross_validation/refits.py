@@ -1,4 +1,4 @@
-"""The posterior without one row: which problem it is, and exact draws from it by fitting again."""
+"""Exact leave-one-out posteriors by refits without single rows."""
 
 import threading
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ _USABLE_WEIGHT = 1e-100  # a chain cannot start where a weight has vanished
 
 
 def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
-    """What a posterior was drawn from: its rows, its prior, and where the chains started.
+    """The problem that a posterior was sampled from: rows, prior, and starting points.
 
     Raises
     ------
     InputError
-        If the prior is neither given nor kept with the posterior.
+        If the prior is neither given nor stored with the posterior.
     """
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
@@ -54,7 +54,7 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
 
 
 def at_its_optimum(problem: Problem) -> Problem:
-    """The same, started at the optimum to which EM climbs from the start."""
+    """The same problem, started at the optimum that EM reaches from the start."""
     start = problem.start
     resolved = problem.prior.resolve(start.n_components, start.n_features, start.covariance_type)
     found = run_em(problem.data, start, prior=resolved, settings=EMSettings(reg_covar=0.0)).mixture
@@ -71,7 +71,7 @@ def mixtures_of(tree: xr.DataTree, which: Sequence[int] | IntArray) -> list[Mixt
 
 @dataclass(frozen=True)
 class Refit:
-    """What draws without a row say about it.
+    """Leave-one-out result of a row from draws without it.
 
     Attributes
     ----------
@@ -114,14 +114,14 @@ class Refits:
 
 @dataclass(frozen=True, kw_only=True)
 class RefitSettings:
-    """How to refit.
+    """Settings of refits.
 
     Attributes
     ----------
     r_eff : float
         Effective draws per draw of the posterior with all rows.
     seed : int
-        Each row draws from a stream of its own: the result does not depend on which others are refitted.
+        Each row has its own random stream: results do not depend on which others are refitted.
     cores : int, optional
         All by default.
     """
@@ -139,7 +139,7 @@ def refit_rows(
     settings: RefitSettings,
     callback: Progress | None = None,
 ) -> Refits:
-    r"""Fit again without each of some rows in turn, several at a time.
+    r"""Refit without each of some rows, several in parallel.
 
     With draws :math:`\theta^s` given all rows and :math:`\theta^t` given all but row i, the bridge between the two
     posteriors (Meng & Wong 1996) solves
@@ -147,10 +147,10 @@ def refit_rows(
     .. math:: p(x_i \mid x_{-i}) = E_{-i}\left[\frac{l^t}{s_1 l^t + s_2\, p(x_i \mid x_{-i})}\right] \Big/
         E\left[\frac{1}{s_1 l^s + s_2\, p(x_i \mid x_{-i})}\right], \quad l = p(x_i \mid \theta):
 
-    the mean of :math:`l^t` alone would rest on the few draws that happen to be wide enough for an outlier.
+    the mean of :math:`l^t` alone would depend on the few draws that are wide enough for an outlier.
 
-    Chains start at draws of the posterior with all rows, in coordinates around the optimum to which EM climbs from
-    the old start. If they stay in several modes, these are weighed (see `bayesgmm.combine_modes`).
+    Chains start at draws of the posterior with all rows, in coordinates around the optimum that EM reaches from the
+    old start. If they stay in several modes, these are weighted (see `bayesgmm.combine_modes`).
 
     Parameters
     ----------
@@ -158,10 +158,10 @@ def refit_rows(
     problem : Problem
         See `problem_of`.
     which : array of int
-        One of a row's copies is left out. Rows that are equal are left out once for all.
+        One copy of each is left out; equal rows share a refit.
     settings : RefitSettings
     callback : callable, optional
-        Is told the number of refits done and the number there are; a true return value ends the work.
+        Called as ``callback(refits done, refits)``; a true return value stops.
     """
     if not len(which):
         return Refits(which, which, [])
@@ -180,7 +180,7 @@ def refit_rows(
 
 
 def refit_without(tree: xr.DataTree, problem: Problem, row: int, *, settings: RefitSettings, cores: int) -> Refit:
-    """Draw from the posterior without one copy of a row, and compare with the posterior with it."""
+    """Draw from the posterior without one copy of a row, and bridge to the posterior with it."""
     rng = np.random.default_rng([settings.seed, row])
     others = at_its_optimum(without(problem, row))
     n = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
@@ -200,14 +200,14 @@ def refit_without(tree: xr.DataTree, problem: Problem, row: int, *, settings: Re
 
 
 def without(problem: Problem, row: int) -> Problem:
-    """The problem with one copy of a row left out; rows that are equal are put together."""
+    """The problem without one copy of a row; equal rows are merged."""
     weights = problem.data.weights.copy()
     weights[row] -= 1.0
     return replace(problem, data=Data(problem.data.rows, weights).distinct())
 
 
 def _chain_starts(tree: xr.DataTree, rng: np.random.Generator) -> tuple[Mixture, ...]:
-    """Draws with all rows, which is close; none if a weight has vanished in all of them."""
+    """Draws of the posterior with all rows; none if a weight is zero in all of them."""
     smallest = tree["posterior"]["weights"].to_numpy().min(axis=-1).ravel()
     usable = np.flatnonzero(smallest > _USABLE_WEIGHT)
     return tuple(mixtures_of(tree, rng.choice(usable, _CHAINS))) if len(usable) else ()

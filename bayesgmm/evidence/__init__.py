@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bayesgmm.evidence.modes import Modes as Modes
     from bayesgmm.evidence.modes import Points as Points
     from bayesgmm.evidence.modes import find_modes as find_modes
-    from bayesgmm.evidence.pooled_modes import SCOUTS as SCOUTS
+    from bayesgmm.evidence.pooled_modes import EXPLORATORY as EXPLORATORY
     from bayesgmm.evidence.pooled_modes import combine_modes as combine_modes
     from bayesgmm.evidence.pooled_modes import mode_mean as mode_mean
     from bayesgmm.evidence.pooled_modes import modes_record as modes_record

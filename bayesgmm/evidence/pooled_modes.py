@@ -31,7 +31,7 @@ from bayesgmm.prediction import draw_set_of, each_draw
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_finite, check_option, check_type, generator_of
 
-UNPOOLED, UNPOOLED_STATS, SCOUTS = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
+UNPOOLED, UNPOOLED_STATS, EXPLORATORY = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
 WEIGHTS = ("evidence", "stacking")
 _STACKING_STEPS, _STACKED = 100_000, 1e-9
 _DRAWS_PER_MODE, _VALUES = 500, 20_000_000  # for stacking: draws of a mode, and log densities held at once
@@ -135,7 +135,7 @@ def unpooled(tree: xr.DataTree) -> xr.DataTree:
 def points_of_tree(tree: xr.DataTree) -> Points:
     """The draws of a posterior, chains end to end, and behind them those of scouts if they are kept."""
     parts, offset = [], 0
-    for group in ("posterior", SCOUTS):
+    for group in ("posterior", EXPLORATORY):
         if group in tree.children:
             values = [tree[group][name].to_numpy() for name in ("weights", "means", "covariances")]
             n_chains, n_draws = values[0].shape[:2]

@@ -1,4 +1,4 @@
-"""What a fit leaves behind: draws in the labels of the EM solution, and how they came about."""
+"""Assemble the DataTree of a fit: draws in the labels of the EM solution, and the record of the run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.evidence import SCOUTS, modes_record
+from bayesgmm.evidence import EXPLORATORY, modes_record
 from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.inference.problem import MixtureDraws, Problem
 from bayesgmm.posterior import aligned, posterior_tree, prior_to_json
@@ -22,13 +22,13 @@ def fitted_tree(
     feature_names: Sequence[str],
     record: Mapping[str, Any],
 ) -> xr.DataTree:
-    """The DataTree of a run, with the draws of its scouts if they found several modes.
+    """The DataTree of a run, with the draws of its exploratory chains if they found several modes.
 
     Parameters
     ----------
     sampled : MixtureDraws
     explored : Exploration
-        Where the chains began, and why.
+        Starting points of the chains, and how they were found.
     problem : Problem
         With the rows as the user gave them.
     feature_names : sequence of str
@@ -36,24 +36,24 @@ def fitted_tree(
         Further root attributes.
     """
     tree = _tree(sampled, problem, feature_names, {**record, **_starting_record(explored, sampled)})
-    if explored.scouts is not None and explored.scouts.several:
-        scouts = _tree(explored.scouts.draws, problem, feature_names, {})
-        tree[SCOUTS] = xr.DataTree(scouts["posterior"].to_dataset())
+    if explored.exploratory is not None and explored.exploratory.several:
+        exploratory = _tree(explored.exploratory.draws, problem, feature_names, {})
+        tree[EXPLORATORY] = xr.DataTree(exploratory["posterior"].to_dataset())
     return tree
 
 
 def _starting_record(explored: Exploration, sampled: MixtureDraws) -> dict[str, str]:
-    """Where the chains that were kept began, and what the scouts found."""
+    """Starting points of the chains that were kept, and results of the exploratory chains."""
     record = {"starting_modes": json.dumps([explored.starting_modes[c] for c in sampled.run.chains])}
-    if explored.scouts is not None or explored.far_below:
-        names = [] if explored.scouts is None else explored.scouts.names
-        modes = [] if explored.scouts is None else modes_record(explored.scouts.modes)
+    if explored.exploratory is not None or explored.far_below:
+        names = [] if explored.exploratory is None else explored.exploratory.names
+        modes = [] if explored.exploratory is None else modes_record(explored.exploratory.modes)
         record["scouts"] = json.dumps({"starts": names, "far_below": explored.far_below, "modes": modes})
     return record
 
 
 def _tree(sampled: MixtureDraws, problem: Problem, names: Sequence[str], record: Mapping[str, Any]) -> xr.DataTree:
-    """Draws in the labels of the start, laid out with everything that describes them."""
+    """Draws in the labels of the start, with all data and attributes that describe them."""
     start, prior = problem.start, problem.prior
     weights, means, covariances, order = aligned(
         start, sampled.weights, sampled.means, sampled.covariances, exchangeable=prior.exchangeable

@@ -1,4 +1,4 @@
-"""The engine that samples the PyMC model itself: the specification that the native engine is held to."""
+"""PyMC engine: samples the PyMC model itself, the specification of the native engine."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would 
 
 
 def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
-    """Sample the PyMC model by nutpie, chains starting where the native engine's do."""
+    """Sample the PyMC model by nutpie, from the starting points of the native engine."""
     if problem.data.row_weights is not None:
         raise weights_refused()
     parameters = problem.parameters(problem.starting_points(settings.chains, rng))

@@ -1,6 +1,6 @@
-"""The table of engines: ways to draw from one and the same posterior density.
+"""Table of engines: samplers of the same posterior density.
 
-``native`` samples the hand-written log posterior in whitened coordinates around the EM solution and imports
+``native`` samples the compiled log posterior in whitened coordinates around the EM solution and imports
 neither PyMC nor PyTensor; ``pymc`` samples the model that `build_model` returns. Both start their chains at
 draws of the normal approximation at the EM solution.
 """
@@ -18,7 +18,7 @@ type Engine = Callable[[Problem, SamplerSettings, np.random.Generator], MixtureD
 
 
 def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
-    """Sample the hand-written log posterior."""
+    """Sample the compiled log posterior."""
     density, function = problem.log_posterior, c_log_posterior()
     target = Target(density.n_dim, function.address, density.header, keep=(function, density))
     run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)

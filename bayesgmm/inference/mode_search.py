@@ -1,10 +1,9 @@
-"""Short chains that start away from the best optimum: where else the posterior lives.
+"""Exploratory chains for mode detection: short chains that start away from the best optimum.
 
-Chains that start together and agree prove nothing. Scouts start at the best optimum (two), at a mixture with one
-component emptied, at one with two components in the place of one, and at the next best optimum of EM, as far as the
-likelihood there is not so low that nothing near it can carry weight. Where they
-settle in different modes, the modes are weighed (see `bayesgmm.evidence.modes`), and the chains proper start in each
-mode that carries weight.
+Agreement of chains with a common start proves nothing. Exploratory chains start at the best optimum (two), at a mixture
+with one component emptied, at one with a duplicated component, and at the second best optimum of EM, unless the
+likelihood there is too low for any weight. If they become stationary in different modes, the modes are weighted (see
+`bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,22 +18,22 @@ from bayesgmm.inference.problem import MixtureDraws, Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Mixture
 
-SCOUT_DRAWS, SCOUT_TUNE, SCOUT_DEPTH = 150, 150, 7
-SCOUTS_MIXED = 1.2  # R-hat of an indicator of a mode: scouts are too short for a closer look
+EXPLORATORY_DRAWS, EXPLORATORY_TUNE, EXPLORATORY_DEPTH = 150, 150, 7
+EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
 
 
 @dataclass(frozen=True)
-class Scouts:
-    """What the scouts found.
+class ExploratoryChains:
+    """Draws of exploratory chains, and the modes that they found.
 
     Attributes
     ----------
     names : list of str
-        Where each scout began.
+        Starting point of each chain.
     draws : MixtureDraws
     modes : Modes
-        Weighed if they are separate.
+        With weights if they are separate.
     """
 
     names: list[str]
@@ -55,39 +54,39 @@ def points_of(draws: MixtureDraws) -> Points:
 
 
 def target_of(problem: Problem) -> Target:
-    """The density that a problem asks for."""
+    """The posterior density of a problem."""
     start = problem.start
     return Target(problem.data.rows, problem.prior, start.n_components, start.covariance_type, problem.data.row_weights)
 
 
-def send_scouts(
+def run_exploratory_chains(
     problem: Problem, starts: dict[str, Mixture], settings: SamplerSettings, rng: np.random.Generator
-) -> Scouts:
-    """Sample shortly from the best optimum, twice, and from other places, and compare where the chains settle.
+) -> ExploratoryChains:
+    """Run short chains from the best optimum, two of them, and from other starts, and group them into modes.
 
-    Twice, because a chain may leave a mode while it warms up: the one that all else is compared with must not be lost.
+    Two, because a chain may leave its mode during warm-up, and the reference for all others must not be lost.
     """
     starts = {"best optimum": problem.start, "best optimum, again": problem.start, **starts}
     short = replace(
         settings,
         seed=int(rng.integers(2**63)),
-        draws=SCOUT_DRAWS,
-        tune=SCOUT_TUNE,
+        draws=EXPLORATORY_DRAWS,
+        tune=EXPLORATORY_TUNE,
         chains=len(starts),
-        max_depth=SCOUT_DEPTH,
+        max_depth=EXPLORATORY_DEPTH,
         progress=False,
     )
     draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     points = points_of(draws)
     family, weights = problem.start.covariance_type, problem.data.row_weights
-    modes = find_modes(points, problem.data.rows, family, mixed=SCOUTS_MIXED, row_weights=weights)
+    modes = find_modes(points, problem.data.rows, family, mixed=EXPLORATORY_MIXED, row_weights=weights)
     if modes.separate:
         modes = weigh_modes(modes, points, target_of(problem), rng=rng)
-    return Scouts(list(starts), draws, modes)
+    return ExploratoryChains(list(starts), draws, modes)
 
 
 def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture]:
-    """Mixtures with a component emptied and with two in one place, on the best fit with one component fewer."""
+    """The best fit with one component fewer, with an empty or with a duplicated component added."""
     k = problem.start.n_components
     if k == 1 or not problem.prior.exchangeable:
         return {}
@@ -104,7 +103,7 @@ def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture
 
 
 def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> Mixture:
-    """One more component, drawn from the prior, with the weight of a component that holds no row."""
+    """One more component, drawn from the prior, with the weight of an empty component."""
     k = fewer.n_components + 1
     prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
     _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
@@ -127,15 +126,15 @@ def _with_twin(fewer: Mixture) -> Mixture:
 
 
 def chain_starts(
-    scouts: Scouts, problem: Problem, chains: int, rng: np.random.Generator
+    exploratory: ExploratoryChains, problem: Problem, chains: int, rng: np.random.Generator
 ) -> tuple[tuple[Mixture, ...], list[int]]:
-    """Draws of scouts for the chains to start at, and their modes: each relevant one, then in proportion to weights."""
-    modes, family = scouts.modes, problem.start.family
+    """Draws of exploratory chains to start at, and their modes: each relevant one, then in proportion to weights."""
+    modes, family = exploratory.modes, problem.start.family
     relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
-    points, chosen = points_of(scouts.draws), [*first, *(int(m) for m in rest)]
+    points, chosen = points_of(exploratory.draws), [*first, *(int(m) for m in rest)]
     picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
     starts = (
         Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked
@@ -145,7 +144,7 @@ def chain_starts(
 
 @dataclass(frozen=True)
 class Exploration:
-    """Where the chains of a fit begin, and why.
+    """Starting points of the chains of a fit, and how they were found.
 
     Attributes
     ----------
@@ -153,27 +152,27 @@ class Exploration:
         With the starts of its chains.
     starting_modes : list of int
         The mode or optimum that each chain starts in.
-    scouts : Scouts or None
+    exploratory : ExploratoryChains or None
     far_below : list of str
-        Places that were looked at, but where no scout was sent: the likelihood there is too low.
+        Starts that no exploratory chain was run from, because the likelihood there is too low.
     """
 
     problem: Problem
     starting_modes: list[int]
-    scouts: Scouts | None = None
+    exploratory: ExploratoryChains | None = None
     far_below: list[str] = field(default_factory=list)
 
 
 def explore(
     init: str, problem: Problem, optima: tuple[Mixture, ...], *, settings: SamplerSettings, rng: np.random.Generator
 ) -> Exploration:
-    """Decide where the chains start.
+    """Choose the starting points of the chains.
 
     Parameters
     ----------
     init : {"spread", "modes", "best"}
-        ``"spread"`` sends scouts first; ``"modes"`` starts the chains at the distinct optima of EM in turn;
-        ``"best"`` starts them all at the best.
+        ``"spread"`` runs exploratory chains first; ``"modes"`` starts the chains at the distinct optima of EM in
+        turn; ``"best"`` starts them all at the best.
     problem : Problem
     optima : tuple of Mixture
         Distinct optima, best first.
@@ -190,8 +189,8 @@ def explore(
     far_below = [name for name in away if name not in near]
     if not near:
         return replace(together, far_below=far_below)
-    scouts = send_scouts(problem, near, settings, rng)
-    if not scouts.several:
-        return replace(together, scouts=scouts, far_below=far_below)
-    starts, modes = chain_starts(scouts, problem, settings.chains, rng)
-    return Exploration(replace(problem, chain_starts=starts), modes, scouts, far_below)
+    exploratory = run_exploratory_chains(problem, near, settings, rng)
+    if not exploratory.several:
+        return replace(together, exploratory=exploratory, far_below=far_below)
+    starts, modes = chain_starts(exploratory, problem, settings.chains, rng)
+    return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below)

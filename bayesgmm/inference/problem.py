@@ -1,4 +1,4 @@
-"""What every engine gets and gives: a problem with its starting points, and draws of mixture parameters."""
+"""Input and output of every engine: a problem with starting points, and draws of mixture parameters."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +14,12 @@ from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_poster
 from bayesgmm.mixture import Mixture, total_over_rows
 from bayesgmm.priors import Prior
 
-_NEAR = 1e-3  # so close to the mode, in posterior standard deviations, halving has no use any more
+_NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be sampled: rows, prior, and the mixture at which the chains start.
+    """The posterior to sample: rows, prior, and the mixture at which the chains start.
 
     Attributes
     ----------
@@ -27,9 +27,9 @@ class Problem:
         Weights are positive.
     prior : Prior
     start : Mixture
-        The EM solution under the same prior; gives the coordinates, the family and the number of components too.
+        The EM solution under the same prior; also defines coordinates, family and number of components.
     chain_starts : tuple of Mixture
-        Where the chains begin; none means at draws of the normal approximation at ``start``.
+        Starting points of the chains; by default draws of the normal approximation at ``start``.
     """
 
     data: Data
@@ -74,17 +74,17 @@ class Problem:
 
 
 def weights_refused() -> InputError:
-    """What the PyMC model says to weights."""
+    """The error for row weights in the PyMC model."""
     return InputError(
         expected="rows without weights for the PyMC model",
         got="sample_weight",
-        hint='Its likelihood counts every row once: take engine="native", or repeat the rows.',
+        hint='Its likelihood counts every row once: use engine="native", or repeat the rows.',
     )
 
 
 @dataclass(frozen=True)
 class MixtureDraws:
-    """Draws of mixture parameters, full covariance matrices for every family, as the engine labelled them.
+    """Draws of mixture parameters in the engine's labels, with full covariance matrices for every family.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What the user decides about a run of NUTS, and what the run gives back."""
+"""Settings and draws of a run of NUTS."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -17,7 +17,7 @@ POINT = "point"  # the name under which unconstrained points are stored
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """What the user decides about a run of NUTS.
+    """Settings of a run of NUTS.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Draws:
     Attributes
     ----------
     values : dict of ndarray, shape (chain, draw, ...)
-        What was stored of each draw, by name.
+        Stored variables by name.
     stats : dict of ndarray, shape (chain, draw)
         Sample statistics by ArviZ's names: `lp`, `diverging`, `energy`, `n_steps`, `tree_depth`,
         `reached_max_treedepth`, `acceptance_rate`, `step_size`, and a few of nutpie's own.

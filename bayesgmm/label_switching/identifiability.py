@@ -1,4 +1,4 @@
-"""Whether the components of a relabelled posterior mean something: clarity of each draw, and agreement of methods."""
+"""Identifiability of the components of a relabelled posterior: clarity of permutations, agreement of methods."""
 
 import warnings
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from bayesgmm.label_switching.methods import Options, component_features, log_sc
 from bayesgmm.label_switching.search import ALL, SampledMixture, share_agreeing
 from bayesgmm.mixture import Mixture
 
-CLEAR_MARGIN = log(20.0)  # nats: the next best permutation is 20 times less plausible
-# Tried on 33 posteriors. Components that are there (Old Faithful, Iris with a concentration of 200, equal means with
+CLEAR_MARGIN = log(20.0)  # nats: the second best permutation is 20 times less plausible
+# Calibrated on 33 posteriors. True components (Old Faithful, Iris with a concentration of 200, equal means with
 # different variances, two clusters 3 sd apart, three of galaxies): shares below 0.05, stability above 0.87. One too
 # many, or clusters 2 sd apart: stability below 0.69.
-MAX_SHARE = 0.1  # of draws, for each thing that can go wrong
+MAX_SHARE = 0.1  # share of draws with a problem, for each of them
 MIN_STABILITY = 0.8
 
 
@@ -34,17 +34,17 @@ class Relabelling:
         Share of draws whose K components, by k-means on means and log standard deviations of all draws' components,
         do not fall into K different groups (Frühwirth-Schnatter 2006).
     empty_share : float
-        Share of draws in which a component expects less than one row, so that only the prior tells what it is.
+        Share of draws in which a component has an expected size below one row, so that only the prior determines it.
     stability : float
         The least, over components, of :math:`\sum_i q_{ik}^2 / \sum_i \overline{p_{ik}^2}`, where q is the mean of the
-        relabelled memberships p: 1 if a component always takes the same rows (sharply or not), small if it wanders.
+        relabelled memberships p: 1 if a component has the same rows in all draws (sharply or not), else small.
     agreement : float
-        Share of draws to which ``second_method`` gives the same permutation, global labels aside.
+        Share of draws to which ``second_method`` gives the same permutation, up to one relabelling of all draws.
     second_method : str
     n_sweeps : int
         Passes over the draws from the best start.
     cost : float
-        Stephens's loss of the relabelled draws, nats a draw; lower is better, whatever the method.
+        Stephens's loss of the relabelled draws, in nats per draw, for every method; lower is better.
     clash_share : float, optional
         Pivotal units only: share of draws in which two pivots belong to one component.
     """
@@ -62,27 +62,25 @@ class Relabelling:
 
     @property
     def identified(self) -> bool:
-        """Whether summaries of single components mean something: no bad share above 0.1, stability at least 0.8."""
+        """Whether summaries of single components are meaningful: no bad share above 0.1, stability at least 0.8."""
         shares = (self.unclear_share, self.no_permutation_share, self.empty_share, 1.0 - self.agreement)
         return max(shares) <= MAX_SHARE and self.stability >= MIN_STABILITY
 
     @property
     def findings(self) -> list[str]:
-        """What stands against the components, one sentence each; empty if nothing does."""
+        """Reasons why components are not identified, one sentence each."""
         found = []
         if self.unclear_share > MAX_SHARE:
             found.append(f"In {self.unclear_share:.0%} of the draws another permutation of labels is nearly as good.")
         if self.no_permutation_share > MAX_SHARE:
             found.append(
-                f"In {self.no_permutation_share:.0%} of the draws the components do not fall into as many groups as "
-                "there are components: some are doubled or somewhere else."
+                f"In {self.no_permutation_share:.0%} of the draws the components form fewer groups than there are "
+                "components: some are duplicated."
             )
         if self.empty_share > MAX_SHARE:
             found.append(f"In {self.empty_share:.0%} of the draws a component is empty.")
         if self.stability < MIN_STABILITY:
-            found.append(
-                f"A component wanders: the rows it takes are the same to {self.stability:.0%} only from draw to draw."
-            )
+            found.append(f"A component is unstable: between draws its rows agree to {self.stability:.0%} only.")
         if self.clash_share is not None and self.clash_share > MAX_SHARE:
             found.append(f"In {self.clash_share:.0%} of the draws two pivots belong to one component.")
         if 1.0 - self.agreement > MAX_SHARE:
@@ -122,9 +120,9 @@ class Clarity:
     Attributes
     ----------
     loss, margin : (sample,)
-        Stephens's loss of each draw, and what the best other permutation costs more, in nats.
+        Stephens's loss of each draw, and the additional loss of the second best permutation, in nats.
     smallest : (sample,)
-        How many rows the smallest cluster expects.
+        Expected number of rows in the smallest cluster.
     stability : float
         See `Relabelling`.
     """
@@ -136,7 +134,7 @@ class Clarity:
 
 
 def clarity(sampled: SampledMixture, permutation: IntArray) -> Clarity:
-    """How clear the permutations (sample, cluster) are, in two passes over the draws."""
+    """Clarity of the permutations (sample, cluster), in two passes over the draws."""
     mean, squares = mean_memberships(sampled, permutation)
     stability = ((mean**2).sum(axis=1) / np.maximum(squares, np.finfo(np.float64).tiny)).min()
     log_q = log_scores(mean)
@@ -159,9 +157,9 @@ def mean_memberships(sampled: SampledMixture, permutation: IntArray) -> tuple[Ar
 
 
 def margin_of(costs: Array, used: IntArray) -> float:
-    """What the best other permutation costs more than the one used; infinite with one component.
+    """Additional cost of the second best permutation; infinite with one component.
 
-    Another permutation lacks at least one of the pairs used: forbid each in turn.
+    Any other permutation lacks at least one of the pairs used: each pair is forbidden in turn.
     """
     labels = np.arange(len(costs))
     if len(labels) == 1:
@@ -186,7 +184,7 @@ def share_without_permutation(features: Array, permutation: IntArray) -> float:
     n_clusters = permutation.shape[1]
     centres = np.take_along_axis(features, permutation[..., None], axis=1).mean(axis=0)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Number of distinct clusters")  # draws that never move
+        warnings.filterwarnings("ignore", "Number of distinct clusters")  # constant draws
         groups = KMeans(n_clusters, init=centres, n_init=1).fit_predict(features.reshape(-1, features.shape[-1]))
     found = np.sort(groups.reshape(len(features), n_clusters), axis=1)
     return float((found != np.arange(n_clusters)).any(axis=1).mean())

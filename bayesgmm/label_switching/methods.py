@@ -1,13 +1,12 @@
-r"""Label switching undone: for each draw of a mixture the permutation of labels that suits all draws best.
+r"""Relabelling methods: for each draw of a mixture the permutation of labels that fits all draws best.
 
-Labels are summed out by the sampler, so that there are no allocations: the methods work on membership probabilities
-:math:`p_{ij}` (row i, component j) or on the parameters. Memberships of all draws are never held at once: every sweep
-asks for them again, draw by draw, and leaves one table of costs (component, label) a draw.
+Samplers marginalize labels, so there are no allocations: the methods use membership probabilities
+:math:`p_{ij}` (row i, component j) or the parameters. Memberships of all draws are never held at once: every sweep
+recomputes them, draw by draw, and returns one table of costs (component, label) per draw.
 
-A method that improves step by step is started several times: from the labels as they are, and from a few draws of
-high and middling log-likelihood, which do not depend on labels. Another start than the first must be better by
-more than rounding, and so must every step and every other permutation of a draw: relabelling what was relabelled
-changes nothing.
+Iterative methods have several starts: the labels as they are, and a few draws of high and medium log-likelihood, a
+label-invariant choice. Later starts, steps and other permutations of a draw are accepted only if they improve the
+cost by more than rounding, so relabelling is idempotent.
 """
 
 from collections.abc import Callable
@@ -44,12 +43,12 @@ _SAMPLES_AT_ONCE = 1_000  # in what holds (sample, component, label, feature, fe
 
 @dataclass(frozen=True)
 class Options:
-    """What single methods can be told.
+    """Options of single methods.
 
     Attributes
     ----------
     by : int or "weight"
-        What ``ordering`` sorts by: the mean of a feature, or the weight.
+        Sort key of ``ordering``: the mean of a feature, or the weight.
     divergence : {"kl", "wasserstein"}
         Between components, for ``optimal-assignment``.
     """
@@ -74,7 +73,7 @@ def stephens_costs(resp: Array, log_q: Array) -> Array:
 
 
 def log_scores(mean_resp: Array) -> Array:
-    """log q: what a row's membership earns under each label, by Stephens's loss."""
+    """log q: the score of a row's membership under each label, for Stephens's loss."""
     return np.log(np.maximum(mean_resp, _LOWEST))
 
 
@@ -86,7 +85,7 @@ def pivot_scores(mean_resp: Array) -> Array:
 def membership_sweep(sampled: SampledMixture, score: Callable[[Array], Array], scores: Array, kept: IntArray) -> Sweep:
     r"""Cost (component, label) of each draw :math:`-\sum_i p_{ij} s_{ik}`, its assignment, and the scores that follow.
 
-    Stephens's costs are these with s = log q, but for :math:`\sum_{ij} p_{ij} \log p_{ij}`, which is the same for all
+    Stephens's costs are these with s = log q, up to :math:`\sum_{ij} p_{ij} \log p_{ij}`, which is the same for all
     permutations.
     """
     labels = np.arange(sampled.n_clusters)
@@ -121,7 +120,7 @@ def _pivot_starts(sampled: SampledMixture, pivots: IntArray, score: Callable[[Ar
 
 
 def _start(sampled: SampledMixture, permutation: IntArray, score: Callable[[Array], Array]) -> Start:
-    """Permutations and what they imply: a sweep in which nothing is better than anything else."""
+    """Permutations and the reference they imply, as a sweep without costs."""
     nothing = np.zeros_like(sampled.memberships_of(0))
     return permutation, membership_sweep(sampled, score, nothing, permutation).reference
 
@@ -151,9 +150,9 @@ def _pivotal_units(sampled: SampledMixture, options: Options) -> Found:
 
 
 def pivotal_units(sampled: SampledMixture, resp: Array) -> IntArray:
-    """One row a cluster: the one most with its own cluster and least with others, by co-clustering (Egidi et al. 2018).
+    """Pivotal row of each cluster, by co-clustering: most similar to its own, least to others (Egidi et al. 2018).
 
-    Clusters are those of ``resp`` (cluster, obs). A cluster without rows takes the row that belongs to it most.
+    Clusters are those of ``resp`` (cluster, obs). A cluster without rows gets the row of largest membership.
     """
     groups = pivot_scores(resp)
     together = np.zeros_like(resp)  # (cluster, obs): sums of co-clustering probabilities with each cluster's rows
@@ -186,10 +185,10 @@ def _all_features(sampled: SampledMixture) -> Array:
 
 
 def _standardised(features: Array) -> Array:
-    """Centred, and divided by a posterior standard deviation that needs no labels: that of each draw's ordered values.
+    """Centred, and divided by a label-invariant posterior standard deviation: that of each draw's sorted values.
 
-    The standard deviation over draws and components would make a feature in which the components do not differ, all
-    noise, as large as one in which they do.
+    The standard deviation over draws and components would give a feature in which the components do not differ, pure
+    noise, the same weight as one in which they do.
     """
     spread = np.sqrt(np.sort(features, axis=1).var(axis=0).mean(axis=0))
     total = features.std(axis=(0, 1))
@@ -291,10 +290,10 @@ def relabelling_method(name: str) -> Method:
 
 
 def permutations(sampled: SampledMixture, method: str, options: Options, reference: Mixture | None) -> Found:
-    """What a method finds, its labels in the stated order.
+    """Permutations found by a method, with globally ordered labels.
 
     Labels follow ``reference`` by optimal assignment of the mean parameters; without one, clusters are ordered by the
-    mean of their first feature, ties by the next. With ``ordering`` that order is the rule.
+    mean of their first feature, ties by the next. Labels of ``ordering`` are as the method orders them.
     """
     found = relabelling_method(method).find(sampled, options)
     if method == "ordering":

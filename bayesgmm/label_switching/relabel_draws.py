@@ -1,4 +1,4 @@
-"""Label switching undone in a posterior, reversibly, and summaries of components where they mean something."""
+"""Relabelling of a posterior, reversible, and summaries of its components if they are identified."""
 
 import json
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def relabel(
     divergence: Literal["kl", "wasserstein"] = "kl",
     progress: bool = True,
 ) -> xr.DataTree:
-    r"""Put all draws of a mixture's posterior in the same labels.
+    r"""Undo label switching: permute the labels of each draw so that components match across draws.
 
     ======================  ========================================================================================
     ``stephens``            permutations and :math:`q_{ik}`, the mean of the relabelled memberships
@@ -72,41 +72,41 @@ def relabel(
                             (Papastamoulis 2016)
     ``pra``                 scalar product of the standardised parameters with the pivot's (Marin, Mengersen & Robert
                             2005)
-    ``pivotal-units``       one row a cluster that is most with its own and least with others, by co-clustering (Egidi
+    ``pivotal-units``       one pivotal row per cluster, most similar to its own and least to others (Egidi
                             et al. 2018). Draws in which two pivots belong to one component, which the authors drop,
                             are kept with the best assignment of the pivots, and their share is in the record
     ``ordering``            by the mean of one feature, or by weight
     ``optimal-assignment``  the least sum of divergences of the components to the mean of the relabelled ones
     ======================  ========================================================================================
 
-    Labels of the whole posterior follow the EM solution kept with a fit of this package, by optimal assignment of the
-    mean parameters. Without one clusters are ordered by the mean of the first feature. With ``ordering``, that is the
-    order. Relabelling again changes nothing, and `restore_labels` undoes it.
+    Labels of the result follow the EM solution stored with a fit of this package, by optimal assignment of the mean
+    parameters. Without one, clusters are ordered by the mean of the first feature; with ``ordering``, by its own key.
+    Relabelling is idempotent, and `restore_labels` undoes it.
 
-    Memberships are computed draw by draw, as often as they are needed, and never held at once.
+    Memberships are recomputed draw by draw and never held at once.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws of anybody's mixture, see `bayesgmm.posterior.mixture_posterior`.
+        Draws from this package, PyMC, NumPyro or Stan; see `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package.
+        The rows; by default those stored with a fit of this package.
     method : str
         One of the above.
     names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+        Names of the posterior's variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
     variables : sequence of str, or mapping of str to int or str, optional
-        What else belongs to the components, beside the variables that have the clusters' dimension by name: the axis
-        of length K is the clusters', or the one given, counted after chain and draw or by its name, as in
-        ``{"loadings": 1}``. Whole numbers without such an axis are labels of rows, from 0 or from 1, and are
-        renumbered. Without ``variables`` a `LabelWarning` names what may belong to them and is left alone.
+        Further variables to permute, beside those with the cluster dimension by name. Their cluster axis is the one of
+        length K, or the one given by its position after chain and draw or by its name, as in ``{"loadings": 1}``.
+        Integers without such an axis are allocations, counted from 0 or from 1, and are renumbered. Without
+        ``variables`` a `LabelWarning` names the candidates that were left unchanged.
     by : int or str
         For ``ordering``: index or name of a feature, or ``"weight"``.
     divergence : {"kl", "wasserstein"}
         For ``optimal-assignment``: symmetrised Kullback-Leibler divergence, or squared Wasserstein-2 distance of
         standardised features.
     progress : bool
-        Show how far a sweep over the draws is in a terminal or notebook, where it takes seconds; there are several.
+        Show a progress bar for each sweep over the draws in a terminal or notebook.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def relabel(
 
 
 def relabelling(tree: xr.DataTree) -> Relabelling:
-    """The record of how a posterior was relabelled: method, shares, whether its components are identified.
+    """The record of a relabelled posterior: method, shares, whether its components are identified.
 
     Raises
     ------
@@ -173,7 +173,7 @@ def relabelling(tree: xr.DataTree) -> Relabelling:
 def component_record(tree: xr.DataTree) -> Relabelling | None:
     """Whether the components of a fit are identified; None where there is nothing to relabel.
 
-    That is with a single component, or under a prior that tells components apart.
+    That is with a single component, or under a prior that is not exchangeable.
     """
     prior = prior_from_json(str(tree.attrs["prior"]))
     if tree["posterior"].sizes[CLUSTER] == 1 or not prior.exchangeable:
@@ -182,7 +182,7 @@ def component_record(tree: xr.DataTree) -> Relabelling | None:
 
 
 def _record(tree: xr.DataTree) -> dict[str, Any]:
-    """The record; under ``variables`` the cluster dimension of what was permuted, ``allocations`` the first labels."""
+    """The record; ``variables`` holds the cluster dimensions of permuted variables, ``allocations`` first labels."""
     if not isinstance(tree, xr.DataTree) or RECORD not in tree.attrs:
         raise InputError(expected="a posterior that relabel() gave", got="one without its record", hint="Relabel it.")
     return json.loads(str(tree.attrs[RECORD]))
@@ -195,7 +195,7 @@ def _labelled(tree: xr.DataTree) -> Labelled:
 
 
 def restore_labels(tree: xr.DataTree) -> xr.DataTree:
-    """Undo `relabel`, however often it was called: the very draws it was given first.
+    """Undo all calls of `relabel`: the original draws, bit for bit.
 
     Raises
     ------
@@ -224,7 +224,7 @@ def compare_relabellings(
     names: Names = NO_NAMES,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Shares of draws to which each two methods give the same permutation, global labels aside.
+    """Share of draws to which two methods give the same permutation, up to one relabelling of all draws, for all pairs.
 
     Parameters
     ----------
@@ -277,7 +277,7 @@ def component_summary(
     Parameters
     ----------
     tree : DataTree
-        What `relabel` gave.
+        A relabelled posterior, the result of `relabel`.
     names : mapping, optional
         The variables to summarise, as in `relabel`; by default all that were relabelled.
     force : bool
@@ -290,7 +290,7 @@ def component_summary(
     InputError
         The posterior was not relabelled.
     NotIdentifiedError
-        The components cannot be told apart, so that their means and intervals describe nothing; see
+        The components are not identified, so their means and intervals are meaningless; see
         `bayesgmm.label_switching.Relabelling`.
 
     Examples
@@ -321,7 +321,7 @@ def component_summary(
 
 
 def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[xr.DataTree, Rows]:
-    """Draws in the canonical layout and rows; refuses a prior under which labels mean something."""
+    """Draws in the canonical layout, and rows; raises an error for priors that are not exchangeable."""
     tree = mixture_posterior(posterior, X, names=names)
     rows = rows_of(tree, X)
     check_constants(posterior, names)
@@ -330,7 +330,7 @@ def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[x
         raise InputError(
             expected="a prior that is the same for all clusters",
             got="one whose hyperparameters differ between clusters",
-            hint="Its labels mean something: there is nothing to relabel.",
+            hint="Such a prior identifies the labels: there is nothing to relabel.",
         )
     return tree, rows
 
@@ -347,7 +347,7 @@ def _options(by: int | str, divergence: str, features: list[str]) -> Options:
 
 
 def _reference(posterior: Posterior) -> Mixture | None:
-    """The EM solution kept with a fit."""
+    """The EM solution stored with a fit."""
     root = root_of(posterior)
     if not isinstance(root, xr.DataTree) or "constant_data" not in root or "em_weights" not in root["constant_data"]:
         return None

@@ -12,8 +12,8 @@ from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Weight
 from bayesgmm.mixture import Mixture
 
 MAX_SWEEPS = 100
-ROUNDING = 1e-8  # what a step has to gain, relative to the cost
-_TIE = 1e-10  # what another permutation of one draw has to gain, relative to the largest cost of that draw
+ROUNDING = 1e-8  # least gain of a step, relative to the cost
+_TIE = 1e-10  # least gain of another permutation of one draw, relative to the largest cost of that draw
 _QUANTILES = (1.0, 0.5, 0.1)  # of the log-likelihood: draws that start a search
 TINY = np.finfo(np.float64).tiny
 
@@ -22,7 +22,7 @@ ALL = slice(None)
 
 
 class Memberships(Protocol):
-    """Where memberships come from: log densities (obs,) and memberships (cluster, obs) of one draw after another."""
+    """Iterator over draws: log densities (obs,) and memberships (cluster, obs) of each."""
 
     def __call__(self, samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
         """Draws and rows chosen; arrays may be overwritten by the next step."""
@@ -101,7 +101,7 @@ def mixture_of(weights: Weights, means: Means, covariances: Covariances) -> Mixt
 
 @dataclass(frozen=True)
 class Found:
-    """What a method found.
+    """Result of a relabelling method.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Found:
     cost : float
         The method's own.
     n_sweeps : int
-        Passes over the draws from the start that won.
+        Passes over the draws from the best start.
     clash_share : float, optional
         Pivotal units only: share of draws in which two pivots belong to one component.
     """
@@ -147,7 +147,7 @@ def total_cost(costs: Array, permutation: IntArray) -> float:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One pass over all draws: what the given permutations cost, better ones, and the reference these imply."""
+    """One pass over all draws: cost of the given permutations, better ones, and the reference that these imply."""
 
     cost: float
     proposed: IntArray
@@ -193,6 +193,6 @@ def search(sweep: Sweeper, starts: list[Start]) -> Found:
 
 
 def share_agreeing(one: IntArray, other: IntArray) -> float:
-    """Share of draws with the same permutation, after the labels of the two are matched globally."""
+    """Share of draws with the same permutation, up to one relabelling of all draws."""
     between = np.take_along_axis(other.argsort(axis=1), one, axis=1)
     return float(np.unique(between, axis=0, return_counts=True)[1].max() / len(one))

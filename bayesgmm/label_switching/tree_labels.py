@@ -1,4 +1,4 @@
-"""Labels of a posterior, whatever its variables are called: which axes carry them, how to permute them, and back."""
+"""Component labels in a DataTree of any naming: find the axes that carry them, permute and restore them."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ _DRAWS_A_MOVE = 50
 
 
 def sampled_mixture(tree: xr.DataTree, X: Rows, *, move: Move | None = None) -> SampledMixture:
-    """Draws in the canonical layout, and memberships computed anew whenever they are asked for; a bar may follow."""
+    """Draws in the canonical layout; each pass recomputes memberships and may move a progress bar."""
     draws = draw_set(tree)
 
     def memberships(samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
@@ -53,7 +53,7 @@ def sampled_mixture(tree: xr.DataTree, X: Rows, *, move: Move | None = None) -> 
 
 
 def own_tree(posterior: Posterior, canonical: xr.DataTree, names: Names) -> tuple[xr.DataTree, Names]:
-    """What the user gave as a tree, and the names in it; arrays of the mixture come in the canonical layout."""
+    """The user's posterior as a tree, and the names in it; arrays of the mixture get the canonical layout."""
     root = root_of(posterior)
     if isinstance(root, xr.DataTree) and "posterior" in root.children:
         return root.copy(), names
@@ -95,7 +95,7 @@ NOTHING = Labelled({}, {})
 
 
 def check_constants(posterior: Posterior, names: Names) -> None:
-    """Refuse what is the same in all draws and differs between components: it gives labels a meaning."""
+    """Refuse variables that are constant over draws but differ between components: they identify the labels."""
     described = described_mixture(variables_of(posterior, names), names)
     axes = axes_of(described)
     for kind, (name, variable) in described.items():
@@ -104,29 +104,29 @@ def check_constants(posterior: Posterior, names: Names) -> None:
             raise InputError(
                 expected=f"{name} that are drawn, or the same for all clusters",
                 got=f"{variable.to_numpy().tolist()}",
-                hint="Labels mean something where they differ: there is nothing to relabel.",
+                hint="Where they differ, they identify the labels: there is nothing to relabel.",
             )
 
 
 def labelled_variables(
     draws: xr.Dataset, names: Names, variables: Variables | None, *, before: Labelled | None = None
 ) -> Labelled:
-    """Everything with the cluster dimension of the mixture's own variables, and what the user names beside it.
+    """All variables with the cluster dimension of the mixture's own, and those that the user names.
 
     Parameters
     ----------
     draws : Dataset
     names : mapping
-        What the mixture's own variables are called.
+        Names of the mixture's own variables.
     variables : sequence or mapping, optional
         As for `bayesgmm.relabel`. Without it, a warning names those that may carry labels and are left alone.
     before : Labelled, optional
-        What an earlier call of `relabel` found.
+        The result of an earlier call of `relabel`.
 
     Raises
     ------
     InputError
-        A variable that was named is none, or has no axis or several for the clusters.
+        A named variable does not exist, or has no axis for the clusters, or several.
     """
     described = described_mixture({str(name): variable for name, variable in draws.items()}, names)
     axes = axes_of(described)
@@ -193,7 +193,7 @@ def _axis(variable: xr.DataArray, axis: int | str | None, fitting: list[str], n_
 
 
 def _first_label(variable: xr.DataArray, n_clusters: int) -> int | None:
-    """Whether the values are labels of rows from 0 or from 1; None if they are none, or may be either."""
+    """The first label of allocations, 0 or 1; None if the values are not allocations, or ambiguous."""
     values = variable.to_numpy()
     if variable.ndim == len(SAMPLE_DIMS) or not np.isfinite(values).all() or (values != np.round(values)).any():
         return None
@@ -204,7 +204,7 @@ def _first_label(variable: xr.DataArray, n_clusters: int) -> int | None:
 
 
 def _left(others: xr.Dataset, n_clusters: int, *, named: bool) -> list[str]:
-    """Draws with an axis as long as there are clusters that has no name, or whole numbers as labels are."""
+    """Variables with an unnamed axis of length K, or with integers that may be allocations."""
     left = []
     for name, variable in others.items():
         if {*SAMPLE_DIMS} <= {*variable.dims} and n_clusters > 1:
@@ -231,7 +231,7 @@ def _permuted(variable: xr.DataArray, permutation: IntArray, dim: str) -> xr.Dat
 
 
 def _renumbered(variable: xr.DataArray, permutation: IntArray, first: int) -> xr.DataArray:
-    """Labels that components have now in place of those they had."""
+    """Allocations with the new labels of the components."""
     ahead = variable.transpose(*SAMPLE_DIMS, ...)
     labels = ahead.to_numpy().reshape(*permutation.shape[:2], -1).astype(np.int64) - first
     moved = np.take_along_axis(permutation.argsort(axis=2), labels, axis=2) + first
@@ -240,7 +240,7 @@ def _renumbered(variable: xr.DataArray, permutation: IntArray, first: int) -> xr
 
 
 def relabelled_tree(tree: xr.DataTree, permutation: IntArray, labelled: Labelled, margin: Array) -> xr.DataTree:
-    """A tree in other labels. Permutations that it brought along are kept as ``permutation_given``, once."""
+    """A relabelled tree. Permutations that it had before are kept as ``permutation_given``, once."""
     stats = _stats(tree)
     before = _permutation(stats, PERMUTATION, permutation.shape)
     if MARGIN not in stats and PERMUTATION in stats:
@@ -252,7 +252,7 @@ def relabelled_tree(tree: xr.DataTree, permutation: IntArray, labelled: Labelled
 
 
 def restored_tree(tree: xr.DataTree, labelled: Labelled) -> xr.DataTree:
-    """The tree before it was relabelled first."""
+    """The tree before the first relabelling."""
     stats = _stats(tree)
     total = stats[PERMUTATION].transpose(*SAMPLE_DIMS, ...).to_numpy()
     given = _permutation(stats, GIVEN, total.shape)
@@ -267,7 +267,7 @@ def restored_tree(tree: xr.DataTree, labelled: Labelled) -> xr.DataTree:
 
 
 def _stats(tree: xr.DataTree) -> xr.Dataset:
-    """Sample statistics; with nothing in them but coordinates if there are none."""
+    """Sample statistics; only coordinates if there are none."""
     if STATS in tree.children:
         return tree[STATS].to_dataset()
     coords = tree["posterior"].to_dataset().coords
@@ -275,7 +275,7 @@ def _stats(tree: xr.DataTree) -> xr.Dataset:
 
 
 def _permutation(stats: xr.Dataset, name: str, shape: tuple[int, ...]) -> IntArray:
-    """Permutations in the statistics, or else those that change nothing."""
+    """Permutations in the statistics, or else identities."""
     if name not in stats:
         return np.broadcast_to(np.arange(shape[2]), shape)
     values = stats[name].transpose(*SAMPLE_DIMS, ...).to_numpy()

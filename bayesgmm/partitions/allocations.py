@@ -1,4 +1,4 @@
-"""Labels drawn for every draw of a posterior, and how many clusters they occupy."""
+"""Allocations drawn for each posterior draw, and the number of occupied clusters."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,18 +36,18 @@ def sample_labels(
 ) -> xr.DataArray:
     r"""Draw the label of each row for each draw of the parameters.
 
-    :math:`z_{si} \sim p(z_i = k \mid x_i, \theta_s)`, independent over rows given the draw: a draw from the joint
-    posterior of parameters and labels, which a sampler that sums labels out leaves out.
+    :math:`z_{si} \sim p(z_i = k \mid x_i, \theta_s)`, independent over rows given the draw: draws of parameters
+    and labels together are from their joint posterior.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
         See `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
-        The rows; by default those kept with the posterior.
+        The rows; by default those stored with the posterior.
     random_state : int or Generator, optional
     names : mapping, optional
-        What the posterior calls its variables.
+        Names of the posterior's variables.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def drawn_labels(draws: DrawSet, X: Rows, *, rng: np.random.Generator) -> Iterat
 
 
 def row_ids(tree: xr.DataTree) -> NDArray[np.generic]:
-    """What the rows kept with a posterior are called."""
+    """Names of the rows stored with a posterior."""
     return tree["observed_data"][OBS].to_numpy()
 
 
@@ -100,12 +100,12 @@ def label_draws(
 ) -> xr.DataArray:
     """Draws of a partition (chain, draw, obs) in canonical labels: those given, or drawn from a posterior.
 
-    Arrays of labels are (draw, obs), which is taken for one chain, or (chain, draw, obs).
+    Arrays of labels are (draw, obs), read as one chain, or (chain, draw, obs).
 
     Raises
     ------
     InputError
-        What was given is neither a posterior nor an array of whole numbers with such axes.
+        The argument is neither a posterior nor an integer array with these axes.
     """
     given = labels_or_posterior
     if not are_labels(given):
@@ -122,7 +122,7 @@ def label_draws(
 
 
 def are_labels(given: object) -> bool:
-    """Whether an argument is an array of labels and no posterior."""
+    """Whether an argument is an array of labels rather than a posterior."""
     return isinstance(given, xr.DataArray | np.ndarray | list | tuple)
 
 
@@ -158,7 +158,7 @@ def occupied_clusters(
 
     Labels are drawn for each draw, as `sample_labels` does; Monte Carlo standard errors are
     :math:`\sqrt{p (1 - p) / \mathrm{ESS}}` with the effective sample size of each indicator over the chains
-    (Vehtari et al. 2021), so that chains that disagree widen them.
+    (Vehtari et al. 2021), so that disagreement between chains widens them.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def occupied_clusters(
 def _occupied(
     given: Posterior, X: ArrayLike | None, min_size: int, rng: np.random.Generator, names: Names
 ) -> tuple[IntArray, int]:
-    """Clusters that hold enough rows, (chain, draw), and the most there can be."""
+    """Number of clusters that hold enough rows, (chain, draw), and the largest possible number."""
     if are_labels(given):
         labels = label_draws(given)
         each, shape, largest = flat_draws(labels), labels.shape[:2], int(labels.max()) + 1
@@ -225,9 +225,9 @@ def _large_clusters(draws: Iterator[IntArray] | Iterator[Labels], min_size: int)
 
 
 def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, X: Rows) -> Occupancy | None:
-    """What chains tell about the number of components that hold some of the rows; None unless the prior is sparse.
+    """Posterior of the number of occupied components; None unless the prior is sparse.
 
-    Probabilities are those of the pooled draws, if modes were pooled.
+    Probabilities are those of the resampled draws, if modes were combined.
     """
     if "prior" not in tree.attrs:
         return None

@@ -1,4 +1,4 @@
-"""The number of occupied components K+ of a sparse finite mixture: its posterior, and whether chains change it."""
+"""Number of occupied components K+ of a sparse finite mixture: its posterior, and mixing of the chains over it."""
 
 from dataclasses import dataclass
 from math import isnan
@@ -16,14 +16,14 @@ _LEAST_DRAWS = 4
 
 @dataclass(frozen=True)
 class Occupancy:
-    """What chains tell about the number of occupied components.
+    """Posterior of the number of occupied components, with convergence diagnostics.
 
     Attributes
     ----------
     probability : tuple of float
-        Of 0, 1, ..., K occupied components.
+        Posterior probability of 0, 1, ..., K occupied components.
     mcse : tuple of float
-        Monte Carlo standard errors; zero of what never or always happened.
+        Monte Carlo standard errors; zero for events that never or always occurred.
     r_hat, ess : float
         Of the number itself, NaN with fewer than four draws; a number that never changes has an R-hat of one.
     change_rate : tuple of float
@@ -54,7 +54,7 @@ class Occupancy:
 
     @property
     def findings(self) -> list[str]:
-        """In words."""
+        """One sentence each on the posterior and the mixing of K+."""
         numbers = [
             f"{number} ({p:.2f} ± {error:.2f})"
             for number, (p, error) in enumerate(zip(self.probability, self.mcse, strict=True))
@@ -63,25 +63,25 @@ class Occupancy:
         if self.is_certain:
             number = int(np.argmax(self.probability))
             return [
-                f"{number} components are occupied in every draw: the chains never change that number, and do not show "
-                "how much weight others have; init='spread' looks elsewhere."
+                f"{number} components are occupied in every draw: the chains never change that number, so the "
+                "probabilities of other numbers are unknown; init='spread' starts chains elsewhere."
             ]
         found = [f"Occupied components K+: {', '.join(numbers)}."]
         if self.still:
             where = "all chains" if len(self.still) == len(self.change_rate) else numbered(self.still, "chain")
             found.append(
-                f"K+ does not change within {where}: the shares above say where chains started, not what is probable."
+                f"K+ does not change within {where}: the shares above reflect where chains started, not the posterior."
             )
         else:
             least, most = min(self.change_rate), max(self.change_rate)
             found.append(f"K+ changes within every chain, in {least:.0%} to {most:.0%} of the steps.")
         if isnan(self.r_hat) or self.r_hat > MAX_R_HAT or self.ess < MIN_ESS * len(self.change_rate):
-            found.append(f"R-hat of K+ is {self.r_hat:.3f}, its effective sample size {self.ess:.0f}: take more draws.")
+            found.append(f"R-hat of K+ is {self.r_hat:.3f}, its effective sample size {self.ess:.0f}: increase draws.")
         return found
 
 
 def occupancy(n_occupied: IntArray, most: int) -> Occupancy:
-    """From the number of occupied components of each draw (chain, draw), and the most there can be."""
+    """Summarise the number of occupied components of each draw (chain, draw), and the number of components."""
     indicators = (n_occupied == np.arange(most + 1)[:, None, None]).astype(np.float64)
     values, enough = n_occupied.astype(np.float64), n_occupied.shape[1] >= _LEAST_DRAWS
     constant = np.ptp(values) == 0.0
@@ -101,8 +101,8 @@ def occupancy(n_occupied: IntArray, most: int) -> Occupancy:
 def discrete_r_hat(values: Array) -> float:
     """Rank-normalised split R-hat (Vehtari et al. 2021) of counts or indicators (chain, draw).
 
-    The larger of two: of ranks, and of the ranks of distances from the median. Either is infinite where no half of a
-    chain varies and they differ, and one where nothing varies, as those distances of an indicator of half the draws.
+    The larger of bulk and folded (distances from the median) R-hat. Either is infinite if all half chains are constant
+    and differ, and one if all values are equal, as are the distances of an indicator that is one in half of the draws.
     """
     if np.ptp(values) > 0.0 and np.ptp(values, axis=1).max() == 0.0:
         return np.inf
@@ -112,7 +112,7 @@ def discrete_r_hat(values: Array) -> float:
 
 
 def _two(values: Array) -> Array:
-    """A single chain as two halves, which R-hat needs."""
+    """A single chain split in halves, because R-hat needs two chains."""
     half = values.shape[1] // 2
     return values if len(values) > 1 or half < _LEAST_DRAWS else values[0, : 2 * half].reshape(2, half)
 

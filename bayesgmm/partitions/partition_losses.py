@@ -2,7 +2,7 @@ r"""Partitions of rows: canonical labels, contingency tables, and losses between
 
 A partition is a vector of integer labels (obs,); only which rows share one matters. With :math:`n_{ck}` the rows
 in cluster c of the *truth* and cluster k of the *estimate*, margins :math:`n_{c\cdot}` and :math:`n_{\cdot k}`, and
-two costs, a for parting rows that are together in the truth and b = 2 - a for the opposite,
+two costs, a for separating rows that are together in the truth and b = 2 - a for joining rows that are separate,
 
 =========  ==========================================================================================  ===========
 loss       formula                                                                                     f(x)
@@ -46,7 +46,7 @@ class Loss:
     additive : bool
         Whether the loss is a sum of f over the cells and margins of the contingency table.
     f : callable
-        What is summed, of counts.
+        Function of counts that is summed.
     power : int
         The sum is divided by n to this power.
     """
@@ -66,22 +66,22 @@ LOSSES = {loss.name: loss for loss in _TABLE}
 
 
 def find_loss(name: str, a: float = 1.0) -> Loss:
-    """The loss of that name, after a check of its name and weight.
+    """Look a loss up, and check its weight.
 
     Raises
     ------
     InputError
-        The name is unknown, ``a`` is outside 0 to 2, or a loss that knows no weights is given one.
+        The name is unknown, ``a`` is outside 0 to 2, or a loss without weights is given one.
     """
     check_option(LOSSES, loss=name)
     check_number(least=0.0, most=COST, closed="both", a=a)
     if not LOSSES[name].additive and a != 1.0:
-        raise InputError(expected=f"a = 1 with loss {name!r}, which knows no weights", got=f"a = {a!r}")
+        raise InputError(expected=f"a = 1 with loss {name!r}, which has no weights", got=f"a = {a!r}")
     return LOSSES[name]
 
 
 def checked_labels(labels: ArrayLike, *, name: str, n_axes: int = 1, n_rows: int | None = None) -> Labels:
-    """Labels 0, 1, ... as compiled code indexes by them: (obs,) or (draw, obs) of int32, C-contiguous.
+    """Labels 0, 1, ... that compiled code can index by: (obs,) or (draw, obs) of int32, C-contiguous.
 
     Raises
     ------
@@ -167,7 +167,7 @@ def contingency_table(
     weights : (obs,), optional
         By default rows are counted.
     shape : pair of int
-        At least so many clusters of each.
+        Smallest shape of the table.
 
     Examples
     --------
@@ -192,12 +192,12 @@ def losses(draws: Labels, estimate: Labels, *, loss: str = "vi", a: float = 1.0)
         Labels 0, 1, ...
     loss : {"vi", "binder", "omari"}
     a : float
-        From 0 to 2; see the table at the head of this module.
+        From 0 to 2; see the formulas of this module.
 
     Raises
     ------
     InputError
-        If `find_loss` does not know the loss, or `checked_labels` finds no labels, or of another number of rows.
+        The loss is unknown, or labels are invalid or of another number of rows.
 
     Examples
     --------
@@ -236,7 +236,7 @@ def _combined(loss: Loss, sums: Array, n: float, a: float) -> Array:
         return np.maximum(a * truth + (COST - a) * own - COST * both, 0.0) / n**loss.power
     expected = truth * own / (float(loss.f(np.array(n))) or 1.0)
     span = 0.5 * (truth + own) - expected
-    equal = span == 0.0  # both put all rows together, or both put all apart
+    equal = span == 0.0  # both are a single cluster, or both are all singletons
     return np.where(equal, 0.0, 1.0 - (both - expected) / np.where(equal, 1.0, span))
 
 

@@ -1,4 +1,4 @@
-"""The posterior of the partition, summed up: a best partition, a ball around it, or several partitions."""
+"""Point estimate and credible ball of the partition."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _ROUNDING = 1e-10  # distances closer than this are the same
 
 @dataclass(frozen=True)
 class PartitionEstimate:
-    """The partition with the least posterior expected loss that was found.
+    """The partition with the least posterior expected loss found.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class PartitionEstimate:
     a : float
     n_runs : int
     n_best : int
-        Runs that ended at this loss. One or two of many: the search is hard, ask for more runs.
+        Number of runs that ended at this loss. If few did, the search is hard: increase ``n_runs``.
     """
 
     __module__ = "bayesgmm.partitions"
@@ -67,29 +67,29 @@ def estimate_partition(
     .. math:: \hat c = \arg\min_c \frac1S \sum_s L(c_s, c)
 
     with L the variation of information in bits, Binder's loss (2 / n² times the pairs in disagreement), or one minus
-    the adjusted Rand index; formulas stand in `bayesgmm.partitions.partition_losses`.
+    the adjusted Rand index; for formulas see `bayesgmm.partitions.partition_losses`.
 
     Parameters
     ----------
     labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
-        Draws of a partition; from a posterior they are made as `sample_labels` does. They need not be aligned.
+        Draws of a partition, or a posterior, from which `sample_labels` draws them. Labels need not be aligned.
     X : (obs, feature), optional
-        The rows; by default those kept with the posterior.
+        The rows; by default those stored with the posterior.
     loss : {"vi", "binder", "omari"}
     a : float
-        Between 0 and 2: the cost of parting rows that belong together, against 2 - a for the opposite. Small values
-        give more clusters. For VI and Binder.
+        Between 0 and 2: the cost of separating rows that belong together, against 2 - a for joining rows that do not.
+        Small values give more clusters. For VI and Binder.
     n_runs : int
-        Searches from different starts.
+        Number of searches from different starts.
     max_clusters : int, optional
-        By default the most clusters of any draw.
+        By default the largest number of clusters in any draw.
     n_zealous : int
-        At most so many clusters are destroyed and allocated afresh at the end of a run.
+        Largest number of clusters that are destroyed and reallocated at the end of a run.
     random_state : int or Generator, optional
     names : mapping, optional
-        What the posterior calls its variables.
+        Names of the posterior's variables.
     progress : bool
-        Show the runs in a terminal or notebook, where they take seconds.
+        Show a progress bar in a terminal or notebook.
 
     Returns
     -------
@@ -146,10 +146,10 @@ def partition_loss(truth: ArrayLike, estimate: ArrayLike, *, loss: str = "vi", a
     truth : (obs,) of int, or draws (draw, obs) or (chain, draw, obs)
     estimate : (obs,) of int
     loss : {"vi", "binder", "omari"}
-        Variation of information in bits, Binder's loss, or one minus the adjusted Rand index; formulas stand in
+        Variation of information in bits, Binder's loss, or one minus the adjusted Rand index; for formulas see
         `bayesgmm.partitions.partition_losses`. The first two are metrics at a = 1.
     a : float
-        Between 0 and 2: the cost of parting rows that are together in the truth, against 2 - a for the opposite.
+        Between 0 and 2: the cost of separating rows that are together in the truth, against 2 - a for joining others.
 
     Returns
     -------
@@ -185,25 +185,25 @@ def _one_partition(labels: ArrayLike, n: int) -> Labels:
 
 @dataclass(frozen=True)
 class CredibleBall:
-    """The partitions around an estimate that hold a given posterior probability, and its extremes.
+    """Ball of partitions around an estimate with a given posterior probability, and its extremes.
 
-    The extremes are arrays (partition, obs): all draws that are equally extreme, each partition once.
+    The extremes are arrays (partition, obs): all equally extreme draws, each distinct partition once.
 
     Attributes
     ----------
     prob : float
-        Asked for.
+        Requested probability.
     coverage : float
         Share of draws inside, at least ``prob``.
     radius : float
         In units of the loss; VI in bits.
     loss : str
     horizontal : (partition, obs) of int32
-        Inside, farthest from the estimate.
+        Partitions in the ball farthest from the estimate.
     upper : (partition, obs) of int32
-        Inside, fewest clusters, and of these the farthest.
+        Partitions in the ball with the fewest clusters; of these the farthest.
     lower : (partition, obs) of int32
-        Inside, most clusters, and of these the farthest.
+        Partitions in the ball with the most clusters; of these the farthest.
     horizontal_loss, upper_loss, lower_loss : float
         Distances from the estimate.
     """
@@ -232,7 +232,7 @@ def credible_ball(
     random_state: RandomState = None,
     names: Names = NO_NAMES,
 ) -> CredibleBall:
-    r"""The smallest ball of partitions around an estimate that holds a given posterior probability.
+    r"""The smallest ball of partitions around an estimate with a given posterior probability.
 
     .. math:: \varepsilon^* = \min\{\varepsilon : P(d(\hat c, c) \le \varepsilon \mid X) \ge p\}
 
@@ -246,7 +246,7 @@ def credible_ball(
     prob : float
         Above 0, at most 1.
     loss : {"vi", "binder", "omari"}
-        The distance; the last one is no metric.
+        The distance; ``omari`` is not a metric.
     random_state : int or Generator, optional
     names : mapping, optional
 
@@ -287,6 +287,6 @@ def credible_ball(
 
 
 def _farthest(draws: Labels, distances: Array, among: np.ndarray) -> tuple[Labels, float]:
-    """The partitions farthest away among some draws, each once, and their distance."""
+    """The most distant partitions among some draws, each once, and their distance."""
     reach = distances[among].max()
     return np.unique(draws[among & (distances >= reach - _ROUNDING)], axis=0), float(reach)

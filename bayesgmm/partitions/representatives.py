@@ -1,4 +1,4 @@
-"""Several partitions that stand for a posterior of partitions together, where one centre misleads."""
+"""Representative partitions: several weighted centres of a posterior of partitions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class RepresentativePartitions:
     labels : (partition, obs) of int32
         Each by first appearance.
     weights : (partition,)
-        Share of draws that are nearest to each.
+        Share of draws nearest to each.
     expected_losses : (partition,)
         Mean loss of these draws.
     expected_loss : float
@@ -38,7 +38,7 @@ class RepresentativePartitions:
     nearest : (draw,)
         The partition nearest to each draw, chains end to end.
     loss_by_number : (number,)
-        ``expected_loss`` with 1, 2, ... partitions, as far as it was looked at.
+        ``expected_loss`` with 1, 2, ... partitions, up to the largest number tried.
     loss : str
     """
 
@@ -85,9 +85,10 @@ def representative_partitions(
 
     .. math:: \min_{c_1, \dots, c_L} \frac1S \sum_s \min_l d(c_s, c_l)
 
-    is sought like k-medoids: draws go to the nearest centre, SALSO finds each centre anew, until no draw changes
-    sides; the best of three starts is kept, one of which is the solution with one centre fewer. Unless ``n`` is given,
-    centres are added as long as one more lowers the mean loss by ``min_drop`` times what one centre has.
+    is solved as k-medoids is: draws are assigned to the nearest centre and SALSO recomputes each centre, until no
+    assignment changes; the best of three starts is kept, one of which is the solution with one centre fewer. Unless
+    ``n`` is given, centres are added as long as one more lowers the mean loss by ``min_drop`` times that of a single
+    centre.
 
     Parameters
     ----------
@@ -97,7 +98,7 @@ def representative_partitions(
     n : int, optional
         Number of partitions.
     max_n : int
-        The most that are tried when ``n`` is not given.
+        Largest number tried if ``n`` is not given.
     min_drop : float
         Between 0 and 1.
     loss : {"vi", "binder"}
@@ -105,7 +106,7 @@ def representative_partitions(
     random_state : int or Generator, optional
     names : mapping, optional
     progress : bool
-        Show how many were found in a terminal or notebook, where it takes seconds.
+        Show a progress bar in a terminal or notebook.
 
     Returns
     -------
@@ -155,7 +156,7 @@ def _check(n: int | None, max_n: int, min_drop: float, loss: str) -> None:
 
 
 def _brings_little(path: list[_Centres], min_drop: float) -> bool:
-    """Whether the last centre lowers the loss by less than a share of what it is with one."""
+    """Whether the last centre lowers the loss by less than a share of the loss with a single one."""
     if len(path) == 1:
         return False
     drop = path[-2].expected_loss - path[-1].expected_loss
@@ -165,16 +166,16 @@ def _brings_little(path: list[_Centres], min_drop: float) -> bool:
 def _growing(draws: Labels, loss: str, rng: np.random.Generator) -> Iterator[_Centres]:
     """The best centres found: one, two, and so on."""
     none = np.empty((0, draws.shape[1]), dtype=np.int32)
-    best = _settled(draws, _seeded(draws, none, 1, loss, rng), loss, rng)
+    best = _converged(draws, _seeded(draws, none, 1, loss, rng), loss, rng)
     for n in count(2):
         yield best
         starts = [best.labels] + [none] * (_N_STARTS - 1)
-        candidates = [_settled(draws, _seeded(draws, start, n, loss, rng), loss, rng) for start in starts]
+        candidates = [_converged(draws, _seeded(draws, start, n, loss, rng), loss, rng) for start in starts]
         best = min(candidates, key=lambda centres: centres.expected_loss)
 
 
 def _seeded(draws: Labels, centres: Labels, n: int, loss: str, rng: np.random.Generator) -> Labels:
-    """Centres and draws, n together; a draw is the likelier to be taken the farther it is from those before."""
+    """The given centres and further draws, n in all, chosen as in k-means++: distant draws are more probable."""
     while len(centres) < n:
         distances = _distances(draws, centres, loss).min(axis=1) if len(centres) else np.ones(len(draws))
         total = distances.sum()
@@ -187,8 +188,8 @@ def _distances(draws: Labels, centres: Labels, loss: str) -> Array:
     return np.stack([losses(draws, centre, loss=loss) for centre in centres], axis=1)
 
 
-def _settled(draws: Labels, seeds: Labels, loss: str, rng: np.random.Generator) -> _Centres:
-    """Centres found anew and draws shared out anew, in turn, until no draw changes sides."""
+def _converged(draws: Labels, seeds: Labels, loss: str, rng: np.random.Generator) -> _Centres:
+    """Recompute centres and reassign draws, in turn, until no assignment changes."""
     centres = _Centres(seeds, _distances(draws, seeds, loss))
     for _ in range(_MAX_ROUNDS):
         sides = centres.nearest
@@ -200,7 +201,7 @@ def _settled(draws: Labels, seeds: Labels, loss: str, rng: np.random.Generator) 
 
 
 def _centre_of(draws: Labels, before: Labels, loss: str, rng: np.random.Generator) -> Labels:
-    """The partition with the least expected loss over some draws, no worse than the one before; that, if none."""
+    """The partition with the least expected loss over some draws, or the one before if that is better."""
     if len(draws) == 0:
         return before
     limit = max(int(draws.max()), int(before.max())) + 1

@@ -2,19 +2,19 @@ r"""SALSO (Dahl, Johnson & Müller 2022): the partition with the least expected 
 
 A run starts from a sequential allocation of the items in random order, or from labels at random; then single items
 move to the cluster where the expected loss is least, in sweeps, until a whole sweep moves none; then up to ten
-*zealous* attempts each destroy a cluster, allocate its items afresh, sweep again, and stay if that was better. The
+*zealous* attempts each destroy a cluster, reallocate its items, sweep again, and are kept if the loss is lower. The
 best of several runs is kept.
 
-What a move costs. For the losses that are sums of f over the contingency tables, putting item i in cluster k changes
+Cost of a move. For the losses that are sums of f over the contingency tables, putting item i in cluster k changes
 the expected loss, up to a constant and a factor, by
 
 .. math:: b\,[f(n_k + 1) - f(n_k)] - (a + b)\,\mathrm{mean}_s [f(n_{ks} + 1) - f(n_{ks})]
 
 with :math:`n_{ks}` the rows of cluster k in the cluster of draw s that holds i. So the steps
 :math:`f(n + 1) - f(n)` of every cell are kept next to the counts, a row (cluster) for each draw and each of its
-clusters: to weigh all clusters for an item is to add one such row per draw, in vectors, and only a move writes. The
-steps are kept in single precision, which is a search with an f that differs in the eighth digit; losses that are
-reported, and by which the best run is chosen, are exact.
+clusters: comparing all clusters for an item adds one such row per draw, in vectors, and only a move writes. The
+steps are kept in single precision, which affects the search only; reported losses, by which the best run is chosen,
+are exact.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,7 @@ _compiled = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 @dataclass(frozen=True, kw_only=True)
 class SalsoSettings:
-    """What the user decides about a search.
+    """Settings of a search.
 
     Attributes
     ----------
@@ -56,9 +56,9 @@ class SalsoSettings:
         See `bayesgmm.partitions.partition_losses`.
     n_runs : int
     max_clusters : int
-        No cluster beyond these is opened; memory grows with it.
+        Largest number of clusters; memory grows with it.
     n_zealous : int
-        Clusters destroyed and allocated afresh at the end of a run, at most.
+        Largest number of clusters destroyed and reallocated at the end of a run.
     """
 
     loss: str = "vi"
@@ -87,7 +87,7 @@ class SalsoResult:
 
     @property
     def n_best(self) -> int:
-        """Runs that ended at the least loss, up to rounding."""
+        """Number of runs that ended at the least loss, up to rounding."""
         return int(np.isclose(self.run_losses, self.run_losses.min(), rtol=1e-9, atol=1e-12).sum())
 
 
@@ -181,7 +181,7 @@ class State(NamedTuple):
 
 
 def new_state(draws: Labels, settings: SalsoSettings) -> State:
-    """Nothing allocated yet."""
+    """State without allocated items."""
     loss, (n_draws, n) = find_loss(settings.loss, settings.a), draws.shape
     width = -(-settings.max_clusters // LANES) * LANES
     f = loss.f(np.arange(n + 2.0))
@@ -215,14 +215,14 @@ def _aligned(n: int) -> NDArray[np.float32]:
 
 
 def run_once(state: State, settings: SalsoSettings, rng: np.random.Generator, start: Labels | None = None) -> Labels:
-    """One run from a start of its own, or from the partition given."""
+    """One run from a random start or from a given partition."""
     _clear(state)
     state.order[:] = rng.permutation(len(state.order))
     if start is None and rng.random() < P_SEQUENTIAL:
         _allocate(state, state.order)
     else:
         _assign(state, rng.integers(settings.max_clusters, size=len(state.labels)) if start is None else start)
-    _settle(state, rng)
+    _sweep(state, rng)
     _be_zealous(state, settings.n_zealous, rng)
     return canonical_labels(state.labels)
 
@@ -240,7 +240,7 @@ def _clear(state: State) -> None:
 
 @njit(**_compiled)
 def _put(state: State, i: int, k: int) -> None:
-    """Put an item that is nowhere into a cluster."""
+    """Assign an unassigned item to a cluster."""
     for s in range(state.rows.shape[1]):
         row = state.rows[i, s]
         place = row * state.width + k
@@ -258,7 +258,7 @@ def _put(state: State, i: int, k: int) -> None:
 
 @njit(**_compiled)
 def _take(state: State, i: int) -> None:
-    """Take an item out of its cluster."""
+    """Remove an item from its cluster."""
     k = state.labels[i]
     for s in range(state.rows.shape[1]):
         row = state.rows[i, s]
@@ -339,7 +339,7 @@ def _score_rand(state: State, i: int, n_labels: int) -> None:
 
 @njit(**_compiled)
 def _best_cluster(state: State, i: int) -> int:
-    """The cluster in which an item costs least: its own, another, or the first empty one."""
+    """The cluster of least cost for an item: its own, another, or the first empty one."""
     own, empty, n_labels = state.labels[i], -1, 0
     for k in range(state.max_clusters):
         if state.sizes[k] > 0:
@@ -361,13 +361,13 @@ def _best_cluster(state: State, i: int) -> int:
 
 @njit(**_compiled)
 def _allocate(state: State, items: IntArray) -> None:
-    """Put items that are nowhere where they cost least, one after the other."""
+    """Assign unassigned items to their clusters of least cost, one after the other."""
     for i in items:
         _put(state, i, _best_cluster(state, i))
 
 
 @njit(**_compiled)
-def _settle(state: State, rng: np.random.Generator) -> None:
+def _sweep(state: State, rng: np.random.Generator) -> None:
     """Sweep over the items in random order until none moves."""
     for _ in range(_MAX_SWEEPS):
         moved = False
@@ -401,7 +401,7 @@ def mean_loss(state: State) -> float:
 
 @njit(**_compiled)
 def _be_zealous(state: State, n_attempts: int, rng: np.random.Generator) -> None:
-    """Destroy clusters one by one; keep what comes of it if it is better."""
+    """Destroy clusters one by one and reallocate their items; keep improvements."""
     clusters = np.nonzero(state.sizes)[0]
     rng.shuffle(clusters)
     loss = mean_loss(state)
@@ -416,7 +416,7 @@ def _be_zealous(state: State, n_attempts: int, rng: np.random.Generator) -> None
         _allocate(state, items)
         if abs(mean_loss(state) - loss) <= _TOLERANCE:  # the same partition again
             continue
-        _settle(state, rng)
+        _sweep(state, rng)
         attempt = mean_loss(state)
         if attempt < loss - _TOLERANCE:
             loss = attempt

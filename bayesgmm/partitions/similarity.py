@@ -1,4 +1,4 @@
-"""The posterior similarity matrix: how probable it is that two rows share a cluster."""
+"""Posterior similarity matrix: co-clustering probabilities of all pairs of rows."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -34,29 +34,29 @@ def similarity_matrix(
 ) -> xr.DataArray:
     r"""Posterior probabilities that two rows are in the same cluster (co-clustering probabilities).
 
-    From a posterior, labels are summed out (Rao-Blackwell): with memberships :math:`p^s_{ik}` of draw s,
+    From a posterior, labels are marginalized (Rao-Blackwell): with memberships :math:`p^s_{ik}` of draw s,
 
     .. math:: P_{ij} = \frac{1}{S} \sum_s \sum_k p^s_{ik} p^s_{jk}, \qquad P_{ii} = 1.
 
     From draws of labels, :math:`P_{ij}` is the share of draws in which the two labels are equal. Labels need not be
-    aligned: they mean nothing beyond their draw.
+    aligned.
 
     Parameters
     ----------
     labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
         See `sample_labels`.
     X : (obs, feature), optional
-        The rows; by default those kept with the posterior.
+        The rows; by default those stored with the posterior.
     rows : int, or array of int, optional
-        That many rows drawn at random without replacement, or the rows with these indices; by default all.
+        Number of rows to draw at random without replacement, or indices of rows; by default all.
     max_memory : int
-        Bytes, 1 GiB by default: 11,400 rows. A matrix of n rows takes 8 n² bytes, and 32 MB more are needed on the way.
+        Bytes, 1 GiB by default: 11,400 rows. A matrix of n rows takes 8 n² bytes, its computation 32 MB more.
     random_state : int or Generator, optional
         For ``rows``.
     names : mapping, optional
-        What the posterior calls its variables.
+        Names of the posterior's variables.
     callback : callable, optional
-        Is told the number of draws done and the number there are, after every block of draws.
+        Called as ``callback(draws done, draws)`` after every block of draws.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def similarity_matrix(
 
 
 def _chosen(rows: int | ArrayLike | None, n: int, max_memory: int, rng: np.random.Generator) -> IntArray:
-    """Indices of the rows asked for, whose matrix fits into memory."""
+    """Indices of the requested rows, checked to fit into memory."""
     index = _indices(rows, n, rng)
     most = math.isqrt(int(max_memory) // _BYTES)
     if len(index) > most:
@@ -120,7 +120,7 @@ def _indices(rows: int | ArrayLike | None, n: int, rng: np.random.Generator) -> 
 
 
 def _one_hot(draws: Labels) -> Iterator[Array]:
-    """Memberships (cluster, obs) of zeros and ones for each draw; the buffer is used again."""
+    """Memberships (cluster, obs) of zeros and ones for each draw; the buffer is reused."""
     resp, everyone = np.zeros((int(draws.max()) + 1, draws.shape[1])), np.arange(draws.shape[1])
     for labels in draws:
         resp[:] = 0.0
@@ -131,7 +131,7 @@ def _one_hot(draws: Labels) -> Iterator[Array]:
 def _mean_products(
     memberships: Iterator[Array], shape: tuple[int, int, int], callback: Callable[[int, int], None] | None
 ) -> Array:
-    """The mean over draws of memberships (cluster, obs) times themselves, (obs, obs), with a diagonal of one."""
+    """Mean over draws of the cross-products of memberships (cluster, obs), (obs, obs), with a diagonal of one."""
     n_draws, n_clusters, n = shape
     size = min(n_draws, max(1, _BLOCK_VALUES // (n_clusters * n)))
     block, matrix = np.empty((size, n_clusters, n)), np.zeros((n, n), order="F")

@@ -1,4 +1,4 @@
-"""Two reasons to be unsure of a row's cluster: clusters that overlap, and parameters that are not known."""
+"""Aleatoric and epistemic uncertainty of memberships: overlap of clusters, and uncertainty of parameters."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ def membership_uncertainty(
     ci_kind: str | None = None,
     names: Names = NO_NAMES,
 ) -> xr.Dataset:
-    r"""Split the uncertainty about each row's cluster into overlap and ignorance of the parameters, in nats.
+    r"""Decompose the uncertainty of each row's cluster into aleatoric and epistemic parts, in nats.
 
     With memberships :math:`p_s = p(z_i = \cdot \mid x_i, \theta_s)`, their mean over draws :math:`\bar p`, and
     entropy :math:`H`,
@@ -34,19 +34,19 @@ def membership_uncertainty(
         \underbrace{H(\bar p)}_\text{total} = \underbrace{\tfrac1S \sum_s H(p_s)}_\text{overlap}
         + \underbrace{\tfrac1S \sum_s \mathrm{KL}(p_s \,\|\, \bar p)}_\text{parameters} .
 
-    Overlap (expected entropy) stays however many rows there are; the other part (mutual information of label and
-    parameters) goes away as rows come in.
+    Overlap (expected entropy) is aleatoric and does not shrink with more data; the part of the parameters (mutual
+    information of label and parameters) is epistemic and does.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws whose labels are aligned, see `relabel`: otherwise switches of labels count as uncertainty.
+        Relabelled draws, see `relabel`: otherwise label switching counts as uncertainty.
     X : (obs, feature), optional
-        Rows, old or new; by default those kept with the posterior.
+        Observed or new rows; by default those stored with the posterior.
     ci_prob, ci_kind : float, {"eti", "hdi"}, optional
         ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
     names : mapping, optional
-        What the posterior calls its variables.
+        Names of the posterior's variables.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def membership_uncertainty(
 
 
 def _by_row(draws: DrawSet, X: Rows, interval: _Interval) -> dict[str, tuple[tuple[str, ...], Array]]:
-    """Every variable with its dimensions; what is averaged over rows is summed block by block."""
+    """Every variable with its dimensions; averages over rows are summed block by block."""
     parts, sums = [], np.zeros((2, len(draws)))
     for block in blocks_of_rows(draws, X):
         total, overlap, divergence = _split(sampled_memberships(draws, block))

@@ -1,4 +1,4 @@
-"""Draws of a mixture by PyMC, NumPyro, Stan or others, converted to the schema of this package."""
+"""Convert PyMC, NumPyro, Stan or other draws of a mixture to the schema of this package."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -29,17 +29,17 @@ NO_NAMES: Names = {}
 
 
 def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names: Names = NO_NAMES) -> xr.DataTree:
-    r"""Weights, means and full covariances of a mixture's posterior, under this package's names and dimensions.
+    r"""Weights, means and full covariances of a mixture posterior, with this package's names and dimensions.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, InferenceData, or mapping of arrays
-        Draws. Arrays have axes (chain, draw, ...), or (draw, ...), which is taken for one chain.
+        Draws. Arrays have axes (chain, draw, ...), or (draw, ...), read as one chain.
     X : (obs, feature), optional
         The rows; by default the group ``observed_data`` of a fit of this package.
     names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
-        In place of a name an array says what is the same in all draws, as ``{"weights": [0.5, 0.5]}``. The keys:
+        Names of the posterior's variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+        In place of a name an array gives values that are constant over draws: ``{"weights": [0.5, 0.5]}``. The keys:
 
         =============================  ===============================================================================
         ``weights``                    (cluster,)
@@ -54,10 +54,10 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
         or a scale                     ``sds`` or ``variances``, of (), (cluster,), (feature,) or (cluster, feature)
         =============================  ===============================================================================
 
-        Of one feature all of them may leave its axes out. A dimension with the name that the weights' has is the
-        clusters', and one named as the means' other is the features', wherever it stands; so are ``cluster``,
-        ``feature`` and ``feature_bis``. Axes without names, those of arrays and ArviZ's ``mu_dim_0``, are read in the
-        order above; with as many clusters as features a single one is the clusters'.
+        With one feature its axes may be omitted. A dimension with the name of the weights' dimension is the cluster
+        dimension, one with the name of the means' other dimension the feature dimension, in any position; so are
+        ``cluster``, ``feature`` and ``feature_bis``. Axes without names, those of arrays and ArviZ's ``mu_dim_0``, are
+        read in the order above; a single one is the cluster axis if K = D.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
 
 
 def root_of(posterior: Posterior) -> Posterior:
-    """The DataTree of a fit or an InferenceData, the Dataset of arrays with dimensions; anything else as it is."""
+    """The DataTree of a fit or an InferenceData, the Dataset of named arrays; anything else unchanged."""
     posterior = getattr(posterior, "posterior_", posterior)
     if callable(getattr(posterior, "groups", None)) and hasattr(posterior, "posterior"):  # InferenceData of old
         return xr.DataTree.from_dict({name.strip("/"): getattr(posterior, name) for name in posterior.groups()})
@@ -106,12 +106,12 @@ def root_of(posterior: Posterior) -> Posterior:
 
 
 def is_posterior(value: object) -> bool:
-    """Whether something holds draws, and is neither a fit by EM nor an array."""
+    """Whether an object holds draws, rather than a fit by EM or an array."""
     return isinstance(root_of(value), Mapping | xr.Dataset | xr.DataTree)
 
 
 def variables_of(posterior: Posterior, names: Names) -> dict[str, xr.DataArray]:
-    """The variables of a posterior by name, whatever holds them. Axes of arrays have names as ArviZ makes them up."""
+    """The variables of a posterior by name, from any container. Axes of arrays get ArviZ's default names."""
     posterior = root_of(posterior)
     if isinstance(posterior, xr.DataTree):
         posterior = (posterior["posterior"] if "posterior" in posterior.children else posterior).to_dataset()
@@ -130,7 +130,7 @@ def variables_of(posterior: Posterior, names: Names) -> dict[str, xr.DataArray]:
 
 
 def described_mixture(variables: Mapping[str, xr.DataArray], names: Names) -> dict[str, tuple[str, xr.DataArray]]:
-    """What describes the mixture, by kind: the name and the variable, or what stands in its place."""
+    """Variables that describe the mixture, by kind: the name, and the variable or the constant given in its place."""
     called = _called(names)
     if set(called) - {"weights", "means"} not in _DESCRIPTIONS:
         raise InputError(
@@ -145,7 +145,7 @@ def described_mixture(variables: Mapping[str, xr.DataArray], names: Names) -> di
 
 
 def rows_of(tree: xr.DataTree, X: ArrayLike | None = None) -> Rows:
-    """The rows given, or else those kept with a posterior; Fortran order, as the kernel reads them."""
+    """The given rows, or else those stored with a posterior; Fortran order, as the kernel reads them."""
     if X is None and "observed_data" not in tree.children:
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
     given = tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy() if X is None else X
@@ -154,7 +154,7 @@ def rows_of(tree: xr.DataTree, X: ArrayLike | None = None) -> Rows:
 
 
 def row_weights_of(tree: xr.DataTree, X: ArrayLike | None = None) -> PerRow | None:
-    """The frequency weights kept with a posterior; none for rows given anew."""
+    """The frequency weights stored with a posterior; None for given rows."""
     if X is not None or "constant_data" not in tree.children or "row_weights" not in tree["constant_data"]:
         return None
     return np.ascontiguousarray(tree["constant_data"]["row_weights"].to_numpy(), dtype=np.float64)
@@ -178,13 +178,13 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike) -> xr.DataTree:
 
 
 def _called(names: Names) -> dict[str, Any]:
-    """What each kind of variable is called; covariances unless something else describes them."""
+    """Name of each kind of variable; covariances unless something else describes them."""
     own = {} if {*names} & {*MATRICES, *SCALES} else {"covariances": "covariances"}
     return {"weights": "weights", "means": "means", **own, **names}
 
 
 def _as_array(value: Any, name: str) -> Any:
-    """An array; where a mask hides values, they are missing."""
+    """An array, with NaN for masked values."""
     if isinstance(value, xr.DataArray):
         return value
     try:
@@ -218,7 +218,7 @@ def _sums(weights: Array, shape: tuple[int, ...]) -> bool:
 
 
 def _unnamed(value: Any, name: str, sample_dims: tuple[str, ...]) -> xr.DataArray:
-    """An array with dimensions as ArviZ makes them up; a chain if it has draws alone."""
+    """An array with ArviZ's default dimension names; one chain if it has only draws."""
     if isinstance(value, xr.DataArray):
         return value
     own = [f"{name}_dim_{i}" for i in range(value.ndim - len(sample_dims))]
@@ -227,7 +227,7 @@ def _unnamed(value: Any, name: str, sample_dims: tuple[str, ...]) -> xr.DataArra
 
 
 def _variable(variables: Mapping[str, xr.DataArray], name: str) -> xr.DataArray:
-    """One of the variables, with chains and draws or without both."""
+    """A variable, with both chain and draw dimensions or neither."""
     if name not in variables:
         parts = [
             known for known in variables if known.startswith(f"{name}_") and known.removeprefix(f"{name}_").isdigit()
@@ -235,7 +235,7 @@ def _variable(variables: Mapping[str, xr.DataArray], name: str) -> xr.DataArray:
         raise InputError(
             expected=f"a variable {name!r} in the posterior",
             got=f"{list(variables)}",
-            hint=f'Stack one variable a component first: xr.concat([post[name] for name in {parts}], "cluster").'
+            hint=f'Stack single components first: xr.concat([post[name] for name in {parts}], "cluster").'
             if parts
             else _NAMING,
         )
@@ -295,7 +295,7 @@ def _sample_shape(described: Mapping[str, tuple[str, xr.DataArray]]) -> tuple[in
 
 
 def _covariances(values: Mapping[str, Array], described: Mapping[str, tuple[str, xr.DataArray]]) -> Array:
-    """Full covariances from whatever describes them."""
+    """Full covariances from any of their descriptions."""
     matrices = [(described[kind][0], _COVARIANCES[kind](values[kind])) for kind in MATRICES if kind in values]
     scales = [_SDS[kind](values[kind]) for kind in SCALES if kind in values]
     if not scales:
@@ -324,7 +324,7 @@ _ALONE = (*SCALES, "covariances", "precisions", "cholesky")
 _SCALED = ("correlations", "cholesky")
 _DESCRIPTIONS = [{kind} for kind in _ALONE] + [{kind, scale} for kind in _SCALED for scale in SCALES]
 _TOLD = f"{_ALONE}, or {_SCALED} with one of {SCALES}"
-_NAMING = 'Say what it is called, as in names={"weights": "w", "means": "mu", "sds": "sigma"}.'
+_NAMING = 'Give its name, as in names={"weights": "w", "means": "mu", "sds": "sigma"}.'
 _OTHERS: tuple[tuple[Callable[[Any], bool], str], ...] = (
     (
         lambda given: hasattr(given, "columns"),

@@ -1,7 +1,7 @@
-"""Which axes of a posterior's variables are the chains', draws', clusters' and features'.
+"""Roles of the axes of a posterior's variables: chain, draw, cluster, feature.
 
-Names of dimensions decide, whatever the order of axes; order decides where there are no names. A name that ArviZ makes
-up, as ``mu_dim_0``, is none.
+Named dimensions may be in any order; axes without names have a fixed one. ArviZ's default names, such as ``mu_dim_0``,
+do not count as names.
 """
 
 import re
@@ -31,7 +31,7 @@ _OF_TRIANGLES: tuple[Roles, ...] = ((CLUSTER, PACKED), (PACKED,))
 
 @dataclass
 class Axes:
-    """What is known of the axes of a posterior's variables, weights and means read first.
+    """Roles of the axes of a posterior's variables, weights and means read first.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Axes:
         return next((dim for dim, role in self.roles[kind].items() if role == CLUSTER), None)
 
     def read(self, kind: str, name: str, variable: xr.DataArray) -> None:
-        """Find out which axis of one more variable is which."""
+        """Determine the roles of the axes of one more variable."""
         own = own_dims(variable)
         found = self._readings(kind, variable)
         if not found:
@@ -77,7 +77,7 @@ class Axes:
             self.sizes[PACKED] = n * (n + 1) // 2
 
     def _readings(self, kind: str, variable: xr.DataArray) -> list[Roles]:
-        """What the axes may be, in the order of the dimensions; one or none if they have no names."""
+        """Possible roles of the axes, in the order of the dimensions; at most one possibility if they have no names."""
         own = own_dims(variable)
         layouts = [layout for layout in self._layouts(kind) if len(layout) == len(own)]
         if not any(dim in self._known or has_name(dim) for dim in own):
@@ -103,12 +103,12 @@ class Axes:
         )
 
     def _renames(self, own: Iterable[str], roles: Roles) -> bool:
-        """Whether the clusters' dimension, which has a name in the weights, would have another one here."""
+        """Whether the cluster dimension, which has a name in the weights, would have another one here."""
         clusters = [dim for dim, role in zip(own, roles, strict=True) if role == CLUSTER]
         return has_name(self._cluster) and any(dim not in self._known and has_name(dim) for dim in clusters)
 
     def _expected(self, kind: str) -> tuple[str, str]:
-        """What a variable that does not fit should have been, and what to try."""
+        """Expected axes of a variable that does not fit, and a hint."""
         if kind == "weights":
             return "weights with axes (chain, draw, cluster), or (draw, cluster) that sum to one", ""
         n_clusters = self.sizes[CLUSTER]
@@ -126,12 +126,12 @@ _IN_ORDER = "Axes without names are read in the order (chain, draw, cluster, fea
 
 
 def axes_of(variables: Mapping[str, tuple[str, xr.DataArray]]) -> Axes:
-    """Read weights, means and all else, given by kind with their names.
+    """Read weights, means and all other variables, given by kind with their names.
 
     Raises
     ------
     InputError
-        An array does not fit the others, or two of its axes could be the clusters'.
+        An array does not fit the others, or two of its axes could be the cluster axis.
     """
     axes = Axes()
     for kind in sorted(variables, key=lambda kind: (kind != "weights", kind != "means")):
@@ -149,12 +149,12 @@ def own_dims(variable: xr.DataArray) -> list[str]:
 
 
 def has_name(dim: str) -> bool:
-    """Whether somebody named a dimension; ArviZ makes up ``mu_dim_0``."""
+    """Whether a dimension has a name other than ArviZ's default, ``mu_dim_0``."""
     return re.search(r"_dim_\d+$", dim) is None
 
 
 def arranged(variable: xr.DataArray, roles: Mapping[str, str], wanted: Roles) -> Array:
-    """An array (chain, draw, ...) with axes as wanted, of length one where the variable has none."""
+    """An array (chain, draw, ...) with the given axes, of length one where the variable has none."""
     dims = sorted(roles, key=lambda dim: _RANK.index(roles[dim]))  # stable: features stay in their order
     sample = [dim for dim in SAMPLE_DIMS if dim in variable.dims]
     there = list(roles.values())

@@ -22,7 +22,7 @@ def as_draws(values: Any, name: str) -> Array:
         ~np.isfinite(array),
         expected=f"{name} without missing or infinite values",
         got="such values",
-        hint="They are draws, not rows: leave out that chain, or cut all chains to the draws that they share.",
+        hint="These are draws, not rows: omit that chain, or truncate all chains to the draws that they share.",
     )
     return array
 

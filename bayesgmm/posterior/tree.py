@@ -1,8 +1,8 @@
-"""The posterior as a DataTree: how draws, data, the EM start and the record of the run are laid out.
+"""Schema of the posterior DataTree: draws, data, the EM start and the record of the run.
 
 Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family; hyperparameters
 that have a prior, see `with_hyperparameters`),
-``sample_stats`` (nutpie's, and ``permutation``: the component that took each label), ``observed_data`` (y),
+``sample_stats`` (nutpie's, and ``permutation``: the component behind each label), ``observed_data`` (y),
 ``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights).
 Root attributes describe the run.
 """
@@ -35,9 +35,9 @@ _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 def aligned(
     reference: Mixture, weights: Weights, means: Means, covariances: Covariances, *, exchangeable: bool
 ) -> tuple[Weights, Means, Covariances, IntArray]:
-    """Draws (chain, draw, cluster, ...) in the reference's labels, and the permutations that put them there.
+    """Draws (chain, draw, cluster, ...) in the reference's labels, and the permutations applied to them.
 
-    A prior that is not exchangeable gives labels a meaning: then every permutation is the identity.
+    A prior that is not exchangeable identifies the labels: then every permutation is the identity.
     """
     if not exchangeable:
         order = np.broadcast_to(np.arange(weights.shape[-1]), weights.shape).copy()
@@ -75,7 +75,7 @@ def posterior_tree(
     start : Mixture
         The EM solution that started the chains.
     attributes : mapping
-        What describes the run; versions and time are added.
+        Description of the run; versions and time are added.
     hyperparameters : mapping, optional
         Dims and values by name, see `bayesgmm.priors.hyperparameter_values`.
     row_weights : (obs,), optional
@@ -100,10 +100,10 @@ def posterior_tree(
 
 
 def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.DataTree:
-    """The posterior with hyperparameters drawn given its other draws, where the prior has a distribution of them.
+    """Add draws of hyperparameters, given the other draws, if the prior has a distribution of them.
 
     ``prior_scale`` (chain, draw, feature, feature_bis) and ``prior_concentration`` (chain, draw): whatever the engine,
-    hyperparameters are integrated out or left aside while it samples, and drawn from their exact conditional here.
+    hyperparameters are integrated out or discarded in sampling, and drawn from their exact conditional here.
     """
     if "prior" not in tree.attrs:
         return tree
@@ -128,7 +128,7 @@ def _sample_dataset(variables: Mapping[str, Array], coords: Mapping[str, object]
 
 
 def provenance() -> dict[str, str]:
-    """Attributes that tell when a fit was made, and by which versions."""
+    """Attributes with the time and the versions of a fit."""
     versions = {name: version(name) for name in _PACKAGES} | {"python": platform.python_version()}
     return {"created_at": datetime.now(UTC).isoformat(timespec="seconds"), "versions": json.dumps(versions)}
 
@@ -159,7 +159,7 @@ def in_order(tree: xr.DataTree) -> xr.DataTree:
 
 
 def start_mixture(tree: xr.DataTree) -> Mixture:
-    """The EM solution kept with a posterior."""
+    """The EM solution stored with a posterior."""
     data = tree["constant_data"]
     mixture = Mixture(
         data["em_weights"].to_numpy(), data["em_means"].to_numpy(), data["em_covariances"].to_numpy(), "full"

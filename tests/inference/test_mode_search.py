@@ -1,4 +1,4 @@
-"""Where scouts start, what they find, and where the chains proper start then."""
+"""Where exploratory start, what they find, and where the chains proper start then."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from sklearn.datasets import load_iris
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em.multistart import best_of_starts
-from bayesgmm.inference.mode_search import away_starts, explore, send_scouts
+from bayesgmm.inference.mode_search import away_starts, explore, run_exploratory_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.priors.prior import Prior
@@ -61,11 +61,13 @@ def test_scouts_come_home_where_there_is_one_mode():
     X = np.asfortranarray(load_old_faithful().to_numpy())
     problem, optima = problem_for(X, 2, Prior.weakly_informative(X))
     found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
-    assert found.scouts is None
+    assert found.exploratory is None
     assert found.far_below == ["one emptied", "two in one place"]  # a single cluster is 160 nats lower
     assert found.problem.chain_starts == ()
-    scouts = send_scouts(problem, away_starts(problem, np.random.default_rng(1)), SETTINGS, np.random.default_rng(1))
-    assert not scouts.several
+    exploratory = run_exploratory_chains(
+        problem, away_starts(problem, np.random.default_rng(1)), SETTINGS, np.random.default_rng(1)
+    )
+    assert not exploratory.several
     assert found.starting_modes == [0, 0, 0, 0]
 
 
@@ -73,9 +75,11 @@ def test_scouts_find_the_mode_that_the_optimum_hides():
     """Iris, K = 3: most of the posterior empties a component, EM's optimum has three."""
     problem, optima = problem_for(IRIS, 3, HARD)
     rng = np.random.default_rng(1)
-    scouts = send_scouts(problem, {**away_starts(problem, rng), "next optimum": optima[1]}, SETTINGS, rng)
-    assert scouts.several
-    largest = max(scouts.modes.modes, key=lambda mode: mode.weight)
+    exploratory = run_exploratory_chains(
+        problem, {**away_starts(problem, rng), "next optimum": optima[1]}, SETTINGS, rng
+    )
+    assert exploratory.several
+    largest = max(exploratory.modes.modes, key=lambda mode: mode.weight)
     assert abs(largest.weight - 0.94) < bound() * largest.weight_se + 0.02  # and the error of that number
     found = explore("spread", problem, optima, settings=SETTINGS, rng=rng)
     assert len(found.problem.chain_starts) == 4
