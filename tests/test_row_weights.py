@@ -190,7 +190,7 @@ def test_the_pymc_model_takes_no_weights(faithful, pair):
 
 
 @pytest.mark.draws
-def test_scouts_look_with_weights():
+def test_exploratory_chains_use_weights():
     """Two groups of which one counts for next to nothing: with weights the emptied component is within reach."""
     X = np.concatenate([np.random.default_rng(0).normal(0.0, 1.0, 60), [4.0, 4.2, 4.1]])[:, None]
     light = np.append(np.ones(60), np.full(3, 0.01))

@@ -1,4 +1,4 @@
-"""What every package uses: array aliases, progress bars, threads, text and HTML for users."""
+"""Shared helpers: array aliases, progress bars, threads, text and HTML."""
 
 from typing import TYPE_CHECKING
 

@@ -1,11 +1,11 @@
-"""Text and tables as HTML, every word escaped: what notebooks show of records, and what reports are made of."""
+"""Text and tables as escaped HTML, for notebooks and reports."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
 
 def paragraph(text: str) -> str:
-    """One paragraph; a line break stays one."""
+    """One paragraph; line breaks are kept."""
     return f"<p>{'<br>'.join(map(escape, text.splitlines()))}</p>"
 
 
@@ -15,7 +15,7 @@ def listing(items: Sequence[str]) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, n_names: int = 1) -> str:
-    """A table whose first ``n_names`` columns name the rows, in a box that scrolls by itself.
+    """A table whose first ``n_names`` columns name the rows, in a scrollable box.
 
     Examples
     --------
@@ -33,5 +33,5 @@ def _cells(row: Sequence[str], n_names: int) -> Iterable[str]:
 
 
 def folded(summary: str, content: str) -> str:
-    """Content that a click unfolds."""
+    """Collapsible content."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"

@@ -1,4 +1,4 @@
-"""Faces of packages: the names that a package offers, each loaded when it is first used (PEP 562)."""
+"""Lazy public names of packages (*faces*): each is loaded when it is first used (PEP 562)."""
 
 import ast
 import sys
@@ -32,7 +32,7 @@ def lazy(package: str) -> Face:
 
 
 def defining_modules(package: str) -> dict[str, str]:
-    """Where a face has its names from: the module of each that it imports under ``if TYPE_CHECKING``."""
+    """The module of each name that a face imports under ``if TYPE_CHECKING``."""
     body = ast.parse(sys.modules[package].__loader__.get_source(package)).body  # type: ignore[union-attr]
     offered = next(node for node in body if isinstance(node, ast.If))
     imports = [node for node in offered.body if isinstance(node, ast.ImportFrom)]

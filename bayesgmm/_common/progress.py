@@ -1,4 +1,4 @@
-"""Bars of progress with an estimate of the time left: silent unless somebody watches a terminal or a notebook."""
+"""Progress bars with an estimate of the remaining time, shown only in terminals and notebooks."""
 
 import sys
 import time
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 type Move = Callable[[int, int], None]
 
 _SECONDS_BETWEEN = 0.1  # updates of a bar in a notebook
-PATIENCE = 2.0  # seconds of work that needs no bar
+PATIENCE = 2.0  # seconds of work without a bar
 
 
 @contextmanager
 def progress_bar(
     description: str, *, show: bool, percent: bool = False, patience: float = 0.0
 ) -> Iterator[Move | None]:
-    """A callback ``(done, in all)`` that moves a bar in a terminal or notebook; None elsewhere.
+    """A callback ``(done, total)`` that moves a bar in a terminal or notebook; None elsewhere.
 
-    ``percent`` is for work that is not counted in things that users know. With ``patience``, work that is done within
-    so many seconds shows no bar, and longer work one that is gone at the end.
+    ``percent`` shows percentages rather than counts. With ``patience``, work that takes fewer seconds shows no bar, and
+    the bar of longer work disappears at the end.
     """
     if not show:
         yield None
@@ -74,8 +74,8 @@ def _terminal_bar(description: str, console: "Console", *, percent: bool, transi
 
 @contextmanager
 def _notebook_bar(description: str, *, percent: bool) -> Iterator[Move | None]:
-    """The same in a notebook, gone at the end: rich's needs ipywidgets, and warns where there are none."""
-    display = getattr(sys.modules.get("IPython.display"), "display", None)  # there, if anywhere, in a notebook
+    """A bar in a notebook that disappears at the end: rich's would need ipywidgets, and warn without them."""
+    display = getattr(sys.modules.get("IPython.display"), "display", None)  # imported in any notebook
     if display is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""Work shared out among threads: what is done is kept when the user has had enough."""
+"""Cancellable thread map: an interruption keeps the results that are done."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ def in_threads[Item, Result](
     n_workers: int,
     callback: Progress | None = None,
 ) -> list[Result]:
-    """``task(item, stop)`` for all items, in their order.
+    """Results of ``task(item, stop)`` for all items, in their order.
 
-    Ctrl-C, or a true return value of ``callback(done, total)``, sets ``stop``; a task that sees it set is to return at
-    once, with a result that says so. An error in a task sets it too, and is raised when the others have ended.
+    Ctrl-C, or a true return value of ``callback(done, total)``, sets ``stop``; a task should then return at once,
+    with a result that says so. An error in a task sets it too, and is raised when the others have ended.
 
     Examples
     --------

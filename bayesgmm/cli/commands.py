@@ -1,6 +1,6 @@
 """The command line: ``bayesgmm demo``, ``bayesgmm fit FILE --components K``, ``bayesgmm select FILE``.
 
-What a command needs is imported when it runs, so that ``--help`` answers at once.
+Commands import what they need when they run, so that ``--help`` is fast.
 """
 
 import os
@@ -68,7 +68,7 @@ app = typer.Typer(
 
 
 class Shown(NamedTuple):
-    """What may be replaced, what is printed, and for a report the code that reads the rows and the command."""
+    """Output options of a run; for a report also the code that reads the rows, and the command."""
 
     overwrite: bool
     force: bool
@@ -90,7 +90,7 @@ def _root(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Gaussian mixtures with honest error bars: EM beside the Bayesian posterior, in seconds."""
+    """Gaussian mixtures by EM, with the uncertainty of a Bayesian posterior, in seconds."""
 
 
 @app.command()
@@ -107,9 +107,9 @@ def demo(
     quiet: Quiet = False,
     progress: Progress = True,
 ) -> None:
-    """Fit the two kinds of eruptions of the Old Faithful geyser, from data inside the package.
+    """Fit the example data of the package: the two kinds of eruptions of the Old Faithful geyser.
 
-    Prints EM's estimates beside the posterior, and whether the chains converged.
+    Prints EM's estimates beside the posterior, and convergence diagnostics of the chains.
     Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
 
     [bold]Examples[/bold]
@@ -208,7 +208,7 @@ def select(
 ) -> None:
     """Compare numbers of clusters and covariance families, by EM in seconds or by NUTS.
 
-    Prints the models, best first, and what cannot be told apart. Writes selection.csv and selection.png.
+    Prints the models, best first, and close competitors. Writes selection.csv and selection.png.
 
     [bold]Examples[/bold]
 
@@ -240,7 +240,7 @@ def select(
 
 
 def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
-    """The table; where columns are not numeric, the option that chooses others is named."""
+    """Read the table; errors about columns that are not numeric name the option that chooses others."""
     from bayesgmm.io import read_file
 
     try:
@@ -254,7 +254,7 @@ def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.Dat
 
 
 def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
-    """Fit, report, write: the folder is checked before any work and filled at the end."""
+    """Fit, print and write: the folder is checked before any work and filled at the end."""
     from bayesgmm.io import OUTPUT_FILES, REPORT_FILE, staged_output
 
     files = OUTPUT_FILES | (REPORT_FILE if shown.source else {})
@@ -274,7 +274,7 @@ def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder:
 def _compare(
     title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, overwrite: bool, quiet: bool
 ) -> None:
-    """Compare models, report, write."""
+    """Compare models, print and write."""
     from bayesgmm.io import SELECTION_FILES, staged_output
 
     with _plain_warnings(quiet), staged_output(folder, SELECTION_FILES, overwrite=overwrite) as stage:
@@ -317,7 +317,7 @@ def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> N
 
 
 def _report(outcome: "Outcome", *, force: bool) -> None:
-    """Both fits in a line each, the table that compares them, and whether the chains converged.
+    """Print a line for each fit, the table that compares them, and convergence diagnostics.
 
     Components that are not identified are not summarised unless forced.
     """
@@ -332,9 +332,9 @@ def _report(outcome: "Outcome", *, force: bool) -> None:
     if force or outcome.components is None or outcome.components.identified:
         console.print(estimates_renderable(outcome.table, width=min(console.width, 100)))
     else:
-        console.print("The components are not identified, so that a table of them would describe no cluster:")
+        console.print("The components are not identified, so a table of them would be meaningless:")
         console.print(*outcome.components.findings, sep="\n")
-        console.print("See the similarity of rows and the partition instead, or print it all the same with --force.")
+        console.print("Use the similarity matrix and the partition instead, or print the table anyway with --force.")
     console.print()
     for line in convergence_lines(outcome.bayes.posterior_):
         console.print(line)
@@ -359,7 +359,7 @@ def _nuts_line(outcome: "Outcome") -> str:
 
 @contextmanager
 def _plain_warnings(quiet: bool) -> Iterator[None]:
-    """Warnings as single lines on stderr; those about convergence stand in the report already."""
+    """Print warnings as single lines on stderr, except those about convergence, which are printed with the fit."""
 
     def show(message: Warning | str, category: type[Warning], *_: object) -> None:
         if quiet or not issubclass(category, SamplingWarning):
@@ -372,7 +372,7 @@ def _plain_warnings(quiet: bool) -> Iterator[None]:
 
 
 def _complain(kind: str, message: str) -> None:
-    """One line on stderr, whatever the message holds."""
+    """Print a message as one line on stderr."""
     typer.echo(f"{kind}: {' '.join(message.split())}", err=True)
 
 
@@ -380,7 +380,7 @@ def _complain(kind: str, message: str) -> None:
 
 
 def main(args: list[str] | None = None) -> NoReturn:
-    """Run a command; what the user can mend ends in one line on stderr and exit status 2."""
+    """Run a command; errors of the user end in one line on stderr and exit status 2."""
     sys.exit(_status(args))
 
 
@@ -397,7 +397,7 @@ def _status(args: list[str] | None) -> int:
     except InputError as error:
         _complain("Error", str(error))
         return BAD_INPUT
-    except OSError as error:  # of a disk that is full, say
+    except OSError as error:  # for example a full disk
         _complain("Error", f"{error}; nothing was written.")
         return BAD_INPUT
     except (DegenerateComponentError, SamplingError) as error:

@@ -50,7 +50,7 @@ class Outcome:
     em : GaussianMixture
         Maximum likelihood.
     em_mixture : Mixture
-        Its solution, in the labels of the posterior.
+        Its solution with the labels of the posterior.
     bayes : BayesianGaussianMixture
     table : pandas.DataFrame
         See `estimates_table`.
@@ -71,7 +71,7 @@ class Outcome:
 
 
 def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
-    """Fit by EM, maximum likelihood, and by NUTS, with the prior asked for.
+    """Fit by EM (maximum likelihood) and by NUTS with the chosen prior.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
 def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataFrame:
     """Each row's most probable cluster, the uncertainty of it, and the probability of every cluster.
 
-    Averaged over all draws, or over fewer (at least 100, evenly spaced) where rows are many.
+    Averaged over all draws, or over fewer (at least 100, evenly spaced) if there are many rows.
     """
     n_draws = max(_FEWEST_DRAWS, _MOST_EVALUATIONS // len(frame))
     proba = mean_memberships(thinned(draw_set(bayes.posterior_), n_draws), as_rows(frame))
@@ -112,7 +112,7 @@ def write_outputs(
 ) -> None:
     """Write the files of `bayesgmm.io.OUTPUT_FILES` to a folder that exists.
 
-    With a source, code that reads the rows and the command that did all this, also the report, headed by the title.
+    With a source (code that reads the rows, and the command), also the report with that title.
     """
     outcome.bayes.save(folder / "posterior.nc")
     outcome.table.to_csv(folder / "estimates.csv")

@@ -1,4 +1,4 @@
-"""Options of the command line that several commands have."""
+"""Options shared by several commands of the command line."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -106,11 +106,16 @@ Tune = Annotated[int, typer.Option(min=1, help="Draws of warm-up per chain.", ri
 Chains = Annotated[int, typer.Option(min=1, help="Number of chains.", rich_help_panel=SAMPLER)]
 Cores = Annotated[
     int | None,
-    typer.Option(min=1, help="Chains that run at the same time; all that fit by default.", rich_help_panel=SAMPLER),
+    typer.Option(min=1, help="Chains that run in parallel; as many as possible by default.", rich_help_panel=SAMPLER),
 ]
 TargetAccept = Annotated[
     float,
-    typer.Option(min=0.01, max=0.999, help="Raise it towards 1 against divergences.", rich_help_panel=SAMPLER),
+    typer.Option(
+        min=0.01,
+        max=0.999,
+        help="Acceptance rate; raise it towards 1 against divergences.",
+        rich_help_panel=SAMPLER,
+    ),
 ]
 Engine = Annotated[
     str,
@@ -136,9 +141,7 @@ Overwrite = Annotated[
 ]
 Report = Annotated[
     bool,
-    typer.Option(
-        "--report", help="Write report.html too: everything on one page, for a browser.", rich_help_panel=OUTPUT
-    ),
+    typer.Option("--report", help="Also write report.html, a page with all results.", rich_help_panel=OUTPUT),
 ]
 Force = Annotated[
     bool,
@@ -162,19 +165,19 @@ def sizes_in(components: str) -> list[int]:
     return sorted(set(sizes))
 
 
-_FLAGS = {"n_components": "components", "covariance_type": "covariance"}  # where options have another name
+_FLAGS = {"n_components": "components", "covariance_type": "covariance"}  # options with another name
 _SILENT = ("progress",)
 
 
 class Provenance(NamedTuple):
-    """Code that reads the rows, and the command that does all of it again."""
+    """Code that reads the rows, and the command that reproduces the output."""
 
     code: str
     command: str
 
 
 def source_of_demo(settings: Mapping[str, Any]) -> Provenance:
-    """Where the rows of the demo are from."""
+    """Provenance of the rows of the demo."""
     again = {name: value for name, value in settings.items() if name != "n_components"}
     code = "from bayesgmm.datasets import load_old_faithful\n\nX = load_old_faithful()"
     return Provenance(code, command_line(["demo"], again))
@@ -183,7 +186,7 @@ def source_of_demo(settings: Mapping[str, Any]) -> Provenance:
 def source_of_file(
     file: str, columns: Sequence[str], header: bool | None, *, settings: Mapping[str, Any]
 ) -> Provenance:
-    """Where the rows of a file are from."""
+    """Provenance of the rows of a file."""
     names = [str(name) for name in columns]
     arguments = f"{file!r}, columns={names!r}" + ("" if header is None else f", header={header}")
     code = f"from bayesgmm.io import read_file\n\nX = read_file({arguments})"
@@ -193,7 +196,7 @@ def source_of_file(
 
 
 def command_line(words: Sequence[str], settings: Mapping[str, Any]) -> str:
-    """A command that runs a job with these settings again, those left out that are the defaults.
+    """The command that repeats a job with these settings; defaults are omitted.
 
     Examples
     --------

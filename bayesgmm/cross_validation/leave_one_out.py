@@ -46,9 +46,10 @@ def loo(
 
     with the ratios' largest values smoothed by a generalised Pareto distribution (PSIS), whose shape
     :math:`\hat k_i` measures reliability: above :math:`\min(1 - 1/\log_{10} S, 0.7)` leaving the row out changes the
-    posterior too much. ``moment_match`` transforms the draws to the moments of the draws weighted for such a row; ``refit``
-    samples the posterior without it, exactly, and takes the ratio of the two posteriors' normalising constants, which
-    is :math:`p(x_i \mid x_{-i})`. The prior is fixed, including hyperparameters that were scaled by the data.
+    posterior too much. ``moment_match`` transforms the draws to the moments that they have when weighted for such a
+    row; ``refit`` samples the posterior without it, exactly, and takes the ratio of the two posteriors' normalising
+    constants, which is :math:`p(x_i \mid x_{-i})`. The prior is fixed, hyperparameters that were scaled by the data
+    included.
 
     The density is the marginal one, :math:`p(x_i \mid \theta) = \sum_k w_k N(x_i \mid \mu_k, \Sigma_k)`, with the
     label of the row marginalized. The conditional density :math:`N(x_i \mid \mu_{z_i}, \Sigma_{z_i})` would predict the

@@ -1,4 +1,4 @@
-"""Data sets that are ready to fit, each with its source. See LICENSES.md for their licences."""
+"""Example data sets with their sources; see LICENSES.md for their licences."""
 
 from typing import TYPE_CHECKING
 

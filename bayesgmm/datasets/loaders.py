@@ -1,4 +1,4 @@
-"""Real data sets, shipped in the package; sources and licences stand in LICENSES.md beside this file."""
+"""Loaders of the data sets in the package; for sources and licences see LICENSES.md beside this file."""
 
 from importlib.resources import files
 

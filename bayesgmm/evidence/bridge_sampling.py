@@ -24,7 +24,7 @@ class Bridge:
         Standard error of ``log_z``.
     n_draws, n_proposals : int
     effective_draws : float
-        What the draws are worth as independent ones.
+        Effective sample size of the draws.
     """
 
     log_z: float
@@ -49,7 +49,7 @@ def bridge(log_ratio_draws: Array, log_ratio_proposals: Array, *, effective_size
     log_ratio_proposals : (proposal,)
         The same at independent draws of q; -inf where f is zero.
     effective_size : callable
-        Effective size of a series like ``log_ratio_draws``: it stands in the place of the number of draws, and in
+        Effective size of a series like ``log_ratio_draws``: it replaces the number of draws, also in
         the standard error (Frühwirth-Schnatter 2004, equation 15).
 
     Raises

@@ -35,7 +35,7 @@ class Conditionals:
     ----------
     covariance_type : str
     origin : (feature,)
-        What means are relative to.
+        Origin of the means.
     concentration : (allocation, cluster)
     mean : (allocation, cluster, feature)
     kappa : (allocation, cluster)
@@ -93,8 +93,8 @@ class Conditionals:
     ) -> Self:
         """Densities given the rows of each component: labels (allocation, obs), and the draws they came from.
 
-        The draws (allocation, cluster, ...) matter for means that are independent of covariances: then each block
-        is conditioned on the draw's other block. A row with a weight stands for so many in the same component.
+        The draws (allocation, cluster, ...) are needed for means that are independent of covariances: then each block
+        is conditioned on the draw's other block. A row with a weight counts as that many in the same component.
         """
         X, means, n_clusters = X - self.origin, means - self.origin, self.concentration.shape[1]
         member = (labels[:, None, :] == np.arange(n_clusters)[:, None]).astype(np.float64)
@@ -143,7 +143,7 @@ class Conditionals:
         return np.concatenate([self._block(weights[at], means[at], covariances[at]) for at in parts])
 
     def log_labelled_density(self, weights: Weights, means: Means, covariances: Covariances) -> Array:
-        """Log densities (point, allocation) with component k in the place of label k."""
+        """Log densities (point, allocation) with component k under label k."""
         table, shared = self._table(weights, means, covariances)
         return np.trace(table, axis1=2, axis2=3) + shared
 
@@ -153,7 +153,7 @@ class Conditionals:
         return np.logaddexp.reduce(terms, axis=1) - log(len(self.mean))
 
     def _table(self, weights: Weights, means: Means, covariances: Covariances) -> tuple[Array, Array]:
-        """Log density of each component under each label, (point, allocation, label, component), and what is shared."""
+        """Log density of each component under each label, (point, allocation, label, component), and shared terms."""
         coefficients, of_covariance = self._coefficients()
         features = _features(weights, means - self.origin, covariances, conjugate=bool(self.kappa.any()))
         if not covariance_family(self.covariance_type).shared:
@@ -163,7 +163,7 @@ class Conditionals:
         return table, features[:, 0] @ of_covariance[:, 0].T
 
     def _coefficients(self) -> tuple[Array, Array]:
-        """What multiplies the features, of weights and means (allocation, cluster, feature) and of covariances."""
+        """Coefficients of the features, of weights and means (allocation, cluster, feature) and of covariances."""
         d, conjugate = self.mean.shape[2], self.kappa.any()
         own = np.zeros((*self.concentration.shape, 3 + 2 * d * d + d))
         own[..., 0] = self.concentration - 1.0
@@ -233,7 +233,7 @@ class Conditionals:
 
 
 def _places(d: int) -> tuple[slice, slice, slice]:
-    """Where Σ⁻¹, what is linear in μ, and what is quadratic in it stand among the features."""
+    """Positions of Σ⁻¹, and of terms linear and quadratic in μ, among the features."""
     return slice(3, 3 + d * d), slice(3 + d * d, 3 + d * d + d), slice(3 + d * d + d, 3 + 2 * d * d + d)
 
 

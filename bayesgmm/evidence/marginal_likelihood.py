@@ -1,4 +1,4 @@
-"""The evidence (marginal likelihood) of a mixture, by bridge sampling, checked by a second estimator."""
+"""Marginal likelihood (evidence) of a mixture by bridge sampling, with THAMES as a check."""
 
 import warnings
 from collections.abc import Sequence
@@ -32,20 +32,20 @@ from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_type, generator_of
 
-DISAGREE = 3.0  # standard errors by which two estimates may differ: beyond that once in 370 checks by chance
-_TOO_WIDE = 0.3  # a standard error, in nats, at which a check finds little; so does a Bayes factor
+DISAGREE = 3.0  # standard errors by which two estimates may differ: exceeded by chance once in 370 checks
+_TOO_WIDE = 0.3  # standard error, in nats, from which a check or a Bayes factor is uninformative
 
 _IMPOSSIBLE = -1e12  # log density of a row a million standard deviations away
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one method says.
+    """Result of one method.
 
     Attributes
     ----------
     log_evidence, se : float
-        NaN and infinity where the method found nothing to go by.
+        NaN and infinity if the method gave no estimate.
     """
 
     __module__ = "bayesgmm.evidence"
@@ -59,7 +59,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Evidence:
-    r"""An estimated log evidence :math:`\log p(X)`, and what speaks for and against it. Printing it shows everything.
+    r"""An estimated log evidence :math:`\log p(X)` with its checks. Printing it shows everything.
 
     Attributes
     ----------
@@ -70,11 +70,11 @@ class Evidence:
     thames : Estimate or None
         The truncated harmonic mean; None if it was not asked for, or there were too few draws.
     n_modes : int
-        Modes between which the chains do not move freely; their evidences were added.
+        Number of modes between which the chains do not move freely; their evidences were added.
     effective_draws : float
-        What the draws are worth as independent ones, of all modes together.
+        Effective sample size of the draws, summed over modes.
     findings : tuple of str
-        What speaks against the figure, or limits what the check can show; empty if nothing does.
+        Reasons to doubt the estimate, and limits of the check; empty if there are none.
     """
 
     __module__ = "bayesgmm.evidence"
@@ -122,18 +122,18 @@ def log_evidence(
     which is exact however much components overlap (a term :math:`\log K!` alone is not). Above 8 components, the
     integral is taken over one labelling, to which proposals are confined, and :math:`\log K!` is added, which is
     exact too, but less precise where components overlap. Under a prior that is not exchangeable labels stay as they
-    are. Half of the draws make the proposal, the others the estimate; the standard error counts effective draws.
+    are. Half of the draws define the proposal, the others give the estimate; the standard error uses effective sizes.
     Where chains stay in several modes, each has its own bridge over its own region, and evidences are added.
 
-    The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares
-    nothing with bridge sampling but the draws. It is the less precise of the two.
+    The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which has only the draws in
+    common with bridge sampling. It is the less precise of the two.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        Draws, see `bayesgmm.posterior.mixture_posterior`.
+        Draws from this package, PyMC, NumPyro or Stan; see `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
-        The rows; by default those kept with the fit. They count once each.
+        The rows; by default those stored with the fit. Each counts once.
     prior : Prior, optional
         The prior of the model, needed for a posterior that was not fitted by this package.
     covariance_type : str, optional
@@ -141,7 +141,7 @@ def log_evidence(
     cross_check : bool
         Whether to estimate by THAMES too.
     names : mapping, optional
-        What the posterior calls its variables.
+        Names of the posterior's variables.
     random_state : int, optional
         For allocations and proposals.
 
@@ -205,7 +205,7 @@ def log_evidence(
 
 
 def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
-    """The density whose draws a posterior holds."""
+    """The density that a posterior was sampled from."""
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
@@ -214,7 +214,7 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
 
 
 def _check_rows(points: Points, target: Target) -> None:
-    """Rows of the posterior lie near a component of each of its draws."""
+    """Check that each row is near a component of each draw."""
     log_density = log_densities(points[np.arange(1)].draws(target.covariance_type), target.X)[0]
     if (lowest := float(log_density.min())) < _IMPOSSIBLE:
         got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
@@ -235,29 +235,29 @@ def _total(parts: Sequence[Bridge] | Sequence[Thames]) -> Estimate:
 def _chains(tree: xr.DataTree) -> list[str]:
     if int(tree.attrs.get("converged", 1)):
         return []
-    return ["The chains did not converge (see diagnose): the evidence is of what they saw of the posterior."]
+    return ["The chains did not converge (see diagnose): the evidence covers only what they explored of the posterior."]
 
 
 def _modes(n_modes: int) -> list[str]:
     if n_modes == 1:
         return []
     return [
-        f"The chains stay in {n_modes} modes, whose evidences were added; of modes that no chain found nothing is in."
+        f"The chains stay in {n_modes} modes, whose evidences were added; modes that no chain found are not included."
     ]
 
 
 def _disagreement(bridge: Estimate, check: Estimate | None) -> list[str]:
-    """What the check has to say."""
+    """Finding of the check."""
     if check is None:
         return []
     apart, se = abs(bridge.log_evidence - check.log_evidence), sqrt(bridge.se**2 + check.se**2)
     if not isfinite(apart) or check.se > _TOO_WIDE:
-        return [f"THAMES was no check: its standard error is {check.se:.2g}."]
+        return [f"THAMES is no check here: its standard error is {check.se:.2g}."]
     if apart <= DISAGREE * se:
         return []
     told = (
         f"Two estimates of the log evidence differ by {apart / se:.1f} standard errors: bridge sampling {bridge}, "
-        f"THAMES {check}. Draw more, and see what diagnose says of the chains."
+        f"THAMES {check}. Increase draws, and see diagnose."
     )
     warnings.warn(told, EvidenceWarning, stacklevel=3)
     return [told]

@@ -1,4 +1,4 @@
-"""What modes of a posterior weigh: the evidence of each by bridge sampling, and draws in the right proportions."""
+"""Posterior weights of modes: the evidence of each by bridge sampling, and resampling in proportion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +17,10 @@ from bayesgmm.mixture import Mixture, align_to, covariance_family
 from bayesgmm.partitions import Labels, drawn_labels
 from bayesgmm.priors import Prior, ResolvedPrior
 
-RELEVANT = 0.01  # a mode of less weight hardly changes what is reported
+RELEVANT = 0.01  # modes of less weight hardly change results
 _ALLOCATIONS, _PROPOSALS, _FEWEST_PROPOSALS = 200, 4_000, 500
-_FEWEST_DRAWS = 4  # of a mode that can be weighed: two for the proposal, two for the estimate
-_SHORTEST = 10  # draws of a chain that tell something about its autocorrelation
+_FEWEST_DRAWS = 4  # of a mode to be weighted: two for the proposal, two for the estimate
+_SHORTEST = 10  # draws of a chain needed to estimate its autocorrelation
 _EVALUATIONS = 400_000_000  # rows times components of all proposals: about two seconds
 
 
@@ -51,7 +51,7 @@ class Target:
 
     @property
     def symmetric(self) -> bool:
-        """Whether densities are averaged over labellings: not if labels mean something, nor with very many of them."""
+        """Whether densities are averaged over labellings: not if labels are identified, nor if there are too many."""
         return self.prior.exchangeable and self.n_components <= MOST_COMPONENTS
 
     @property
@@ -61,7 +61,7 @@ class Target:
 
     @property
     def far(self) -> float:
-        """So many nats lower, a mode carries no weight however much wider it is."""
+        """Nats below another mode at which a mode has no weight, however much wider it is."""
         n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.X.shape[1])
         return 50.0 + 2.0 * n_dim
 
@@ -75,7 +75,7 @@ class Target:
         return log_likelihood + self.log_prior(points)
 
     def proposal(self, points: Points, *, rng: np.random.Generator) -> Conditionals:
-        """Densities given allocations of the rows, one drawn for each point, and hyperparameters likewise."""
+        """Densities given allocations of the rows and hyperparameters, one draw of them for each point."""
         allocations = np.stack(list(drawn_labels(points.draws(self.covariance_type), self.X, rng=rng)))
         drawn = self.prior.hyperparameters_given(
             points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
@@ -94,15 +94,15 @@ class Target:
 
 
 def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.Generator) -> Modes:
-    """Give each mode its evidence and its weight.
+    """Estimate the evidence and the weight of each mode.
 
-    A mode whose highest density, likelihood times prior, stays far below the ordinary one of another mode gets
-    weight zero without more ado.
+    A mode whose highest density, likelihood times prior, is far below the typical one of another mode gets weight zero
+    without an estimate.
     """
     log_joint = target.log_joint(points)
     near, centres = near_modes(modes, log_joint, target), [mode.centre for mode in modes.modes]
     found: list[tuple[Bridge | None, Sample | None]] = [(None, None)] * len(centres)
-    if len(near) == 1 < len(centres):  # all the others are far below: what its evidence is does not matter
+    if len(near) == 1 < len(centres):  # all the others are far below: its evidence does not matter
         found[near[0]] = (None, draws_as_they_are(points, np.flatnonzero(modes.labels == near[0])))
         weights, errors = np.eye(len(centres))[near[0]], np.zeros(len(centres))
     else:
@@ -117,21 +117,21 @@ def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.
 
 
 def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
-    """The modes that may carry weight: their highest density is not far below the ordinary one of another."""
+    """The modes that may have weight: their highest density is not far below the typical one of another."""
     own = [log_joint[modes.labels == m] for m in range(len(modes.modes))]
     ordinary = max(np.median(values) for values in own if len(values))
     return [m for m, values in enumerate(own) if len(values) >= _FEWEST_DRAWS and values.max() > ordinary - target.far]
 
 
 def draws_as_they_are(points: Points, own: IntArray) -> Sample:
-    """Some of the draws as a sample in which all weigh the same."""
+    """Some of the draws as a sample with equal weights."""
     worth = effective_size(log_smallest_weights(points[own]), points.chain[own])
     return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, worth)
 
 
 @dataclass(frozen=True)
 class Inside:
-    """The draws of one mode, and the rule by which a point lies in it: no centre is nearer."""
+    """The draws of one mode, and its region: the points to which no other centre is nearer."""
 
     own: IntArray
     mode: int
@@ -146,7 +146,7 @@ def inside_of(modes: Modes, mode: int) -> Inside:
 def mode_evidence(
     inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
 ) -> tuple[Bridge, Sample]:
-    """Bridge sampling of one mode: every other draw serves the proposal, the rest the estimate.
+    """Bridge sampling of one mode: every other draw defines the proposal, the rest gives the estimate.
 
     With too many components for sums over all labellings the integral is that over one of them, times their number.
     """
@@ -197,15 +197,15 @@ def has_labels_of(reference: Mixture, points: Points) -> Array:
 
 
 def n_evaluations(target: Target, most: int) -> int:
-    """How many proposals the density is taken at: fewer if there are very many rows."""
+    """Number of proposals: fewer if there are very many rows."""
     size = target.X.shape[0] * target.n_components
     return int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, most))
 
 
 def within_mode_size(points: Points, log_joint: Array) -> float:
-    """What the draws of one mode are worth for its slowest part: its density, or how small its smallest component is.
+    """Effective sample size of the draws of one mode: the least of that of its density and of its smallest weight.
 
-    Nothing built from the draws knows more than they do of a part of the mode that chains seldom enter.
+    It limits all estimates from the draws: a part of the mode that chains seldom enter is known no better.
     """
     return min(effective_size(values, points.chain) for values in (log_joint, log_smallest_weights(points)))
 
@@ -219,8 +219,8 @@ def log_smallest_weights(points: Points) -> Array:
 def _sample(estimate: Bridge, draws: tuple[Points, Array], proposals: tuple[Points, Array], source: IntArray) -> Sample:
     """Draws and proposals with the weights f / (n f / Z + m q) that make both one sample (Shirts & Chodera 2008).
 
-    It depends less on how long the chains stayed in a part of the mode than draws alone would, and a proposal never
-    weighs more than an effective draw.
+    It depends less than draws alone on how long the chains stayed in a part of the mode, and a proposal never has more
+    weight than an effective draw.
     """
     n, m, worth = len(source), len(proposals[1]), estimate.effective_draws
     offset = np.log(worth) - np.log(m) - estimate.log_z
@@ -240,7 +240,7 @@ def _sample(estimate: Bridge, draws: tuple[Points, Array], proposals: tuple[Poin
 def effective_size(series: Array, chain: IntArray) -> float:
     """Effective sample size of the mean of draws from several chains, unequally many from each.
 
-    The chains are cut into pieces of equal length, so that pieces that disagree count for little.
+    The chains are split into pieces of equal length, so that disagreement between pieces lowers it.
     """
     sizes = np.bincount(chain)
     length = max(_SHORTEST, int(sizes[sizes >= _SHORTEST].min(initial=len(series))))
@@ -264,10 +264,10 @@ def _softmax_with_errors(bridges: Sequence[Bridge | None]) -> tuple[Array, Array
 
 
 def in_proportion(modes: Modes, chain: IntArray, n_chains: int) -> bool:
-    """Whether the first ``n_chains`` chains have the relevant modes in their shares as they stand, and little else.
+    """Whether the first ``n_chains`` chains have the relevant modes in proportion to their weights, and little else.
 
-    Modes that carry no weight may have been found by scouts only; those that do may be parts between which the
-    chains move freely.
+    Modes without weight may have been found by exploratory chains only; those with weight may be parts between which
+    the chains move freely.
     """
     own = chain < n_chains
     relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
@@ -281,7 +281,7 @@ def in_proportion(modes: Modes, chain: IntArray, n_chains: int) -> bool:
 
 @dataclass(frozen=True)
 class Pool:
-    """Draws in which every mode has its weight.
+    """Draws with the modes in proportion to their weights.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Several fits to the same rows, weighed by their evidences: posterior over K, Bayes factors, averaged predictions."""
+"""Bayesian model averaging: posterior over K, Bayes factors, averaged predictions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from bayesgmm.validation import check_type, generator_of
 
 UNIFORM, POISSON = "uniform", "poisson"
 type PriorOnK = str | Mapping[int, float] | Callable[[int], float]
-_NEGLIGIBLE = 1e-6  # a model of less probability changes no average that is shown
+_NEGLIGIBLE = 1e-6  # models of less probability do not change reported averages
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class ModelAverage:
     Attributes
     ----------
     table : DataFrame
-        One row a fit: ``n_components``, ``covariance_type``, ``log_evidence`` and ``se``, ``prior`` and ``probability``
-        with its standard error ``probability_se``.
+        One row per fit: ``n_components``, ``covariance_type``, ``log_evidence`` and ``se``, ``prior``, ``probability``
+        and its standard error ``probability_se``.
     fits : tuple
         The fits, in the same order.
     """
@@ -97,7 +97,7 @@ def average_models(
     evidences: Sequence[Evidence] | None = None,
     random_state: int | None = None,
 ) -> ModelAverage:
-    r"""Weigh fits to the same rows by their evidences: Bayesian model averaging.
+    r"""Bayesian model averaging: weight fits to the same rows by their evidences.
 
     .. math:: p(m \mid X) \propto p(K_m)\, p(X \mid m) / \#\{m' : K_{m'} = K_m\}
 
@@ -198,7 +198,7 @@ def _weight_of(prior: PriorOnK, k: int) -> float:
 
 
 def _check_rows(trees: Sequence[xr.DataTree]) -> None:
-    """All fits are to the same rows, with the same weights."""
+    """Check that all fits are to the same rows, with the same weights."""
     first, weights = rows_of(trees[0]), _weights(trees[0])
     for tree in trees[1:]:
         if not np.array_equal(rows_of(tree), first) or not np.array_equal(_weights(tree), weights):

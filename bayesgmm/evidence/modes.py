@@ -1,10 +1,10 @@
-r"""Modes of a posterior: which there are among draws, as sets of partitions.
+r"""Modes of a posterior, as sets of partitions, found among draws.
 
 A *mode* is a set of partitions: the draws whose partition (every row to its most probable component) is nearer,
-by variation of information, to the centre of this mode than to the centre of any other. That is a rule for every
-point of the parameter space, blind to labels, so the evidence of a mode, the integral of likelihood times prior
-over its set with all its label copies, can be had by bridge sampling from its draws and from a proposal cut off
-at the border. Evidences give the modes their weights, however long chains stayed in each.
+by variation of information, to the centre of this mode than to the centre of any other. This divides the parameter
+space into label-invariant regions, so the evidence of a mode, the integral of likelihood times prior over its region,
+follows by bridge sampling from its draws and from a proposal truncated to the region. The evidences determine the
+weights of the modes, however long chains stayed in each.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from bayesgmm.mixture import total_over_rows
 from bayesgmm.partitions import Labels, discrete_r_hat, losses
 from bayesgmm.prediction import DrawSet, draw_set_of, each_draw
 
-THINNED = 240  # draws whose partitions are compared with one another
+THINNED = 240  # draws whose partitions are compared pairwise
 MOST_MODES = 6
-SEPARATED = 0.5  # silhouette above which groups of partitions are taken for apart (Kaufman & Rousseeuw 1990)
+SEPARATED = 0.5  # silhouette above which groups of partitions are considered separate (Kaufman & Rousseeuw 1990)
 SMALLEST_SHARE = 0.02  # of the thinned draws: fewer are outliers, not a mode
 MIXED = 1.05  # R-hat of the indicator of a mode, below which chains move freely in and out of it
 _FEWEST_DRAWS = 20
@@ -32,7 +32,7 @@ LABELS_HELD = 20_000_000
 
 @dataclass(frozen=True)
 class Points:
-    """Mixture parameters of many draws, whatever chains they come from, with full covariances.
+    """Mixture parameters of many draws, from any chains, with full covariances.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Points:
 
 @dataclass(frozen=True)
 class Sample:
-    """Weighted points of one mode: its draws, and what was proposed and fell into it.
+    """Weighted points of one mode: its draws, and proposals in its region.
 
     Attributes
     ----------
@@ -76,8 +76,8 @@ class Sample:
     source : (point,)
         Which of all draws each is; -1 for a proposal.
     effective_size : float
-        How many independent draws the sample is worth (Kish), a correlated draw counting for less, and no more than
-        the chains' own draws of the mode are worth.
+        Effective sample size (Kish), allowing for autocorrelation, and at most that of the chains' own draws of the
+        mode.
     """
 
     points: Points
@@ -99,15 +99,15 @@ class Mode:
     n_draws : int
         Draws that lie in the mode.
     chains : list of int
-        Chains that spent at least a hundredth of their draws in it.
+        Chains with at least one percent of their draws in it.
     mean_log_likelihood : float
     bridge : Bridge or None
-        Its evidence, with all label copies; None where it was not estimated: a single mode, or one that lies so
-        much lower than another that it carries no weight.
+        Its evidence, over all labellings; None if not estimated: a single mode, or one so far below another that it
+        has no weight.
     weight, weight_se : float
-        Posterior probability of the mode, given that no other exists, and its standard error.
+        Posterior probability of the mode, given that there are no further modes, and its standard error.
     sample : Sample or None
-        Points that represent the mode, if it has a weight.
+        Weighted points of the mode, if it has a weight.
     """
 
     centre: Labels
@@ -140,7 +140,7 @@ class Modes:
 
     @property
     def separate(self) -> bool:
-        """Whether there are several modes, between which chains do not move freely."""
+        """Whether there are several modes between which chains do not move freely."""
         return len(self.modes) > 1
 
 
@@ -149,7 +149,7 @@ def find_modes(
 ) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
 
-    That is where no indicator of a group has an R-hat above ``mixed``. Partitions are of rows, whatever their weights.
+    Chains move freely if no indicator of a group has an R-hat above ``mixed``. Row weights do not enter partitions.
     """
     draws, thinned = points.draws(covariance_type), _thinned(points.chain)
     partitions = _partitions(_subset(draws, thinned), X)
@@ -158,11 +158,11 @@ def find_modes(
         return _single_mode(partitions, points, float(evaluate(_subset(draws, thinned), X, [], row_weights)[0].mean()))
     log_likelihood, labels = evaluate(draws, X, centres, row_weights)
     enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
-    if not enough.all() and enough.any():  # too few to weigh: their draws go to the nearest of the others
+    if not enough.all() and enough.any():  # too few for a weight: their draws go to the nearest of the others
         centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
         log_likelihood, labels = evaluate(draws, X, centres, row_weights)
     r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
-    if len(centres) == 1 or not np.max(r_hats) > mixed:  # a single chain (NaN) cannot tell
+    if len(centres) == 1 or not np.max(r_hats) > mixed:  # NaN: a single chain
         return _single_mode(partitions, points, float(log_likelihood.mean()))
     modes = tuple(_mode(centre, labels == m, log_likelihood, points.chain) for m, centre in enumerate(centres))
     return Modes(modes, labels, float(np.max(r_hats)))
@@ -181,12 +181,12 @@ def _mode(centre: Labels, inside: Array, log_likelihood: Array, chain: IntArray)
 
 
 def spread(n: int, most: int) -> IntArray:
-    """At most so many of n indices, evenly spread."""
+    """At most ``most`` of n indices, evenly spaced."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
 def _thinned(chain: IntArray) -> IntArray:
-    """Indices of draws evenly spread over each chain, as many from each."""
+    """Indices of draws evenly spaced in each chain, the same number from each."""
     chains = [np.flatnonzero(chain == c) for c in np.unique(chain)]
     return np.concatenate([own[spread(len(own), max(2, THINNED // len(chains)))] for own in chains])
 
@@ -202,7 +202,7 @@ def _partitions(draws: DrawSet, X: Rows) -> Labels:
 
 
 def _centres(partitions: Labels) -> list[Labels]:
-    """Medoids of the groups that partitions fall into; a single one unless groups stand clearly apart."""
+    """Medoids of groups of partitions; a single one unless groups are clearly separate."""
     distances = _distances(partitions)
     best, groups = SEPARATED, np.zeros(len(partitions), dtype=np.int64)
     tree = linkage(squareform(distances), "average") if len(partitions) > 2 else np.empty((0, 4))
@@ -228,7 +228,7 @@ def _distances(partitions: Labels) -> Array:
 
 
 def _without_outliers(groups: IntArray) -> IntArray:
-    """Groups that hold too few draws become zero."""
+    """Groups with too few draws become zero."""
     sizes = np.bincount(groups)
     return np.where(sizes[groups] >= SMALLEST_SHARE * len(groups), groups, 0)
 
@@ -258,7 +258,7 @@ def _nearest(partitions: Labels, centres: Sequence[Labels]) -> IntArray:
 
 
 def indicator_r_hat(inside: Array, chain: IntArray) -> float:
-    """R-hat of being in a mode; infinite if every chain stays on one side and they differ."""
+    """R-hat of the indicator of a mode; infinite if it is constant in every chain but differs between chains."""
     series = [inside[chain == c].astype(np.float64) for c in np.unique(chain)]
     shortest = min(len(part) for part in series)
     if len(series) < 2 or shortest < 4:

@@ -1,4 +1,4 @@
-"""Chains that stay in different modes, put together in the modes' right proportions."""
+"""Combine chains that stay in different modes, by the posterior weights of the modes."""
 
 import json
 from dataclasses import replace
@@ -46,12 +46,12 @@ def combine_modes(
     names: Names = NO_NAMES,
     random_state: int | None = None,
 ) -> xr.DataTree:
-    r"""Resample a posterior whose chains stay in different modes, so that each mode has its proper share.
+    r"""Resample a posterior whose chains stay in different modes, in proportion to the weights of the modes.
 
-    Chains that stay where they are say nothing about how much a mode weighs. With ``"evidence"`` mode m has the
+    Chains that stay in one mode do not estimate its weight. With ``"evidence"`` mode m has the
     weight :math:`Z_m / \sum_j Z_j`, where :math:`Z_m = \int_{A_m} p(X \mid \theta)\, p(\theta)\, d\theta` is taken
-    by bridge sampling over the mode's own region with all its label copies: the posterior itself, given that no
-    further mode exists. ``"stacking"`` maximises the leave-one-out log predictive density
+    by bridge sampling over the mode's own region, in all labellings: the result is the posterior, if there are
+    no further modes. ``"stacking"`` maximises the leave-one-out log predictive density
     :math:`\sum_i \log \sum_m w_m p(x_i \mid x_{-i}, A_m)`: better for prediction if the model is wrong, but not the
     posterior.
 
@@ -113,13 +113,13 @@ def combine_modes(
             return tree
     else:
         modes = stacked(modes, points, rows, family, row_weights=row_weights)
-    if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each to weigh them
+    if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each for weights
         return tree
     return _pooled_tree(raw, modes, rng=rng, weights=weights)
 
 
 def unpooled(tree: xr.DataTree) -> xr.DataTree:
-    """The tree with its chains as they were sampled."""
+    """The tree with its chains as sampled."""
     if UNPOOLED not in tree.children:
         return tree
     groups = {"posterior": UNPOOLED, "sample_stats": UNPOOLED_STATS}
@@ -133,7 +133,7 @@ def unpooled(tree: xr.DataTree) -> xr.DataTree:
 
 
 def points_of_tree(tree: xr.DataTree) -> Points:
-    """The draws of a posterior, chains end to end, and behind them those of scouts if they are kept."""
+    """The draws of a posterior, chains end to end, followed by those of exploratory chains if they are stored."""
     parts, offset = [], 0
     for group in ("posterior", EXPLORATORY):
         if group in tree.children:
@@ -146,7 +146,7 @@ def points_of_tree(tree: xr.DataTree) -> Points:
 
 
 def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, weights: str) -> xr.DataTree:
-    """A posterior resampled by the weights of its modes; the chains as they were are kept."""
+    """A posterior resampled by the weights of its modes; the original chains are kept."""
     draws = tree["posterior"].to_dataset()
     shape = (draws.sizes["chain"], draws.sizes["draw"])
     chosen = pool(modes, shape[0] * shape[1], rng=rng)
@@ -165,7 +165,7 @@ def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, w
 
 
 def _in_labels(tree: xr.DataTree) -> xr.DataTree:
-    """Pooled draws in the labels of the EM solution, if there is one: proposals come as they were proposed."""
+    """Resampled draws in the labels of the EM solution, if there is one: proposals have arbitrary labels."""
     if "constant_data" not in tree.children:
         return tree
     draws = tree["posterior"].to_dataset()
@@ -180,7 +180,7 @@ def _in_labels(tree: xr.DataTree) -> xr.DataTree:
 
 
 def modes_record(modes: Modes) -> list[dict[str, object]]:
-    """The modes as JSON takes them."""
+    """The modes in types that JSON can store."""
     return [
         {
             "weight": mode.weight,
@@ -199,7 +199,7 @@ def modes_record(modes: Modes) -> list[dict[str, object]]:
 
 
 def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
-    r"""Posterior mean of a quantity over weighed modes, and its standard error.
+    r"""Posterior mean of a quantity over weighted modes, and its standard error.
 
     .. math:: \bar g = \sum_m w_m \bar g_m, \quad
         se^2 = \sum_m se(w_m)^2 (\bar g_m - \bar g)^2 + \sum_m w_m^2\, var_m(g) (1 / n_m + 1 / r_m)
@@ -211,7 +211,7 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     values : (chain, draw)
         The quantity at the draws of a pooled posterior.
     tree : DataTree
-        What `combine_modes` gave, by evidences.
+        Result of `combine_modes` with ``weights="evidence"``.
 
     Returns
     -------
@@ -240,9 +240,9 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
 
 
 def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str, *, row_weights: PerRow | None = None) -> Modes:
-    """Weights that predict best, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022).
+    """Stacking weights, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022).
 
-    Of a row with a weight one copy is left out at a time, and its term counts as often as the weight says.
+    One copy of a weighted row is left out at a time, and its term counts with the weight.
     """
     found = {}
     for m, mode in enumerate(modes.modes):

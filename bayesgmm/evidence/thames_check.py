@@ -1,6 +1,6 @@
-r"""THAMES of one mode of a mixture's posterior, which shares nothing with bridge sampling but the draws.
+r"""THAMES of one mode of a mixture posterior, a check that shares only the draws with bridge sampling.
 
-The space in which it works gives every component coordinates of its own: :math:`y_k = \log w_k + t` with an added
+Its space gives every component coordinates of its own: :math:`y_k = \log w_k + t` with an added
 :math:`t \sim N(0, 1)`, which changes no evidence and frees the weights of their sum, :math:`\mu_k`, and the Cholesky
 factor of :math:`\Sigma_k` with the logs of its diagonal. Relabelling then permutes blocks of coordinates.
 """
@@ -30,7 +30,7 @@ _LOG_2, _LOG_2PI = np.log(2.0), np.log(2.0 * np.pi)
 def mode_thames(
     inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
 ) -> Thames:
-    """The evidence of one mode: every other draw gives ellipsoid and region, the rest the mean."""
+    """The evidence of one mode: every other draw defines ellipsoid and region, the rest gives the mean."""
     space = _Space(covariance_family(target.covariance_type), target.X.shape[1])
     own, values = points[inside.own], log_joint[inside.own]
     if target.prior.exchangeable:
@@ -61,7 +61,7 @@ def mode_thames(
 
 @dataclass(frozen=True)
 class _Space:
-    """Between mixtures and blocks of coordinates."""
+    """Transform between mixtures and blocks of coordinates."""
 
     family: CovarianceFamily
     n_features: int
@@ -84,7 +84,7 @@ class _Space:
         return Points(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, np.full(len(logs), -1))
 
     def log_jacobian(self, blocks: Blocks) -> Array:
-        """Log density of t, and of the change from weights, and covariances, to coordinates, (point,)."""
+        """Log density of t plus log Jacobian of the transform of weights and covariances, (point,)."""
         logs = blocks.own[..., 0]
         t = np.logaddexp.reduce(logs, axis=1)
         total = (logs - t[:, None]).sum(axis=1) - 0.5 * (t**2 + _LOG_2PI)

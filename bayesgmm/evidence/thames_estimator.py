@@ -1,9 +1,9 @@
-r"""The truncated harmonic mean of a mixture's posterior: its normalising constant from draws alone.
+r"""THAMES, the truncated harmonic mean estimator: the normalising constant of a mixture posterior from its draws.
 
 For a density h that vanishes where the target f is small, the mean of h / f over draws of the normalised f is 1 / Z.
 THAMES (Metodiev et al. 2024) takes h uniform on an ellipsoid intersected with a region of highest density, so that
 h / f is bounded. For mixtures (Metodiev et al. 2025) h is averaged over all relabellings, because f is invariant under
-them, whether the draws' labels switch or not: of a draw one has to count its relabellings that lie in the ellipsoid.
+them, whether the draws' labels switch or not: the estimator counts each draw's relabellings that lie in the ellipsoid.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Blocks:
     Attributes
     ----------
     shared : (point, shared coordinate)
-        What relabelling leaves alone.
+        Coordinates that are invariant under relabelling.
     own : (point, cluster, coordinate)
         The coordinates of each component.
     """
@@ -50,7 +50,7 @@ class Blocks:
         return np.concatenate([self.shared, self.own.reshape(len(self.own), -1)], axis=1)
 
     def like(self, flat: Array) -> "Blocks":
-        """Flat points laid out like these."""
+        """Flat points in the layout of these blocks."""
         n = self.shared.shape[1]
         return Blocks(flat[:, :n], flat[:, n:].reshape(len(flat), *self.own.shape[1:]))
 
@@ -60,7 +60,7 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Thames:
-    """A truncated harmonic mean.
+    """A truncated harmonic mean estimate.
 
     Attributes
     ----------
@@ -182,7 +182,7 @@ def thames(
 
 @dataclass(frozen=True)
 class _Region:
-    """Where the density f is high, and how to ask for it."""
+    """Region of highest density, and the density f."""
 
     limit: float  # log f is above it
     log_density: Callable[[Blocks], Array]
@@ -207,7 +207,7 @@ def _relative_variance(terms: Array) -> float:
 
 
 def _best_ellipsoid(fitted: Blocks, values: Array, region: _Region, sizes: tuple[int, int]) -> _Ellipsoid:
-    """Of several ellipsoids, the one that promises the smallest standard error for so many draws and uniform points."""
+    """Of several ellipsoids, the one with the smallest expected standard error."""
     n_draws, n_uniform = sizes
     scored = np.linspace(0, len(fitted) - 1, min(_SCORED, len(fitted))).astype(np.int64)
     best, lowest = None, np.inf
@@ -266,7 +266,7 @@ def _matched(draws: Blocks, mean: Array, factor: Array) -> Blocks:
 
 
 def _relabellings_inside(draws: Blocks, ellipsoid: _Ellipsoid, symmetric: bool, rng: np.random.Generator) -> Array:
-    """How many relabellings of each draw lie in the ellipsoid, (draw,)."""
+    """Number of relabellings of each draw that lie in the ellipsoid, (draw,)."""
     whitening = np.linalg.inv(ellipsoid.factor)
     if not symmetric:
         whitened = (draws.flat - ellipsoid.mean) @ whitening.T
@@ -335,7 +335,7 @@ def _count(point, scratch):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _estimated_count(point, scratch, rng):  # type: ignore[no-untyped-def]
-    """The same number without bias: the product of how many ways were open on a random descent (Knuth 1975)."""
+    """Unbiased estimate of that number: the product of the numbers of branches on a random descent (Knuth 1975)."""
     placed, free, order, distance, partial, _ = scratch
     total = 0.0
     for _ in range(_PROBES):
@@ -356,7 +356,7 @@ def _estimated_count(point, scratch, rng):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _children(level, point, scratch):  # type: ignore[no-untyped-def]
-    """Which blocks may stand at a level, after those placed before: written into ``order``, and counted."""
+    """Blocks that may stand at a level, given those placed before: written into ``order``, and counted."""
     centred, own, means, whitening, limit = point
     placed, free, order, distance, partial, base = scratch
     k, u = own.shape

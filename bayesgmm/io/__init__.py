@@ -1,4 +1,4 @@
-"""Files: tables to read, posteriors in NetCDF, output that appears whole or not at all."""
+"""Files: tables to read, posteriors in NetCDF, atomic output."""
 
 from typing import TYPE_CHECKING
 

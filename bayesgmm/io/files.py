@@ -1,4 +1,4 @@
-"""Files at the border: a CSV or Parquet file becomes a checked table, and output appears whole or not at all."""
+"""Read CSV and Parquet files as checked tables; write output folders atomically."""
 
 import csv
 import os
@@ -32,17 +32,17 @@ SELECTION_FILES = {
 _SEPARATORS = ("\t", ";", ",")
 _WITH_SEPARATORS = re.compile(r"[+-]?\d{1,3}([,.' ]\d{3})+([.,]\d+)?|[+-]?\d*,\d+")
 _LOCK, _UNFINISHED, _FINISHED = ".lock", ".unfinished-", ".finished-"
-_PARQUET = b"PAR1"  # what every Parquet file begins and ends with
+_PARQUET = b"PAR1"  # first and last bytes of Parquet files
 _PARQUET_ENDINGS = (".parquet", ".pq")
 
 
 def read_file(
     path: str | os.PathLike[str], *, columns: Sequence[str] | None = None, header: bool | None = None
 ) -> pd.DataFrame:
-    """A CSV or Parquet file as float64 columns without gaps.
+    """A CSV or Parquet file as float64 columns without missing values.
 
     A file that begins as Parquet files do, or has their ending, is read as one; any other by `read_csv`, which
-    tells parameters and errors. ``header`` means nothing to a Parquet file, which always has names.
+    describes parameters and errors. ``header`` is ignored for Parquet files, which always have names.
     """
     source = _existing(path, "a CSV or Parquet file")
     if source.suffix.lower() in _PARQUET_ENDINGS or _begins_with(source, _PARQUET):
@@ -87,10 +87,10 @@ def _checked(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame
 def read_csv(
     path: str | os.PathLike[str], *, columns: Sequence[str] | None = None, header: bool | None = None
 ) -> pd.DataFrame:
-    """A CSV file as float64 columns without gaps.
+    """A CSV file as float64 columns without missing values.
 
     Every row must have a field for each column. Numbers have decimal points and no other separators. Columns without
-    a name are left out where they hold row names, as pandas and R write them, or nothing; a warning says so.
+    a name are left out, with a warning, if they are empty or hold row names, as pandas and R write them.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def read_csv(
 
 
 def _lines(source: Path, n: int | None = None) -> list[str]:
-    """The first lines, or all, as they stand, without empty ones."""
+    """The first lines, or all, without empty ones."""
     alone = {"sep": "\x1f", "quoting": csv.QUOTE_NONE, "names": ["line"], "dtype": str, "keep_default_na": False}
     lines: list[str] = _pandas_reads(source, header=None, nrows=n, **alone)["line"].to_list()
     if not lines:
@@ -153,7 +153,7 @@ def _fields(lines: Sequence[str], separator: str) -> Iterator[list[str]]:
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """What cuts the first lines into equally many fields, several of them; else the first to stand in the first one."""
+    """The separator that splits the first lines into equally many fields, at least two; else the first to occur."""
     for separator in _SEPARATORS:
         counts = {len(row) for row in _fields(lines, separator)}
         if len(counts) == 1 and counts.pop() > 1:
@@ -175,14 +175,14 @@ def _pandas_reads(source: Path, **options: Any) -> pd.DataFrame:
             frame: pd.DataFrame = pd.read_csv(source, encoding="utf-8-sig", low_memory=False, **options)
     except pd.errors.EmptyDataError:
         raise InputError(expected="a CSV file with data", got=f"the empty file {source}") from None
-    except Exception as error:  # what is no CSV file, or no archive, raises errors of many kinds
+    except Exception as error:  # files that are not CSV, or not archives, raise errors of many kinds
         reason = " ".join(str(error).split())
         raise InputError(expected="a CSV file", got=f"{source}, which cannot be read as one ({reason})") from error
     return frame
 
 
 def _check_lengths(lines: Sequence[str], separator: str, n_fields: int, source: Path) -> None:
-    """Raise if a row is shorter or longer than the first: what belongs to which column cannot be known."""
+    """Raise if a row is shorter or longer than the first, because its columns are ambiguous."""
     for row in _fields(lines, separator):
         if len(row) != n_fields:
             raise InputError(
@@ -197,7 +197,7 @@ def _check_names(names: Sequence[str], source: Path, header: bool | None) -> Non
         raise InputError(
             expected=f"column names in the first line of {source}",
             got=f"numbers only ({', '.join(names[:5])})",
-            hint="Say --no-header if there are no names, --header if these are names.",
+            hint="Use --no-header if there are no names, --header if these are names.",
         )
 
 
@@ -210,7 +210,7 @@ def _is_number(name: str) -> bool:
 
 
 def _is_unnamed(name: str) -> bool:
-    """Whether a column has no name, or the one that pandas gives to those without and writes."""
+    """Whether a column has no name, or pandas's default for unnamed columns."""
     return not name or re.fullmatch(r"Unnamed: \d+", name) is not None
 
 
@@ -220,7 +220,7 @@ def _named_or_wanted(names: Sequence[str], wanted: Sequence[str]) -> list[bool]:
 
 
 def _named(frame: pd.DataFrame, names: Sequence[str], source: Path) -> list[bool]:
-    """For each column whether it has a name; those without must be row names or empty, which a warning tells."""
+    """For each column whether it has a name; warns of those without, which must be row names or empty."""
     named = [not _is_unnamed(name) for name in names]
     n_leading = named.index(True) if True in named else len(named)
     told = []
@@ -236,12 +236,12 @@ def _named(frame: pd.DataFrame, names: Sequence[str], source: Path) -> list[bool
                 hint="Name it in the first line, or choose columns by their names with --columns.",
             )
     if told:
-        warnings.warn(f"Left out of {source}, for want of a name: {'; '.join(told)}.", UserWarning, stacklevel=3)
+        warnings.warn(f"Left out of {source}, because unnamed: {'; '.join(told)}.", UserWarning, stacklevel=3)
     return named
 
 
 def _are_row_names(column: pd.Series) -> bool:
-    """Whether values are text, or whole numbers of which no two are the same."""
+    """Whether values are text, or distinct integers."""
     if not pd.api.types.is_numeric_dtype(column):
         return True
     return bool(pd.api.types.is_integer_dtype(column) and column.is_unique)
@@ -256,12 +256,12 @@ def _refuse_separators(frame: pd.DataFrame) -> None:
             raise InputError(
                 expected="numbers with a decimal point and no other separators",
                 got=f"{example!r} in '{name}'",
-                hint="Write 1234.5 in place of 1,234.5, and 3.14 in place of 3,14.",
+                hint="Write 1234.5 instead of 1,234.5, and 3.14 instead of 3,14.",
             )
 
 
 def _separate(columns: Iterable[str], available: Sequence[str]) -> list[str]:
-    """Single names: an entry that is no column itself is split at its commas."""
+    """Single names: an entry that is not a column is split at its commas."""
     names: list[str] = []
     for entry in columns:
         names += [entry] if entry in available else [part.strip() for part in entry.split(",") if part.strip()]
@@ -273,16 +273,16 @@ def _separate(columns: Iterable[str], available: Sequence[str]) -> list[str]:
 
 @contextmanager
 def staged_output(folder: str | os.PathLike[str], names: Iterable[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """A hidden folder to write files into, which move to ``folder`` together when the block ends well.
+    """A hidden folder to write files into, which move to ``folder`` together when the block ends without an error.
 
-    If it does not, what was in ``folder`` before is untouched, and a new ``folder`` is removed again. Until the end no
-    other process is let in. What a process left behind that was killed is removed, or finished where all was written.
+    After an error ``folder`` is unchanged, or removed if it was new. A lock excludes other processes. Remains of a
+    killed process are removed, or completed if all its files were written.
 
     Raises
     ------
     InputError
-        One of the files is there already and ``overwrite`` is false, or in its place is a folder; another process
-        writes to ``folder``, or it cannot be written to.
+        One of the files exists and ``overwrite`` is false, or is a folder; another process writes to ``folder``, or it
+        cannot be written to.
     """
     target = Path(folder)
     with _refused_as_folder(target):
@@ -304,7 +304,7 @@ def staged_output(folder: str | os.PathLike[str], names: Iterable[str], *, overw
     finally:
         release_lock(target / _LOCK, lock)
         if is_new:
-            with suppress(OSError):  # files that others put there meanwhile stay
+            with suppress(OSError):  # files that others put there meanwhile are kept
                 target.rmdir()
 
 
@@ -324,7 +324,7 @@ def _lock_in(target: Path) -> int:
         target.mkdir(parents=True, exist_ok=True)
         try:
             descriptor = take_lock(target / _LOCK)
-        except FileNotFoundError:  # a process that failed removed its new folder in between
+        except FileNotFoundError:  # a failed process removed its new folder in between
             continue
         if descriptor is None:
             raise InputError(
@@ -336,7 +336,7 @@ def _lock_in(target: Path) -> int:
 
 
 def _clean(target: Path) -> None:
-    """End what processes began that are dead: whoever holds the lock is alone."""
+    """Complete or remove the output of killed processes; the caller holds the lock."""
     for path in target.glob(f"{_FINISHED}*"):
         _move_in(path, target)
     for path in target.glob(f"{_UNFINISHED}*"):
@@ -354,12 +354,12 @@ def _check_place(target: Path, names: Iterable[str], *, overwrite: bool) -> None
         raise InputError(
             expected="a new output folder",
             got=f"{target}, which holds {', '.join(present)}",
-            hint="Name another with --output, or say --overwrite.",
+            hint="Name another with --output, or use --overwrite.",
         )
 
 
 def _sync(stage: Path) -> None:
-    """Wait until all files of a folder are on disk."""
+    """Flush all files of a folder to disk."""
     for path in stage.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
@@ -367,7 +367,7 @@ def _sync(stage: Path) -> None:
 
 
 def _move_in(finished: Path, target: Path) -> None:
-    """Move the files of a folder that is complete; one that this leaves behind half way is moved by the next run."""
+    """Move the files of a complete folder; if this is interrupted, the next run continues."""
     for path in finished.iterdir():
         path.replace(target / path.name)
     finished.rmdir()

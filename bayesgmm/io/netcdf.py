@@ -1,8 +1,8 @@
-"""DataTrees in NetCDF files: written whole, checked to the last byte before anything is read.
+"""DataTrees in NetCDF files: written atomically, verified by checksum before reading.
 
 A file is NetCDF 4, that is HDF5, in which every array of numbers has HDF5's own checksum, and the attribute
-``bayesgmm_format`` counts the versions of this layout. After HDF5's end, where other programs stop, stands the SHA-256
-of all before it. Files of version 0.1, and those that another program wrote anew, end without one.
+``bayesgmm_format`` is the version of this layout. After HDF5's end, where other programs stop reading, follows the
+SHA-256 of everything before it. Files of version 0.1, and those rewritten by another program, have none.
 """
 
 import hashlib
@@ -35,16 +35,16 @@ _NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable"
 
 
 def save_tree(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a DataTree to NetCDF; a file that fails half way leaves the old one untouched.
+    """Write a DataTree to NetCDF; a failed write leaves the old file unchanged.
 
-    HDF5 cannot be trusted on a disk that is full: the file is made in memory, which takes as much as it is long.
+    HDF5 is unreliable on a full disk: the file is built in memory, which takes as much as its length.
 
     Raises
     ------
     InputError
         If the file exists and ``overwrite`` is false, or its folder does not exist.
     OSError
-        If the system cannot write it, on a full disk say.
+        If the system cannot write it, for example on a full disk.
     """
     check_target(path, overwrite=overwrite)
     marked = tree.copy()
@@ -60,7 +60,7 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
     Raises
     ------
     InputError
-        If there is no such file, it is damaged, of a later version or no NetCDF file.
+        If the file does not exist, is damaged, of a later version or not a NetCDF file.
     """
     if not os.path.isfile(path):  # noqa: PTH113  which takes names that no file can have
         raise InputError(expected="a file as save() wrote it", got=f"no file at {path}")
@@ -76,15 +76,15 @@ def load_tree(path: str | os.PathLike[str]) -> xr.DataTree:
 
 
 class _UnreadableError(Exception):
-    """The reason why a file is refused."""
+    """The reason for refusing a file."""
 
 
 @contextmanager
 def refused_with(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Whatever goes wrong with the content of a file becomes an `InputError` that names it and the reason."""
+    """Turn all errors from the content of a file into an `InputError` with its name and the reason."""
     try:
         yield
-    except Exception as error:  # h5py, xarray, json and records raise all kinds for content that is not theirs
+    except Exception as error:  # h5py, xarray, json and records raise all kinds of errors for foreign content
         plain = isinstance(error, InputError | OSError | _UnreadableError)
         reason = " ".join(f"{'' if plain else type(error).__name__ + ': '}{error}".split()).rstrip(".")
         raise InputError(expected="a file as save() wrote it", got=f"{path}: {reason}") from error
@@ -94,7 +94,7 @@ def refused_with(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _encodings(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
-    """HDF5's checksum for every array of numbers; it has none for text and single numbers."""
+    """HDF5's checksum for every numeric array; it has none for text and scalars."""
     return {
         node.path: {
             str(name): {"fletcher32": True, "chunksizes": _chunks(variable.shape, variable.dtype.itemsize)}
@@ -106,7 +106,7 @@ def _encodings(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """The whole array, or as few equal parts of its longest axis as are small enough."""
+    """The whole array, or the fewest equal parts of its longest axis that are small enough."""
     longest = int(np.argmax(shape))
     parts = ceil(np.prod(shape, dtype=float) * itemsize / _CHUNK)
     return tuple(ceil(n / parts) if axis == longest else n for axis, n in enumerate(shape))
@@ -116,7 +116,7 @@ def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def _check_bytes(source: Path) -> None:
-    """Raise unless a file is as it was written, as far as it says how that was."""
+    """Raise if the length or checksum that a file states does not match."""
     with source.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         end = _end_of_hdf5(file)
@@ -130,7 +130,7 @@ def _check_bytes(source: Path) -> None:
 
 
 def _end_of_hdf5(file: BinaryIO) -> int:
-    """The length that an HDF5 file says it has."""
+    """The length that an HDF5 file states."""
     file.seek(0)
     head = file.read(64)
     if len(head) < 64 or not head.startswith(_SIGNATURE) or head[8] >= len(_PLACE_OF_END):
@@ -140,7 +140,7 @@ def _end_of_hdf5(file: BinaryIO) -> int:
 
 
 def _sha256(file: BinaryIO, size: int) -> str:
-    """Of the first bytes, in little memory."""
+    """Checksum of the first bytes, in chunks."""
     digest = hashlib.sha256()
     file.seek(0)
     for start in range(0, size, _BLOCK):
@@ -149,7 +149,7 @@ def _sha256(file: BinaryIO, size: int) -> str:
 
 
 def _check_sizes(file: h5py.File) -> None:
-    """Raise if an array is larger than its bytes in the file can be, before memory is taken for it."""
+    """Raise if an array is larger than its bytes in the file can be, before memory is allocated."""
 
     def check(name: str, item: Any) -> None:
         if not isinstance(item, h5py.Dataset) or _NO_VARIABLE in str(item.attrs.get("NAME")):

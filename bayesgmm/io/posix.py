@@ -1,4 +1,4 @@
-"""Calls that only POSIX has, each with what stands in for it elsewhere: folders on disk, locks, hard links, SIGTERM."""
+"""POSIX calls with substitutes elsewhere: folder synchronization, locks, hard links, SIGTERM."""
 
 import errno
 import os
@@ -19,11 +19,11 @@ _NO_SUCH_CALL = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, err
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived: like Ctrl-C, but nothing is kept."""
+    """Raised on SIGTERM: like Ctrl-C, but nothing is kept."""
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder outlast a power cut; elsewhere the file system sees to that itself."""
+    """Flush the names in a folder to disk; elsewhere the file system does so itself."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -37,10 +37,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def rename_if_new(source: Path, target: Path) -> None:
-    """Rename a file, or raise `FileExistsError` where there is one of that name: in one step, whoever else writes.
+    """Rename a file, or raise `FileExistsError` if one of that name exists, atomically.
 
-    POSIX renames over what is there, but links do not; elsewhere renaming does not either. Some file systems have no
-    links: there a look comes before the step.
+    POSIX renames overwrite, but hard links do not; elsewhere renames do not either. File systems without links are
+    checked before the rename.
     """
     if os.name == "posix":
         try:
@@ -60,10 +60,10 @@ def rename_if_new(source: Path, target: Path) -> None:
 
 
 def take_lock(path: Path) -> int | None:
-    """A descriptor that holds a lock file until `release_lock` or the end of the process; None if another holds it.
+    """A descriptor that holds a lock file until `release_lock` or the end of the process; None if it is locked.
 
-    ``flock``, which dies with its process, so that no lock goes stale. On Windows the file itself is the lock, and dies
-    with its process too.
+    ``flock`` ends with its process, so locks do not go stale. On Windows the file itself is the lock, and ends with its
+    process too.
     """
     while True:
         descriptor = _locked(path) if fcntl is not None else _created(path)
@@ -73,13 +73,13 @@ def take_lock(path: Path) -> int | None:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
             return descriptor
-        os.close(descriptor)  # the file was removed by who held it before
+        os.close(descriptor)  # the previous holder removed the file
 
 
 def release_lock(path: Path, descriptor: int) -> None:
-    """Let go of a lock and remove its file."""
+    """Release a lock and remove its file."""
     if fcntl is not None:
-        path.unlink(missing_ok=True)  # while nobody else can hold it
+        path.unlink(missing_ok=True)  # while no other process can hold it
         os.close(descriptor)
     else:
         os.close(descriptor)
@@ -87,10 +87,10 @@ def release_lock(path: Path, descriptor: int) -> None:
 
 
 def holder_of(path: Path) -> str:
-    """Who holds a lock: ``process 17 on host``."""
+    """The holder of a lock: ``process 17 on host``."""
     try:
         return path.read_text(encoding="utf-8") or "another process"
-    except OSError:  # gone, or not to be read while it is held
+    except OSError:  # removed, or not readable while it is held
         return "another process"
 
 
@@ -102,7 +102,7 @@ def _locked(path: Path) -> int | None:
         os.close(descriptor)
         return None
     except OSError as error:
-        if error.errno not in _NO_SUCH_CALL:  # a file system without locks is written to without one
+        if error.errno not in _NO_SUCH_CALL:  # file systems without locks are used without
             os.close(descriptor)
             raise
     return descriptor
@@ -127,7 +127,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated`, so that what was begun is cleaned up."""
+    """Within the block SIGTERM raises `Terminated`, so that cleanup runs."""
 
     def stop(*_: object) -> None:
         raise Terminated
@@ -138,7 +138,7 @@ def ended_by_sigterm() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Within the block, a short one that must not stop half way, Ctrl-C and SIGTERM do nothing."""
+    """Ignore Ctrl-C and SIGTERM within the block, a short one that must complete."""
     with _handled(dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.SIG_IGN)):
         yield
 

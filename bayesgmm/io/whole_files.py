@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, on disk before they take it."""
+"""Atomic file writes: to a temporary file in the same folder, synced, then renamed."""
 
 import os
 import secrets
@@ -12,19 +12,19 @@ from bayesgmm.io.posix import rename_if_new, sync_folder
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """The file to write, behind links if it is one, before any work.
+    """The file to write, with links resolved, checked before any work.
 
     Raises
     ------
     InputError
-        If it exists and ``overwrite`` is false, is no regular file, or its folder does not exist.
+        If it exists and ``overwrite`` is false, is not a regular file, or its folder does not exist.
     """
     try:
         target = Path(os.path.realpath(path))
         mode = target.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         mode = None
-    except (OSError, ValueError) as error:  # a name too long, or with a character that names cannot have
+    except (OSError, ValueError) as error:  # a name that is too long or has invalid characters
         raise InputError(expected="a file name", got=f"{path} ({error})") from error
     if mode is not None and stat.S_ISDIR(mode):
         raise InputError(expected="a file name", got=f"the folder {path}")
@@ -38,12 +38,12 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
 
 
 def write_whole(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview], *, overwrite: bool = False) -> None:
-    """Write a file from its parts; if that fails, on a full disk say, what was there stays and nothing is left behind.
+    """Write a file from its parts; after an error, for example a full disk, the old file is unchanged.
 
     Raises
     ------
     InputError
-        As `check_target`, or if another process made the file in the meantime and ``overwrite`` is false.
+        As `check_target`, or if another process has created the file meanwhile and ``overwrite`` is false.
     OSError
         If the system cannot write it.
     """

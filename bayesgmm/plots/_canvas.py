@@ -1,4 +1,4 @@
-"""Where the figures of a posterior are drawn: ArviZ's PlotCollection, its panels, colours of clusters, and visuals."""
+"""Drawing on ArviZ's PlotCollection: panels, colours of clusters, visuals."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ type Visuals = Mapping[str, Mapping[str, Any] | bool]
 
 BACKENDS = ("matplotlib", "plotly")
 _PANEL = (6.4, 4.4)  # inches
-_OVERLAY = "overlay_cluster"  # ArviZ then draws clusters one by one, whatever else tells them apart
+_OVERLAY = "overlay_cluster"  # an aesthetic of its own makes ArviZ draw clusters one by one
 _PANELS = ("part", "row", "column")  # dimensions that figures have panels for
 _TEXTS = ("xlabel", "ylabel", "title")
 _MARKERS = ("C0", "C2", "C5", "C4")  # ArviZ's names, for every backend; of matplotlib's those with an edge
@@ -31,7 +31,7 @@ _MARKERS = ("C0", "C2", "C5", "C4")  # ArviZ's names, for every backend; of matp
 
 @dataclass(frozen=True)
 class Canvas:
-    """What the user said about where to draw: one of an axes, a PlotCollection, or a backend and its settings."""
+    """Target of a figure: one of an axes, a PlotCollection, or a backend with its settings."""
 
     ax: Axes | None = None
     plot_collection: PlotCollection | None = None
@@ -44,7 +44,7 @@ class Canvas:
         return self.ax is None and self.plot_collection is None
 
     def checked(self, known: Sequence[str] = BACKENDS) -> "Canvas":
-        """Itself, if it makes sense and the figure can be drawn on this backend."""
+        """Itself, if the target is consistent and the backend is known and installed."""
         if self.ax is not None and (self.plot_collection is not None or self.backend not in (None, "matplotlib")):
             raise InputError(
                 expected="either ax, of matplotlib, or plot_collection, or backend", got="more than one of them"
@@ -84,7 +84,7 @@ class Canvas:
     ) -> PlotCollection:
         """The collection to draw on: one panel, or one for each of the coordinates in rows and columns.
 
-        If ``data`` have clusters, these are told apart by colour and, beyond ten, by marker.
+        If ``data`` have clusters, these are distinguished by colour and, beyond ten, by marker.
         """
         if self.plot_collection is not None:
             return _with_clusters(self.plot_collection, data)
@@ -97,7 +97,7 @@ class Canvas:
         return make(data, cols=list(cols), backend=self.name, figure_kwargs=figure, **layout, **settings)
 
     def _aesthetics(self, data: xr.Dataset) -> dict[str, Any]:
-        """Mappings of the user's, and those of clusters that they leave open, with our values."""
+        """The user's aesthetics, completed by ours for clusters."""
         aes = dict(self.settings.get("aes", {}))
         values: dict[str, Any] = {}
         for key, of_clusters in cluster_aesthetics(data.sizes.get(CLUSTER, 0)).items():
@@ -119,7 +119,7 @@ def cluster_aesthetics(n_clusters: int) -> dict[str, list[str]]:
 
 
 def _with_clusters(pc: PlotCollection, data: xr.Dataset) -> PlotCollection:
-    """A collection of the user's; clusters get colours if nothing tells them apart."""
+    """The user's collection; clusters get colours if no aesthetic distinguishes them."""
     if CLUSTER not in data.dims:
         return pc
     mapped = {dim for key in pc.aes_set for dim in pc.aes[key].dataset.dims}
@@ -133,7 +133,7 @@ def _with_clusters(pc: PlotCollection, data: xr.Dataset) -> PlotCollection:
 
 
 def _around(ax: Axes) -> xr.DataTree:
-    """What a PlotCollection keeps, for one axes."""
+    """The ``viz`` tree of a PlotCollection, for one axes."""
     if not isinstance(ax, Axes):
         raise InputError(expected="ax, a matplotlib axes", got=type(ax).__name__, hint="Or pass plot_collection.")
     figure, panel = np.empty((), dtype=object), np.empty((), dtype=object)
@@ -147,11 +147,11 @@ def _figure_settings(backend: str, size: tuple[float, float]) -> dict[str, Any]:
     return {"figsize": (100 * size[0], 100 * size[1]), "figsize_units": "dots"}
 
 
-# ---- what the user says of visuals
+# ---- settings of visuals
 
 
 def visual_settings(visuals: Visuals | None, defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Keyword arguments of every visual, the user's over ours; False for those left out."""
+    """Keyword arguments of every visual, the user's over ours; False for those omitted."""
     given = visuals or {}
     unknown = sorted(set(given) - set(defaults))
     if unknown:
@@ -182,7 +182,7 @@ def chosen_features(features: Sequence[str | int] | str | int | None, names: lis
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws visuals by name on a collection, with the user's settings."""
+    """Draws named visuals on a collection, with the user's settings."""
 
     pc: PlotCollection
     visuals: Mapping[str, Any]
@@ -202,12 +202,12 @@ class Pen:
         )
 
     def arrange(self, visual: Callable[..., Any], data: xr.DataArray, **settings: Any) -> None:
-        """Change every panel, by data of its own, without drawing."""
+        """Change every panel by its own data, without drawing."""
         data = self._in_panels(data).rename("arrangement")
         self.pc.map(visual, data=data, store_artist=False, ignore_aes="all", **settings)
 
     def _in_panels(self, data: xr.DataArray) -> xr.DataArray:
-        """Data whose panels are those of the collection."""
+        """Data with the panels of the collection."""
         missing = [dim for dim in _PANELS if dim in data.dims and dim not in self.pc.facet_dims]
         if any(data.sizes[dim] > 1 for dim in missing):
             raise InputError(
@@ -220,7 +220,7 @@ class Pen:
         return CLUSTER in self.pc.aes[key].dataset.dims
 
     def legend(self, canvas: Canvas, labels: Sequence[str], **ours: Any) -> None:
-        """The clusters' legend, once: in the axes if these were given, else outside the panels."""
+        """Draw the legend of clusters, once: in the axes if given, else outside the panels."""
         settings = self.visuals["legend"]
         of_clusters = [key for key in ("color", "marker") if key in self.pc.aes_set and self._of_clusters(key)]
         if settings is False or "legend" in self.pc.viz.children or not of_clusters:
@@ -239,7 +239,7 @@ class Pen:
 
 
 class _Labels:
-    """Labels of clusters for a legend, in ArviZ's interface."""
+    """Labels of clusters for a legend, with ArviZ's interface of a labeller."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = list(labels)
@@ -256,7 +256,7 @@ def _legend_style(backend: str) -> dict[str, Any]:
 
 
 def finish(pc: PlotCollection) -> None:
-    """Matplotlib's panels without the upper and right edges, as in all figures of this package."""
+    """Apply the axes style of this package to matplotlib panels."""
     if pc.backend != "matplotlib":
         return
     for panel in panels(pc):
@@ -279,7 +279,7 @@ def backend_of(target: Any) -> Any:
 
 
 def many_lines(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """Lines (plot_axis, sample, point); in matplotlib each lets those below shine through."""
+    """Lines (plot_axis, sample, point); translucent one by one in matplotlib."""
     x, y = (da.sel(plot_axis=axis).transpose("sample", "point").to_numpy() for axis in ("x", "y"))
     kept = ~np.isnan(x[:, 0])
     x, y = x[kept], y[kept]
@@ -298,7 +298,7 @@ def many_lines(da: xr.DataArray, target: Any, **settings: Any) -> Any:
 
 
 def points(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """Points (plot_axis, obs); those that are NaN belong to another panel or cluster. ``size`` may be an axis."""
+    """Points (plot_axis, obs), NaN for those of other panels or clusters. ``size`` may be an axis."""
     values = da.transpose("plot_axis", "obs").to_numpy()
     values = values[:, ~np.isnan(values[0])]
     axes = dict(zip(da["plot_axis"].to_numpy().tolist(), values, strict=True))
@@ -314,7 +314,7 @@ def filled_contours(da: xr.DataArray, target: Any, levels: Array, **settings: An
 
 
 def _one(drawn: Any) -> Any:
-    """What was drawn as one object, whatever the backend makes of it."""
+    """Drawn objects as one, for any backend."""
     kept = np.empty((), dtype=object)
     kept[()] = drawn
     return kept
@@ -327,25 +327,25 @@ def contours(da: xr.DataArray, target: Any, levels: Array, **settings: Any) -> A
 
 
 def name_x(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """The name (), written below."""
+    """Label () of the x axis."""
     return backend_of(target).xlabel(str(da.item()), target, **settings)
 
 
 def name_y(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """The name (), written at the left."""
+    """Label () of the y axis."""
     return backend_of(target).ylabel(str(da.item()), target, **settings)
 
 
 def name_panel(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """The title () of a panel."""
+    """Title () of a panel."""
     return backend_of(target).title(str(da.item()), target, **settings)
 
 
 def frame_x(da: xr.DataArray, target: Any) -> Any:
-    """Limits (bound,) across."""
+    """Limits (bound,) of the x axis."""
     return backend_of(target).xlim(tuple(da.to_numpy().tolist()), target)
 
 
 def frame_y(da: xr.DataArray, target: Any) -> Any:
-    """Limits (bound,) upwards."""
+    """Limits (bound,) of the y axis."""
     return backend_of(target).ylim(tuple(da.to_numpy().tolist()), target)

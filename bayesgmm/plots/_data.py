@@ -1,4 +1,4 @@
-"""The part of a posterior that a figure shows: some draws, in the same labels, and some rows, with their labels."""
+"""Data of a figure: thinned, relabelled draws and thinned rows with their labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from bayesgmm.validation import check_flag, check_whole, default_names, read_tab
 
 _SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
 
-_INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components all the same."
+_INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components anyway."
 SAMPLED = ("posterior", "sample_stats")  # groups whose draws belong together
 
 
@@ -42,9 +42,9 @@ class Shown:
     Attributes
     ----------
     tree : DataTree
-        Draws, thinned, in this package's layout.
+        Thinned draws, in this package's layout.
     X : (obs, feature)
-        Rows, thinned.
+        Thinned rows.
     """
 
     tree: xr.DataTree
@@ -75,12 +75,12 @@ class Shown:
 def shown(
     posterior: Posterior, X: ArrayLike | None, *, names: Names, num_samples: int, labelled: bool = True, force: bool
 ) -> Shown:
-    """Draws evenly spaced within chains, put in the same labels if the figure shows components.
+    """Draws evenly spaced within chains, relabelled if the figure shows components.
 
     Raises
     ------
     NotIdentifiedError
-        The figure shows components, and these cannot be told apart.
+        The figure shows components, and these are not identified.
     """
     check_whole(num_samples=num_samples)
     check_flag(force=force)
@@ -93,7 +93,7 @@ def shown(
 
 
 def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
-    """Features called as the columns of a dataframe, if the rows are one."""
+    """A posterior with the column names of a dataframe, if the rows are one."""
     names = [] if X is None else read_table(X).feature_names
     if names == default_names(len(names)):
         return tree
@@ -107,14 +107,14 @@ def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
 
 
 def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: bool) -> xr.DataTree:
-    """Draws (some of those) of a posterior in the same labels, if its components can be told apart.
+    """Relabelled draws (some of those of a posterior), if its components are identified.
 
-    Draws that `relabel` has seen, and those of a prior that gives labels a meaning, keep their labels.
+    Draws that are relabelled already, and those under a prior that is not exchangeable, keep their labels.
 
     Raises
     ------
     NotIdentifiedError
-        They cannot, and ``force`` is not set.
+        They are not, and ``force`` is not set.
     """
     attrs = getattr(root_of(posterior), "attrs", {})
     one = tree["posterior"].sizes[CLUSTER] == 1
@@ -142,7 +142,7 @@ def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     groups = {
         name: group.to_dataset().isel(draw=kept) if name in SAMPLED else group.to_dataset()
         for name, group in tree.children.items()
-        if name in SAMPLED or "draw" not in group.dims  # scouts and chains that were not pooled are not drawn
+        if name in SAMPLED or "draw" not in group.dims  # exploratory and original chains are not drawn
     }
     result = xr.DataTree.from_dict(groups)
     result.attrs = dict(tree.attrs)
@@ -150,7 +150,7 @@ def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
 
 
 def screened_record(tree: xr.DataTree) -> Relabelling | None:
-    """Whether the components of a fit are identified, judged by some draws and rows; None as `component_record`."""
+    """Whether the components of a fit are identified, from some draws and rows; None as for `component_record`."""
     if RECORD in tree.attrs:
         return component_record(tree)
     rows = rows_of(tree)

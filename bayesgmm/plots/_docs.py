@@ -14,7 +14,7 @@ X : (obs, feature), optional
     The rows; by default those stored with a fit of this package.""",
     "names": """\
 names : mapping, optional
-    The posterior's own names of its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.""",
+    Names of the posterior's variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.""",
     "features": """\
 features : one or two names or positions, optional
     By default the first two.""",

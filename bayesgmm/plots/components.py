@@ -131,14 +131,14 @@ def plot_components(
 
 
 def checked_band(mass: float, n_draws: int, ci_prob: float | None, ci_kind: str | None) -> Band:
-    """The band asked for, if all these numbers are in range."""
+    """The credible band, after a check of all these numbers."""
     check_number(least=0.0, most=1.0, mass=mass)
     check_whole(least=0, n_draws=n_draws)
     return credible_band(ci_prob, ci_kind)
 
 
 def sized(visuals: dict[str, dict[str, Any]], sample: Shown) -> dict[str, dict[str, Any]]:
-    """Settings whose rows are marked by their number."""
+    """Settings with marker sizes scaled by the number of rows."""
     rows = visuals["rows"]
     return {**visuals, "rows": {**rows, "size": rows["size"] * shrinkage(len(sample.X))}}
 
@@ -171,7 +171,7 @@ def _cluster_coords(values: Array) -> dict[str, Any]:
 
 
 def ellipse_title(mass: float, n_draws: int) -> str:
-    """What the ellipses are."""
+    """Title of a panel with ellipses."""
     return f"{mass:.0%} ellipses: posterior mean" + (f" and {n_draws} draws" if n_draws else "")
 
 

@@ -37,9 +37,9 @@ from bayesgmm.posterior import NO_NAMES, Names, Posterior
 from bayesgmm.prediction import interval_function, interval_probability, log_predictive_density
 from bayesgmm.validation import check_number
 
-_RUG = -0.035  # where the rows lie below a density, as a share of its panel's height
+_RUG = -0.035  # position of the rows below a density, as a share of the panel's height
 _GRID_1D, _GRID_2D = 401, 120
-_WIDER = 0.5  # how far beyond the rows, in ranges, a grid of two features looks for probability
+_WIDER = 0.5  # margin of a grid of two features, in ranges of the rows
 HDI_PROBS = (0.25, 0.5, 0.75, 0.95)
 
 LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": {"size": 9.5}}
@@ -186,7 +186,7 @@ class Curves:
 
 
 def curves(sample: Shown, j: int, band: Band, *, n_points: int = _GRID_1D) -> Curves:
-    """Densities of feature j over the range of the rows and a little more."""
+    """Densities of feature j over the range of the rows with a margin."""
     at = np.linspace(*limits_of(sample.X[:, j]), n_points)
     components = weighted_densities(marginal_draws(sample.tree, [j]), at[:, None])
     density = components.sum(axis=1)
@@ -229,14 +229,14 @@ def _data(values: Array, *dims: str, **coords: list[str]) -> xr.DataArray:
 
 
 def draw_labels(pen: Pen, x: str, y: str, title: str) -> None:
-    """Names of the axes of a single panel, and what it shows."""
+    """Axis labels and title of a single panel."""
     pen.draw("xlabel", name_x, xr.DataArray(x))
     pen.draw("ylabel", name_y, xr.DataArray(y))
     pen.draw("title", name_panel, xr.DataArray(title))
 
 
 def frame(pen: Pen, x: tuple[float, float], y: tuple[float, float]) -> None:
-    """Limits of a single panel."""
+    """Axis limits of a single panel."""
     for visual, limits in ((frame_x, x), (frame_y, y)):
         pen.arrange(visual, xr.DataArray(list(limits), dims="bound"))
 
@@ -279,7 +279,7 @@ def draw_curves(
 
 
 def density_grid(sample: Shown, chosen: Sequence[int]) -> xr.DataArray:
-    """Posterior mean density of two features (x, y), well beyond the rows."""
+    """Posterior mean density of two features (x, y), on a grid with a wide margin."""
     axes = [_wide_grid(sample.X[:, j]) for j in chosen]
     at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     log_density = log_predictive_density(marginal_draws(sample.tree, chosen), np.asfortranarray(at))
@@ -293,7 +293,7 @@ def _wide_grid(x: Array) -> Array:
 
 
 def hdi_levels(density: xr.DataArray, probs: Sequence[float]) -> Array:
-    """The levels of a density on a grid above which the given probabilities lie, by summing over cells."""
+    """Density levels of the highest-density regions of the given probabilities, by summing over cells."""
     area = float(np.prod([density[axis][1] - density[axis][0] for axis in ("x", "y")]))
     descending = np.sort(density.to_numpy().ravel())[::-1]
     mass = np.cumsum(descending) * area
@@ -307,7 +307,7 @@ def _two_features(
     density = density_grid(sample, chosen)
     *levels, top = np.unique([*hdi_levels(density, probs), float(density.max())])
     pen = Pen(canvas.open(density.to_dataset(name="density")), settings)
-    if levels:  # none where a far row makes the grid so wide that the clusters fall between its points
+    if levels:  # none if an outlier makes the grid so wide that the clusters fall between its points
         pen.draw("regions", filled_contours, density, levels=np.array([*levels, top]))
     pen.draw("rows", points, row_data(sample.X[:, i], sample.X[:, j]))
     if levels:

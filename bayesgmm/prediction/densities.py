@@ -1,4 +1,4 @@
-"""What a posterior says about rows, old or new: memberships, predictive density, predictive draws.
+"""Memberships, predictive densities and predictive draws of a posterior, for observed or new rows.
 
 Draws pass through the pointwise kernel one by one and rows in blocks, so that memory stays bounded.
 """
@@ -134,19 +134,19 @@ def sampled_memberships(draws: DrawSet, X: Rows) -> Array:
 
 
 def interval_over_draws(ci_prob: float | None, ci_kind: str | None) -> Callable[[Array], Array]:
-    """What turns (..., sample) into bounds (..., lower and upper); ArviZ's rcParams by default."""
+    """A function from (..., sample) to bounds (..., lower and upper); by default of ArviZ's rcParams."""
     return functools.partial(interval_function(ci_kind), prob=interval_probability(ci_prob))
 
 
 def interval_probability(ci_prob: float | None) -> float:
-    """The probability given, or else ArviZ's; checked."""
+    """A checked interval probability, by default ArviZ's."""
     prob = rcParams["stats.ci_prob"] if ci_prob is None else ci_prob
     check_number(least=0.0, most=1.0, ci_prob=prob)
     return float(prob)
 
 
 def interval_function(ci_kind: str | None) -> Callable[..., Array]:
-    """The function behind the kind of interval given, or else ArviZ's kind; checked."""
+    """The function of a checked kind of interval, by default ArviZ's."""
     kind = rcParams["stats.ci_kind"] if ci_kind is None else ci_kind
     check_option(_INTERVALS, ci_kind=kind)
     return _INTERVALS[kind]
@@ -169,7 +169,7 @@ def log_densities(draws: DrawSet, X: Rows) -> Array:
 
 
 def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
-    """The number of rows up to here, and log densities (obs, sample) of the latest of them under all draws."""
+    """For each block, the number of rows so far, and its log densities (obs, sample) under all draws."""
     size = max(1, _BLOCK_DENSITIES // len(draws))
     for i in range(0, len(X), size):
         values = log_densities(draws, X[i : i + size])
@@ -191,7 +191,7 @@ def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tu
 
 
 def each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
-    """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are used again."""
+    """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
     residual = covariance_family(draws.covariance_type).residual
     _ARGUMENTS.check(X.shape, *(array.shape for array in (draws.log_scale, draws.means, draws.precision_factors)))
     log_density = np.empty(len(X))

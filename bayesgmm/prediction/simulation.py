@@ -1,4 +1,4 @@
-"""Data sets that a model predicts, before the data and after, as the groups that ArviZ's predictive plots read."""
+"""Prior and posterior predictive data sets, as groups for ArviZ's predictive plots."""
 
 from typing import Any
 
@@ -33,24 +33,24 @@ def posterior_predictive(
     random_state: int | None = None,
     names: Names = NO_NAMES,
 ) -> xr.DataTree:
-    r"""The posterior with a group ``posterior_predictive``: data sets as large as the one observed.
+    r"""Add a group ``posterior_predictive`` to a posterior: data sets of the size of the observed one.
 
     .. math:: y^{rep,s}_i \sim \sum_k w_k^s N(\mu_k^s, \Sigma_k^s), \quad i = 1, \dots, n,
 
-    all rows of a data set from one draw :math:`\theta^s`. ``az.plot_ppc_dist`` and ArviZ's other predictive plots take
-    the result.
+    all rows of a data set from one draw :math:`\theta^s`. Use it with ``az.plot_ppc_dist`` and ArviZ's other predictive
+    plots.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset or mapping
         See `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
-        The rows of the fit; by default those kept with it. Rows with weights are refused: pass them repeated.
+        The rows of the fit; by default those stored with it. Weighted rows are not supported: pass them repeated.
     n_samples : int
-        Data sets, from evenly spaced draws; all draws if there are fewer.
+        Number of data sets, from evenly spaced draws; all draws if there are fewer.
     random_state : int, optional
     names : mapping, optional
-        What the posterior calls its variables.
+        Names of the posterior's variables.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def prior_predictive(
     X: ArrayLike | None = None,
     random_state: int | None = None,
 ) -> xr.DataTree:
-    r"""Mixtures from the prior, and a data set from each: groups ``prior`` and ``prior_predictive``.
+    r"""Mixtures drawn from the prior, and a data set from each: groups ``prior`` and ``prior_predictive``.
 
     .. math:: \theta^s \sim p(\theta), \quad y^{rep,s}_i \sim \sum_k w_k^s N(\mu_k^s, \Sigma_k^s).
 
@@ -112,11 +112,11 @@ def prior_predictive(
     n_components : int
     covariance_type : str
     n_rows : int
-        Of a data set, unless ``X`` is given.
+        Size of a data set, unless ``X`` is given.
     n_samples : int
         Data sets.
     X : (obs, feature), optional
-        Rows to compare with, kept as ``observed_data``; a data set then has as many.
+        Rows to compare with, stored as ``observed_data``; data sets then have the same size.
     random_state : int, optional
 
     Returns

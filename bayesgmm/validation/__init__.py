@@ -1,4 +1,4 @@
-"""Input at the border: rows, weights and parameters become clean values, or raise `InputError` before any work."""
+"""Input validation: checked rows, weights and parameters, or an `InputError` before any work."""
 
 from typing import TYPE_CHECKING
 

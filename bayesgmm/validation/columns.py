@@ -1,4 +1,4 @@
-"""Columns of dataframes of any kind (pandas, polars, pyarrow, ...) as numbers; what is wrong is told by name."""
+"""Columns of dataframes (pandas, polars, pyarrow, ...) as numbers; errors name the columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,16 +13,16 @@ REMEDY_FOR_GAPS = (
     "There is no model of missing values here: leave out those rows (X.dropna(), or X[np.isfinite(X).all(axis=1)] of "
     "an array) or columns, or impute them first, for example by sklearn.impute."
 )
-_CATEGORIES = "A Gaussian mixture has no categories: leave such columns out, or fit the rows of each category apart."
+_CATEGORIES = "Categories are not supported: leave such columns out, or fit the rows of each category separately."
 
 
 def frame_of(X: Any) -> nw.DataFrame | None:
-    """X as a narwhals frame, or None for what is no dataframe."""
+    """X as a narwhals frame, or None if it is not a dataframe."""
     try:
         frame = nw.from_native(X, pass_through=True)
         if isinstance(frame, nw.DataFrame):
             _check_distinct(frame.columns)
-    except Exception as error:  # narwhals raises its own and the library's errors, for doubled names above all
+    except Exception as error:  # narwhals raises its own and the library's errors, mostly for duplicate names
         raise InputError(expected="a dataframe with distinct column names", got=_one_line(error)) from error
     if isinstance(frame, nw.LazyFrame):
         raise InputError(
@@ -38,7 +38,7 @@ def _check_distinct(names: Sequence[str]) -> None:
 
 
 def chosen_names(available: Sequence[str], columns: Sequence[str] | None) -> list[str]:
-    """The columns to use: those asked for, or all."""
+    """The requested columns, or all."""
     if columns is None:
         return list(available)
     unknown = [name for name in columns if name not in available]
@@ -53,9 +53,9 @@ def chosen_names(available: Sequence[str], columns: Sequence[str] | None) -> lis
 
 
 def numeric_columns(frame: nw.DataFrame, names: Sequence[str]) -> Array:
-    """Columns as a matrix (obs, feature), missing entries as NaN; all that are not numeric are named at once.
+    """Columns as a matrix (obs, feature), NaN for missing entries; the error names all that are not numeric.
 
-    Single precision stays if all columns have it; everything else becomes double.
+    Single precision is kept if all columns have it; everything else becomes double.
     """
     columns = {name: _as_float(frame.get_column(name)) for name in names}
     bad = {name: frame.get_column(name) for name, values in columns.items() if values is None}
@@ -66,7 +66,7 @@ def numeric_columns(frame: nw.DataFrame, names: Sequence[str]) -> Array:
             expected="numeric columns only",
             got=f"{described}, not numeric",
             hint=(f"Choose among the numeric ones: {quoted(numeric)}. " if numeric else "No column is numeric. ")
-            + ("Say .astype(float) if true and false are 1 and 0." if _all_flags(bad) else _CATEGORIES),
+            + ("Use .astype(float) if true and false are 1 and 0." if _all_flags(bad) else _CATEGORIES),
             alternatives=numeric,
         )
     kept = [values for values in columns.values() if values is not None]
@@ -90,7 +90,7 @@ def _as_float(column: nw.Series) -> Array | None:
 
 
 def numbers_of(values: Sequence[Any]) -> Array:
-    """Python objects as float64: numbers of any kind, NaN for what is missing; TypeError for anything else."""
+    """Python objects as float64: numbers of any kind, NaN for missing values; TypeError for anything else."""
     return np.array([_number(value) for value in values], dtype=np.float64)
 
 
@@ -110,7 +110,7 @@ def _all_flags(columns: dict[str, nw.Series]) -> bool:
 
 
 def _kind(column: nw.Series) -> str:
-    """What a column that is not numeric holds, for the error message."""
+    """Description of a column that is not numeric, for the error message."""
     example = next(
         (value for value in column.head(1_000).to_list() if isinstance(value, str) and not _is_number(value)), None
     )
@@ -127,7 +127,7 @@ def _is_number(text: str) -> bool:
 
 
 def refuse_gaps(rows: Array, names: Sequence[str]) -> None:
-    """Raise if any value is missing or infinite, with the count of each column."""
+    """Raise if any value is missing or infinite, with counts per column."""
     missing, infinite = np.isnan(rows).sum(axis=0), np.isinf(rows).sum(axis=0)
     if not (missing.any() or infinite.any()):
         return

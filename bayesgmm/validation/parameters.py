@@ -1,4 +1,4 @@
-"""Border validators: they turn user input into clean values or raise `InputError` before any work."""
+"""Validators of parameters: checked values, or an `InputError` before any work."""
 
 from collections.abc import Collection, Iterable
 from math import inf
@@ -24,7 +24,7 @@ _SYMMETRIC = 1e-8  # difference of mirrored correlations
 
 
 def as_positive(value: ArrayLike, *, name: str, most_axes: int | None = None) -> Array:
-    """A float64 array of values above zero, of at most some axes, that are finite by far."""
+    """A float64 array of positive, moderate values, with at most the given number of axes."""
     array = as_finite(value, name=name)
     if array.size == 0 or array.min() <= 0:
         raise InputError(expected=f"{name} > 0", got=told(value))
@@ -65,20 +65,20 @@ def _positive_definite(matrices: Array) -> bool:
 
 
 def check_components(n_components: Any, n_rows: int, *, weighted: bool = False) -> None:
-    """At least one component and no more components than rows, or than their total weight."""
+    """Check for at least one component and no more than rows, or than their total weight."""
     check_whole(n_components=n_components)
     if n_components > n_rows:
         raise InputError(
             expected="n_samples >= n_components",
             got=f"n_components = {n_components}, n_samples = {n_rows}" + (" (the sum of sample_weight)" * weighted),
-            hint="Ask for fewer components or bring more rows."
+            hint="Use fewer components or more rows."
             if not weighted
-            else "sample_weight counts observations: multiply it by what each unit stands for.",
+            else "sample_weight counts observations: multiply it by the number that a unit stands for.",
         )
 
 
 def check_whole(*, least: int = 1, most: int = LARGEST_COUNT, optional: bool = False, **values: Any) -> None:
-    """Whole numbers in a range, each under its name; true and false are none. ``optional`` lets None pass."""
+    """Check integers by name; booleans are refused. ``optional`` allows None."""
     for name, value in values.items():
         if optional and value is None:
             continue
@@ -92,7 +92,7 @@ def check_whole(*, least: int = 1, most: int = LARGEST_COUNT, optional: bool = F
 def check_number(
     *, least: float = -inf, most: float = inf, closed: str = "neither", optional: bool = False, **values: Any
 ) -> None:
-    """Real numbers in an interval that is closed at ``"left"``, ``"right"``, ``"both"`` ends or ``"neither"``."""
+    """Check real numbers in an interval that is closed at ``"left"``, ``"right"``, ``"both"`` ends or ``"neither"``."""
     inside = {
         "neither": lambda value: least < value < most,
         "left": lambda value: least <= value < most,
@@ -106,13 +106,13 @@ def check_number(
 
 
 def check_jobs(n_jobs: Any) -> None:
-    """A number of threads in joblib's meaning: None, at least 1, or -1 and below, which count from all cores."""
+    """Check a number of threads as in joblib: None, at least 1, or -1 and below, which count from all cores."""
     if n_jobs is not None and not (_is_a(Integral, n_jobs) and n_jobs != 0 and abs(n_jobs) <= LARGEST_COUNT):
         raise InputError(expected="n_jobs at least 1, at most -1 (all cores), or None", got=told(n_jobs))
 
 
 def generator_of(random_state: Any) -> np.random.Generator:
-    """``numpy.random.default_rng`` of what users give: None, a whole number, a generator."""
+    """``numpy.random.default_rng`` of None, an integer or a generator."""
     try:
         if isinstance(random_state, bool | np.bool_):
             raise TypeError
@@ -125,14 +125,14 @@ def generator_of(random_state: Any) -> np.random.Generator:
 
 
 def check_option(options: Collection[str], **values: Any) -> None:
-    """Names among those that there are."""
+    """Check names against the known ones."""
     for name, value in values.items():
         if not (isinstance(value, str) and value in options):
             raise InputError(expected=f"{name} one of {', '.join(map(repr, options))}", got=told(value))
 
 
 def check_type(kind: type, *, optional: bool = False, **values: Any) -> None:
-    """Objects of a class, each under its name. ``optional`` lets None pass."""
+    """Check the class of objects by name. ``optional`` allows None."""
     for name, value in values.items():
         if not (isinstance(value, kind) or (optional and value is None)):
             raise InputError(expected=f"{name} of type {kind.__name__}{' or None' * optional}", got=told(value))
@@ -157,26 +157,26 @@ def whole_numbers(given: Any, name: str) -> list[int]:
 
 
 def check_flag(**values: Any) -> None:
-    """True or false, each under its name."""
+    """Check booleans by name."""
     for name, value in values.items():
         if not isinstance(value, bool | np.bool_):
             raise InputError(expected=f"{name} True or False", got=told(value))
 
 
 def _is_a(kind: type, value: object) -> bool:
-    """Whether a value is a number of a kind; true and false are none."""
+    """Whether a value is a number of a kind and not a boolean."""
     return isinstance(value, kind) and not isinstance(value, bool | np.bool_)
 
 
 def told(value: object) -> str:
-    """A value in a message, cut where it is long, with its type where that may be what is wrong."""
+    """A value for a message, shortened if long, with its type where that may be the error."""
     text = " ".join(repr(value).split())
     text = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
     return text if isinstance(value, str | int | float | None) else f"{text}, of type {type(value).__name__}"
 
 
 def copies_of_rows(n_rows: int, weights: PerRow | None, *, why: str = "") -> IntArray:
-    """The row of each copy (copy,): rows as often as their weights say, which must be whole numbers."""
+    """The row of each copy (copy,): rows repeated by their weights, which must be integers."""
     if weights is None:
         return np.arange(n_rows)
     fractions = weights[weights != np.round(weights)]

@@ -1,4 +1,4 @@
-"""The border of data: arrays and dataframes become clean rows and weights, or raise `InputError` before any work."""
+"""Validators of data: arrays and dataframes as checked rows and weights, or an `InputError` before any work."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
@@ -17,12 +17,12 @@ from bayesgmm.validation.columns import (
     refuse_gaps,
 )
 
-LARGEST = 1e100  # of data: squares can be added up, and divided by variances down to 1e-100
-_LARGEST_TOTAL = 2.0**53  # of weights: beyond it double precision does not count one by one
+LARGEST = 1e100  # of data: squares can be summed, and divided by variances down to 1e-100
+_LARGEST_TOTAL = 2.0**53  # of weights: the largest range in which double precision represents every integer
 _NEAR_ONE = 1e-3
 _REFUSED_KINDS = {
-    "b": ("true and false", "Say X.astype(float) if they are 1 and 0."),
-    "c": ("complex numbers. Complex data not supported", "Take real and imaginary parts as features of their own."),
+    "b": ("true and false", "Use X.astype(float) if they are 1 and 0."),
+    "c": ("complex numbers. Complex data not supported", "Use real and imaginary parts as separate features."),
     "M": ("dates", "Turn them into numbers first, such as days since the first."),
     "m": ("durations", "Turn them into numbers first: X / np.timedelta64(1, 's')."),
     "U": ("text", "Turn it into numbers first, as X.astype(float) does where it spells some."),
@@ -48,7 +48,7 @@ def as_rows(
     ----------
     X : dataframe or array-like, (obs, feature)
     n_features : int, optional
-        How many there must be.
+        Required number of features.
     features : sequence of str, optional
         Names of the features of a fit, which the columns of a dataframe must have in the same order.
     name : str
@@ -57,7 +57,7 @@ def as_rows(
     Raises
     ------
     InputError
-        For anything that `read_table` refuses, or other features.
+        If `read_table` refuses the data, or the features are others.
     """
     if is_plain(X):
         rows = X
@@ -82,7 +82,7 @@ def _check_names(names: list[str], features: Sequence[str], name: str) -> None:
 
 
 def is_plain(X: object, dtypes: tuple[type, ...] = (np.float64,), *, least_rows: int = 1) -> TypeGuard[Array]:
-    """Whether data need no reading: an array of finite numbers, none too large, in rows and columns."""
+    """Whether data need no conversion: a two-dimensional array of finite, moderate numbers."""
     return (
         type(X) is np.ndarray
         and X.dtype in dtypes
@@ -147,12 +147,12 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
 
 
 def default_names(n_features: int) -> list[str]:
-    """Names of features that have none."""
+    """Default names of features."""
     return [f"x{j}" for j in range(n_features)]
 
 
 def _check_shape(shape: tuple[int, ...], name: str, least_rows: int) -> None:
-    """Rows and columns, in scikit-learn's words."""
+    """Check rows and columns, with scikit-learn's messages."""
     if len(shape) != 2:
         raise InputError(
             expected=f"{name} with shape (obs, feature)",
@@ -174,7 +174,7 @@ def _check_shape(shape: tuple[int, ...], name: str, least_rows: int) -> None:
 
 
 def are_moderate(array: NDArray[Any]) -> bool:
-    """Whether all are finite and at most 1e100 in absolute value; a sum of squares tells in one pass, mostly."""
+    """Whether all values are finite and at most 1e100 in absolute value, mostly in one pass by a sum of squares."""
     flat = array.ravel(order="K")
     with np.errstate(over="ignore", invalid="ignore"):
         if flat @ flat <= LARGEST**2:
@@ -189,7 +189,7 @@ def _refuse_huge(rows: Rows, names: Sequence[str], name: str) -> None:
         raise InputError(
             expected=f"absolute values below {LARGEST:.0e} in {name}, whose squares can be added",
             got=f"larger ones in {quoted(huge)}, up to {largest.max():.3g}",
-            hint="Take other units.",
+            hint="Rescale them.",
         )
 
 
@@ -199,13 +199,13 @@ def as_numbers(value: Any, *, name: str) -> Array:
     Raises
     ------
     InputError
-        For what is no real number, and for sparse and masked arrays, which would silently become something else.
+        For values that are not real numbers, and for sparse and masked arrays, whose meaning would change silently.
     """
     if type(value) is np.ndarray and value.dtype == np.float64:
         return value.astype(np.float64, copy=False)  # in the byte order of this machine
     if hasattr(value, "nnz") and hasattr(value, "toarray"):
         raise InputError(
-            expected=f"{name} as a dense array", got="a sparse one", hint="Say X.toarray(), if that fits into memory."
+            expected=f"{name} as a dense array", got="a sparse one", hint="Use X.toarray(), if that fits into memory."
         )
     if isinstance(value, np.ma.MaskedArray):
         n_masked = int(np.ma.count_masked(value))
@@ -280,9 +280,9 @@ def as_row_weights(weights: ArrayLike | None, n_rows: int, *, name: str = "row_w
 
 
 def as_sample_weight(weights: ArrayLike | None, n_rows: int, *, relative: bool = False) -> PerRow | None:
-    """Frequency weights (obs,) as users give them, or None: how often each row was observed.
+    """Checked frequency weights (obs,), the number of observations of each row, or None.
 
-    Weights that were scaled to sum to one are refused, unless only their shares matter (``relative``): they say that
+    Weights that sum to one are refused, unless only their ratios matter (``relative``): as frequencies they mean that
     all rows together are one observation.
     """
     array = as_row_weights(weights, n_rows, name="sample_weight")

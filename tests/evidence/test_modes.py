@@ -154,14 +154,14 @@ def test_pools_have_every_mode_in_its_share():
     [
         (np.random.default_rng(0).integers(0, 2, (2, 100)), (0.5, 0.5), True),  # both chains move freely
         ([[0] * 100, [1] * 100], (0.5, 0.5), False),  # each stays in its own
-        ([[0] * 100, [0] * 100], (0.9, 0.1), False),  # a mode that only scouts know
+        ([[0] * 100, [0] * 100], (0.9, 0.1), False),  # a mode found by exploratory chains only
         ([[0] * 100, [0] * 100], (0.995, 0.005), True),  # and that does not matter
         ([[0] * 100, [1] * 100], (1.0, 0.0), False),  # a chain where there is no weight
     ],
 )
 def test_when_chains_stand_in_proportion_as_they_are(labels, weights, want):
     modes = tuple(Mode(np.zeros(3, np.int32), 1, 100, [0], 0.0, weight=weight) for weight in weights)
-    scout = [0] * 20 + [1] * 20
+    exploratory = [0] * 20 + [1] * 20
     chain = np.repeat([0, 1, 2], [100, 100, 40])
-    found = Modes(modes, np.concatenate([*labels, scout]), 2.0)
+    found = Modes(modes, np.concatenate([*labels, exploratory]), 2.0)
     assert in_proportion(found, chain, 2) is want

@@ -103,8 +103,8 @@ def test_one_mode_is_left_alone():
     fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
     assert combine_modes(fit) is fit.posterior_
     assert UNPOOLED not in fit.posterior_.children
-    scouts = json.loads(fit.posterior_.attrs["scouts"])
-    assert scouts["far_below"] == ["one emptied", "two in one place"]
+    exploratory = json.loads(fit.posterior_.attrs["scouts"])
+    assert exploratory["far_below"] == ["one emptied", "two in one place"]
 
 
 def smallest_clusters(tree, rng):

@@ -1,4 +1,4 @@
-"""Where exploratory start, what they find, and where the chains proper start then."""
+"""Exploratory chains: their starts, the modes that they find, and the starts of the chains of a fit."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_no_away_starts_where_there_is_nothing_to_empty():
     )
 
 
-def test_scouts_come_home_where_there_is_one_mode():
+def test_exploratory_chains_agree_where_there_is_one_mode():
     X = np.asfortranarray(load_old_faithful().to_numpy())
     problem, optima = problem_for(X, 2, Prior.weakly_informative(X))
     found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
@@ -71,7 +71,7 @@ def test_scouts_come_home_where_there_is_one_mode():
     assert found.starting_modes == [0, 0, 0, 0]
 
 
-def test_scouts_find_the_mode_that_the_optimum_hides():
+def test_exploratory_chains_find_the_mode_that_the_optimum_hides():
     """Iris, K = 3: most of the posterior empties a component, EM's optimum has three."""
     problem, optima = problem_for(IRIS, 3, HARD)
     rng = np.random.default_rng(1)

@@ -6,7 +6,7 @@ import xarray as xr
 from bayesgmm.plots._data import thinned_tree
 
 
-def test_a_pooled_posterior_is_thinned_without_its_scouts():
+def test_a_pooled_posterior_is_thinned_without_exploratory_chains():
     tree = xr.DataTree.from_dict(
         {
             "posterior": xr.Dataset({"weights": (("chain", "draw"), np.zeros((2, 500)))}),
