@@ -1,4 +1,4 @@
-"""Sampling the posterior: settings, NUTS, engines, search for modes."""
+"""Sampling the posterior: settings, NUTS, engines, exploratory chains."""
 
 from typing import TYPE_CHECKING
 

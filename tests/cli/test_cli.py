@@ -345,7 +345,7 @@ def test_output_is_not_overwritten_unless_asked(capsys, faithful_csv) -> None:
     folder.mkdir()
     (folder / "posterior.nc").write_text("precious")
     args = ["fit", faithful_csv, "-k", "1", *QUICK]
-    assert "holds posterior.nc. Name another with --output, or say --overwrite." in refused(capsys, *args)
+    assert "holds posterior.nc. Name another with --output, or use --overwrite." in refused(capsys, *args)
     assert (folder / "posterior.nc").read_text() == "precious"
     assert run(capsys, *args, "--overwrite")[0] == 0
     assert bayesgmm.load(folder / "posterior.nc").n_components == 1
@@ -435,4 +435,4 @@ def test_a_column_of_row_names_is_left_out_on_the_screen(capsys, faithful_csv, m
     fail_with(monkeypatch, KeyboardInterrupt())
     _, out, err = run(capsys, "fit", faithful_csv, "-k", "1")
     assert out == "geyser.csv: 272 rows of eruptions and waiting; K = 1, full covariances\n"
-    assert err.splitlines()[0].endswith("for want of a name: column 1 (row names: 0, 1, 2, ...).")
+    assert err.splitlines()[0].endswith("because unnamed: column 1 (row names: 0, 1, 2, ...).")

@@ -84,7 +84,7 @@ def test_columns_with_commas_between_or_within(tmp_path) -> None:
 def test_files_without_names_must_be_declared(tmp_path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("3.6,79,3.6\n1.8,54,1.8\n")
-    with pytest.raises(InputError, match=r"numbers only \(3.6, 79, 3.6\)\. Say --no-header"):
+    with pytest.raises(InputError, match=r"numbers only \(3.6, 79, 3.6\)\. Use --no-header"):
         read_csv(path)
     frame = read_csv(path, header=False)
     assert list(frame) == ["x0", "x1", "x2"]

@@ -413,7 +413,7 @@ def test_labels_that_mean_something_stay(ours):
     tree = ours.copy()
     prior = Prior.independent(mean=CENTRES, mean_covariance=np.eye(D), dof=5.0, scale=np.eye(D))
     tree.attrs = {**ours.attrs, "prior": prior_to_json(prior)}
-    with pytest.raises(InputError, match="labels mean something"):
+    with pytest.raises(InputError, match="identifies the labels"):
         relabel(tree)
 
 

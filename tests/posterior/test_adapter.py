@@ -107,7 +107,7 @@ def test_a_data_tree_with_any_dimension_names_and_order():
         ({"chol": np.ones((CHAINS, DRAWS, K, D, D))}, {**NAMES, "cholesky": "chol"}, "triangular chol"),
         ({}, {**NAMES, "cholesky": "chol", "sds": "sd"}, "correlations of diagonal one from chol"),
         ({}, {**NAMES, "correlations": "cov"}, "one of"),
-        ({}, {**NAMES, "covariances": "sigma"}, "Say what it is called"),
+        ({}, {**NAMES, "covariances": "sigma"}, "Give its name"),
     ],
 )
 def test_what_does_not_fit_is_named(change, names, message):
@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_named(change, names, message):
 @pytest.mark.parametrize(
     ("name", "at", "value", "message"),
     [
-        ("mu", (1, 2, 0, 1), np.nan, "got such values in 1 of 5 draws of chain 1. They are draws, not rows"),
+        ("mu", (1, 2, 0, 1), np.nan, "got such values in 1 of 5 draws of chain 1. These are draws, not rows"),
         ("sd", (0, 3, 2, 0), -0.1, "Expected sd above zero; got others in 1 of 5 draws of chain 0"),
         ("w", (1, 4, 0), 1.5, "that sum to one; got sums as .* in 1 of 5 draws of chain 1"),
         ("cov", (0, 1, 1, 0, 1), 7.0, "symmetric cov; got others in 1 of 5 draws of chain 0"),
@@ -285,7 +285,7 @@ def test_a_posterior_of_ours_in_another_order_is_put_right():
         ),
         (
             {"w": np.ones((2, 5, 2)) / 2, "mu_0": np.zeros((2, 5)), "mu_1": np.zeros((2, 5))},
-            "Stack one variable a comp",
+            "Stack single components first",
         ),
     ],
 )
