@@ -1,7 +1,7 @@
 """Options shared by several commands of the command line."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -14,21 +14,23 @@ from bayesgmm.exceptions import InputError
 FIT, SAMPLER, OUTPUT = "Model", "Sampler", "Output"
 
 
-def _key_of(table: str, package: str) -> Callable[[typer.CallbackParam, Any], Any]:
-    """Look names up in a table, in any case and with hyphens too; it is imported only if a name is given."""
+def _named(
+    table: str, package: str, text: str, *flags: str, metavar: str = "NAME", panel: str = FIT
+) -> typer.models.OptionInfo:
+    """An option of names in a table, in any case and with hyphens too; imported only if a name is given."""
 
-    def look_up(param: typer.CallbackParam, value: Any) -> Any:
+    def keys(param: typer.CallbackParam, value: Any) -> Any:
         if not value or value == param.default:
             return value
-        keys = {key.lower(): key for key in getattr(import_module(f"bayesgmm.{package}"), table)}
+        known = {key.lower(): key for key in getattr(import_module(f"bayesgmm.{package}"), table)}
         names = [value] if isinstance(value, str) else value
-        unknown = [name for name in names if name.lower().replace("-", "_") not in keys]
+        unknown = [name for name in names if name.lower().replace("-", "_") not in known]
         if unknown:
-            raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(keys.values())}.")
-        found = [keys[name.lower().replace("-", "_")] for name in names]
+            raise typer.BadParameter(f"{unknown[0]!r} is not one of {', '.join(known.values())}.")
+        found = [known[name.lower().replace("-", "_")] for name in names]
         return found[0] if isinstance(value, str) else found
 
-    return look_up
+    return typer.Option(*flags, metavar=metavar, help=text, callback=keys, rich_help_panel=panel)
 
 
 File = Annotated[
@@ -44,51 +46,41 @@ Sizes = Annotated[
 ]
 Family = Annotated[
     str,
-    typer.Option(
+    _named(
+        "FAMILIES",
+        "mixture",
+        "full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI) or tied_spherical (EII), by name or "
+        "mclust's code; V or E for one column.",
         metavar="TYPE",
-        help="full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI) or tied_spherical (EII), by "
-        "name or mclust's code; V or E for one column.",
-        callback=_key_of("FAMILIES", "mixture"),
-        rich_help_panel=FIT,
     ),
 ]
 Families = Annotated[
     list[str] | None,
-    typer.Option(
+    _named(
+        "FAMILIES",
+        "mixture",
+        "Once for each family, as in fit; by default all of them, or full if NUTS is needed.",
         "--covariance",
         "--covariance-type",
         metavar="TYPE",
-        help="Once for each family, as in fit; by default all of them, or full if NUTS is needed.",
-        callback=_key_of("FAMILIES", "mixture"),
-        rich_help_panel=FIT,
     ),
 ]
 Criteria = Annotated[
     list[str] | None,
-    typer.Option(
+    _named(
+        "CRITERIA",
+        "selection",
+        "bic (the default), aic or icl by EM; evidence or loo by NUTS. Once for each; the first decides.",
         "--criterion",
-        metavar="NAME",
-        help="bic (the default), aic or icl by EM; evidence or loo by NUTS. Once for each; the first decides.",
-        callback=_key_of("CRITERIA", "selection"),
-        rich_help_panel=FIT,
     ),
 ]
-PriorName = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="weakly_informative or fraley_raftery, scaled by the data.",
-        callback=_key_of("PRIORS", "estimators"),
-        rich_help_panel=FIT,
-    ),
-]
+PriorName = Annotated[str, _named("PRIORS", "estimators", "weakly_informative or fraley_raftery, scaled by the data.")]
 PriorIfAny = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="weakly_informative or fraley_raftery; by default none for EM, the former for NUTS.",
-        callback=_key_of("PRIORS", "estimators"),
-        rich_help_panel=FIT,
+    _named(
+        "PRIORS",
+        "estimators",
+        "weakly_informative or fraley_raftery; by default none for EM, the former for NUTS.",
     ),
 ]
 Starts = Annotated[int, typer.Option(min=1, help="EM's starts for each model.", rich_help_panel=FIT)]
@@ -119,11 +111,11 @@ TargetAccept = Annotated[
 ]
 Engine = Annotated[
     str,
-    typer.Option(
-        metavar="NAME",
-        help="native (compiled log posterior) or pymc (PyMC model): the same posterior.",
-        callback=_key_of("ENGINES", "inference"),
-        rich_help_panel=SAMPLER,
+    _named(
+        "ENGINES",
+        "inference",
+        "native (compiled log posterior) or pymc (PyMC model): the same posterior.",
+        panel=SAMPLER,
     ),
 ]
 Seed = Annotated[

@@ -206,6 +206,16 @@ class Pen:
         data = self._in_panels(data).rename("arrangement")
         self.pc.map(visual, data=data, store_artist=False, ignore_aes="all", **settings)
 
+    def label(self, x: str | list[str], y: str | list[str], title: str | list[str], **coords: list[str]) -> None:
+        """Axis labels and title of a single panel, or of one for each coordinate."""
+        for name, text in (("xlabel", x), ("ylabel", y), ("title", title)):
+            self.draw(name, _text, xr.DataArray(text, dims=list(coords), coords=coords), kind=name)
+
+    def frame(self, x: tuple[float, float], y: tuple[float, float], **coords: list[str]) -> None:
+        """Axis limits of a single panel, or of one for each coordinate."""
+        for kind, bounds in (("xlim", x), ("ylim", y)):
+            self.arrange(limits, xr.DataArray(list(bounds), dims="bound").expand_dims(coords), kind=kind)
+
     def _in_panels(self, data: xr.DataArray) -> xr.DataArray:
         """Data with the panels of the collection."""
         missing = [dim for dim in _PANELS if dim in data.dims and dim not in self.pc.facet_dims]
@@ -307,45 +317,19 @@ def points(da: xr.DataArray, target: Any, **settings: Any) -> Any:
     return backend_of(target).scatter(axes["x"], axes["y"], target, **settings)
 
 
-def filled_contours(da: xr.DataArray, target: Any, levels: Array, **settings: Any) -> Any:
-    """Regions between levels of a density (x, y)."""
+def contours(da: xr.DataArray, target: Any, levels: Array, *, kind: str, **settings: Any) -> Any:
+    """Lines (``contour``) or regions (``contourf``) between levels of a density (x, y), as one object."""
     x, y, values = da["x"].to_numpy(), da["y"].to_numpy(), da.transpose("x", "y").to_numpy()
-    return _one(backend_of(target).contourf(x, y, values, target, levels=levels, **settings))
+    drawn = np.empty((), dtype=object)
+    drawn[()] = getattr(backend_of(target), kind)(x, y, values, target, levels=levels, **settings)
+    return drawn
 
 
-def _one(drawn: Any) -> Any:
-    """Drawn objects as one, for any backend."""
-    kept = np.empty((), dtype=object)
-    kept[()] = drawn
-    return kept
+def _text(da: xr.DataArray, target: Any, *, kind: str, **settings: Any) -> Any:
+    """Axis label or title () of a panel."""
+    return getattr(backend_of(target), kind)(str(da.item()), target, **settings)
 
 
-def contours(da: xr.DataArray, target: Any, levels: Array, **settings: Any) -> Any:
-    """Lines at levels of a density (x, y)."""
-    x, y, values = da["x"].to_numpy(), da["y"].to_numpy(), da.transpose("x", "y").to_numpy()
-    return _one(backend_of(target).contour(x, y, values, target, levels=levels, **settings))
-
-
-def name_x(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """Label () of the x axis."""
-    return backend_of(target).xlabel(str(da.item()), target, **settings)
-
-
-def name_y(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """Label () of the y axis."""
-    return backend_of(target).ylabel(str(da.item()), target, **settings)
-
-
-def name_panel(da: xr.DataArray, target: Any, **settings: Any) -> Any:
-    """Title () of a panel."""
-    return backend_of(target).title(str(da.item()), target, **settings)
-
-
-def frame_x(da: xr.DataArray, target: Any) -> Any:
-    """Limits (bound,) of the x axis."""
-    return backend_of(target).xlim(tuple(da.to_numpy().tolist()), target)
-
-
-def frame_y(da: xr.DataArray, target: Any) -> Any:
-    """Limits (bound,) of the y axis."""
-    return backend_of(target).ylim(tuple(da.to_numpy().tolist()), target)
+def limits(da: xr.DataArray, target: Any, *, kind: str) -> Any:
+    """Limits (bound,) of an axis, ``xlim`` or ``ylim``."""
+    return getattr(backend_of(target), kind)(tuple(da.to_numpy().tolist()), target)

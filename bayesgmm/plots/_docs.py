@@ -1,11 +1,11 @@
-"""Descriptions of the parameters that the plot functions share, and the decorator that fills them into docstrings."""
+"""Descriptions of parameters and results that the plot functions share, and the decorator that fills them in."""
 
 import re
 from collections.abc import Callable
 from textwrap import indent
 from typing import Any
 
-PARAMETERS = {
+DESCRIPTIONS = {
     "posterior": """\
 posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
     Draws from this package, PyMC, NumPyro or Stan; see `bayesgmm.posterior.mixture_posterior`.""",
@@ -48,16 +48,20 @@ visuals : mapping of str to mapping or bool, optional
     "pc_kwargs": """\
 **pc_kwargs
     Passed to `PlotCollection`, such as ``figure_kwargs``.""",
+    "returns": """\
+Returns
+-------
+PlotCollection""",
 }
 
 
 def documented[F: Callable[..., Any]](function: F) -> F:
-    """Replace each line ``{name}`` of a docstring by the description of that parameter."""
+    """Replace lines of names ``{ax} {backend}`` in a docstring by their descriptions."""
 
-    def description(line: re.Match[str]) -> str:
-        return indent(PARAMETERS[line["name"]], line["margin"])
+    def descriptions(line: re.Match[str]) -> str:
+        names = re.findall(r"\{(.+?)\}", line["names"])
+        return indent("\n".join(DESCRIPTIONS[name] for name in names), line["margin"])
 
-    function.__doc__ = re.sub(
-        r"^(?P<margin> *)\{(?P<name>[a-zA-Z][\w, ]*)\}$", description, function.__doc__ or "", flags=re.M
-    )
+    doc = function.__doc__ or ""
+    function.__doc__ = re.sub(r"^(?P<margin> *)(?P<names>(\{[a-zA-Z][\w, ]*\} ?)+)$", descriptions, doc, flags=re.M)
     return function

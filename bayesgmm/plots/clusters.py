@@ -97,9 +97,7 @@ def plot_clusters(
         The EM solution to show; by default the one that started the chains.
     features : sequence of names or positions, optional
         By default the first five.
-    {n_draws}
-    {mass}
-    {ax}
+    {n_draws} {mass} {ax}
         Only for one or two features.
 
     Returns

@@ -24,8 +24,6 @@ from bayesgmm.plots.density import (
     credible_band,
     curves,
     draw_curves,
-    draw_labels,
-    frame,
     line_data,
 )
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
@@ -72,27 +70,15 @@ def plot_components(
 
     Parameters
     ----------
-    {posterior}
-    {X}
+    {posterior} {X}
         At most 5,000 are drawn, evenly spaced.
-    {names}
-    {features}
-    {num_samples}
-    {n_draws}
-    {mass}
-    {ci_prob, ci_kind}
-    {force}
-    {ax}
-    {plot_collection}
-    {backend}
+    {names} {features} {num_samples} {n_draws} {mass} {ci_prob, ci_kind} {force} {ax} {plot_collection} {backend}
     {visuals}
         Two features: ``rows``, ``draws``, ``mean``; one: ``hist``, ``band``, ``mean``, ``rug``; both: ``legend``,
         ``xlabel``, ``ylabel``, ``title``.
     {pc_kwargs}
 
-    Returns
-    -------
-    PlotCollection
+    {returns}
 
     Raises
     ------
@@ -187,10 +173,8 @@ def _ellipses(
     pen.draw("rows", points, clustered_rows(x, y, sample.labels, len(mean)))
     pen.draw("draws", many_lines, drawn_ellipses(sample, chosen, mass, n_draws), "marker")
     pen.draw("mean", line_xy, mean, "marker")
-    draw_labels(
-        pen, sample.names[chosen[0]], sample.names[chosen[1]], ellipse_title(mass, min(n_draws, sample.n_samples))
-    )
-    frame(pen, limits_of(x), limits_of(y))
+    pen.label(sample.names[chosen[0]], sample.names[chosen[1]], ellipse_title(mass, min(n_draws, sample.n_samples)))
+    pen.frame(limits_of(x), limits_of(y))
     return pen
 
 

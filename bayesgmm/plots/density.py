@@ -14,22 +14,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray, listed
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots._canvas import (
-    Canvas,
-    Pen,
-    Visuals,
-    chosen_features,
-    contours,
-    filled_contours,
-    finish,
-    frame_x,
-    frame_y,
-    name_panel,
-    name_x,
-    name_y,
-    points,
-    visual_settings,
-)
+from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, contours, finish, points, visual_settings
 from bayesgmm.plots._data import Shown, marginal_draws, shown, weighted_densities
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._style import GREY, INK, limits_of, n_bins
@@ -81,27 +66,19 @@ def plot_density(
 
     Parameters
     ----------
-    {posterior}
-    {X}
+    {posterior} {X}
         At most 5,000 are drawn, evenly spaced.
-    {names}
-    {features}
+    {names} {features}
         The others are integrated out.
-    {num_samples}
-    {ci_prob, ci_kind}
+    {num_samples} {ci_prob, ci_kind}
     hdi_probs : sequence of float
         Probabilities of the regions inside the contours.
-    {ax}
-    {plot_collection}
-    {backend}
-    {visuals}
+    {ax} {plot_collection} {backend} {visuals}
         One feature: ``hist``, ``band``, ``mean``, ``rug``; two: ``regions``, ``contours``, ``rows``; both: ``xlabel``,
         ``ylabel``, ``title``.
     {pc_kwargs}
 
-    Returns
-    -------
-    PlotCollection
+    {returns}
 
     Raises
     ------
@@ -228,19 +205,6 @@ def _data(values: Array, *dims: str, **coords: list[str]) -> xr.DataArray:
     return xr.DataArray(values, dims=dims, coords={**every, **coords})
 
 
-def draw_labels(pen: Pen, x: str, y: str, title: str) -> None:
-    """Axis labels and title of a single panel."""
-    pen.draw("xlabel", name_x, xr.DataArray(x))
-    pen.draw("ylabel", name_y, xr.DataArray(y))
-    pen.draw("title", name_panel, xr.DataArray(title))
-
-
-def frame(pen: Pen, x: tuple[float, float], y: tuple[float, float]) -> None:
-    """Axis limits of a single panel."""
-    for visual, limits in ((frame_x, x), (frame_y, y)):
-        pen.arrange(visual, xr.DataArray(list(limits), dims="bound"))
-
-
 def _one_feature(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
     found = curves(sample, j, band)
     mean, bounds = line_data(found.at, found.mean), band_data(found.at, found.bounds)
@@ -270,8 +234,8 @@ def draw_curves(
     pen.draw("rug", points, rug)
     pen.draw("band", fill_between_y, bounds, *ignored)
     pen.draw("mean", line_xy, mean, *ignored)
-    draw_labels(pen, sample.names[j], "density", title)
-    frame(pen, limits_of(x), (2 * _RUG * top, top))
+    pen.label(sample.names[j], "density", title)
+    pen.frame(limits_of(x), (2 * _RUG * top, top))
     return pen
 
 
@@ -308,12 +272,12 @@ def _two_features(
     *levels, top = np.unique([*hdi_levels(density, probs), float(density.max())])
     pen = Pen(canvas.open(density.to_dataset(name="density")), settings)
     if levels:  # none if an outlier makes the grid so wide that the clusters fall between its points
-        pen.draw("regions", filled_contours, density, levels=np.array([*levels, top]))
+        pen.draw("regions", contours, density, levels=np.array([*levels, top]), kind="contourf")
     pen.draw("rows", points, row_data(sample.X[:, i], sample.X[:, j]))
     if levels:
-        pen.draw("contours", contours, density, levels=np.array(levels))
+        pen.draw("contours", contours, density, levels=np.array(levels), kind="contour")
     regions = f"{listed(f'{100 * prob:.3g}' for prob in sorted(probs))}% regions"
-    draw_labels(pen, sample.names[i], sample.names[j], f"Posterior mean density: {regions}")
-    frame(pen, limits_of(sample.X[:, i]), limits_of(sample.X[:, j]))
+    pen.label(sample.names[i], sample.names[j], f"Posterior mean density: {regions}")
+    pen.frame(limits_of(sample.X[:, i]), limits_of(sample.X[:, j]))
     finish(pen.pc)
     return pen.pc

@@ -38,8 +38,7 @@ def plot_mixing(
 
     Parameters
     ----------
-    {posterior}
-    {X}
+    {posterior} {X}
     kind : {"rank", "trace"}
         `arviz.plot_rank`: differences of the ranks' empirical distributions from uniform, flat for chains that mix; or
         `arviz.plot_trace`, with divergences.
@@ -47,16 +46,13 @@ def plot_mixing(
         Label-invariant quantities of `bayesgmm.diagnostics.invariants`, by default log-likelihood, log density at a few
         rows, sorted weights and entropy; or weight, mean and standard deviation of every component after
         `bayesgmm.relabel`.
-    {names}
-    {force}
+    {names} {force}
     plot_collection, backend, visuals
         As in ArviZ.
     **arviz_kwargs
         Passed to ArviZ's function: ``var_names``, ``coords``, ``labeller``, ``figure_kwargs`` and so on.
 
-    Returns
-    -------
-    PlotCollection
+    {returns}
 
     Raises
     ------

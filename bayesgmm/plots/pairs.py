@@ -20,8 +20,7 @@ from bayesgmm.plots._canvas import (
     backend_of,
     chosen_features,
     finish,
-    frame_x,
-    frame_y,
+    limits,
     many_lines,
     points,
     visual_settings,
@@ -80,28 +79,19 @@ def plot_pairs(
 
     Parameters
     ----------
-    {posterior}
-    {X}
+    {posterior} {X}
         At most 5,000 are drawn, evenly spaced.
     {names}
     features : two or more names or positions, optional
         By default the first five.
-    {num_samples}
-    {n_draws}
-    {mass}
-    {ci_prob, ci_kind}
-    {force}
-    {plot_collection}
+    {num_samples} {n_draws} {mass} {ci_prob, ci_kind} {force} {plot_collection}
         Its grid has the dimensions ``row`` and ``column``, both with the names of the features.
-    {backend}
-    {visuals}
+    {backend} {visuals}
         Below the diagonal: ``rows``, ``draws``, ``mean``; on it: ``hist``, ``band``, ``density``, ``components``;
         ``legend``, ``xlabel``, ``ylabel``, ``title``.
     {pc_kwargs}
 
-    Returns
-    -------
-    PlotCollection
+    {returns}
 
     Raises
     ------
@@ -226,13 +216,13 @@ def _padded(data: xr.DataArray, n_bins: int) -> xr.DataArray:
 
 def _frame_grid(pen: Pen, sample: Shown, chosen: Sequence[int], tops: Sequence[float]) -> None:
     """Axis limits of the panels on and below the diagonal."""
-    limits = [limits_of(sample.X[:, j]) for j in chosen]
+    ranges = [limits_of(sample.X[:, j]) for j in chosen]
     n = len(chosen)
-    across = {(r, c): limits[c] for r in range(n) for c in range(r + 1)}
-    upwards = {(r, c): (0.0, tops[r]) if r == c else limits[r] for r, c in across}
-    for visual, bounds in ((frame_x, across), (frame_y, upwards)):
+    across = {(r, c): ranges[c] for r in range(n) for c in range(r + 1)}
+    upwards = {(r, c): (0.0, tops[r]) if r == c else ranges[r] for r, c in across}
+    for kind, bounds in (("xlim", across), ("ylim", upwards)):
         parts = {at: xr.DataArray(np.array(pair), dims="bound") for at, pair in bounds.items()}
-        pen.arrange(visual, _on_grid(sample, chosen, parts))
+        pen.arrange(limits, _on_grid(sample, chosen, parts), kind=kind)
 
 
 def _label_grid(pen: Pen, sample: Shown, chosen: Sequence[int]) -> None:

@@ -23,21 +23,7 @@ from bayesgmm.partitions import (
     membership_uncertainty,
     similarity_matrix,
 )
-from bayesgmm.plots._canvas import (
-    Canvas,
-    Pen,
-    Visuals,
-    chosen_features,
-    finish,
-    frame_x,
-    frame_y,
-    many_lines,
-    name_panel,
-    name_x,
-    name_y,
-    points,
-    visual_settings,
-)
+from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, finish, many_lines, points, visual_settings
 from bayesgmm.plots._data import Shown, shown, thinned_tree
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._style import INK, evenly_spaced, limits_of, shrinkage
@@ -91,8 +77,7 @@ def plot_similarity(
     ----------
     labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
         See `bayesgmm.similarity_matrix`.
-    {X}
-    {names}
+    {X} {names}
     partition : PartitionEstimate or (obs,) of int, optional
         Clusters of all rows; by default `bayesgmm.estimate_partition` of the rows shown.
     max_rows : int
@@ -100,16 +85,11 @@ def plot_similarity(
     {num_samples}
     random_state : int or Generator, optional
         For the sample of rows and the search for the partition.
-    {ax}
-    {plot_collection}
-    {backend}
-    {visuals}
+    {ax} {plot_collection} {backend} {visuals}
         ``image``, ``borders``, ``colorbar``, ``xlabel``, ``ylabel``, ``title``.
     {pc_kwargs}
 
-    Returns
-    -------
-    PlotCollection
+    {returns}
 
     Raises
     ------
@@ -199,13 +179,8 @@ def _draw_similarity(matrix: Array, sizes: IntArray, canvas: Canvas, settings: d
     ends = np.concatenate([[0], np.cumsum(sizes)])
     centres = xr.DataArray((ends[:-1] + ends[1:] - 1) / 2, dims="block")
     pen.arrange(_ticks, centres, sizes=sizes.tolist())
-    pen.draw("xlabel", name_x, xr.DataArray("rows by cluster (number of rows)"))
-    pen.draw("ylabel", name_y, xr.DataArray("rows by cluster (number of rows)"))
-    pen.draw(
-        "title",
-        name_panel,
-        xr.DataArray(f"Posterior similarity of {len(matrix):,} rows, {len(sizes)} estimated clusters"),
-    )
+    label = "rows by cluster (number of rows)"
+    pen.label(label, label, f"Posterior similarity of {len(matrix):,} rows, {len(sizes)} estimated clusters")
     return pen.pc
 
 
@@ -274,27 +249,20 @@ def plot_membership_uncertainty(
         They are relabelled first by `bayesgmm.relabel`, unless that was done before.
     {X}
         New rows are allowed. At most 5,000 are drawn, evenly spaced.
-    {names}
-    {features}
+    {names} {features}
         Memberships are computed from all features.
     parts : {"overlap", "parameters", "total"} or a sequence of them
         One panel each.
-    {num_samples}
-    {ci_prob, ci_kind}
-    {force}
-    {ax}
+    {num_samples} {ci_prob, ci_kind} {force} {ax}
         Only for a single part.
     {plot_collection}
         Its panels may have the dimension ``part``.
-    {backend}
-    {visuals}
+    {backend} {visuals}
         ``rows``; ``interval`` (one feature); ``sizes``, a legend (two features, matplotlib); ``legend``, ``xlabel``,
         ``ylabel``, ``title``.
     {pc_kwargs}
 
-    Returns
-    -------
-    PlotCollection
+    {returns}
 
     Raises
     ------
@@ -384,19 +352,14 @@ def _intervals(sample: Shown, split: xr.Dataset, j: int, parts: Sequence[str]) -
 
 
 def _label_uncertainty(pen: Pen, sample: Shown, split: xr.Dataset, chosen: Sequence[int], parts: Sequence[str]) -> None:
-    coords = {"part": list(parts)}
     names = [sample.names[j] for j in chosen] + ["uncertainty (nats)"]
     titles = [f"{part}: mean {float(split[part].mean()):.2g} nats" for part in parts]
-    first = [names[1]] + [""] * (len(parts) - 1)
-    pen.draw("xlabel", name_x, xr.DataArray([names[0]] * len(parts), dims="part", coords=coords))
-    pen.draw("ylabel", name_y, xr.DataArray(first, dims="part", coords=coords))
-    pen.draw("title", name_panel, xr.DataArray(titles, dims="part", coords=coords))
-    limits = [limits_of(sample.X[:, j]) for j in chosen]
+    pen.label([names[0]] * len(parts), [names[1]] + [""] * (len(parts) - 1), titles, part=list(parts))
+    ranges = [limits_of(sample.X[:, j]) for j in chosen]
     if len(chosen) == 1:
         top = max(float(split[name].max()) for name in split if str(name).removesuffix("_ci") in parts)
-        limits.append((-0.04 * top, 1.06 * top))
-    for visual, bounds in zip((frame_x, frame_y), limits, strict=True):
-        pen.arrange(visual, xr.DataArray([list(bounds)] * len(parts), dims=("part", "bound"), coords=coords))
+        ranges.append((-0.04 * top, 1.06 * top))
+    pen.frame(*ranges, part=list(parts))
 
 
 def _draw_sizes(pen: Pen, sample: Shown) -> None:

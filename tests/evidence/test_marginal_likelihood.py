@@ -253,7 +253,7 @@ def test_disagreement_is_told_and_warned_of(monkeypatch):
     monkeypatch.setattr(evidence, "mode_thames", shifted)
     with pytest.warns(EvidenceWarning, match="differ by"):
         found = log_evidence(fit, random_state=1)
-    assert "Draw more" in found.findings[0]
+    assert "Increase draws" in found.findings[0]
     assert "THAMES" in str(found)
 
 

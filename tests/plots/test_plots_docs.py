@@ -6,7 +6,7 @@ import re
 import pytest
 
 import bayesgmm
-from bayesgmm.plots._docs import PARAMETERS, documented
+from bayesgmm.plots._docs import DESCRIPTIONS, documented
 
 FUNCTIONS = [getattr(bayesgmm, name) for name in bayesgmm.__all__ if name.startswith("plot_")]
 
@@ -26,7 +26,7 @@ def test_a_description_has_the_indentation_of_its_line() -> None:
             Or not.
         """
 
-    assert inspect.getdoc(documented(plot)) == f"Plot.\n\n{PARAMETERS['force']}\n    Or not."
+    assert inspect.getdoc(documented(plot)) == f"Plot.\n\n{DESCRIPTIONS['force']}\n    Or not."
 
 
 def test_an_unknown_description_is_an_error() -> None:
