@@ -79,11 +79,10 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     n_init : int
         EM starts; the best maximum a posteriori gives the coordinates in which the chains move.
     init : {"spread", "modes", "best"}
-        Where the chains start. ``"spread"``: short chains first look from the best optimum, from an emptied
-        component, from two components in one place and from the next best optimum; where they settle in different
-        modes, the chains proper start in each that carries weight, and all at the best optimum otherwise.
-        ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which proves nothing
-        about others.
+        Where the chains start. ``"spread"``: exploratory chains run first, from the best optimum, from an emptied
+        component, from a duplicated component and from the second best optimum; if they become stationary in
+        different modes, the chains start in each of relevant weight, otherwise all at the best optimum. ``"modes"``:
+        at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which proves nothing about others.
     tol, max_iter, init_params
         Of those EM starts, as in `GaussianMixture`.
     reg_covar : float, optional

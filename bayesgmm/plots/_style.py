@@ -13,9 +13,7 @@ from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.exceptions import InputError
 
 # Petroff (2021), arXiv:2107.02270: ten colours that can be distinguished with colour-vision deficiencies.
-COLOURS = tuple(
-    ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"]
-)
+COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 INK, GREY = "#222222", "#d9d9d9"
 MOST_FEATURES, MOST_ROWS = 5, 5_000
 _CIRCLE = np.column_stack([f(np.linspace(0.0, 2.0 * np.pi, 121)) for f in (np.cos, np.sin)])
