@@ -89,26 +89,26 @@ def loo(
     -------
     arviz_stats.utils.ELPDDataLOO
         ``elpd`` with its standard error ``se``, the effective number of parameters ``p``, and for each row ``elpd_i``,
-        ``p_loo_i`` and ``pareto_k``: what ``arviz_stats.compare`` and ArviZ's plots take. k is that of the matched
-        draws for matched rows, and 0 for refitted ones; ``influence_pareto_k`` keeps what it was. Without
-        ``log_weights``, which need as much memory as the log-likelihoods of all rows under all draws. Of a row with a
-        weight of three one copy is left out at a time, and it appears three times.
+        ``p_loo_i`` and ``pareto_k``, for ``arviz_stats.compare`` and ArviZ's plots. k is that of the matched draws for
+        matched rows, and 0 for refitted ones; ``influence_pareto_k`` keeps the original values. There are no
+        ``log_weights``, which need as much memory as the log-likelihoods of all rows under all draws. A row of weight
+        three appears three times, each time with one copy left out.
 
     Raises
     ------
     InputError
-        For fewer than 25 draws, weights that are not whole numbers (there is no copy to leave out), or draws that
-        were combined by stacking (they are not draws of the posterior).
+        There are fewer than 25 draws, weights are not integers (there is no copy to leave out), or draws were combined
+        by stacking (they are not draws of the posterior).
 
     Warns
     -----
     ParetoWarning
-        If rows still have a k above the limit.
+        Rows still have a k above the limit.
     SamplingWarning
-        If chains disagree, as those that stay in different modes do, whose shares are then arbitrary: k does not tell.
-        Or if refits did not mix, or tell little about their row.
+        Chains disagree, for example because they stay in different modes, whose shares are then arbitrary, which k does
+        not detect; or refits did not mix, or are imprecise.
     InterruptedWarning
-        If refits were interrupted.
+        Refits were interrupted.
 
     References
     ----------
@@ -139,8 +139,8 @@ def loo(
     problem = problem_of(tree, prior) if moment_match or refit else None
     _warn_of_chains_apart(tree, rows)
     with progress_bar("Rows", show=progress and callback is None, patience=PATIENCE) as move:
-        told = callback or move
-        sampled = found = smoothed_rows(draw_set(tree), rows, shape=shape, r_eff=efficiency, callback=told)
+        progressed = callback or move
+        sampled = found = smoothed_rows(draw_set(tree), rows, shape=shape, r_eff=efficiency, callback=progressed)
     if problem is not None and moment_match:
         found = match_rows(tree, problem, found.above(limit), found=found, r_eff=efficiency)
     if problem is not None and refit:
@@ -172,7 +172,7 @@ def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, 
     Returns
     -------
     DataTree
-        A new one; the arrays of the groups that were there are shared.
+        A copy that shares the arrays of existing groups.
 
     Examples
     --------

@@ -82,7 +82,7 @@ def _smoothed(values: Array, r_eff: float) -> tuple[Array, Array, Array]:
 
 
 def _smoothed_row(values: Array, r_eff: float) -> tuple[float, float, float]:
-    """The same for one row (chain, draw); where the tail has no spread, ratios as they are and k infinite."""
+    """The same for one row (chain, draw); raw ratios and infinite k if the tail is constant."""
     try:
         elpd, k, p = array_stats.loo(values, chain_axis=0, draw_axis=1, r_eff=r_eff)
     except ValueError:
@@ -92,7 +92,7 @@ def _smoothed_row(values: Array, r_eff: float) -> tuple[float, float, float]:
 
 
 def largest_r_hat(draws: DrawSet, X: Rows, *, shape: tuple[int, int]) -> float:
-    """The largest R-hat of the log densities of some rows: whether the chains agree, whatever their labels."""
+    """The largest R-hat of the log densities of some rows: a label-invariant check that the chains agree."""
     some = X[np.unique(np.linspace(0, len(X) - 1, _ROWS_COMPARED).astype(np.int64))]
     values = log_densities(draws, some).T.reshape(-1, *shape)
     with np.errstate(invalid="ignore"):  # all draws the same

@@ -133,8 +133,7 @@ def load_diabetes() -> pd.DataFrame:
     -----
     This is the corrected version. The table that mclust 6.0.0 ships names the columns wrongly (glucose,
     insulin, sspg) and has 45 for 455 in row 104, as its help page says. mclust corrected both from 6.1 on.
-    Most published mclust figures (BIC -4751.316) rest on the flawed table, the later ones (BIC -4734.561) on
-    this one.
+    Most published mclust figures (BIC -4751.316) use the flawed table, later ones (BIC -4734.561) this one.
 
     Source: R's ``mclust::diabetes``; Reaven & Miller (1979), An attempt to define the nature of chemical
     diabetes using a multidimensional analysis, Diabetologia 16, 17-24. Licence: GPL, version 2 or later.

@@ -78,8 +78,8 @@ def bridge(log_ratio_draws: Array, log_ratio_proposals: Array, *, effective_size
     log_odds = np.log(effective) - np.log(m)
     log_z = _fixed_point(log_ratio_draws, log_ratio_proposals, log_odds)
     of_draws, of_proposals = _terms(log_ratio_draws, log_ratio_proposals, log_z, log_odds)
-    worth = max(1.0, min(float(effective_size(of_draws)), float(n)))
-    variance = _relative_variance(of_draws) / worth + _relative_variance(of_proposals) / m
+    n_effective = max(1.0, min(float(effective_size(of_draws)), float(n)))
+    variance = _relative_variance(of_draws) / n_effective + _relative_variance(of_proposals) / m
     return Bridge(log_z, float(np.sqrt(variance)), n, m, effective)
 
 

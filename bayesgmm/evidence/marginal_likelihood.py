@@ -152,7 +152,7 @@ def log_evidence(
     Raises
     ------
     InputError
-        Without a prior, with fewer than four draws, or with rows that cannot be those of the posterior.
+        There is no prior, fewer than four draws, or rows that cannot be those of the posterior.
 
     Warns
     -----
@@ -161,7 +161,7 @@ def log_evidence(
 
     Notes
     -----
-    An evidence depends on the prior as much as on the data: a prior twice as wide in each of d parameters costs
+    The evidence depends on the prior as much as on the data: a prior twice as wide in each of d parameters lowers it by
     d log 2.
     Evidences are comparable between models of the same rows in the same units.
 
@@ -255,12 +255,12 @@ def _disagreement(bridge: Estimate, check: Estimate | None) -> list[str]:
         return [f"THAMES is no check here: its standard error is {check.se:.2g}."]
     if apart <= DISAGREE * se:
         return []
-    told = (
+    message = (
         f"Two estimates of the log evidence differ by {apart / se:.1f} standard errors: bridge sampling {bridge}, "
         f"THAMES {check}. Increase draws, and see diagnose."
     )
-    warnings.warn(told, EvidenceWarning, stacklevel=3)
-    return [told]
+    warnings.warn(message, EvidenceWarning, stacklevel=3)
+    return [message]
 
 
 def _precision(bridge: Estimate) -> list[str]:

@@ -109,11 +109,11 @@ def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.
         for m in near:
             found[m] = mode_evidence(inside_of(modes, m), points, log_joint, target=target, rng=rng)
         weights, errors = _softmax_with_errors([estimate for estimate, _ in found])
-    weighed = (
+    weighted = (
         replace(mode, bridge=estimate, sample=sample, weight=float(w), weight_se=float(e))
         for mode, (estimate, sample), w, e in zip(modes.modes, found, weights, errors, strict=True)
     )
-    return replace(modes, modes=tuple(weighed))
+    return replace(modes, modes=tuple(weighted))
 
 
 def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
@@ -125,8 +125,8 @@ def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
 
 def draws_as_they_are(points: Points, own: IntArray) -> Sample:
     """Some of the draws as a sample with equal weights."""
-    worth = effective_size(log_smallest_weights(points[own]), points.chain[own])
-    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, worth)
+    effective = effective_size(log_smallest_weights(points[own]), points.chain[own])
+    return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, effective)
 
 
 @dataclass(frozen=True)
@@ -222,12 +222,12 @@ def _sample(estimate: Bridge, draws: tuple[Points, Array], proposals: tuple[Poin
     It depends less than draws alone on how long the chains stayed in a part of the mode, and a proposal never has more
     weight than an effective draw.
     """
-    n, m, worth = len(source), len(proposals[1]), estimate.effective_draws
-    offset = np.log(worth) - np.log(m) - estimate.log_z
-    of_draws, of_proposals = expit(draws[1] + offset) / n, expit(proposals[1] + offset) / worth
+    n, m, effective = len(source), len(proposals[1]), estimate.effective_draws
+    offset = np.log(effective) - np.log(m) - estimate.log_z
+    of_draws, of_proposals = expit(draws[1] + offset) / n, expit(proposals[1] + offset) / effective
     inside = np.flatnonzero(of_proposals > 0)
     weights = np.concatenate([of_draws, of_proposals[inside]])
-    scatter = (of_draws**2).sum() * n / worth + (of_proposals**2).sum()
+    scatter = (of_draws**2).sum() * n / effective + (of_proposals**2).sum()
     both = (np.concatenate(pair) for pair in zip(draws[0].arrays, proposals[0][inside].arrays, strict=True))
     return Sample(
         Points(*both),

@@ -122,7 +122,7 @@ def average_models(
     Raises
     ------
     InputError
-        Fits to different rows, none at all, or a prior that gives none of them a positive probability.
+        There are no fits, they are to different rows, or the prior gives none of them a positive probability.
 
     References
     ----------

@@ -40,7 +40,7 @@ class Points:
     means : (point, cluster, feature)
     covariances : (point, cluster, feature, feature_bis)
     chain : (point,)
-        The chain each was drawn in; the points of a chain stand in the order in which they were drawn.
+        The chain of each; the points of a chain are in the order of its draws.
     """
 
     weights: Weights
@@ -60,7 +60,7 @@ class Points:
         return self.weights, self.means, self.covariances, self.chain
 
     def draws(self, covariance_type: str) -> DrawSet:
-        """The same as the kernel reads them."""
+        """The points in the layout of the kernel."""
         return draw_set_of(covariance_type, self.weights, self.means, self.covariances)
 
 

@@ -69,13 +69,13 @@ def combine_modes(
     Returns
     -------
     DataTree
-        As many draws as before. For evidences they are resampled from the draws of every mode together with the
-        proposals of bridge sampling, each with its weight, so that within a mode, too, it does not matter where the
-        chains lingered. ``sample_stats`` tells the ``mode`` of each and the ``source``: its place in the chains laid
-        end to end (scouts behind them), -1 for a proposal. The chains as they were sampled are in
-        ``unpooled_posterior`` and ``unpooled_sample_stats``; ``attrs["modes"]`` is a JSON list of weights, standard
-        errors, evidences and effective sizes. R-hat of resampled draws means nothing: ask `diagnose`. If the chains
-        move in one mode, the posterior comes back unchanged.
+        As many draws as before. With evidences they are resampled from the draws of every mode together with the
+        proposals of bridge sampling, each with its weight, so within a mode, too, the time that chains spent in a part
+        does not matter. ``sample_stats`` holds the ``mode`` of each and the ``source``: its index in the chains, end to
+        end (exploratory chains last), -1 for a proposal. The original chains are in ``unpooled_posterior`` and
+        ``unpooled_sample_stats``; ``attrs["modes"]`` is a JSON list of weights, standard errors, evidences and
+        effective sizes. R-hat of resampled draws is meaningless: use `diagnose`. If there is one mode, the posterior
+        is returned unchanged.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     Raises
     ------
     InputError
-        ``tree`` holds no combined modes, or ``values`` are not one number a draw.
+        ``tree`` holds no combined modes, or ``values`` are not one number per draw.
     """
     if not isinstance(tree, xr.DataTree) or "modes" not in tree.attrs:
         raise InputError(expected="a posterior that combine_modes gave", got="one without a record of its modes")

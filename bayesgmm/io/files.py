@@ -223,20 +223,20 @@ def _named(frame: pd.DataFrame, names: Sequence[str], source: Path) -> list[bool
     """For each column whether it has a name; warns of those without, which must be row names or empty."""
     named = [not _is_unnamed(name) for name in names]
     n_leading = named.index(True) if True in named else len(named)
-    told = []
+    unnamed = []
     for j in (j for j, has_name in enumerate(named) if not has_name):
         if frame.iloc[:, j].isna().all():
-            told.append(f"column {j + 1} (empty)")
+            unnamed.append(f"column {j + 1} (empty)")
         elif j < n_leading and _are_row_names(frame.iloc[:, j]):
-            told.append(f"column {j + 1} (row names: {', '.join(map(str, frame.iloc[:3, j]))}, ...)")
+            unnamed.append(f"column {j + 1} (row names: {', '.join(map(str, frame.iloc[:3, j]))}, ...)")
         else:
             raise InputError(
                 expected=f"a name for every column of {source}",
                 got=f"none for column {j + 1}",
                 hint="Name it in the first line, or choose columns by their names with --columns.",
             )
-    if told:
-        warnings.warn(f"Left out of {source}, because unnamed: {'; '.join(told)}.", UserWarning, stacklevel=3)
+    if unnamed:
+        warnings.warn(f"Left out of {source}, because unnamed: {'; '.join(unnamed)}.", UserWarning, stacklevel=3)
     return named
 
 

@@ -23,7 +23,7 @@ MIN_STABILITY = 0.8
 
 @dataclass(frozen=True)
 class Relabelling:
-    r"""How a posterior was relabelled, and whether its components are identified.
+    r"""Record of a relabelled posterior: method, and identifiability of its components.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ def relabelled(
 
 @dataclass(frozen=True)
 class Clarity:
-    """How clear permutations are.
+    """Clarity of permutations.
 
     Attributes
     ----------

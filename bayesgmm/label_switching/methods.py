@@ -108,7 +108,7 @@ def _search_memberships(sampled: SampledMixture, score: Callable[[Array], Array]
     some = sampled.of_rows(np.linspace(0, n_rows - 1, _ENOUGH_ROWS).astype(np.int64))
     chosen = search(partial(membership_sweep, some, score), _pivot_starts(some, sampled.pivots, score))
     found = descend(sweep, *_start(sampled, chosen.permutation, score))
-    # Labels as they are start a search of their own only if they are no worse: from random labels it would be long.
+    # The labels as they are start a search only if they are no worse: from random labels it would take long.
     return found if better(found.cost, sweep(given[1], given[0]).cost) else descend(sweep, *given)
 
 

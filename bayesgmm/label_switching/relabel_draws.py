@@ -113,21 +113,21 @@ def relabel(
     DataTree
         A copy. The named variables are permuted along their cluster axis, and so are all others of the group
         ``posterior`` that have the clusters' dimension, and ``variables``. Of a mapping of arrays, weights, means and
-        covariances come back with this package's names, the others with their own. ``sample_stats`` gains
-        ``permutation`` (chain, draw, cluster), the component of the original draws that took each label, and
-        ``label_margin`` (chain, draw), what the best other permutation of the draw costs more, in nats of Stephens's
-        loss. `relabelling` reads the record of shares and findings.
+        covariances are returned with this package's names, the others with their own. ``sample_stats`` gains
+        ``permutation`` (chain, draw, cluster), the original component behind each label, and ``label_margin``
+        (chain, draw), the additional cost of the second best permutation of the draw, in nats of Stephens's loss.
+        `relabelling` reads the record of shares and findings.
 
     Raises
     ------
     InputError
         There are no rows, the method or an option is unknown, ``variables`` has no such axis, or the prior is not
-        exchangeable or fixed parameters differ between components, so that labels have a meaning of their own.
+        exchangeable or fixed parameters differ between components, which identifies the labels.
 
     Warns
     -----
     LabelWarning
-        Variables that may belong to the components were left in the labels of the sampler.
+        Variables that may belong to the components were not relabelled.
 
     Examples
     --------

@@ -61,7 +61,7 @@ class SampledMixture:
 
     @cached_property
     def log_likelihood(self) -> Array:
-        """Of every draw, (sample,)."""
+        """Log-likelihood of every draw, (sample,)."""
         return np.array([log_density.sum() for log_density, _ in self.memberships(ALL, ALL)])
 
     @cached_property

@@ -179,7 +179,7 @@ def _named(
 
 
 def _axis(variable: xr.DataArray, axis: int | str | None, fitting: list[str], n_clusters: int) -> str:
-    """The dimension of the clusters, of length so many."""
+    """The cluster dimension, of length ``n_clusters``."""
     own = own_dims(variable)
     within = isinstance(axis, int) and -len(own) <= axis < len(own)
     chosen = fitting if axis is None else [own[axis]] if within and isinstance(axis, int) else [str(axis)]

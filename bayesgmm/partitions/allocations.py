@@ -52,12 +52,12 @@ def sample_labels(
     Returns
     -------
     DataArray of int32, dimensions (chain, draw, obs)
-        Labels of the draw as it stands: align them with `relabel` first if they shall mean the same in every draw.
+        Labels in the labelling of each draw: apply `relabel` first for labels with the same meaning in all draws.
 
     Raises
     ------
     InputError
-        The posterior is not a mixture's, or the rows are missing or do not fit it.
+        The posterior is not one of a mixture, or the rows are missing or do not match it.
 
     Examples
     --------
@@ -173,10 +173,10 @@ def occupied_clusters(
     Returns
     -------
     Dataset
-        ``probability`` and ``mcse`` over ``n_clusters``, 0 to the number of components. An ``mcse`` is zero where no
-        draw, or every draw, has that number: then it tells nothing. ``number`` (chain, draw) is what they come from,
+        ``probability`` and ``mcse`` over ``n_clusters``, 0 to the number of components. An ``mcse`` is zero, and
+        uninformative, if no draw or every draw has that number. ``number`` (chain, draw) is the number in each draw,
         ``change_rate`` (chain) the share of steps that change it, ``r_hat`` and ``ess`` its R-hat and effective sample
-        size: chains that never change it tell where they started, not what is probable.
+        size: chains that never change it reflect their start, not the posterior.
 
     Raises
     ------

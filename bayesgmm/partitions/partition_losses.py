@@ -118,7 +118,7 @@ def canonical_labels(labels: ArrayLike) -> Labels:
     Raises
     ------
     InputError
-        There are no labels, or they are not whole numbers.
+        There are no labels, or they are not integers.
 
     Examples
     --------

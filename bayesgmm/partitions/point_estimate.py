@@ -158,7 +158,7 @@ def partition_loss(truth: ArrayLike, estimate: ArrayLike, *, loss: str = "vi", a
     Raises
     ------
     InputError
-        The two have not the same number of rows, labels are not whole numbers, or the loss is unknown.
+        The numbers of rows differ, labels are not integers, or the loss is unknown.
 
     Examples
     --------
@@ -257,7 +257,7 @@ def credible_ball(
     Raises
     ------
     InputError
-        The estimate and the draws have not the same rows, ``prob`` is out of range, or the loss is unknown.
+        The estimate and the draws have different rows, ``prob`` is out of range, or the loss is unknown.
 
     References
     ----------

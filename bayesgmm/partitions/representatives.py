@@ -119,7 +119,7 @@ def representative_partitions(
 
     References
     ----------
-    In the spirit of WASABI: Balocchi & Wade 2025, arXiv 2506.16295.
+    Similar to WASABI: Balocchi & Wade 2025, arXiv 2506.16295.
 
     Examples
     --------

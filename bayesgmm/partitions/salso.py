@@ -119,7 +119,7 @@ def salso(
     Raises
     ------
     InputError
-        Draws or starts are not such labels, there is neither a run nor a start, or no cluster is allowed.
+        Draws or starts are not valid labels, there is neither a run nor a start, or ``max_clusters`` is zero.
 
     Examples
     --------

@@ -61,7 +61,7 @@ def similarity_matrix(
     Returns
     -------
     DataArray, dimensions (obs, obs_bis)
-        Its coordinates are the rows' own.
+        With the coordinates of the rows.
 
     Raises
     ------

@@ -52,13 +52,13 @@ def membership_uncertainty(
     -------
     Dataset
         Over ``obs``: ``total``, ``overlap``, ``parameters``; ``overlap_ci`` and ``parameters_ci`` are intervals over
-        draws of :math:`H(p_s)` and of :math:`\mathrm{KL}(p_s \| \bar p)`. The same names with ``mean_`` in front
-        belong to the averages over rows.
+        draws of :math:`H(p_s)` and of :math:`\mathrm{KL}(p_s \| \bar p)`. The same names with the prefix ``mean_``
+        are averages over rows.
 
     Raises
     ------
     InputError
-        The posterior is not a mixture's, the rows are missing or do not fit it, or the interval is unknown.
+        The posterior is not one of a mixture, the rows are missing or do not match it, or the interval is unknown.
 
     References
     ----------

@@ -63,13 +63,13 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
     -------
     DataTree
         Groups ``posterior`` (``weights``, ``means``, ``covariances``), ``sample_stats`` if there is one, and
-        ``observed_data`` (``y``) if the rows are known. A fit of this package comes back as it is.
+        ``observed_data`` (``y``) if the rows are known. A fit of this package is returned unchanged.
 
     Raises
     ------
     InputError
-        A variable is missing, has a shape that does not fit the others or dimensions that leave open which is which;
-        or in some draws weights do not sum to one, scales are not positive, matrices not positive definite, or values
+        A variable is missing, has a shape that does not match the others, or has ambiguous dimensions; or in some draws
+        weights do not sum to one, scales are not positive, matrices not positive definite, or values
         missing: the message counts such draws by chain.
 
     Examples

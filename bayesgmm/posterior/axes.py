@@ -57,12 +57,12 @@ class Axes:
         found = self._readings(kind, variable)
         if not found:
             expected, hint = self._expected(kind)
-            told = hint if own or kind != "weights" else _ONE_WEIGHT
-            raise InputError(expected=expected, got=f"{name} with axes {_told(variable)}", hint=told)
+            advice = hint if own or kind != "weights" else _ONE_WEIGHT
+            raise InputError(expected=expected, got=f"{name} with axes {_described(variable)}", hint=advice)
         if len(found) > 1 and self.sizes[CLUSTER] > 1:
             raise InputError(
                 expected=f"dimensions of {name} that say which one is the clusters'",
-                got=f"{_told(variable)}",
+                got=f"{_described(variable)}",
                 hint="Give the clusters' dimension the name that it has in the weights, with the rename method.",
             )
         roles = self.roles[kind] = dict(zip(own, found[0], strict=True))
@@ -139,7 +139,7 @@ def axes_of(variables: Mapping[str, tuple[str, xr.DataArray]]) -> Axes:
     return axes
 
 
-def _told(variable: xr.DataArray) -> str:
+def _described(variable: xr.DataArray) -> str:
     return "(" + ", ".join(f"{dim}: {size}" for dim, size in variable.sizes.items()) + ")"
 
 

@@ -44,7 +44,7 @@ def check_positive(scales: Array, name: str) -> Array:
 
 
 def check_definite(matrices: Array, name: str) -> Array:
-    """Matrices (..., feature, feature), symmetric and positive definite, whatever the units of features."""
+    """Matrices (..., feature, feature), symmetric and positive definite, for any units of features."""
     diagonal = np.diagonal(matrices, axis1=-2, axis2=-1)
     _refuse(diagonal <= 0, expected=f"{name} with a positive diagonal")
     scale = np.sqrt(diagonal)

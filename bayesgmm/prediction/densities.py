@@ -177,7 +177,7 @@ def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
 
 
 def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
-    """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+    """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
     check_whole(n_samples=n)
     which = rng.integers(len(draws), size=n)
     cumulative = draws.weights[which].cumsum(axis=1)

@@ -55,8 +55,8 @@ def posterior_predictive(
     Returns
     -------
     DataTree
-        A new one, with ``y`` (chain, draw, obs, feature) in ``posterior_predictive``; the arrays of the groups that
-        were there are shared.
+        A copy with ``y`` (chain, draw, obs, feature) in ``posterior_predictive``, which shares the arrays of existing
+        groups.
 
     References
     ----------

@@ -131,10 +131,10 @@ def refuse_gaps(rows: Array, names: Sequence[str]) -> None:
     missing, infinite = np.isnan(rows).sum(axis=0), np.isinf(rows).sum(axis=0)
     if not (missing.any() or infinite.any()):
         return
-    told = [f"{n} missing in '{name}'" for n, name in zip(missing, names, strict=True) if n]
-    told += [f"{n} infinite in '{name}'" for n, name in zip(infinite, names, strict=True) if n]
+    counts = [f"{n} missing in '{name}'" for n, name in zip(missing, names, strict=True) if n]
+    counts += [f"{n} infinite in '{name}'" for n, name in zip(infinite, names, strict=True) if n]
     n_bad = int((~np.isfinite(rows)).any(axis=1).sum())
-    found = f"{listed(told)} ({n_bad} of {len(rows)} rows affected)"
+    found = f"{listed(counts)} ({n_bad} of {len(rows)} rows affected)"
     kinds = " and ".join(kind for kind, there in (("NaN", missing), ("infinity", infinite)) if there.any())
     raise InputError(
         expected="data without missing or infinite values",

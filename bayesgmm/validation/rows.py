@@ -117,7 +117,7 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
     ------
     InputError
         A column is unknown, named twice or not numeric; values are missing, infinite or beyond 1e100, whose squares
-        cannot be added; the shape is wrong; the data are sparse, masked, complex, dates, text or true and false.
+        cannot be summed; the shape is wrong; the data are sparse, masked, complex, dates, text or booleans.
 
     Examples
     --------
