@@ -1,4 +1,4 @@
-"""Agreement of array shapes, checked in Python and in compiled code, which would read past an array that is too short.
+"""Shape checks of arrays, in Python and in compiled code.
 
 A `Signature` names arrays and their axes, as in ``"weights (k), means (k,d)"``: lengths under one letter are equal
 and at least one, but for n, the number of rows, which may be zero.

@@ -1,4 +1,4 @@
-"""Short vectors as values inside compiled code: what the compiler will not make of the kernel's loops by itself.
+"""Explicit SIMD in compiled code: short vectors as values.
 
 A `Vector` of n lanes holds n doubles. A vector of `TILE` lanes fills four registers of the machine: enough
 independent work to hide the latency of a multiplication, with every accumulator in a register.

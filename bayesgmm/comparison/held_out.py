@@ -11,7 +11,7 @@ from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.cross_validation import FEWEST_DRAWS, loo
 from bayesgmm.data import Data
-from bayesgmm.em import EMResult, EMSettings, Soundness, moments_of, run_em
+from bayesgmm.em import Degeneracy, EMResult, EMSettings, moments_of, run_em
 from bayesgmm.exceptions import ParetoWarning, SamplingWarning
 from bayesgmm.posterior import SAMPLE_DIMS
 from bayesgmm.validation import copies_of_rows
@@ -135,13 +135,13 @@ def _refits(
     family = fit.mixture.family
     moments = moments_of(data, family)
     settings = fit.settings.for_data(moments, family)
-    soundness = Soundness.of(moments, settings, family)
+    degeneracy = Degeneracy.of(moments, settings, family)
     for n_done, group in enumerate(groups, start=1):
         weights = fits.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
         result = _refit(fit, data.with_weights(np.maximum(weights, 0.0)), settings)
         elpd_i[group.predicted] = result.mixture.log_prob(fits.X[units[group.predicted]])
-        n_collapsed += soundness.collapsed(result.mixture)
+        n_collapsed += degeneracy.collapsed(result.mixture)
         if callback is not None:
             callback(n_done, len(groups))
     return elpd_i, n_collapsed

@@ -6,7 +6,7 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.em.degeneracy import COLLAPSED as COLLAPSED
-    from bayesgmm.em.degeneracy import Soundness as Soundness
+    from bayesgmm.em.degeneracy import Degeneracy as Degeneracy
     from bayesgmm.em.em import EMResult as EMResult
     from bayesgmm.em.em import EMSettings as EMSettings
     from bayesgmm.em.em import EMState as EMState

@@ -1,4 +1,4 @@
-"""What makes the end of a start a spike, or no mixture at all: collapsed, emptied and ill-defined components."""
+"""Degeneracy checks: collapsed, emptied and ill-defined components."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +19,8 @@ _NOTHING = 1e-60  # so is a variance below this
 
 
 @dataclass(frozen=True)
-class Soundness:
-    """What the components of fits to some data are measured against, where every feature has unit variance.
+class Degeneracy:
+    """Criteria of degeneracy for fits to some data, in units of each feature's standard deviation.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Soundness:
 
     @classmethod
     def of(cls, moments: Moments, settings: EMSettings, family: CovarianceFamily) -> Self:
-        """The measure for data and the settings of their fits."""
+        """The criteria for data and the settings of their fits."""
         return cls(moments, variance_floors(settings.reg_covar, moments, family), family)
 
     def collapsed_or_emptied(self, run: EMResult) -> bool:

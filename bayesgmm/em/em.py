@@ -1,4 +1,4 @@
-"""Expectation-maximisation: sum the expected statistics over blocks of rows, take the M-step, repeat."""
+"""The EM algorithm: an E-step sums expected statistics over blocks of rows, an M-step gives the next mixture."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -114,7 +114,7 @@ def run_em(
     callback: Callable[[EMState], object] | None = None,
     pool: Executor | None = None,
 ) -> EMResult:
-    """Climb from ``start`` to a maximum of the likelihood, or of the posterior density when given a prior.
+    """Run EM from ``start`` to a maximum of the likelihood, or of the posterior density when given a prior.
 
     Parameters
     ----------

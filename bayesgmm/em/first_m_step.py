@@ -1,4 +1,4 @@
-"""The first M-step: from shares of rows, or labels, to a mixture."""
+"""The first M-step: from responsibilities or labels to a mixture."""
 
 import numpy as np
 from numba import types

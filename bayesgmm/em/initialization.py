@@ -1,4 +1,4 @@
-"""Starts for EM: rows are shared out among the components, then one M-step gives a mixture.
+"""Initialization of EM: initial responsibilities by a method, then one M-step.
 
 How rows are shared out is a table, `INIT_METHODS`, with scikit-learn's names. The methods that measure
 distances work on scaled columns, see `scaled_for_distances`.
@@ -19,7 +19,7 @@ from bayesgmm.em.first_m_step import first_step, mild_pseudo_data
 from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
 from bayesgmm.em.moments import Moments, RegCovar, inverse_scales, moments_of, principal_directions
 from bayesgmm.em.user_init import (
-    Given,
+    UserInit,
     checked_labels,
     checked_parameters,
     every_label_known,
@@ -244,7 +244,7 @@ def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: i
     return alone.log_prob(one)
 
 
-def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> Given:
+def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> UserInit:
     if init.method not in INIT_METHODS:
         known = ", ".join(repr(name) for name in INIT_METHODS)
         raise InputError(expected=f"init_params one of {known}", got=repr(init.method))

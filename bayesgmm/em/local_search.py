@@ -1,4 +1,4 @@
-"""A search around a start: short EM runs, each with one component moved elsewhere; what is better is kept.
+"""Local search around a start: short EM runs, each with one component moved; improvements are kept.
 
 EM stays near its start: a component in the wrong place hardly ever crosses over to the group of rows that lacks
 one. Taking a random component away and putting it down at a random row crosses at once (random swaps, Zhao et
@@ -22,16 +22,16 @@ from bayesgmm.priors import ResolvedPrior
 MOST_ROWS = 2_000  # a search sees at most so many rows, and 50 for each free mean
 MOVES_PER_COMPONENT, MOST_MOVES = 10, 50
 APPROACH_SHARE = 10  # times as many rows as a subset: steps on the subset cost little
-HASTY_ROWS, HASTY_MOVES, HASTY_SHARE = 1_000, 20, 20
+COARSE_ROWS, COARSE_MOVES, COARSE_SHARE = 1_000, 20, 20
 _TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
 _FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
 _HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
-RANDOM_RUNS, HASTY_RUNS, _RANDOM_STEPS = 10, 4, 5  # of `small_em`
+RANDOM_RUNS, COARSE_RUNS, _RANDOM_STEPS = 10, 4, 5  # of `small_em`
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """What a search works on: rows, where components may be put, and the size of a new one.
+class SearchData:
+    """Data of a search: rows, at which components may be put, and the size of a new component.
 
     Attributes
     ----------
@@ -63,17 +63,17 @@ class Field:
         rng: np.random.Generator,
         moments: Moments,
         reg_covar: RegCovar = None,
-        in_haste: bool = False,
-    ) -> "Field":
+        coarse: bool = False,
+    ) -> "SearchData":
         """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights.
 
-        In haste the subset is small, and moves are made only where it is a small part of the rows.
+        A coarse search has a small subset, and makes moves only where that is a small part of the rows.
         """
         n_rows, d = data.shape
-        size = HASTY_ROWS if in_haste else rows_for(n_components, d)
+        size = COARSE_ROWS if coarse else rows_for(n_components, d)
         n_moves = moves_for(n_components)
-        if in_haste:
-            n_moves = min(n_moves, HASTY_MOVES) if n_rows >= HASTY_SHARE * size else 0
+        if coarse:
+            n_moves = min(n_moves, COARSE_MOVES) if n_rows >= COARSE_SHARE * size else 0
         factor = covariance_factor(moments, family, variance_floors(reg_covar, moments, family))
         some = data.subset(size, rng=rng)
         precision = family.precision_factors(factor)
@@ -121,12 +121,12 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Climb:
-    """How a search runs EM: the objective, and who says what is sound and when to stop."""
+class ShortEM:
+    """Short EM runs of a search: the objective, which ends are not degenerate, and when to stop."""
 
     prior: ResolvedPrior | None
     settings: EMSettings
-    sound: Callable[[EMResult], bool]
+    is_proper: Callable[[EMResult], bool]
     stopped: Callable[[], bool]
 
     def run(self, data: Data, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
@@ -146,55 +146,65 @@ def rows_for(n_components: int, n_features: int) -> int:
     return max(MOST_ROWS, 50 * n_components * n_features)
 
 
-def hasty_rows_for(n_rows: int, n_features: int, n_components: int) -> int:
+def coarse_rows_for(n_rows: int, n_features: int, n_components: int) -> int:
     """How many rows a start is made from if nothing is searched: more where EM goes on with them, see `approached`."""
     size = rows_for(n_components, n_features)
-    return size if n_rows >= APPROACH_SHARE * size else max(HASTY_ROWS, 20 * n_components * n_features)
+    return size if n_rows >= APPROACH_SHARE * size else max(COARSE_ROWS, 20 * n_components * n_features)
 
 
-def approached(start: Mixture, some: Data, climb: Climb, *, n_rows: int) -> Mixture:
+def approached(start: Mixture, some: Data, short_em: ShortEM, *, n_rows: int) -> Mixture:
     """Where a short run on a subset of rows ends, if all the rows are many times as many."""
     if n_rows < APPROACH_SHARE * some.shape[0]:
         return start
-    run = climb.run(some, start)
-    return run.mixture if np.isfinite(run.objective) and climb.sound(run) else start
+    run = short_em.run(some, start)
+    return run.mixture if np.isfinite(run.objective) and short_em.is_proper(run) else start
 
 
-def search_from(start: Mixture, field: Field, climb: Climb, *, rng: np.random.Generator) -> Mixture:
-    """The best sound mixture of a chain of moves; the start where no run was sound, or none is made."""
-    if field.n_moves == 0:
+def search_from(start: Mixture, search_data: SearchData, short_em: ShortEM, *, rng: np.random.Generator) -> Mixture:
+    """The best non-degenerate mixture of a chain of moves; the start where there is none, or no move is made."""
+    if search_data.n_moves == 0:
         return start
-    best = _if_sound(climb.run(field.data, start), None, climb)
-    for _ in range(field.n_moves):
-        if climb.stopped():
+    best = _if_better(short_em.run(search_data.data, start), None, short_em)
+    for _ in range(search_data.n_moves):
+        if short_em.stopped():
             break
-        proposal = field.scattered(start.n_components, rng) if best is None else field.moved(best.mixture, rng)
-        best = _if_sound(_raced(field, proposal, best, climb), best, climb)
+        proposal = (
+            search_data.scattered(start.n_components, rng) if best is None else search_data.moved(best.mixture, rng)
+        )
+        best = _if_better(_raced(search_data, proposal, best, short_em), best, short_em)
     return start if best is None else best.mixture
 
 
-def _raced(field: Field, proposal: Mixture, best: EMResult | None, climb: Climb) -> EMResult:
+def _raced(search_data: SearchData, proposal: Mixture, best: EMResult | None, short_em: ShortEM) -> EMResult:
     """A run that is given up early where twenty more gains like its last would not bring it to the best one."""
-    run = climb.run(field.data, proposal, max_iter=_HEAD_START)
+    run = short_em.run(search_data.data, proposal, max_iter=_HEAD_START)
     if run.converged or run.n_iter < _HEAD_START or len(run.history) < 2:
         return run
     hoped = run.objective + _HOPE * (run.history[-1] - run.history[-2])
-    return run if best is not None and hoped < best.objective else climb.run(field.data, run.mixture)
+    return run if best is not None and hoped < best.objective else short_em.run(search_data.data, run.mixture)
 
 
 def small_em(
-    n_components: int, field: Field, climb: Climb, *, rng: np.random.Generator, n_runs: int = RANDOM_RUNS
+    n_components: int,
+    search_data: SearchData,
+    short_em: ShortEM,
+    *,
+    rng: np.random.Generator,
+    n_runs: int = RANDOM_RUNS,
 ) -> Mixture:
     """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
-    runs = [climb.run(field.data, field.scattered(n_components, rng), max_iter=_RANDOM_STEPS) for _ in range(n_runs)]
+    runs = [
+        short_em.run(search_data.data, search_data.scattered(n_components, rng), max_iter=_RANDOM_STEPS)
+        for _ in range(n_runs)
+    ]
     runs.sort(key=lambda run: run.objective if math.isfinite(run.objective) else -math.inf, reverse=True)
-    return next((run for run in runs if climb.sound(run)), runs[0]).mixture
+    return next((run for run in runs if short_em.is_proper(run)), runs[0]).mixture
 
 
-def _if_sound(run: EMResult, best: EMResult | None, climb: Climb) -> EMResult | None:
-    """The run if it is better than the best one and no spike."""
+def _if_better(run: EMResult, best: EMResult | None, short_em: ShortEM) -> EMResult | None:
+    """The run if it is better than the best one and not degenerate."""
     better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
-    return run if better and climb.sound(run) else best
+    return run if better and short_em.is_proper(run) else best
 
 
 def _assembled(

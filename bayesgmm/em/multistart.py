@@ -1,4 +1,4 @@
-"""EM from several starts: the best optimum that is not a spike, and a record of what every start found."""
+"""Multi-start EM: the best optimum that is not degenerate, and a record of every start."""
 
 import threading
 import warnings
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
-from bayesgmm.em.degeneracy import Soundness, smallest_variances
+from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.moments import moments_of
@@ -213,7 +213,7 @@ def best_of_starts(
         init,
         start,
         align=not (exchangeable or init.labelled),
-        soundness=Soundness.of(moments, settings, family),
+        degeneracy=Degeneracy.of(moments, settings, family),
     )
     n_starts = 1 if start is not None or init.fixed(n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
@@ -242,7 +242,7 @@ def _run_all(
         start = plan.starting_mixture(index, rng, stop.is_set)
         return run_em(plan.data, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
 
-    if plan.hasty and plan.step_size * len(rngs) <= _QUICK:
+    if plan.coarse and plan.step_size * len(rngs) <= _QUICK:
         return [result for index, rng in enumerate(rngs) if (result := run(index, rng)) is not None], stop.is_set()
     with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(plan.data) as pool:
         futures = [workers.submit(run, index, rng, pool) for index, rng in enumerate(rngs)]
@@ -282,7 +282,7 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
             "others to a moderate scale, or ask for fewer components.",
             figures={"largest absolute value": float(np.abs(plan.data.rows).max()), "floor": plan.smallest_floor},
         )
-    degenerate = [isnan(objective) or not plan.sound(run) for objective, run in zip(ended, runs, strict=True)]
+    degenerate = [isnan(objective) or not plan.is_proper(run) for objective, run in zip(ended, runs, strict=True)]
     usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
     best_first = sorted(usable, key=lambda i: -ended[i])
     tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.data.total
@@ -312,7 +312,7 @@ def _distinct(objectives: list[float], best_first: list[int], tolerance: float) 
 
 def _well_defined(best: EMResult, plan: Plan) -> EMResult:
     """Refuse a covariance of zero; a run that was stopped before it was over has not converged."""
-    if plan.smallest_floor > 0 or plan.prior is not None or not plan.soundness.ill_defined(best.mixture):
+    if plan.smallest_floor > 0 or plan.prior is not None or not plan.degeneracy.ill_defined(best.mixture):
         return best
     if best.n_iter >= plan.settings.max_iter:
         return replace(best, converged=False)
@@ -349,14 +349,15 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
     """What the data cannot carry, whatever the starts found; a prior supplies what they lack."""
     if plan.prior is not None or plan.settings.max_iter == 0:
         return
-    variances, sound = plan.soundness.moments.variances, plan.soundness
+    criteria = plan.degeneracy
+    variances = criteria.moments.variances
     compared = np.full(len(variances), variances.mean()) if plan.family.residual == SPHERICAL else variances
-    floored = np.flatnonzero((variances > 0) & (compared <= sound.floors))
+    floored = np.flatnonzero((variances > 0) & (compared <= criteria.floors))
     warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
-    if sound.rank < np.count_nonzero(variances):
+    if criteria.rank < np.count_nonzero(variances):
         _warn_of_data(
-            f"Columns are linearly dependent: scaled to unit variance, the data vary in {sound.rank} directions only. "
-            "Across them the likelihood measures the smallest variance that reg_covar allows. Drop columns, or try a "
+            f"Columns are linearly dependent: scaled to unit variance, the data vary in {criteria.rank} directions "
+            "only. Across them the likelihood measures the smallest variance that reg_covar allows. Drop columns, or try a "
             "prior (prior=Prior.weakly_informative(X)) or covariance_type='diag'."
         )
     if len(floored):

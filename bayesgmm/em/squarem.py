@@ -1,4 +1,4 @@
-"""SQUAREM for EM (Varadhan & Roland 2008): two plain steps, then one long step along their curve.
+"""SQUAREM acceleration of EM (Varadhan & Roland 2008): two plain steps, then an extrapolation.
 
 A cycle starts at theta_0. Two plain steps give theta_1 and theta_2; with r = theta_1 - theta_0 and
 v = theta_2 - 2 theta_1 + theta_0 the extrapolation is
@@ -127,7 +127,7 @@ def _four_of(array: Array) -> Array:
 
 @allocation_free
 def aitken_remaining(first: float, before: float, now: float) -> float:
-    """What a geometric sequence through three objectives would still gain."""
+    """Remaining gain by Aitken's extrapolation of three objectives."""
     gain = now - before
     if gain <= _ROUNDING * abs(now):
         return 0.0

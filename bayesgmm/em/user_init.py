@@ -1,4 +1,4 @@
-"""What the user knows of a start: parameters, and the labels of all or some rows."""
+"""User-supplied initialization: parameters, and labels of all or some rows."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ UNKNOWN = -1  # the label of a row without one, as in sklearn.semi_supervised
 _LABELS_SHOWN = 5
 
 
-class Given(NamedTuple):
-    """What the user gave, checked."""
+class UserInit(NamedTuple):
+    """Checked parameters that the user gave; None where none was given."""
 
     weights: Weights | None = None
     means: Means | None = None
@@ -29,7 +29,7 @@ def checked_parameters(
     *,
     shape: tuple[int, int],
     family: CovarianceFamily,
-) -> Given:
+) -> UserInit:
     """Parameters to start from, in scikit-learn's shapes for (cluster, feature) and the family.
 
     Raises
@@ -37,7 +37,7 @@ def checked_parameters(
     InputError
         In scikit-learn's words, if a shape is wrong or values are no weights or no precisions.
     """
-    return Given(
+    return UserInit(
         _checked_weights(weights, shape[0]),
         _of_shape(means, shape, parameter="means_init", name="means"),
         _checked_precisions(precisions, shape, family),
@@ -111,7 +111,7 @@ def _as_matrices(family: CovarianceFamily) -> bool:
     return family.residual == FULL or not family.in_scikit_learn
 
 
-def with_parameters(start: Mixture, given: Given) -> Mixture:
+def with_parameters(start: Mixture, given: UserInit) -> Mixture:
     """The start with whatever parameters the user gave."""
     if all(value is None for value in given):
         return start

@@ -1,4 +1,4 @@
-"""The prior's part of the log posterior: its value, and the pseudo-data that it adds to the sums over rows."""
+"""Log prior: its value, and the pseudo-data it adds to the sums over rows."""
 
 import math
 

@@ -1,4 +1,4 @@
-r"""Logarithms of sparse weights, bent so that the sampler sees them at one scale.
+r"""Sparse-weight reparameterization: coordinates in which log weights of empty components have unit scale.
 
 Where a concentration e is below one a component may be empty: then its log weight has the density exp(e log w), an
 exponential with the scale 1/e, a hundred nats for e = 0.01, and at about -log n it meets the rows, which hold it within

@@ -29,7 +29,7 @@ def whitened_log_posterior(
     """
     n_rows = row_weights.sum() if row_weights.size else columns.shape[1]
     plain = LogPosterior(columns, row_weights, prior, Coordinates.around(centre, Bend.of(prior, n_rows)))
-    mode = _climb(plain)
+    mode = _mode_from(plain)
     bounds = plain.coordinates.component_bounds()
     if plain.n_dim <= DENSE_LIMIT:
         bounds = np.array([0, plain.n_dim])
@@ -37,7 +37,7 @@ def whitened_log_posterior(
     return LogPosterior(columns, row_weights, prior, plain.coordinates.whitened(mode, blocks))
 
 
-def _climb(log_posterior: LogPosterior) -> Array:
+def _mode_from(log_posterior: LogPosterior) -> Array:
     """The mode in unconstrained coordinates, Jacobian included, near the centre."""
     found = minimize(_loss(log_posterior), np.zeros(log_posterior.n_dim), jac=True, method="L-BFGS-B")
     return found.x if np.isfinite(found.fun) else np.zeros(log_posterior.n_dim)

@@ -1,4 +1,4 @@
-"""The table of covariance families: everything that differs between full, tied, diag, spherical and their like.
+"""Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical.
 
 A family is a residual (what the kernel computes per row, see `bayesgmm.mixture.kernel`) and a sharing: each
 component its own covariance, or one for all. Two shapes of the same covariances are in use:

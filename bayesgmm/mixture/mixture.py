@@ -1,4 +1,4 @@
-"""`Mixture`, the one currency of parameters, and the two passes over rows that everything is built from."""
+"""`Mixture`, the parameters of a Gaussian mixture, with its densities and expected statistics."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

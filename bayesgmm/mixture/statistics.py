@@ -1,4 +1,4 @@
-"""Expected sufficient statistics: the additive record that the kernel returns."""
+"""Expected sufficient statistics, a record that adds over blocks of rows."""
 
 from dataclasses import dataclass
 

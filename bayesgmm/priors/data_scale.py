@@ -1,4 +1,4 @@
-"""Where data lie and how far they spread, rows with weights as if they were repeated: the numbers of priors.
+"""Location and scale of weighted data, from which default priors are set.
 
 Whatever is judged is judged after scaling each feature to unit variance, so that units do not matter.
 """

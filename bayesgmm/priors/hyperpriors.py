@@ -1,4 +1,4 @@
-"""Distributions of hyperparameters, and of covariances that are no inverse-Wishart: records of frozen numbers."""
+"""Hyperpriors, and separation priors on covariances."""
 
 from dataclasses import dataclass
 from math import log, pi

@@ -1,4 +1,4 @@
-"""Priors on weights, means and covariances: frozen numbers, one table of forms, densities with every constant.
+"""`Prior`: prior distributions of weights, means and covariances.
 
 Conventions. IW(nu, S) has density proportional to |Sigma|^-(nu+d+1)/2 exp(-tr(S Sigma^-1)/2) and mean
 S / (nu-d-1). Diagonal families take the matching sigma2_kj ~ IG(nu/2, S_jj/2), spherical ones

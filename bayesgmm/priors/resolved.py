@@ -1,4 +1,4 @@
-"""A prior laid out for K components and one family, with hyperparameters that have a prior integrated out.
+"""A prior resolved for K components and one family, hyperparameters integrated out.
 
 Scales. With S ~ Wishart(n, V) common to all G covariances and Sigma_g | S ~ IW(nu_g, S), integrating over S leaves
 

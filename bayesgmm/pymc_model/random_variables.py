@@ -1,4 +1,4 @@
-"""What the random variables of our PyMC distributions share: a draw for each place of a batch, by compiled code."""
+"""Random variables of our PyMC distributions: batched draws by compiled code."""
 
 from typing import Any
 

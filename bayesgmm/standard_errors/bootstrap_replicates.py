@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, Means, PerRow, Rows, Weights, in_threads
 from bayesgmm.data import Data
-from bayesgmm.em import EMResult, EMSettings, EMState, Initialisation, Soundness, moments_of, run_em, starting_mixture
+from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, moments_of, run_em, starting_mixture
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
 from bayesgmm.mixture import Mixture, align_to
 from bayesgmm.priors import Prior, ResolvedPrior
@@ -253,11 +253,11 @@ class _Plan:
         """The best EM run on one replicate that is not degenerate; None if there is none or it was stopped."""
         rows, weights = KINDS[self.kind](self.data.rows, self.data.weights, self.mixture, rng)
         data = Data(rows) if weights is None else self.data.with_weights(weights)
-        soundness = Soundness.of(moments_of(data, self.mixture.family), self.settings, self.mixture.family)
+        degeneracy = Degeneracy.of(moments_of(data, self.mixture.family), self.settings, self.mixture.family)
         best: EMResult | None = None
         for start in self._starts(data, rng):
             result = run_em(data, start, prior=self.prior, settings=self.settings, callback=_until(stop))
-            if not np.isfinite(result.objective) or self._degenerate(result, soundness):
+            if not np.isfinite(result.objective) or self._degenerate(result, degeneracy):
                 continue
             best = result if best is None or result.objective > best.objective else best
         return best
@@ -274,11 +274,11 @@ class _Plan:
                 reg_covar=self.settings.reg_covar,
             )
 
-    def _degenerate(self, result: EMResult, soundness: Soundness) -> bool:
+    def _degenerate(self, result: EMResult, degeneracy: Degeneracy) -> bool:
         if self.prior is not None:
             return result.n_floored > 0
         emptied = not result.mixture.family.shared and result.counts.min() < result.mixture.n_features + 1.0
-        return bool(emptied) or soundness.collapsed(result.mixture)
+        return bool(emptied) or degeneracy.collapsed(result.mixture)
 
 
 def _until(stop: threading.Event) -> Callable[[EMState], bool]:

@@ -1,4 +1,4 @@
-"""Coordinates at a mixture in which scores are whitened residuals: what standard errors are computed in.
+"""Local coordinates in which scores are whitened residuals, used for standard errors.
 
 Components' weights are w_k proportional to w^_k exp(u_k) with u_K = 0, means mu_k = mu^_k + L^_k m_k, covariances
 Sigma_k = L^_k (1 + S_k) L^_kᵀ, where S_k = sum_a c_a E_a over the lower triangle (E_a symmetric, ones at its two

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.degeneracy import COLLAPSED, Soundness
+from bayesgmm.em.degeneracy import COLLAPSED, Degeneracy
 from bayesgmm.em.moments import Moments, moments_of
 from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
@@ -19,21 +19,21 @@ def mixture(smallest, covariance_type):
     return Mixture([0.5, 0.5], [[0.0, 0.0], [1.0, 1.0]], covariances[covariance_type], covariance_type)
 
 
-def soundness(covariance_type, floor=1e-11, covariance=((1.0, 0.0), (0.0, 1.0))):
+def degeneracy(covariance_type, floor=1e-11, covariance=((1.0, 0.0), (0.0, 1.0))):
     moments = Moments(np.zeros(2), np.asarray(covariance))
-    return Soundness(moments, np.full(2, floor), covariance_family(covariance_type))
+    return Degeneracy(moments, np.full(2, floor), covariance_family(covariance_type))
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
 def test_a_thousandth_of_the_variance_of_the_data_is_collapsed(covariance_type):
-    beside = soundness(covariance_type)
+    beside = degeneracy(covariance_type)
     assert beside.collapsed(mixture(0.9 * COLLAPSED, covariance_type))
     assert not beside.collapsed(mixture(1.1 * COLLAPSED, covariance_type))
-    assert soundness(covariance_type, floor=0.01).collapsed(mixture(0.01, covariance_type))  # at the floor
+    assert degeneracy(covariance_type, floor=0.01).collapsed(mixture(0.01, covariance_type))  # at the floor
 
 
 def test_the_unit_of_a_feature_does_not_matter():
-    beside = soundness("full", covariance=np.diag([1e18, 1e-4]))
+    beside = degeneracy("full", covariance=np.diag([1e18, 1e-4]))
     units = np.array([1e9, 1e-2])
     for share, collapsed in ((0.9, True), (1.1, False)):
         covariances = [np.diag(units**2), np.diag(units**2 * [1.0, share * COLLAPSED])]
@@ -48,12 +48,12 @@ def test_a_collapse_shows_beside_a_direction_in_which_the_data_do_not_vary(slope
     along, across = np.array([1.0, slope]), np.array([1.0, -slope])
     for length, collapsed in ((1.0, False), (1e-5, True)):
         covariance = length * np.outer(along, along) + 1e-11 * np.outer(across, across)
-        measure = Soundness(beside, 1e-12 * beside.variances, covariance_family("full"))
+        measure = Degeneracy(beside, 1e-12 * beside.variances, covariance_family("full"))
         assert measure.rank == 1
         assert measure.collapsed(Mixture([1.0], [[0.0, 0.0]], [covariance])) == collapsed
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
 def test_only_rounding_errors_are_ill_defined(covariance_type):
-    assert not soundness(covariance_type).ill_defined(mixture(1e-12, covariance_type))
-    assert soundness(covariance_type).ill_defined(mixture(1e-61, covariance_type))
+    assert not degeneracy(covariance_type).ill_defined(mixture(1e-12, covariance_type))
+    assert degeneracy(covariance_type).ill_defined(mixture(1e-61, covariance_type))

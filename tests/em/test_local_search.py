@@ -10,7 +10,7 @@ from reference import load_data
 
 from bayesgmm import GaussianMixture
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.local_search import MOST_MOVES, Field, moves_for
+from bayesgmm.em.local_search import MOST_MOVES, SearchData, moves_for
 from bayesgmm.em.moments import moments_of
 from bayesgmm.exceptions import SingleBestStartWarning
 from bayesgmm.mixture.covariance import FAMILIES
@@ -44,11 +44,11 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"])
 def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     X, rng = load_data("iris"), np.random.default_rng(0)
-    field = Field.of_rows(
+    search_data = SearchData.of_rows(
         Data.of(X), 3, family=FAMILIES[covariance_type], rng=rng, moments=moments_of(Data.of(X, np.ones(150)))
     )
-    before = field.scattered(3, rng)
-    after = field.moved(before, rng)
+    before = search_data.scattered(3, rng)
+    after = search_data.moved(before, rng)
     assert (after.means != before.means).any(axis=1).sum() == 1
     assert after.weights.sum() == pytest.approx(1.0)
     assert np.isfinite(after.log_prob(X)).all()

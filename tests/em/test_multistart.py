@@ -128,7 +128,7 @@ def ties_and_a_blob():
 
 
 def test_spikes_never_win_while_another_start_is_sound():
-    """On rounded data some starts climb a spike whose likelihood is higher and means nothing."""
+    """On rounded data some starts short_em a spike whose likelihood is higher and means nothing."""
     X = ties_and_a_blob()
     best, starts = best_of_starts(Data.of(X), 4, rng=rng(1), covariance_type="full", n_init=20)
     assert 0 < starts.n_degenerate < 20

@@ -6,9 +6,9 @@ import pytest
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import Initialisation
-from bayesgmm.em.local_search import Climb, approached
+from bayesgmm.em.local_search import ShortEM, approached
 from bayesgmm.em.multistart import best_of_starts
-from bayesgmm.em.start_plan import IN_HASTE, IN_TURN
+from bayesgmm.em.start_plan import COARSE_KINDS, KINDS_IN_TURN
 from bayesgmm.mixture.mixture import Mixture
 
 MIXED = Initialisation("mixed")
@@ -20,7 +20,7 @@ def overlapping(n_rows, n_features=3):
     return means[rng.integers(4, size=n_rows)] + rng.normal(size=(n_rows, n_features))
 
 
-@pytest.mark.parametrize(("tol", "kinds"), [(1e-3, IN_HASTE), (1e-6, IN_TURN)])
+@pytest.mark.parametrize(("tol", "kinds"), [(1e-3, COARSE_KINDS), (1e-6, KINDS_IN_TURN)])
 def test_loose_fits_are_quick(tol, kinds):
     _, starts = best_of_starts(
         Data.of(overlapping(300)),
@@ -61,10 +61,10 @@ def test_on_many_rows_a_start_comes_close_on_a_few_of_them():
     means = 3.5 * np.eye(4, 3)
     X = means[rng.integers(4, size=60_000)] + rng.normal(size=(60_000, 3))
     rows = Data.of(X, np.ones(len(X))).subset(2_000, rng=np.random.default_rng(0))
-    climb = Climb(None, settings, lambda run: True, lambda: False)
+    short_em = ShortEM(None, settings, lambda run: True, lambda: False)
     start = Mixture(np.full(4, 0.25), means + 0.7, np.tile(2.0 * np.eye(3), (4, 1, 1)))
-    close = approached(start, rows, climb, n_rows=len(X))
+    close = approached(start, rows, short_em, n_rows=len(X))
     short, long = (run_em(Data.of(X), mixture, settings=settings) for mixture in (close, start))
     assert short.history[0] > long.history[0]
     assert short.log_likelihood > long.log_likelihood - 1e-4 * len(X)
-    assert approached(start, rows, climb, n_rows=4_000) is start
+    assert approached(start, rows, short_em, n_rows=4_000) is start
