@@ -1,4 +1,4 @@
-"""Building blocks of compiled code: explicit SIMD, small triangular matrices, checks of array shapes."""
+"""Building blocks of compiled code: linking, explicit SIMD, small triangular matrices, checks of array shapes."""
 
 from typing import TYPE_CHECKING
 

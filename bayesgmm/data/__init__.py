@@ -1,4 +1,4 @@
-"""Rows of data, checked once at the border."""
+"""`Data`: rows checked once at the border, in blocks, with what belongs to them."""
 
 from typing import TYPE_CHECKING
 

@@ -357,8 +357,8 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
     if criteria.rank < np.count_nonzero(variances):
         _warn_of_data(
             f"Columns are linearly dependent: scaled to unit variance, the data vary in {criteria.rank} directions "
-            "only. Across them the likelihood measures the smallest variance that reg_covar allows. Drop columns, or try a "
-            "prior (prior=Prior.weakly_informative(X)) or covariance_type='diag'."
+            "only. Across them the likelihood measures the smallest variance that reg_covar allows. Drop columns, or "
+            "try a prior (prior=Prior.weakly_informative(X)) or covariance_type='diag'."
         )
     if len(floored):
         _warn_of_data(

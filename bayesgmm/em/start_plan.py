@@ -140,7 +140,7 @@ class Plan:
 
     @property
     def may_be_proper(self) -> bool:
-        """Whether there are rows enough for any run to be sound: without, a search finds nothing."""
+        """Whether there are rows enough for a run that is not degenerate: otherwise a search finds nothing."""
         return (
             self.prior is not None or self.degeneracy.fewest(self.n_components) * self.n_components <= self.data.total
         )

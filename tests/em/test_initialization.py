@@ -182,16 +182,3 @@ def test_a_prior_that_tells_components_apart_orders_them():
         for prior in (conjugate, independent):
             aligned = aligned_to_prior(mixture, prior.resolve(3, 1))
             np.testing.assert_array_equal(aligned.means, mixture.means[order])
-
-
-def test_a_subset_of_weighted_rows_stands_for_all() -> None:
-    """A row that stands for many counts for many; no row much more or less than it should."""
-    rng = np.random.default_rng(0)
-    X, weights = rng.normal(size=(400, 2)), rng.integers(1, 60, 400).astype(np.float64)
-    some = Data.of(X, weights).subset(300, rng=rng)
-    assert len(some.rows) <= 300
-    assert some.total == pytest.approx(weights.sum())
-    each = weights.sum() / 300
-    row_of = {tuple(row): weight for row, weight in zip(X, weights, strict=True)}
-    for row, weight in zip(some.rows, some.weights, strict=True):
-        assert abs(weight - row_of[tuple(row)]) <= each + 1e-9

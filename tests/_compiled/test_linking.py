@@ -1,0 +1,99 @@
+"""Linked functions: one copy of machine code, called from Python and compiled code, loaded from the disk cache."""
+
+import json
+import subprocess
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numba import njit, types
+
+from bayesgmm._compiled.linalg import allocation_free
+from bayesgmm._compiled.linking import IN_1, OUT_1, LinkedFunction, link, linked, record_type
+
+
+class Pair(NamedTuple):
+    numbers: np.ndarray
+    factors: np.ndarray
+
+
+PAIR = record_type(Pair, OUT_1, OUT_1)
+
+
+@linked(types.float64(IN_1, PAIR))
+def total(x, pair):
+    if x[0] < 0.0:
+        raise ValueError("negative")
+    return (x * pair.numbers * pair.factors).sum()
+
+
+@allocation_free
+def _half(x, pair):
+    return 0.5 * total(x, pair)
+
+
+@linked(types.float64(OUT_1, types.int64), allocates=False)
+def repeated(x, n):
+    found = 0.0
+    for _ in range(n):
+        found += _half(x, Pair(x, x))
+    return found
+
+
+def test_a_linked_function_is_called_from_python_and_from_compiled_code():
+    x = np.array([1.0, 2.0, 3.0])
+    assert total(x, Pair(x, x)) == pytest.approx((x**3).sum())
+    assert repeated(x, 3) == pytest.approx(1.5 * (x**3).sum())
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    assert total(frozen, Pair(x, x)) == total(x, Pair(x, x))
+    assert len(total.dispatcher.signatures) == 1
+
+
+def test_its_exceptions_reach_the_caller():
+    with pytest.raises(ValueError, match="negative"):
+        repeated(-np.ones(2), 1)
+
+
+def test_a_caller_contains_no_copy_of_it():
+    code = repeated.dispatcher.inspect_llvm(repeated.signature.args)
+    assert f"declare i32 @{total.symbol}" in code.replace('"', "")
+    assert "negative" not in code
+
+
+def test_plain_compiled_functions_are_linked_before_they_run():
+    @njit
+    def doubled(x):
+        return 2.0 * total(x, Pair(x, x))
+
+    assert link(doubled) is doubled
+    assert doubled(np.ones(2)) == 4.0
+
+
+def test_the_symbol_changes_with_the_types():
+    other = LinkedFunction(types.float64(OUT_1, PAIR), total.function, allocates=True)
+    assert other.symbol != total.symbol
+
+
+CODE = """
+import json
+from bayesgmm.data import Data
+from bayesgmm.em.em import EMSettings, _compiled_steps, run_em
+from bayesgmm.em.m_step import compiled_m_step
+from bayesgmm.em.squarem import next_iterate
+from bayesgmm.mixture import Mixture, add_statistics
+chain = [_compiled_steps, next_iterate, compiled_m_step, add_statistics]
+before = ["dispatcher" in vars(function) for function in chain]
+start = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
+run_em(Data.of([[-1.1], [-0.9], [2.0], [2.2]]), start, settings=EMSettings(max_iter=3))
+print(json.dumps([before, [sum(function.dispatcher.stats.cache_misses.values()) for function in chain]]))
+"""
+
+
+def test_nothing_is_compiled_at_import_and_a_later_process_loads_all():
+    for _ in range(2):  # the first one may have to compile
+        done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+        before, misses = json.loads(done.stdout)
+        assert before == [False] * 4
+    assert misses == [0] * 4
