@@ -115,8 +115,12 @@ def test_mclusts_rule_with_a_tight_tolerance_gives_our_standard_errors(case, mon
     ours = bootstrap(X, mixture, rng=np.random.default_rng(1), kind=kind, n_replicates=n_replicates, n_jobs=-1)
     monkeypatch.setattr(module, "run_em", mclust_em(case["type"], tolerance=1e-13))
     tight = bootstrap(X, mixture, rng=np.random.default_rng(1), kind=kind, n_replicates=n_replicates, n_jobs=-1)
+    apart = np.abs(tight.means - ours.means) / ours.standard_errors.means
+    alike = apart.max(axis=(1, 2)) < 0.2  # the others end at another optimum, as extrapolation may
+    assert alike.mean() > 0.97
     for name in ("weights", "means", "covariances"):
-        np.testing.assert_allclose(getattr(tight.standard_errors, name), getattr(ours.standard_errors, name), rtol=0.03)
+        found = [getattr(each, name)[alike].std(axis=0) for each in (tight, ours)]
+        np.testing.assert_allclose(*found, rtol=0.03)
 
 
 @pytest.mark.draws
