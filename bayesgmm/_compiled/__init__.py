@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bayesgmm._compiled.linking import OUT_1 as OUT_1
     from bayesgmm._compiled.linking import OUT_2 as OUT_2
     from bayesgmm._compiled.linking import OUT_3 as OUT_3
-    from bayesgmm._compiled.linking import OUT_4 as OUT_4
     from bayesgmm._compiled.linking import link as link
     from bayesgmm._compiled.linking import linked as linked
     from bayesgmm._compiled.linking import record_type as record_type

@@ -20,7 +20,7 @@ from numba.extending import lower_builtin, typeof_impl
 
 # Signatures are declared, so that read-only input can never trigger another compilation.
 IN_1, IN_2, IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
-OUT_1, OUT_2, OUT_3, OUT_4 = (types.Array(types.float64, n_axes, "C") for n_axes in (1, 2, 3, 4))
+OUT_1, OUT_2, OUT_3 = (types.Array(types.float64, n_axes, "C") for n_axes in (1, 2, 3))
 
 
 def record_type(record: type, *fields: types.Type) -> types.Type:

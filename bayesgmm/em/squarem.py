@@ -35,7 +35,6 @@ from bayesgmm._compiled import (
     OUT_1,
     OUT_2,
     OUT_3,
-    OUT_4,
     allocation_free,
     compiled,
     invert_lower,
@@ -114,8 +113,9 @@ class Iterates(NamedTuple):
         return MixtureArrays(*(array[self.buffers[AT_NOW]].copy() for array in self[:6]))
 
 
+_OUT_4 = types.Array(types.float64, 4, "C")
 RULES = record_type(Rules, types.int64, OUT_1, types.float64)
-ITERATES = record_type(Iterates, OUT_2, OUT_3, OUT_4, OUT_4, OUT_4, OUT_2, types.int64[::1], OUT_1)
+ITERATES = record_type(Iterates, OUT_2, OUT_3, _OUT_4, _OUT_4, _OUT_4, OUT_2, types.int64[::1], OUT_1)
 
 
 def _four_of(array: Array) -> Array:

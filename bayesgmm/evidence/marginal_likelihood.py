@@ -252,7 +252,7 @@ def _disagreement(bridge: Estimate, check: Estimate | None) -> list[str]:
         return []
     apart, se = abs(bridge.log_evidence - check.log_evidence), sqrt(bridge.se**2 + check.se**2)
     if not isfinite(apart) or check.se > _TOO_WIDE:
-        return [f"THAMES is no check here: its standard error is {check.se:.2g}."]
+        return [f"THAMES is no check here: its standard error is {check.se:.2g}. Increase draws."]
     if apart <= DISAGREE * se:
         return []
     message = (

@@ -30,12 +30,17 @@ _LOG_2, _LOG_2PI = np.log(2.0), np.log(2.0 * np.pi)
 def mode_thames(
     inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
 ) -> Thames:
-    """The evidence of one mode: every other draw defines ellipsoid and region, the rest gives the mean."""
+    """The evidence of one mode: every other draw defines ellipsoid and region, the rest gives the mean.
+
+    NaN for a mode with too few draws.
+    """
     space = _Space(covariance_family(target.covariance_type), target.X.shape[1])
     own, values = points[inside.own], log_joint[inside.own]
     if target.prior.exchangeable:
         own = in_labels_of(best_mixture(own, values), own)
     blocks = space.blocks(own, rng)
+    if len(blocks[::2]) <= blocks.flat.shape[1] + 1:  # no ellipsoid
+        return Thames(np.nan, np.inf, 0.0, np.nan)
     values = values + space.log_jacobian(blocks)
     at_most = within_mode_size(own, log_joint[inside.own])
 

@@ -257,6 +257,16 @@ def test_disagreement_is_told_and_warned_of(monkeypatch):
     assert "THAMES" in str(found)
 
 
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SamplingWarning")
+def test_too_few_draws_for_the_check_leave_an_estimate():
+    fit = BayesianGaussianMixture(1, draws=400, random_state=1, progress=False).fit(load_old_faithful())
+    few = fit.posterior_.isel(draw=slice(0, 3))  # six of twelve draws, for an ellipsoid in five dimensions
+    found = log_evidence(few, random_state=1)
+    assert np.isfinite(found.log_evidence)
+    assert np.isnan(found.thames.log_evidence)
+    assert any("THAMES is no check here" in finding for finding in found.findings)
+
+
 def test_without_a_check_there_is_none():
     fit = BayesianGaussianMixture(1, draws=400, random_state=1, progress=False).fit(load_old_faithful())
     found = log_evidence(fit, cross_check=False, random_state=1)
