@@ -19,7 +19,8 @@ from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import expected_statistics
 from bayesgmm.partitions.partition_losses import canonical_labels, contingency_table, expected_loss, losses
 from bayesgmm.partitions.salso import SalsoSettings, salso
-from bayesgmm.prediction.densities import draw_set_of, log_densities
+from bayesgmm.prediction.densities import log_densities
+from bayesgmm.prediction.draws import Draws
 from bayesgmm.pymc_model.covariance_ops import InverseWishart, StackCholesky, StackCovariances
 from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
 from bayesgmm.pymc_model.lkj_separation import SeparationCovariances
@@ -214,7 +215,7 @@ def array_calls() -> Iterator[Call]:
         yield f"statistics: {size} weights", lambda n=size: expected_statistics(ROWS, mixture, np.ones(n))
     for order in ([0], [0, 0], [0, 2], [0, 1, 1], [-1, 0], [[0, 1]], 0):
         yield f"permute {order}", lambda o=order: mixture.permute(o)
-    draws = draw_set_of("full", *(np.stack([part] * 3) for part in PARTS))
+    draws = Draws.unchained(*(np.stack([part] * 3) for part in PARTS), "full")
     yield "draws: 3 features", lambda: log_densities(draws, np.ones((4, 3)))
     yield "draws: 1 feature", lambda: log_densities(draws, np.ones((4, 1)))
     labels = np.array([[0, 0, 1, 1], [0, 1, 0, 1]])

@@ -24,7 +24,7 @@ from bayesgmm.posterior import (
     rows_of,
     start_mixture,
 )
-from bayesgmm.prediction import DrawSet, draw_set, log_predictive_density, mean_memberships
+from bayesgmm.prediction import Draws, log_predictive_density, mean_memberships
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_rows, as_sample_weight
 
@@ -48,7 +48,7 @@ class Fit:
         Of a fit by maximum a posteriori, or of a posterior.
     tree : DataTree, optional
         The posterior, in common labels; none for EM.
-    draws : DrawSet, optional
+    draws : Draws, optional
         The same.
     start : Mixture, optional
         The maximum a posteriori from which the chains started, in the labels of the draws.
@@ -65,7 +65,7 @@ class Fit:
     settings: EMSettings
     prior: Prior | None = None
     tree: xr.DataTree | None = None
-    draws: DrawSet | None = None
+    draws: Draws | None = None
     start: Mixture | None = None
     identified: bool = True
     n_optima: int = 1
@@ -272,7 +272,7 @@ def _bayesian_fit(tree: xr.DataTree, name: str, rows: Rows) -> Fit:
         settings=EMSettings(),
         prior=_prior_of(tree),
         tree=tree,
-        draws=draw_set(tree),
+        draws=Draws.of_tree(tree),
         start=start_mixture(tree) if started else None,
         identified=identified,
         features=None if features == _plain(rows) else tuple(features),

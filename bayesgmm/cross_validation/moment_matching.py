@@ -13,7 +13,7 @@ from bayesgmm.cross_validation.psis import Pointwise, good_k
 from bayesgmm.cross_validation.refits import mixtures_of
 from bayesgmm.inference import Problem
 from bayesgmm.posterior import OBS, SAMPLE_DIMS
-from bayesgmm.prediction import DrawSet, draw_set, draw_set_of_factors, log_densities
+from bayesgmm.prediction import Draws, log_densities
 
 _COORDINATE = "coordinate"
 _ROWS_AT_ONCE = 200  # whose log-likelihoods and weights are held
@@ -52,7 +52,7 @@ class _Matching:
     """Draws in unconstrained coordinates, and the two densities that ArviZ needs."""
 
     def __init__(self, tree: xr.DataTree, problem: Problem) -> None:
-        self.problem, self.draws = problem, draw_set(tree)
+        self.problem, self.draws = problem, Draws.of_tree(tree)
         sizes = tree["posterior"].sizes
         self.shape = (sizes["chain"], sizes["draw"])
         coordinates = problem.log_posterior.coordinates
@@ -92,11 +92,11 @@ class _Matching:
         values = np.array([self.problem.log_posterior(point)[0] for point in flat])
         return self._per_draw(np.where(np.isfinite(values), values, -np.inf))
 
-    def _drawn(self, points: xr.DataArray) -> DrawSet:
+    def _drawn(self, points: xr.DataArray) -> Draws:
         flat = points.transpose(*SAMPLE_DIMS, _COORDINATE).to_numpy().reshape(-1, points.sizes[_COORDINATE])
         parameters = self.problem.parameters(flat)
         family = self.problem.start.family
-        return draw_set_of_factors(family, parameters.weights, parameters.means, parameters.factors)
+        return Draws.of_factors(family, parameters.weights, parameters.means, parameters.factors)
 
     def _per_draw(self, values: Array) -> xr.DataArray:
         return self.points.isel({_COORDINATE: 0}, drop=True).copy(data=values.reshape(self.shape))

@@ -11,7 +11,7 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
-from bayesgmm.prediction import DrawSet, blocks_of_densities, log_densities
+from bayesgmm.prediction import Draws, blocks_of_densities, log_densities
 
 _ROWS_COMPARED = 20
 
@@ -49,13 +49,13 @@ class Pointwise:
 
 
 def smoothed_rows(
-    draws: DrawSet, X: Rows, *, shape: tuple[int, int], r_eff: float, callback: Progress | None = None
+    draws: Draws, X: Rows, *, shape: tuple[int, int], r_eff: float, callback: Progress | None = None
 ) -> Pointwise:
     """Results of all rows; log densities are held in blocks of rows.
 
     Parameters
     ----------
-    draws : DrawSet
+    draws : Draws
     X : (obs, feature)
     shape : (chains, draws of each)
     r_eff : float
@@ -91,7 +91,7 @@ def _smoothed_row(values: Array, r_eff: float) -> tuple[float, float, float]:
     return float(elpd), float(k), float(p)
 
 
-def largest_r_hat(draws: DrawSet, X: Rows, *, shape: tuple[int, int]) -> float:
+def largest_r_hat(draws: Draws, X: Rows, *, shape: tuple[int, int]) -> float:
     """The largest R-hat of the log densities of some rows: a label-invariant check that the chains agree."""
     some = X[np.unique(np.linspace(0, len(X) - 1, _ROWS_COMPARED).astype(np.int64))]
     values = log_densities(draws, some).T.reshape(-1, *shape)

@@ -26,7 +26,7 @@ from bayesgmm.posterior import (
     rows_of,
     start_mixture,
 )
-from bayesgmm.prediction import draw_set, log_densities
+from bayesgmm.prediction import Draws, log_densities
 from bayesgmm.priors import Prior
 
 _CHAINS = 4
@@ -47,7 +47,7 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
     data = Data(rows_of(tree), row_weights_of(tree))
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return Problem(data, prior, start_mixture(tree))
-    draws = draw_set(tree)
+    draws = Draws.of_tree(tree)
     best = int((log_densities(draws, data.rows) @ data.weights).argmax())
     (likeliest,) = mixtures_of(tree, [best])
     return at_its_optimum(Problem(data, prior, likeliest))
@@ -228,4 +228,4 @@ def _tree(drawn: MixtureDraws, problem: Problem) -> xr.DataTree:
 def _densities(tree: xr.DataTree, row: Rows) -> Array:
     """Log densities (chain, draw) of one row."""
     sizes = tree["posterior"].sizes
-    return log_densities(draw_set(tree), row).reshape(sizes["chain"], sizes["draw"])
+    return log_densities(Draws.of_tree(tree), row).reshape(sizes["chain"], sizes["draw"])

@@ -50,7 +50,7 @@ from bayesgmm.posterior import (
     row_weights_of,
     rows_of,
 )
-from bayesgmm.prediction import DrawSet, draw_set, each_draw
+from bayesgmm.prediction import Draws, each_draw
 from bayesgmm.priors import constant_features
 from bayesgmm.validation import whole_numbers
 
@@ -353,7 +353,7 @@ def _chain_groups(tree: xr.DataTree, X: Rows, found: xr.Dataset) -> tuple[ChainG
     parts = chain_clusters(found)
     density = found["lp"] if "lp" in found else found["log_likelihood"]
     best = [_best_draw(density.to_numpy(), part) for part in parts]
-    partitions = _partitions(draw_set(tree), X, best)
+    partitions = _partitions(Draws.of_tree(tree), X, best)
     return tuple(
         _chain_group(part, found, partitions, partitions[number : number + 1]) for number, part in enumerate(parts)
     )
@@ -366,10 +366,9 @@ def _best_draw(density: Array, part: ChainCluster) -> int:
     return int(part.chains[int(chain)] * density.shape[1] + draw)
 
 
-def _partitions(draws: DrawSet, X: Rows, chosen: Sequence[int]) -> Labels:
+def _partitions(draws: Draws, X: Rows, chosen: Sequence[int]) -> Labels:
     """The most probable label of every row under each of a few draws, (draw, obs)."""
-    names = ("weights", "means", "factors", "precision_factors", "log_scale")
-    part = DrawSet(draws.covariance_type, *(getattr(draws, name)[list(chosen)] for name in names))
+    part = draws[np.asarray(chosen)]
     return canonical_labels(np.array([resp.argmax(axis=0) for _, resp in each_draw(part, X, with_memberships=True)]))
 
 

@@ -3,8 +3,6 @@
 Draws pass through the pointwise kernel one by one and rows in blocks, so that memory stays bounded.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import xarray as xr
 from numba import njit
@@ -14,7 +12,7 @@ from sklearn.cluster import kmeans_plusplus
 from bayesgmm._common import Array, IntArray, PerRow, Rows, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, mixture_posterior, row_weights_of, rows_of
-from bayesgmm.prediction import DrawSet, draw_set, each_draw
+from bayesgmm.prediction import Draws, each_draw
 from bayesgmm.validation import as_row_weights
 
 _BLOCK_ROWS = 65_536
@@ -90,7 +88,7 @@ def invariants(
     given = as_row_weights(row_weights, len(rows))
     weights = row_weights_of(tree, X) if given is None else given
     v = np.ones(len(rows)) if weights is None else weights
-    draws = in_order(draw_set(tree))
+    draws = in_order(Draws.of_tree(tree))
     anchors, pairs = anchor_rows(rows, n_anchors), row_pairs(len(rows), n_pairs)
     log_likelihood, entropy, counts = _over_rows(draws, rows, v)
     log_density, together = _at_rows(draws, rows, anchors, pairs)
@@ -146,27 +144,13 @@ def row_pairs(n_rows: int, n_pairs: int) -> IntArray:
     return pairs[np.sort(first)[:n_pairs]]
 
 
-def in_order(draws: DrawSet) -> DrawSet:
+def in_order(draws: Draws) -> Draws:
     """The components of every draw by falling weight; ties by their means, then by the size of their covariances."""
     keys = np.stack([draws.log_scale, *np.moveaxis(draws.means, 2, 0)[::-1], -draws.weights])
-    order = np.lexsort(keys, axis=-1)
-
-    def moved(values: Array) -> Array:
-        if values.shape[1] != order.shape[1]:  # one covariance shared by all
-            return values
-        return np.take_along_axis(values, order.reshape(*order.shape, *(1,) * (values.ndim - 2)), axis=1)
-
-    return replace(
-        draws,
-        weights=moved(draws.weights),
-        means=moved(draws.means),
-        factors=moved(draws.factors),
-        precision_factors=moved(draws.precision_factors),
-        log_scale=moved(draws.log_scale),
-    )
+    return draws.reordered(np.lexsort(keys, axis=-1))
 
 
-def _over_rows(draws: DrawSet, X: Rows, row_weights: PerRow) -> tuple[PerRow, PerRow, Weights]:
+def _over_rows(draws: Draws, X: Rows, row_weights: PerRow) -> tuple[PerRow, PerRow, Weights]:
     """Log-likelihood (sample,), summed entropy (sample,) and expected counts (sample, cluster)."""
     sums, counts = np.zeros((len(draws), 2)), np.zeros_like(draws.weights)
     for start in range(0, len(X), _BLOCK_ROWS):
@@ -188,7 +172,7 @@ def _add(log_density: PerRow, resp: Array, v: PerRow, sums: Array, counts: Array
                 sums[1] -= v[i] * p * np.log(p)
 
 
-def _at_rows(draws: DrawSet, X: Rows, anchors: IntArray, pairs: IntArray) -> tuple[Array, Array]:
+def _at_rows(draws: Draws, X: Rows, anchors: IntArray, pairs: IntArray) -> tuple[Array, Array]:
     """Log density (sample, anchor) and co-clustering probability (sample, pair)."""
     log_densities, together = np.empty((len(draws), len(anchors))), np.empty((len(draws), len(pairs)))
     chosen = np.asfortranarray(X[np.concatenate([anchors, pairs[:, 0], pairs[:, 1]])])

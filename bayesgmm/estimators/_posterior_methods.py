@@ -18,8 +18,7 @@ from bayesgmm.label_switching import INSTEAD, component_record
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import row_weights_of
 from bayesgmm.prediction import (
-    DrawSet,
-    draw_set,
+    Draws,
     log_predictive_density,
     mean_memberships,
     membership_intervals,
@@ -40,7 +39,7 @@ class PosteriorMixin:
     posterior_: xr.DataTree
     prior_: Prior
     em_: Mixture
-    _draw_sets: list[DrawSet]
+    _draw_sets: list[Draws]
 
     def _seed(self) -> int:
         """The number that everything random in a fit comes from."""
@@ -153,10 +152,10 @@ class PosteriorMixin:
         check_is_fitted(self)
         save_tree(self.posterior_, path, overwrite=overwrite)
 
-    def _draws(self) -> DrawSet:
+    def _draws(self) -> Draws:
         check_is_fitted(self)
         if not self._draw_sets:
-            self._draw_sets.append(draw_set(self.posterior_))
+            self._draw_sets.append(Draws.of_tree(self.posterior_))
         return self._draw_sets[0]
 
     def _rows(self, X: ArrayLike) -> Array:

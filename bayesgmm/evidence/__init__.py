@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bayesgmm.evidence.model_average import average_models as average_models
     from bayesgmm.evidence.modes import MIXED as MIXED
     from bayesgmm.evidence.modes import Modes as Modes
-    from bayesgmm.evidence.modes import Points as Points
     from bayesgmm.evidence.modes import find_modes as find_modes
     from bayesgmm.evidence.pooled_modes import EXPLORATORY as EXPLORATORY
     from bayesgmm.evidence.pooled_modes import combine_modes as combine_modes

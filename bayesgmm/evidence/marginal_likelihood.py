@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import listing, table
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.evidence.mode_weights import Target, inside_of, mode_evidence, near_modes
-from bayesgmm.evidence.modes import Points, find_modes
+from bayesgmm.evidence.modes import find_modes
 from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.evidence.thames_estimator import Thames
@@ -28,7 +28,7 @@ from bayesgmm.posterior import (
     row_weights_of,
     rows_of,
 )
-from bayesgmm.prediction import log_densities
+from bayesgmm.prediction import Draws, log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_type, generator_of
 
@@ -193,7 +193,7 @@ def log_evidence(
     if len(points) < 4:
         raise InputError(expected="at least four draws", got=f"{len(points)}")
     _check_rows(points, target)
-    modes = find_modes(points, target.X, target.covariance_type, row_weights=target.row_weights)
+    modes = find_modes(points, target.X, row_weights=target.row_weights)
     log_joint = target.log_joint(points)
     regions = [inside_of(modes, m) for m in near_modes(modes, log_joint, target)]
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
@@ -213,9 +213,9 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     return Target(rows_of(tree), prior, n_components, str(tree.attrs["covariance_type"]), row_weights_of(tree))
 
 
-def _check_rows(points: Points, target: Target) -> None:
+def _check_rows(points: Draws, target: Target) -> None:
     """Check that each row is near a component of each draw."""
-    log_density = log_densities(points[np.arange(1)].draws(target.covariance_type), target.X)[0]
+    log_density = log_densities(points[:1], target.X)[0]
     if (lowest := float(log_density.min())) < _IMPOSSIBLE:
         got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
         hint = "Pass the same rows, in the same units; score_samples gives the density of new ones."

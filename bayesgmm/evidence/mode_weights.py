@@ -12,9 +12,10 @@ from scipy.special import expit
 from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.evidence.bridge_sampling import Bridge, bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
-from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Points, Sample, evaluate, indicator_r_hat, spread
+from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, evaluate, indicator_r_hat, spread
 from bayesgmm.mixture import Mixture, align_to, covariance_family
 from bayesgmm.partitions import Labels, drawn_labels
+from bayesgmm.prediction import Draws
 from bayesgmm.priors import Prior, ResolvedPrior
 
 RELEVANT = 0.01  # modes of less weight hardly change results
@@ -65,18 +66,18 @@ class Target:
         n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.X.shape[1])
         return 50.0 + 2.0 * n_dim
 
-    def log_prior(self, points: Points) -> Array:
+    def log_prior(self, points: Draws) -> Array:
         """Log prior density, (point,)."""
         return self.resolved.log_density(points.weights, points.means, points.covariances)
 
-    def log_joint(self, points: Points) -> Array:
+    def log_joint(self, points: Draws) -> Array:
         """Log of likelihood times prior, (point,)."""
-        log_likelihood, _ = evaluate(points.draws(self.covariance_type), self.X, [], self.row_weights)
+        log_likelihood, _ = evaluate(points, self.X, [], self.row_weights)
         return log_likelihood + self.log_prior(points)
 
-    def proposal(self, points: Points, *, rng: np.random.Generator) -> Conditionals:
+    def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals:
         """Densities given allocations of the rows and hyperparameters, one draw of them for each point."""
-        allocations = np.stack(list(drawn_labels(points.draws(self.covariance_type), self.X, rng=rng)))
+        allocations = np.stack(list(drawn_labels(points, self.X, rng=rng)))
         drawn = self.prior.hyperparameters_given(
             points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
         )
@@ -84,7 +85,7 @@ class Target:
             self.X, allocations, points.means, points.covariances, row_weights=self.row_weights
         )
 
-    def log_density(self, density: Conditionals, points: Points) -> Array:
+    def log_density(self, density: Conditionals, points: Draws) -> Array:
         """Log of a density of parameters, (point,)."""
         arguments = (points.weights, points.means, points.covariances)
         if self.symmetric:
@@ -93,7 +94,7 @@ class Target:
         return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
 
 
-def weigh_modes(modes: Modes, points: Points, target: Target, *, rng: np.random.Generator) -> Modes:
+def weigh_modes(modes: Modes, points: Draws, target: Target, *, rng: np.random.Generator) -> Modes:
     """Estimate the evidence and the weight of each mode.
 
     A mode whose highest density, likelihood times prior, is far below the typical one of another mode gets weight zero
@@ -123,7 +124,7 @@ def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
     return [m for m, values in enumerate(own) if len(values) >= _FEWEST_DRAWS and values.max() > ordinary - target.far]
 
 
-def draws_as_they_are(points: Points, own: IntArray) -> Sample:
+def draws_as_they_are(points: Draws, own: IntArray) -> Sample:
     """Some of the draws as a sample with equal weights."""
     effective = effective_size(log_smallest_weights(points[own]), points.chain[own])
     return Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, effective)
@@ -144,7 +145,7 @@ def inside_of(modes: Modes, mode: int) -> Inside:
 
 
 def mode_evidence(
-    inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
+    inside: Inside, points: Draws, log_joint: Array, *, target: Target, rng: np.random.Generator
 ) -> tuple[Bridge, Sample]:
     """Bridge sampling of one mode: every other draw defines the proposal, the rest gives the estimate.
 
@@ -157,10 +158,8 @@ def mode_evidence(
     built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
     proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
-    proposed = Points(*proposal.sample(n, rng=rng), np.full(n, -1))
-    log_likelihood, nearest = evaluate(
-        proposed.draws(target.covariance_type), target.X, inside.centres, target.row_weights
-    )
+    proposed = Draws.unchained(*proposal.sample(n, rng=rng), target.covariance_type)
+    log_likelihood, nearest = evaluate(proposed, target.X, inside.centres, target.row_weights)
     ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
     counted = nearest == inside.mode
     counted &= True if labels is None else has_labels_of(labels, proposed)
@@ -176,20 +175,18 @@ def mode_evidence(
     return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
 
 
-def best_mixture(points: Points, log_joint: Array) -> Mixture:
+def best_mixture(points: Draws, log_joint: Array) -> Mixture:
     """The point with the highest density."""
     best = int(np.argmax(log_joint))
     return Mixture(points.weights[best], points.means[best], points.covariances[best], "full")
 
 
-def in_labels_of(reference: Mixture, points: Points) -> Points:
-    """Points relabelled to resemble a mixture."""
-    order = align_to(reference, points.weights, points.means, points.covariances)
-    rows = np.arange(len(points))[:, None]
-    return Points(points.weights[rows, order], points.means[rows, order], points.covariances[rows, order], points.chain)
+def in_labels_of(reference: Mixture, points: Draws) -> Draws:
+    """Draws relabelled to resemble a mixture."""
+    return points.reordered(align_to(reference, points.weights, points.means, points.covariances))
 
 
-def has_labels_of(reference: Mixture, points: Points) -> Array:
+def has_labels_of(reference: Mixture, points: Draws) -> Array:
     """Whether no relabelling of a point resembles a mixture more, (point,)."""
     order = align_to(reference, points.weights, points.means, points.covariances)
     same: Array = (order == np.arange(order.shape[1])).all(axis=1)
@@ -202,7 +199,7 @@ def n_evaluations(target: Target, most: int) -> int:
     return int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, most))
 
 
-def within_mode_size(points: Points, log_joint: Array) -> float:
+def within_mode_size(points: Draws, log_joint: Array) -> float:
     """Effective sample size of the draws of one mode: the least of that of its density and of its smallest weight.
 
     It limits all estimates from the draws: a part of the mode that chains seldom enter is known no better.
@@ -210,13 +207,13 @@ def within_mode_size(points: Points, log_joint: Array) -> float:
     return min(effective_size(values, points.chain) for values in (log_joint, log_smallest_weights(points)))
 
 
-def log_smallest_weights(points: Points) -> Array:
+def log_smallest_weights(points: Draws) -> Array:
     """Log weight of the smallest component, (point,)."""
     logs: Array = np.log(np.maximum(points.weights.min(axis=1), np.finfo(np.float64).tiny))
     return logs
 
 
-def _sample(estimate: Bridge, draws: tuple[Points, Array], proposals: tuple[Points, Array], source: IntArray) -> Sample:
+def _sample(estimate: Bridge, draws: tuple[Draws, Array], proposals: tuple[Draws, Array], source: IntArray) -> Sample:
     """Draws and proposals with the weights f / (n f / Z + m q) that make both one sample (Shirts & Chodera 2008).
 
     It depends less than draws alone on how long the chains stayed in a part of the mode, and a proposal never has more
@@ -228,9 +225,8 @@ def _sample(estimate: Bridge, draws: tuple[Points, Array], proposals: tuple[Poin
     inside = np.flatnonzero(of_proposals > 0)
     weights = np.concatenate([of_draws, of_proposals[inside]])
     scatter = (of_draws**2).sum() * n / effective + (of_proposals**2).sum()
-    both = (np.concatenate(pair) for pair in zip(draws[0].arrays, proposals[0][inside].arrays, strict=True))
     return Sample(
-        Points(*both),
+        Draws.joined([draws[0], proposals[0][inside]]),
         weights / weights.sum(),
         np.concatenate([source, np.full(len(inside), -1)]),
         float(weights.sum() ** 2 / scatter),
@@ -285,14 +281,14 @@ class Pool:
 
     Attributes
     ----------
-    points : Points
+    points : Draws
     mode : (point,)
         The mode of each.
     source : (point,)
         Which of all draws it is; -1 for a proposal.
     """
 
-    points: Points
+    points: Draws
     mode: IntArray
     source: IntArray
 
@@ -303,7 +299,7 @@ def pool(modes: Modes, n: int, *, rng: np.random.Generator) -> Pool:
     weights = np.concatenate([weight * sample.weights for _, weight, sample in samples])
     mode = np.concatenate([np.full(len(sample.weights), m) for m, _, sample in samples])
     source = np.concatenate([sample.source for _, _, sample in samples])
-    points = Points(*(np.concatenate(part) for part in zip(*(s.points.arrays for _, _, s in samples), strict=True)))
+    points = Draws.joined([sample.points for _, _, sample in samples])
     places = (np.arange(n) + rng.random()) / n * weights.sum()
     which = rng.permutation(np.minimum(np.searchsorted(weights.cumsum(), places), len(weights) - 1))
     return Pool(points[which], mode[which], source[which])

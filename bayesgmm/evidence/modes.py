@@ -8,18 +8,18 @@ weights of the modes, however long chains stayed in each.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
-from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.mixture import total_over_rows
 from bayesgmm.partitions import Labels, discrete_r_hat, losses
-from bayesgmm.prediction import DrawSet, draw_set_of, each_draw
+from bayesgmm.prediction import Draws, each_draw
 
 THINNED = 240  # draws whose partitions are compared pairwise
 MOST_MODES = 6
@@ -31,46 +31,12 @@ LABELS_HELD = 20_000_000
 
 
 @dataclass(frozen=True)
-class Points:
-    """Mixture parameters of many draws, from any chains, with full covariances.
-
-    Attributes
-    ----------
-    weights : (point, cluster)
-    means : (point, cluster, feature)
-    covariances : (point, cluster, feature, feature_bis)
-    chain : (point,)
-        The chain of each; the points of a chain are in the order of its draws.
-    """
-
-    weights: Weights
-    means: Means
-    covariances: Covariances
-    chain: IntArray
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def __getitem__(self, which: Array | IntArray) -> "Points":
-        return Points(self.weights[which], self.means[which], self.covariances[which], self.chain[which])
-
-    @property
-    def arrays(self) -> tuple[Weights, Means, Covariances, IntArray]:
-        """Weights, means, covariances, chain."""
-        return self.weights, self.means, self.covariances, self.chain
-
-    def draws(self, covariance_type: str) -> DrawSet:
-        """The points in the layout of the kernel."""
-        return draw_set_of(covariance_type, self.weights, self.means, self.covariances)
-
-
-@dataclass(frozen=True)
 class Sample:
     """Weighted points of one mode: its draws, and proposals in its region.
 
     Attributes
     ----------
-    points : Points
+    points : Draws
     weights : (point,)
         They sum to one.
     source : (point,)
@@ -80,7 +46,7 @@ class Sample:
         mode.
     """
 
-    points: Points
+    points: Draws
     weights: Array
     source: IntArray
     effective_size: float
@@ -144,23 +110,21 @@ class Modes:
         return len(self.modes) > 1
 
 
-def find_modes(
-    points: Points, X: Rows, covariance_type: str, *, mixed: float = MIXED, row_weights: PerRow | None = None
-) -> Modes:
+def find_modes(points: Draws, X: Rows, *, mixed: float = MIXED, row_weights: PerRow | None = None) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
 
     Chains move freely if no indicator of a group has an R-hat above ``mixed``. Row weights do not enter partitions.
     """
-    draws, thinned = points.draws(covariance_type), _thinned(points.chain)
-    partitions = _partitions(_subset(draws, thinned), X)
+    thinned = points[_thinned(points.chain)]
+    partitions = _partitions(thinned, X)
     centres = _centres(partitions)
     if len(centres) == 1:
-        return _single_mode(partitions, points, float(evaluate(_subset(draws, thinned), X, [], row_weights)[0].mean()))
-    log_likelihood, labels = evaluate(draws, X, centres, row_weights)
+        return _single_mode(partitions, points, float(evaluate(thinned, X, [], row_weights)[0].mean()))
+    log_likelihood, labels = evaluate(points, X, centres, row_weights)
     enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
     if not enough.all() and enough.any():  # too few for a weight: their draws go to the nearest of the others
         centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
-        log_likelihood, labels = evaluate(draws, X, centres, row_weights)
+        log_likelihood, labels = evaluate(points, X, centres, row_weights)
     r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
     if len(centres) == 1 or not np.max(r_hats) > mixed:  # NaN: a single chain
         return _single_mode(partitions, points, float(log_likelihood.mean()))
@@ -168,7 +132,7 @@ def find_modes(
     return Modes(modes, labels, float(np.max(r_hats)))
 
 
-def _single_mode(partitions: Labels, points: Points, log_likelihood: float) -> Modes:
+def _single_mode(partitions: Labels, points: Draws, log_likelihood: float) -> Modes:
     centre = partitions[_medoid(_distances(partitions))]
     mode = Mode(centre, len(np.unique(centre)), len(points), np.unique(points.chain).tolist(), log_likelihood)
     return Modes((mode,), np.zeros(len(points), dtype=np.int64), 1.0)
@@ -191,12 +155,7 @@ def _thinned(chain: IntArray) -> IntArray:
     return np.concatenate([own[spread(len(own), max(2, THINNED // len(chains)))] for own in chains])
 
 
-def _subset(draws: DrawSet, which: IntArray) -> DrawSet:
-    names = ("weights", "means", "factors", "precision_factors", "log_scale")
-    return replace(draws, **{name: getattr(draws, name)[which] for name in names})
-
-
-def _partitions(draws: DrawSet, X: Rows) -> Labels:
+def _partitions(draws: Draws, X: Rows) -> Labels:
     """Every row to its most probable component, (draw, obs) of int32."""
     return np.stack([resp.argmax(axis=0) for _, resp in each_draw(draws, X, with_memberships=True)]).astype(np.int32)
 
@@ -237,7 +196,7 @@ def _medoid(distances: Array) -> int:
     return int(distances.sum(axis=1).argmin())
 
 
-def evaluate(draws: DrawSet, X: Rows, centres: Sequence[Labels], row_weights: PerRow | None) -> tuple[Array, IntArray]:
+def evaluate(draws: Draws, X: Rows, centres: Sequence[Labels], row_weights: PerRow | None) -> tuple[Array, IntArray]:
     """Log-likelihood of each draw, and the nearest of the centres."""
     log_likelihood, labels = np.empty(len(draws)), np.zeros(len(draws), dtype=np.int64)
     size = max(1, LABELS_HELD // len(X))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, PerRow, Rows
 from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
-from bayesgmm.evidence.modes import Modes, Points, find_modes
+from bayesgmm.evidence.modes import Modes, find_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.posterior import (
     CLUSTER,
@@ -27,7 +27,7 @@ from bayesgmm.posterior import (
     start_mixture,
     with_hyperparameters,
 )
-from bayesgmm.prediction import draw_set_of, each_draw
+from bayesgmm.prediction import Draws, each_draw
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_finite, check_option, check_type, generator_of
 
@@ -102,7 +102,7 @@ def combine_modes(
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
     raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
     points, row_weights = points_of_tree(raw), row_weights_of(tree)
-    modes = find_modes(points, rows, family, row_weights=row_weights)
+    modes = find_modes(points, rows, row_weights=row_weights)
     if not modes.separate:
         return tree
     if weights == "evidence":
@@ -112,7 +112,7 @@ def combine_modes(
         if in_proportion(modes, points.chain, raw["posterior"].sizes["chain"]):
             return tree
     else:
-        modes = stacked(modes, points, rows, family, row_weights=row_weights)
+        modes = stacked(modes, points, rows, row_weights=row_weights)
     if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each for weights
         return tree
     return _pooled_tree(raw, modes, rng=rng, weights=weights)
@@ -132,17 +132,9 @@ def unpooled(tree: xr.DataTree) -> xr.DataTree:
     return raw
 
 
-def points_of_tree(tree: xr.DataTree) -> Points:
+def points_of_tree(tree: xr.DataTree) -> Draws:
     """The draws of a posterior, chains end to end, followed by those of exploratory chains if they are stored."""
-    parts, offset = [], 0
-    for group in ("posterior", EXPLORATORY):
-        if group in tree.children:
-            values = [tree[group][name].to_numpy() for name in ("weights", "means", "covariances")]
-            n_chains, n_draws = values[0].shape[:2]
-            flat = [value.reshape(-1, *value.shape[2:]) for value in values]
-            parts.append((*flat, np.repeat(np.arange(offset, offset + n_chains), n_draws)))
-            offset += n_chains
-    return Points(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return Draws.of_tree(tree, groups=[group for group in ("posterior", EXPLORATORY) if group in tree.children])
 
 
 def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, weights: str) -> xr.DataTree:
@@ -239,7 +231,7 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes + variances / counts)))
 
 
-def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str, *, row_weights: PerRow | None = None) -> Modes:
+def stacked(modes: Modes, points: Draws, X: Rows, *, row_weights: PerRow | None = None) -> Modes:
     """Stacking weights, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022).
 
     One copy of a weighted row is left out at a time, and its term counts with the weight.
@@ -250,7 +242,7 @@ def stacked(modes: Modes, points: Points, X: Rows, covariance_type: str, *, row_
         most = max(20, min(_DRAWS_PER_MODE, _VALUES // len(X)))
         own = own[np.unique(np.linspace(0, len(own) - 1, most).astype(np.int64))]
         if mode.n_draws:
-            found[m] = azs.loo(_with_log_likelihood(points[own], X, covariance_type), pointwise=True).elpd_i.to_numpy()
+            found[m] = azs.loo(_with_log_likelihood(points[own], X), pointwise=True).elpd_i.to_numpy()
     best = dict(zip(found, stacking_weights(np.stack(list(found.values())), row_weights), strict=True))
     weights = [float(best.get(m, 0.0)) for m in range(len(modes.modes))]
     samples = [draws_as_they_are(points, np.flatnonzero(modes.labels == m)) for m in range(len(modes.modes))]
@@ -274,9 +266,8 @@ def stacking_weights(elpd: Array, row_weights: PerRow | None = None) -> Array:
     return weights
 
 
-def _with_log_likelihood(points: Points, X: Rows, covariance_type: str) -> xr.DataTree:
-    draws = draw_set_of(covariance_type, points.weights, points.means, points.covariances)
-    values: Array = np.stack([density.copy() for density, _ in each_draw(draws, X, with_memberships=False)])
+def _with_log_likelihood(points: Draws, X: Rows) -> xr.DataTree:
+    values: Array = np.stack([density.copy() for density, _ in each_draw(points, X, with_memberships=False)])
     dims = (*SAMPLE_DIMS, OBS)
     posterior = xr.Dataset({"weights": (("chain", "draw", "cluster"), points.weights[None])})
     return xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": xr.Dataset({"y": (dims, values[None])})})

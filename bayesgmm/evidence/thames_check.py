@@ -19,17 +19,16 @@ from bayesgmm.evidence.mode_weights import (
     n_evaluations,
     within_mode_size,
 )
-from bayesgmm.evidence.modes import Points, evaluate
+from bayesgmm.evidence.modes import evaluate
 from bayesgmm.evidence.thames_estimator import Blocks, Thames, thames
 from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, covariance_family
+from bayesgmm.prediction import Draws
 
 _MOST_UNIFORM = 2_000
 _LOG_2, _LOG_2PI = np.log(2.0), np.log(2.0 * np.pi)
 
 
-def mode_thames(
-    inside: Inside, points: Points, log_joint: Array, *, target: Target, rng: np.random.Generator
-) -> Thames:
+def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Target, rng: np.random.Generator) -> Thames:
     """The evidence of one mode: every other draw defines ellipsoid and region, the rest gives the mean.
 
     NaN for a mode with too few draws.
@@ -46,9 +45,7 @@ def mode_thames(
 
     def log_density(at: Blocks) -> Array:
         proposed = space.points(at)
-        log_likelihood, labels = evaluate(
-            proposed.draws(target.covariance_type), target.X, inside.centres, target.row_weights
-        )
+        log_likelihood, labels = evaluate(proposed, target.X, inside.centres, target.row_weights)
         total = log_likelihood + target.log_prior(proposed) + space.log_jacobian(at)
         return np.where(labels == inside.mode, total, -np.inf)
 
@@ -71,7 +68,7 @@ class _Space:
     family: CovarianceFamily
     n_features: int
 
-    def blocks(self, points: Points, rng: np.random.Generator) -> Blocks:
+    def blocks(self, points: Draws, rng: np.random.Generator) -> Blocks:
         """Coordinates of mixtures; t is drawn."""
         logs = np.log(np.maximum(points.weights, np.finfo(np.float64).tiny)) + rng.standard_normal((len(points), 1))
         own = [logs[..., None], points.means]
@@ -80,13 +77,13 @@ class _Space:
             return Blocks(entries[:, 0], np.concatenate(own, axis=2))
         return Blocks(np.empty((len(points), 0)), np.concatenate([*own, entries], axis=2))
 
-    def points(self, blocks: Blocks) -> Points:
+    def points(self, blocks: Blocks) -> Draws:
         """Mixtures at coordinates."""
         d, logs = self.n_features, blocks.own[..., 0]
         logs = logs - np.logaddexp.reduce(logs, axis=1)[:, None]
         entries = blocks.shared[:, None] if self.family.shared else blocks.own[..., 1 + d :]
         covariances = np.broadcast_to(self._covariances(entries), (*logs.shape, d, d)).copy()
-        return Points(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, np.full(len(logs), -1))
+        return Draws.unchained(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, self.family.name)
 
     def log_jacobian(self, blocks: Blocks) -> Array:
         """Log density of t plus log Jacobian of the transform of weights and covariances, (point,)."""

@@ -12,11 +12,12 @@ from itertools import cycle, islice
 import numpy as np
 
 from bayesgmm.em import EMSettings, best_of_starts
-from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Points, Target, find_modes, weigh_modes
+from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes, weigh_modes
 from bayesgmm.inference.engines import sample_native
 from bayesgmm.inference.problem import MixtureDraws, Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Mixture
+from bayesgmm.prediction import Draws
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE, EXPLORATORY_DEPTH = 150, 150, 7
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
@@ -46,11 +47,11 @@ class ExploratoryChains:
         return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
 
 
-def points_of(draws: MixtureDraws) -> Points:
+def points_of(draws: MixtureDraws, covariance_type: str) -> Draws:
     """The draws of a run, chains end to end."""
     n_chains, n_draws = draws.weights.shape[:2]
     flat = [part.reshape(-1, *part.shape[2:]) for part in (draws.weights, draws.means, draws.covariances)]
-    return Points(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws))
+    return Draws(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws), covariance_type)
 
 
 def target_of(problem: Problem) -> Target:
@@ -77,9 +78,8 @@ def run_exploratory_chains(
         progress=False,
     )
     draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
-    points = points_of(draws)
-    family, weights = problem.start.covariance_type, problem.data.row_weights
-    modes = find_modes(points, problem.data.rows, family, mixed=EXPLORATORY_MIXED, row_weights=weights)
+    points = points_of(draws, problem.start.covariance_type)
+    modes = find_modes(points, problem.data.rows, mixed=EXPLORATORY_MIXED, row_weights=problem.data.row_weights)
     if modes.separate:
         modes = weigh_modes(modes, points, target_of(problem), rng=rng)
     return ExploratoryChains(list(starts), draws, modes)
@@ -134,7 +134,7 @@ def chain_starts(
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
-    points, chosen = points_of(exploratory.draws), [*first, *(int(m) for m in rest)]
+    points, chosen = points_of(exploratory.draws, family.name), [*first, *(int(m) for m in rest)]
     picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
     starts = (
         Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked

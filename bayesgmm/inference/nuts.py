@@ -24,7 +24,7 @@ from nutpie.sample import CompiledModel, in_marimo_notebook, in_notebook
 
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
-from bayesgmm.inference.settings import POINT, Draws, SamplerSettings
+from bayesgmm.inference.settings import POINT, SamplerSettings, Trace
 from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE
 from bayesgmm.validation import as_finite
 
@@ -85,7 +85,7 @@ class Target:
         return status, float(value[0]), gradient
 
 
-def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Draws:
+def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Trace:
     """Draw from a density by the No-U-Turn sampler, every chain from its own start.
 
     A chain starts exactly at its row of ``starts``. Only where the gradient has an exact zero, which nutpie
@@ -102,7 +102,7 @@ def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) ->
 
     Returns
     -------
-    Draws
+    Trace
         After Ctrl-C the draws made so far, cut to the largest block of chains of equal length, with an
         `InterruptedWarning`.
 
@@ -126,7 +126,7 @@ def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) ->
 
 def sample_model(
     model: CompiledPyMCModel, starts: ArrayLike, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]
-) -> Draws:
+) -> Trace:
     """Draw from a model that nutpie compiled, every chain from its own start; see `sample_nuts`.
 
     Parameters
@@ -143,7 +143,7 @@ def sample_model(
     return _sample(replace(model, initial_point_func=_start_function(points, settings)), settings, shapes)
 
 
-def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]) -> Draws:
+def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]) -> Trace:
     begun = time.perf_counter()
     trace, interrupted = _run(model, settings)
     seconds = time.perf_counter() - begun
@@ -336,7 +336,7 @@ def _is_watched() -> bool:
 # ---- draws
 
 
-def _collect(trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float) -> Draws:
+def _collect(trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float) -> Trace:
     value_batches, stat_batches = trace.get_arrow_trace()
     kept = [~_column(batch, "tuning").astype(bool) for batch in stat_batches]
     chains, n_draws = _largest_block([int(k.sum()) for k in kept])
@@ -351,7 +351,7 @@ def _collect(trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: 
         for theirs, name in _STATISTICS.items()
     }
     n_gradients = np.array([_column(stat_batches[c], "n_steps").sum() for c in chains], dtype=np.int64)
-    return Draws(values, stats, n_gradients, np.array(chains), interrupted, seconds)
+    return Trace(values, stats, n_gradients, np.array(chains), interrupted, seconds)
 
 
 def _largest_block(lengths: Sequence[int]) -> tuple[list[int], int]:

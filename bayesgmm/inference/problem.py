@@ -9,7 +9,7 @@ import numpy as np
 from bayesgmm._common import Array, Covariances, Means, Weights
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.inference.settings import Draws
+from bayesgmm.inference.settings import Trace
 from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_posterior
 from bayesgmm.mixture import Mixture, total_over_rows
 from bayesgmm.priors import Prior
@@ -91,11 +91,11 @@ class MixtureDraws:
     weights : (chain, draw, cluster)
     means : (chain, draw, cluster, feature)
     covariances : (chain, draw, cluster, feature, feature_bis)
-    run : Draws
+    run : Trace
         Points in the engine's own coordinates, sample statistics and the record of the run.
     """
 
     weights: Weights
     means: Means
     covariances: Covariances
-    run: Draws
+    run: Trace

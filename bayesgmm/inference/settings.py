@@ -82,7 +82,7 @@ class SamplerSettings:
 
 
 @dataclass(frozen=True)
-class Draws:
+class Trace:
     """Draws of NUTS after warm-up.
 
     Attributes

@@ -23,7 +23,7 @@ from bayesgmm.posterior import (
     root_of,
     variables_of,
 )
-from bayesgmm.prediction import DrawSet, draw_set, each_draw
+from bayesgmm.prediction import Draws, each_draw
 
 type Variables = str | Sequence[str] | Mapping[str, int | str | None]
 
@@ -33,23 +33,21 @@ _LEFT = (
     "Left in the labels that the sampler gave them, though they may belong to the components: {left}. Say so by "
     'relabel(..., variables=["{first}"]), or variables=[] if they do not.'
 )
-_DRAWN = ("weights", "means", "factors", "precision_factors", "log_scale")
 _DRAWS_A_MOVE = 50
 
 
 def sampled_mixture(tree: xr.DataTree, X: Rows, *, move: Move | None = None) -> SampledMixture:
     """Draws in the canonical layout; each pass recomputes memberships and may move a progress bar."""
-    draws = draw_set(tree)
+    draws = Draws.of_tree(tree)
 
     def memberships(samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
-        part = DrawSet(draws.covariance_type, *(getattr(draws, name)[samples] for name in _DRAWN))
+        part = draws[samples]
         for done, one in enumerate(each_draw(part, np.asfortranarray(X[rows]), with_memberships=True), start=1):
             yield one
             if move is not None and done % _DRAWS_A_MOVE == 0:
                 move(done, len(part.weights))
 
-    covariances = tree["posterior"]["covariances"].to_numpy()
-    return SampledMixture(draws.weights, draws.means, covariances.reshape(-1, *covariances.shape[2:]), memberships)
+    return SampledMixture(draws.weights, draws.means, draws.covariances, memberships)
 
 
 def own_tree(posterior: Posterior, canonical: xr.DataTree, names: Names) -> tuple[xr.DataTree, Names]:

@@ -24,7 +24,7 @@ from bayesgmm.posterior import (
     rows_of,
     start_mixture,
 )
-from bayesgmm.prediction import DrawSet, draw_set, draw_set_of_factors, log_densities
+from bayesgmm.prediction import Draws, log_densities
 from bayesgmm.priors import Prior, ResolvedPrior
 from bayesgmm.validation import as_rows, as_sample_weight, copies_of_rows, default_names
 
@@ -39,7 +39,7 @@ class FittedMixture:
 
     Attributes
     ----------
-    draws : DrawSet
+    draws : Draws
         At most `MOST_DRAWS` draws of the posterior, or the one mixture that EM found.
     X : (obs, feature)
         The rows.
@@ -56,7 +56,7 @@ class FittedMixture:
         Whether there is a posterior.
     """
 
-    draws: DrawSet
+    draws: Draws
     X: Rows
     copies: IntArray
     features: list[str]
@@ -96,7 +96,7 @@ def fitted_mixture_of(
     rows = rows_of(tree)
     weights = row_weights_of(tree) if sample_weight is None else as_sample_weight(sample_weight, len(rows))
     family = str(tree.attrs["covariance_type"])
-    every, subset = draw_set(tree), draws_of(tree)
+    every, subset = Draws.of_tree(tree), draws_of(tree)
     prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
     fitted = FittedMixture(
         draws=subset,
@@ -111,17 +111,16 @@ def fitted_mixture_of(
     return replace(fitted, best=fitted.refit(fitted.counted_rows, fitted.best))
 
 
-def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> DrawSet:
+def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> Draws:
     """Draws of a posterior, thinned if there are more than ``most``."""
-    draws = draw_set(tree)
+    draws = Draws.of_tree(tree)
     if len(draws) <= most:
         return draws
     chosen = np.linspace(0, len(draws) - 1, most).round().astype(np.int64)
-    arrays = (draws.weights, draws.means, draws.factors, draws.precision_factors, draws.log_scale)
-    return DrawSet(draws.covariance_type, *(np.ascontiguousarray(each[chosen]) for each in arrays))
+    return draws[chosen]
 
 
-def mixture_of(draws: DrawSet, s: int) -> Mixture:
+def mixture_of(draws: Draws, s: int) -> Mixture:
     """A draw as a mixture; weights that vanished are kept just above zero."""
     weights = np.maximum(draws.weights[s], _SMALLEST_WEIGHT)
     factors = draws.factors[s]
@@ -130,7 +129,7 @@ def mixture_of(draws: DrawSet, s: int) -> Mixture:
     return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.covariance_type)
 
 
-def _diagonal(factors: Rows, draws: DrawSet) -> Rows:
+def _diagonal(factors: Rows, draws: Draws) -> Rows:
     return factors[:, 0, :, None] ** 2 * np.eye(draws.means.shape[2])
 
 
@@ -154,12 +153,12 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
     )
 
 
-def single_draw(mixture: Mixture) -> DrawSet:
+def single_draw(mixture: Mixture) -> Draws:
     """One mixture as a set of draws."""
-    return draw_set_of_factors(mixture.family, mixture.weights[None], mixture.means[None], mixture.factors[None])
+    return Draws.of_factors(mixture.family, mixture.weights[None], mixture.means[None], mixture.factors[None])
 
 
-def _start(tree: xr.DataTree, draws: DrawSet, X: Rows) -> Mixture:
+def _start(tree: xr.DataTree, draws: Draws, X: Rows) -> Mixture:
     """EM's solution if it is kept with the posterior, or else the draw of highest likelihood."""
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return start_mixture(tree)

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
 from bayesgmm.model_checks.fitted_mixture import mixture_of
 from bayesgmm.model_checks.gaussianity import feature_cdf
-from bayesgmm.prediction import DrawSet, log_densities
+from bayesgmm.prediction import Draws, log_densities
 
 _SIMULATED = 5_000  # rows, at least four from each draw
 _FEWEST_A_DRAW = 4
@@ -59,7 +59,7 @@ class Reference:
         return float(values[order][np.searchsorted(below, probability).clip(0, len(values) - 1)])
 
 
-def reference(draws: DrawSet, *, rng: np.random.Generator) -> Reference:
+def reference(draws: Draws, *, rng: np.random.Generator) -> Reference:
     r"""Rows of the predictive distribution for tail probabilities as small as 1e-12.
 
     A row of component k is :math:`\mu_k + r L_k e` with a uniform direction e and
@@ -83,7 +83,7 @@ def _radial(n: int, rng: np.random.Generator) -> tuple[PerRow, PerRow]:
     return v, 1.0 / density
 
 
-def _rows(draws: DrawSet, which: IntArray, v: PerRow, rng: np.random.Generator) -> Rows:
+def _rows(draws: Draws, which: IntArray, v: PerRow, rng: np.random.Generator) -> Rows:
     d = draws.means.shape[2]
     cumulative = draws.weights[which].cumsum(axis=1)
     labels = (rng.random((len(which), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
@@ -117,7 +117,7 @@ class PredictiveCDF:
 
 
 def predictive_cdf(
-    draws: DrawSet,
+    draws: Draws,
     X: Rows,
     simulated: Reference,
     *,
@@ -146,7 +146,7 @@ def predictive_cdf(
 
 
 def _block(
-    draws: DrawSet, sds: Array, X: Rows, simulated: Reference, r_eff: float | None
+    draws: Draws, sds: Array, X: Rows, simulated: Reference, r_eff: float | None
 ) -> tuple[PerRow, PerRow, Array, PerRow]:
     values = log_densities(draws, X).T
     log_weights, k = _log_weights(values, r_eff)
@@ -172,7 +172,7 @@ def _log_weights(values: Array, r_eff: float | None) -> tuple[Array, PerRow]:
     return log_softmax(smoothed, axis=1), k
 
 
-def _standard_deviations(draws: DrawSet) -> Array:
+def _standard_deviations(draws: Draws) -> Array:
     """Of each feature in each component, (draw, cluster, feature)."""
     matrices = (mixture_of(draws, s).full_covariances for s in range(len(draws)))
     return np.sqrt([np.diagonal(each, axis1=1, axis2=2) for each in matrices])

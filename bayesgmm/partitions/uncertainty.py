@@ -10,7 +10,7 @@ from scipy.special import entr, rel_entr
 from bayesgmm._common import Array, PerRow, Rows
 from bayesgmm.partitions.allocations import row_ids
 from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.prediction import DrawSet, blocks_of_rows, draw_set, interval_over_draws, sampled_memberships
+from bayesgmm.prediction import Draws, blocks_of_rows, interval_over_draws, sampled_memberships
 
 type _Interval = Callable[[Array], Array]
 
@@ -78,12 +78,12 @@ def membership_uncertainty(
     """
     interval = interval_over_draws(ci_prob, ci_kind)
     tree = mixture_posterior(posterior, X, names=names)
-    rows, draws = rows_of(tree, X), draw_set(tree)
+    rows, draws = rows_of(tree, X), Draws.of_tree(tree)
     variables = _by_row(draws, rows, interval)
     return xr.Dataset(variables, {OBS: row_ids(tree), _BOUND: ["lower", "upper"]})
 
 
-def _by_row(draws: DrawSet, X: Rows, interval: _Interval) -> dict[str, tuple[tuple[str, ...], Array]]:
+def _by_row(draws: Draws, X: Rows, interval: _Interval) -> dict[str, tuple[tuple[str, ...], Array]]:
     """Every variable with its dimensions; averages over rows are summed block by block."""
     parts, sums = [], np.zeros((2, len(draws)))
     for block in blocks_of_rows(draws, X):

@@ -26,7 +26,7 @@ from bayesgmm.posterior import (
     root_of,
     rows_of,
 )
-from bayesgmm.prediction import DrawSet, draw_set, each_draw, mean_memberships
+from bayesgmm.prediction import Draws, each_draw, mean_memberships
 from bayesgmm.validation import check_flag, check_whole, default_names, read_table
 
 _SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
@@ -69,7 +69,7 @@ class Shown:
     @cached_property
     def labels(self) -> IntArray:
         """The most probable label of each row, (obs,)."""
-        return mean_memberships(draw_set(self.tree), self.X).argmax(axis=1)
+        return mean_memberships(Draws.of_tree(self.tree), self.X).argmax(axis=1)
 
 
 def shown(
@@ -128,11 +128,9 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     return tree
 
 
-def thinned(draws: DrawSet, n: int) -> DrawSet:
+def thinned(draws: Draws, n: int) -> Draws:
     """At most n draws, evenly spaced over all chains."""
-    kept = evenly_spaced(len(draws), n)
-    arrays = (draws.weights, draws.means, draws.factors, draws.precision_factors, draws.log_scale)
-    return DrawSet(draws.covariance_type, *(array[kept] for array in arrays))
+    return draws[evenly_spaced(len(draws), n)]
 
 
 def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
@@ -167,12 +165,12 @@ def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:
     return result
 
 
-def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> DrawSet:
+def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> Draws:
     """All draws of the mixture of some features."""
-    return draw_set(marginal(tree, features))
+    return Draws.of_tree(marginal(tree, features))
 
 
-def weighted_densities(draws: DrawSet, at: Rows) -> Array:
+def weighted_densities(draws: Draws, at: Rows) -> Array:
     """Weight times density of every component in every draw, (sample, cluster, obs)."""
     each = each_draw(draws, np.asfortranarray(at), with_memberships=True)
     return np.array([np.exp(log_density) * memberships for log_density, memberships in each])

@@ -20,7 +20,7 @@ from scipy.stats import norm
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture, covariance_family
+from bayesgmm.mixture import Mixture
 from bayesgmm.plots._data import thinned
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._style import (
@@ -37,7 +37,7 @@ from bayesgmm.plots._style import (
     thinned_rows,
 )
 from bayesgmm.posterior import mean_mixture, rows_of, start_mixture
-from bayesgmm.prediction import DrawSet, draw_set, mean_memberships
+from bayesgmm.prediction import Draws, mean_memberships
 from bayesgmm.validation import check_number, check_whole
 
 _MARKERS = "osD^vP"  # one more for every ten components
@@ -57,8 +57,8 @@ class _Scene:
     names: list[str]
     em: Mixture
     mean: Mixture
-    draws: DrawSet  # the draws shown
-    all_draws: DrawSet
+    draws: Draws  # the draws shown
+    all_draws: Draws
     mass: float
 
     @property
@@ -144,7 +144,7 @@ def plot_clusters(
 def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: float) -> _Scene:
     """Labels, uncertainty and draws, computed once for all panels."""
     X = thinned_rows(rows)
-    draws = draw_set(tree)
+    draws = Draws.of_tree(tree)
     members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), X)
     return _Scene(
         X=X,
@@ -229,7 +229,7 @@ def _draw_panel(panel: Axes, scene: _Scene, shown: Sequence[int], *, compact: bo
 def _draw_pair(panel: Axes, scene: _Scene, i: int, j: int, *, compact: bool) -> None:
     """Rows and ellipses of features i (across) and j (up)."""
     _draw_rows(panel, scene, scene.X[:, i], scene.X[:, j], compact=compact)
-    draws = ellipse_outlines(scene.draws.means, _full_covariances(scene.draws), (i, j), scene.mass)
+    draws = ellipse_outlines(scene.draws.means, scene.draws.covariances, (i, j), scene.mass)
     mean, em = (ellipse_outlines(m.means, m.full_covariances, (i, j), scene.mass) for m in (scene.mean, scene.em))
     for k in range(scene.n_components):
         lines = list(draws[:, k].transpose(0, 2, 1))
@@ -241,11 +241,6 @@ def _draw_pair(panel: Axes, scene: _Scene, i: int, j: int, *, compact: bool) -> 
     panel.set_ylim(*limits_of(scene.X[:, j]))
     panel.set_xlabel(_wrapped(scene.names[i], compact))
     panel.set_ylabel(_wrapped(scene.names[j], compact))
-
-
-def _full_covariances(draws: DrawSet) -> Array:
-    """(sample, cluster, feature, feature)."""
-    return covariance_family(draws.covariance_type).expand(draws.factors, *draws.means.shape[1:])
 
 
 def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool) -> None:
@@ -304,9 +299,9 @@ def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
         panel.spines["left"].set_visible(False)
 
 
-def _sd(draws: DrawSet, j: int) -> Array:
+def _sd(draws: Draws, j: int) -> Array:
     """Standard deviation of feature j in every draw and component, (sample, cluster)."""
-    return np.sqrt(_full_covariances(draws)[:, :, j, j])
+    return np.sqrt(draws.covariances[:, :, j, j])
 
 
 def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:

@@ -5,12 +5,8 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
-    from bayesgmm.prediction.densities import DrawSet as DrawSet
     from bayesgmm.prediction.densities import blocks_of_densities as blocks_of_densities
     from bayesgmm.prediction.densities import blocks_of_rows as blocks_of_rows
-    from bayesgmm.prediction.densities import draw_set as draw_set
-    from bayesgmm.prediction.densities import draw_set_of as draw_set_of
-    from bayesgmm.prediction.densities import draw_set_of_factors as draw_set_of_factors
     from bayesgmm.prediction.densities import each_draw as each_draw
     from bayesgmm.prediction.densities import interval_function as interval_function
     from bayesgmm.prediction.densities import interval_over_draws as interval_over_draws
@@ -21,6 +17,7 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import membership_intervals as membership_intervals
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships
+    from bayesgmm.prediction.draws import Draws as Draws
     from bayesgmm.prediction.simulation import posterior_predictive as posterior_predictive
     from bayesgmm.prediction.simulation import prior_predictive as prior_predictive
     from bayesgmm.prediction.simulation import simulated_rows as simulated_rows

@@ -5,17 +5,17 @@ Draws pass through the pointwise kernel one by one and rows in blocks, so that m
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 from arviz_base import rcParams
 from arviz_stats.base import array_stats
 
-from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
-from bayesgmm.mixture import LOG_2PI, CovarianceFamily, covariance_family, densities, pointwise
+from bayesgmm.mixture import densities, pointwise
 from bayesgmm.posterior import CLUSTER, OBS
+from bayesgmm.prediction.draws import Draws
 from bayesgmm.validation import check_number, check_option, check_whole
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
@@ -25,60 +25,7 @@ _ARGUMENTS = Signature("rows (n,d), log scales (s,k), means (s,k,d), precision f
 _INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
 
 
-@dataclass(frozen=True)
-class DrawSet:
-    """Draws of a mixture's parameters, chains end to end, as the kernel reads them.
-
-    Attributes
-    ----------
-    covariance_type : str
-    weights : (sample, cluster)
-    means : (sample, cluster, feature)
-    factors, precision_factors : (sample, block, rows, columns)
-    log_scale : (sample, cluster)
-    """
-
-    __module__ = "bayesgmm.prediction"
-
-    covariance_type: str
-    weights: Weights
-    means: Means
-    factors: Factors
-    precision_factors: Factors
-    log_scale: Weights
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-
-def draw_set(tree: xr.DataTree) -> DrawSet:
-    """All draws of a posterior."""
-    weights, means, covariances = (
-        np.ascontiguousarray(tree["posterior"][name].to_numpy().reshape(-1, *tree["posterior"][name].shape[2:]))
-        for name in ("weights", "means", "covariances")
-    )
-    return draw_set_of(str(tree.attrs["covariance_type"]), weights, means, covariances)
-
-
-def draw_set_of(covariance_type: str, weights: Weights, means: Means, covariances: Covariances) -> DrawSet:
-    """Draws from arrays with one leading axis; covariances are full matrices."""
-    family = covariance_family(covariance_type)
-    n_samples, n_clusters, n_features = means.shape
-    compressed = family.compress(covariances)
-    blocks = (n_samples, family.n_blocks(n_clusters), *family.block_shape(n_features))
-    return draw_set_of_factors(family, weights, means, family.factors(compressed, n_features).reshape(blocks))
-
-
-def draw_set_of_factors(family: CovarianceFamily, weights: Weights, means: Means, factors: Factors) -> DrawSet:
-    """Draws from arrays with one leading axis, covariances as the factors of a family."""
-    n_features = means.shape[2]
-    precision = family.precision_factors(factors)
-    log_det = family.log_precision_determinants(precision, n_features)
-    log_scale = np.log(np.maximum(weights, np.finfo(np.float64).tiny)) + log_det - 0.5 * n_features * LOG_2PI
-    return DrawSet(family.name, weights, means, factors, precision, log_scale)
-
-
-def mean_memberships(draws: DrawSet, X: Rows) -> Responsibilities:
+def mean_memberships(draws: Draws, X: Rows) -> Responsibilities:
     """Posterior probability of each label for each row, averaged over draws, (obs, cluster)."""
     total = np.zeros((draws.weights.shape[1], len(X)))
     for _, resp in each_draw(draws, X, with_memberships=True):
@@ -87,13 +34,13 @@ def mean_memberships(draws: DrawSet, X: Rows) -> Responsibilities:
 
 
 def membership_intervals(
-    draws: DrawSet, X: Rows, *, ci_prob: float | None = None, ci_kind: str | None = None
+    draws: Draws, X: Rows, *, ci_prob: float | None = None, ci_kind: str | None = None
 ) -> xr.Dataset:
     """Mean, standard deviation and interval of each row's membership probabilities.
 
     Parameters
     ----------
-    draws : DrawSet
+    draws : Draws
     X : (obs, feature)
     ci_prob, ci_kind : float, {"eti", "hdi"}, optional
         ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
@@ -113,19 +60,19 @@ def membership_intervals(
     return xr.Dataset(data, coords)
 
 
-def _summary(draws: DrawSet, X: Rows, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
+def _summary(draws: Draws, X: Rows, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
     """Mean and standard deviation (obs, cluster) and interval (obs, cluster, bound) of memberships."""
     sampled = sampled_memberships(draws, X)
     return sampled.mean(axis=-1), sampled.std(axis=-1), interval(sampled)
 
 
-def blocks_of_rows(draws: DrawSet, X: Rows) -> Iterator[Rows]:
+def blocks_of_rows(draws: Draws, X: Rows) -> Iterator[Rows]:
     """Rows in blocks whose memberships under all draws can be held at once."""
     size = max(1, _BLOCK_VALUES // draws.weights.size)
     return (np.asfortranarray(X[i : i + size]) for i in range(0, len(X), size))
 
 
-def sampled_memberships(draws: DrawSet, X: Rows) -> Array:
+def sampled_memberships(draws: Draws, X: Rows) -> Array:
     """Memberships (obs, cluster, sample) under all draws at once."""
     sampled = np.empty((len(X), draws.weights.shape[1], len(draws)))
     for s, (_, resp) in enumerate(each_draw(draws, X, with_memberships=True)):
@@ -152,7 +99,7 @@ def interval_function(ci_kind: str | None) -> Callable[..., Array]:
     return _INTERVALS[kind]
 
 
-def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
+def log_predictive_density(draws: Draws, X: Rows) -> PerRow:
     """log of the density of each row averaged over draws, (obs,)."""
     running = np.full(len(X), -np.inf)
     for log_density, _ in each_draw(draws, X, with_memberships=False):
@@ -160,7 +107,7 @@ def log_predictive_density(draws: DrawSet, X: Rows) -> PerRow:
     return running - np.log(len(draws))
 
 
-def log_densities(draws: DrawSet, X: Rows) -> Array:
+def log_densities(draws: Draws, X: Rows) -> Array:
     """Log density of each row under each draw, (sample, obs)."""
     X, values = np.asfortranarray(X), np.empty((len(draws), len(X)))
     for own, (log_density, _) in zip(values, each_draw(draws, X, with_memberships=False), strict=True):
@@ -168,7 +115,7 @@ def log_densities(draws: DrawSet, X: Rows) -> Array:
     return values
 
 
-def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
+def blocks_of_densities(draws: Draws, X: Rows) -> Iterator[tuple[int, Array]]:
     """For each block, the number of rows so far, and its log densities (obs, sample) under all draws."""
     size = max(1, _BLOCK_DENSITIES // len(draws))
     for i in range(0, len(X), size):
@@ -176,7 +123,7 @@ def blocks_of_densities(draws: DrawSet, X: Rows) -> Iterator[tuple[int, Array]]:
         yield min(i + size, len(X)), np.ascontiguousarray(values.T)
 
 
-def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
+def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
     """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
     check_whole(n_samples=n)
     which = rng.integers(len(draws), size=n)
@@ -190,9 +137,9 @@ def predictive_sample(draws: DrawSet, n: int, *, rng: np.random.Generator) -> tu
     return draws.means[which, labels] + offsets, labels
 
 
-def each_draw(draws: DrawSet, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+def each_draw(draws: Draws, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
-    residual = covariance_family(draws.covariance_type).residual
+    residual = draws.family.residual
     _ARGUMENTS.check(X.shape, *(array.shape for array in (draws.log_scale, draws.means, draws.precision_factors)))
     log_density = np.empty(len(X))
     resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES

@@ -20,7 +20,7 @@ from bayesgmm.posterior import (
     mixture_posterior,
     row_weights_of,
 )
-from bayesgmm.prediction.densities import DrawSet, draw_set, draw_set_of
+from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors import Prior, draw_mixtures
 from bayesgmm.validation import check_type, check_whole, default_names, generator_of, read_table
 
@@ -77,7 +77,7 @@ def posterior_predictive(
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
     if row_weights_of(tree) is not None:
         raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
-    sizes, draws = tree["posterior"].sizes, draw_set(tree)
+    sizes, draws = tree["posterior"].sizes, Draws.of_tree(tree)
     chosen = _evenly(sizes["draw"], max(1, n_samples // sizes["chain"]))
     which = (np.arange(sizes["chain"])[:, None] * sizes["draw"] + chosen).ravel()
     n = tree["observed_data"].sizes[OBS]
@@ -145,7 +145,7 @@ def prior_predictive(
         prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
     )
     n = n_rows if observed is None else len(observed)
-    y = simulated_rows(draw_set_of("full", weights, means, covariances), np.arange(n_samples), n, rng=rng)
+    y = simulated_rows(Draws.unchained(weights, means, covariances, "full"), np.arange(n_samples), n, rng=rng)
     sample: dict[str, Any] = {"chain": [0], "draw": np.arange(n_samples)}
     axes = {OBS: np.arange(n), FEATURE: features}
     variables = {
@@ -160,12 +160,12 @@ def prior_predictive(
     return xr.DataTree.from_dict(groups)
 
 
-def simulated_rows(draws: DrawSet, which: IntArray, n: int, *, rng: np.random.Generator) -> Array:
+def simulated_rows(draws: Draws, which: IntArray, n: int, *, rng: np.random.Generator) -> Array:
     """A data set of n rows from each of some draws, (data set, obs, feature)."""
     return np.stack([_rows_of(draws, int(s), n, rng) for s in which])
 
 
-def _rows_of(draws: DrawSet, s: int, n: int, rng: np.random.Generator) -> Array:
+def _rows_of(draws: Draws, s: int, n: int, rng: np.random.Generator) -> Array:
     labels = rng.choice(draws.weights.shape[1], n, p=draws.weights[s] / draws.weights[s].sum())
     noise = rng.standard_normal((n, draws.means.shape[2]))
     factors = draws.factors[s][np.minimum(labels, draws.factors.shape[1] - 1)]

@@ -19,18 +19,18 @@ from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence import marginal_likelihood as evidence
 from bayesgmm.evidence import mode_weights
 from bayesgmm.evidence.marginal_likelihood import Estimate, Evidence, target_of_tree
-from bayesgmm.evidence.modes import Points
 from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
+from bayesgmm.prediction.draws import Draws
 
 pytestmark = pytest.mark.draws
 SEVEN = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]
 OVERLAPPING = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
 
 
-def as_posterior(points: Points) -> xr.Dataset:
-    """Points whose chains are equally long."""
+def as_posterior(points: Draws) -> xr.Dataset:
+    """Draws whose chains are equally long."""
     dims = {"weights": ("k",), "means": ("k", "d"), "covariances": ("k", "d", "e")}
     n_chains = len(np.unique(points.chain))
     arrays = (a.reshape(n_chains, -1, *a.shape[1:]) for a in points.arrays[:3])
@@ -79,7 +79,7 @@ def test_weighted_rows_count_as_often_as_their_weights_say():
 def overlapping():
     """Exact draws of two components that overlap so much that labels switch."""
     drawn = exact_draws(SEVEN, OVERLAPPING, 2, size=4000)
-    return Points(*(drawn[name] for name in ("weights", "means", "covariances")), np.repeat(np.arange(4), 1000))
+    return Draws(*(drawn[name] for name in ("weights", "means", "covariances")), np.repeat(np.arange(4), 1000), "full")
 
 
 def test_two_overlapping_components_by_enumeration(overlapping):
@@ -96,7 +96,7 @@ def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
     rng = np.random.default_rng(2)
     order = rng.permuted(np.tile([0, 1], (len(overlapping), 1)), axis=1)
     rows = np.arange(len(order))[:, None]
-    switched = Points(*(a[rows, order] for a in overlapping.arrays[:3]), overlapping.chain)
+    switched = Draws(*(a[rows, order] for a in overlapping.arrays[:3]), overlapping.chain, "full")
     found = [log_evidence(as_posterior(p), SEVEN, prior=OVERLAPPING, random_state=1) for p in (overlapping, switched)]
     for method in ("bridge", "thames"):
         one, other = (getattr(own, method) for own in found)
@@ -211,8 +211,10 @@ def importance_sampled(X, target, points, *, n, rng):
     close, middle = target.proposal(points[:: len(points) // 150], rng=rng), X.mean()
     scale = np.exp(rng.uniform(np.log(0.3), np.log(60.0), (n, 1)))
     arrays = rng.dirichlet([1.0, 1.0], n), rng.normal(middle, 8.0, (n, 2, 1)), scale / rng.gamma(2.0, 1.0, (n, 2))
-    broad = Points(*arrays[:2], arrays[2][..., None, None], np.zeros(n, int))
-    both = Points(*map(np.concatenate, zip(close.sample(n, rng=rng), broad.arrays[:3], strict=True)), np.zeros(2 * n))
+    broad = Draws(*arrays[:2], arrays[2][..., None, None], np.zeros(n, int), "full")
+    both = Draws(
+        *map(np.concatenate, zip(close.sample(n, rng=rng), broad.arrays[:3], strict=True)), np.zeros(2 * n), "full"
+    )
     precisions = 1.0 / both.covariances[:, :, 0, 0]
     scales = np.exp(np.linspace(np.log(0.3), np.log(60.0), 400))
     step = np.full(400, 1.0 / 399.0)

@@ -9,8 +9,9 @@ from scipy.special import logsumexp
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
-from bayesgmm.evidence.modes import Mode, Modes, Points, Sample, find_modes
+from bayesgmm.evidence.modes import Mode, Modes, Sample, find_modes
 from bayesgmm.partitions.partition_losses import losses
+from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors.prior import Prior
 
 
@@ -34,7 +35,7 @@ def two_modes():
 
 
 def test_chains_in_two_real_modes_are_told_apart(two_modes):
-    modes = find_modes(two_modes, THREE_GROUPS, "full")
+    modes = find_modes(two_modes, THREE_GROUPS)
     assert modes.separate
     assert modes.r_hat > 1.5
     assert len(modes.modes) == 2
@@ -51,7 +52,7 @@ def test_chains_in_two_real_modes_are_told_apart(two_modes):
 
 def test_weights_of_modes_equal_enumeration(two_modes):
     """However many chains stayed in each."""
-    modes = find_modes(two_modes, THREE_GROUPS, "full")
+    modes = find_modes(two_modes, THREE_GROUPS)
     weighed = weigh_modes(modes, two_modes, Target(THREE_GROUPS, CONJUGATE, 2, "full"), rng=np.random.default_rng(0))
     allocations, log_z = exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)
     distances = [losses(allocations.astype(np.int32), mode.centre) for mode in weighed.modes]
@@ -67,7 +68,7 @@ def test_weights_of_modes_equal_enumeration(two_modes):
 
 def test_samples_have_the_right_mean_within_a_mode_whatever_the_chains_did(two_modes):
     """Draws of a mode of which the half with larger weights was thrown away: proposals put it right."""
-    modes = find_modes(two_modes, THREE_GROUPS, "full")
+    modes = find_modes(two_modes, THREE_GROUPS)
     target = Target(THREE_GROUPS, CONJUGATE, 2, "full")
     heavy = two_modes.weights.max(axis=1)
     rng = np.random.default_rng(0)
@@ -85,7 +86,7 @@ def test_one_mode_is_one_mode():
     X = np.concatenate([rng.normal(0, 1, 60), rng.normal(6, 1, 40)])[:, None]
     prior = Prior.weakly_informative(X)
     em, _ = best_of_starts(Data.of(X), 2, rng=rng, prior=prior)
-    modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), X, "full")
+    modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), X)
     assert not modes.separate
     assert modes.modes[0].n_draws == 600
     assert modes.modes[0].n_clusters == 2
@@ -99,14 +100,15 @@ def test_a_mode_far_below_gets_no_weight():
     em, _ = best_of_starts(Data.of(X), 2, rng=rng, prior=prior)
     good = sampled(X, prior, [em.mixture] * 2, draws=200)
     n = 200
-    bad = Points(
+    bad = Draws(
         np.tile([0.99, 0.01], (n, 1)),
         np.stack([rng.normal(15, 0.1, n), rng.normal(60, 1.0, n)], axis=1)[..., None],
         np.stack([rng.normal(230, 1, n), np.full(n, 1.0)], axis=1)[..., None, None],
         np.full(n, 2),
+        "full",
     )
-    points = Points(*(np.concatenate(pair) for pair in zip(good.arrays, bad.arrays, strict=True)))
-    modes = weigh_modes(find_modes(points, X, "full"), points, Target(X, prior, 2, "full"), rng=rng)
+    points = Draws.joined([good, bad])
+    modes = weigh_modes(find_modes(points, X), points, Target(X, prior, 2, "full"), rng=rng)
     assert [mode.weight for mode in modes.modes if mode.chains == [2]] == [0.0]
     assert [mode.weight for mode in modes.modes if mode.chains == [0, 1]] == [1.0]
 
@@ -134,8 +136,8 @@ def test_pools_have_every_mode_in_its_share():
     rng = np.random.default_rng(0)
 
     def mode(value, weight):
-        points = Points(
-            np.full((50, 1), value), np.zeros((50, 1, 1)), np.ones((50, 1, 1, 1)), np.zeros(50, dtype=np.int64)
+        points = Draws(
+            np.full((50, 1), value), np.zeros((50, 1, 1)), np.ones((50, 1, 1, 1)), np.zeros(50, dtype=np.int64), "full"
         )
         sample = Sample(points, np.full(50, 0.02), np.arange(50), 50.0)
         return Mode(np.zeros(3, np.int32), 1, 50, [0], 0.0, weight=weight, sample=sample)

@@ -14,7 +14,7 @@ from numba import carray, cfunc
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
 from bayesgmm.inference import nuts
 from bayesgmm.inference.nuts import Target, sample_model, sample_nuts
-from bayesgmm.inference.settings import Draws, SamplerSettings
+from bayesgmm.inference.settings import SamplerSettings, Trace
 from bayesgmm.log_posterior._cfunc import LOG_DENSITY_SIGNATURE
 
 MEAN = np.array([1.0, -2.0, 0.5])
@@ -33,7 +33,7 @@ def target(**options) -> Target:
     return gaussian_target(MEAN, COVARIANCE, **options)
 
 
-def draw(seed=1, starts=STARTS, **options) -> Draws:
+def draw(seed=1, starts=STARTS, **options) -> Trace:
     settings = SamplerSettings(seed=seed, chains=len(starts), **{"draws": 50, "tune": 50, **options})
     return sample_nuts(target(), starts, settings)
 
