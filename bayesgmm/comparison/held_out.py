@@ -13,6 +13,7 @@ from bayesgmm.cross_validation import FEWEST_DRAWS, loo
 from bayesgmm.data import Data
 from bayesgmm.em import Degeneracy, EMResult, EMSettings, moments_of, run_em
 from bayesgmm.exceptions import ParetoWarning, SamplingWarning
+from bayesgmm.mixture import column_densities
 from bayesgmm.posterior import SAMPLE_DIMS
 from bayesgmm.validation import copies_of_rows
 
@@ -140,7 +141,8 @@ def _refits(
         weights = fits.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
         result = _refit(fit, data.with_weights(np.maximum(weights, 0.0)), settings)
-        elpd_i[group.predicted] = result.mixture.log_prob(fits.X[units[group.predicted]])
+        left_out = np.ascontiguousarray(fits.X[units[group.predicted]].T)
+        elpd_i[group.predicted] = column_densities(left_out, result.mixture, memberships=False)[0]
         n_collapsed += degeneracy.collapsed(result.mixture)
         if callback is not None:
             callback(n_done, len(groups))

@@ -92,7 +92,7 @@ class Draws:
         """Weights, means, covariances, chain."""
         return self.weights, self.means, self.covariances, self.chain
 
-    @property
+    @cached_property
     def family(self) -> CovarianceFamily:
         """The family of the covariances."""
         return covariance_family(self.covariance_type)

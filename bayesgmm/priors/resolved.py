@@ -61,7 +61,7 @@ class ResolvedPrior:
     separation: Separation | None = None
     concentration_prior: Gamma | None = None
 
-    @property
+    @cached_property
     def family(self) -> CovarianceFamily:
         """The row of the family table."""
         return covariance_family(self.covariance_type)
