@@ -12,7 +12,7 @@ from bayesgmm._common import Array, sentence
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
-from bayesgmm.mixture import FULL, Mixture, covariance_family, divergences
+from bayesgmm.mixture import Mixture, covariance_family, divergences
 from bayesgmm.prediction import interval_over_draws
 from bayesgmm.standard_errors import Bootstrap, PerParameter, standard_errors
 
@@ -103,9 +103,7 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
     """Figures in the shapes of a covariance family, expanded to full matrices."""
     k, d, values = mixture.n_components, mixture.n_features, np.asarray(figures.covariances)
     family = mixture.family
-    if values.shape == (k, d, d) and not (family.shared and family.in_scikit_learn):
-        full = values
-    elif family.residual == FULL:
+    if family.as_matrices:
         full = np.broadcast_to(values, (k, d, d))
     else:
         per_feature = values[:, None] if values.ndim == 1 else values

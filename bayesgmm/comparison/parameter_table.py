@@ -1,7 +1,6 @@
 """Table of EM estimates beside posterior summaries, its rendering in a terminal, and lines on convergence."""
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations_with_replacement
 from math import isfinite
 from typing import Literal
 
@@ -18,7 +17,7 @@ from bayesgmm._common import Array, decimals_of, sentence, shown
 from bayesgmm.comparison.messages import Convergence
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, Mixture
+from bayesgmm.mixture import CovarianceFamily, Mixture
 from bayesgmm.prediction import interval_over_draws
 
 _GAP = 2
@@ -90,17 +89,12 @@ def covariance_entries(
     family: CovarianceFamily, n_components: int, names: Sequence[str]
 ) -> Iterator[tuple[str, tuple[int, int, int]]]:
     """Label and position (cluster, feature, feature_bis) of every free entry of a family's covariances."""
-    d = len(names)
+    d, one = len(names), family.parametrisation
     for k in range(family.n_blocks(n_components)):
         cluster = [] if family.shared else [str(k)]
-        if family.residual == FULL:
-            for i, j in combinations_with_replacement(range(d), 2):
-                yield _label("covariances", [*cluster, names[i], names[j]]), (k, i, j)
-        elif family.residual == DIAGONAL:
-            for j in range(d):
-                yield _label("covariances", [*cluster, names[j]]), (k, j, j)
-        else:
-            yield _label("covariances", cluster) if cluster else "covariances", (k, 0, 0)
+        for i, j in sorted((int(j), int(i)) for i, j in zip(*one.entries(d), strict=True)):
+            index = [*cluster, *[names[i], names[j]][: len(one.natural_shape(d))]]
+            yield _label("covariances", index) if index else "covariances", (k, i, j)
 
 
 def _label(name: str, index: Sequence[str]) -> str:

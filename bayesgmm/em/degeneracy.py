@@ -9,7 +9,7 @@ import numpy as np
 from bayesgmm._common import Array
 from bayesgmm.em.em import EMResult, EMSettings
 from bayesgmm.em.moments import Moments, inverse_scales, principal_directions, variance_floors
-from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture
+from bayesgmm.mixture import CovarianceFamily, Mixture
 
 COLLAPSED = 1e-3  # smallest variance of a component over that of the data
 EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
@@ -52,11 +52,11 @@ class Degeneracy:
 
         Directions in which the data do not vary themselves cannot show it, and are left out.
         """
-        if self.family.residual == FULL:
+        one = self.family.parametrisation
+        if one.correlated:
             return not self._clearly_wide(mixture) and (self._narrow(mixture) or self._at_floor(mixture))
-        variances, of_data, floors = mixture.factors[:, 0, :] ** 2, self.moments.variances, self.floors
-        if self.family.residual == SPHERICAL:
-            of_data, floors = of_data.mean(keepdims=True), floors[:1]
+        variances = mixture.factors[:, 0, :] ** 2
+        of_data, floors = (one.uncorrelated(each)[0] for each in (self.moments.variances, self.floors))
         narrow = variances < COLLAPSED * of_data
         at_floor = (variances <= _AT_FLOOR * floors) & (of_data > floors)
         return bool((narrow | at_floor).any())
@@ -65,18 +65,17 @@ class Degeneracy:
         """Whether a covariance is zero in a direction, but for rounding errors."""
         if not np.isfinite(mixture.means).all() or not self.moments.variances.any():
             return True
-        if self.family.residual == FULL:
+        if self.family.parametrisation.correlated:
             unit = inverse_scales(self.moments)
             scaled = _blocks(mixture) * np.outer(unit, unit)
             return not np.isfinite(scaled).all() or bool((np.linalg.eigvalsh(scaled) <= _ROUNDING).any())
-        of_data = self.moments.variances
-        of_data = of_data.mean(keepdims=True) if self.family.residual == SPHERICAL else of_data
+        of_data = self.family.parametrisation.uncorrelated(self.moments.variances)[0]
         return bool((mixture.factors[:, 0, :] ** 2 <= _NOTHING * of_data).any())
 
     @cached_property
     def rank(self) -> int:
         """In how many directions the data vary, judged where every feature has unit variance."""
-        if self.family.residual == FULL:
+        if self.family.parametrisation.correlated:
             return len(self._principal[0])
         return int(np.count_nonzero(self.moments.variances))
 
@@ -121,7 +120,7 @@ def smallest_variances(mixture: Mixture) -> Array:
 
     Zero where a run broke down.
     """
-    if mixture.family.residual == FULL:
+    if mixture.family.parametrisation.correlated:
         blocks = _blocks(mixture).copy()
         blocks[~np.isfinite(blocks)] = 0.0
         return np.linalg.eigvalsh(blocks)[:, :1]

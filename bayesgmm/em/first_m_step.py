@@ -7,18 +7,17 @@ from bayesgmm._common import Factors, Means, Responsibilities, Rows
 from bayesgmm._compiled import IN_1, IN_2, OUT_2, linked
 from bayesgmm.em.m_step import m_step
 from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
-from bayesgmm.mixture import FULL, SPHERICAL, SUMS, CovarianceFamily, Mixture, Statistics, Sums
+from bayesgmm.mixture import FULL, SUMS, CovarianceFamily, Equivariance, Mixture, Statistics, Sums
 from bayesgmm.priors import PseudoData, pseudo_data
 
 
 def mild_pseudo_data(moments: Moments, n_components: int, family: CovarianceFamily) -> PseudoData:
     """What keeps a component with one row or none usable: D + 1 pseudo-rows of scatter, a pseudo-row of weight."""
     d = len(moments.mean)
-    rows, blocks = d + 1.0, family.n_blocks(n_components)
-    cov = moments.covariance if family.residual == FULL else moments.variances[None]
-    cov = (cov.sum(keepdims=True) if family.residual == SPHERICAL else cov) * (rows / n_components ** (2.0 / d))
-    scale, exponent = np.empty((blocks, *cov.shape)), np.empty(blocks)
-    scale[:], exponent[:] = cov, rows * (d if family.residual == SPHERICAL else 1)
+    rows, blocks, one = d + 1.0, family.n_blocks(n_components), family.parametrisation
+    cov = moments.covariance if one.correlated else one.uncorrelated(moments.variances) * one.width(d)
+    scale = np.repeat((cov * (rows / n_components ** (2.0 / d)))[None], blocks, axis=0)
+    exponent = np.full(blocks, rows * one.width(d))
     nothing = pseudo_data(None, n_components, d, family)
     return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
 
@@ -52,14 +51,14 @@ def first_step(
     d, k = X.shape[1], shares.shape[1]
     floors = variance_floors(reg_covar, moments, family)
     sd = np.sqrt(np.maximum(moments.variances, floors if floors.all() else np.finfo(np.float64).tiny))
-    if family.residual == SPHERICAL:
+    if not family.equivariance & Equivariance.SCALES:
         sd = np.full(d, np.sqrt((sd**2).mean()))
     means, sums = np.zeros((k, d)), Sums.empty((k, d), family.block_shape(d))
     x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
     _share_sums(family.residual, x, shares, moments.mean, sd, means, sums)
     counts, first, second = sums
-    factor = np.diag(sd)[None] if family.residual == FULL else sd[None, None, : second.shape[2]]
-    if family.residual == FULL and len(pseudo.mean_precision):
+    factor = family.parametrisation.uncorrelated(sd)[None]
+    if family.parametrisation.correlated and len(pseudo.mean_precision):
         # The covariance given which the means are taken; that of the data, for it follows every map of the rows.
         factor = covariance_factor(moments, family, floors)
         whiten = np.linalg.inv(factor[0]) * sd

@@ -27,7 +27,7 @@ from bayesgmm.em.user_init import (
     with_parameters,
 )
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture, covariance_family
 from bayesgmm.priors import ResolvedPrior, pseudo_data
 from bayesgmm.validation import as_finite, check_components
 
@@ -197,11 +197,11 @@ def scaled_for_distances(
     of the data, and hides groups that differ along it: use both. Constant directions are left out.
     """
     unit = inverse_scales(moments)
-    if family.residual == SPHERICAL:
+    if not family.equivariance & Equivariance.SCALES:
         mean_variance = moments.variances.mean()
         unit = np.full(len(unit), mean_variance**-0.5 if mean_variance > 0 else 0.0)
     scaling: Array | None = None
-    if family.residual == FULL and decorrelate:
+    if family.equivariance == Equivariance.AFFINE and decorrelate:
         values, directions = principal_directions(moments)
         scaling = directions / np.sqrt(values) if len(values) else None
 

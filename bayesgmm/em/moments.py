@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow
-from bayesgmm.mixture import FAMILIES, FULL, SPHERICAL, CovarianceFamily, Mixture, column_statistics
+from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, column_statistics
 from bayesgmm.priors import OF_CONSTANT, constant_features
 
 type RegCovar = float | Array | None
@@ -50,14 +50,14 @@ def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamil
     total = sum(weights.sum() for _, weights in counted)
     mean = reduce(add, (x @ (weights / total) for x, weights in counted))
     d = len(mean)
-    seen = FAMILIES["full" if family.residual == FULL else "diag"]
-    unit = np.eye(d)[None] if seen.residual == FULL else np.ones((1, 1, d))
+    seen = FAMILIES["full" if family.parametrisation.correlated else "diag"]
+    unit = seen.parametrisation.uncorrelated(np.ones(d))[None]
     middle = Mixture.from_checked(seen, np.ones(1), mean[None], unit, unit, unit, np.zeros(1))
     second = reduce(add, (column_statistics(x, middle, weights).second[0] for x, weights in counted))
     moments = Moments(mean, second / total)
     constant = _constant(moments, counted)
     moments.covariance[:, constant] = 0.0
-    if seen.residual == FULL:
+    if seen.parametrisation.correlated:
         moments.covariance[constant] = 0.0
     return moments
 
@@ -92,7 +92,7 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
     if reg_covar is not None:
         return np.full(len(moments.mean), reg_covar, dtype=np.float64)
     variances = moments.variances
-    if family.residual == SPHERICAL:
+    if not family.equivariance & Equivariance.SCALES:
         variances = np.full(len(variances), variances.mean())
     squares = np.where(variances == 0, moments.mean, 0.0) ** 2
     of_constant = np.where(squares > 0, OF_CONSTANT * squares, 1.0)
@@ -120,9 +120,8 @@ def principal_directions(moments: Moments) -> tuple[Array, Array]:
 def covariance_factor(moments: Moments, family: CovarianceFamily, floors: Array) -> Factors:
     """Factor (1, rows, columns) of the covariance of the data in the family, lifted where it is singular."""
     variances = np.maximum(np.maximum(moments.variances, floors), _SMALLEST)
-    if family.residual != FULL:
-        variances = variances.mean(keepdims=True) if family.residual == SPHERICAL else variances
-        return np.sqrt(variances)[None, None]
+    if not family.parametrisation.correlated:
+        return np.sqrt(family.parametrisation.uncorrelated(variances))[None]
     sizes = np.sqrt(variances)
     values, vectors = np.linalg.eigh(moments.covariance / np.outer(sizes, sizes))
     lifted = (vectors * np.maximum(values, RELATIVE_RANK * max(values[-1], 1.0))) @ vectors.T

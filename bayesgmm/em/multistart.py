@@ -26,7 +26,7 @@ from bayesgmm.exceptions import (
     InputError,
     SingularDataWarning,
 )
-from bayesgmm.mixture import SPHERICAL, Mixture, covariance_family
+from bayesgmm.mixture import Equivariance, Mixture, covariance_family
 from bayesgmm.priors import Prior, warn_of_constant_features
 from bayesgmm.validation import check_components
 
@@ -351,7 +351,9 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
         return
     criteria = plan.degeneracy
     variances = criteria.moments.variances
-    compared = np.full(len(variances), variances.mean()) if plan.family.residual == SPHERICAL else variances
+    compared = (
+        variances if plan.family.equivariance & Equivariance.SCALES else np.full(len(variances), variances.mean())
+    )
     floored = np.flatnonzero((variances > 0) & (compared <= criteria.floors))
     warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
     if criteria.rank < np.count_nonzero(variances):

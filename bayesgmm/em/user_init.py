@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import FULL, CovarianceFamily, Mixture
+from bayesgmm.mixture import CovarianceFamily, Mixture
 from bayesgmm.validation import as_finite
 
 UNKNOWN = -1  # the label of a row without one, as in sklearn.semi_supervised
@@ -82,7 +82,7 @@ def _checked_precisions(
     precisions = _of_shape(value, family.covariances_shape(*shape), parameter="precisions_init", name=name)
     if precisions is None:
         return None
-    matrices = _as_matrices(family)
+    matrices = family.as_matrices
     try:
         family.factors(precisions, shape[1])
         symmetric = not matrices or _symmetric(precisions)
@@ -106,18 +106,13 @@ def _symmetric(matrices: Array) -> bool:
     return bool((gaps <= 1e-5 * roots[..., :, None] * roots[..., None, :]).all())
 
 
-def _as_matrices(family: CovarianceFamily) -> bool:
-    """Whether precisions come as matrices."""
-    return family.residual == FULL or not family.in_scikit_learn
-
-
 def with_parameters(start: Mixture, given: UserInit) -> Mixture:
     """The start with whatever parameters the user gave."""
     if all(value is None for value in given):
         return start
     covariances = start.covariances
     if given.precisions is not None:
-        covariances = np.linalg.inv(given.precisions) if _as_matrices(start.family) else 1.0 / given.precisions
+        covariances = np.linalg.inv(given.precisions) if start.family.as_matrices else 1.0 / given.precisions
     weights = start.weights if given.weights is None else given.weights
     means = start.means if given.means is None else given.means
     return Mixture(weights, means, covariances, start.covariance_type)

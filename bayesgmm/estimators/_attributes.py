@@ -7,7 +7,7 @@ from sklearn.exceptions import NotFittedError
 
 from bayesgmm._common import Array, Covariances
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import FULL, CovarianceFamily, Mixture, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Mixture, covariance_family
 from bayesgmm.validation import as_finite
 
 # Of the product of two standard deviations: single precision of a badly conditioned matrix passes, another does not.
@@ -101,7 +101,7 @@ Attributes.__module__ = "bayesgmm.estimators"  # in the body, type checkers take
 
 def _sizes(covariances: Covariances, family: CovarianceFamily) -> Array:
     """What entries are measured by: the products of two standard deviations, in the covariances' shape."""
-    if family.residual == FULL or not family.in_scikit_learn:
+    if family.as_matrices:
         sds = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
         return np.asarray(sds[..., :, None] * sds[..., None, :])
     return covariances
@@ -119,7 +119,7 @@ def _shaped(value: Any, shape: tuple[int, ...], name: str, family: CovarianceFam
 def _inverse(upper: Array, family: CovarianceFamily) -> Covariances:
     """Covariances whose precisions have these Cholesky factors."""
     try:
-        if family.residual == FULL or not family.in_scikit_learn:
+        if family.as_matrices:
             return np.linalg.inv(upper @ np.swapaxes(upper, -1, -2))
         if (upper <= 0).any():
             raise np.linalg.LinAlgError("they must be positive")
@@ -135,7 +135,7 @@ def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
         diagonal = factors[..., 0, :, None] * np.eye(mixture.n_features)
         matrices = np.broadcast_to(diagonal, shape).copy()
         return matrices**2, matrices
-    if mixture.family.residual != FULL:
+    if not mixture.family.as_matrices:
         return (factors**2).reshape(shape), factors.reshape(shape)
     upper: Array = np.swapaxes(factors, -1, -2).copy()
     return (upper @ factors).reshape(shape), upper.reshape(shape)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, PerRow
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, covariance_family
+from bayesgmm.mixture import CovarianceFamily, covariance_family
 from bayesgmm.priors import Prior, counted_rows, moments
 from bayesgmm.validation import as_covariance, as_finite, as_positive
 
@@ -115,17 +115,13 @@ def fitted_prior_parameters(prior: Prior, covariance_type: str) -> dict[str, Any
     >>> fitted_prior_parameters(prior, "spherical")["covariance_prior_"]
     3.0
     """
-    family = covariance_family(covariance_type)
-    scale: Any = prior.scale
-    if family.residual != FULL:
-        variances = np.diagonal(scale)
-        scale = variances.copy() if family.residual == DIAGONAL else float(variances.mean())
+    scale = covariance_family(covariance_type).parametrisation.compress(prior.scale)
     return {
         "weight_concentration_prior_": float(prior.concentration),
         "mean_precision_prior_": float(prior.kappa) if prior.kappa is not None else None,
         "mean_prior_": prior.mean,
         "degrees_of_freedom_prior_": float(prior.dof),
-        "covariance_prior_": scale,
+        "covariance_prior_": scale.copy() if scale.ndim else float(scale),
     }
 
 
@@ -161,8 +157,8 @@ def _checked_mean(mean: ArrayLike, d: int) -> Array:
 
 def _scale_of(covariance_prior: ArrayLike, family: CovarianceFamily, d: int) -> Array:
     """The scale matrix, from scikit-learn's shape for the family."""
-    full = family.residual == FULL
-    expected: tuple[int, ...] = (d, d) if full else (d,) if family.residual == DIAGONAL else ()
+    expected = family.parametrisation.natural_shape(d)
+    full = len(expected) == 2
     if full:
         value = as_covariance(covariance_prior, n_features=d, name="covariance_prior")
     else:
@@ -177,7 +173,4 @@ def _scale_of(covariance_prior: ArrayLike, family: CovarianceFamily, d: int) -> 
 
 def _projected(cov: Array, family: CovarianceFamily) -> Array:
     """What the family keeps of a covariance, as a matrix."""
-    if family.residual == FULL:
-        return cov
-    variances = np.diagonal(cov)
-    return np.diag(variances) if family.residual == DIAGONAL else variances.mean() * np.eye(len(cov))
+    return family.parametrisation.square(family.parametrisation.blocks(cov), len(cov))

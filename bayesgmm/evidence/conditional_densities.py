@@ -16,10 +16,10 @@ from typing import Self
 
 import numpy as np
 from numba import njit
-from scipy.special import gammaln, multigammaln
+from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
-from bayesgmm.mixture import FULL, SPHERICAL, covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.priors import ResolvedPrior
 
 MOST_COMPONENTS = 8  # a permanent costs 2^K K steps: at 8 seconds in all, at 10 a minute
@@ -67,11 +67,10 @@ class Conditionals:
         """
         d, family = prior.mean.shape[1], covariance_family(prior.covariance_type)
         concentration, scale = prior.concentration[None], prior.scale[None]
-        if family.residual != FULL:
-            width = d if family.residual == SPHERICAL else 1
-            scale = np.broadcast_to(scale[:, :, 0, :, None] / width, (1, scale.shape[1], d, d)) * np.eye(d)
+        one, width = family.parametrisation, family.parametrisation.width(d)
+        scale = one.square(scale / width, d)
         if prior_scale is not None:
-            scale = prior_scale[:, None] / (d if family.residual == SPHERICAL else 1)
+            scale = prior_scale[:, None] / width
         if prior_concentration is not None:
             concentration = prior_concentration[:, None]
         n = max(len(scale), len(concentration))
@@ -128,10 +127,8 @@ class Conditionals:
         family, d = covariance_family(self.covariance_type), self.mean.shape[2]
         if family.shared:
             added, counts = added.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
-        if family.residual == SPHERICAL:
-            return {"dof": self.dof + d * counts, "scale": self.scale + _mean_diagonal(added)}
-        added = added if family.residual == FULL else added * np.eye(d)
-        return {"dof": self.dof + counts, "scale": self.scale + added}
+        one = family.parametrisation
+        return {"dof": self.dof + one.width(d) * counts, "scale": self.scale + one.square(one.blocks(added), d)}
 
     def log_density(self, weights: Weights, means: Means, covariances: Covariances) -> Array:
         """Log of the average density over allocations and labellings, of points (point, cluster, ...), (point,).
@@ -188,15 +185,9 @@ class Conditionals:
 
     def _covariance_constants(self) -> tuple[Array, Array]:
         """Log normaliser of each covariance's density, and the power of |Σ|."""
-        d, half = self.mean.shape[2], 0.5 * self.dof
-        residual = covariance_family(self.covariance_type).residual
-        if residual == FULL:
-            log_det = np.linalg.slogdet(self.scale)[1]
-            return half * (log_det - d * log(2.0)) - multigammaln(half, d), -half - 0.5 * (d + 1)
-        diagonal = np.diagonal(self.scale, axis1=-2, axis2=-1)
-        if residual == SPHERICAL:
-            return half * np.log(0.5 * diagonal.sum(axis=-1)) - gammaln(half), -(half + 1.0) / d
-        return half * np.log(0.5 * diagonal).sum(axis=-1) - d * gammaln(half), -half - 1.0
+        d, one = self.mean.shape[2], covariance_family(self.covariance_type).parametrisation
+        scale = one.blocks(self.scale) * one.width(d)
+        return one.log_normaliser(self.dof, scale, d), -0.5 * (self.dof + one.prior_power(d)) / one.width(d)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Weights, Means, Covariances]:
         """Draw ``n`` points, each given an allocation drawn at random: weights, means and full covariances."""
@@ -218,18 +209,8 @@ class Conditionals:
 
     def _sample_factors(self, which: IntArray, rng: np.random.Generator) -> Array:
         """Factors F of covariances F Fᵀ (point, block, feature, feature)."""
-        residual, d = covariance_family(self.covariance_type).residual, self.mean.shape[2]
-        dof, scale = self.dof[which][..., None], self.scale[which]
-        if residual == FULL:  # Bartlett: the Cholesky factor of a standard Wishart matrix
-            lower = np.tril(rng.standard_normal(scale.shape), -1)
-            lower[..., np.arange(d), np.arange(d)] = np.sqrt(rng.chisquare(dof - np.arange(d)))
-            return np.linalg.cholesky(scale) @ np.swapaxes(np.linalg.inv(lower), -1, -2)
-        diagonal = np.diagonal(scale, axis1=-2, axis2=-1)
-        if residual == SPHERICAL:
-            diagonal = np.broadcast_to(diagonal.sum(axis=-1, keepdims=True) / rng.chisquare(dof), diagonal.shape)
-        else:
-            diagonal = diagonal / rng.chisquare(np.broadcast_to(dof, diagonal.shape))
-        return np.sqrt(diagonal)[..., None] * np.eye(d)
+        one, d = covariance_family(self.covariance_type).parametrisation, self.mean.shape[2]
+        return one.square(one.draw_factors(self.dof[which], one.blocks(self.scale[which]) * one.width(d), rng), d)
 
 
 def _places(d: int) -> tuple[slice, slice, slice]:
@@ -262,12 +243,6 @@ def _outer(vectors: Array) -> Array:
 
 def _times(matrices: Array, vectors: Array) -> Array:
     return (matrices @ vectors[..., None])[..., 0]
-
-
-def _mean_diagonal(matrices: Array) -> Array:
-    """The mean of each diagonal times the identity."""
-    d = matrices.shape[-1]
-    return np.trace(matrices, axis1=-2, axis2=-1)[..., None, None] / d * np.eye(d)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -21,7 +21,7 @@ from bayesgmm.evidence.mode_weights import (
 )
 from bayesgmm.evidence.modes import evaluate
 from bayesgmm.evidence.thames_estimator import Blocks, Thames, thames
-from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, covariance_family
+from bayesgmm.mixture import CovarianceFamily, covariance_family
 from bayesgmm.prediction import Draws
 
 _MOST_UNIFORM = 2_000
@@ -91,30 +91,14 @@ class _Space:
         t = np.logaddexp.reduce(logs, axis=1)
         total = (logs - t[:, None]).sum(axis=1) - 0.5 * (t**2 + _LOG_2PI)
         entries = blocks.shared[:, None] if self.family.shared else blocks.own[..., 1 + self.n_features :]
-        powers = self._powers()
-        return total + (entries[..., : len(powers)] @ powers + len(powers) * _LOG_2).sum(axis=1)
-
-    def _powers(self) -> Array:
-        """A change of (log L_11, log L_22, ...) by one changes the volume of covariances by these in log."""
-        d = self.n_features
-        if self.family.residual == FULL:
-            return np.arange(d + 1.0, 1.0, -1.0)
-        return np.full(d if self.family.residual == DIAGONAL else 1, 2.0)
+        powers = self.family.parametrisation.volume_powers(self.n_features)
+        return total + (entries @ powers + np.count_nonzero(powers) * _LOG_2).sum(axis=1)
 
     def _entries(self, covariances: Covariances) -> Array:
-        """(..., coordinate): logs of the factor's diagonal, then what is below it."""
-        d = self.n_features
-        if self.family.residual != FULL:
-            diagonal = 0.5 * np.log(np.diagonal(covariances, axis1=-2, axis2=-1))
-            return diagonal if self.family.residual == DIAGONAL else diagonal[..., :1]
-        factors = np.linalg.cholesky(covariances)
-        below = factors[..., *np.tril_indices(d, -1)]
-        return np.concatenate([np.log(np.diagonal(factors, axis1=-2, axis2=-1)), below], axis=-1)
+        """Packed factors (..., coordinate)."""
+        one = self.family.parametrisation
+        return one.pack(one.factors(one.blocks(covariances)))
 
     def _covariances(self, entries: Array) -> Covariances:
-        d = self.n_features
-        if self.family.residual != FULL:
-            return np.exp(2.0 * entries)[..., None] * np.eye(d)
-        factors = np.exp(entries[..., :d, None]) * np.eye(d)
-        factors[..., *np.tril_indices(d, -1)] = entries[..., d:]
-        return factors @ np.swapaxes(factors, -1, -2)
+        one = self.family.parametrisation
+        return one.matrices(one.unpack(entries, self.n_features), self.n_features)

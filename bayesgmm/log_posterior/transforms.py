@@ -21,7 +21,7 @@ import numpy as np
 
 from bayesgmm._common import Array, Factors, IntArray, Means, Weights
 from bayesgmm.log_posterior.log_weights import Bend
-from bayesgmm.mixture import FULL, LOG_2PI, CovarianceFamily, Mixture
+from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture
 from bayesgmm.priors import SMALLEST_WEIGHT
 
 
@@ -124,10 +124,10 @@ class Coordinates:
         q = self.inner(points)
         u, m, c = _split(q, self.n_logs, family, centre.means.shape)
         log_w, of_weights = self._log_weights(u)
-        change = _unpack(c, family, centre.n_features)
-        factors = centre.factors @ change if family.residual == FULL else centre.factors * change
-        means = centre.means + _times(centre.factors, m, family)
-        log_jacobian = of_weights + self.log_constant + _log_jacobian(change, family)
+        one, d = family.parametrisation, centre.n_features
+        factors = one.product(centre.factors, one.unpack(c, d))
+        means = centre.means + one.times(centre.factors, m)
+        log_jacobian = of_weights + self.log_constant + (c @ one.volume_powers(d)).sum(axis=-1)
         return Parameters(np.maximum(np.exp(log_w), SMALLEST_WEIGHT), means, factors, log_jacobian)
 
     def _log_weights(self, u: Array) -> tuple[Array, Array]:
@@ -149,12 +149,10 @@ class Coordinates:
         log_w = np.log(mixture.weights)
         places = log_w if self.bend is None else self.bend.places(log_w)
         u = places - self.log_places
-        m = _times(centre.precision_factors, mixture.means - centre.means, family)
-        if family.residual == FULL:
-            change = centre.precision_factors @ mixture.factors
-        else:
-            change = mixture.factors / centre.factors
-        q = _join(u[:-1] - u[-1] if self.bend is None else u, m, _pack(change, family), family)
+        one = family.parametrisation
+        m = one.times(centre.precision_factors, mixture.means - centre.means)
+        change = one.pack(one.product(centre.precision_factors, mixture.factors))
+        q = _join(u[:-1] - u[-1] if self.bend is None else u, m, change, family)
         pieces = zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True)
         return np.concatenate([np.linalg.solve(a, (q - self.shift)[i:j]) for i, j, a in pieces])
 
@@ -165,11 +163,10 @@ class Coordinates:
         family, d, k = self.centre.family, self.centre.n_features, self.centre.n_components
         log_det = -family.log_precision_determinants(self.centre.precision_factors, d)
         log_means = np.broadcast_to(log_det, k).sum()
-        if family.residual == FULL:
-            log_covariances = (d * np.log(2.0) + (d + 1) * log_det).sum()
-        else:
-            log_covariances = (np.log(2.0) + 2.0 * np.log(self.centre.factors)).sum()
-        return float(log_a + log_means + log_covariances)
+        one = family.parametrisation
+        n_logs = np.count_nonzero(one.volume_powers(d))
+        of_factors = one.prior_power(d) * one.power(self.centre.precision_factors, d)
+        return float(log_a + log_means + (n_logs * np.log(2.0) - of_factors).sum())
 
 
 def _n_dim(family: CovarianceFamily, n_components: int, n_features: int) -> int:
@@ -189,41 +186,3 @@ def _split(q: Array, n_logs: int, family: CovarianceFamily, shape: tuple[int, ..
 def _join(u: Array, m: Array, c: Array, family: CovarianceFamily) -> Array:
     own = np.concatenate([m.ravel(), c.ravel()]) if family.shared else np.concatenate([m, c], axis=-1).ravel()
     return np.concatenate([u, own])
-
-
-def _unpack(c: Array, family: CovarianceFamily, d: int) -> Factors:
-    """The factors C (..., G, rows, columns) of packed coordinates."""
-    if family.residual != FULL:
-        return np.exp(c)[..., None, :]
-    rows, columns = np.tril_indices(d)
-    change = np.zeros((*c.shape[:-1], d, d))
-    change[..., rows, columns] = c
-    diagonal = np.arange(d)
-    change[..., diagonal, diagonal] = np.exp(change[..., diagonal, diagonal])
-    return change
-
-
-def _pack(change: Factors, family: CovarianceFamily) -> Array:
-    if family.residual != FULL:
-        return np.log(change[:, 0, :])
-    d = change.shape[-1]
-    rows, columns = np.tril_indices(d)
-    packed = change[:, rows, columns]
-    packed[:, rows == columns] = np.log(packed[:, rows == columns])
-    return packed
-
-
-def _times(factors: Factors, vectors: Array, family: CovarianceFamily) -> Array:
-    """L_g v_k for vectors (..., K, D)."""
-    if family.residual == FULL:
-        return (factors @ vectors[..., None])[..., 0]
-    return factors[..., 0, :] * vectors
-
-
-def _log_jacobian(change: Factors, family: CovarianceFamily) -> Array:
-    """log |d Sigma / dc| over all blocks, less the centre's constant, (...,)."""
-    if family.residual != FULL:
-        return 2.0 * np.log(change).sum(axis=(-3, -2, -1))
-    d = change.shape[-1]
-    log_diagonal = np.log(np.diagonal(change, axis1=-2, axis2=-1))
-    return (np.arange(d + 1, 1, -1) * log_diagonal).sum(axis=(-2, -1))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.mixture import column_densities as column_densities
     from bayesgmm.mixture.mixture import column_statistics as column_statistics
     from bayesgmm.mixture.mixture import expected_statistics as expected_statistics
+    from bayesgmm.mixture.parametrisation import Parametrisation as Parametrisation
     from bayesgmm.mixture.statistics import Statistics as Statistics
     from bayesgmm.mixture.statistics import total_over_rows as total_over_rows
 

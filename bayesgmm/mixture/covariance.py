@@ -1,7 +1,7 @@
 """Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical.
 
-A family is a residual (what the kernel computes per row, see `bayesgmm.mixture.kernel`) and a sharing: each
-component its own covariance, or one for all. Two shapes of the same covariances are in use:
+A family is a parametrisation of one covariance (see `bayesgmm.mixture.parametrisation`) and a sharing: each component
+its own covariance, or one for all. Two shapes of the same covariances are in use:
 
 - *covariances*, scikit-learn's for its four families: full (K, D, D), tied (D, D), diag (K, D), spherical (K,);
   full matrices (K, D, D) for the others;
@@ -16,7 +16,7 @@ import numpy as np
 
 from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.kernel import DIAGONAL, FULL, SPHERICAL
+from bayesgmm.mixture.parametrisation import Diagonal, Full, Parametrisation, Spherical
 from bayesgmm.validation import told
 
 
@@ -50,8 +50,8 @@ class CovarianceFamily:
     ----------
     name, code : str
         scikit-learn's name (ours where it has none) and mclust's code.
-    residual : int
-        FULL, DIAGONAL or SPHERICAL.
+    parametrisation : Parametrisation
+        That of one covariance: full, diagonal or spherical.
     equivariance : Equivariance
         The maps of the rows that take the family's mixtures to mixtures of the family.
     shared : bool
@@ -64,10 +64,23 @@ class CovarianceFamily:
 
     name: str
     code: str
-    residual: int
+    parametrisation: Parametrisation
     equivariance: Equivariance
     shared: bool
     in_scikit_learn: bool = True
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return covariance_family, (self.name,)
+
+    @property
+    def residual(self) -> int:
+        """How compiled code knows the parametrisation."""
+        return self.parametrisation.residual
+
+    @property
+    def as_matrices(self) -> bool:
+        """Whether ``covariances_`` are matrices."""
+        return not self.in_scikit_learn or len(self.parametrisation.natural_shape(1)) == 2
 
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""
@@ -75,11 +88,11 @@ class CovarianceFamily:
 
     def block_shape(self, n_features: int) -> tuple[int, int]:
         """Rows and columns of one factor, and of one component's second moment."""
-        return {FULL: (n_features, n_features), DIAGONAL: (1, n_features), SPHERICAL: (1, 1)}[self.residual]
+        return self.parametrisation.block_shape(n_features)
 
     def block_size(self, n_features: int) -> int:
         """Free parameters of one covariance."""
-        return {FULL: n_features * (n_features + 1) // 2, DIAGONAL: n_features, SPHERICAL: 1}[self.residual]
+        return self.parametrisation.size(n_features)
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Free parameters of the whole mixture: weights, means and covariances."""
@@ -90,8 +103,8 @@ class CovarianceFamily:
         """Shape of ``covariances_``: scikit-learn's if it has the family, full matrices otherwise."""
         if not self.in_scikit_learn:
             return (n_components, n_features, n_features)
-        block = {FULL: (n_features, n_features), DIAGONAL: (n_features,), SPHERICAL: ()}[self.residual]
-        return block if self.shared else (n_components, *block)
+        natural = self.parametrisation.natural_shape(n_features)
+        return natural if self.shared else (n_components, *natural)
 
     def factors(self, covariances: Covariances, n_features: int) -> Factors:
         """Covariances to factors.
@@ -101,77 +114,57 @@ class CovarianceFamily:
         blocks = np.asarray(covariances, dtype=np.float64)
         if not self.in_scikit_learn:
             blocks = self._free_entries(blocks)
-        blocks = blocks.reshape(-1, *self.block_shape(n_features))
-        if self.residual == FULL:
-            return np.linalg.cholesky(blocks)
-        if blocks.min() <= 0:
-            raise np.linalg.LinAlgError("variances must be positive")
-        return np.sqrt(blocks)
+        return self.parametrisation.factors(blocks.reshape(-1, *self.block_shape(n_features)))
 
     def _free_entries(self, covariances: Covariances) -> Array:
         """The variances (..., 1, size) of full matrices (..., K, D, D) that are shared and diagonal."""
-        variances = np.diagonal(covariances[..., 0, :, :], axis1=-2, axis2=-1)
-        free = variances[..., :1] if self.residual == SPHERICAL else variances
-        expected = np.broadcast_to(free, variances.shape)[..., None, :, None] * np.eye(variances.shape[-1])
-        sds = np.sqrt(np.maximum(variances, 0.0))[..., None, None, :]
+        first = covariances[..., 0, :, :]
+        free = first[..., *self.parametrisation.entries(first.shape[-1])][..., None, :]
+        expected = self.parametrisation.square(free, first.shape[-1])[..., None, :, :]
+        sds = np.sqrt(np.maximum(np.diagonal(first, axis1=-2, axis2=-1), 0.0))[..., None, None, :]
         if (np.abs(covariances - expected) > 1e-8 * np.swapaxes(sds, -1, -2) * sds).any():
-            kind = "one multiple of the identity" if self.residual == SPHERICAL else "one diagonal matrix"
+            kind = "one multiple of the identity" if free.shape[-1] == 1 else "one diagonal matrix"
             raise np.linalg.LinAlgError(f"{self.name} covariances are {kind}, the same for all components")
-        return free[..., None, :]
+        return free
 
     def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
         """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
         if not self.in_scikit_learn:
             return self.expand(factors, n_components, n_features)
-        if self.residual == FULL:
-            blocks = factors @ np.swapaxes(factors, -1, -2)
-        else:
-            blocks = np.square(factors[..., 0, :])
-            blocks = blocks[..., 0] if self.residual == SPHERICAL else blocks
-        axis = factors.ndim - 3
-        return np.take(blocks, 0, axis=axis) if self.shared else blocks
+        blocks = self.parametrisation.natural(factors)
+        return np.take(blocks, 0, axis=factors.ndim - 3) if self.shared else blocks
 
     def precision_factors(self, factors: Factors) -> Factors:
         """Inverse factors L^-1, in the same shape."""
-        return np.linalg.inv(factors) if self.residual == FULL else 1.0 / factors
+        return self.parametrisation.inverse(factors)
 
     def log_precision_determinants(self, precision_factors: Factors, n_features: int) -> Array:
         """log |L^-1| per block."""
-        if self.residual == FULL:
-            return np.log(np.diagonal(precision_factors, axis1=-2, axis2=-1)).sum(axis=-1)
-        total = np.log(precision_factors).sum(axis=(-2, -1))
-        return total * n_features if self.residual == SPHERICAL else total
+        return self.parametrisation.log_determinants(precision_factors, n_features)
 
     def expand(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
         """Factors (..., G, rows, columns) to full matrices (..., K, D, D), with any leading axes."""
-        if self.residual == FULL:
-            blocks = factors @ np.swapaxes(factors, -1, -2)
-        else:
-            variances = np.square(factors[..., 0, :])
-            blocks = variances[..., :, None] * np.eye(n_features)
+        blocks = self.parametrisation.matrices(factors, n_features)
         return np.broadcast_to(blocks, (*blocks.shape[:-3], n_components, n_features, n_features)).copy()
 
     def compress(self, covariances: Covariances) -> Covariances:
         """Full matrices (..., K, D, D) to the shape of ``covariances_``, averaging what the family ties together."""
-        blocks: Array = covariances
-        if self.residual != FULL:
-            blocks = np.diagonal(covariances, axis1=-2, axis2=-1)
-        if self.residual == SPHERICAL:
-            blocks = blocks.mean(axis=-1)
         axis = covariances.ndim - 3
+        blocks = self.parametrisation.compress(covariances)
         if not self.in_scikit_learn:
             means = blocks.mean(axis=axis, keepdims=True).reshape(*covariances.shape[:axis], 1, 1, -1)
             return self.expand(np.sqrt(means), *covariances.shape[-3:-1])
         return blocks.mean(axis=axis) if self.shared else blocks.copy()
 
 
+_FULL, _DIAGONAL, _SPHERICAL = Full(), Diagonal(), Spherical()
 _FAMILIES = (
-    CovarianceFamily("full", "VVV", FULL, Equivariance.AFFINE, shared=False),
-    CovarianceFamily("tied", "EEE", FULL, Equivariance.AFFINE, shared=True),
-    CovarianceFamily("diag", "VVI", DIAGONAL, Equivariance.SCALES, shared=False),
-    CovarianceFamily("spherical", "VII", SPHERICAL, Equivariance.ROTATIONS, shared=False),
-    CovarianceFamily("tied_diag", "EEI", DIAGONAL, Equivariance.SCALES, shared=True, in_scikit_learn=False),
-    CovarianceFamily("tied_spherical", "EII", SPHERICAL, Equivariance.ROTATIONS, shared=True, in_scikit_learn=False),
+    CovarianceFamily("full", "VVV", _FULL, Equivariance.AFFINE, shared=False),
+    CovarianceFamily("tied", "EEE", _FULL, Equivariance.AFFINE, shared=True),
+    CovarianceFamily("diag", "VVI", _DIAGONAL, Equivariance.SCALES, shared=False),
+    CovarianceFamily("spherical", "VII", _SPHERICAL, Equivariance.ROTATIONS, shared=False),
+    CovarianceFamily("tied_diag", "EEI", _DIAGONAL, Equivariance.SCALES, shared=True, in_scikit_learn=False),
+    CovarianceFamily("tied_spherical", "EII", _SPHERICAL, Equivariance.ROTATIONS, shared=True, in_scikit_learn=False),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
@@ -197,3 +190,6 @@ def covariance_family(covariance_type: str, n_features: int | None = None) -> Co
             hint=f"For several features {family.code} ('{family.name}') is the most general of its like.",
         )
     return family
+
+
+covariance_family.__module__ = "bayesgmm.mixture"  # pickles name it

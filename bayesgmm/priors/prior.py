@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, Weights
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import FULL, CovarianceFamily, Equivariance, Mixture, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture, covariance_family
 from bayesgmm.priors.concentrations import draw_concentrations, draw_log_gammas
 from bayesgmm.priors.data_scale import column_medians, column_ranges, counted_rows, moments
 from bayesgmm.priors.hyperpriors import Gamma, Separation, Wishart
-from bayesgmm.priors.resolved import ResolvedPrior, in_shape_of_family
+from bayesgmm.priors.resolved import ResolvedPrior
 from bayesgmm.validation import as_covariance, as_finite, as_positive, check_whole
 
 NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "independent", "separation"
@@ -167,7 +167,7 @@ class Prior:
         check_whole(n_components=n_components)
         mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
         d, equivariance = len(mean), Equivariance.AFFINE
-        if covariance_family(covariance_type, d).residual != FULL:
+        if covariance_family(covariance_type, d).equivariance != Equivariance.AFFINE:
             cov, equivariance = np.eye(d) * np.diagonal(cov).mean(), Equivariance.ROTATIONS
         scale = cov / n_components ** (2.0 / d)
         prior = cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=scale)
@@ -426,7 +426,7 @@ def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> Resolved
         kappa,
         mean_precision,
         _broadcast(prior.dof, (g,), "dof"),
-        in_shape_of_family(_broadcast(prior.scale, (g, d, d), "scale"), family),
+        family.parametrisation.blocks(_broadcast(prior.scale, (g, d, d), "scale")),
         scale_prior=prior.scale_prior,
         separation=prior.variances,
         concentration_prior=prior.concentration_prior,

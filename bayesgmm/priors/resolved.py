@@ -19,10 +19,10 @@ from math import lgamma, log, pi
 from typing import Self
 
 import numpy as np
-from scipy.special import gammaln, multigammaln
+from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, Factors, Means, Weights
-from bayesgmm.mixture import DIAGONAL, FULL, CovarianceFamily, Mixture, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, covariance_family
 from bayesgmm.priors.concentrations import SMALLEST_WEIGHT, concentration_nodes, log_marginal, mean_concentration
 from bayesgmm.priors.hyperpriors import Gamma, Separation, Wishart
 
@@ -67,6 +67,11 @@ class ResolvedPrior:
         return covariance_family(self.covariance_type)
 
     @property
+    def _one(self) -> Parametrisation:
+        """The parametrisation of one covariance."""
+        return self.family.parametrisation
+
+    @property
     def inverse_wishart(self) -> Self:
         """The same with hyperparameters fixed at their means, and an inverse-Wishart in the place of a separation."""
         return replace(self, scale_prior=None, separation=None, concentration_prior=None)
@@ -96,20 +101,19 @@ class ResolvedPrior:
         """Twice the power of |Sigma|^-1 (or of 1/sigma2) in the covariance prior, per block."""
         if self.separation is not None:
             return np.full_like(self.dof, -2.0 * (self.separation.eta - 1.0))
-        return self.dof + (self.mean.shape[1] + 1.0 if self.family.residual == FULL else 2.0)
+        return self.dof + self._one.prior_power(self.mean.shape[1])
 
     @cached_property
     def scale_precision(self) -> Array:
         """V^-1 of a scale that has a prior, in its family's shape (1, rows, columns); no rows if it has none."""
         if self.scale_prior is None:
             return np.empty((0, *self.scale.shape[1:]))
-        scale = self._scale_of_scale
-        return np.linalg.inv(scale) if self.family.residual == FULL else 1.0 / scale
+        return self._one.inverse(self._scale_of_scale)
 
     @property
     def _scale_of_scale(self) -> Array:
         assert self.scale_prior is not None  # noqa: S101  asked for there only
-        return in_shape_of_family(self.scale_prior.scale[None], self.family)
+        return self._one.blocks(self.scale_prior.scale[None])
 
     @property
     def scale_count(self) -> Array:
@@ -140,16 +144,11 @@ class ResolvedPrior:
 
     @property
     def _covariance_constant(self) -> float:
-        d, half = self.mean.shape[1], 0.5 * self.dof
         if self.separation is not None:
-            return len(half) * self.separation.log_constant
+            return len(self.dof) * self.separation.log_constant
         if self.scale_prior is not None:
-            return _marginal_constant(self, self.scale_prior.dof)
-        if self.family.residual == FULL:
-            log_det = np.linalg.slogdet(self.scale)[1]
-            return float((half * log_det - half * d * log(2.0) - multigammaln(half, d)).sum())
-        per_variance = half[:, None] * np.log(0.5 * self.scale[:, 0, :]) - gammaln(half)[:, None]
-        return float(per_variance.sum())
+            return self._one.marginal_log_normaliser(self.dof, self.scale_prior.dof, self._scale_of_scale[0])
+        return float(self._one.log_normaliser(self.dof, self.scale, self.mean.shape[1]).sum())
 
     def log_prob(self, mixture: Mixture) -> float:
         """Log density in natural coordinates, hyperparameters that have a prior integrated out."""
@@ -161,18 +160,14 @@ class ResolvedPrior:
 
     def precision_factors(self, covariances: Covariances) -> Factors:
         """Inverse factors (..., block, rows, columns) of full matrices (..., cluster, feature, feature)."""
-        blocks = covariances[..., : len(self.dof), :, :]
-        if self.family.residual == FULL:
-            return np.linalg.inv(np.linalg.cholesky(blocks))
-        variances = np.diagonal(blocks, axis1=-2, axis2=-1)[..., None, :]
-        return 1.0 / np.sqrt(variances if self.family.residual == DIAGONAL else variances[..., :1])
+        return self._one.precision_factors(covariances[..., : len(self.dof), :, :])
 
     def _log_density(self, weights: Weights, means: Means, prec: Factors) -> Array:
         log_det = self.family.log_precision_determinants(prec, means.shape[-1])  # log |L^-1| per block
-        power = log_det if self.family.residual == FULL else np.log(prec).sum(axis=(-2, -1))
+        power = self._one.power(prec, means.shape[-1])
         total = (self.covariance_exponent * power).sum(axis=-1) + self._log_shape(prec)
         deviation = means - self.mean
-        whitened = _times(self._full(prec), deviation)
+        whitened = _times(self._one.square(prec, means.shape[-1]), deviation)
         conjugate = 0.5 * (self.kappa > 0)
         total += (conjugate * (2.0 * log_det - self.kappa * (whitened**2).sum(axis=-1))).sum(axis=-1)
         total -= 0.5 * np.square(_times(self._mean_precision_roots, deviation)).sum(axis=(-2, -1))
@@ -192,11 +187,8 @@ class ResolvedPrior:
 
     @cached_property
     def _scale_roots(self) -> Factors:
-        """Cholesky factors of the scales (block, feature, feature) of full families, for the same reason."""
-        return np.linalg.cholesky(self.scale)
-
-    def _full(self, prec: Factors) -> Factors:
-        return prec if self.family.residual == FULL else prec[..., 0, :, None] * np.eye(self.mean.shape[1])
+        """Roots of the scales (block, rows, columns), for the same reason."""
+        return self._one.scale_roots(self.scale)
 
     def _log_shape(self, prec: Factors) -> Array:
         """What the density of the covariances has besides powers of their determinants, (...)."""
@@ -205,58 +197,23 @@ class ResolvedPrior:
             variances = (np.linalg.inv(prec) ** 2).sum(axis=-1)
             return -(power * np.log(variances) + scale / variances).sum(axis=(-2, -1))
         if self.scale_prior is not None:
-            return -0.5 * self.scale_count[0] * _log_det(self.sum_of_precisions(prec), self.family)
-        if self.family.residual == FULL:
-            return np.asarray(-0.5 * np.square(prec @ self._scale_roots).sum(axis=(-3, -2, -1)))
-        return np.asarray(-0.5 * (self.scale * prec**2).sum(axis=(-3, -2, -1)))
+            return -0.5 * self.scale_count[0] * self._one.scale_log_determinants(self.sum_of_precisions(prec))
+        return np.asarray(-0.5 * np.square(self._one.product(prec, self._scale_roots)).sum(axis=(-3, -2, -1)))
 
     def sum_of_precisions(self, prec: Factors) -> Array:
         """V^-1 + sum_g Sigma_g^-1 of a scale with a prior, in its family's shape (..., rows, columns)."""
-        squares = np.swapaxes(prec, -1, -2) @ prec if self.family.residual == FULL else prec**2
-        return self.scale_precision[0] + squares.sum(axis=-3)
+        return self.scale_precision[0] + self._one.precisions(prec).sum(axis=-3)
 
     def draw_scales(self, covariances: Covariances, *, rng: np.random.Generator) -> Array:
         """Draws of S given the covariances of each point (..., cluster, feature, feature), (..., feature, feature)."""
-        inner, count = self.sum_of_precisions(self.precision_factors(covariances)), self.scale_count[0]
-        d = self.mean.shape[1]
-        if self.family.residual != FULL:
-            scales = rng.chisquare(count, inner.shape) / inner
-            return scales[..., 0, :, None] * np.eye(d)
-        lower = np.tril(rng.standard_normal(inner.shape), -1)  # Bartlett
-        lower[..., np.arange(d), np.arange(d)] = np.sqrt(rng.chisquare(count - np.arange(d), inner.shape[:-1]))
-        factor = np.swapaxes(np.linalg.inv(np.linalg.cholesky(inner)), -1, -2) @ lower
-        return factor @ np.swapaxes(factor, -1, -2)
+        inner = self.sum_of_precisions(self.precision_factors(covariances))
+        counts = np.full(inner.shape[:-2], self.scale_count[0])
+        drawn = self._one.draw_wisharts(counts, self._one.inverse(inner), rng)
+        return self._one.square(drawn, self.mean.shape[1])
 
 
 def _log_weights(weights: Weights) -> Array:
     return np.asarray(np.log(np.maximum(weights, SMALLEST_WEIGHT)))
-
-
-def in_shape_of_family(scale: Array, family: CovarianceFamily) -> Array:
-    """Scales (block, feature, feature) as `ResolvedPrior` has them."""
-    if family.residual == FULL:
-        return scale
-    diagonal = np.diagonal(scale, axis1=1, axis2=2)[:, None, :].copy()
-    return diagonal if family.residual == DIAGONAL else diagonal.mean(axis=2, keepdims=True)
-
-
-def _marginal_constant(prior: ResolvedPrior, n: float) -> float:
-    """That of covariances whose scale is integrated out."""
-    half, half_count, v = 0.5 * prior.dof, 0.5 * float(prior.scale_count[0]), prior._scale_of_scale[0]
-    log_det = float(_log_det(v, prior.family))
-    if prior.family.residual == FULL:
-        d = len(v)
-        gammas = multigammaln(half_count, d) - multigammaln(0.5 * n, d) - float(multigammaln(half, d).sum())
-        return gammas - 0.5 * n * log_det
-    per_variance = lgamma(half_count) - lgamma(0.5 * n) - float(gammaln(half).sum())
-    return v.size * per_variance - 0.5 * n * log_det
-
-
-def _log_det(matrices: Array, family: CovarianceFamily) -> Array:
-    """Log determinant of full matrices, or sum of logarithms of diagonals."""
-    if family.residual == FULL:
-        return np.asarray(np.linalg.slogdet(matrices)[1])
-    return np.asarray(np.log(matrices).sum(axis=(-2, -1)))
 
 
 def _times(matrices: Array, vectors: Array) -> Array:

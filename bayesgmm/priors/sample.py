@@ -3,8 +3,7 @@
 import numpy as np
 
 from bayesgmm._common import Array, Covariances, Means, Weights
-from bayesgmm.mixture import DIAGONAL, FULL
-from bayesgmm.priors.hyperpriors import Separation, Wishart
+from bayesgmm.priors.hyperpriors import Separation
 from bayesgmm.priors.prior import Prior
 from bayesgmm.priors.resolved import ResolvedPrior
 
@@ -50,13 +49,9 @@ def _covariances(prior: ResolvedPrior, n: int, rng: np.random.Generator) -> Cova
     g, d = len(prior.dof), prior.mean.shape[1]
     if prior.separation is not None:
         return _separated(prior.separation, (n, g), rng)
-    scale = _scales(prior, n, rng)
-    if prior.family.residual == FULL:
-        return _inverse_wishart(prior.dof, np.broadcast_to(scale, (n, g, d, d)), rng)
-    size = d if prior.family.residual == DIAGONAL else 1
-    chi_squares = rng.chisquare(np.broadcast_to(prior.dof[:, None], (n, g, size)))
-    variances = np.broadcast_to(scale[..., 0, :], chi_squares.shape) / chi_squares
-    return np.asarray(variances[..., None] * np.eye(d))
+    one, scale = prior.family.parametrisation, _scales(prior, n, rng)
+    scale = np.broadcast_to(scale, (n, g, *scale.shape[2:]))
+    return one.matrices(one.draw_factors(np.broadcast_to(prior.dof, (n, g)), scale, rng), d)
 
 
 def _scales(prior: ResolvedPrior, n: int, rng: np.random.Generator) -> Array:
@@ -64,30 +59,9 @@ def _scales(prior: ResolvedPrior, n: int, rng: np.random.Generator) -> Array:
     law = prior.scale_prior
     if law is None:
         return prior.scale[None]
-    if prior.family.residual == FULL:
-        return _wishart(law, n, rng)[:, None]
-    v = np.diagonal(law.scale)
-    v = v if prior.family.residual == DIAGONAL else v.mean(keepdims=True)
-    return np.asarray((v * rng.chisquare(law.dof, (n, len(v))))[:, None, None, :])
-
-
-def _wishart(law: Wishart, n: int, rng: np.random.Generator) -> Array:
-    factor = np.linalg.cholesky(law.scale) @ _bartlett(np.full((n,), law.dof), len(law.scale), rng)
-    return np.asarray(factor @ np.swapaxes(factor, -1, -2))
-
-
-def _bartlett(dof: Array, d: int, rng: np.random.Generator) -> Array:
-    """Lower triangular factors (..., d, d) of Wishart matrices with unit scale (Bartlett 1933)."""
-    lower = np.tril(rng.standard_normal((*dof.shape, d, d)), -1)
-    lower[..., np.arange(d), np.arange(d)] = np.sqrt(rng.chisquare(dof[..., None] - np.arange(d)))
-    return np.asarray(lower)
-
-
-def _inverse_wishart(dof: Array, scale: Array, rng: np.random.Generator) -> Covariances:
-    """If A Aᵀ ~ W(nu, I) then L A⁻ᵀ A⁻¹ Lᵀ ~ IW(nu, L Lᵀ)."""
-    inner = _bartlett(np.broadcast_to(dof, scale.shape[:2]), scale.shape[-1], rng)
-    factor = np.linalg.cholesky(scale) @ np.swapaxes(np.linalg.inv(inner), -1, -2)
-    return np.asarray(factor @ np.swapaxes(factor, -1, -2))
+    one = prior.family.parametrisation
+    scale = one.blocks(law.scale)
+    return one.draw_wisharts(np.full(n, law.dof), np.broadcast_to(scale, (n, *scale.shape)), rng)[:, None]
 
 
 def _separated(law: Separation, shape: tuple[int, int], rng: np.random.Generator) -> Covariances:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import FULL, SPHERICAL, CovarianceFamily, Mixture, Statistics
+from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, Statistics
 from bayesgmm.priors import Prior, PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
 
 
@@ -143,45 +143,24 @@ class LocalCoordinates:
 
     def square_factor(self, g: int) -> Array:
         """L^ of block g as a square matrix."""
-        factor = self.mixture.factors[g]
-        return factor if self.mixture.family.residual == FULL else np.eye(self.d) * factor[0]
+        return self._one.square(self.mixture.factors[g], self.d)
+
+    @property
+    def _one(self) -> Parametrisation:
+        """The parametrisation of one covariance."""
+        return self.mixture.family.parametrisation
 
     @cached_property
     def basis(self) -> Array:
         """The matrices E_a, (size, D, D)."""
-        if self.mixture.family.residual == SPHERICAL:
-            return np.eye(self.d)[None]
-        rows, columns = self._entries
-        basis = np.zeros((len(rows), self.d, self.d))
-        index = np.arange(len(rows))
-        basis[index, rows, columns] = basis[index, columns, rows] = 1.0
-        return basis
-
-    @property
-    def _entries(self) -> tuple[IntArray, IntArray]:
-        """Row and column of the free entry that each c stands for."""
-        if self.mixture.family.residual == FULL:
-            rows, columns = np.tril_indices(self.d)
-            return rows, columns
-        diagonal = np.arange(self.mixture.family.block_size(self.d))
-        return diagonal, diagonal
+        return self._one.basis(self.d)
 
     def own_scores(self, rows: Rows, k: int) -> Array:
         """Scores of rows had they come from component k, in the coordinates `own_index`, (obs, own)."""
         mixture, g = self.mixture, self.block(k)
-        deviation = rows - mixture.means[k]
-        full = mixture.family.residual == FULL
-        z = deviation @ mixture.precision_factors[g].T if full else deviation * mixture.precision_factors[g]
+        z = self._one.times(mixture.precision_factors[g], rows - mixture.means[k])
         weights = np.broadcast_to((np.arange(self.k) == k) - mixture.weights, (len(rows), self.k))
-        return np.hstack([weights[:, :-1], z, self._covariance_scores(z)])
-
-    def _covariance_scores(self, z: Array) -> Array:
-        """(zᵀ E_a z - tr E_a) / 2 for whitened residuals."""
-        if self.mixture.family.residual == SPHERICAL:
-            return 0.5 * ((z**2).sum(axis=1, keepdims=True) - self.d)
-        rows, columns = self._entries
-        diagonal = rows == columns
-        return z[:, rows] * z[:, columns] * np.where(diagonal, 0.5, 1.0) - 0.5 * diagonal
+        return np.hstack([weights[:, :-1], z, self._one.scores(z)])
 
     def component_scores(self, rows: Rows, k: int) -> Array:
         """`own_scores` in all coordinates, (obs, n_dim)."""
@@ -204,13 +183,8 @@ class LocalCoordinates:
         for k in range(self.k):
             gradient[self.mean_index(k)] = sums.first[k] + sums.pull[k]
         for g, (second, total) in enumerate(zip(sums.second, sums.totals, strict=True)):
-            gradient[self.covariance_index(g)] = 0.5 * self._covariance_slope(second, total)
+            gradient[self.covariance_index(g)] = 0.5 * self._one.slopes(second, total)
         return gradient
-
-    def _covariance_slope(self, second: Array, total: float) -> Array:
-        if self.mixture.family.residual != FULL:
-            return second[0] - total
-        return np.einsum("aij,ij->a", self.basis, second - total * np.eye(self.d))
 
     def complete_information(self, sums: Sums) -> Array:
         """Expected complete information of the rows, and the information of the prior."""
@@ -224,16 +198,8 @@ class LocalCoordinates:
             information[mean, covariance], information[covariance, mean] = cross, cross.T
         for g, (second, total) in enumerate(zip(sums.second, sums.totals, strict=True)):
             index = self.covariance_index(g)
-            information[index, index] = self._covariance_information(second, total)
+            information[index, index] = self._one.information(second, total)
         return information
-
-    def _covariance_information(self, second: Array, total: float) -> Array:
-        """tr(E_a E_b M) made symmetric, less tr(E_a E_b) / 2 for each row that was counted."""
-        if self.mixture.family.residual != FULL:
-            return np.diag(second[0] - 0.5 * total)
-        flat = self.basis.reshape(len(self.basis), -1)
-        product = (self.basis @ (second - 0.5 * total * np.eye(self.d))).reshape(flat.shape) @ flat.T
-        return 0.5 * (product + product.T)
 
     @cached_property
     def _covariance_changes(self) -> Array:
@@ -249,7 +215,7 @@ class LocalCoordinates:
         change[: self.k - 1, : self.k - 1] = np.diag(w) - np.outer(w, w)
         for k in range(self.k):
             change[self.mean_index(k), self.mean_index(k)] = self.square_factor(self.block(k))
-        rows, columns = self._entries
+        rows, columns = self._one.entries(self.d)
         for g, changes in enumerate(self._covariance_changes):
             change[self.covariance_index(g), self.covariance_index(g)] = changes[:, rows, columns].T
         return change
@@ -273,10 +239,8 @@ class LocalCoordinates:
         family = self.mixture.family
         if not family.in_scikit_learn:
             return np.broadcast_to(blocks, (self.k, self.d, self.d)).copy()
-        if family.residual == FULL:
-            return blocks[0] if family.shared else blocks
-        diagonals = np.diagonal(blocks, axis1=1, axis2=2)
-        return (diagonals[:, 0] if family.residual == SPHERICAL else diagonals).copy()
+        natural = self._one.compress(blocks)
+        return natural[0] if family.shared else natural
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -284,14 +248,13 @@ class LocalCoordinates:
         weights = [f"weights[{k}]" for k in range(self.k - 1)]
         means = [f"means[{k}, {j}]" for k in range(self.k) for j in range(self.d)]
         blocks = range(len(self.mixture.factors))
-        entries = list(zip(*self._entries, strict=True))
+        entries = list(zip(*self._one.entries(self.d), strict=True))
         covariances = [self._covariance_name(g, int(i), int(j)) for g in blocks for i, j in entries]
         return tuple(weights + means + covariances)
 
     def _covariance_name(self, g: int, i: int, j: int) -> str:
         family = self.mixture.family
-        index = [i, j] if family.residual == FULL or not family.in_scikit_learn else [i]
-        index = [] if family.in_scikit_learn and family.residual == SPHERICAL else index
+        index = [i, j] if family.as_matrices else [i, j][: len(self._one.natural_shape(self.d))]
         index = index if family.in_scikit_learn and family.shared else [g, *index]
         return f"covariances[{', '.join(map(str, index))}]"
 
