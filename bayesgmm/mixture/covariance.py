@@ -114,7 +114,8 @@ class CovarianceFamily:
         blocks = np.asarray(covariances, dtype=np.float64)
         if not self.in_scikit_learn:
             blocks = self._free_entries(blocks)
-        return self.parametrisation.factors(blocks.reshape(-1, *self.block_shape(n_features)))
+        blocks = np.ascontiguousarray(blocks).reshape(-1, *self.block_shape(n_features))
+        return self.parametrisation.factors(blocks)
 
     def _free_entries(self, covariances: Covariances) -> Array:
         """The variances (..., 1, size) of full matrices (..., K, D, D) that are shared and diagonal."""

@@ -44,7 +44,8 @@ class Draws:
         sampled = [[tree[group][name].to_numpy() for name in _PARAMETERS] for group in groups]
         sizes = [values[0].shape[:2] for values in sampled]
         w, mu, sigma = (
-            np.concatenate([v.reshape(-1, *v.shape[2:]) for v in each]) for each in zip(*sampled, strict=True)
+            np.ascontiguousarray(np.concatenate([v.reshape(-1, *v.shape[2:]) for v in each]))
+            for each in zip(*sampled, strict=True)
         )
         lengths = np.concatenate([np.full(n_chains, n_draws) for n_chains, n_draws in sizes])
         return cls(w, mu, sigma, np.repeat(np.arange(len(lengths)), lengths), str(tree.attrs["covariance_type"]))
