@@ -13,7 +13,7 @@ class _PicklableError(Exception):
 
 
 class InputError(_PicklableError, ValueError, TypeError):
-    """Bad input, of value or type, told before any work: what was expected, what came, what to try.
+    """Bad input, of value or type, raised before any work: what was expected, what came, what to try.
 
     ``sentence`` tells the first two in words that users of scikit-learn know; ``alternatives`` are names that would do.
     """

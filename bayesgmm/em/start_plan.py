@@ -127,7 +127,7 @@ class Plan:
         return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
 
     def search_data(self, rng: np.random.Generator, *, coarse: bool) -> SearchData:
-        """Where a start may search: the first one in haste, because many users make no other."""
+        """Data of a start's local search; coarse for the first start, because many users make no other."""
         return SearchData.of_rows(
             self.data,
             self.n_components,

@@ -2,7 +2,7 @@
 
 With the centre (w^, mu^, L^) the inner coordinates q are
 
-- u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K bent logarithms of
+- u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K reparameterized logarithms of
   unnormalised weights instead (see `bayesgmm.log_posterior.log_weights`);
 - m_k, D: mu_k = mu^_k + L^_k m_k;
 - c_k: L_k = L^_k C_k, where C_k is lower triangular with diagonal exp(c) and entries c below it, row by row;
@@ -60,7 +60,7 @@ class Coordinates:
     matrices : (sum of squared block sizes,)
         The blocks of A one after the other, each row by row.
     bend : Bend, optional
-        Under a sparse prior: how the logarithms of weights are bent.
+        The sparse-weight reparameterization, under a sparse prior.
     """
 
     centre: Mixture

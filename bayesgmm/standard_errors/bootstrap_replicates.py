@@ -20,7 +20,7 @@ from bayesgmm.validation import as_row_weights, as_rows, check_jobs, check_numbe
 
 _NUMBERS_PER_BLOCK = 4_000_000
 # The largest tolerance of EM on replicates. It starts at the fit, where a replicate may have a plateau: gains that die
-# quickly hide a slow climb to come, and standard errors came out up to 40 % too small at 1e-6.
+# quickly hide slow gains to come, and standard errors came out up to 40 % too small at 1e-6.
 _TOLERANCE = 1e-10
 _FEWEST = 2  # replicates that have a spread
 _MANY_DEGENERATE = 0.1  # a share whose loss shows in what is left
