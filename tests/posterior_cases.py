@@ -7,7 +7,7 @@ from reference import FAMILIES, random_mixture
 
 from bayesgmm._common.arrays import Array, Rows
 from bayesgmm.log_posterior.log_posterior import LogPosterior
-from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.log_posterior.transforms import Coordinates
 from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
@@ -65,9 +65,9 @@ def positive_definite(rng, *shape: int) -> Array:
     return root @ np.swapaxes(root, -1, -2) + np.eye(shape[-1])
 
 
-def affine_coordinates(centre: Mixture, affine: str, bend: Bend | None = None) -> Coordinates:
+def affine_coordinates(centre: Mixture, affine: str, sparse_weights: SparseWeights | None = None) -> Coordinates:
     """Coordinates with A the identity, one dense triangle, or one triangle a component; shifted unless identity."""
-    plain = Coordinates.around(centre, bend)
+    plain = Coordinates.around(centre, sparse_weights)
     if affine == "identity":
         return plain
     rng = np.random.default_rng(1)

@@ -6,7 +6,7 @@ import numpy as np
 from posterior_cases import Case, affine_coordinates, case
 
 from bayesgmm.log_posterior.log_posterior import LogPosterior
-from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.hyperpriors import Gamma
 
@@ -28,5 +28,5 @@ def sparse_case(covariance_type, concentration, form="independent") -> Case:
 
 def density(at: Case, affine="identity") -> LogPosterior:
     resolved = at.prior.resolve(3, 2, at.centre.covariance_type)
-    bend = Bend.of(resolved, len(at.X))
-    return LogPosterior(at.X.T, np.empty(0), resolved, affine_coordinates(at.centre, affine, bend))
+    sparse_weights = SparseWeights.of(resolved, len(at.X))
+    return LogPosterior(at.X.T, np.empty(0), resolved, affine_coordinates(at.centre, affine, sparse_weights))

@@ -6,7 +6,7 @@ with a declared signature and when it is first used; callers reach it through a 
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache, cached_property, update_wrapper
+from functools import cache, update_wrapper
 from typing import Any
 from zlib import crc32
 
@@ -38,21 +38,24 @@ class LinkedFunction:
         stamp = crc32(str(signature).encode())
         self.symbol = f"{function.__module__}.{function.__qualname__}.{stamp}"
         self.template = _template(self)
+        self._dispatcher: Any = None
 
     def __call__(self, *args: Any) -> Any:
-        return self.dispatcher(*args)
+        return (self._dispatcher or self.dispatcher)(*args)
 
-    @cached_property
+    @property
     def dispatcher(self) -> Any:  # a numba Dispatcher
         """The function, compiled or loaded from the disk cache, and what it calls."""
-        with global_compiler_lock:
-            link(self.function)
-            options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": self.allocates}
-            dispatcher = njit(self.signature, **options)(self.function)
-            compiled = dispatcher.overloads[self.signature.args]
-            address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-            llvm.add_symbol(self.symbol, address)
-        return dispatcher
+        with global_compiler_lock:  # once: callers keep the address
+            if self._dispatcher is None:
+                link(self.function)
+                options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": self.allocates}
+                dispatcher = njit(self.signature, **options)(self.function)
+                compiled = dispatcher.overloads[self.signature.args]
+                address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+                llvm.add_symbol(self.symbol, address)
+                self._dispatcher = dispatcher
+        return self._dispatcher
 
 
 def linked(signature: Signature, *, allocates: bool = True) -> Callable[[Callable[..., Any]], LinkedFunction]:

@@ -25,7 +25,7 @@ from bayesgmm.log_posterior._cfunc import (
     header_of,
 )
 from bayesgmm.log_posterior.log_prior import add_covariance_prior, add_mean_prior
-from bayesgmm.log_posterior.log_weights import bent
+from bayesgmm.log_posterior.log_weights import sparse_log_weight
 from bayesgmm.log_posterior.transforms import Coordinates
 from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, Sums, add_statistics
 from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data, to_factor
@@ -83,8 +83,10 @@ class LogPosterior:
         affine = (self.coordinates.shift, self.coordinates.bounds, self.coordinates.matrices)
         log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
         constants = np.array([self.prior.log_constant + self.coordinates.log_constant, *log_det])
-        bend = np.empty(0) if self.coordinates.bend is None else self.coordinates.bend.numbers
-        sparse = (bend, self.prior.concentration_nodes)
+        sparse_weights = (
+            np.empty(0) if self.coordinates.sparse_weights is None else self.coordinates.sparse_weights.numbers
+        )
+        sparse = (sparse_weights, self.prior.concentration_nodes)
         return tuple(np.ascontiguousarray(a) for a in (*data, *around, *affine, *prior, constants, *sparse))
 
     @cached_property
@@ -103,7 +105,7 @@ class LogPosterior:
             *self._arrays,
             int(self.prior.scale_prior is not None),
             int(self.prior.separation is not None),
-            0 if self.coordinates.bend is None else centre.n_components + 1,
+            0 if self.coordinates.sparse_weights is None else centre.n_components + 1,
             self.prior.concentration_nodes.shape[1],
         )
 
@@ -180,12 +182,12 @@ def _log_weights(q: Array, log_w0: Weights, log_w: Weights) -> None:
 
 
 @allocation_free
-def _bent_log_weights(q: Array, log_places: Weights, bend: Array, log_w: Weights) -> tuple[float, float]:
+def _sparse_log_weights(q: Array, log_places: Weights, sparse_weights: Array, log_w: Weights) -> tuple[float, float]:
     """Logarithms of weights, log density of their sum with the slopes' part of the Jacobian, and the sum's log."""
     n_components = log_places.shape[0]
     highest, value, total = -np.inf, 0.0, 0.0
     for k in range(n_components):
-        log_w[k], slope, _ = bent(log_places[k] + q[k], bend[k], bend[n_components])
+        log_w[k], slope, _ = sparse_log_weight(log_places[k] + q[k], sparse_weights[k], sparse_weights[n_components])
         value += math.log(slope)
         highest = max(highest, log_w[k])
     for k in range(n_components):
@@ -219,15 +221,17 @@ def _add_concentration(log_w: Weights, concentration: Weights, nodes: Array, cou
 @allocation_free
 def _weight_gradient(model, log_total, at):  # type: ignore[no-untyped-def]
     """Gradient in u, from counts of rows and concentration."""
-    n_components, mass, bend = at.counts.shape[0], 0.0, model.bend
+    n_components, mass, sparse_weights = at.counts.shape[0], 0.0, model.sparse_weights
     for k in range(n_components):
         mass += at.counts[k]
-    if bend.shape[0] == 0:
+    if sparse_weights.shape[0] == 0:
         for k in range(n_components - 1):
             at.gradient[k] = at.counts[k] - math.exp(at.log_weights[k]) * mass
         return
     for k in range(n_components):
-        _, slope, curvature = bent(model.log_places[k] + at.q[k], bend[k], bend[n_components])
+        _, slope, curvature = sparse_log_weight(
+            model.log_places[k] + at.q[k], sparse_weights[k], sparse_weights[n_components]
+        )
         share = math.exp(at.log_weights[k])
         at.gradient[k] = (at.counts[k] - share * (mass + log_total)) * slope + curvature / slope
 
@@ -323,7 +327,7 @@ class _Model(NamedTuple):
     matrices: Array
     prior: PseudoData
     constants: Array
-    bend: Array
+    sparse_weights: Array
     concentration_nodes: Array
 
 
@@ -391,13 +395,13 @@ def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-de
 def _log_posterior(x, row_weights, model, at, point, gradient):  # type: ignore[no-untyped-def]
     """Place the parameters, sum over the rows, then prior, gradient and Jacobian."""
     shape, n_blocks = model.means.shape, model.factors.shape[0]
-    layout = _layout(model.residual, model.bend.shape[0] > 0, shape, n_blocks)
+    layout = _layout(model.residual, model.sparse_weights.shape[0] > 0, shape, n_blocks)
     _inner(point, model.shift, model.bounds, model.matrices, at.q)
     of_total, log_total = 0.0, 0.0
-    if model.bend.shape[0] == 0:
+    if model.sparse_weights.shape[0] == 0:
         _log_weights(at.q, model.log_places, at.log_weights)
     else:
-        of_total, log_total = _bent_log_weights(at.q, model.log_places, model.bend, at.log_weights)
+        of_total, log_total = _sparse_log_weights(at.q, model.log_places, model.sparse_weights, at.log_weights)
     _place(model, layout, at)
     value = _add_rows(x, row_weights, model.residual, at)
     value += add_mean_prior(model.residual, at, model.prior)

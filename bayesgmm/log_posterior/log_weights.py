@@ -25,7 +25,7 @@ _NEWTON_STEPS = 100
 
 
 @dataclass(frozen=True)
-class Bend:
+class SparseWeights:
     """The map from coordinates v to logarithms of unnormalised weights.
 
     Attributes
@@ -40,7 +40,7 @@ class Bend:
     turn: float
 
     @classmethod
-    def of(cls, prior: ResolvedPrior, n_rows: float) -> "Bend | None":
+    def of(cls, prior: ResolvedPrior, n_rows: float) -> "SparseWeights | None":
         """That of a sparse prior; none of others, whose weights keep log-ratios."""
         if not prior.sparse:
             return None
@@ -72,7 +72,7 @@ class Bend:
 
 
 @allocation_free
-def bent(v: float, curvature: float, turn: float) -> tuple[float, float, float]:
+def sparse_log_weight(v: float, curvature: float, turn: float) -> tuple[float, float, float]:
     """h, h' and h'' at one coordinate."""
     x = turn - v
     tail = max(x, 0.0) + np.log1p(np.exp(-abs(x)))

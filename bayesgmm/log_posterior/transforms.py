@@ -2,8 +2,8 @@
 
 With the centre (w^, mu^, L^) the inner coordinates q are
 
-- u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K reparameterized logarithms of
-  unnormalised weights instead (see `bayesgmm.log_posterior.log_weights`);
+- u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K reparameterized
+  logarithms of unnormalised weights instead (see `bayesgmm.log_posterior.log_weights`);
 - m_k, D: mu_k = mu^_k + L^_k m_k;
 - c_k: L_k = L^_k C_k, where C_k is lower triangular with diagonal exp(c) and entries c below it, row by row;
   diagonal and spherical families have sd = sd^ exp(c).
@@ -20,7 +20,7 @@ from typing import Self
 import numpy as np
 
 from bayesgmm._common import Array, Factors, IntArray, Means, Weights
-from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture
 from bayesgmm.priors import SMALLEST_WEIGHT
 
@@ -59,7 +59,7 @@ class Coordinates:
         Where each block of A begins and ends.
     matrices : (sum of squared block sizes,)
         The blocks of A one after the other, each row by row.
-    bend : Bend, optional
+    sparse_weights : SparseWeights, optional
         The sparse-weight reparameterization, under a sparse prior.
     """
 
@@ -67,13 +67,13 @@ class Coordinates:
     shift: Array
     bounds: IntArray
     matrices: Array
-    bend: Bend | None = None
+    sparse_weights: SparseWeights | None = None
 
     @classmethod
-    def around(cls, centre: Mixture, bend: Bend | None = None) -> Self:
+    def around(cls, centre: Mixture, sparse_weights: SparseWeights | None = None) -> Self:
         """Coordinates with A the identity (each number a block of its own)."""
-        n = _n_dim(centre.family, centre.n_components, centre.n_features) + (bend is not None)
-        return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n), bend)
+        n = _n_dim(centre.family, centre.n_components, centre.n_features) + (sparse_weights is not None)
+        return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n), sparse_weights)
 
     def whitened(self, shift: Array, blocks: list[Array]) -> Self:
         """The same coordinates with another affine map."""
@@ -88,13 +88,13 @@ class Coordinates:
     @property
     def n_logs(self) -> int:
         """Coordinates of the weights."""
-        return self.centre.n_components - (self.bend is None)
+        return self.centre.n_components - (self.sparse_weights is None)
 
     @cached_property
     def log_places(self) -> Array:
         """Where the centre's weights (cluster,) are, as u = 0 has them."""
         log_w = np.log(self.centre.weights)
-        return log_w if self.bend is None else self.bend.places(log_w)
+        return log_w if self.sparse_weights is None else self.sparse_weights.places(log_w)
 
     @property
     def blocks(self) -> list[Array]:
@@ -132,27 +132,27 @@ class Coordinates:
 
     def _log_weights(self, u: Array) -> tuple[Array, Array]:
         """Logarithms of weights (..., cluster) and their part of the log-Jacobian (...)."""
-        if self.bend is None:
+        if self.sparse_weights is None:
             log_g = self.log_places + np.concatenate([u, np.zeros((*u.shape[:-1], 1))], axis=-1)
             log_w = log_g - np.logaddexp.reduce(log_g, axis=-1, keepdims=True)
             return log_w, log_w.sum(axis=-1)
         v = self.log_places + u
-        log_g = self.bend.log_weights(v)
+        log_g = self.sparse_weights.log_weights(v)
         log_total = np.logaddexp.reduce(log_g, axis=-1, keepdims=True)
         log_w = log_g - log_total
         of_total = -0.5 * (log_total[..., 0] ** 2 + LOG_2PI)
-        return log_w, log_w.sum(axis=-1) + of_total + np.log(self.bend.slope(v)).sum(axis=-1)
+        return log_w, log_w.sum(axis=-1) + of_total + np.log(self.sparse_weights.slope(v)).sum(axis=-1)
 
     def point(self, mixture: Mixture) -> Array:
         """The point (n_dim,) of a mixture of the same family and size."""
         centre, family = self.centre, self.centre.family
         log_w = np.log(mixture.weights)
-        places = log_w if self.bend is None else self.bend.places(log_w)
+        places = log_w if self.sparse_weights is None else self.sparse_weights.places(log_w)
         u = places - self.log_places
         one = family.parametrisation
         m = one.times(centre.precision_factors, mixture.means - centre.means)
         change = one.pack(one.product(centre.precision_factors, mixture.factors))
-        q = _join(u[:-1] - u[-1] if self.bend is None else u, m, change, family)
+        q = _join(u[:-1] - u[-1] if self.sparse_weights is None else u, m, change, family)
         pieces = zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True)
         return np.concatenate([np.linalg.solve(a, (q - self.shift)[i:j]) for i, j, a in pieces])
 

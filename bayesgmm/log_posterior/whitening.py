@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from bayesgmm._common import Array, Columns, PerRow
 from bayesgmm.log_posterior.log_posterior import LogPosterior
-from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.log_posterior.transforms import Coordinates
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import ResolvedPrior
@@ -28,7 +28,7 @@ def whitened_log_posterior(
     in which H is not clearly positive keep a bounded scale.
     """
     n_rows = row_weights.sum() if row_weights.size else columns.shape[1]
-    plain = LogPosterior(columns, row_weights, prior, Coordinates.around(centre, Bend.of(prior, n_rows)))
+    plain = LogPosterior(columns, row_weights, prior, Coordinates.around(centre, SparseWeights.of(prior, n_rows)))
     mode = _mode_from(plain)
     bounds = plain.coordinates.component_bounds()
     if plain.n_dim <= DENSE_LIMIT:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,10 @@ def total(x, pair):
     if x[0] < 0.0:
         raise ValueError("negative")
     return (x * pair.numbers * pair.factors).sum()
+
+
+def _sum(x):
+    return x.sum()
 
 
 @allocation_free
@@ -73,6 +78,13 @@ def test_plain_compiled_functions_are_linked_before_they_run():
     assert doubled(np.ones(2)) == 4.0
 
 
+def test_threads_that_come_first_compile_once():
+    fresh = LinkedFunction(types.float64(OUT_1), _sum, allocates=True)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: fresh.dispatcher, range(8)))
+    assert all(each is found[0] for each in found)
+
+
 def test_the_symbol_changes_with_the_types():
     other = LinkedFunction(types.float64(OUT_1, PAIR), total.function, allocates=True)
     assert other.symbol != total.symbol
@@ -86,7 +98,7 @@ from bayesgmm.em.m_step import compiled_m_step
 from bayesgmm.em.squarem import next_iterate
 from bayesgmm.mixture import Mixture, add_statistics
 chain = [_compiled_steps, next_iterate, compiled_m_step, add_statistics]
-before = ["dispatcher" in vars(function) for function in chain]
+before = [function._dispatcher is not None for function in chain]
 start = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
 run_em(Data.of([[-1.1], [-0.9], [2.0], [2.2]]), start, settings=EMSettings(max_iter=3))
 print(json.dumps([before, [sum(function.dispatcher.stats.cache_misses.values()) for function in chain]]))

@@ -9,7 +9,7 @@ from scipy.special import gammaln
 from scipy.stats import norm
 from sparse_weight_cases import CONCENTRATIONS, density, sparse_case
 
-from bayesgmm.log_posterior.log_weights import Bend, bent
+from bayesgmm.log_posterior.log_weights import SparseWeights, sparse_log_weight
 from bayesgmm.log_posterior.transforms import Coordinates
 from bayesgmm.log_posterior.whitening import whitened_log_posterior
 from bayesgmm.mixture.mixture import Mixture
@@ -19,17 +19,19 @@ from bayesgmm.priors.prior import Prior
 
 
 def test_the_map_and_its_inverse():
-    bend = Bend(np.array([3.0, 0.5, 0.0]), -4.0)
+    sparse_weights = SparseWeights(np.array([3.0, 0.5, 0.0]), -4.0)
     v = np.array([[-40.0, -3.0, 5.0], [1.0, -100.0, -7.0], [-4.0, -4.0, 300.0]])
-    log_w = bend.log_weights(v)
-    np.testing.assert_allclose(bend.places(log_w), v, rtol=1e-12, atol=1e-12)
+    log_w = sparse_weights.log_weights(v)
+    np.testing.assert_allclose(sparse_weights.places(log_w), v, rtol=1e-12, atol=1e-12)
     step = 1e-5
     np.testing.assert_allclose(
-        bend.slope(v), (bend.log_weights(v + step) - bend.log_weights(v - step)) / (2 * step), rtol=1e-6
+        sparse_weights.slope(v),
+        (sparse_weights.log_weights(v + step) - sparse_weights.log_weights(v - step)) / (2 * step),
+        rtol=1e-6,
     )
     for x, c in ((-40.0, 3.0), (-3.9, 0.5), (800.0, 2.0), (-1e4, 2.0)):
-        value, slope, curvature = bent(x, c, -4.0)
-        one = Bend(np.array([c]), -4.0)
+        value, slope, curvature = sparse_log_weight(x, c, -4.0)
+        one = SparseWeights(np.array([c]), -4.0)
         assert value == pytest.approx(one.log_weights(np.array([x]))[0], rel=1e-14)
         assert slope == pytest.approx(one.slope(np.array([x]))[0], rel=1e-13)
         near = one.slope(np.array([x - step, x + step]))
@@ -37,12 +39,12 @@ def test_the_map_and_its_inverse():
 
 
 def test_the_tail_of_an_empty_component_is_as_wide_as_planned():
-    """exp(e log w) d log w with e = 0.01 has a mean of 100 nats; bent it is a Rayleigh distribution of scale 4."""
+    """exp(e log w) d log w with e = 0.01 has a mean of 100 nats; the coordinate a Rayleigh distribution of scale 4."""
     X = np.random.default_rng(0).normal(size=(20, 2))
-    bend = Bend.of(Prior.weakly_informative(X, concentration=0.01).resolve(2, 2), 80)
-    v = np.linspace(-60.0, bend.turn, 20_000)[:, None]
-    p = np.exp(0.01 * bend.log_weights(v)) * bend.slope(v)
-    mean_depth = (p * (bend.turn - v)).sum(axis=0) / p.sum(axis=0)
+    sparse_weights = SparseWeights.of(Prior.weakly_informative(X, concentration=0.01).resolve(2, 2), 80)
+    v = np.linspace(-60.0, sparse_weights.turn, 20_000)[:, None]
+    p = np.exp(0.01 * sparse_weights.log_weights(v)) * sparse_weights.slope(v)
+    mean_depth = (p * (sparse_weights.turn - v)).sum(axis=0) / p.sum(axis=0)
     np.testing.assert_allclose(mean_depth, 4.0 * np.sqrt(np.pi / 2), rtol=0.1)
 
 
@@ -80,7 +82,7 @@ def test_there_and_back_and_the_jacobian(affine):
     def natural(y):
         """Weights, the logarithm of their sum before they are normalised, and the rest."""
         u = coordinates.inner(y)[:3]
-        log_g = coordinates.bend.log_weights(coordinates.log_places + u)
+        log_g = coordinates.sparse_weights.log_weights(coordinates.log_places + u)
         p = coordinates.parameters(y)
         covariances = p.factors @ np.swapaxes(p.factors, -1, -2)
         rows, columns = np.tril_indices(2)
@@ -97,7 +99,9 @@ def test_there_and_back_and_the_jacobian(affine):
 def test_the_density_of_two_weights_integrates_to_one(concentration):
     prior = Prior.normal_inverse_wishart(mean=[0.0], kappa=1.0, dof=3, scale=[[1.0]], concentration=concentration)
     resolved = prior.resolve(2, 1, "tied")
-    coordinates = Coordinates.around(Mixture([0.5, 0.5], [[0.0], [0.0]], [[1.0]], "tied"), Bend.of(resolved, 10.0))
+    coordinates = Coordinates.around(
+        Mixture([0.5, 0.5], [[0.0], [0.0]], [[1.0]], "tied"), SparseWeights.of(resolved, 10.0)
+    )
     drawn = isinstance(concentration, Gamma)
     constant = 0.0 if drawn else float(gammaln(2 * concentration) - 2 * gammaln(concentration))
     v = np.linspace(-60.0, 14.0, 301)
@@ -124,7 +128,7 @@ def test_other_priors_keep_log_ratios():
     X = np.random.default_rng(0).normal(size=(30, 2))
     for concentration, k, sparse in ((1.0, 2, False), (0.5, 2, True), (0.5, 1, False), (Gamma(4.0, 2.0), 2, True)):
         resolved = Prior.weakly_informative(X, concentration=concentration).resolve(k, 2)
-        assert (Bend.of(resolved, 30) is not None) is sparse
+        assert (SparseWeights.of(resolved, 30) is not None) is sparse
 
 
 def test_whitening_with_empty_components():

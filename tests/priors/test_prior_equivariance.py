@@ -14,7 +14,7 @@ from reference import FAMILIES, random_mixture
 from bayesgmm.estimators._prior_parameters import PriorParameters
 from bayesgmm.evidence.conditional_densities import Conditionals
 from bayesgmm.log_posterior.log_posterior import LogPosterior
-from bayesgmm.log_posterior.log_weights import Bend
+from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.log_posterior.transforms import Coordinates
 from bayesgmm.mixture.covariance import Equivariance, covariance_family
 from bayesgmm.mixture.mixture import Mixture
@@ -79,7 +79,7 @@ def parameters_log_det(mixture, to):
 
 def log_posterior_of(X, prior, centre):
     resolved = prior.resolve(centre.n_components, centre.n_features, centre.covariance_type)
-    coordinates = Coordinates.around(centre, Bend.of(resolved, len(X)))
+    coordinates = Coordinates.around(centre, SparseWeights.of(resolved, len(X)))
     return LogPosterior(np.ascontiguousarray(X.T), np.empty(0), resolved, coordinates)
 
 
