@@ -153,7 +153,7 @@ def test_the_evidence_of_weighted_rows_equals_enumeration():
     problem = Problem(Data.of(X, v), prior, em.mixture)
     points = points_of(sample_native(problem, SETTINGS, np.random.default_rng(1)), problem.start.covariance_type)
     whole = Modes((Mode(np.zeros(5, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
-    target = Target(X, prior, 2, "full", v)
+    target = Target(Data.of(X, v), prior, 2, "full")
     (mode,) = weigh_modes(whole, points, target, rng=np.random.default_rng(0)).modes
     exact = logsumexp(exact_log_evidences(repeated, prior, 2)[1])
     assert mode.bridge.se < 0.05

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import listing, table
+from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.evidence.mode_weights import Target, inside_of, mode_evidence, near_modes
 from bayesgmm.evidence.modes import find_modes
@@ -193,7 +194,7 @@ def log_evidence(
     if len(points) < 4:
         raise InputError(expected="at least four draws", got=f"{len(points)}")
     _check_rows(points, target)
-    modes = find_modes(points, target.X, row_weights=target.row_weights)
+    modes = find_modes(points, target.data)
     log_joint = target.log_joint(points)
     regions = [inside_of(modes, m) for m in near_modes(modes, log_joint, target)]
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
@@ -210,12 +211,12 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
     n_components = tree["posterior"].sizes[CLUSTER]
-    return Target(rows_of(tree), prior, n_components, str(tree.attrs["covariance_type"]), row_weights_of(tree))
+    return Target(Data(rows_of(tree), row_weights_of(tree)), prior, n_components, str(tree.attrs["covariance_type"]))
 
 
 def _check_rows(points: Draws, target: Target) -> None:
     """Check that each row is near a component of each draw."""
-    log_density = log_densities(points[:1], target.X)[0]
+    log_density = log_densities(points[:1], target.data.rows)[0]
     if (lowest := float(log_density.min())) < _IMPOSSIBLE:
         got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
         hint = "Pass the same rows, in the same units; score_samples gives the density of new ones."

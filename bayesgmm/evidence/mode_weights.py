@@ -9,7 +9,8 @@ import arviz_stats as azs
 import numpy as np
 from scipy.special import expit
 
-from bayesgmm._common import Array, IntArray, PerRow, Rows
+from bayesgmm._common import Array, IntArray
+from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge, bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
 from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, evaluate, indicator_r_hat, spread
@@ -31,24 +32,21 @@ class Target:
 
     Attributes
     ----------
-    X : (obs, feature)
+    data : Data
     prior : Prior
     n_components : int
     covariance_type : str
-    row_weights : (obs,), optional
-        Frequency weights.
     """
 
-    X: Rows
+    data: Data
     prior: Prior
     n_components: int
     covariance_type: str
-    row_weights: PerRow | None = None
 
     @cached_property
     def resolved(self) -> ResolvedPrior:
         """The prior for these components."""
-        return self.prior.resolve(self.n_components, self.X.shape[1], self.covariance_type)
+        return self.prior.resolve(self.n_components, self.data.shape[1], self.covariance_type)
 
     @property
     def symmetric(self) -> bool:
@@ -63,7 +61,7 @@ class Target:
     @property
     def far(self) -> float:
         """Nats below another mode at which a mode has no weight, however much wider it is."""
-        n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.X.shape[1])
+        n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.data.shape[1])
         return 50.0 + 2.0 * n_dim
 
     def log_prior(self, points: Draws) -> Array:
@@ -72,17 +70,17 @@ class Target:
 
     def log_joint(self, points: Draws) -> Array:
         """Log of likelihood times prior, (point,)."""
-        log_likelihood, _ = evaluate(points, self.X, [], self.row_weights)
+        log_likelihood, _ = evaluate(points, self.data, [])
         return log_likelihood + self.log_prior(points)
 
     def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals:
         """Densities given allocations of the rows and hyperparameters, one draw of them for each point."""
-        allocations = np.stack(list(drawn_labels(points, self.X, rng=rng)))
+        allocations = np.stack(list(drawn_labels(points, self.data.rows, rng=rng)))
         drawn = self.prior.hyperparameters_given(
             points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
         )
         return Conditionals.of_prior(self.resolved.inverse_wishart, **drawn).given(
-            self.X, allocations, points.means, points.covariances, row_weights=self.row_weights
+            self.data.rows, allocations, points.means, points.covariances, row_weights=self.data.row_weights
         )
 
     def log_density(self, density: Conditionals, points: Draws) -> Array:
@@ -154,12 +152,12 @@ def mode_evidence(
     mine, joint = points[inside.own], log_joint[inside.own]
     labels = best_mixture(mine, joint) if target.one_labelling else None
     mine = mine if labels is None else in_labels_of(labels, mine)
-    most = min(_ALLOCATIONS, max(20, LABELS_HELD // len(target.X)))
+    most = min(_ALLOCATIONS, max(20, LABELS_HELD // target.data.shape[0]))
     built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
     proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
     proposed = Draws.unchained(*proposal.sample(n, rng=rng), target.covariance_type)
-    log_likelihood, nearest = evaluate(proposed, target.X, inside.centres, target.row_weights)
+    log_likelihood, nearest = evaluate(proposed, target.data, inside.centres)
     ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
     counted = nearest == inside.mode
     counted &= True if labels is None else has_labels_of(labels, proposed)
@@ -195,7 +193,7 @@ def has_labels_of(reference: Mixture, points: Draws) -> Array:
 
 def n_evaluations(target: Target, most: int) -> int:
     """Number of proposals: fewer if there are very many rows."""
-    size = target.X.shape[0] * target.n_components
+    size = target.data.shape[0] * target.n_components
     return int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, most))
 
 

@@ -15,7 +15,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
-from bayesgmm._common import Array, IntArray, PerRow, Rows
+from bayesgmm._common import Array, IntArray, Rows
+from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.mixture import total_over_rows
 from bayesgmm.partitions import Labels, discrete_r_hat, losses
@@ -110,21 +111,21 @@ class Modes:
         return len(self.modes) > 1
 
 
-def find_modes(points: Draws, X: Rows, *, mixed: float = MIXED, row_weights: PerRow | None = None) -> Modes:
+def find_modes(points: Draws, data: Data, *, mixed: float = MIXED) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
 
     Chains move freely if no indicator of a group has an R-hat above ``mixed``. Row weights do not enter partitions.
     """
     thinned = points[_thinned(points.chain)]
-    partitions = _partitions(thinned, X)
+    partitions = _partitions(thinned, data.rows)
     centres = _centres(partitions)
     if len(centres) == 1:
-        return _single_mode(partitions, points, float(evaluate(thinned, X, [], row_weights)[0].mean()))
-    log_likelihood, labels = evaluate(points, X, centres, row_weights)
+        return _single_mode(partitions, points, float(evaluate(thinned, data, [])[0].mean()))
+    log_likelihood, labels = evaluate(points, data, centres)
     enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
     if not enough.all() and enough.any():  # too few for a weight: their draws go to the nearest of the others
         centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
-        log_likelihood, labels = evaluate(points, X, centres, row_weights)
+        log_likelihood, labels = evaluate(points, data, centres)
     r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
     if len(centres) == 1 or not np.max(r_hats) > mixed:  # NaN: a single chain
         return _single_mode(partitions, points, float(log_likelihood.mean()))
@@ -196,14 +197,14 @@ def _medoid(distances: Array) -> int:
     return int(distances.sum(axis=1).argmin())
 
 
-def evaluate(draws: Draws, X: Rows, centres: Sequence[Labels], row_weights: PerRow | None) -> tuple[Array, IntArray]:
+def evaluate(draws: Draws, data: Data, centres: Sequence[Labels]) -> tuple[Array, IntArray]:
     """Log-likelihood of each draw, and the nearest of the centres."""
     log_likelihood, labels = np.empty(len(draws)), np.zeros(len(draws), dtype=np.int64)
-    size = max(1, LABELS_HELD // len(X))
-    held = np.empty((min(size, len(draws)), len(X)), dtype=np.int32)
+    n_rows = data.shape[0]
+    held = np.empty((min(max(1, LABELS_HELD // n_rows), len(draws)), n_rows), dtype=np.int32)
     first = 0
-    for s, (log_density, resp) in enumerate(each_draw(draws, X, with_memberships=len(centres) > 1)):
-        log_likelihood[s] = total_over_rows(log_density, row_weights)
+    for s, (log_density, resp) in enumerate(each_draw(draws, data.rows, with_memberships=len(centres) > 1)):
+        log_likelihood[s] = total_over_rows(log_density, data.row_weights)
         if len(centres) > 1:
             held[s - first] = resp.argmax(axis=0)
             if s - first + 1 == len(held) or s + 1 == len(draws):

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, PerRow, Rows
+from bayesgmm.data import Data
 from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Modes, find_modes
 from bayesgmm.exceptions import InputError
@@ -100,19 +101,19 @@ def combine_modes(
     tree = mixture_posterior(posterior, X, names=names)
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
-    raw, rows, family = unpooled(tree), rows_of(tree), str(tree.attrs["covariance_type"])
-    points, row_weights = points_of_tree(raw), row_weights_of(tree)
-    modes = find_modes(points, rows, row_weights=row_weights)
+    raw, family = unpooled(tree), str(tree.attrs["covariance_type"])
+    points, data = points_of_tree(raw), Data(rows_of(tree), row_weights_of(tree))
+    modes = find_modes(points, data)
     if not modes.separate:
         return tree
     if weights == "evidence":
         prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-        target = Target(rows, prior, points.weights.shape[1], family, row_weights)
+        target = Target(data, prior, points.weights.shape[1], family)
         modes = weigh_modes(modes, points, target, rng=rng)
         if in_proportion(modes, points.chain, raw["posterior"].sizes["chain"]):
             return tree
     else:
-        modes = stacked(modes, points, rows, row_weights=row_weights)
+        modes = stacked(modes, points, data)
     if not any(mode.weight > 0 for mode in modes.modes):  # too few draws of each for weights
         return tree
     return _pooled_tree(raw, modes, rng=rng, weights=weights)
@@ -231,7 +232,7 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes + variances / counts)))
 
 
-def stacked(modes: Modes, points: Draws, X: Rows, *, row_weights: PerRow | None = None) -> Modes:
+def stacked(modes: Modes, points: Draws, data: Data) -> Modes:
     """Stacking weights, by leave-one-out cross-validation of each mode (Yao, Vehtari & Gelman 2022).
 
     One copy of a weighted row is left out at a time, and its term counts with the weight.
@@ -239,11 +240,11 @@ def stacked(modes: Modes, points: Draws, X: Rows, *, row_weights: PerRow | None 
     found = {}
     for m, mode in enumerate(modes.modes):
         own = np.flatnonzero(modes.labels == m)
-        most = max(20, min(_DRAWS_PER_MODE, _VALUES // len(X)))
+        most = max(20, min(_DRAWS_PER_MODE, _VALUES // data.shape[0]))
         own = own[np.unique(np.linspace(0, len(own) - 1, most).astype(np.int64))]
         if mode.n_draws:
-            found[m] = azs.loo(_with_log_likelihood(points[own], X), pointwise=True).elpd_i.to_numpy()
-    best = dict(zip(found, stacking_weights(np.stack(list(found.values())), row_weights), strict=True))
+            found[m] = azs.loo(_with_log_likelihood(points[own], data.rows), pointwise=True).elpd_i.to_numpy()
+    best = dict(zip(found, stacking_weights(np.stack(list(found.values())), data.row_weights), strict=True))
     weights = [float(best.get(m, 0.0)) for m in range(len(modes.modes))]
     samples = [draws_as_they_are(points, np.flatnonzero(modes.labels == m)) for m in range(len(modes.modes))]
     triples = zip(modes.modes, weights, samples, strict=True)

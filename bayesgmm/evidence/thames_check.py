@@ -33,7 +33,7 @@ def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Targ
 
     NaN for a mode with too few draws.
     """
-    space = _Space(covariance_family(target.covariance_type), target.X.shape[1])
+    space = _Space(covariance_family(target.covariance_type), target.data.shape[1])
     own, values = points[inside.own], log_joint[inside.own]
     if target.prior.exchangeable:
         own = in_labels_of(best_mixture(own, values), own)
@@ -45,7 +45,7 @@ def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Targ
 
     def log_density(at: Blocks) -> Array:
         proposed = space.points(at)
-        log_likelihood, labels = evaluate(proposed, target.X, inside.centres, target.row_weights)
+        log_likelihood, labels = evaluate(proposed, target.data, inside.centres)
         total = log_likelihood + target.log_prior(proposed) + space.log_jacobian(at)
         return np.where(labels == inside.mode, total, -np.inf)
 

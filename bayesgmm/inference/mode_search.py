@@ -57,7 +57,7 @@ def points_of(draws: MixtureDraws, covariance_type: str) -> Draws:
 def target_of(problem: Problem) -> Target:
     """The posterior density of a problem."""
     start = problem.start
-    return Target(problem.data.rows, problem.prior, start.n_components, start.covariance_type, problem.data.row_weights)
+    return Target(problem.data, problem.prior, start.n_components, start.covariance_type)
 
 
 def run_exploratory_chains(
@@ -79,7 +79,7 @@ def run_exploratory_chains(
     )
     draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     points = points_of(draws, problem.start.covariance_type)
-    modes = find_modes(points, problem.data.rows, mixed=EXPLORATORY_MIXED, row_weights=problem.data.row_weights)
+    modes = find_modes(points, problem.data, mixed=EXPLORATORY_MIXED)
     if modes.separate:
         modes = weigh_modes(modes, points, target_of(problem), rng=rng)
     return ExploratoryChains(list(starts), draws, modes)

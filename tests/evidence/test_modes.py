@@ -21,7 +21,7 @@ def test_evidence_of_a_single_mode_equals_enumeration():
     em, _ = best_of_starts(Data.of(X), 2, rng=np.random.default_rng(0), prior=prior)
     points = sampled(X, prior, [em.mixture] * 2, draws=1500)
     whole = Modes((Mode(np.zeros(7, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
-    (mode,) = weigh_modes(whole, points, Target(X, prior, 2, "full"), rng=np.random.default_rng(0)).modes
+    (mode,) = weigh_modes(whole, points, Target(Data.of(X), prior, 2, "full"), rng=np.random.default_rng(0)).modes
     exact = logsumexp(exact_log_evidences(X, prior, 2)[1])
     assert mode.bridge.se < 0.05
     assert abs(mode.bridge.log_z - exact) < bound() * mode.bridge.se
@@ -35,7 +35,7 @@ def two_modes():
 
 
 def test_chains_in_two_real_modes_are_told_apart(two_modes):
-    modes = find_modes(two_modes, THREE_GROUPS)
+    modes = find_modes(two_modes, Data.of(THREE_GROUPS))
     assert modes.separate
     assert modes.r_hat > 1.5
     assert len(modes.modes) == 2
@@ -52,8 +52,10 @@ def test_chains_in_two_real_modes_are_told_apart(two_modes):
 
 def test_weights_of_modes_equal_enumeration(two_modes):
     """However many chains stayed in each."""
-    modes = find_modes(two_modes, THREE_GROUPS)
-    weighed = weigh_modes(modes, two_modes, Target(THREE_GROUPS, CONJUGATE, 2, "full"), rng=np.random.default_rng(0))
+    modes = find_modes(two_modes, Data.of(THREE_GROUPS))
+    weighed = weigh_modes(
+        modes, two_modes, Target(Data.of(THREE_GROUPS), CONJUGATE, 2, "full"), rng=np.random.default_rng(0)
+    )
     allocations, log_z = exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)
     distances = [losses(allocations.astype(np.int32), mode.centre) for mode in weighed.modes]
     nearest = np.argmin(distances, axis=0)
@@ -68,8 +70,8 @@ def test_weights_of_modes_equal_enumeration(two_modes):
 
 def test_samples_have_the_right_mean_within_a_mode_whatever_the_chains_did(two_modes):
     """Draws of a mode of which the half with larger weights was thrown away: proposals put it right."""
-    modes = find_modes(two_modes, THREE_GROUPS)
-    target = Target(THREE_GROUPS, CONJUGATE, 2, "full")
+    modes = find_modes(two_modes, Data.of(THREE_GROUPS))
+    target = Target(Data.of(THREE_GROUPS), CONJUGATE, 2, "full")
     heavy = two_modes.weights.max(axis=1)
     rng = np.random.default_rng(0)
     kept = np.flatnonzero((heavy < np.median(heavy)) | (rng.random(len(heavy)) < 0.2))
@@ -86,7 +88,7 @@ def test_one_mode_is_one_mode():
     X = np.concatenate([rng.normal(0, 1, 60), rng.normal(6, 1, 40)])[:, None]
     prior = Prior.weakly_informative(X)
     em, _ = best_of_starts(Data.of(X), 2, rng=rng, prior=prior)
-    modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), X)
+    modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), Data.of(X))
     assert not modes.separate
     assert modes.modes[0].n_draws == 600
     assert modes.modes[0].n_clusters == 2
@@ -108,7 +110,7 @@ def test_a_mode_far_below_gets_no_weight():
         "full",
     )
     points = Draws.joined([good, bad])
-    modes = weigh_modes(find_modes(points, X), points, Target(X, prior, 2, "full"), rng=rng)
+    modes = weigh_modes(find_modes(points, Data.of(X)), points, Target(Data.of(X), prior, 2, "full"), rng=rng)
     assert [mode.weight for mode in modes.modes if mode.chains == [2]] == [0.0]
     assert [mode.weight for mode in modes.modes if mode.chains == [0, 1]] == [1.0]
 
@@ -119,7 +121,7 @@ def test_a_mode_of_a_few_draws_cannot_be_weighed(two_modes, n):
     centres = [np.array(labels, np.int32) for labels in (LEFT, RIGHT)]
     found = tuple(Mode(c, 2, m, [], 0.0) for c, m in zip(centres, (n, len(few) - n), strict=True))
     modes = Modes(found, (few.chain > 0).astype(int), 2.0)
-    weighed = weigh_modes(modes, few, Target(THREE_GROUPS, CONJUGATE, 2, "full"), rng=np.random.default_rng(0))
+    weighed = weigh_modes(modes, few, Target(Data.of(THREE_GROUPS), CONJUGATE, 2, "full"), rng=np.random.default_rng(0))
     assert [mode.weight for mode in weighed.modes] == [0.0, 1.0]
 
 

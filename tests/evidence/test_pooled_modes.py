@@ -12,6 +12,7 @@ from monte_carlo import bound
 from sklearn.datasets import load_iris
 
 from bayesgmm import BayesianGaussianMixture, combine_modes, load
+from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.evidence.modes import find_modes
 from bayesgmm.evidence.pooled_modes import UNPOOLED, mode_mean, unpooled
@@ -70,7 +71,7 @@ def test_stacking_weights_predict_best(stuck):
     points = Draws(
         *(stuck[name].to_numpy().reshape(-1, *stuck[name].shape[2:]) for name in NAMES.values()), chains(), "full"
     )
-    labels = find_modes(points, rows_of(tree)).labels
+    labels = find_modes(points, Data(rows_of(tree))).labels
     loo = np.stack([1.0 / (1.0 / density[labels == m]).mean(axis=0) for m in range(2)])
     grid = np.linspace(0.0, 1.0, 201)
     best = grid[np.argmax([np.log(w * loo[0] + (1.0 - w) * loo[1]).sum() for w in grid])]
