@@ -32,7 +32,7 @@ from scipy.stats import beta
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
 from bayesgmm.datasets import load_speech
-from bayesgmm.exceptions import SingleBestStartWarning
+from bayesgmm.exceptions import FewRowsWarning, SingleBestStartWarning
 
 speech = load_speech()
 features = [f"mfcc{j}" for j in range(1, 13)]
@@ -49,7 +49,8 @@ speech.groupby(["speaker", "language", "sex"], observed=True).agg(
 # Four components with full covariances for each speaker. The numbers are dealt into five folds, and what is said of
 # a number comes from models that heard the other four folds: no voice is judged on a number that it trained on, in
 # whatever language. Several optima of nearly the same likelihood are usual in twelve dimensions, and the warning that
-# only one start found the best of them is switched off: for prediction it makes no difference which of them we take.
+# only one start found the best of them is switched off: for prediction it makes no difference which of them we take. So
+# is the one that a mixture has more parameters than rows, where little speech is what we study.
 
 
 # %%
@@ -57,6 +58,7 @@ def fit_voice(rows, **settings):
     """Maximum likelihood: one mixture of what one voice sounds like."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SingleBestStartWarning)
+        warnings.simplefilter("ignore", FewRowsWarning)
         return GaussianMixture(**{"n_components": 4, "n_init": 4, "random_state": 0} | settings).fit(rows[features])
 
 
