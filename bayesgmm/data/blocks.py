@@ -99,8 +99,16 @@ class Data:
 
     def distinct(self) -> "Data":
         """The different rows, each with the sum of its weights, see `distinct_rows`."""
+        return self._distinct
+
+    @cached_property
+    def _distinct(self) -> "Data":
         rows, row_weights = distinct_rows(self.rows, self.row_weights)
-        return self if rows is self.rows and row_weights is self.row_weights else Data(rows, row_weights)
+        if rows is self.rows and row_weights is self.row_weights:
+            return self
+        found = Data(rows, row_weights)
+        found.__dict__["_distinct"] = found
+        return found
 
     def subset(self, size: int, *, rng: np.random.Generator) -> "Data":
         """At most ``size`` random rows that stand for all, with their new weights; all rows if there are no more.

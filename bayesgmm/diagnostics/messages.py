@@ -45,7 +45,7 @@ class Finding(StrEnum):
         "{share:share} of the draws are in other labels than the rest."
     )
 
-    SINGLE_CHAIN = "A single chain has nothing to agree with."
+    SINGLE_CHAIN = "A single chain cannot be compared with others."
     UNKNOWN_STARTS = (
         "Where the chains started is not known: if at the same optimum, their agreement is no proof that there is no "
         "other mode."

@@ -50,4 +50,4 @@ class Fragment(StrEnum):
     """Parts of sentences."""
 
     QUANTITY = "{name} ({observed:.3g}, predicted {lower:.3g} to {upper:.3g})"
-    OWN_ROWS = ", and rows vouch for themselves"
+    OWN_ROWS = ", and each row was used to fit its own score"

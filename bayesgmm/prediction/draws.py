@@ -43,10 +43,7 @@ class Draws:
         """All draws of a posterior, and of further groups after them."""
         sampled = [[tree[group][name].to_numpy() for name in _PARAMETERS] for group in groups]
         sizes = [values[0].shape[:2] for values in sampled]
-        w, mu, sigma = (
-            np.ascontiguousarray(np.concatenate([v.reshape(-1, *v.shape[2:]) for v in each]))
-            for each in zip(*sampled, strict=True)
-        )
+        w, mu, sigma = (_end_to_end(each) for each in zip(*sampled, strict=True))
         lengths = np.concatenate([np.full(n_chains, n_draws) for n_chains, n_draws in sizes])
         return cls(w, mu, sigma, np.repeat(np.arange(len(lengths)), lengths), str(tree.attrs["covariance_type"]))
 
@@ -117,3 +114,9 @@ class Draws:
         log_det = self.family.log_precision_determinants(self.precision_factors, n_features)
         log_weights: Array = np.log(np.maximum(self.weights, np.finfo(np.float64).tiny))
         return log_weights + log_det - 0.5 * n_features * LOG_2PI
+
+
+def _end_to_end(arrays: Sequence[Array]) -> Array:
+    """Arrays (chain, draw, ...) as one (sample, ...), C-contiguous; not copied if there is one that is."""
+    flat = [array.reshape(-1, *array.shape[2:]) for array in arrays]
+    return np.ascontiguousarray(flat[0] if len(flat) == 1 else np.concatenate(flat))

@@ -33,7 +33,7 @@ class EMSentence(StrEnum):
         "lower by {gap:.3g}."
     )
     NO_EM = "There is no fit by maximum likelihood."
-    MAP_INSTEAD = "What stands for EM below is the maximum a posteriori at which the chains started."
+    MAP_INSTEAD = "EM stands below for the maximum a posteriori estimate at which the chains started."
 
     NO_ERRORS = "There are no standard errors for it."
     ERRORS = "Standard errors of the means, in brackets, are from the observed information (Louis 1982)."
@@ -63,7 +63,7 @@ class PosteriorSentence(StrEnum):
         "draw to draw a component takes the same rows to at least {stability:share}."
     )
     NOT_IDENTIFIED = "The components are not identified: a table of them would describe no cluster."
-    WITHOUT_LABELS = "The density below and the partition do not depend on labels, and hold all the same."
+    WITHOUT_LABELS = "The density below and the partition do not depend on labels, and remain valid."
 
     PARTITION = (
         "The partition with the least expected variation of information{rows} has {clusters}, of {sizes} rows; "

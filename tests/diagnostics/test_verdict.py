@@ -166,7 +166,7 @@ def test_pooled_modes_are_quoted_with_standard_errors():
     [
         ({"starting_modes": (0, 0, 0, 0)}, "All chains started at the same optimum: agreement is no proof"),
         ({"starting_modes": None}, "Where the chains started is not known"),
-        ({"n_chains": 1, "starting_modes": (0,)}, "A single chain has nothing to agree with"),
+        ({"n_chains": 1, "starting_modes": (0,)}, "A single chain cannot be compared with others"),
     ],
 )
 def test_chains_that_agree_are_no_proof(change, words):
