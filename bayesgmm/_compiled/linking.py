@@ -1,22 +1,32 @@
-"""Compiled functions that others call instead of containing a copy of them.
+"""Compiled functions that others call instead of containing a copy of them, one for each family that is used.
 
 Numba links the code of a compiled function into each of its callers and optimises it there once more, so that a
 chain of callers compiles the innermost function as often as the chain is long. A `linked` function is compiled once,
-with a declared signature and when it is first used; callers reach it through a symbol of the process.
+for declared types and when it is first called, from Python or from compiled code: callers reach it through a cell
+that holds its address, and an empty cell compiles it.
+
+Families of covariances and of components are `Behaviour` objects. Compiled code receives them as arguments without
+data, by whose type it finds their compiled methods: ``family.times(...)`` is the method of that family, chosen when
+the caller is compiled. A linked function that takes one has a version for each family.
 """
 
+import _thread
+import ctypes
 from collections.abc import Callable, Iterator
-from functools import cache, update_wrapper
+from functools import cached_property, update_wrapper
 from typing import Any
 from zlib import crc32
 
 import llvmlite.binding as llvm
+from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.datamodel import models
 from numba.core.dispatcher import Dispatcher
-from numba.core.typing.templates import AbstractTemplate, Signature
-from numba.extending import lower_builtin, typeof_impl
+from numba.core.imputils import lower_builtin, lower_constant, lower_getattr_generic
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Signature, infer_getattr
+from numba.extending import NativeValue, register_model, typeof_impl, unbox
 
 # Signatures are declared, so that read-only input can never trigger another compilation.
 IN_1, IN_2, IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
@@ -28,83 +38,196 @@ def record_type(record: type, *fields: types.Type) -> types.Type:
     return types.BaseTuple.from_types(fields, record)
 
 
+class Behaviour:
+    """Base of objects that compiled code knows by their class; it may call their compiled static methods."""
+
+
+class BehaviourType(types.Type):
+    """The type of a `Behaviour` in compiled code; in declared signatures that of a base class stands for any."""
+
+    def __init__(self, behaviour: type[Behaviour]) -> None:
+        self.behaviour = behaviour
+        super().__init__(name=f"{behaviour.__module__}.{behaviour.__qualname__}")
+
+
+register_model(BehaviourType)(models.OpaqueModel)
+
+
+@typeof_impl.register(Behaviour)
+def _type_of_behaviour(value: Behaviour, _context: Any) -> types.Type:
+    return BehaviourType(type(value))
+
+
+@unbox(BehaviourType)
+def _unbox_behaviour(_type: types.Type, _value: Any, context: Any) -> NativeValue:
+    return NativeValue(context.context.get_dummy_value())
+
+
+@infer_getattr
+class _Methods(AttributeTemplate):
+    key = BehaviourType
+
+    def generic_resolve(self, kind: BehaviourType, name: str) -> types.Type:
+        method = getattr(kind.behaviour, name)
+        return types.Dispatcher(method) if isinstance(method, Dispatcher) else types.Function(method.template)
+
+
+@lower_getattr_generic(BehaviourType)
+def _method_without_data(context: Any, _builder: Any, _type: Any, _value: Any, _name: str) -> Any:
+    return context.get_dummy_value()
+
+
+@lower_constant(BehaviourType)
+def _constant_behaviour(context: Any, _builder: Any, _type: Any, _value: Any) -> Any:
+    return context.get_dummy_value()
+
+
 class LinkedFunction:
-    """A compiled function with one signature, called from Python and from compiled code alike; see `linked`."""
+    """A compiled function with a declared signature, called from Python and from compiled code alike; see `linked`."""
 
     def __init__(self, signature: Signature, function: Callable[..., Any], *, allocates: bool) -> None:
         update_wrapper(self, function)
         self.signature, self.function, self.allocates = signature, function, allocates
-        # The name changes with the signature: code from the disk cache never calls a function of another one.
-        stamp = crc32(str(signature).encode())
-        self.symbol = f"{function.__module__}.{function.__qualname__}.{stamp}"
         self.template = _template(self)
-        self._dispatcher: Any = None
+        self._places = list(_places_of_behaviours(signature.args))
+        self._versions: dict[tuple[type, ...], Version] = {}
 
     def __call__(self, *args: Any) -> Any:
-        return (self._dispatcher or self.dispatcher)(*args)
+        return self.version(*(type(_at(args, place)) for place in self._places)).dispatcher(*args)
 
-    @property
+    def version(self, *behaviours: type) -> "Version":
+        """The version for these classes of behaviours, in the order in which the signature has them."""
+        if behaviours not in self._versions:
+            self._versions.setdefault(behaviours, Version(self, behaviours))
+        return self._versions[behaviours]
+
+    def for_types(self, args: tuple[types.Type, ...]) -> "Version":
+        """The version for arguments of these types."""
+        return self.version(*(_at(args, place).behaviour for place in self._places))
+
+    def among(self, behaviours: tuple[type, ...]) -> "Version":
+        """The version for those of some behaviours that the signature asks for."""
+        bases = [_at(self.signature.args, place).behaviour for place in self._places]
+        return self.version(*(next(each for each in behaviours if issubclass(each, base)) for base in bases))
+
+
+class Version:
+    """A linked function for some behaviours: its symbol, the cell with its address, and its machine code."""
+
+    def __init__(self, linked_function: LinkedFunction, behaviours: tuple[type, ...]) -> None:
+        function = linked_function.function
+        self.function, self.behaviours, self.allocates = function, behaviours, linked_function.allocates
+        kinds = dict(zip(linked_function._places, map(BehaviourType, behaviours), strict=True))
+        args = tuple(_replaced(kind, (place,), kinds) for place, kind in enumerate(linked_function.signature.args))
+        self.signature: Signature = linked_function.signature.return_type(*args)
+        # The name changes with the signature: code from the disk cache never calls a function of another one.
+        self.symbol = f"{function.__module__}.{function.__qualname__}.{crc32(str(self.signature).encode())}"
+        self._cell = ctypes.c_void_p(None)
+        self._compile = ctypes.CFUNCTYPE(None)(self._fill)
+        llvm.add_symbol(f"{self.symbol}.cell", ctypes.addressof(self._cell))
+        llvm.add_symbol(f"{self.symbol}.compile", ctypes.cast(self._compile, ctypes.c_void_p).value)
+
+    @cached_property
     def dispatcher(self) -> Any:  # a numba Dispatcher
-        """The function, compiled or loaded from the disk cache, and what it calls."""
+        """The function, compiled or loaded from the disk cache."""
         with global_compiler_lock:  # once: callers keep the address
-            if self._dispatcher is None:
-                link(self.function)
+            if not self._cell.value:
+                link(self.function, *self.behaviours)
                 options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": self.allocates}
-                dispatcher = njit(self.signature, **options)(self.function)
-                compiled = dispatcher.overloads[self.signature.args]
-                address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-                llvm.add_symbol(self.symbol, address)
-                self._dispatcher = dispatcher
+                self._dispatcher = njit(self.signature, **options)(self.function)
+                compiled = self._dispatcher.overloads[self.signature.args]
+                self._cell.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
         return self._dispatcher
+
+    def _fill(self) -> None:
+        """Compile for a caller that is compiled code: it cannot be interrupted here, only after it has returned."""
+        try:
+            self.dispatcher  # noqa: B018
+        except KeyboardInterrupt:
+            self.dispatcher  # noqa: B018
+            _thread.interrupt_main()
+
+    def call(self, context: Any, builder: Any, values: Any) -> Any:
+        """The machine code of a call, which hands on the exceptions of the function."""
+        convention, signature, pointer = context.call_conv, self.signature, ir.IntType(8).as_pointer()
+        cell = _external(builder.module, pointer, f"{self.symbol}.cell")
+        kind = ir.FunctionType(ir.VoidType(), ())
+        with cgutils.if_unlikely(builder, cgutils.is_null(builder, builder.load(cell))):
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, f"{self.symbol}.compile"), ())
+        kind = convention.get_function_type(signature.return_type, signature.args)
+        function = builder.bitcast(builder.load(cell), kind.as_pointer())
+        status, result = convention.call_function(builder, function, signature.return_type, signature.args, values)
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
+        return result
 
 
 def linked(signature: Signature, *, allocates: bool = True) -> Callable[[Callable[..., Any]], LinkedFunction]:
-    """Decorator: compile a function once, when it is first used, for these types.
+    """Decorator: compile a function once for these types, when it is first called.
 
-    One that allocates nothing need not count references to arrays, see `allocation_free`.
+    One that allocates nothing need not count references to arrays, see `allocation_free`. Where the signature has the
+    type of a base class of behaviours, each of its subclasses has a version of its own.
     """
     return lambda function: LinkedFunction(signature, function, allocates=allocates)
 
 
-@cache
-def link[F: Callable[..., Any]](function: F) -> F:
-    """The function, once all that it calls is compiled: from the disk cache, its code only names linked functions."""
-    for called in _called(function, set()):
-        called.dispatcher  # noqa: B018
+def link[F: Callable[..., Any]](function: F, *behaviours: type) -> F:
+    """The function, once the cells of what it calls have names: its code from the disk cache asks for them."""
+    for called in _called(function, behaviours, set()):
+        called.among(behaviours)
     return function
 
 
-def _called(function: Any, seen: set[Any]) -> Iterator[LinkedFunction]:
+def _called(function: Any, behaviours: tuple[type, ...], seen: set[Any]) -> Iterator[LinkedFunction]:
     plain = function.py_func if isinstance(function, Dispatcher) else function
     seen.add(plain)
     for name in plain.__code__.co_names:
-        value = plain.__globals__.get(name)
-        if isinstance(value, LinkedFunction):
-            yield value
-        elif isinstance(value, Dispatcher) and value.py_func not in seen:
-            yield from _called(value, seen)
+        for value in (plain.__globals__.get(name), *(getattr(each, name, None) for each in behaviours)):
+            if isinstance(value, LinkedFunction):
+                yield value
+            elif isinstance(value, Dispatcher) and value.py_func not in seen:
+                yield from _called(value, behaviours, seen)
+
+
+def _places_of_behaviours(kinds: tuple[types.Type, ...], above: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Where behaviours are among arguments and the fields of records."""
+    for place, kind in enumerate(kinds):
+        if isinstance(kind, BehaviourType):
+            yield (*above, place)
+        elif isinstance(kind, types.BaseTuple):
+            yield from _places_of_behaviours(kind.types, (*above, place))
+
+
+def _at(values: Any, place: tuple[int, ...]) -> Any:
+    for index in place:
+        values = values[index] if isinstance(values, tuple) else values.types[index]
+    return values
+
+
+def _replaced(kind: types.Type, place: tuple[int, ...], by: dict[tuple[int, ...], types.Type]) -> types.Type:
+    """A type with the behaviours in it replaced by those that stand at their places."""
+    if not isinstance(kind, types.BaseTuple):
+        return by.get(place, kind)
+    fields = tuple(_replaced(field, (*place, i), by) for i, field in enumerate(kind.types))
+    return types.BaseTuple.from_types(fields, getattr(kind, "instance_class", None))
+
+
+def _external(module: Any, kind: ir.Type, name: str) -> Any:
+    return module.globals[name] if name in module.globals else ir.GlobalVariable(module, kind, name)
 
 
 def _template(linked_function: LinkedFunction) -> type[AbstractTemplate]:
-    """How numba types a call, and the call itself, which hands on the exceptions of the function."""
-    signature = linked_function.signature
+    """How numba types a call."""
 
     class Call(AbstractTemplate):
         key = linked_function
 
         def generic(self, args: Any, kws: Any) -> Signature:
-            linked_function.dispatcher  # noqa: B018
-            return signature
+            return linked_function.for_types(args).signature
 
     @lower_builtin(linked_function, types.VarArg(types.Any))
-    def call(context, builder, _signature, values):  # type: ignore[no-untyped-def]
-        convention = context.call_conv
-        kind = convention.get_function_type(signature.return_type, signature.args)
-        function = cgutils.get_or_insert_function(builder.module, kind, linked_function.symbol)
-        status, result = convention.call_function(builder, function, signature.return_type, signature.args, values)
-        with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
-        return result
+    def call(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return linked_function.for_types(signature.args).call(context, builder, values)
 
     return Call
 

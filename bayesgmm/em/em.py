@@ -178,7 +178,7 @@ class _Run:
         self.block = data.blocks[0] if isinstance(data, Data) and n_blocks == 1 and prior is None else None
         self.map = pool.map if pool is not None and n_blocks > 1 else map
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-        self.rules = Rules(start.family.residual, _floors(settings.reg_covar, data, start), np.nan)
+        self.rules = Rules(*start.kernel, _floors(settings.reg_covar, data, start), np.nan)
         self.iterates = Iterates.begin(start, accelerate=settings.accelerate)
         self.history: list[float] = []
 
@@ -277,7 +277,8 @@ def _compiled_steps(rules, n_left, x, row_weights, sums, prior, iterates, object
         sums.first.fill(0.0)
         sums.second.fill(0.0)
         value = add_statistics(
-            rules.residual,
+            rules.covariance,
+            rules.component,
             x,
             row_weights,
             iterates.log_scale[now],

@@ -7,7 +7,7 @@ from bayesgmm._common import Factors, Means, Responsibilities, Rows
 from bayesgmm._compiled import IN_1, IN_2, OUT_2, linked
 from bayesgmm.em.m_step import m_step
 from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
-from bayesgmm.mixture import FULL, SUMS, CovarianceFamily, Equivariance, Mixture, Statistics, Sums
+from bayesgmm.mixture import COVARIANCE, SUMS, CovarianceFamily, Equivariance, Mixture, Statistics, Sums
 from bayesgmm.priors import PseudoData, pseudo_data
 
 
@@ -55,7 +55,7 @@ def first_step(
         sd = np.full(d, np.sqrt((sd**2).mean()))
     means, sums = np.zeros((k, d)), Sums.empty((k, d), family.block_shape(d))
     x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
-    _share_sums(family.residual, x, shares, moments.mean, sd, means, sums)
+    _share_sums(family.parametrisation, x, shares, moments.mean, sd, means, sums)
     counts, first, second = sums
     factor = family.parametrisation.uncorrelated(sd)[None]
     if family.parametrisation.correlated and len(pseudo.mean_precision):
@@ -77,13 +77,13 @@ def _unit(means: Means, factor: Factors, family: CovarianceFamily) -> Mixture:
     return Mixture.from_checked(family, unread, means, covariances, factors, precisions, unread)
 
 
-@linked(types.void(types.int64, IN_2, IN_2, IN_1, IN_1, OUT_2, SUMS))
-def _share_sums(residual, x, shares, centre, sd, means, sums):  # type: ignore[no-untyped-def]
+@linked(types.void(COVARIANCE, IN_2, IN_2, IN_1, IN_1, OUT_2, SUMS))
+def _share_sums(covariance, x, shares, centre, sd, means, sums):  # type: ignore[no-untyped-def]
     """Add counts and means of the shares, then first and second moments about them in units of ``sd``."""
     counts, first, second = sums
     n_features, n_rows = x.shape
     n_components = shares.shape[1]
-    z, last = np.empty(n_features), second.shape[2] - 1
+    z = np.empty(n_features)
     for i in range(n_rows):
         for k in range(n_components):
             share = shares[i, k]
@@ -102,13 +102,4 @@ def _share_sums(residual, x, shares, centre, sd, means, sums):  # type: ignore[n
             for d in range(n_features):
                 z[d] = (x[d, i] - means[k, d]) / sd[d]
                 first[k, d] += share * z[d]
-                if residual != FULL:
-                    second[k, 0, min(d, last)] += share * z[d] * z[d]
-                else:
-                    for e in range(d + 1):
-                        second[k, d, e] += share * z[d] * z[e]
-    if residual == FULL:
-        for k in range(n_components):
-            for d in range(n_features):
-                for e in range(d):
-                    second[k, e, d] = second[k, d, e]
+            covariance.add_outer(share, z, z, second[k])

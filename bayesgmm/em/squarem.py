@@ -37,14 +37,12 @@ from bayesgmm._compiled import (
     OUT_3,
     allocation_free,
     compiled,
-    invert_lower,
     linked,
-    multiply_lower,
     record_type,
 )
-from bayesgmm.em.m_step import MixtureArrays, compiled_m_step, log_determinant, square_block
-from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, SUMS, Mixture
-from bayesgmm.priors import PSEUDO_DATA, to_factor
+from bayesgmm.em.m_step import MixtureArrays, compiled_m_step
+from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Component, Mixture, Parametrisation
+from bayesgmm.priors import PSEUDO_DATA
 
 # What the state holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
 # RATE is the ratio of the last two gains, STEADY the number of steps in a row that hardly changed it, and QUIET that of
@@ -70,9 +68,10 @@ _ROUNDING = 1e-14
 
 
 class Rules(NamedTuple):
-    """What stays the same during a run: the family's residual, floors of variances (feature,), the gain to stop at."""
+    """What stays the same during a run: parametrisation, component, floors (feature,), the gain to stop at."""
 
-    residual: int
+    covariance: Parametrisation
+    component: Component
     floors: Array
     smallest_gain: float
 
@@ -114,7 +113,7 @@ class Iterates(NamedTuple):
 
 
 _OUT_4 = types.Array(types.float64, 4, "C")
-RULES = record_type(Rules, types.int64, OUT_1, types.float64)
+RULES = record_type(Rules, COVARIANCE, COMPONENT, OUT_1, types.float64)
 ITERATES = record_type(Iterates, OUT_2, OUT_3, _OUT_4, _OUT_4, _OUT_4, OUT_2, types.int64[::1], OUT_1)
 
 
@@ -196,35 +195,28 @@ def _is_slow(state: Array, smallest_gain: float) -> bool:
 
 
 @compiled
-def _coordinates(residual, iterates, base, other):  # type: ignore[no-untyped-def]
+def _coordinates(covariance, iterates, base, other):  # type: ignore[no-untyped-def]
     """Coordinates of one point relative to another: log-ratios of weights, whitened means, changes of factors."""
     n_components, n_features = iterates.means.shape[1:]
     n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
     q = np.empty(n_components * (1 + n_features) + n_blocks * n_rows * n_columns)
-    offset, change = np.empty(n_features), np.empty((n_rows, n_columns))
+    offset = np.empty(n_features)
     place = n_components
     for k in range(n_components):
         q[k] = math.log(iterates.weights[other, k] / iterates.weights[base, k])
         for d in range(n_features):
             offset[d] = iterates.means[other, k, d] - iterates.means[base, k, d]
-        whitened = q[place : place + n_features]
-        to_factor(residual, iterates.precision_factors[base], min(k, n_blocks - 1), offset, whitened, False)
+        prec = iterates.precision_factors[base, min(k, n_blocks - 1)]
+        covariance.multiply(prec, offset, q[place : place + n_features])
         place += n_features
+    changes = q[place:].reshape((n_blocks, n_rows, n_columns))
     for g in range(n_blocks):
-        if residual == FULL:
-            multiply_lower(iterates.precision_factors[base, g], iterates.factors[other, g], change)
-        for i in range(n_rows):
-            for j in range(n_columns):
-                if residual != FULL:
-                    q[place] = math.log(iterates.factors[other, g, i, j] / iterates.factors[base, g, i, j])
-                else:
-                    q[place] = math.log(change[i, i]) if i == j else change[i, j]
-                place += 1
+        covariance.write_change(iterates.precision_factors[base, g], iterates.factors[other, g], changes[g])
     return q
 
 
 @compiled
-def _information(residual, iterates, base):  # type: ignore[no-untyped-def]
+def _information(covariance, iterates, base):  # type: ignore[no-untyped-def]
     """The diagonal information of complete data per row, in these coordinates at the base."""
     n_components, n_features = iterates.means.shape[1:]
     n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
@@ -240,8 +232,7 @@ def _information(residual, iterates, base):  # type: ignore[no-untyped-def]
         weight = 1.0 if n_blocks == 1 else iterates.weights[base, g]
         for i in range(n_rows):
             for j in range(n_columns):
-                scale = 2.0 if residual != FULL or i == j else 1.0
-                information[place] = weight * scale * (n_features if residual == SPHERICAL else 1)
+                information[place] = weight * covariance.change_information(n_features, i, j)
                 place += 1
     return information
 
@@ -268,11 +259,11 @@ def step_length(r: float, v: float, cap: float) -> float:
 @linked(types.boolean(RULES, ITERATES))
 def _extrapolate(rules, iterates):  # type: ignore[no-untyped-def]
     """Write the extrapolated point into the free one; False if it would be theta_2, or is no point."""
-    residual, buffers, state = rules.residual, iterates.buffers, iterates.state
+    covariance, buffers, state = rules.covariance, iterates.buffers, iterates.state
     base = buffers[AT_BASE]
-    one = _coordinates(residual, iterates, base, buffers[AT_NOW])
-    two = _coordinates(residual, iterates, base, buffers[AT_SECOND])
-    information = _information(residual, iterates, base)
+    one = _coordinates(covariance, iterates, base, buffers[AT_NOW])
+    two = _coordinates(covariance, iterates, base, buffers[AT_SECOND])
+    information = _information(covariance, iterates, base)
     r = second_step = v = 0.0
     for i in range(one.shape[0]):
         r += information[i] * one[i] ** 2
@@ -293,25 +284,25 @@ def _extrapolate(rules, iterates):  # type: ignore[no-untyped-def]
 @compiled
 def _place(rules, iterates, base, target, q):  # type: ignore[no-untyped-def]
     """Make a point from its coordinates; False if it is none or may have a covariance at the floor."""
-    residual = rules.residual
-    n_components, n_features = iterates.means.shape[1:]
-    n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
-    place = n_components * (1 + n_features)
+    covariance, new = rules.covariance, _buffer(iterates, target)
+    n_components, n_features = new.means.shape
+    n_blocks, place = new.factors.shape[0], n_components * (1 + n_features)
+    changes = q[place:].reshape(new.factors.shape)
     for g in range(n_blocks):
-        if not _place_factor(rules, iterates, base, target, g, q[place:]):
+        old, factor, prec = iterates.factors[base, g], new.factors[g], new.precision_factors[g]
+        if not covariance.move_factor(rules.floors, old, changes[g], factor, prec):
             return False
-        place += n_rows * n_columns
-    _place_weights(iterates.weights[base], q, iterates.weights[target])
+        covariance.write_square(factor, new.blocks[g])
+    _place_weights(iterates.weights[base], q, new.weights)
     place = n_components
     for k in range(n_components):
-        g = min(k, n_blocks - 1)
-        mean = iterates.means[target, k]
-        to_factor(residual, iterates.factors[base], g, q[place : place + n_features], mean, False)
+        g, mean = min(k, n_blocks - 1), new.means[k]
+        covariance.multiply(iterates.factors[base, g], q[place : place + n_features], mean)
         for d in range(n_features):
             mean[d] += iterates.means[base, k, d]
         place += n_features
-        log_det = log_determinant(residual, iterates.precision_factors[target, g], n_features)
-        iterates.log_scale[target, k] = math.log(iterates.weights[target, k]) + log_det - 0.5 * n_features * LOG_2PI
+        log_det = covariance.log_determinant(new.precision_factors[g], n_features)
+        new.log_scale[k] = math.log(new.weights[k]) + log_det - 0.5 * n_features * LOG_2PI
     return True
 
 
@@ -326,38 +317,6 @@ def _place_weights(before: Weights, log_ratios: Array, weights: Weights) -> None
         total += weights[k]
     for k in range(weights.shape[0]):
         weights[k] = max(weights[k] / total, _EMPTY)
-
-
-@compiled
-def _place_factor(rules, iterates, base, target, g, q):  # type: ignore[no-untyped-def]
-    residual, floors = rules.residual, rules.floors
-    old, factor, precision = (
-        iterates.factors[base, g],
-        iterates.factors[target, g],
-        iterates.precision_factors[target, g],
-    )
-    n_rows, n_columns = factor.shape
-    change = np.empty((n_rows, n_columns))
-    for i in range(n_rows):
-        for j in range(n_columns):
-            free = residual == FULL and i != j
-            change[i, j] = q[i * n_columns + j] if free else math.exp(q[i * n_columns + j])
-    bound = size = 0.0  # of the precision's largest eigenvalue, in units of the floor; and its trace
-    if residual == FULL:
-        multiply_lower(old, change, factor)
-        invert_lower(factor, precision)
-        for i in range(n_rows):
-            for j in range(i + 1):
-                size += precision[i, j] ** 2
-                bound += floors[j] * precision[i, j] ** 2
-    else:
-        for j in range(n_columns):
-            factor[0, j] = old[0, j] * change[0, j]
-            precision[0, j] = 1.0 / factor[0, j]
-            size += precision[0, j] ** 2
-            bound = max(bound, floors[j] * precision[0, j] ** 2)
-    square_block(residual, factor, iterates.blocks[target, g])
-    return math.isfinite(size) and size > 0.0 and bound <= 1.0
 
 
 @allocation_free
@@ -381,7 +340,7 @@ def _buffer(iterates, i):  # type: ignore[no-untyped-def]
 def _plain_step(rules, iterates, sums, prior, role):  # type: ignore[no-untyped-def]
     """One M-step from the present point into the buffer of that role; returns how many covariances were lifted."""
     now, new = _buffer(iterates, iterates.buffers[AT_NOW]), _buffer(iterates, iterates.buffers[role])
-    return compiled_m_step(rules.residual, rules.floors, sums, now, prior, new)
+    return compiled_m_step(rules.covariance, rules.floors, sums, now, prior, new)
 
 
 @allocation_free

@@ -19,7 +19,8 @@ type Engine = Callable[[Problem, SamplerSettings, np.random.Generator], MixtureD
 
 def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
     """Sample the compiled log posterior."""
-    density, function = problem.log_posterior, c_log_posterior()
+    density = problem.log_posterior
+    function = c_log_posterior(*problem.start.kernel)
     target = Target(density.n_dim, function.address, density.header, keep=(function, density))
     run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)
     parameters = problem.parameters(run.points)

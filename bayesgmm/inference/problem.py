@@ -42,8 +42,7 @@ class Problem:
         """The native density in whitened coordinates."""
         shape = (self.start.n_components, self.start.n_features)
         resolved = self.prior.resolve(*shape, self.start.covariance_type)
-        row_weights = np.empty(0) if self.data.row_weights is None else self.data.row_weights
-        return whitened_log_posterior(self.data.rows.T, row_weights, resolved, self.start)
+        return whitened_log_posterior(self.data, resolved, self.start)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""

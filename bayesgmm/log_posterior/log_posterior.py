@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Weights
-from bayesgmm._compiled import OUT_1, Signature, allocation_free, compiled, invert_lower, link, linked, multiply_lower
-from bayesgmm.exceptions import InputError
+from bayesgmm._common import Array, Factors, IntArray, Means, Weights
+from bayesgmm._compiled import OUT_1, Signature, allocation_free, compiled, link, linked
+from bayesgmm.data import Data
 from bayesgmm.log_posterior._cfunc import (
     FINITE,
     GRADIENT_NOT_FINITE,
@@ -27,10 +27,11 @@ from bayesgmm.log_posterior._cfunc import (
 from bayesgmm.log_posterior.log_prior import add_covariance_prior, add_mean_prior
 from bayesgmm.log_posterior.log_weights import sparse_log_weight
 from bayesgmm.log_posterior.transforms import Coordinates
-from bayesgmm.mixture import FULL, LOG_2PI, SPHERICAL, Sums, add_statistics
-from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data, to_factor
+from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, Component, Parametrisation, Sums, add_statistics
+from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data
 
 _DATA = Signature("columns (d,n), means (k,d)")
+_HEADER_SIZE = 35
 
 
 @dataclass(frozen=True)
@@ -39,25 +40,18 @@ class LogPosterior:
 
     Attributes
     ----------
-    columns : (feature, obs)
-        The data, C-contiguous.
-    row_weights : (obs,) or (0,)
+    data : Data
     prior : ResolvedPrior
     coordinates : Coordinates
     """
 
-    columns: Columns
-    row_weights: PerRow
+    data: Data
     prior: ResolvedPrior
     coordinates: Coordinates
 
     def __post_init__(self) -> None:
         """Compiled code reads as far as the sizes of the centre say."""
-        _DATA.check(self.columns.shape, self.coordinates.centre.means.shape)
-        if self.row_weights.shape not in ((0,), self.columns.shape[1:]):
-            raise InputError(
-                expected=f"row_weights of shape {self.columns.shape[1:]} or (0,)", got=f"shape {self.row_weights.shape}"
-            )
+        _DATA.check(self.data.shape[::-1], self.coordinates.centre.means.shape)
 
     def __call__(self, point: Array) -> tuple[float, Array]:
         """Value and gradient at one point (n_dim,)."""
@@ -65,7 +59,7 @@ class LogPosterior:
         if point.shape != (self.n_dim,):
             raise ValueError(f"a point has shape ({self.n_dim},), this one {point.shape}")
         gradient = np.empty_like(point)
-        return _from_addresses(point, gradient, self.header), gradient
+        return _from_addresses(*self.coordinates.centre.kernel, point, gradient, self.header), gradient
 
     @property
     def n_dim(self) -> int:
@@ -75,46 +69,52 @@ class LogPosterior:
     @cached_property
     def _arrays(self) -> tuple[Array | IntArray, ...]:
         """Every array the compiled function reads, in the order in which it reads them."""
-        centre = self.coordinates.centre
-        shape = (centre.n_components, centre.n_features)
-        prior = pseudo_data(self.prior, *shape, centre.family)
-        data = (self.columns, self.row_weights)
-        around = (self.coordinates.log_places, centre.means, centre.factors)
-        affine = (self.coordinates.shift, self.coordinates.bounds, self.coordinates.matrices)
+        centre, at = self.coordinates.centre, self.coordinates
+        blocks = [(x.shape[1], v.size, x.ctypes.data, v.ctypes.data) for x, v in self.data]
+        prior = pseudo_data(self.prior, centre.n_components, centre.n_features, centre.family)
         log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
-        constants = np.array([self.prior.log_constant + self.coordinates.log_constant, *log_det])
-        sparse_weights = (
-            np.empty(0) if self.coordinates.sparse_weights is None else self.coordinates.sparse_weights.numbers
-        )
-        sparse = (sparse_weights, self.prior.concentration_nodes)
-        return tuple(np.ascontiguousarray(a) for a in (*data, *around, *affine, *prior, constants, *sparse))
+        constants = np.array([self.prior.log_constant + at.log_constant, *log_det])
+        sparse_weights = np.empty(0) if at.sparse_weights is None else at.sparse_weights.numbers
+        around = (at.log_places, centre.means, centre.factors, at.shift, at.bounds, at.matrices, at.restriction)
+        arrays = (np.array(blocks), *around, *prior, constants, sparse_weights, self.prior.concentration_nodes)
+        return tuple(np.ascontiguousarray(array) for array in arrays)
 
     @cached_property
     def header(self) -> IntArray:
         """Sizes and addresses for the compiled function; valid as long as this object lives."""
-        centre = self.coordinates.centre
+        centre, at = self.coordinates.centre, self.coordinates
         return header_of(
-            centre.family.residual,
-            self.columns.shape[1],
-            self.row_weights.size,
+            len(self.data.blocks),
             centre.n_features,
             centre.n_components,
-            centre.family.n_blocks(centre.n_components),
-            len(self.coordinates.bounds) - 1,
-            int(not self.prior.kappa.any()),
-            *self._arrays,
+            *centre.factors.shape,
+            centre.family.block_size(centre.n_features),
+            len(at.bounds) - 1,
+            *at.restriction.shape,
+            0 if self.prior.kappa.any() else centre.n_components,
             int(self.prior.scale_prior is not None),
             int(self.prior.separation is not None),
-            0 if self.coordinates.sparse_weights is None else centre.n_components + 1,
+            0 if at.sparse_weights is None else centre.n_components + 1,
             self.prior.concentration_nodes.shape[1],
+            *self._arrays,
         )
 
 
 @cache
-def c_log_posterior() -> Any:  # a numba CFunc
+def c_log_posterior(covariance: Parametrisation, component: Component) -> Any:  # a numba CFunc
     """The compiled density with the signature that samplers call, loaded from the disk cache if it is there."""
-    link(_c_log_posterior)
-    return cfunc(LOG_DENSITY_SIGNATURE, cache=True, error_model="numpy")(_c_log_posterior)
+
+    def log_posterior(n_dim, point, gradient, value, header):  # type: ignore[no-untyped-def]
+        slope = carray(gradient, (n_dim,))
+        arrays = carray(point, (n_dim,)), slope, carray(header, (_HEADER_SIZE,), np.int64)
+        density = _from_addresses(covariance, component, *arrays)
+        carray(value, (1,))[0] = density
+        if not np.isfinite(density):
+            return VALUE_NOT_FINITE
+        return FINITE if np.all(np.isfinite(slope)) else GRADIENT_NOT_FINITE
+
+    link(log_posterior, type(covariance), type(component))
+    return cfunc(LOG_DENSITY_SIGNATURE, cache=True, error_model="numpy")(log_posterior)
 
 
 # Sums may be taken in any order, without which the compiler does not vectorise them.
@@ -155,16 +155,26 @@ def _outer_gradient(inner: Array, bounds: IntArray, matrices: Array, gradient: A
 
 
 @allocation_free
-def _factor_change(residual: int, q: Array, start: int, change: Array) -> None:
-    """C of one block from its packed coordinates."""
-    index = start
-    for i in range(change.shape[0]):
-        for j in range(change.shape[1]):
-            if residual == FULL and j > i:
-                change[i, j] = 0.0
-                continue
-            change[i, j] = math.exp(q[index]) if residual != FULL or i == j else q[index]
-            index += 1
+def _expand(restriction, start, q, free):  # type: ignore[no-untyped-def]
+    """Put the packed factors of all blocks, R c, in the place of their free coordinates c."""
+    for j in range(restriction.shape[1]):
+        free[j] = q[start + j]
+    for i in range(restriction.shape[0]):
+        total = 0.0
+        for j in range(restriction.shape[1]):
+            total += restriction[i, j] * free[j]
+        q[start + i] = total
+
+
+@allocation_free
+def _restrict(restriction, start, gradient, free):  # type: ignore[no-untyped-def]
+    """The gradient by free coordinates, Rᵀ times that by packed factors."""
+    for j in range(restriction.shape[1]):
+        free[j] = 0.0
+        for i in range(restriction.shape[0]):
+            free[j] += restriction[i, j] * gradient[start + i]
+    for j in range(restriction.shape[1]):
+        gradient[start + j] = free[j]
 
 
 @allocation_free
@@ -237,70 +247,21 @@ def _weight_gradient(model, log_total, at):  # type: ignore[no-untyped-def]
 
 
 @allocation_free
-def _place(model, layout, at):  # type: ignore[no-untyped-def]
+def _place(covariance, model, layout, at):  # type: ignore[no-untyped-def]
     """Means, factors, inverse factors and log |L| at q."""
-    residual, factors0, q = model.residual, model.factors, at.q
     n_components, n_features = model.means.shape
-    n_blocks = factors0.shape[0]
+    n_blocks = model.factors.shape[0]
     for g in range(n_blocks):
-        at.log_det[g] = model.constants[1 + g]
-        start = layout.first_block + g * layout.stride
-        _factor_change(residual, q, start, at.change[g])
-        if residual == FULL:
-            multiply_lower(factors0[g], at.change[g], at.factors[g])
-            invert_lower(at.factors[g], at.precision_factors[g])
-            for i in range(n_features):
-                at.log_det[g] += q[start + i * (i + 3) // 2]
-        else:
-            width = n_features if residual == SPHERICAL else 1
-            for j in range(factors0.shape[2]):
-                at.factors[g, 0, j] = factors0[g, 0, j] * at.change[g, 0, j]
-                at.precision_factors[g, 0, j] = 1.0 / at.factors[g, 0, j]
-                at.log_det[g] += width * q[start + j]
+        start = layout.first_block + g * layout.block_stride
+        log_change = covariance.place(
+            model.factors[g], at.q[start:], at.change[g], at.factors[g], at.precision_factors[g]
+        )
+        at.log_det[g] = model.constants[1 + g] + covariance.n_alike(n_features) * log_change
     for k in range(n_components):
-        start = layout.n_logs + k * layout.stride
-        to_factor(residual, factors0, min(k, n_blocks - 1), q[start : start + n_features], at.offset, False)
+        start = layout.n_logs + k * layout.mean_stride
+        covariance.multiply(model.factors[min(k, n_blocks - 1)], at.q[start : start + n_features], at.offset)
         for d in range(n_features):
             at.means[k, d] = model.means[k, d] + at.offset[d]
-
-
-@allocation_free
-def _mean_gradient(residual, change, g, first, gradient):  # type: ignore[no-untyped-def]
-    """Solve Cᵀ gradient = first: the gradient in m."""
-    n_features = first.shape[0]
-    last = change.shape[2] - 1
-    for i in range(n_features - 1, -1, -1):
-        total = first[i]
-        if residual == FULL:
-            for j in range(i + 1, n_features):
-                total -= change[g, j, i] * gradient[j]
-            gradient[i] = total / change[g, i, i]
-        else:
-            gradient[i] = total / change[g, 0, min(i, last)]
-
-
-@allocation_free
-def _covariance_gradient(residual, q, change, second, total, gradient, column):  # type: ignore[no-untyped-def]
-    """Gradient in c of one block, tril(C^-T (second - total I)) and the Jacobian; returns the log-Jacobian in C."""
-    jacobian = 0.0
-    if residual != FULL:
-        for j in range(change.shape[1]):
-            gradient[j] = second[0, j] - total + 2.0
-            jacobian += 2.0 * q[j]
-        return jacobian
-    n = change.shape[0]
-    for j in range(n):
-        for i in range(n - 1, j - 1, -1):
-            value = second[i, j] - (total if i == j else 0.0)
-            for h in range(i + 1, n):
-                value -= change[h, i] * column[h]
-            column[i] = value / change[i, i]
-            gradient[i * (i + 1) // 2 + j] = column[i]
-        diagonal = j * (j + 1) // 2 + j
-        power = n - j + 1.0
-        jacobian += power * q[diagonal]
-        gradient[diagonal] = gradient[diagonal] * change[j, j] + power
-    return jacobian
 
 
 @compiled
@@ -318,13 +279,14 @@ def _carve(address, shape):  # type: ignore[no-untyped-def]
 class _Model(NamedTuple):
     """What the density reads besides the rows, as `LogPosterior.header` lays it out."""
 
-    residual: int
+    block_size: int
     log_places: Weights
     means: Means
     factors: Factors
     shift: Array
     bounds: IntArray
     matrices: Array
+    restriction: Array
     prior: PseudoData
     constants: Array
     sparse_weights: Array
@@ -335,8 +297,9 @@ class _Layout(NamedTuple):
     """Where in q the first component's mean and the first block's factor begin, and how far apart the next ones are."""
 
     n_logs: int
+    mean_stride: int
     first_block: int
-    stride: int
+    block_stride: int
 
 
 class _Point(NamedTuple):
@@ -344,6 +307,7 @@ class _Point(NamedTuple):
 
     q: Array
     gradient: Array
+    free: Array
     log_weights: Weights
     log_scale: Weights
     counts: Weights
@@ -361,11 +325,11 @@ class _Point(NamedTuple):
 
 
 @compiled
-def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-def]
+def _carved(n_places, shape, factors_shape, scratch):  # type: ignore[no-untyped-def]
     """The arrays of a point in memory that begins at an address; see `_from_addresses` for their total size."""
     n_components, n_features = shape
     n_blocks, rows, columns = factors_shape
-    points, scratch = _carve(scratch, (2, n_dim))
+    points, scratch = _carve(scratch, (3, n_places))
     of_components, scratch = _carve(scratch, (5, n_components))
     of_features, scratch = _carve(scratch, (2, n_features))
     of_means, scratch = _carve(scratch, (2, n_components, n_features))
@@ -374,6 +338,7 @@ def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-de
     return _Point(
         points[0],
         points[1],
+        points[2],
         of_components[0],
         of_components[1],
         of_components[2],
@@ -392,125 +357,125 @@ def _carved(n_dim, shape, factors_shape, scratch):  # type: ignore[no-untyped-de
 
 
 @allocation_free
-def _log_posterior(x, row_weights, model, at, point, gradient):  # type: ignore[no-untyped-def]
+def _log_posterior(covariance, component, rows, model, at, point, gradient):  # type: ignore[no-untyped-def]
     """Place the parameters, sum over the rows, then prior, gradient and Jacobian."""
-    shape, n_blocks = model.means.shape, model.factors.shape[0]
-    layout = _layout(model.residual, model.sparse_weights.shape[0] > 0, shape, n_blocks)
+    sparse, restricted = model.sparse_weights.shape[0] > 0, model.restriction.shape[0] > 0
+    layout = _layout(model.block_size, sparse, restricted, model.means.shape, model.factors.shape[0])
     _inner(point, model.shift, model.bounds, model.matrices, at.q)
+    if restricted:
+        _expand(model.restriction, layout.first_block, at.q, at.free)
     of_total, log_total = 0.0, 0.0
-    if model.sparse_weights.shape[0] == 0:
+    if not sparse:
         _log_weights(at.q, model.log_places, at.log_weights)
     else:
         of_total, log_total = _sparse_log_weights(at.q, model.log_places, model.sparse_weights, at.log_weights)
-    _place(model, layout, at)
-    value = _add_rows(x, row_weights, model.residual, at)
-    value += add_mean_prior(model.residual, at, model.prior)
-    value += add_covariance_prior(model.residual, at, model.prior)
-    value += _add_coordinate_gradients(model, layout, at)
+    _place(covariance, model, layout, at)
+    value = _add_rows(covariance, component, rows, at)
+    value += add_mean_prior(covariance, at, model.prior)
+    value += add_covariance_prior(covariance, at, model.prior)
+    value += _add_coordinate_gradients(covariance, model, layout, at)
     value += of_total + _add_concentration(
         at.log_weights, model.prior.concentration, model.concentration_nodes, at.counts
     )
     _weight_gradient(model, log_total, at)
+    if restricted:
+        _restrict(model.restriction, layout.first_block, at.gradient, at.free)
     _outer_gradient(at.gradient, model.bounds, model.matrices, gradient)
     return value + model.constants[0]
 
 
 @allocation_free
-def _add_rows(x, row_weights, residual, at):  # type: ignore[no-untyped-def]
-    """Sum over the rows; components that share a covariance add their second moments."""
+def _add_rows(covariance, component, rows, at):  # type: ignore[no-untyped-def]
+    """Sum over the blocks of rows; components that share a covariance add their second moments."""
     n_components, n_features = at.means.shape
-    n_blocks, rows, columns = at.factors.shape
+    n_blocks, n_rows, n_columns = at.factors.shape
     for k in range(n_components):
         at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
-    sums = Sums(at.counts, at.first, at.second_of_components)
-    value = add_statistics(residual, x, row_weights, at.log_scale, at.means, at.precision_factors, sums)
+    sums, value = Sums(at.counts, at.first, at.second_of_components), 0.0
+    for b in range(rows.shape[0]):
+        x, row_weights = _array(rows[b, 2], (n_features, rows[b, 0])), _array(rows[b, 3], (rows[b, 1],))
+        value += add_statistics(
+            covariance, component, x, row_weights, at.log_scale, at.means, at.precision_factors, sums
+        )
     for k in range(n_components):
         g = min(k, n_blocks - 1)
-        for i in range(rows):
-            for j in range(columns):
+        for i in range(n_rows):
+            for j in range(n_columns):
                 at.second[g, i, j] += at.second_of_components[k, i, j]
     return value
 
 
 @allocation_free
-def _add_coordinate_gradients(model, layout, at):  # type: ignore[no-untyped-def]
+def _add_coordinate_gradients(covariance, model, layout, at):  # type: ignore[no-untyped-def]
     """Write the gradients in means and factors, Jacobian included; returns its logarithm."""
     value = 0.0
     n_blocks, n_features = model.factors.shape[0], model.means.shape[1]
-    covariance_counts(model.residual, at.counts, model.prior, n_features, at.totals)
+    covariance_counts(covariance, at.counts, model.prior, n_features, at.totals)
     for g in range(n_blocks):
-        start = layout.first_block + g * layout.stride
-        value += _covariance_gradient(
-            model.residual, at.q[start:], at.change[g], at.second[g], at.totals[g], at.gradient[start:], at.offset
+        start = layout.first_block + g * layout.block_stride
+        value += covariance.covariance_gradient(
+            at.q[start:], at.change[g], at.second[g], at.totals[g], at.gradient[start:]
         )
     for k in range(model.means.shape[0]):
-        start = layout.n_logs + k * layout.stride
-        g, own = min(k, n_blocks - 1), at.gradient[start : start + n_features]
-        _mean_gradient(model.residual, at.change, g, at.first[k], own)
+        start = layout.n_logs + k * layout.mean_stride
+        own = at.gradient[start : start + n_features]
+        covariance.mean_gradient(at.change[min(k, n_blocks - 1)], at.first[k], own)
     return value
 
 
 @allocation_free
-def _layout(residual, bent_weights, shape, n_blocks):  # type: ignore[no-untyped-def]
+def _layout(block_size, sparse, restricted, shape, n_blocks):  # type: ignore[no-untyped-def]
     n_components, n_features = shape
-    n_logs = n_components if bent_weights else n_components - 1
-    if n_blocks < n_components:
-        return _Layout(n_logs, n_logs + n_components * n_features, n_features)
-    size = n_features * (n_features + 1) // 2
-    if residual != FULL:
-        size = 1 if residual == SPHERICAL else n_features
-    return _Layout(n_logs, n_logs + n_features, n_features + size)
+    n_logs = n_components if sparse else n_components - 1
+    if restricted or n_blocks < n_components:
+        return _Layout(n_logs, n_features, n_logs + n_components * n_features, block_size)
+    return _Layout(n_logs, n_features + block_size, n_logs + n_features, n_features + block_size)
 
 
-@linked(types.float64(OUT_1, OUT_1, types.int64[::1]))
-def _from_addresses(point: Array, gradient: Array, info: IntArray) -> float:
+@linked(types.float64(COVARIANCE, COMPONENT, OUT_1, OUT_1, types.int64[::1]))
+def _from_addresses(
+    covariance: Parametrisation, component: Component, point: Array, gradient: Array, info: IntArray
+) -> float:
     """The density, reading sizes and addresses from ``info`` as `LogPosterior.header` lays them out."""
-    residual, n_rows, n_weights, d, k, g, n_blocks = info[0], info[1], info[2], info[3], info[4], info[5], info[6]
-    independent = k if info[7] else 0
-    rows = d if residual == FULL else 1
-    columns = 1 if residual == SPHERICAL else d
-    bounds = carray(address_as_pointer(info[14]), (n_blocks + 1,), np.int64)
+    n_row_blocks, d, k, g, rows, columns = info[0], info[1], info[2], info[3], info[4], info[5]
+    size, n_affine = info[6], info[7]
+    n_packed, n_free, n_independent, n_scales = info[8], info[9], info[10], info[11]
+    n_separations, n_sparse, n_nodes = info[12], info[13], info[14]
+    bounds = carray(address_as_pointer(info[20]), (n_affine + 1,), np.int64)
     n_entries = 0
-    for b in range(n_blocks):
+    for b in range(n_affine):
         n_entries += (bounds[b + 1] - bounds[b]) ** 2
     prior = PseudoData(
-        _array(info[16], (k,)),
-        _array(info[17], (k, d)),
-        _array(info[18], (k,)),
-        _array(info[19], (independent, d, d)),
-        _array(info[20], (g,)),
-        _array(info[21], (g, rows, columns)),
-        _array(info[22], (info[28], rows, columns)),
-        _array(info[23], (info[28],)),
-        _array(info[24], (info[29], 2, d)),
+        _array(info[23], (k,)),
+        _array(info[24], (k, d)),
+        _array(info[25], (k,)),
+        _array(info[26], (n_independent, d, d)),
+        _array(info[27], (g,)),
+        _array(info[28], (g, rows, columns)),
+        _array(info[29], (n_scales, rows, columns)),
+        _array(info[30], (n_scales,)),
+        _array(info[31], (n_separations, 2, d)),
     )
+    n_places = point.shape[0] + n_packed - n_free  # packed factors take the place of their free coordinates
     # All the room that is needed, at once, and arrays that know it by its address only: allocating them one by
     # one and counting references to them takes a third of the time when there are few rows.
-    scratch = np.zeros(2 * (point.shape[0] + d) + k * (5 + 2 * d + rows * columns) + 4 * g * rows * columns)
+    scratch = np.zeros(3 * n_places + 2 * d + k * (5 + 2 * d + rows * columns) + 4 * g * rows * columns)
     model = _Model(
-        residual,
-        _array(info[10], (k,)),
-        _array(info[11], (k, d)),
-        _array(info[12], (g, rows, columns)),
-        _array(info[13], (point.shape[0],)),
+        size,
+        _array(info[16], (k,)),
+        _array(info[17], (k, d)),
+        _array(info[18], (g, rows, columns)),
+        _array(info[19], (point.shape[0],)),
         bounds,
-        _array(info[15], (n_entries,)),
+        _array(info[21], (n_entries,)),
+        _array(info[22], (n_packed, n_free)),
         prior,
-        _array(info[25], (1 + g,)),
-        _array(info[26], (info[30],)),
-        _array(info[27], (2, info[31])),
+        _array(info[32], (1 + g,)),
+        _array(info[33], (n_sparse,)),
+        _array(info[34], (2, n_nodes)),
     )
-    x, row_weights = _array(info[8], (d, n_rows)), _array(info[9], (n_weights,))
-    at = _carved(point.shape[0], (k, d), (g, rows, columns), scratch.ctypes.data)
-    value = _log_posterior(x, row_weights, model, at, point, gradient)
+    at = _carved(n_places, (k, d), (g, rows, columns), scratch.ctypes.data)
+    blocks = carray(address_as_pointer(info[15]), (n_row_blocks, 4), np.int64)
+    value = _log_posterior(covariance, component, blocks, model, at, point, gradient)
     scratch[0] = value  # whatever is used here is not freed before
     return scratch[0]
-
-
-def _c_log_posterior(n_dim, point, gradient, value, user_data):  # type: ignore[no-untyped-def]
-    slope = carray(gradient, (n_dim,))
-    density = _from_addresses(carray(point, (n_dim,)), slope, carray(user_data, (32,), np.int64))
-    carray(value, (1,))[0] = density
-    if not np.isfinite(density):
-        return VALUE_NOT_FINITE
-    return FINITE if np.all(np.isfinite(slope)) else GRADIENT_NOT_FINITE

@@ -8,9 +8,10 @@ With the centre (w^, mu^, L^) the inner coordinates q are
 - c_k: L_k = L^_k C_k, where C_k is lower triangular with diagonal exp(c) and entries c below it, row by row;
   diagonal and spherical families have sd = sd^ exp(c).
 
-They come as u, then m_k and c_k component by component; a shared covariance comes last. The sampler moves in
-y, with q = shift + A y and A block diagonal, lower triangular in each block. Coordinates are not equivariant
-under permutations of labels: compare modes in parameters or in common coordinates.
+They come as u, then m_k and c_k component by component; a covariance that all share comes last, as does what is free
+where a family restricts the c of all components linearly. The sampler moves in y, with q = shift + A y and A block
+diagonal, lower triangular in each block. Coordinates are not equivariant under permutations of labels: compare modes in
+parameters or in common coordinates.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ import numpy as np
 
 from bayesgmm._common import Array, Factors, IntArray, Means, Weights
 from bayesgmm.log_posterior.log_weights import SparseWeights
-from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture
+from bayesgmm.mixture import LOG_2PI, Mixture
 from bayesgmm.priors import SMALLEST_WEIGHT
 
 
@@ -72,7 +73,7 @@ class Coordinates:
     @classmethod
     def around(cls, centre: Mixture, sparse_weights: SparseWeights | None = None) -> Self:
         """Coordinates with A the identity (each number a block of its own)."""
-        n = _n_dim(centre.family, centre.n_components, centre.n_features) + (sparse_weights is not None)
+        n = centre.family.n_parameters(*centre.means.shape) + (sparse_weights is not None)
         return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n), sparse_weights)
 
     def whitened(self, shift: Array, blocks: list[Array]) -> Self:
@@ -104,12 +105,23 @@ class Coordinates:
         return [piece.reshape(size, size) for piece, size in zip(pieces, sizes, strict=True)]
 
     def component_bounds(self) -> IntArray:
-        """Bounds of the natural blocks: log-ratios, then one block a component; a shared covariance last."""
-        k, d = self.centre.n_components, self.centre.n_features
-        family = self.centre.family
-        own = d if family.shared else d + family.block_size(d)
-        sizes = [self.n_logs] * (self.n_logs > 0) + [own] * k + [family.block_size(d)] * family.shared
+        """Bounds of the natural blocks: log-ratios, then one block a component; what all share last."""
+        (k, d), family = self.centre.means.shape, self.centre.family
+        n_shared = family.n_free(k, d) if self._shared else 0
+        own = d if self._shared else d + family.block_size(d)
+        sizes = [self.n_logs] * (self.n_logs > 0) + [own] * k + [n_shared] * (n_shared > 0)
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    @cached_property
+    def restriction(self) -> Array:
+        """R of c = R (what is free), (packed entries of all blocks, free); no rows if all is free."""
+        found = self.centre.family.restriction(*self.centre.means.shape)
+        return np.empty((0, 0)) if found is None else found
+
+    @property
+    def _shared(self) -> bool:
+        """Whether coordinates of covariances come last."""
+        return self.centre.family.shared or len(self.restriction) > 0
 
     def inner(self, points: Array) -> Array:
         """q = shift + A y for points (..., n_dim)."""
@@ -122,7 +134,7 @@ class Coordinates:
         """Constrained parameters of points (..., n_dim)."""
         centre, family = self.centre, self.centre.family
         q = self.inner(points)
-        u, m, c = _split(q, self.n_logs, family, centre.means.shape)
+        u, m, c = self._split(q)
         log_w, of_weights = self._log_weights(u)
         one, d = family.parametrisation, centre.n_features
         factors = one.product(centre.factors, one.unpack(c, d))
@@ -152,7 +164,7 @@ class Coordinates:
         one = family.parametrisation
         m = one.times(centre.precision_factors, mixture.means - centre.means)
         change = one.pack(one.product(centre.precision_factors, mixture.factors))
-        q = _join(u[:-1] - u[-1] if self.sparse_weights is None else u, m, change, family)
+        q = self._join(u[:-1] - u[-1] if self.sparse_weights is None else u, m, change)
         pieces = zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True)
         return np.concatenate([np.linalg.solve(a, (q - self.shift)[i:j]) for i, j, a in pieces])
 
@@ -164,25 +176,23 @@ class Coordinates:
         log_det = -family.log_precision_determinants(self.centre.precision_factors, d)
         log_means = np.broadcast_to(log_det, k).sum()
         one = family.parametrisation
-        n_logs = np.count_nonzero(one.volume_powers(d))
         of_factors = one.prior_power(d) * one.power(self.centre.precision_factors, d)
-        return float(log_a + log_means + (n_logs * np.log(2.0) - of_factors).sum())
+        n_logs = self.restriction.shape[1] or np.count_nonzero(one.volume_powers(d)) * len(of_factors)
+        return float(log_a + log_means + n_logs * np.log(2.0) - of_factors.sum())
 
+    def _split(self, q: Array) -> tuple[Array, Array, Array]:
+        """u (..., K-1 or K), m (..., K, D) and c (..., G, size)."""
+        (k, d), u, rest = self.centre.means.shape, q[..., : self.n_logs], q[..., self.n_logs :]
+        size, lead = self.centre.family.block_size(d), q.shape[:-1]
+        if self._shared:
+            free = rest[..., k * d :]
+            packed = free @ self.restriction.T if len(self.restriction) else free
+            return u, rest[..., : k * d].reshape(*lead, k, d), packed.reshape(*lead, -1, size)
+        own = rest.reshape(*lead, k, d + size)
+        return u, own[..., :d], own[..., d:]
 
-def _n_dim(family: CovarianceFamily, n_components: int, n_features: int) -> int:
-    return family.n_parameters(n_components, n_features)
-
-
-def _split(q: Array, n_logs: int, family: CovarianceFamily, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """u (..., K-1 or K), m (..., K, D) and c (..., G, size)."""
-    (k, d), u, rest = shape, q[..., :n_logs], q[..., n_logs:]
-    size, lead = family.block_size(d), q.shape[:-1]
-    if family.shared:
-        return u, rest[..., : k * d].reshape(*lead, k, d), rest[..., k * d :].reshape(*lead, 1, size)
-    own = rest.reshape(*lead, k, d + size)
-    return u, own[..., :d], own[..., d:]
-
-
-def _join(u: Array, m: Array, c: Array, family: CovarianceFamily) -> Array:
-    own = np.concatenate([m.ravel(), c.ravel()]) if family.shared else np.concatenate([m, c], axis=-1).ravel()
-    return np.concatenate([u, own])
+    def _join(self, u: Array, m: Array, c: Array) -> Array:
+        if len(self.restriction):
+            c = np.linalg.lstsq(self.restriction, c.ravel())[0]
+        own = np.concatenate([m.ravel(), c.ravel()] if self._shared else [m, c], axis=-1).ravel()
+        return np.concatenate([u, own])

@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import minimize
 
-from bayesgmm._common import Array, Columns, PerRow
+from bayesgmm._common import Array
+from bayesgmm.data import Data
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.log_posterior.transforms import Coordinates
@@ -18,23 +19,20 @@ _SMALLEST_INFORMATION = 1e-2  # in units of the centre: keeps a flat or saddle d
 _STEP = 1e-4  # central differences of an exact gradient, error about 1e-8 relative
 
 
-def whitened_log_posterior(
-    columns: Columns, row_weights: PerRow, prior: ResolvedPrior, centre: Mixture
-) -> LogPosterior:
+def whitened_log_posterior(data: Data, prior: ResolvedPrior, centre: Mixture) -> LogPosterior:
     r"""The log posterior in coordinates whitened by the observed information at its mode.
 
     With H the negative Hessian at the mode in the coordinates around ``centre``, q = mode + A y with
     :math:`A A^\top = H^{-1}`: dense up to `DENSE_LIMIT` coordinates, above that by components. Directions
     in which H is not clearly positive keep a bounded scale.
     """
-    n_rows = row_weights.sum() if row_weights.size else columns.shape[1]
-    plain = LogPosterior(columns, row_weights, prior, Coordinates.around(centre, SparseWeights.of(prior, n_rows)))
+    plain = LogPosterior(data, prior, Coordinates.around(centre, SparseWeights.of(prior, data.total)))
     mode = _mode_from(plain)
     bounds = plain.coordinates.component_bounds()
     if plain.n_dim <= DENSE_LIMIT:
         bounds = np.array([0, plain.n_dim])
     blocks = [_scale(_information(plain, mode, slice(i, j))) for i, j in pairwise(bounds)]
-    return LogPosterior(columns, row_weights, prior, plain.coordinates.whitened(mode, blocks))
+    return LogPosterior(data, prior, plain.coordinates.whitened(mode, blocks))
 
 
 def _mode_from(log_posterior: LogPosterior) -> Array:

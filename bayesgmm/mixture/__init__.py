@@ -7,20 +7,24 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.mixture.alignment import align_to as align_to
     from bayesgmm.mixture.alignment import divergences as divergences
-    from bayesgmm.mixture.covariance import FAMILIES as FAMILIES
-    from bayesgmm.mixture.covariance import CovarianceFamily as CovarianceFamily
-    from bayesgmm.mixture.covariance import Equivariance as Equivariance
-    from bayesgmm.mixture.covariance import covariance_family as covariance_family
+    from bayesgmm.mixture.component import COMPONENT as COMPONENT
+    from bayesgmm.mixture.component import GAUSSIAN as GAUSSIAN
+    from bayesgmm.mixture.component import Component as Component
+    from bayesgmm.mixture.covariance.family import FAMILIES as FAMILIES
+    from bayesgmm.mixture.covariance.family import CovarianceFamily as CovarianceFamily
+    from bayesgmm.mixture.covariance.family import Equivariance as Equivariance
+    from bayesgmm.mixture.covariance.family import covariance_family as covariance_family
+    from bayesgmm.mixture.covariance.floors import sandwich as sandwich
+    from bayesgmm.mixture.covariance.parametrisation import COVARIANCE as COVARIANCE
+    from bayesgmm.mixture.covariance.parametrisation import NEGLIGIBLE as NEGLIGIBLE
+    from bayesgmm.mixture.covariance.parametrisation import Parametrisation as Parametrisation
     from bayesgmm.mixture.far_rows import densities as densities
     from bayesgmm.mixture.information_criteria import Measured as Measured
     from bayesgmm.mixture.information_criteria import aic as aic
     from bayesgmm.mixture.information_criteria import bic as bic
     from bayesgmm.mixture.information_criteria import icl as icl
     from bayesgmm.mixture.information_criteria import measure as measure
-    from bayesgmm.mixture.kernel import DIAGONAL as DIAGONAL
-    from bayesgmm.mixture.kernel import FULL as FULL
     from bayesgmm.mixture.kernel import LOG_2PI as LOG_2PI
-    from bayesgmm.mixture.kernel import SPHERICAL as SPHERICAL
     from bayesgmm.mixture.kernel import SUMS as SUMS
     from bayesgmm.mixture.kernel import Sums as Sums
     from bayesgmm.mixture.kernel import add_statistics as add_statistics
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.mixture import column_densities as column_densities
     from bayesgmm.mixture.mixture import column_statistics as column_statistics
     from bayesgmm.mixture.mixture import expected_statistics as expected_statistics
-    from bayesgmm.mixture.parametrisation import Parametrisation as Parametrisation
     from bayesgmm.mixture.statistics import Statistics as Statistics
     from bayesgmm.mixture.statistics import total_over_rows as total_over_rows
 

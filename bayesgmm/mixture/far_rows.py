@@ -12,35 +12,44 @@ with :math:`P_k = L_k^{-1}` and in units of the row's largest value, in which no
 import numpy as np
 
 from bayesgmm._common import Array, Columns, Factors, Means, PerRow, Weights
-from bayesgmm.mixture.kernel import FULL, pointwise
+from bayesgmm.mixture.component import Component
+from bayesgmm.mixture.covariance.parametrisation import Parametrisation
+from bayesgmm.mixture.kernel import pointwise
 
 _FAR = -1e12  # log density below which a rounding error of it changes memberships
 _ROWS_AT_A_TIME = 1_000
 
 
 def densities(
-    residual: int, x: Columns, log_scale: Weights, mu: Means, prec: Factors, log_density: PerRow, resp: Array
+    covariance: Parametrisation,
+    component: Component,
+    x: Columns,
+    log_scale: Weights,
+    mu: Means,
+    prec: Factors,
+    log_density: PerRow,
+    resp: Array,
 ) -> bool:
     """`pointwise`, with memberships of far rows as exact as those of others; returns whether there were any."""
-    pointwise(residual, x, log_scale, mu, prec, log_density, resp)
+    pointwise(covariance, component, x, log_scale, mu, prec, log_density, resp)
     if log_density.min() >= _FAR:
         return False
     far = np.flatnonzero(~(log_density >= _FAR))
     for start in range(0, len(far), _ROWS_AT_A_TIME):
         rows = far[start : start + _ROWS_AT_A_TIME]
-        value, shares = _far(residual, x[:, rows].T, log_scale, mu, prec)
+        value, shares = _far(covariance, x[:, rows].T, log_scale, mu, prec)
         log_density[rows] = np.where(np.isfinite(log_density[rows]), log_density[rows], value)
         if len(resp):
             resp[:, rows] = shares.T
     return True
 
 
-def _far(residual: int, X: Array, log_scale: Weights, mu: Means, prec: Factors) -> tuple[PerRow, Array]:
+def _far(covariance: Parametrisation, X: Array, log_scale: Weights, mu: Means, prec: Factors) -> tuple[PerRow, Array]:
     """Log density (obs,) and memberships (obs, cluster) of far rows."""
     every, stretch = np.arange(len(X)), np.abs(prec).max()
     sizes = np.maximum(np.abs(X).max(axis=1), np.abs(mu).max())[:, None, None]
     own = np.broadcast_to(prec / stretch, (len(mu), *prec.shape[1:]))
-    rows, centres = (_whitened(residual, own, each / sizes) for each in (X[:, None, :], mu))
+    rows, centres = (covariance.times(own, each / sizes) for each in (X[:, None, :], mu))
     z = rows - centres
     lengths = np.square(z).sum(axis=2)
     nearest = lengths.argmin(axis=1)
@@ -58,8 +67,3 @@ def _far(residual: int, X: Array, log_scale: Weights, mu: Means, prec: Factors) 
         log_density = log_scale[nearest] - scale[:, 0] * lengths[every, nearest]
     shares = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
     return log_density, shares / shares.sum(axis=1, keepdims=True)
-
-
-def _whitened(residual: int, prec: Factors, rows: Array) -> Array:
-    """Rows (obs, 1 or cluster, feature) by every component's factor, (obs, cluster, feature)."""
-    return (prec @ rows[..., None])[..., 0] if residual == FULL else prec[:, 0, :] * rows

@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.covariance import CovarianceFamily, covariance_family
+from bayesgmm.mixture.component import GAUSSIAN, Component
+from bayesgmm.mixture.covariance.family import CovarianceFamily, covariance_family
+from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.far_rows import densities
 from bayesgmm.mixture.kernel import LOG_2PI, Sums, add_statistics
 from bayesgmm.mixture.statistics import Statistics
@@ -126,6 +128,16 @@ class Mixture:
         return covariance_family(self.covariance_type)
 
     @property
+    def component(self) -> Component:
+        """The distribution of a component."""
+        return GAUSSIAN
+
+    @property
+    def kernel(self) -> tuple[Parametrisation, Component]:
+        """What chooses the compiled code."""
+        return self.family.parametrisation, self.component
+
+    @property
     def full_covariances(self) -> Covariances:
         """Covariances as full matrices (cluster, feature, feature_bis), whatever the family."""
         return self.family.expand(self.factors, self.n_components, self.n_features)
@@ -198,7 +210,7 @@ def column_statistics(x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIG
     """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it."""
     sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
-    return Statistics(add_statistics(mixture.family.residual, x, row_weights, *arrays, sums), *sums)
+    return Statistics(add_statistics(*mixture.kernel, x, row_weights, *arrays, sums), *sums)
 
 
 def column_densities(x: Columns, mixture: Mixture, *, memberships: bool = True) -> tuple[PerRow, Array]:
@@ -206,5 +218,5 @@ def column_densities(x: Columns, mixture: Mixture, *, memberships: bool = True) 
     n_rows = x.shape[1]
     log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
-    densities(mixture.family.residual, x, *arrays, log_density, resp)
+    densities(*mixture.kernel, x, *arrays, log_density, resp)
     return log_density, resp

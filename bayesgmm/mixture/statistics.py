@@ -26,7 +26,7 @@ class Statistics:
     first : (cluster, feature)
         :math:`\sum_i v_i r_{ik} z_{ik}`.
     second : (cluster, rows, columns)
-        :math:`\sum_i v_i r_{ik} z_{ik} z_{ik}^\top`, shaped by the family's residual: the (D, D) matrix
+        :math:`\sum_i v_i r_{ik} z_{ik} z_{ik}^\top`, in the shape of the parametrisation: the (D, D) matrix
         for full ones, its (1, D) diagonal for diagonal ones, its (1, 1) trace for spherical ones.
     """
 

@@ -13,7 +13,7 @@ from arviz_stats.base import array_stats
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
-from bayesgmm.mixture import densities, pointwise
+from bayesgmm.mixture import GAUSSIAN, densities, pointwise
 from bayesgmm.posterior import CLUSTER, OBS
 from bayesgmm.prediction.draws import Draws
 from bayesgmm.validation import check_number, check_option, check_whole
@@ -139,7 +139,7 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
 
 def each_draw(draws: Draws, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
-    residual = draws.family.residual
+    kernel = draws.family.parametrisation, GAUSSIAN
     _ARGUMENTS.check(X.shape, *(array.shape for array in (draws.log_scale, draws.means, draws.precision_factors)))
     log_density = np.empty(len(X))
     resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES
@@ -147,7 +147,7 @@ def each_draw(draws: Draws, X: Rows, *, with_memberships: bool) -> Iterator[tupl
     for s in range(len(draws)):
         parameters = draws.log_scale[s], draws.means[s], draws.precision_factors[s]
         if far:  # of one draw, of all: they are of one posterior
-            far = densities(residual, X.T, *parameters, log_density, resp)
+            far = densities(*kernel, X.T, *parameters, log_density, resp)
         else:
-            pointwise(residual, X.T, *parameters, log_density, resp)
+            pointwise(*kernel, X.T, *parameters, log_density, resp)
         yield log_density, resp

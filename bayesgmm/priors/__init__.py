@@ -10,12 +10,9 @@ if TYPE_CHECKING:
     from bayesgmm.priors.conjugate_counts import PSEUDO_DATA as PSEUDO_DATA
     from bayesgmm.priors.conjugate_counts import PseudoData as PseudoData
     from bayesgmm.priors.conjugate_counts import add_mean_scale as add_mean_scale
-    from bayesgmm.priors.conjugate_counts import add_outer as add_outer
-    from bayesgmm.priors.conjugate_counts import add_scale as add_scale
     from bayesgmm.priors.conjugate_counts import add_variance_terms as add_variance_terms
     from bayesgmm.priors.conjugate_counts import covariance_counts as covariance_counts
     from bayesgmm.priors.conjugate_counts import pseudo_data as pseudo_data
-    from bayesgmm.priors.conjugate_counts import to_factor as to_factor
     from bayesgmm.priors.data_scale import OF_CONSTANT as OF_CONSTANT
     from bayesgmm.priors.data_scale import constant_features as constant_features
     from bayesgmm.priors.data_scale import counted_rows as counted_rows

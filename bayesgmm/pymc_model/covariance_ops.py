@@ -4,7 +4,6 @@ One compiled pass each, whatever the number of components. The same maths in PyT
 costs more than a minute to compile and several times as long to evaluate.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from pytensor.graph.basic import Apply, Variable
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
 
 from bayesgmm._compiled import Signature, cholesky_lower, invert_lower
-from bayesgmm.mixture import DIAGONAL, FULL
-from bayesgmm.pymc_model.mixture_ops import CompiledOp, code_stamp
+from bayesgmm.mixture import Parametrisation
+from bayesgmm.pymc_model.mixture_ops import CompiledOp, FamilyOp, code_stamp
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
@@ -25,152 +24,44 @@ _OF_FAMILY = Signature("values (block,size), values of the family (block,size)")
 
 
 @_compiled
-def _lengths_of_values(residual, shape, n_components, n_features):  # type: ignore[no-untyped-def]
+def _lengths_of_values(covariance, shape, n_components, n_features):  # type: ignore[no-untyped-def]
     """Those of values, and those that a family's values have, one block if all components share it."""
-    size = n_features * (n_features + 1) // 2 if residual == FULL else n_features if residual == DIAGONAL else 1
-    return shape[0], shape[1], 1 if shape[0] == 1 else n_components, size
+    return shape[0], shape[1], 1 if shape[0] == 1 else n_components, covariance.n_values(n_features)
 
 
 @_compiled
-def _unpack_lower(values, lower):  # type: ignore[no-untyped-def]
-    """Fill a lower triangle row by row from values with log pivots."""
-    position = 0
-    for i in range(lower.shape[0]):
-        for j in range(i + 1):
-            lower[i, j] = math.exp(values[position]) if i == j else values[position]
-            position += 1
-        lower[i, i + 1 :] = 0.0
-
-
-@_compiled
-def stack_covariances(residual, values, n_components, n_features):  # type: ignore[no-untyped-def]
+def stack_covariances(covariance, values, n_components, n_features):  # type: ignore[no-untyped-def]
     """Full matrices (cluster, feature, feature_bis) of values (block, size), and the log-Jacobian."""
-    covariances = np.zeros((n_components, n_features, n_features))
-    lower = np.empty((n_features, n_features))
-    log_jacobian = 0.0
+    covariances, log_jacobian = np.zeros((n_components, n_features, n_features)), 0.0
     for g in range(values.shape[0]):
-        if residual == FULL:
-            _unpack_lower(values[g], lower)
-            for i in range(n_features):
-                log_jacobian += math.log(2.0) + (n_features - i + 1.0) * math.log(lower[i, i])
-                for j in range(i + 1):
-                    total = 0.0
-                    for m in range(j + 1):
-                        total += lower[i, m] * lower[j, m]
-                    covariances[g, i, j] = covariances[g, j, i] = total
-        else:
-            for d in range(n_features):
-                covariances[g, d, d] = math.exp(values[g, min(d, values.shape[1] - 1)])
-            log_jacobian += values[g].sum()
+        log_jacobian += covariance.unpack_matrix(values[g], covariances[g])
     for k in range(values.shape[0], n_components):
         covariances[k] = covariances[0]
     return covariances, log_jacobian
 
 
 @_compiled
-def stack_pulled_back(residual, values, d_covariances, d_log_jacobian):  # type: ignore[no-untyped-def]
+def stack_pulled_back(covariance, values, d_covariances, d_log_jacobian):  # type: ignore[no-untyped-def]
     """Gradient with respect to values (block, size)."""
-    n_blocks, n_features = values.shape[0], d_covariances.shape[1]
-    result = np.zeros(values.shape)
-    lower = np.empty((n_features, n_features))
+    n_blocks, result = values.shape[0], np.zeros(values.shape)
     for g in range(n_blocks):
         outer = d_covariances[g].copy()
         for k in range(n_blocks, d_covariances.shape[0]):
             outer += d_covariances[k]
-        if residual == FULL:
-            _unpack_lower(values[g], lower)
-            position = 0
-            for i in range(n_features):
-                for j in range(i + 1):
-                    for m in range(j, n_features):
-                        result[g, position] += (outer[i, m] + outer[m, i]) * lower[m, j]
-                    position += 1
-                result[g, position - 1] *= lower[i, i]
-                result[g, position - 1] += d_log_jacobian * (n_features - i + 1.0)
-        else:
-            last = values.shape[1] - 1
-            for d in range(n_features):
-                result[g, min(d, last)] += outer[d, d] * math.exp(values[g, min(d, last)])
-            result[g] += d_log_jacobian
+        covariance.unpacked_gradient(values[g], outer, d_log_jacobian, result[g])
     return result
 
 
 @_compiled
-def inverse_wishart(residual, n_blocks, covariances, dof, scale):  # type: ignore[no-untyped-def]
+def inverse_wishart(covariance, n_blocks, covariances, dof, scale):  # type: ignore[no-untyped-def]
     """Log density of the first blocks and its gradients by covariances and scales; -inf if one is not legal."""
     total = 0.0
     d_covariances, d_scale = np.zeros(covariances.shape), np.zeros(covariances.shape)
     for k in range(n_blocks):
-        if residual == FULL:
-            total += _one_inverse_wishart(covariances[k], dof[k], scale[k], d_covariances[k], d_scale[k])
-        else:
-            total += _inverse_gammas(residual, covariances[k], dof[k], scale[k], d_covariances[k], d_scale[k])
+        total += covariance.log_prior(covariances[k], dof[k], scale[k], d_covariances[k], d_scale[k])
     if not total > -np.inf:
         return -np.inf, np.zeros(covariances.shape), np.zeros(covariances.shape)
     return total, d_covariances, d_scale
-
-
-@_compiled
-def _precision(matrix, precision):  # type: ignore[no-untyped-def]
-    """Write the inverse of a symmetric matrix and return its log determinant, NaN unless positive definite."""
-    n = matrix.shape[0]
-    lower, inverse = np.empty((n, n)), np.empty((n, n))
-    if not cholesky_lower(matrix, lower):
-        return np.nan
-    invert_lower(lower, inverse)
-    log_det = 0.0
-    for i in range(n):
-        log_det += 2.0 * math.log(lower[i, i])
-        for j in range(i + 1):
-            total = 0.0
-            for m in range(i, n):
-                total += inverse[m, i] * inverse[m, j]
-            precision[i, j] = precision[j, i] = total
-    return log_det
-
-
-@_compiled
-def _one_inverse_wishart(covariance, dof, scale, d_covariance, d_scale):  # type: ignore[no-untyped-def]
-    n = covariance.shape[0]
-    precision, scale_inverse, product = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n))
-    log_det, log_det_scale = _precision(covariance, precision), _precision(scale, scale_inverse)
-    total = 0.5 * dof * (log_det_scale - n * math.log(2.0)) - 0.5 * (dof + n + 1.0) * log_det
-    total -= 0.25 * n * (n - 1.0) * math.log(math.pi)
-    for i in range(n):
-        total -= math.lgamma(0.5 * (dof - i))
-        for j in range(n):
-            total -= 0.5 * scale[i, j] * precision[i, j]
-            d_scale[i, j] = 0.5 * (dof * scale_inverse[i, j] - precision[i, j])
-            for m in range(n):
-                product[i, j] += precision[i, m] * scale[m, j]
-    for i in range(n):
-        for j in range(n):
-            d_covariance[i, j] = -0.5 * (dof + n + 1.0) * precision[i, j]
-            for m in range(n):
-                d_covariance[i, j] += 0.5 * product[i, m] * precision[m, j]
-    return total
-
-
-@_compiled
-def _inverse_gammas(residual, covariance, dof, scale, d_covariance, d_scale):  # type: ignore[no-untyped-def]
-    """IG(nu/2, S_jj/2) of each variance, or IG(nu/2, tr(S)/2D) of the one variance."""
-    n = covariance.shape[0]
-    n_variances = n if residual == DIAGONAL else 1
-    share = n // n_variances  # a spherical variance is the mean of the diagonal
-    total = 0.0
-    for j in range(n_variances):
-        variance = s = 0.0
-        for d in range(j, j + share):
-            variance += covariance[d, d] / share
-            s += scale[d, d] / share
-        if not (variance > 0.0 and s > 0.0):
-            return np.nan
-        total += 0.5 * dof * math.log(0.5 * s) - math.lgamma(0.5 * dof)
-        total -= (0.5 * dof + 1.0) * math.log(variance) + 0.5 * s / variance
-        for d in range(j, j + share):
-            d_covariance[d, d] = (0.5 * s / variance - 0.5 * dof - 1.0) / variance / share
-            d_scale[d, d] = 0.5 * (dof / s - 1.0 / variance) / share
-    return total
 
 
 @_compiled
@@ -263,14 +154,10 @@ class StackCholeskyPullback(CompiledOp):
         return shapes[:1]
 
 
-class StackCovariances(CompiledOp):
+class StackCovariances(FamilyOp):
     """Values (block, size), K and D to covariances (cluster, feature, feature_bis) and the log-Jacobian."""
 
-    __props__ = ("residual",)
     arguments = Signature("values (block,size)")
-
-    def __init__(self, residual: int) -> None:
-        self.residual = residual
 
     def make_node(self, values: Any, n_components: Any, n_features: Any) -> Apply:
         """Check ranks; see `Op.make_node`."""
@@ -280,11 +167,11 @@ class StackCovariances(CompiledOp):
 
     def check(self, values: Any, n_components: Any, n_features: Any) -> None:
         """Raise `InputError` unless values are those of a family of these sizes."""
-        _check_values(self.residual, values.shape, int(n_components), int(n_features))
+        _check_values(self.kernel[0], values.shape, int(n_components), int(n_features))
 
     def evaluate(self, values: Any, n_components: Any, n_features: Any) -> tuple[Any, ...]:
         """See `stack_covariances`."""
-        return stack_covariances(self.residual, values, int(n_components), int(n_features))
+        return stack_covariances(self.kernel[0], values, int(n_components), int(n_features))
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """(K, D, D) and a scalar."""
@@ -301,18 +188,14 @@ class StackCovariances(CompiledOp):
             output.zeros_like() if isinstance(cotangent.type, DisconnectedType) else cotangent
             for output, cotangent in zip(outputs, cotangents, strict=True)
         )
-        gradient = StackPullback(self.residual)(inputs[0], d_covariances, d_log_jacobian)
+        gradient = StackPullback(self.covariance_type)(inputs[0], d_covariances, d_log_jacobian)
         return [gradient, disconnected_type(), disconnected_type()]
 
 
-class StackPullback(CompiledOp):
+class StackPullback(FamilyOp):
     """The pullback of `StackCovariances`."""
 
-    __props__ = ("residual",)
     arguments = Signature("values (block,size), cotangent (k,d,d), cotangent of the log Jacobian ()")
-
-    def __init__(self, residual: int) -> None:
-        self.residual = residual
 
     def make_node(self, values: Any, d_covariances: Any, d_log_jacobian: Any) -> Apply:
         """Check shapes; see `Op.make_node`."""
@@ -322,25 +205,21 @@ class StackPullback(CompiledOp):
     def check(self, values: Any, d_covariances: Any, d_log_jacobian: Any) -> None:
         """Raise `InputError` unless values are those of a family of the sizes of the covariances."""
         super().check(values, d_covariances, d_log_jacobian)
-        _check_values(self.residual, values.shape, *d_covariances.shape[:2])
+        _check_values(self.kernel[0], values.shape, *d_covariances.shape[:2])
 
     def evaluate(self, values: Any, d_covariances: Any, d_log_jacobian: Any) -> tuple[Any, ...]:
         """See `stack_pulled_back`."""
-        return (stack_pulled_back(self.residual, values, d_covariances, float(d_log_jacobian)),)
+        return (stack_pulled_back(self.kernel[0], values, d_covariances, float(d_log_jacobian)),)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shape of the values."""
         return [shapes[0]]
 
 
-class InverseWishart(CompiledOp):
+class InverseWishart(FamilyOp):
     """Log density of a stack of covariances, with its gradients as further outputs, which the pullback uses."""
 
-    __props__ = ("residual", "shared")
     arguments = Signature("covariances (k,d,d), dof (k), scale (k,d,d)")
-
-    def __init__(self, residual: int, shared: bool) -> None:
-        self.residual, self.shared = residual, shared
 
     def make_node(self, covariances: Any, dof: Any, scale: Any) -> Apply:
         """Check shapes; see `Op.make_node`."""
@@ -349,8 +228,7 @@ class InverseWishart(CompiledOp):
 
     def evaluate(self, covariances: Any, dof: Any, scale: Any) -> tuple[Any, ...]:
         """See `inverse_wishart`."""
-        n_blocks = 1 if self.shared else len(covariances)
-        return inverse_wishart(self.residual, n_blocks, covariances, dof, scale)
+        return inverse_wishart(self.kernel[0], self.family.n_blocks(len(covariances)), covariances, dof, scale)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """A scalar and the shapes of covariances and scales."""
@@ -365,19 +243,19 @@ class InverseWishart(CompiledOp):
         return [cotangent * outputs[1], grad_not_implemented(self, 1, inputs[1], reason), cotangent * outputs[2]]
 
 
-def _check_values(residual: int, shape: tuple[int, ...], n_components: int, n_features: int) -> None:
-    lengths = _lengths_of_values.py_func(residual, shape, n_components, n_features)
+def _check_values(covariance: Parametrisation, shape: tuple[int, ...], n_components: int, n_features: int) -> None:
+    lengths = _lengths_of_values.py_func(covariance, shape, n_components, n_features)
     _OF_FAMILY.check(lengths[:2], lengths[2:])
 
 
 @register_funcify_default_op_cache_key(StackCovariances)
 def _numba_stack(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree = op.residual, _OF_FAMILY.compiled
+    covariance, agree = op.kernel[0], _OF_FAMILY.compiled
 
     @numba_njit
     def stack(values, n_components, n_features):  # type: ignore[no-untyped-def]
-        agree(_lengths_of_values(residual, values.shape, n_components.item(), n_features.item()))
-        covariances, log_jacobian = stack_covariances(residual, values, n_components.item(), n_features.item())
+        agree(_lengths_of_values(covariance, values.shape, n_components.item(), n_features.item()))
+        covariances, log_jacobian = stack_covariances(covariance, values, n_components.item(), n_features.item())
         return covariances, np.asarray(log_jacobian)
 
     return stack, code_stamp(__name__)
@@ -409,27 +287,27 @@ def _numba_cholesky_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def
 
 @register_funcify_default_op_cache_key(StackPullback)
 def _numba_stack_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree, agree_with_family = op.residual, op.arguments.compiled, _OF_FAMILY.compiled
+    covariance, agree, agree_with_family = op.kernel[0], op.arguments.compiled, _OF_FAMILY.compiled
 
     @numba_njit
     def stack_pullback(values, d_covariances, d_log_jacobian):  # type: ignore[no-untyped-def]
         agree(values.shape + d_covariances.shape)
         n_components, n_features = d_covariances.shape[:2]
-        agree_with_family(_lengths_of_values(residual, values.shape, n_components, n_features))
-        return stack_pulled_back(residual, values, d_covariances, d_log_jacobian.item())
+        agree_with_family(_lengths_of_values(covariance, values.shape, n_components, n_features))
+        return stack_pulled_back(covariance, values, d_covariances, d_log_jacobian.item())
 
     return stack_pullback, code_stamp(__name__)
 
 
 @register_funcify_default_op_cache_key(InverseWishart)
 def _numba_inverse_wishart(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, shared, agree = op.residual, op.shared, op.arguments.compiled
+    covariance, shared, agree = op.kernel[0], op.family.shared, op.arguments.compiled
 
     @numba_njit
     def inverse_wishart_logp(covariances, dof, scale):  # type: ignore[no-untyped-def]
         agree(covariances.shape + dof.shape + scale.shape)
         n_blocks = 1 if shared else covariances.shape[0]
-        logp, d_covariances, d_scale = inverse_wishart(residual, n_blocks, covariances, dof, scale)
+        logp, d_covariances, d_scale = inverse_wishart(covariance, n_blocks, covariances, dof, scale)
         return np.asarray(logp), d_covariances, d_scale
 
     return inverse_wishart_logp, code_stamp(__name__)

@@ -33,55 +33,21 @@ from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm._common import Array
-from bayesgmm._compiled import Signature, cholesky_lower, invert_lower
-from bayesgmm.mixture import DIAGONAL, FULL, covariance_family
+from bayesgmm._compiled import Signature
+from bayesgmm.mixture import covariance_family
 from bayesgmm.pymc_model.covariance_ops import InverseWishart, StackCovariances
 from bayesgmm.pymc_model.mixture_ops import code_stamp
-from bayesgmm.pymc_model.random_variables import FamilyRV, variable_of
+from bayesgmm.pymc_model.random_variables import FamilyRV, members, variable_of
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw_inverse_wishart(rng, dof, scale, covariance):  # type: ignore[no-untyped-def]
-    """Bartlett: Sigma = (C A^-T)(C A^-T)^T with S = C C^T and A A^T ~ Wishart(nu, I), A lower triangular."""
-    n = scale.shape[0]
-    wishart, inverse, chol = np.zeros((n, n)), np.empty((n, n)), np.empty((n, n))
-    for i in range(n):
-        wishart[i, i] = np.sqrt(rng.chisquare(dof - i))
-        for j in range(i):
-            wishart[i, j] = rng.standard_normal()
-    if not cholesky_lower(scale, chol):
-        chol[:, :] = np.nan
-    invert_lower(wishart, inverse)
-    factor = np.zeros((n, n))
-    for i in range(n):
-        for j in range(n):
-            for m in range(i + 1):
-                factor[i, j] += chol[i, m] * inverse[j, m]
-    for i in range(n):
-        for j in range(i + 1):
-            total = 0.0
-            for m in range(n):
-                total += factor[i, m] * factor[j, m]
-            covariance[i, j] = covariance[j, i] = total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _draw_covariances(rng, residual, shared, dof, scale):  # type: ignore[no-untyped-def]
+def _draw_covariances(rng, covariance, n_blocks, dof, scale):  # type: ignore[no-untyped-def]
     """One stack of covariances (cluster, feature, feature_bis)."""
-    n_components, n_features = scale.shape[0], scale.shape[1]
-    covariances = np.zeros((n_components, n_features, n_features))
-    for k in range(n_components):
-        if shared and k > 0:
-            covariances[k] = covariances[0]
-        elif residual == FULL:
-            _draw_inverse_wishart(rng, dof[k], scale[k], covariances[k])
-        elif residual == DIAGONAL:
-            for d in range(n_features):
-                covariances[k, d, d] = scale[k, d, d] / rng.chisquare(dof[k])
-        else:
-            variance = np.trace(scale[k]) / n_features / rng.chisquare(dof[k])
-            for d in range(n_features):
-                covariances[k, d, d] = variance
+    covariances = np.zeros(scale.shape)
+    for k in range(n_blocks):
+        covariance.draw_covariance(rng, dof[k], scale[k], covariances[k])
+    for k in range(n_blocks, scale.shape[0]):
+        covariances[k] = covariances[0]
     return covariances
 
 
@@ -95,19 +61,21 @@ class InverseWishartCovariancesRV(FamilyRV):
 
     def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
         """A stack (cluster, feature, feature_bis)."""
-        stack: Array = _draw_covariances(rng, self.family.residual, self.family.shared, *parameters)
+        dof, scale = parameters
+        n_blocks = self.family.n_blocks(len(scale))
+        stack: Array = _draw_covariances(rng, self.family.parametrisation, n_blocks, dof, scale)
         return stack
 
 
 @numba_core_rv_funcify.register(InverseWishartCovariancesRV)
 def _numba_draw(op: InverseWishartCovariancesRV, node: Any) -> tuple[Any, int]:
-    residual, shared = op.family.residual, op.family.shared
+    covariance, shared = op.family.parametrisation, op.family.shared
     agree = op.arguments.compiled
 
     @numba_njit
     def draw(rng, dof, scale):  # type: ignore[no-untyped-def]
         agree(dof.shape + scale.shape)
-        return _draw_covariances(rng, residual, shared, dof, scale)
+        return _draw_covariances(rng, covariance, 1 if shared else scale.shape[0], dof, scale)
 
     return draw, code_stamp(__name__)
 
@@ -172,11 +140,7 @@ def _mode_of_full(op: InverseWishartCovariancesRV, rv: Any, rng: Any, size: Any,
     point = scale / (dof[..., None, None] + scale.shape[-1] + 1.0)
     if op.family.shared:
         point = point[..., :1, :, :] + pt.zeros_like(point)
-    if op.family.residual != FULL:
-        variances = pt.diagonal(point, axis1=-2, axis2=-1)
-        if op.family.residual != DIAGONAL:
-            variances = pt.zeros_like(variances) + variances.mean(axis=-1, keepdims=True)
-        point = variances[..., None] * pt.eye(point.shape[-1])
+    point = members(op.family, point)
     return point if rv_size_is_none(size) else pt.full(pt.concatenate([size, rv.shape[-3:]]), point)
 
 
@@ -186,7 +150,7 @@ def _covariances_logprob(  # type: ignore[no-untyped-def]
 ):
     """One number a stack."""
     (value,) = values
-    logp = InverseWishart(op.family.residual, op.family.shared)
+    logp = InverseWishart(op.covariance_type)
     if value.type.ndim == 3 and dof.type.ndim == 1 and scale.type.ndim == 3:
         return logp(value, dof, scale)[0]
     return pt.vectorize(lambda *stack: logp(*stack)[0], signature="(k,d,d),(k),(k,d,d)->()")(value, dof, scale)
@@ -209,10 +173,10 @@ class CovariancesTransform(Transform):
         """Unconstrained values of a stack; the first matrix stands for a tied one."""
         value = pt.as_tensor_variable(value)
         value = value[0] if self.family.shared else value
-        if self.family.residual == FULL:
+        if self.family.parametrisation.correlated:
             return CholeskyCovTransform(n=inputs[-1].shape[-1]).forward(value)
         log_variances = pt.log(pt.diagonal(value, axis1=-2, axis2=-1))
-        if self.family.residual == DIAGONAL:
+        if self.family.parametrisation.width(2) == 1:
             return log_variances
         return log_variances[:1] if self.family.shared else log_variances[:, 0]
 
@@ -228,7 +192,7 @@ class CovariancesTransform(Transform):
         value = pt.as_tensor_variable(value)
         if value.type.ndim == 1:
             value = value[None] if self.family.shared else value[:, None]
-        return StackCovariances(self.family.residual)(value, scale.shape[-3], scale.shape[-1])
+        return StackCovariances(self.family.name)(value, scale.shape[-3], scale.shape[-1])
 
 
 @_default_transform.register(InverseWishartCovariancesRV)

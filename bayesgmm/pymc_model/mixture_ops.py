@@ -41,8 +41,17 @@ from pytensor.tensor.math import Sum
 from pytensor.tensor.rewriting.basic import register_specialize
 from pytensor.tensor.variable import TensorConstant
 
-from bayesgmm._compiled import LANES, Signature, Vector, cholesky_lower, invert_lower, link
-from bayesgmm.mixture import DIAGONAL, FULL, LOG_2PI, SPHERICAL, Sums, add_statistics, pointwise
+from bayesgmm._compiled import LANES, Signature, cholesky_lower, exp, link, linked
+from bayesgmm.mixture import (
+    FAMILIES,
+    GAUSSIAN,
+    LOG_2PI,
+    CovarianceFamily,
+    Sums,
+    add_statistics,
+    covariance_family,
+    pointwise,
+)
 
 MIXTURE = "weights (k), means (k,d), covariances (k,d,d)"
 
@@ -50,34 +59,7 @@ _compiled = njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_compiled
-def _precision_factors(residual, covariances, prec, log_det):  # type: ignore[no-untyped-def]
-    """Write L_k^-1 and log |L_k^-1|; False unless every covariance is positive definite."""
-    n_components, n_features = covariances.shape[0], covariances.shape[1]
-    lower = np.empty((n_features, n_features))
-    for k in range(n_components):
-        if residual == FULL:
-            if not cholesky_lower(covariances[k], lower):
-                return False
-            invert_lower(lower, prec[k])
-            for d in range(n_features):
-                log_det[k] += math.log(prec[k, d, d])
-        elif residual == DIAGONAL:
-            for d in range(n_features):
-                if not covariances[k, d, d] > 0.0:
-                    return False
-                prec[k, 0, d] = 1.0 / math.sqrt(covariances[k, d, d])
-                log_det[k] += math.log(prec[k, 0, d])
-        else:
-            variance = np.trace(covariances[k]) / n_features
-            if not variance > 0.0:
-                return False
-            prec[k, 0, 0] = 1.0 / math.sqrt(variance)
-            log_det[k] = -0.5 * n_features * math.log(variance)
-    return True
-
-
-@_compiled
-def _prepare(residual, X, weights, means, covariances):  # type: ignore[no-untyped-def]
+def _prepare(covariance, X, weights, means, covariances):  # type: ignore[no-untyped-def]
     """What the kernel reads: whether all is well, columns, log scale, means, inverse factors."""
     n_rows, n_features = X.shape
     n_components = means.shape[0]
@@ -87,30 +69,29 @@ def _prepare(residual, X, weights, means, covariances):  # type: ignore[no-untyp
             columns[d, i] = X[i, d]
     mu = np.empty((n_components, n_features))
     log_scale = np.zeros(n_components)
-    rows = n_features if residual == FULL else 1
-    prec = np.empty((n_components, rows, 1 if residual == SPHERICAL else n_features))
+    prec = np.empty((n_components, *covariance.factor_shape(n_features)))
     mu[:, :] = means
-    valid = _precision_factors(residual, covariances, prec, log_scale)
-    positive = 0
+    valid, positive = True, 0
     for k in range(n_components):
-        valid = valid and weights[k] >= 0.0
+        log_scale[k] = covariance.whiten_matrix(covariances[k], prec[k])
+        valid = valid and weights[k] >= 0.0 and not np.isnan(log_scale[k])
         positive += weights[k] > 0.0
         log_scale[k] += -0.5 * n_features * LOG_2PI + (math.log(weights[k]) if weights[k] > 0.0 else -np.inf)
     return valid and positive > 0, columns, log_scale, mu, prec
 
 
 @_compiled
-def log_density(residual, X, weights, means, covariances):  # type: ignore[no-untyped-def]
+def log_density(covariance, component, X, weights, means, covariances):  # type: ignore[no-untyped-def]
     """Log density of each row (obs,); -inf everywhere if a covariance is not positive definite."""
-    valid, columns, log_scale, mu, prec = _prepare(residual, X, weights, means, covariances)
+    valid, columns, log_scale, mu, prec = _prepare(covariance, X, weights, means, covariances)
     result = np.full(X.shape[0], -np.inf)
     if valid:
-        pointwise(residual, columns, log_scale, mu, prec, result, np.empty((0, 0)))
+        pointwise(covariance, component, columns, log_scale, mu, prec, result, np.empty((0, 0)))
     return result
 
 
 @_compiled
-def value_and_gradient(residual, X, row_weights, weights, means, covariances):  # type: ignore[no-untyped-def]
+def value_and_gradient(covariance, component, X, row_weights, weights, means, covariances):  # type: ignore[no-untyped-def]
     """Sum of row_weights * log density and its gradients; no row weights means one each.
 
     Where the log density is -inf because a parameter is illegal, the gradients are zero.
@@ -119,63 +100,30 @@ def value_and_gradient(residual, X, row_weights, weights, means, covariances):  
     d_weights = np.zeros(n_components)
     d_means = np.zeros((n_components, n_features))
     d_covariances = np.zeros((n_components, n_features, n_features))
-    valid, columns, log_scale, mu, prec = _prepare(residual, X, weights, means, covariances)
+    valid, columns, log_scale, mu, prec = _prepare(covariance, X, weights, means, covariances)
     if not valid:
         return -np.inf, d_weights, d_means, d_covariances
     first, second = np.zeros((n_components, n_features)), np.zeros(prec.shape)
     v = np.empty(row_weights.size)
     v[:] = row_weights
-    total = add_statistics(residual, columns, v, log_scale, mu, prec, Sums(d_weights, first, second))
+    total = add_statistics(covariance, component, columns, v, log_scale, mu, prec, Sums(d_weights, first, second))
     for k in range(n_components):
-        if residual == FULL:
-            _full_gradient(prec[k], d_weights[k], first[k], second[k], d_means[k], d_covariances[k])
-        else:
-            _scaled_gradient(prec[k, 0], d_weights[k], first[k], second[k, 0], d_means[k], d_covariances[k])
+        covariance.matrix_gradient(prec[k], d_weights[k], first[k], second[k], d_means[k], d_covariances[k])
         d_weights[k] = d_weights[k] / weights[k] if weights[k] > 0.0 else 0.0
     return total, d_weights, d_means, d_covariances
 
 
 @_compiled
-def pulled_back(residual, X, row_weights, weights, means, covariances):  # type: ignore[no-untyped-def]
+def pulled_back(covariance, component, X, row_weights, *parameters):  # type: ignore[no-untyped-def]
     """The gradients of `value_and_gradient` alone."""
-    _, d_weights, d_means, d_covariances = value_and_gradient(residual, X, row_weights, weights, means, covariances)
-    return d_weights, d_means, d_covariances
-
-
-@_compiled
-def _full_gradient(prec, count, first, second, d_mean, d_covariance):  # type: ignore[no-untyped-def]
-    n = prec.shape[0]
-    half = np.zeros((n, n))  # (S - N I) L^-1
-    for i in range(n):
-        for j in range(i, n):
-            d_mean[i] += prec[j, i] * first[j]
-        for j in range(n):
-            total = 0.0
-            for m in range(j, n):
-                total += (second[i, m] - (count if i == m else 0.0)) * prec[m, j]
-            half[i, j] = total
-    for i in range(n):
-        for j in range(i + 1):
-            total = 0.0
-            for m in range(i, n):
-                total += prec[m, i] * half[m, j]
-            d_covariance[i, j] = d_covariance[j, i] = 0.5 * total
-
-
-@_compiled
-def _scaled_gradient(prec, count, first, second, d_mean, d_covariance):  # type: ignore[no-untyped-def]
-    n, last = first.shape[0], prec.shape[0] - 1
-    share = n if last < n - 1 else 1  # one variance for all features: the mean of the diagonal
-    for d in range(n):
-        p = prec[min(d, last)]
-        d_mean[d] = p * first[d]
-        d_covariance[d, d] = 0.5 * p * p * (second[min(d, last)] / share - count)
+    return value_and_gradient(covariance, component, X, row_weights, *parameters)[1:]
 
 
 def code_stamp(*modules: str) -> int:
     """A number that changes with the code behind a compiled Op; PyTensor's disk cache keeps it beside the Op's name."""
-    common = (part.__module__ for part in (add_statistics, cholesky_lower, Signature, Vector))
-    sources = (inspect.getsource(sys.modules[name]) for name in (*modules, *common))
+    families = {part for family in FAMILIES.values() for part in type(family.parametrisation).__mro__}
+    common = {part.__module__ for part in (add_statistics, cholesky_lower, Signature, exp, linked, *families)}
+    sources = (inspect.getsource(sys.modules[name]) for name in (*modules, *sorted(common - {"abc", "builtins"})))
     return zlib.crc32("".join((*sources, str(LANES))).encode())
 
 
@@ -221,15 +169,34 @@ class CompiledOp(InferredShapes, Op):
             storage[0] = np.asarray(value)
 
 
-class MixtureLogDensity(CompiledOp):
+class FamilyOp(CompiledOp):
+    """One whose compiled function depends on a covariance family."""
+
+    __props__: tuple[str, ...] = ("covariance_type",)
+
+    def __init__(self, covariance_type: str) -> None:
+        self.covariance_type = covariance_type
+
+    @property
+    def family(self) -> CovarianceFamily:
+        """The row of the family table."""
+        return covariance_family(self.covariance_type)
+
+    @property
+    def kernel(self) -> tuple[Any, Any]:
+        """What chooses the compiled code."""
+        return self.family.parametrisation, GAUSSIAN
+
+    def compiled(self, function: Any) -> Any:
+        """A compiled function, ready to be called with the kernel of this family."""
+        return link(function, *map(type, self.kernel))
+
+
+class MixtureLogDensity(FamilyOp):
     """Log density of each row: X (n, d), weights (k,), means (k, d), covariances (k, d, d) -> (n,)."""
 
-    __props__ = ("residual",)
     gufunc_signature = "(n,d),(k),(k,d),(k,d,d)->(n)"
     arguments = Signature(f"rows (n,d), {MIXTURE}")
-
-    def __init__(self, residual: int) -> None:
-        self.residual = residual
 
     def make_node(self, X: Any, weights: Any, means: Any, covariances: Any) -> Apply:
         """Check shapes; see `Op.make_node`."""
@@ -238,7 +205,7 @@ class MixtureLogDensity(CompiledOp):
 
     def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
         """See `log_density`."""
-        return (link(log_density)(self.residual, *inputs),)
+        return (self.compiled(log_density)(*self.kernel, *inputs),)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """One number a row."""
@@ -247,20 +214,16 @@ class MixtureLogDensity(CompiledOp):
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
         """The kernel pass with the cotangent as row weights; rows themselves have no gradient."""
         X, *parameters = inputs
-        gradients = MixturePullback(self.residual)(X, cotangents[0], *parameters)
+        gradients = MixturePullback(self.covariance_type)(X, cotangents[0], *parameters)
         reason = "the density of a mixture is not differentiated with respect to rows"
         return [grad_not_implemented(self, 0, X, reason), *gradients]
 
 
-class MixturePullback(CompiledOp):
+class MixturePullback(FamilyOp):
     """Gradients of the log densities' sum weighted by a cotangent (n,), which may have any sign."""
 
-    __props__ = ("residual",)
     gufunc_signature = "(n,d),(n),(k),(k,d),(k,d,d)->(k),(k,d),(k,d,d)"
     arguments = Signature(f"rows (n,d), cotangent (n), {MIXTURE}")
-
-    def __init__(self, residual: int) -> None:
-        self.residual = residual
 
     def make_node(self, X: Any, cotangent: Any, weights: Any, means: Any, covariances: Any) -> Apply:
         """Check shapes; see `Op.make_node`."""
@@ -269,21 +232,17 @@ class MixturePullback(CompiledOp):
 
     def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
         """See `pulled_back`."""
-        return link(pulled_back)(self.residual, *inputs)
+        return self.compiled(pulled_back)(*self.kernel, *inputs)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shapes of the parameters."""
         return list(shapes[2:])
 
 
-class MixtureValueAndGradient(CompiledOp):
+class MixtureValueAndGradient(FamilyOp):
     """Sum of the log densities and its gradients in one pass: what the rewrite puts in place of the two Ops."""
 
-    __props__ = ("residual",)
     arguments = MixtureLogDensity.arguments
-
-    def __init__(self, residual: int) -> None:
-        self.residual = residual
 
     def make_node(self, X: Any, weights: Any, means: Any, covariances: Any) -> Apply:
         """Check shapes; see `Op.make_node`."""
@@ -292,7 +251,7 @@ class MixtureValueAndGradient(CompiledOp):
 
     def evaluate(self, X: Any, *parameters: Any) -> tuple[Any, ...]:
         """See `value_and_gradient`."""
-        return link(value_and_gradient)(self.residual, X, np.empty(0), *parameters)
+        return self.compiled(value_and_gradient)(*self.kernel, X, np.empty(0), *parameters)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """A scalar and the shapes of the parameters."""
@@ -342,36 +301,41 @@ def checked(signature: Signature, tensor: Variable, *others: Variable) -> Variab
 
 @register_funcify_default_op_cache_key(MixtureLogDensity)
 def _numba_log_density(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree, evaluate = op.residual, op.arguments.compiled, link(log_density)
+    agree, evaluate = op.arguments.compiled, op.compiled(log_density)
+    covariance, component = op.kernel
 
     @numba_njit
     def mixture_log_density(X, weights, means, covariances):  # type: ignore[no-untyped-def]
         agree(X.shape + weights.shape + means.shape + covariances.shape)
-        return evaluate(residual, X, weights, means, covariances)
+        return evaluate(covariance, component, X, weights, means, covariances)
 
     return mixture_log_density, _CODE_STAMP
 
 
 @register_funcify_default_op_cache_key(MixturePullback)
 def _numba_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree, evaluate = op.residual, op.arguments.compiled, link(pulled_back)
+    agree, evaluate = op.arguments.compiled, op.compiled(pulled_back)
+    covariance, component = op.kernel
 
     @numba_njit
     def mixture_pullback(X, cotangent, weights, means, covariances):  # type: ignore[no-untyped-def]
         agree(X.shape + cotangent.shape + weights.shape + means.shape + covariances.shape)
-        return evaluate(residual, X, cotangent, weights, means, covariances)
+        return evaluate(covariance, component, X, cotangent, weights, means, covariances)
 
     return mixture_pullback, _CODE_STAMP
 
 
 @register_funcify_default_op_cache_key(MixtureValueAndGradient)
 def _numba_value_and_gradient(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    residual, agree, evaluate = op.residual, op.arguments.compiled, link(value_and_gradient)
+    agree, evaluate = op.arguments.compiled, op.compiled(value_and_gradient)
+    covariance, component = op.kernel
 
     @numba_njit
     def mixture_value_and_gradient(X, weights, means, covariances):  # type: ignore[no-untyped-def]
         agree(X.shape + weights.shape + means.shape + covariances.shape)
-        total, d_weights, d_means, d_covariances = evaluate(residual, X, np.empty(0), weights, means, covariances)
+        total, d_weights, d_means, d_covariances = evaluate(
+            covariance, component, X, np.empty(0), weights, means, covariances
+        )
         return np.asarray(total), d_weights, d_means, d_covariances
 
     return mixture_value_and_gradient, _CODE_STAMP
@@ -397,10 +361,10 @@ def fuse_value_and_gradient(fgraph: FunctionGraph, node: Apply) -> dict[Variable
     factor = _common_value(cotangent)
     if factor is None:
         return None
-    total, *gradients = MixtureValueAndGradient(node.op.residual)(X, *parameters)
+    total, *gradients = MixtureValueAndGradient(node.op.covariance_type)(X, *parameters)
     scaled = [factor * gradient for gradient in gradients]
     replacements = dict(zip(node.outputs, scaled, strict=True))
-    density = MixtureLogDensity(node.op.residual)
+    density = MixtureLogDensity(node.op.covariance_type)
     for client, _ in fgraph.clients[X]:
         if client.op == density and client.inputs == [X, *parameters]:
             replacements.update(dict.fromkeys(_sums(fgraph, client.outputs[0]), total))

@@ -18,17 +18,17 @@ from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm._common import Array
-from bayesgmm._compiled import Signature, cholesky_lower, times_lower
-from bayesgmm.mixture import DIAGONAL, FULL, LOG_2PI, covariance_family
+from bayesgmm._compiled import Signature
+from bayesgmm.mixture import LOG_2PI, covariance_family
 from bayesgmm.pymc_model.mixture_ops import MIXTURE, MixtureLogDensity, checked, code_stamp
-from bayesgmm.pymc_model.random_variables import BatchedRV, variable_of
+from bayesgmm.pymc_model.random_variables import FamilyRV, members, variable_of
 
 _OF_ROWS = Signature("weights (k), row (d), means (k,d), covariances (k,d,d)")
 _SMALLEST = np.finfo(np.float64).tiny  # stands for a weight of zero, whose logarithm has no gradient
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw_row(rng, residual, weights, means, covariances):  # type: ignore[no-untyped-def]
+def _draw_row(rng, covariance, weights, means, covariances):  # type: ignore[no-untyped-def]
     """One row of the mixture; NaN if a weight is negative, or the covariance of its component not positive definite."""
     n_features = means.shape[1]
     if not weights.min() >= 0.0:
@@ -40,34 +40,21 @@ def _draw_row(rng, residual, weights, means, covariances):  # type: ignore[no-un
     noise, row = np.empty(n_features), np.empty(n_features)
     for d in range(n_features):
         noise[d] = rng.standard_normal()
-    if residual == FULL:
-        lower = np.empty((n_features, n_features))
-        if not cholesky_lower(covariances[k], lower):
-            lower[:, :] = np.nan
-        times_lower(lower, noise, row)
-    else:
-        shared = np.trace(covariances[k]) / n_features
-        for d in range(n_features):
-            row[d] = np.sqrt(covariances[k, d, d] if residual == DIAGONAL else shared) * noise[d]
+    covariance.times_root(covariances[k], noise, row)
     return means[k] + row
 
 
-class MvNormalMixtureRV(BatchedRV):
+class MvNormalMixtureRV(FamilyRV):
     """The random variable behind `MvNormalMixture`."""
 
     name = "mv_normal_mixture"
     signature = "(k),(k,d),(k,d,d)->(d)"
     _print_name = ("MvNormalMixture", "\\operatorname{MvNormalMixture}")
-    __props__ = (*BatchedRV.__props__, "residual")
     arguments = Signature(MIXTURE)
-
-    def __init__(self, *, residual: int = FULL, **kwargs: Any) -> None:
-        self.residual = residual
-        super().__init__(**kwargs)
 
     def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
         """A row (feature,)."""
-        row: Array = _draw_row(rng, self.residual, *parameters)
+        row: Array = _draw_row(rng, self.family.parametrisation, *parameters)
         return row
 
 
@@ -83,12 +70,12 @@ class NormalMixtureRV(MvNormalMixtureRV):
 
 @numba_core_rv_funcify.register(MvNormalMixtureRV)
 def _numba_draw(op: MvNormalMixtureRV, node: Any) -> tuple[Any, int]:
-    residual, agree, single = op.residual, op.arguments.compiled, isinstance(op, NormalMixtureRV)
+    covariance, agree, single = op.family.parametrisation, op.arguments.compiled, isinstance(op, NormalMixtureRV)
 
     @numba_njit
     def draw_row(rng, weights, means, covariances):  # type: ignore[no-untyped-def]
         agree(weights.shape + means.shape + covariances.shape)
-        return _draw_row(rng, residual, weights, means, covariances)
+        return _draw_row(rng, covariance, weights, means, covariances)
 
     @numba_njit
     def draw_number(rng, weights, means, covariances):  # type: ignore[no-untyped-def]
@@ -98,9 +85,9 @@ def _numba_draw(op: MvNormalMixtureRV, node: Any) -> tuple[Any, int]:
 
 
 def _mixture_rv(
-    weights: Any, means: Any, covariances: Any, *, residual: int = FULL, numbers: bool = False, **kwargs: Any
+    weights: Any, means: Any, covariances: Any, *, covariance_type: str = "full", numbers: bool = False, **kwargs: Any
 ) -> TensorVariable:
-    op = NormalMixtureRV(residual=residual) if numbers else MvNormalMixtureRV(residual=residual)
+    op = (NormalMixtureRV if numbers else MvNormalMixtureRV)(covariance_type=covariance_type)
     return variable_of(op, weights, means, covariances, **kwargs)
 
 
@@ -158,12 +145,12 @@ class MvNormalMixture(Continuous):
         cls, weights: Any, means: Any, covariances: Any, *, covariance_type: str = "full", **kwargs: Any
     ) -> TensorVariable:
         """An unregistered variable of this distribution."""
-        residual = covariance_family(covariance_type).residual
+        name = covariance_family(covariance_type).name
         parameters = [pt.as_tensor_variable(p, dtype="float64") for p in (weights, means, covariances)]
         shape = convert_shape(kwargs.get("shape"))
         if shape is not None and len(shape) == 1 and _known_length(parameters[1]) == 1:
             kwargs.update(shape=None, size=shape, numbers=True)
-        return super().dist(parameters, residual=residual, **kwargs)
+        return super().dist(parameters, covariance_type=name, **kwargs)
 
     @staticmethod
     def support_point(rv: Any, size: Any, weights: Any, means: Any, covariances: Any) -> TensorVariable:
@@ -199,7 +186,7 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
     Where weights or means are a row's own, in one for each component. Where covariances are, a call for each row.
     """
     (value,) = values
-    density = MixtureLogDensity(op.residual)
+    density = MixtureLogDensity(op.covariance_type)
     batches = [p.type.broadcastable[:-core] for p, core in zip(parameters, (1, 2, 3), strict=True)]
     single = [p.squeeze(tuple(range(len(b)))) if all(b) else p for p, b in zip(parameters, batches, strict=True)]
     rows, shape, ndim = value.reshape((-1, value.shape[-1])), value.shape[:-1], value.type.ndim - 1
@@ -219,7 +206,7 @@ def _mixture_logprob(op: MvNormalMixtureRV, values: Sequence, rng: Any, size: An
     def of_component(k: int) -> TensorVariable:
         if all(batches[1]):
             return density(rows, pt.ones(1), means[k : k + 1], covariances[k : k + 1]).reshape(shape, ndim=ndim)
-        quadratic, log_scale, definite = quaddist_chol(value, means[..., k, :], _as_read(covariances[k], op.residual))
+        quadratic, log_scale, definite = quaddist_chol(value, means[..., k, :], members(op.family, covariances[k]))
         normal = -0.5 * quadratic - log_scale - 0.5 * LOG_2PI * value.shape[-1]
         return pt.switch(definite, normal, -np.inf)
 
@@ -233,11 +220,3 @@ def _as_rows(vector: TensorVariable, means: TensorVariable) -> TensorVariable:
     """One row; with one feature, as many as there are numbers."""
     numbers = pt.eq(means.shape[-1], 1)
     return vector.reshape((pt.switch(numbers, vector.shape[0], 1), pt.switch(numbers, 1, vector.shape[0])))
-
-
-def _as_read(covariance: TensorVariable, residual: int) -> TensorVariable:
-    """A covariance of a family, whatever stands in the places that are not read."""
-    if residual == FULL:
-        return covariance
-    variances = pt.diagonal(covariance)
-    return pt.diag(variances if residual == DIAGONAL else pt.ones_like(variances) * variances.mean())

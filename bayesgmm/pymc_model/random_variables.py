@@ -74,6 +74,16 @@ class FamilyRV(BatchedRV):
         return covariance_family(self.covariance_type)
 
 
+def members(family: CovarianceFamily, matrices: TensorVariable) -> TensorVariable:
+    """Matrices (..., feature, feature) as those of a family are read, whatever stands in other places."""
+    if family.parametrisation.correlated:
+        return matrices
+    variances = pt.diagonal(matrices, axis1=-2, axis2=-1)
+    if family.parametrisation.width(2) > 1:  # one variance for all features
+        variances = pt.zeros_like(variances) + variances.mean(axis=-1, keepdims=True)
+    return variances[..., None] * pt.eye(matrices.shape[-1])
+
+
 def variable_of(op: BatchedRV, *parameters: Any, rng: Any = None, size: Any = None) -> TensorVariable:
     """The variable that a distribution's ``rv_op`` gives, without the state of the generator."""
     rng = pt.random.shared_rng(seed=None) if rng is None else rng

@@ -19,43 +19,23 @@ from pytensor.link.numba.dispatch.random import numba_core_rv_funcify
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm._common import Array
-from bayesgmm._compiled import Signature, cholesky_lower
-from bayesgmm.mixture import DIAGONAL, FULL, SPHERICAL, covariance_family
+from bayesgmm._compiled import Signature
+from bayesgmm.mixture import FAMILIES, covariance_family
 from bayesgmm.pymc_model.covariance_ops import StackCholesky
 from bayesgmm.pymc_model.inverse_wishart import CovariancesTransform
 from bayesgmm.pymc_model.mixture_ops import checked, code_stamp
-from bayesgmm.pymc_model.random_variables import FamilyRV, variable_of
+from bayesgmm.pymc_model.random_variables import FamilyRV, members, variable_of
 
-_ONE_MATRIX = {FULL: "tied", DIAGONAL: "tied_diag", SPHERICAL: "tied_spherical"}  # the family of one such matrix
+# The family of one such matrix that all share.
+_ONE_MATRIX = {type(family.parametrisation): family.name for family in FAMILIES.values() if family.shared}
 _OF_VALUE = Signature("scale (d,d), value (d,d)")
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _draw_scale(rng, residual, dof, scale):  # type: ignore[no-untyped-def]
-    """One scale (feature, feature), by Bartlett where it is a full matrix."""
-    n = scale.shape[0]
-    drawn = np.zeros((n, n))
-    if residual != FULL:
-        shared = rng.chisquare(dof) * np.trace(scale) / n
-        for i in range(n):
-            drawn[i, i] = rng.chisquare(dof) * scale[i, i] if residual == DIAGONAL else shared
-        return drawn
-    chol, wishart = np.empty((n, n)), np.zeros((n, n))
-    if not cholesky_lower(scale, chol):
-        chol[:, :] = np.nan
-    for i in range(n):
-        wishart[i, i] = np.sqrt(rng.chisquare(dof - i))
-        for j in range(i):
-            wishart[i, j] = rng.standard_normal()
-    factor = np.zeros((n, n))
-    for i in range(n):
-        for j in range(i + 1):
-            for m in range(j, i + 1):
-                factor[i, j] += chol[i, m] * wishart[m, j]
-    for i in range(n):
-        for j in range(n):
-            for m in range(min(i, j) + 1):
-                drawn[i, j] += factor[i, m] * factor[j, m]
+def _draw_scale(rng, covariance, dof, scale):  # type: ignore[no-untyped-def]
+    """One scale (feature, feature)."""
+    drawn = np.zeros(scale.shape)
+    covariance.draw_scale(rng, dof, scale, drawn)
     return drawn
 
 
@@ -70,19 +50,19 @@ class WishartScaleRV(FamilyRV):
     def draw_one(self, rng: np.random.Generator, *parameters: Array) -> Array:
         """A matrix (feature, feature)."""
         dof, scale = parameters
-        matrix: Array = _draw_scale(rng, self.family.residual, float(dof), scale)
+        matrix: Array = _draw_scale(rng, self.family.parametrisation, float(dof), scale)
         return matrix
 
 
 @numba_core_rv_funcify.register(WishartScaleRV)
 def _numba_draw(op: WishartScaleRV, node: Any) -> tuple[Any, int]:
-    residual = op.family.residual
+    covariance = op.family.parametrisation
     agree = op.arguments.compiled
 
     @numba_njit
     def draw(rng, dof, scale):  # type: ignore[no-untyped-def]
         agree(scale.shape)
-        return _draw_scale(rng, residual, dof, scale)
+        return _draw_scale(rng, covariance, dof, scale)
 
     return draw, code_stamp(__name__)
 
@@ -132,13 +112,7 @@ class WishartScale(Continuous):
 
 @_support_point.register(WishartScaleRV)
 def _mean(op: WishartScaleRV, rv: Any, rng: Any, size: Any, dof: Any, scale: Any) -> Any:
-    point = dof[..., None, None] * scale
-    if op.family.residual != FULL:
-        diagonal = pt.diagonal(point, axis1=-2, axis2=-1)
-        if op.family.residual == SPHERICAL:
-            diagonal = pt.zeros_like(diagonal) + diagonal.mean(axis=-1, keepdims=True)
-        point = diagonal[..., None] * pt.eye(point.shape[-1])
-    return pt.zeros_like(rv) + point
+    return pt.zeros_like(rv) + members(op.family, dof[..., None, None] * scale)
 
 
 @_logprob.register(WishartScaleRV)
@@ -147,10 +121,10 @@ def _scale_logprob(  # type: ignore[no-untyped-def]
 ):
     (value,) = values
     scale = checked(_OF_VALUE, scale, value)
-    if op.family.residual == FULL:
+    if op.family.parametrisation.correlated:
         return _log_wishart(value, dof, scale)
     diagonals = [pt.diagonal(matrix, axis1=-2, axis2=-1) for matrix in (value, scale)]
-    if op.family.residual == SPHERICAL:
+    if op.family.parametrisation.width(2) > 1:
         diagonals = [diagonal.mean(axis=-1, keepdims=True) for diagonal in diagonals]
     s, half, rate = diagonals[0], 0.5 * dof, 0.5 / diagonals[1]
     density = half * pt.log(rate) - pt.gammaln(half) + (half - 1.0) * pt.log(s) - rate * s
@@ -187,4 +161,4 @@ class ScaleTransform(CovariancesTransform):
 
 @_default_transform.register(WishartScaleRV)
 def _scale_transform(op: WishartScaleRV, rv: TensorVariable) -> ScaleTransform:
-    return ScaleTransform(_ONE_MATRIX[op.family.residual])
+    return ScaleTransform(_ONE_MATRIX[type(op.family.parametrisation)])

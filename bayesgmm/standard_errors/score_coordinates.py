@@ -15,7 +15,7 @@ import numpy as np
 from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, Statistics
-from bayesgmm.priors import Prior, PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
+from bayesgmm.priors import Prior, PseudoData, covariance_counts, pseudo_data
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None)
     for j in range(k):
         _add_mean_prior(mixture, pseudo, j, first=first[j], second=second, pull=pull[j], precision=precision[j])
     for g in range(len(second)):
-        add_scale(family.residual, mixture.precision_factors, g, pseudo.scale, second[g])
+        family.parametrisation.add_scale(mixture.precision_factors[g], pseudo.scale[g], second[g])
     counts = statistics.counts.copy()
     if resolved is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
         counts += resolved.concentration_given(mixture.weights) - (0.0 if resolved.sparse else 1.0)
     totals = np.empty(len(second))
-    covariance_counts(family.residual, statistics.counts, pseudo, d, totals)
+    covariance_counts(family.parametrisation, statistics.counts, pseudo, d, totals)
     return Sums(counts, statistics.counts + pseudo.kappa, first, pull, precision, second, totals)
 
 
@@ -85,12 +85,12 @@ def _by_block(second: Array, family: CovarianceFamily) -> Array:
 def _add_mean_prior(
     mixture: Mixture, pseudo: PseudoData, k: int, *, first: Array, second: Array, pull: Array, precision: Array
 ) -> None:
-    residual, block = mixture.family.residual, min(k, len(mixture.factors) - 1)
+    one, block = mixture.family.parametrisation, min(k, len(mixture.factors) - 1)
     offset, product = pseudo.mean[k] - mixture.means[k], np.empty(mixture.n_features)
     if pseudo.kappa[k] > 0.0:
-        to_factor(residual, mixture.precision_factors, block, offset, product, False)
+        one.multiply(mixture.precision_factors[block], offset, product)
         first += pseudo.kappa[k] * product
-        add_outer(residual, pseudo.kappa[k], product, product, second[block])
+        one.add_outer(pseudo.kappa[k], product, product, second[block])
     elif len(pseudo.mean_precision):
         factor = LocalCoordinates(mixture).square_factor(block)
         pull += factor.T @ pseudo.mean_precision[k] @ offset

@@ -1,7 +1,7 @@
 """Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical.
 
-A family is a parametrisation of one covariance (see `bayesgmm.mixture.parametrisation`) and a sharing: each component
-its own covariance, or one for all. Two shapes of the same covariances are in use:
+A family is a parametrisation of one covariance (see `bayesgmm.mixture.covariance.parametrisation`) and a sharing: each
+component its own covariance, or one for all. Two shapes of the same covariances are in use:
 
 - *covariances*, scikit-learn's for its four families: full (K, D, D), tied (D, D), diag (K, D), spherical (K,);
   full matrices (K, D, D) for the others;
@@ -16,7 +16,10 @@ import numpy as np
 
 from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.parametrisation import Diagonal, Full, Parametrisation, Spherical
+from bayesgmm.mixture.covariance.diagonal import Diagonal
+from bayesgmm.mixture.covariance.full import Full
+from bayesgmm.mixture.covariance.parametrisation import Parametrisation
+from bayesgmm.mixture.covariance.spherical import Spherical
 from bayesgmm.validation import told
 
 
@@ -73,11 +76,6 @@ class CovarianceFamily:
         return covariance_family, (self.name,)
 
     @property
-    def residual(self) -> int:
-        """How compiled code knows the parametrisation."""
-        return self.parametrisation.residual
-
-    @property
     def as_matrices(self) -> bool:
         """Whether ``covariances_`` are matrices."""
         return not self.in_scikit_learn or len(self.parametrisation.natural_shape(1)) == 2
@@ -96,8 +94,17 @@ class CovarianceFamily:
 
     def n_parameters(self, n_components: int, n_features: int) -> int:
         """Free parameters of the whole mixture: weights, means and covariances."""
-        covariances = self.n_blocks(n_components) * self.block_size(n_features)
-        return n_components - 1 + n_components * n_features + covariances
+        return n_components - 1 + n_components * n_features + self.n_free(n_components, n_features)
+
+    def n_free(self, n_components: int, n_features: int) -> int:
+        """Free parameters of all covariances."""
+        restriction = self.restriction(n_components, n_features)
+        blocks = self.n_blocks(n_components) * self.block_size(n_features)
+        return blocks if restriction is None else restriction.shape[1]
+
+    def restriction(self, n_components: int, n_features: int) -> Array | None:
+        """See `Parametrisation.restriction`; for one component nothing is tied together."""
+        return self.parametrisation.restriction(n_components, n_features) if n_components > 1 else None
 
     def covariances_shape(self, n_components: int, n_features: int) -> tuple[int, ...]:
         """Shape of ``covariances_``: scikit-learn's if it has the family, full matrices otherwise."""

@@ -1,0 +1,218 @@
+"""What a parametrisation of covariance matrices does: one class, in a file of its own, for each.
+
+A *factor* (rows, columns) is what compiled code holds of a covariance: its lower Cholesky factor L (D, D), standard
+deviations (1, D), or one standard deviation (1, 1). A *block* is a covariance, or the scale of its prior, in the same
+shape: a matrix, its diagonal, one variance. Leading axes are free.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from bayesgmm._common import Array, Covariances, Factors, IntArray
+from bayesgmm._compiled import Behaviour, BehaviourType
+
+
+class Parametrisation(Behaviour, ABC):
+    """A parametrisation of covariance matrices of D features.
+
+    Compiled code receives it as an argument without data and calls its compiled static methods.
+    """
+
+    correlated = False  # whether features may be correlated
+
+    # ---- compiled: the kernel. Places are those of `Layout`
+    row_stride: Any  # (n_rows, d): how far features are apart in a block of rows
+    n_products: Any  # (d): second moments of a component
+    whiten: Any  # (layout, padded, mu, k, precision factors, work): residuals and their squared lengths
+    add_moments: Any  # (layout, d, padded, work, weights, z, place): returns the place behind the sums
+    unload: Any  # (work, place, second, d): adds up the lanes of second moments; returns the place behind
+
+    # ---- compiled: algebra on one block, written into the last argument
+    n_alike: Any  # (d): features that one free variance stands for
+    multiply: Any  # (factor, vector, product): L x
+    multiply_transposed: Any  # (factor, vector, product): Lᵀ x
+    add_outer: Any  # (number, a, b, second): number (a bᵀ + b aᵀ) / 2
+    add_scale: Any  # (precision factor, scale, second): L^-1 S L^-T
+    write_mean_scale: Any  # (precision factors, V^-1, n, scale): n (V^-1 + sum of precisions)^-1; log |inverse|
+    write_square: Any  # (factor, block): L Lᵀ
+    log_determinant: Any  # (factor, d): log |L|
+    trace: Any  # (second)
+
+    # ---- compiled: the M-step and its extrapolation
+    write_covariances: Any  # (floors, totals, scatter, now, new, work): all factors from all scatters; how many floored
+    write_change: Any  # (precision factor, factor, change): packed coordinates of a factor relative to another
+    change_information: Any  # (d, i, j): of one of these coordinates, a row of complete data
+    move_factor: Any  # (floors, old, change, factor, precision factor): False where it may be at the floor
+
+    # ---- compiled: the log posterior
+    place: Any  # (centre, packed, C, factor, precision factor): L = L0 C; returns the sum of C's log diagonal
+    log_free_sds: Any  # (precision factor): log |L|, or the sum of the free log standard deviations
+    mean_gradient: Any  # (C, first, gradient)
+    covariance_gradient: Any  # (packed, C, second, total, gradient): with the Jacobian; returns its logarithm
+
+    # ---- compiled: PyMC's Ops, on full matrices
+    factor_shape: Any  # (d): rows and columns
+    n_values: Any  # (d): unconstrained values
+    whiten_matrix: Any  # (covariance, precision factor): returns log |L^-1|, NaN if there is none
+    matrix_gradient: Any  # (precision factor, count, first, second, by the mean, by the covariance)
+    times_root: Any  # (covariance, vector, product): L x
+    unpack_matrix: Any  # (values, covariance): returns the log Jacobian
+    unpacked_gradient: Any  # (values, by the covariance, by the log Jacobian, gradient)
+    log_prior: Any  # (covariance, dof, scale, by the covariance, by the scale)
+    draw_covariance: Any  # (rng, dof, scale, covariance): inverse Wishart, or inverse gamma
+    draw_scale: Any  # (rng, dof, scale, drawn): Wishart, or gamma
+
+    # ---- sizes
+
+    @abstractmethod
+    def block_shape(self, d: int) -> tuple[int, int]:
+        """Rows and columns of a factor."""
+
+    @abstractmethod
+    def size(self, d: int) -> int:
+        """Free parameters."""
+
+    @abstractmethod
+    def natural_shape(self, d: int) -> tuple[int, ...]:
+        """scikit-learn's shape of one covariance."""
+
+    @abstractmethod
+    def entries(self, d: int) -> tuple[IntArray, IntArray]:
+        """Row and column of the entry of the matrix that each free parameter stands for."""
+
+    # ---- factors, blocks and matrices
+
+    @abstractmethod
+    def factors(self, blocks: Array) -> Factors:
+        """Factors of blocks; LinAlgError unless they are positive definite."""
+
+    @abstractmethod
+    def natural(self, factors: Factors) -> Covariances:
+        """Covariances of factors, in scikit-learn's shape."""
+
+    @abstractmethod
+    def matrices(self, factors: Factors, d: int) -> Covariances:
+        """Covariances of factors, (..., D, D)."""
+
+    @abstractmethod
+    def compress(self, matrices: Covariances) -> Covariances:
+        """Matrices (..., D, D) in scikit-learn's shape, averaging what is tied together."""
+
+    @abstractmethod
+    def blocks(self, matrices: Array) -> Array:
+        """Matrices (..., D, D) as blocks, averaging what is tied together."""
+
+    @abstractmethod
+    def uncorrelated(self, values: Array) -> Array:
+        """The block with these variances (D,), or the factor with these standard deviations, and no correlations."""
+
+    @abstractmethod
+    def inverse(self, values: Array) -> Array:
+        """Inverses of factors, or of blocks."""
+
+    @abstractmethod
+    def log_determinants(self, factors: Factors, d: int) -> Array:
+        """log |L| (...) of factors."""
+
+    @abstractmethod
+    def precision_factors(self, matrices: Covariances) -> Factors:
+        """Inverse factors of matrices (..., D, D) of this parametrisation."""
+
+    @abstractmethod
+    def square(self, factors: Factors, d: int) -> Array:
+        """Factors as matrices (..., D, D)."""
+
+    @abstractmethod
+    def product(self, one: Factors, other: Factors) -> Factors:
+        """Products of factors."""
+
+    @abstractmethod
+    def times(self, factors: Factors, vectors: Array) -> Array:
+        """L x for vectors (..., D)."""
+
+    # ---- coordinates
+
+    @abstractmethod
+    def pack(self, factors: Factors) -> Array:
+        """Unconstrained coordinates (..., size) of factors: logarithms on the diagonal, what is below as it is."""
+
+    @abstractmethod
+    def unpack(self, packed: Array, d: int) -> Factors:
+        """The inverse of `pack`."""
+
+    @abstractmethod
+    def volume_powers(self, d: int) -> Array:
+        """p (size,) such that the volume of covariances changes with packed coordinates c as exp(p c)."""
+
+    def restriction(self, k: int, d: int) -> Array | None:
+        """R (k * size, free) of the packed coordinates of k factors, linear in what is free; None if all of them are.
+
+        Relative to a centre of the same family, as everywhere.
+        """
+        return None
+
+    # ---- priors: inverse-Wishart, or inverse gammas of variances; ``dof`` and ``scale`` as in `ResolvedPrior`
+
+    @abstractmethod
+    def width(self, d: int) -> int:
+        """Features whose rows each free variance counts."""
+
+    @abstractmethod
+    def prior_power(self, d: int) -> float:
+        """What the measure adds to the degrees of freedom in twice the power of |Sigma|^-1, or of 1/variance."""
+
+    @abstractmethod
+    def power(self, precision_factors: Factors, d: int) -> Array:
+        """log of what is raised to that power: |L^-1|, or the product of the free 1/sd, (...)."""
+
+    @abstractmethod
+    def scale_roots(self, scale: Array) -> Array:
+        """R with R Rᵀ = S."""
+
+    @abstractmethod
+    def scale_log_determinants(self, scale: Array) -> Array:
+        """log |S| of blocks (...); the product of the free entries."""
+
+    @abstractmethod
+    def precisions(self, precision_factors: Factors) -> Array:
+        """Sigma^-1 as blocks."""
+
+    @abstractmethod
+    def log_normaliser(self, dof: Array, scale: Array, d: int) -> Array:
+        """Log normaliser of each covariance's prior density, for dof (...) and blocks S (...)."""
+
+    @abstractmethod
+    def marginal_log_normaliser(self, dof: Array, n: float, scale: Array) -> float:
+        """That of covariances (block,) whose scale S ~ Wishart(n, ``scale``) is integrated out."""
+
+    @abstractmethod
+    def draw_wisharts(self, dof: Array, scale: Array, rng: np.random.Generator) -> Array:
+        """Blocks S ~ Wishart, or products of chi-squares with its marginals, for dof (...) and blocks (...)."""
+
+    @abstractmethod
+    def draw_factors(self, dof: Array, scale: Array, rng: np.random.Generator) -> Array:
+        """F (..., D, D) or (..., 1, columns) with F Fᵀ ~ the prior of a covariance."""
+
+    # ---- scores
+
+    @abstractmethod
+    def basis(self, d: int) -> Array:
+        """The symmetric matrices E_a (size, D, D) of the local coordinates Sigma = L exp(sum_a c_a E_a) Lᵀ."""
+
+    @abstractmethod
+    def scores(self, z: Array) -> Array:
+        """(zᵀ E_a z - tr E_a) / 2 (obs, size) of whitened residuals (obs, D)."""
+
+    @abstractmethod
+    def slopes(self, second: Array, total: float) -> Array:
+        """tr E_a (M - e I) of a second moment M in the block's shape, (size,)."""
+
+    @abstractmethod
+    def information(self, second: Array, total: float) -> Array:
+        """tr(E_a E_b M) made symmetric, less tr(E_a E_b) / 2 for each row that was counted, (size, size)."""
+
+
+NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean or covariance
+COVARIANCE = BehaviourType(Parametrisation)  # in declared signatures: any of them
