@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm._common.arrays import Array
-from bayesgmm.mixture.covariance import Equivariance
+from bayesgmm.mixture import Equivariance
 
 
 class AffineMap(NamedTuple):

@@ -9,8 +9,7 @@ from reference import load_data, log_joint
 from scipy.special import softmax
 
 from bayesgmm._common.arrays import Array
-from bayesgmm.mixture.covariance import covariance_family
-from bayesgmm.mixture.kernel import DIAGONAL, FULL, SPHERICAL
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 
@@ -87,9 +86,9 @@ def plain_em_step(X: Array, mixture: Mixture, prior: Prior | None) -> Mixture:
         covariances = [np.eye(d) * (np.trace(scale) / d + np.trace(scatters.sum(axis=0))) / denominators] * k
     elif family.shared:
         covariances = (scale + scatters.sum(axis=0)) / denominators
-    elif family.residual == FULL:
+    elif family.parametrisation.correlated:
         covariances = (scale + scatters) / denominators[:, None, None]
-    elif family.residual == DIAGONAL:
+    elif family.parametrisation.width(2) == 1:
         covariances = np.diagonal(scale + scatters, axis1=1, axis2=2) / denominators[:, None]
     else:
         covariances = (np.trace(scale) / d + np.trace(scatters, axis1=1, axis2=2)) / denominators
@@ -115,11 +114,11 @@ def _plain_denominators(n: Array, family_name: str, d: int, prior: Prior | None)
     family = covariance_family(family_name)
     if prior is None:
         counts = n.sum() if family.shared else n
-        return counts * d if family.residual == SPHERICAL else counts
+        return counts * d if family.parametrisation.width(2) > 1 else counts
     nu, k = prior.dof, len(n)
     one = 1.0 if prior.kappa is not None else 0.0  # a conjugate mean is one more row for its covariance
     if family.shared:
         n, one = n.sum(), one * k
-    return {FULL: nu + n + d + 1.0 + one, DIAGONAL: nu + n + 2.0 + one, SPHERICAL: nu + d * (n + one) + 2.0}[
-        family.residual
-    ]
+    if family.parametrisation.correlated:
+        return nu + n + d + 1.0 + one
+    return nu + family.parametrisation.width(d) * (n + one) + 2.0

@@ -6,10 +6,11 @@ import numpy as np
 from reference import FAMILIES, random_mixture
 
 from bayesgmm._common.arrays import Array, Rows
+from bayesgmm.data import Data
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.log_posterior.transforms import Coordinates
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 
@@ -33,8 +34,7 @@ class Case:
     def log_posterior(self, affine: str = "identity", row_weights: Array | None = None) -> LogPosterior:
         k, d = self.centre.means.shape
         resolved = self.prior.resolve(k, d, self.centre.covariance_type)
-        weights = np.empty(0) if row_weights is None else row_weights
-        return LogPosterior(self.X.T, weights, resolved, self.coordinates(affine))
+        return LogPosterior(Data.of(self.X, row_weights), resolved, self.coordinates(affine))
 
 
 def case(covariance_type: str, form: str, shape: tuple[int, int], *, seed: int = 0, by_cluster: bool = True) -> Case:

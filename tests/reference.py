@@ -7,8 +7,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from bayesgmm._common.arrays import Array
-from bayesgmm.mixture.covariance import covariance_family
-from bayesgmm.mixture.kernel import FULL, SPHERICAL
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.mixture.statistics import Statistics
 
@@ -35,7 +34,7 @@ def random_mixture(rng: np.random.Generator, covariance_type: str, shape: tuple[
     family = covariance_family(covariance_type)
     rows, columns = family.block_shape(n_features)
     factors = rng.uniform(0.5, 1.5, (family.n_blocks(n_components), rows, columns))
-    if family.residual == FULL:
+    if family.parametrisation.correlated:
         below = rng.normal(0.0, 0.5 / np.sqrt(n_features), factors.shape)
         factors = np.tril(below, -1) + factors * np.eye(n_features)
     weights = rng.dirichlet(np.full(n_components, 5.0))
@@ -47,7 +46,7 @@ def whitened(X: Array, mixture: Mixture) -> Array:
     """Whitened residuals z, (cluster, obs, feature)."""
     prec = mixture.precision_factors
     deviation = X - mixture.means[:, None, :]
-    if mixture.family.residual == FULL:
+    if mixture.family.parametrisation.correlated:
         return np.einsum("gij,gnj->gni", np.broadcast_to(prec, (len(mixture.weights), *prec.shape[1:])), deviation)
     return deviation * prec
 
@@ -80,10 +79,10 @@ def reference_with_magnitudes(
 
 
 def _second(mixture: Mixture, r: Array, z: Array) -> Array:
-    if mixture.family.residual == FULL:
+    if mixture.family.parametrisation.correlated:
         return np.einsum("nk,kni,knj->kij", r, z, z, optimize=True)
     squares = np.einsum("nk,kni->ki", r, z**2)[:, None, :]
-    return squares.sum(axis=2, keepdims=True) if mixture.family.residual == SPHERICAL else squares
+    return squares.sum(axis=2, keepdims=True) if mixture.family.parametrisation.width(2) > 1 else squares
 
 
 def assert_statistics_close(

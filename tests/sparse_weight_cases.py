@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from posterior_cases import Case, affine_coordinates, case
 
+from bayesgmm.data import Data
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.mixture.mixture import Mixture
@@ -29,4 +30,4 @@ def sparse_case(covariance_type, concentration, form="independent") -> Case:
 def density(at: Case, affine="identity") -> LogPosterior:
     resolved = at.prior.resolve(3, 2, at.centre.covariance_type)
     sparse_weights = SparseWeights.of(resolved, len(at.X))
-    return LogPosterior(at.X.T, np.empty(0), resolved, affine_coordinates(at.centre, affine, sparse_weights))
+    return LogPosterior(Data.of(at.X), resolved, affine_coordinates(at.centre, affine, sparse_weights))

@@ -22,7 +22,7 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.exceptions import SingularDataWarning
-from bayesgmm.mixture.covariance import Equivariance, covariance_family
+from bayesgmm.mixture import Equivariance, covariance_family
 from bayesgmm.standard_errors.information import standard_errors
 
 few = settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -60,7 +60,7 @@ def test_density_and_gradient_are_those_of_repeated_rows(faithful, covariance_ty
     start = em.mixture
     present = v > 0
     weighted = Problem(Data.of(X[present], v[present].astype(float)), prior, start).log_posterior
-    plain = LogPosterior(np.ascontiguousarray(repeated.T), np.empty(0), weighted.prior, weighted.coordinates)
+    plain = LogPosterior(Data.of(repeated), weighted.prior, weighted.coordinates)
     for point in np.random.default_rng(1).normal(size=(5, weighted.n_dim)):
         (value, gradient), (want, slope) = weighted(point), plain(point)
         assert value == pytest.approx(want, rel=1e-10)

@@ -15,7 +15,6 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 
 from bayesgmm import Mixture, MvNormalMixture
-from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import expected_statistics
 from bayesgmm.partitions.partition_losses import canonical_labels, contingency_table, expected_loss, losses
 from bayesgmm.partitions.salso import SalsoSettings, salso
@@ -158,7 +157,7 @@ def covariance_calls(mode: str) -> Iterator[Call]:
     stack, values = pt.tensor3("stack"), pt.matrix("values")
     dof, scale, matrix = pt.vector("dof"), pt.tensor3("scale"), pt.matrix("matrix")
     options = {"mode": MODES[mode], "on_unused_input": "ignore"}
-    inverse_wishart = pytensor.function([stack, dof, scale], InverseWishart(0, False)(stack, dof, scale)[0], **options)
+    inverse_wishart = pytensor.function([stack, dof, scale], InverseWishart("full")(stack, dof, scale)[0], **options)
     prior = pytensor.function([dof, scale], InverseWishartCovariances.dist(dof, scale), **options)
     good = (np.stack([np.eye(2)] * 2), np.full(2, 5.0), np.stack([np.eye(2)] * 2))
     for name, place, value in (
@@ -178,8 +177,7 @@ def covariance_calls(mode: str) -> Iterator[Call]:
     yield "Cholesky: 2 x 3", lambda: cholesky(np.ones((2, 2, 3)))
     yield "Cholesky: 3 x 2", lambda: cholesky(np.ones((2, 3, 2)))
     for family in FAMILIES:
-        residual = covariance_family(family).residual
-        covariances, log_jacobian = StackCovariances(residual)(values, 2, 2)
+        covariances, log_jacobian = StackCovariances(family)(values, 2, 2)
         unpack = pytensor.function([values], covariances, **options)
         back = pytensor.function([values], pt.grad(covariances.sum() + log_jacobian, values), **options)
         for shape in ((2, 4), (3, 3), (3, 2), (3, 1), (2, 0), (0, 3)):

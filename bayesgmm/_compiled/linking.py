@@ -90,16 +90,16 @@ class LinkedFunction:
         self.signature, self.function, self.allocates = signature, function, allocates
         self.template = _template(self)
         self._places = list(_places_of_behaviours(signature.args))
-        self._versions: dict[tuple[type, ...], Version] = {}
+        self.versions: dict[tuple[type, ...], Version] = {}
 
     def __call__(self, *args: Any) -> Any:
         return self.version(*(type(_at(args, place)) for place in self._places)).dispatcher(*args)
 
     def version(self, *behaviours: type) -> "Version":
         """The version for these classes of behaviours, in the order in which the signature has them."""
-        if behaviours not in self._versions:
-            self._versions.setdefault(behaviours, Version(self, behaviours))
-        return self._versions[behaviours]
+        if behaviours not in self.versions:
+            self.versions.setdefault(behaviours, Version(self, behaviours))
+        return self.versions[behaviours]
 
     def for_types(self, args: tuple[types.Type, ...]) -> "Version":
         """The version for arguments of these types."""

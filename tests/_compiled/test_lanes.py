@@ -60,11 +60,15 @@ from bayesgmm.mixture.kernel import add_statistics, pointwise
 from bayesgmm.mixture.mixture import expected_statistics
 from bayesgmm._compiled.simd import LANES
 mixture, X = mixture_and_rows()
-sums = expected_statistics(X, mixture)
+sums, log_prob = expected_statistics(X, mixture), mixture.log_prob(X)
 print(json.dumps({
     "lanes": LANES,
-    "loaded": [sum(function.dispatcher.stats.cache_hits.values()) for function in (add_statistics, pointwise)],
-    "log_prob": mixture.log_prob(X).tolist(),
+    "loaded": [
+        sum(version.dispatcher.stats.cache_hits.values())
+        for function in (add_statistics, pointwise)
+        for version in function.versions.values()
+    ],
+    "log_prob": log_prob.tolist(),
     "second": sums.second.tolist(),
 }))
 """

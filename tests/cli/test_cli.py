@@ -21,7 +21,7 @@ from bayesgmm.estimators import PRIORS
 from bayesgmm.exceptions import DegenerateComponentError, InterruptedWarning, SamplingError
 from bayesgmm.inference.engines import ENGINES
 from bayesgmm.io.files import OUTPUT_FILES, SELECTION_FILES
-from bayesgmm.mixture.covariance import FAMILIES
+from bayesgmm.mixture import FAMILIES
 from bayesgmm.selection.criteria import CRITERIA
 
 FAITHFUL = load_old_faithful()

@@ -6,7 +6,7 @@ import pytest
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import COLLAPSED, Degeneracy
 from bayesgmm.em.moments import Moments, moments_of
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 
 

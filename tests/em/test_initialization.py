@@ -16,7 +16,7 @@ from bayesgmm.em.initialization import (
 )
 from bayesgmm.em.moments import moments_of
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 

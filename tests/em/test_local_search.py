@@ -13,7 +13,7 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.em.local_search import MOST_MOVES, SearchData, moves_for
 from bayesgmm.em.moments import moments_of
 from bayesgmm.exceptions import SingleBestStartWarning
-from bayesgmm.mixture.covariance import FAMILIES
+from bayesgmm.mixture import FAMILIES
 
 pytestmark = pytest.mark.draws
 

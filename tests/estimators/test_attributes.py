@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture as Theirs
 from bayesgmm import GaussianMixture, Mixture, check_model, outlier_scores
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.covariance import FAMILIES
+from bayesgmm.mixture import FAMILIES
 
 NAMES = ("weights_", "means_", "covariances_", "precisions_cholesky_")
 FOUR = sorted({family.name for family in FAMILIES.values() if family.in_scikit_learn})

@@ -8,6 +8,7 @@ import pytest
 from posterior_cases import PAIRS, SHAPES, case, numerical_gradient
 from prior_cases import LEGAL, case_of
 
+from bayesgmm.data import Data
 from bayesgmm.log_posterior import log_posterior as module
 from bayesgmm.log_posterior.log_posterior import LogPosterior, c_log_posterior
 from bayesgmm.mixture.mixture import Mixture
@@ -71,19 +72,22 @@ def test_row_weights_are_repeated_rows(covariance_type, form):
     at = case(covariance_type, form, (3, 2))
     times = np.arange(len(at.X)) % 4
     weighted = at.log_posterior("dense", row_weights=times.astype(float))
-    repeated = LogPosterior(
-        np.ascontiguousarray(at.X.repeat(times, axis=0).T), np.empty(0), weighted.prior, weighted.coordinates
-    )
+    repeated = LogPosterior(Data.of(at.X.repeat(times, axis=0)), weighted.prior, weighted.coordinates)
     point = weighted.coordinates.point(at.elsewhere)
     (value, gradient), (expected, slope) = weighted(point), repeated(point)
     assert value == pytest.approx(expected, rel=1e-12)
     np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-10 * np.abs(slope).max())
 
 
+def c_function(mixture):
+    address = c_log_posterior(*mixture.kernel).address
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(address)
+
+
 def test_the_c_function_gives_the_same():
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(c_log_posterior().address)
     for covariance_type, form in PAIRS:
         at = case(covariance_type, form, (2, 4))
+        function = c_function(at.centre)
         log_posterior = at.log_posterior("blocks")
         point = log_posterior.coordinates.point(at.elsewhere)
         gradient, value = np.empty_like(point), np.empty(1)
@@ -95,8 +99,8 @@ def test_the_c_function_gives_the_same():
 
 
 def test_the_c_function_reports_what_is_not_finite():
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(c_log_posterior().address)
-    log_posterior = case("full", "independent", (2, 2)).log_posterior()
+    at = case("full", "independent", (2, 2))
+    function, log_posterior = c_function(at.centre), at.log_posterior()
     gradient, value = np.empty(log_posterior.n_dim), np.empty(1)
     for wrong in (1e4, -1e4, np.nan):
         point = np.full(log_posterior.n_dim, wrong)
@@ -105,13 +109,13 @@ def test_the_c_function_reports_what_is_not_finite():
 
 
 def test_nothing_compiles_for_new_shapes_data_or_read_only_points():
-    log_posterior = case("full", "independent", (3, 2)).log_posterior()
-    log_posterior(np.zeros(log_posterior.n_dim))
-    compiled = [
-        f for f in (*vars(module).values(), module._from_addresses.dispatcher) if getattr(f, "signatures", None)
-    ]
+    for covariance_type, form in PAIRS:  # one version a family
+        log_posterior = case(covariance_type, form, (3, 2)).log_posterior()
+        log_posterior(np.zeros(log_posterior.n_dim))
+    versions = [version.dispatcher for version in module._from_addresses.versions.values()]
+    compiled = [f for f in (*vars(module).values(), *versions) if getattr(f, "signatures", None)]
     before = {f: list(f.signatures) for f in compiled}
-    assert len(module._from_addresses.dispatcher.signatures) == 1
+    assert [len(version.signatures) for version in versions] == [1] * 3
     for covariance_type, form in PAIRS:
         for shape in SHAPES:
             other = case(covariance_type, form, shape, seed=1).log_posterior("dense")
@@ -142,7 +146,7 @@ def test_a_point_of_the_wrong_length():
 def test_far_away_rows_and_points_stay_finite():
     at = case("full", "independent", (2, 2))
     far = np.asfortranarray(at.X + 1e6)
-    log_posterior = LogPosterior(far.T, np.empty(0), at.log_posterior().prior, at.coordinates())
+    log_posterior = LogPosterior(Data.of(far), at.log_posterior().prior, at.coordinates())
     value, gradient = log_posterior(np.zeros(log_posterior.n_dim))
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()

@@ -9,6 +9,7 @@ from scipy.special import gammaln
 from scipy.stats import norm
 from sparse_weight_cases import CONCENTRATIONS, density, sparse_case
 
+from bayesgmm.data import Data
 from bayesgmm.log_posterior.log_weights import SparseWeights, sparse_log_weight
 from bayesgmm.log_posterior.transforms import Coordinates
 from bayesgmm.log_posterior.whitening import whitened_log_posterior
@@ -138,7 +139,7 @@ def test_whitening_with_empty_components():
     weights = np.array([0.5, 0.5 - 3e-4, 1e-4, 1e-4, 1e-4])
     means = np.array([[0.0], [8.0], [4.0], [4.0], [4.0]])
     centre = Mixture(weights, means, np.ones((5, 1, 1)))
-    log_posterior = whitened_log_posterior(X.T, np.empty(0), prior, centre)
+    log_posterior = whitened_log_posterior(Data.of(X), prior, centre)
     (a,) = log_posterior.coordinates.blocks
     assert np.linalg.norm(a, ord=2) <= 10.0 + 1e-6
     value, gradient = log_posterior(np.zeros(log_posterior.n_dim))

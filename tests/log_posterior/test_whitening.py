@@ -21,7 +21,7 @@ def map_estimate(X, n_components, covariance_type) -> tuple[LogPosterior, Mixtur
     resp = np.eye(n_components)[order * n_components // len(X)]
     start = mixture_from_responsibilities(X, resp, covariance_type, reg_covar=1e-6)
     centre = run_em(Data.of(X), start, prior=prior).mixture
-    return whitened_log_posterior(X.T, np.empty(0), prior, centre), centre
+    return whitened_log_posterior(Data.of(X), prior, centre), centre
 
 
 def separated(n=300, d=2, k=3):
@@ -62,7 +62,7 @@ def test_by_blocks_it_takes_the_diagonal_blocks_of_the_information(covariance_ty
     X = separated()
     dense, centre = map_estimate(X, 3, covariance_type)
     monkeypatch.setattr(whitening, "DENSE_LIMIT", 0)
-    blocks = whitened_log_posterior(X.T, np.empty(0), dense.prior, centre)
+    blocks = whitened_log_posterior(Data.of(X), dense.prior, centre)
     bounds = blocks.coordinates.component_bounds()
     np.testing.assert_array_equal(blocks.coordinates.bounds, bounds)
     (a,) = dense.coordinates.blocks
@@ -94,7 +94,7 @@ def test_surplus_components_do_not_break_it(n_components):
         np.stack([np.cov(X.T)] * n_components),
     )
     prior = Prior.weakly_informative(X).resolve(n_components, 2, "full")
-    log_posterior = whitened_log_posterior(X.T, np.empty(0), prior, centre)
+    log_posterior = whitened_log_posterior(Data.of(X), prior, centre)
     assert np.isfinite(log_posterior(np.zeros(log_posterior.n_dim))[0])
     (a,) = log_posterior.coordinates.blocks
     assert np.linalg.norm(a, ord=2) <= 10.0 + 1e-6

@@ -6,8 +6,8 @@ from reference import FAMILIES, SCIKIT_LEARNS, random_mixture
 from sklearn.mixture import GaussianMixture
 
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.covariance import FAMILIES as TABLE
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import FAMILIES as TABLE
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 
 CODES = {

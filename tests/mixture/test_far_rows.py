@@ -83,6 +83,6 @@ def test_near_and_far_formulas_agree_where_both_are_exact(family) -> None:
     m = mixture(family)
     X = np.random.default_rng(0).normal(0.0, 3.0, (50, 2))
     log_density, resp = m.density_and_responsibilities(X)
-    value, shares = _far(m.family.residual, X, m.log_scale, m.means, m.precision_factors)
+    value, shares = _far(m.family.parametrisation, X, m.log_scale, m.means, m.precision_factors)
     np.testing.assert_allclose(shares, resp, atol=1e-12)
     assert (value <= log_density + 1e-9).all()

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from scipy.stats import dirichlet, gamma, invgamma, invwishart, multivariate_normal, norm
 
 from bayesgmm.exceptions import DegeneracyWarning, InputError, SingularDataWarning
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 

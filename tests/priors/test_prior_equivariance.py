@@ -11,12 +11,13 @@ from posterior_cases import random_prior
 from prior_cases import prior_of
 from reference import FAMILIES, random_mixture
 
+from bayesgmm.data import Data
 from bayesgmm.estimators._prior_parameters import PriorParameters
 from bayesgmm.evidence.conditional_densities import Conditionals
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.log_posterior.transforms import Coordinates
-from bayesgmm.mixture.covariance import Equivariance, covariance_family
+from bayesgmm.mixture import Equivariance, covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import prior_from_json, prior_to_json
 from bayesgmm.priors.prior import Prior
@@ -80,7 +81,7 @@ def parameters_log_det(mixture, to):
 def log_posterior_of(X, prior, centre):
     resolved = prior.resolve(centre.n_components, centre.n_features, centre.covariance_type)
     coordinates = Coordinates.around(centre, SparseWeights.of(resolved, len(X)))
-    return LogPosterior(np.ascontiguousarray(X.T), np.empty(0), resolved, coordinates)
+    return LogPosterior(Data.of(X), resolved, coordinates)
 
 
 def native_log_density(X, prior, centre, mixture):

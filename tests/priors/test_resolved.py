@@ -11,7 +11,7 @@ from scipy.stats import gamma, invgamma, invwishart, kstest, uniform, wishart
 
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference.engine_pymc import INTERPRETED
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.priors.hyperpriors import Separation
 from bayesgmm.priors.prior import Prior
 

@@ -13,7 +13,7 @@ from pytensor.compile.mode import Mode
 from scipy import stats
 
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.covariance import FAMILIES, covariance_family
+from bayesgmm.mixture import FAMILIES, covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.hyperparameter_values import hyperparameters
 from bayesgmm.priors.prior import Prior

@@ -14,8 +14,7 @@ from reference import FAMILIES, FLUSHED, random_mixture
 from scipy.stats import invgamma, invwishart
 
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.covariance import covariance_family
-from bayesgmm.mixture.kernel import DIAGONAL
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.pymc_model.inverse_wishart import CovariancesTransform, InverseWishartCovariances
 from bayesgmm.pymc_model.mixture_ops import MixtureLogDensity, MixturePullback, MixtureValueAndGradient
@@ -285,7 +284,7 @@ def natural(name, stack):
         lower = np.tril_indices(d)
         return stack[: family.n_blocks(k), lower[0], lower[1]].ravel()
     variances = np.diagonal(stack[: family.n_blocks(k)], axis1=1, axis2=2)
-    return (variances if family.residual == DIAGONAL else variances[:, 0]).ravel()
+    return (variances if family.parametrisation.width(2) == 1 else variances[:, 0]).ravel()
 
 
 @pytest.mark.parametrize("d", [1, 3])
@@ -324,7 +323,7 @@ def test_prior_draws_have_the_right_mean(name, mode):
     else:
         one = scale[[0, 0]] if family.shared else scale
         variances = np.diagonal(one, axis1=1, axis2=2)
-        variances = variances if family.residual == DIAGONAL else variances.mean(axis=1, keepdims=True)
+        variances = variances if family.parametrisation.width(2) == 1 else variances.mean(axis=1, keepdims=True)
         expected = variances[..., None] * np.eye(d) / (dof - 2.0)[:, None, None]
     expected = expected[[0, 0]] if family.shared else expected
     error = draws.std(axis=0) / np.sqrt(n)

@@ -20,7 +20,7 @@ from bayesgmm.exceptions import (
     SamplingWarning,
     SingleBestStartWarning,
 )
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.selection import select
 from bayesgmm.selection.criteria import CRITERIA, Score
 

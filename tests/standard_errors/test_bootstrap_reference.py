@@ -15,7 +15,7 @@ from reference import load_data, load_json
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMResult, EMSettings, run_em
 from bayesgmm.em.m_step import m_step
-from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture, column_statistics
 from bayesgmm.priors.conjugate_counts import pseudo_data
 from bayesgmm.standard_errors import bootstrap_replicates as module

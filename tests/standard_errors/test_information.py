@@ -13,8 +13,7 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import starting_mixture
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
-from bayesgmm.mixture.covariance import covariance_family
-from bayesgmm.mixture.kernel import FULL
+from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 from bayesgmm.standard_errors.information import standard_errors
@@ -41,7 +40,7 @@ def free_entries(mixture):
             return [[(g, i, i) for g in range(k) for i in range(d)]]
         return [[(g, i, i) for g in range(k)] for i in range(d)]
     lead = [()] if family.shared else [(g,) for g in range(k)]
-    if family.residual == FULL:
+    if family.parametrisation.correlated:
         return [[(*g, i, j), (*g, j, i)] for g in lead for i in range(d) for j in range(i + 1)]
     return [[g] for g in lead] if family.code == "VII" else [[(*g, i)] for g in lead for i in range(d)]
 
