@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
-    """Two fits side by side; printing it says where they agree, where not, and why that matters.
+    """Comparison of two fits; printing it shows where they agree, where they do not, and why.
 
     Columns of tables are called by the fits: ``em`` and ``bayes``, or ``em_1`` and ``em_2`` (``bayes_1``,
     ``bayes_2``) for two of a kind.
