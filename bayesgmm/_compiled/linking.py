@@ -1,4 +1,4 @@
-"""Compiled functions that others call instead of containing a copy of them.
+"""Linking of compiled functions: callers call a symbol instead of inlining a copy.
 
 Numba links the code of a compiled function into each of its callers and optimises it there once more, so that a
 chain of callers compiles the innermost function as often as the chain is long. A `linked` function is compiled once,

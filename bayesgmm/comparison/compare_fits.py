@@ -58,7 +58,7 @@ def compare(
 
     .. math:: d = (\hat\theta - \bar\theta) / s, \quad d_l = (\hat l - l) / s, \quad d_u = (\hat u - u) / s,
 
-    and a flag if one of them exceeds a half in absolute value: an 89 % interval with one end off by that much covers 81 %.
+    and a flag if one of them exceeds a half in size: an 89 % interval with one end off by that much covers 81 %.
     A flag comes with reasons: several modes or components that are not identified, an estimate at a boundary, a
     small component (fewer than five rows per parameter), a skewed posterior (skewness above a half), the prior (EM
     with it accounts for half of the difference or more), overlap with other components.

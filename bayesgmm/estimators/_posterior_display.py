@@ -38,8 +38,8 @@ class PosteriorInHtmlMixin(NotebookMixin):
         ----------
         path : str or path
         em : GaussianMixture, optional
-            A fit of the same rows and number of components to compare with the posterior; by default maximum likelihood,
-            fitted now.
+            A fit of the same rows and number of components, to compare with the posterior; by default maximum
+            likelihood, fitted now.
         title : str
             The heading.
         checks : bool

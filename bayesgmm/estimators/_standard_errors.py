@@ -98,8 +98,8 @@ class StandardErrorsMixin:
     ) -> Bootstrap:
         r"""Bootstrap standard errors and intervals: EM on replicates of the rows, started from this fit.
 
-        Replicates run in ``n_jobs`` threads; Ctrl-C keeps those that are done. ``random_state`` gives the same replicates
-        whatever ``n_jobs``.
+        Replicates run in ``n_jobs`` threads; Ctrl-C keeps those that are done. They depend on ``random_state``, not
+        on ``n_jobs``.
 
         Parameters
         ----------

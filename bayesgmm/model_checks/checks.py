@@ -138,15 +138,15 @@ def check_model(
     r"""Check a fitted mixture against its data.
 
     *Test quantities* :math:`T(x)` compared with those of predicted data sets, :math:`T(y^{rep,s})`, with
-    :math:`p = 2 \min\{P(T^{rep} \ge T), P(T^{rep} \le T)\}` (Gelman, Meng & Stern 1996). Such p-values are conservative:
-    quantities to which the model was fitted agree by construction.
+    :math:`p = 2 \min\{P(T^{rep} \ge T), P(T^{rep} \le T)\}` (Gelman, Meng & Stern 1996). Such p-values are
+    conservative: quantities to which the model was fitted agree by construction.
 
     *LOO-PIT*: :math:`u_{ij} = P(y_{ij} \le x_{ij} \mid x_{-i})`, from exact distribution functions of the draws,
     weighted by Pareto smoothed importance sampling to leave the row out (Gelfand, Dey & Chang 1992; Vehtari et al.
     2024), and the same for the density, :math:`P(p_{-i}(y) \le p_{-i}(x_i))`: uniform if the model is right.
 
-    *Is it a Gaussian mixture?* Kurtosis, skewness and distances within clusters, features, and energy distance, compared
-    with those of data sets simulated from the model and refitted by EM: one p-value. If it is small, clusters are not
+    *Is it a Gaussian mixture?* Kurtosis, skewness and distances within clusters, features, and energy distance,
+    compared with those of data sets simulated from the model and refitted by EM: one p-value. If it is small, clusters are not
     Gaussian, or there are more of them. See `bayesgmm.model_checks.goodness.goodness_of_fit`.
 
     Parameters

@@ -134,8 +134,8 @@ class Prior:
         itself is not weak: it includes the spread between clusters.) A constant column, whose variance is taken as
         1e-12 of its squared value (1 for zeros), and correlations that are singular, which get the smallest ridge
         that makes them usable, are named in a warning; the ridge is equivariant under scales of columns only.
-        ``sample_weight`` (obs,) are frequency weights. Matrices are features x features for every family: more than 5,000
-        features raise an `InputError`, as for every prior made from rows.
+        ``sample_weight`` (obs,) are frequency weights. Matrices are features x features for every family: more than
+        5,000 features raise an `InputError`, as for every prior made from rows.
 
         Examples
         --------
@@ -181,8 +181,8 @@ class Prior:
 
         With the range :math:`R_j` of each feature, :math:`c_0 = 2.5 + (d-1)/2` and :math:`g_0 = 0.5 + (d-1)/2`:
         :math:`\mu_k \sim N(median, diag(R_j^2))`, :math:`\Sigma_k \sim IW(2 c_0, S)`,
-        :math:`S \sim Wishart(2 g_0, \frac{c_0}{100 g_0} diag(R_j^2))`, :math:`w \sim Dir(0.01)`. It decays only polynomially
-        at zero: with ties in rounded data, spikes can have posterior mass. ``sample_weight`` (obs,) are
+        :math:`S \sim Wishart(2 g_0, \frac{c_0}{100 g_0} diag(R_j^2))`, :math:`w \sim Dir(0.01)`. It decays only
+        polynomially at zero: with ties in rounded data, spikes can have posterior mass. ``sample_weight`` (obs,) are
         frequency weights.
 
         Examples
@@ -245,7 +245,7 @@ class Prior:
         eta: float,
         concentration: ArrayLike | Gamma = 1.0,
     ) -> Self:
-        r"""Separate priors on variances and correlations: :math:`\sigma^2_{kj} \sim IG(a_j, b_j)`, :math:`R_k \sim LKJ(\eta)`.
+        r"""Separate variances and correlations: :math:`\sigma^2_{kj} \sim IG(a_j, b_j)`, :math:`R_k \sim LKJ(\eta)`.
 
         :math:`\Sigma_k = D_k R_k D_k` with the standard deviations on the diagonal of :math:`D_k`, and
         :math:`\mu_k \sim N(m, B)`. For the families ``"full"`` and ``"tied"``: diagonal ones have inverse-gamma
@@ -258,7 +258,7 @@ class Prior:
         variance_shape, variance_scale : number or (feature,)
             a and b, the same for all components.
         eta : float
-            The density of correlations is proportional to :math:`|R|^{\eta-1}`: 1 is uniform, larger values shrink them to zero.
+            The density of correlations is proportional to :math:`|R|^{\eta-1}`: 1 is uniform, larger values shrink them.
         concentration : number or (cluster,)
 
         Examples

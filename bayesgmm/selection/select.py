@@ -67,8 +67,8 @@ def select_components(
     n_components : int or iterable of int
         The numbers of components K.
     covariance_types : str or sequence of str, optional
-        Names as in `GaussianMixture`. By default all six families (two if there is one feature) if all criteria are by EM,
-        and ``"full"`` otherwise.
+        Names as in `GaussianMixture`. By default all six families (two if there is one feature) if all criteria are by
+        EM, and ``"full"`` otherwise.
     criterion : str or sequence of str
         The first decides; the others are reported, those by EM always.
     prior : Prior or str, optional

@@ -1,4 +1,4 @@
-"""`Selection`: result of a comparison of models, and its findings."""
+"""`Selection`: result of a model comparison, and its findings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
