@@ -124,7 +124,8 @@ def log_evidence(
     integral is taken over one labelling, to which proposals are confined, and :math:`\log K!` is added, which is
     exact too, but less precise if components overlap. Under a prior that is not exchangeable, labels are not
     permuted. Half of the draws define the proposal, the others give the estimate; the standard error uses effective
-    sample sizes. If chains stay in several modes, the evidence of each is estimated over its own region, and they are added.
+    sample sizes. If chains stay in several modes, the evidence of each is estimated over its own region, and they are
+    added.
 
     The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
     with bridge sampling and is less precise.

@@ -146,8 +146,8 @@ def check_model(
     2024), and the same for the density, :math:`P(p_{-i}(y) \le p_{-i}(x_i))`: uniform if the model is right.
 
     *Is it a Gaussian mixture?* Kurtosis, skewness and distances within clusters, features, and energy distance,
-    compared with those of data sets simulated from the model and refitted by EM: one p-value. If it is small, clusters are not
-    Gaussian, or there are more of them. See `bayesgmm.model_checks.goodness.goodness_of_fit`.
+    compared with those of data sets simulated from the model and refitted by EM: one p-value. If it is small, clusters
+    are not Gaussian, or there are more of them. See `bayesgmm.model_checks.goodness.goodness_of_fit`.
 
     Parameters
     ----------

@@ -258,7 +258,7 @@ class Prior:
         variance_shape, variance_scale : number or (feature,)
             a and b, the same for all components.
         eta : float
-            The density of correlations is proportional to :math:`|R|^{\eta-1}`: 1 is uniform, larger values shrink them.
+            The LKJ density is proportional to :math:`|R|^{\eta-1}`: uniform at 1, larger values shrink correlations.
         concentration : number or (cluster,)
 
         Examples
