@@ -1,4 +1,4 @@
-"""Exceptions and warnings. Each carries the values that explain it."""
+"""Exceptions and warnings, with the values that explain them as attributes."""
 
 import copyreg
 from collections.abc import Mapping, Sequence
@@ -6,16 +6,16 @@ from typing import Any
 
 
 class _PicklableError(Exception):
-    """An exception that comes back from another process as it was, whatever its constructor asks for."""
+    """An exception that can be pickled, whatever the signature of its constructor."""
 
     def __reduce__(self) -> Any:
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InputError(_PicklableError, ValueError, TypeError):
-    """Bad input, of value or type, raised before any work: what was expected, what came, what to try.
+    """Invalid value or type of an input, raised before any work: what was expected, what was given, what to try.
 
-    ``sentence`` tells the first two in words that users of scikit-learn know; ``alternatives`` are names that would do.
+    ``sentence`` replaces the first two by scikit-learn's wording; ``alternatives`` are names that would be valid.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class InputError(_PicklableError, ValueError, TypeError):
 
 
 class DegenerateComponentError(_PicklableError, ValueError):
-    """A component's covariance collapsed, or every start did; carries the figures of the collapse."""
+    """The covariance of a component collapsed, or every start did; with figures on the collapse."""
 
     def __init__(self, message: str, *, figures: Mapping[str, float]) -> None:
         self.figures = dict(figures)
@@ -36,7 +36,7 @@ class DegenerateComponentError(_PicklableError, ValueError):
 
 
 class NotIdentifiedError(_PicklableError, ValueError):
-    """Components of a posterior that cannot be told apart: what was found, and what to do instead."""
+    """The components of a posterior are not identified; with the findings and what to do instead."""
 
     def __init__(self, findings: Sequence[str], *, hint: str) -> None:
         self.findings, self.hint = tuple(findings), hint
@@ -44,7 +44,7 @@ class NotIdentifiedError(_PicklableError, ValueError):
 
 
 class InformationError(_PicklableError, ValueError):
-    """An observed information that is not positive definite, so that there are no standard errors; with figures."""
+    """The observed information is not positive definite, so that there are no standard errors; with figures."""
 
     def __init__(self, message: str, *, figures: Mapping[str, float]) -> None:
         self.figures = dict(figures)
@@ -52,11 +52,11 @@ class InformationError(_PicklableError, ValueError):
 
 
 class SamplingError(RuntimeError):
-    """The sampler could not start or ended without a draw."""
+    """The sampler could not start, or stopped without any draws."""
 
 
 class DegeneracyWarning(UserWarning):
-    """A component emptied or sits at the eigenvalue floor; the fit may describe a spike, not a cluster."""
+    """A component is empty or at the eigenvalue floor; the fit may describe a spike, not a cluster."""
 
 
 class SingularDataWarning(DegeneracyWarning):
@@ -64,11 +64,11 @@ class SingularDataWarning(DegeneracyWarning):
 
 
 class FewRowsWarning(DegeneracyWarning):
-    """A fit has more parameters than there are different rows."""
+    """A fit has more parameters than distinct rows."""
 
 
 class InformationWarning(UserWarning):
-    """Standard errors asked for away from the maximum that they describe."""
+    """Standard errors were requested away from the maximum, at which they are valid."""
 
 
 class SingleBestStartWarning(UserWarning):
@@ -76,7 +76,7 @@ class SingleBestStartWarning(UserWarning):
 
 
 class InterruptedWarning(UserWarning):
-    """The work was interrupted; what was done so far was kept."""
+    """A computation was interrupted; results so far were kept."""
 
 
 class SamplingWarning(UserWarning):
@@ -84,12 +84,12 @@ class SamplingWarning(UserWarning):
 
 
 class LabelWarning(UserWarning):
-    """Variables of a posterior that may belong to its components, and were not relabelled with them."""
+    """Variables of a posterior that may be component-specific were not relabelled."""
 
 
 class EvidenceWarning(UserWarning):
-    """Two estimates of an evidence disagree."""
+    """Two estimates of the evidence disagree."""
 
 
 class ParetoWarning(UserWarning):
-    """Importance weights so uneven that the estimate of a row cannot be trusted: large Pareto k."""
+    """Importance weights are too uneven for a reliable estimate: large Pareto k."""

@@ -1,4 +1,4 @@
-"""Lazy public names of packages (*faces*): each is loaded when it is first used (PEP 562)."""
+"""Lazy loading of the public names of packages (*faces*) on first use (PEP 562)."""
 
 import ast
 import sys

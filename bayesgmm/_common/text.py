@@ -1,4 +1,4 @@
-"""Text for users: numbers, lists and tables by one rule each, and sentences from templates."""
+"""Formatting of numbers, lists, tables and sentences for users."""
 
 from collections.abc import Iterable, Sequence
 from math import floor, isfinite, log10

@@ -1,4 +1,4 @@
-"""Cancellable thread map: an interruption keeps the results that are done."""
+"""Cancellable thread map: an interruption keeps completed results."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The job of ``demo`` and ``fit``: fit a table by EM and by NUTS, compare both, write the output files."""
+"""Work of ``demo`` and ``fit``: fit a table by EM and by NUTS, compare both, write the output files."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -30,8 +30,8 @@ EDGES = (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0)  # finer where a plug-in
 class Partitions:
     """Two partitions of the rows, by most probable component.
 
-    Of a posterior whose components are not identified it is the one with the least expected variation of information
-    (`bayesgmm.estimate_partition`), whose labels mean nothing.
+    If the components of a posterior are not identified, its partition minimizes the expected variation of information
+    (`bayesgmm.estimate_partition`), with arbitrary labels.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Partitions:
     vi : float
         Variation of information in bits (Meilă 2007).
     changed : array of int
-        Rows whose cluster is not the matched one; clusters without labels are matched by the rows they share.
+        Rows whose clusters are not matched; clusters with arbitrary labels are matched by the rows they share.
     changed_weight : float
         Their total weight.
     """

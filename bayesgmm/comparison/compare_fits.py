@@ -1,4 +1,4 @@
-"""`compare`: EM beside a posterior, or two fits of a kind."""
+"""`compare`: comparison of EM with a posterior, or of two fits of the same kind."""
 
 import warnings
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def compare(
     progress: bool = True,
     names: Names = NO_NAMES,
 ) -> Comparison:
-    r"""EM beside the posterior: parameters, partitions, predictions and memberships, and where they disagree.
+    r"""Compare EM with the posterior: parameters, partitions, predictions, memberships, and reasons for differences.
 
     Components are matched by optimal assignment, see `bayesgmm.mixture.align_to`. For each parameter, with
     EM's estimate :math:`\hat\theta` and interval :math:`[\hat l, \hat u]`, posterior mean :math:`\bar\theta`, sd
@@ -58,46 +58,46 @@ def compare(
 
     .. math:: d = (\hat\theta - \bar\theta) / s, \quad d_l = (\hat l - l) / s, \quad d_u = (\hat u - u) / s,
 
-    and a flag where one of them is larger than a half: an 89 % interval of which one end is off by as much covers 81 %.
+    and a flag if one of them exceeds a half in size: an 89 % interval with one end off by that much covers 81 %.
     A flag comes with reasons: several modes or components that are not identified, an estimate at a boundary, a
     small component (fewer than five rows per parameter), a skewed posterior (skewness above a half), the prior (EM
-    with it gives half of the difference or more), rows shared with other components.
+    with it accounts for half of the difference or more), overlap with other components.
 
-    The partitions are those of the most probable component of each row. Rows left out are predicted by
+    Partitions are by the most probable component of each row. Held-out rows are predicted by
 
     .. math:: \sum_i \log p(x_i \mid \hat\theta_{-i}) \quad \text{(EM, plug-in)}, \qquad
         \sum_i \log \int p(x_i \mid \theta)\, p(\theta \mid x_{-i})\, d\theta \quad \text{(posterior)}.
 
-    The first by refits without each row in turn, exactly, up to 1,000 different rows, and by ten-fold cross-validation
-    for more; refits start at the fit and follow its optimum. The second by `bayesgmm.loo`.
+    The first uses refits without each row for up to 1,000 distinct rows, and ten-fold cross-validation for more; refits
+    start at the fit and follow its optimum. The second uses `bayesgmm.loo`.
 
-    Memberships are calibrated, given the model, if the rows to which EM gives probability p belong there with
-    frequency p; what the data support is the posterior mean, which does not take parameters as known. With ``classes``
-    memberships are held against these.
+    Memberships are calibrated, given the model, if rows with probability p in EM belong to the component with
+    frequency p; the reference is the posterior mean, which accounts for parameter uncertainty. With ``classes``
+    memberships are scored against these.
 
     Parameters
     ----------
     em, bayes : fitted estimators
-        A `GaussianMixture` and a `BayesianGaussianMixture`, or two of a kind, with any numbers of components. In the
-        place of the latter also a posterior of your own, see `bayesgmm.posterior.mixture_posterior`.
+        A `GaussianMixture` and a `BayesianGaussianMixture`, or two of the same kind, with any numbers of components.
+        Instead of the latter also your own posterior, see `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
-        The rows of both fits. By default those kept with a posterior; a fit by EM keeps none.
+        The rows of both fits. By default those stored with a posterior; a fit by EM stores none.
     sample_weight : (obs,), optional
         Frequency weights of both fits, with ``X``.
     bootstrap : int
-        Replicates of EM for standard errors and intervals that need no normal approximation; 0 for none.
+        Bootstrap replicates of EM, for standard errors and intervals without a normal approximation; 0 for none.
     folds : int, optional
-        For EM's predictions: the number of folds; the number of rows or more for one row at a time.
+        Number of folds for EM's predictions; with the number of rows or more, rows are left out one by one.
     classes : (obs,), optional
-        Classes of the rows, if they are known: memberships are scored against them.
+        Known classes of the rows, against which memberships are scored.
     ci_prob : float, optional
-        Of all intervals; ArviZ's rcParams by default: 89 %.
+        Probability of all intervals; ArviZ's rcParams by default: 89 %.
     random_state : int, optional
         For bootstrap and folds.
     progress : bool
         Show bars in a terminal or notebook.
     names : mapping, optional
-        What a posterior of your own calls its variables.
+        Names of your own posterior's variables.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def compare(
     Raises
     ------
     InputError
-        Before any work: a fit that is not fitted, fits of different rows, weights or features, or rows that are
+        Before any work: an estimator is not fitted, fits are of different rows, weights or features, or rows are
         missing.
 
     See Also

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
-    """Two fits side by side; printing it says where they agree, where not, and why that matters.
+    """Comparison of two fits; printing it shows where they agree, where they do not, and why.
 
     Columns of tables are called by the fits: ``em`` and ``bayes``, or ``em_1`` and ``em_2`` (``bayes_1``,
     ``bayes_2``) for two of a kind.
@@ -23,38 +23,38 @@ class Comparison:
     Attributes
     ----------
     names : tuple of str
-        What the two fits are called in the tables.
+        Names of the two fits in the tables.
     parameters : pandas.DataFrame
-        One row for each parameter of a matched component, with the first fit's number. Of a fit by EM the estimate
-        (``em``), standard error (``em_se``) and interval (``em_lb``, ``em_ub``) from the observed information, and of
-        the bootstrap ``em_boot_se``, ``em_boot_lb``, ``em_boot_ub``; of a posterior mean, ``_sd`` and interval. Then
+        One row per parameter of a matched component, numbered as in the first fit. For EM the estimate
+        (``em``), standard error (``em_se``) and interval (``em_lb``, ``em_ub``) from the observed information, and from
+        the bootstrap ``em_boot_se``, ``em_boot_lb``, ``em_boot_ub``; for a posterior mean, ``_sd`` and interval. Then
         ``difference`` of the estimates and of the ends of the intervals (``difference_lb``, ``difference_ub``),
-        first minus second, in posterior sd, or in the second fit's standard errors; ``flag`` where one of the three is
-        larger than a half; ``why``, names out of `bayesgmm.comparison.messages.REASONS`.
+        first minus second, in posterior sd, or in the second fit's standard errors; ``flag`` if one of the three
+        exceeds a half; ``why``, names of reasons in `bayesgmm.comparison.messages.REASONS`.
     components : pandas.DataFrame
-        Matched components: their numbers in either fit, how far apart they are (``divergence``, see
-        `bayesgmm.mixture.align_to`), expected rows, overlap with other components, what makes estimates of
-        them unreliable (``reasons``), and how many of their parameters are flagged.
+        Matched components: their numbers in both fits, their ``divergence`` (see
+        `bayesgmm.mixture.align_to`), expected rows, overlap with other components, ``reasons`` for which their
+        estimates are unreliable, and the number of flagged parameters.
     unmatched : mapping
-        From the name of a fit to its components without a partner, if K differs.
+        From the name of a fit to its unmatched components, if K differs.
     partitions : Partitions
-        Labels, cross-table, ARI and VI.
+        Labels, contingency table, ARI and VI.
     predictive : pandas.DataFrame
-        For each fit: log predictive density of rows left out (``elpd``, with ``se``), of the same rows with nothing
-        left out (``in_sample``), how much that flatters (``p``), and the method. NaN where it cannot be computed.
+        For each fit: log predictive density of held-out rows (``elpd``, with ``se``), the same in sample
+        (``in_sample``), the optimism of the latter (``p``), and the method. NaN if it cannot be computed.
     pointwise : pandas.DataFrame
-        Log predictive density of each copy of a row that was left out.
+        Log predictive density of each copy of a held-out row.
     elpd_difference, elpd_difference_se : float
-        Second minus first, with the standard error of the difference, pairwise; NaN if one is missing.
+        Second minus first, with the paired standard error; NaN if one is missing.
     calibration : pandas.DataFrame
-        Memberships of matched components, binned by what the first fit gives: their weight, and the mean that either
-        gives. The second's mean is larger or smaller where the first is not calibrated by it. Where components are
-        not identified, or K differs, probabilities that two rows are in one cluster.
+        Memberships of matched components, binned by the first fit's: weight of the bin, and mean membership under both
+        fits, which are equal if the first is calibrated against the second. If components are
+        not identified, or K differs, co-clustering probabilities instead.
     reliability : Reliability, optional
-        Memberships against known classes, if those were given.
+        Memberships against known classes, if given.
     ci_prob : float
     findings : tuple of str
-        The same as sentences, see `bayesgmm.comparison.messages`.
+        Findings as sentences, see `bayesgmm.comparison.messages`.
     """
 
     __module__ = "bayesgmm.comparison"
@@ -81,10 +81,10 @@ class Comparison:
         return found.loc[largest.sort_values(ascending=False).index]
 
     def plot(self) -> "Figure":
-        """Parameters of both fits on one scale; partitions, memberships and rows left out, one against the other.
+        """Plot parameters of both fits on one scale, and their partitions, memberships and predictions.
 
-        Parameters are shown as differences from the second fit's estimate, in its sd: where both agree, points lie on
-        zero and intervals on each other. Of many parameters those with the largest differences are shown.
+        Parameters are shown as differences from the second fit's estimate, in its sd: if both agree, points are at
+        zero and intervals coincide. Of many parameters, those with the largest differences are shown.
 
         Returns
         -------

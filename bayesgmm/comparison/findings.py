@@ -1,4 +1,4 @@
-"""Findings of a comparison: what holds, as sentences."""
+"""Findings of a comparison, as sentences."""
 
 from collections.abc import Sequence
 from math import isnan

@@ -46,7 +46,7 @@ class Finding(StrEnum):
         "better match."
     )
 
-    NO_STANDARD_ERRORS = "Without standard errors parameters cannot be compared; ask for the bootstrap."
+    NO_STANDARD_ERRORS = "Without standard errors parameters cannot be compared; use the bootstrap."
     AGREE = (
         "The fits agree in all {n} parameters: estimates and both ends of their intervals are within half a unit "
         "({unit})."
@@ -65,10 +65,10 @@ class Finding(StrEnum):
         "{difference:criterion} higher (se {se:criterion}; {methods})."
     )
     PREDICTED_BETTER = (
-        "Rows left out are predicted better by {better}: its log predictive density is "
+        "Held-out rows are predicted better by {better}: its log predictive density is "
         "{difference:criterion} higher (se {se:criterion}; {methods})."
     )
-    FEWER_ROWS = "Refits without a fold have fewer rows, which counts against them a little."
+    FEWER_ROWS = "Refits without a fold use fewer rows, which is a slight disadvantage."
     NO_PREDICTIVE_DENSITY = (
         "No predictive density of {fit}: leave-one-out needs weights that are whole numbers, and draws of the "
         "posterior."
@@ -87,7 +87,7 @@ class Finding(StrEnum):
         "{high:probability} on average, against {low:probability}{why}."
     )
     CLASSES = "Against the known classes: {scores}."
-    NO_CLASSES = "Memberships cannot be compared with the classes: there are components that are not identified."
+    NO_CLASSES = "Memberships cannot be compared with the classes: some components are not identified."
 
 
 class Note(StrEnum):
@@ -106,15 +106,15 @@ class Fragment(StrEnum):
 
     DIFFERENCE = "{label} ({of} {value:+.1f})"
     MEASURES = "adjusted Rand index {ari:probability}, variation of information {vi:.3f} bits"
-    PARAMETERS_KNOWN = ", because it takes its parameters as known"
+    PARAMETERS_KNOWN = ", because it treats its parameters as known"
     SCORES = "{fit}: mean confidence {confidence:probability}, accuracy {accuracy:probability}, Brier {brier:.3f}"
 
 
 class Convergence(StrEnum):
     """How the chains of a posterior converged."""
 
-    R_HAT = "R-hat is at most {r_hat:r_hat} (fine up to {limit})"
-    NO_R_HAT = "R-hat needs at least four draws that differ (fine up to {limit})"
-    ESS = "Effective draws: at least {bulk:count} (bulk) and {tail:count} (tail) of {n} (fine from {least})"
+    R_HAT = "R-hat is at most {r_hat:r_hat} (acceptable up to {limit})"
+    NO_R_HAT = "R-hat needs at least four distinct draws (acceptable up to {limit})"
+    ESS = "Effective draws: at least {bulk:count} (bulk) and {tail:count} (tail) of {n} (acceptable from {least})"
     DIVERGENCES = "Divergences of the sampler: {n_divergences} of {n} draws"
     VERDICT = "Verdict: {verdict}."

@@ -105,8 +105,8 @@ def loo(
     ParetoWarning
         Rows still have a k above the limit.
     SamplingWarning
-        Chains disagree, for example because they stay in different modes, whose shares are then arbitrary, which k does
-        not detect; or refits did not mix, or are imprecise.
+        Chains disagree, for example because they stay in different modes, whose shares are then arbitrary (k does not
+        detect this); or refits did not mix, or are imprecise.
     InterruptedWarning
         Refits were interrupted.
 

@@ -1,4 +1,4 @@
-"""Moment matching: draws shifted and scaled towards the posterior without a row, where importance sampling fails."""
+"""Moment matching: draws shifted and scaled towards a leave-one-out posterior if importance sampling fails."""
 
 import warnings
 

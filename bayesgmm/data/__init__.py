@@ -1,4 +1,4 @@
-"""`Data`: rows checked once at the border, in blocks, with what belongs to them."""
+"""`Data`: validated rows in blocks, with their weights."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`Data`: rows that were checked once, in blocks, with what belongs to each row."""
+"""`Data`: validated rows in blocks, with their weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

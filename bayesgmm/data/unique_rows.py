@@ -1,4 +1,4 @@
-"""Rows that occur several times, put together: a weight of two and a row written twice are the same data."""
+"""Duplicate rows merged into weighted ones: a weight of two and a row given twice are the same data."""
 
 from functools import cache
 

@@ -12,7 +12,7 @@ from bayesgmm.exceptions import SamplingWarning
 
 
 def warn_if_unconverged(tree: xr.DataTree) -> bool:
-    """Warn with verdict, findings and what to do, unless the chains converged; whether they did."""
+    """Warn with verdict, findings and next steps unless the chains converged; return whether they did."""
     found = diagnose(tree)
     converged = found.verdict == CONVERGED
     if not converged:

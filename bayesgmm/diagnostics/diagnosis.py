@@ -69,10 +69,9 @@ class Diagnosis:
         ``"converged"``, ``"converged, labels switched"``, ``"several real modes"``, ``"not mixed"``,
         ``"collapsed or empty component"`` or ``"divergences"``; the precedence is in `diagnose`.
     findings : tuple of str
-        All that was found, the gravest first. A verdict of ``"converged"`` may have some: they do not stand against
-        the draws.
+        Findings, the most severe first. With the verdict ``"converged"`` they do not invalidate the draws.
     next_steps : tuple of str
-        What to do, the most promising first.
+        Recommended actions, the most promising first.
     figures : bayesgmm.diagnostics.verdict.Figures
     """
 
@@ -84,7 +83,7 @@ class Diagnosis:
     figures: Figures
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as dictionaries, lists, strings and numbers that `json.dumps` takes; None for what is unknown."""
+        """Everything as dictionaries, lists, strings and numbers for `json.dumps`; None if unknown."""
         return _plain(asdict(self))
 
     def __str__(self) -> str:
@@ -115,50 +114,49 @@ def diagnose(
     names: Names = NO_NAMES,
     starting_mode: Sequence[int] | None = None,
 ) -> Diagnosis:
-    """Judge whether the chains of a mixture's posterior have converged, and to what.
+    """Diagnose the convergence of a mixture's posterior, including label switching and multiple modes.
 
-    R-hat and effective sample size (Vehtari et al. 2021) are taken first of quantities that no permutation of labels
-    changes (`bayesgmm.diagnostics.invariants`), then of parameters in common labels (`relabel`). Chains whose
+    R-hat and effective sample size (Vehtari et al. 2021) are computed first for label-invariant quantities
+    (`bayesgmm.diagnostics.invariants`), then for parameters after relabelling (`relabel`). Chains whose
     invariants differ by a pairwise R-hat of 1.2 or more belong to different groups (``figures.islands``). The verdict
     is the first that holds of
 
-    1. ``not mixed``: there are too few draws to tell anything;
+    1. ``not mixed``: there are too few draws for any diagnostic;
     2. ``divergences``: of more than one draw in a thousand, or in a hundred if modes were pooled;
-    3. ``collapsed or empty component``: in a tenth of some chain's draws a component has a least variance below a
-       millionth of the data's;
+    3. ``collapsed or empty component``: in a tenth of some chain's draws the smallest variance of a component is
+       below a millionth of the data's;
     4. ``several real modes``: two groups or more of stationary chains (split R-hat up to 1.1 and at least 25 effective
        draws), or modes that were pooled in proportion to their evidence (`combine_modes`);
-    5. ``collapsed or empty component``: in most draws a component holds less than log 2 expected rows, so that it more
-       probably has none than some, unless the prior is sparse (a concentration below one, or with a prior): then a
-       finding tells how many components are occupied, and whether the chains change that number;
+    5. ``collapsed or empty component``: in most draws a component has fewer than log 2 expected rows, so that it is
+       more probably empty than not, unless the prior is sparse (a concentration below one, or with a prior): then a
+       finding reports the number of occupied components, and whether the chains change it;
     6. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
        relabelled parameters if components are identified, or nested R-hat by starting mode (Margossian et al. 2024);
-    7. ``converged, labels switched``: R-hat of the parameters in the labels they have is above 1.01, more than a draw
-       in a hundred is in other labels than the rest, or the components are not identified;
+    7. ``converged, labels switched``: R-hat of the parameters before relabelling is above 1.01, more than a draw
+       in a hundred has other labels than the rest, or the components are not identified;
     8. ``converged``.
 
-    Of more than 4,000 rows, evenly spaced ones are looked at: what shows whether chains mix may be any function of the
-    parameters.
+    Above 4,000 rows, an evenly spaced subset is used, since any function of the parameters can show whether chains mix.
 
-    Chains that agree are no proof: where all started at one optimum, and no exploratory chains looked elsewhere, a
-    finding says so.
+    Agreement of chains is no proof of convergence: if all started at one optimum, without exploratory chains, a finding
+    says so.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
-        A fit, or draws from PyMC, NumPyro or Stan, see `bayesgmm.posterior.mixture_posterior`. Of a fit that pooled its
-        modes, the chains as they were sampled are judged.
+        A fit, or draws from PyMC, NumPyro or Stan, see `bayesgmm.posterior.mixture_posterior`. If modes were
+        pooled, the original chains are diagnosed.
     X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package.
+        The rows; by default those stored with a fit of this package.
     names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+        Names of the posterior's variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
     starting_mode : sequence of int, optional
-        For each chain the number of the optimum it started at; by default what a fit of this package recorded.
+        For each chain the number of the optimum at which it started; by default as recorded by a fit of this package.
 
     Returns
     -------
     Diagnosis
-        The verdict, findings, figures, and what to do next.
+        The verdict, findings, figures and next steps.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Findings on convergence and next steps: what holds, as sentences."""
+"""Findings on convergence and next steps, as sentences."""
 
 from collections.abc import Sequence
 

@@ -42,22 +42,22 @@ def invariants(
     ``co_clustering``   (chain, draw, pair)    :math:`\sum_k p_{ik} p_{jk}` of a few pairs of rows
     ==================  =====================  ==============================================================
 
-    Components are put in the order of their weights first, so that a permutation changes no bit.
+    Components are first sorted by weight, so that results are bitwise invariant under permutations.
 
     Parameters
     ----------
     posterior : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
         A fit, or draws from PyMC, NumPyro or Stan, see `bayesgmm.posterior.mixture_posterior`.
     X : (obs, feature), optional
-        The rows; by default those kept with a fit of this package.
+        The rows; by default those stored with a fit of this package.
     names : mapping, optional
-        What the posterior calls its variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
+        Names of the posterior's variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.
     n_anchors : int
         Anchor rows, chosen by k-means++ on standardised features (Arthur & Vassilvitskii 2007) with a fixed seed.
     n_pairs : int
         Pairs of rows, drawn with a fixed seed.
     row_weights : (obs,), optional
-        Frequency weights: sums over rows count each row as often. By default those kept with the rows of a fit.
+        Frequency weights, used in sums over rows. By default those stored with the rows of a fit.
 
     Returns
     -------

@@ -11,35 +11,35 @@ WARNING = "Verdict: {verdict}. {findings} What to do next: {next_steps}"
 class Finding(StrEnum):
     """What was found, the gravest first."""
 
-    TOO_FEW_DRAWS = "Too few draws, or draws that never move, to tell whether the chains converged."
+    TOO_FEW_DRAWS = "Too few draws, or constant draws, to tell whether the chains converged."
     DIVERGENCES = "Divergent transitions occurred at {n_divergences} of {n_samples} draws."
     COLLAPSED = (
-        "A component has collapsed in {shares}: its least variance is below {ratio:g} of the data's. It is a spike of "
-        "the density, not a cluster."
+        "A component has collapsed in {shares}: its smallest variance is below {ratio:g} of the data's. It is a spike "
+        "of the density, not a cluster."
     )
     EMPTY = "A component is empty in {shares}."
     MOSTLY_EMPTY = "A component is empty in {shares}: the data need fewer than {n_components} components."
 
-    POOLED = "The posterior was resampled from {n_modes} modes, conditional on there being no other."
+    POOLED = "The posterior was resampled from {n_modes} modes, assuming that there are no others."
     MODE = "The mode with number {number} has {figures}."
     UNCERTAIN_WEIGHTS = "The weights are uncertain: their standard errors are above {limit}."
 
     NOT_STATIONARY = (
-        "The chains lie apart in {n_groups} groups, whatever their labels, but are not stationary: more draws may join "
-        "them."
+        "The chains lie apart in {n_groups} groups, whatever their labels, but are not stationary: more draws may "
+        "merge them."
     )
     GROUPS = "The chains split into {n_groups} groups that do not mix, whatever their labels."
     BEST_GROUP = "The group made of {chains} has {level}."
     OTHER_GROUP = (
         "The group made of {chains} has {level}; {density} {mean:+.1f} in the mean and {best:+.1f} at its best from "
-        "{best_chains}; partitions {vi:.2f} bits of information apart."
+        "{best_chains}; variation of information of the partitions {vi:.2f} bits."
     )
 
     R_HAT = "The chains disagree about {what}: R-hat is up to {r_hat:r_hat}, above {limit} (worst: {worst})."
     NESTED_R_HAT = "The chains depend on where they started: nested R-hat by starting mode is {r_hat:r_hat}."
-    ESS = "The effective sample size of {what} is down to {ess:count}, below {limit} a chain."
+    ESS = "The effective sample size of {what} is as low as {ess:count}, below {limit} per chain."
 
-    NOT_IDENTIFIED = "Components are not identified, relabelled or not."
+    NOT_IDENTIFIED = "Components are not identified, with or without relabelling."
     SWITCHED = (
         "Labels switched between draws: R-hat of parameters in the labels they have is {r_hat:r_hat}, and "
         "{share:share} of the draws are in other labels than the rest."
@@ -62,7 +62,7 @@ class Figure(StrEnum):
     DENSITY = "Mean {density} by chain: {means}"
     GROUPS = "Groups of chains: {groups}"
     DEGENERATE = "Draws with an empty component: {empty:share}; with a collapsed one: {collapsed:share}"
-    EXPLORATORY = "Exploratory chains looked for other modes from: {starts}"
+    EXPLORATORY = "Exploratory chains searched for other modes from: {starts}"
     NESTED_R_HAT = "Nested R-hat by starting mode: {r_hat:r_hat}"
 
 
@@ -75,15 +75,15 @@ class Fragment(StrEnum):
     NOT_SETTLED = ", not stationary"
 
 
-_AVERAGE_NOTHING = "Average nothing over these chains yet, neither parameters nor densities."
+_AVERAGE_NOTHING = "Do not average over these chains yet, neither parameters nor densities."
 LOOK_AT_PARTITIONS = "Look at what needs no labels: similarity_matrix(), estimate_partition(), the density."
 STEPS = {
-    CONVERGED: ("Read the posterior: summary(), similarity_matrix(), estimate_partition().",),
+    CONVERGED: ("Summarize the posterior: summary(), similarity_matrix(), estimate_partition().",),
     SEVERAL_MODES: (
         _AVERAGE_NOTHING,
-        "Weigh the modes by their evidence: combine_modes() resamples the draws in the right proportions; "
+        "Weight the modes by their evidence: combine_modes() resamples the draws in the right proportions; "
         "init='spread' or init='modes' starts chains in more of them.",
-        "Compare the partitions of the groups: a stronger prior or another number of components may leave one of them.",
+        "Compare the partitions of the groups: a stronger prior or another number of components may leave only one.",
     ),
     NOT_MIXED: (
         "Take more draws: draws=4000, tune=1000.",
@@ -92,17 +92,17 @@ STEPS = {
     ),
     DIVERGENCES: (
         "Raise target_accept to 0.95 or 0.99.",
-        "Look where they are: nearly empty and nearly singular components cause them; try fewer components or "
+        "Locate the divergences: nearly empty and nearly singular components cause them; try fewer components or "
         "a stronger prior.",
     ),
 }
 SPARSE_STEPS = {
     CONVERGED: ("Report how many components are occupied: occupied_clusters().",),
-    SWITCHED: ("Report how many components are occupied: occupied_clusters(); which ones they are changes.",),
+    SWITCHED: ("Report how many components are occupied: occupied_clusters(); which ones are occupied varies.",),
     NOT_MIXED: (
         "Take more draws: draws=4000, tune=1000.",
         "Start where other components are occupied: init='spread', then combine_modes().",
-        "Try fewer components: K well above the occupied ones costs time only.",
+        "Try fewer components: K far above the number of occupied ones only costs time.",
     ),
 }
 POOLED_STEPS = (
@@ -117,7 +117,7 @@ COLLAPSED_STEPS = (
 )
 EMPTY_STEPS = (
     "Fit fewer components, or keep them and report how many are occupied.",
-    "An empty component's parameters are draws from its prior: do not read them.",
+    "An empty component's parameters are draws from its prior: do not interpret them.",
     LOOK_AT_PARTITIONS,
 )
 SWITCHED_STEPS = (

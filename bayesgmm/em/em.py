@@ -38,15 +38,15 @@ _ROWS_PER_CALL, _STEPS_PER_CALL = 200_000, 64  # below a hundredth of a second b
 
 @dataclass(frozen=True, slots=True)
 class EMSettings:
-    """How long EM runs and how far a covariance may shrink.
+    """Stopping rule of EM, floor of the covariances, and acceleration.
 
     Attributes
     ----------
     tol : float
-        EM stops when the gain still to come, extrapolated from the last three objectives (Aitken), is below
-        ``tol`` per row; zero means down to rounding error.
+        EM stops when the remaining increase, extrapolated from the last three objectives (Aitken), is below
+        ``tol`` per row; zero means to rounding error.
     max_iter : int
-        Most EM steps.
+        Maximum number of EM steps.
     reg_covar : float, (feature,) or None
         Smallest eigenvalue of a covariance, in squared units of the data; or smallest variances; by default a tiny
         share of each feature's own variance, see `bayesgmm.em.moments.variance_floors`.
@@ -88,7 +88,7 @@ class EMResult:
     n_iter : int
     converged : bool
     history : (n_iter + 1,)
-        The objective before each step and at the end; it never falls.
+        The objective before each step and at the end; it never decreases.
     counts : (cluster,)
         Expected rows in each component.
     n_floored : int

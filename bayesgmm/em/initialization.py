@@ -41,7 +41,7 @@ _UNSETTLED = 1_000  # it ends when so few of its rows, one in a thousand, change
 
 @dataclass(frozen=True, slots=True)
 class Initialisation:
-    """Where EM starts: a method of `INIT_METHODS`, and parameters that the user knows already.
+    """Initialization of EM: a method of `INIT_METHODS`, and user-supplied parameters.
 
     Attributes
     ----------
@@ -53,8 +53,8 @@ class Initialisation:
     precisions : array, optional
         Inverse covariances in scikit-learn's shape of the family.
     labels : (obs,) int, optional
-        The component of each row, -1 where it is not known: the first M-step takes the known rows only.
-        Components that no label names start from other rows, see `labelled_shares`.
+        The component of each row, -1 if unknown: the first M-step uses the labelled rows only.
+        Components without labels start from other rows, see `labelled_shares`.
     """
 
     method: str = "k-means++"

@@ -1,4 +1,4 @@
-"""Mean and covariance of data, which features are constant, and the smallest variances that fits may have."""
+"""Mean and covariance of the data, constant features, and variance floors."""
 
 from collections.abc import Iterable
 from functools import reduce

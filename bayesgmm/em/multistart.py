@@ -41,12 +41,12 @@ type StartCallback = Callable[[int, EMState], object]
 
 @dataclass(frozen=True, slots=True)
 class Starts:
-    """What the starts of a fit found, in the order in which they were made.
+    """Record of the starts of a fit, in order.
 
     Attributes
     ----------
     objectives : (start,)
-        The objective each start ended at; NaN if it broke down numerically.
+        Final objective of each start; NaN if it broke down numerically.
     degenerate : (start,) bool
         Whether it ended with a collapsed or emptied component, see `best_of_starts`.
     converged : (start,) bool
@@ -54,8 +54,8 @@ class Starts:
     best : int
         The start that was kept.
     tolerance : float
-        Objectives closer than this are taken for the same optimum: ten times EM's tolerance, because EM stops
-        that close to its optimum and cannot tell nearer ones apart.
+        Objectives closer than this are regarded as the same optimum: ten times EM's tolerance, because EM stops
+        at that distance from its optimum.
     optima : tuple of Mixture
         The distinct optima that are not degenerate, best first.
     interrupted : bool
@@ -63,7 +63,7 @@ class Starts:
     optimum_objectives : (optimum,)
         The objective at each of the ``optima``; without a prior, the log-likelihood.
     kinds : tuple of str
-        What each start was made by: a name of `KINDS`, or ``"given"``.
+        Initialization of each start: a name of `KINDS`, or ``"given"``.
     """
 
     __module__ = "bayesgmm.em"
@@ -123,23 +123,23 @@ def best_of_starts(
     callback: StartCallback | None = None,
     feature_names: Sequence[str] | None = None,
 ) -> tuple[EMResult, Starts]:
-    """Run EM to convergence from several starts and keep the best one that is not degenerate.
+    """Run EM to convergence from several starts and keep the best non-degenerate one.
 
     Without a prior a start is *degenerate* if a component's smallest eigenvalue is below 1e-3 of that of the
     covariance of the data, every feature in units of its standard deviation (diagonal families: the smallest ratio
     of variances; spherical: over the mean variance), or sits at the floor ``reg_covar``, or if the component holds
-    fewer than D + 1 rows' worth of weight (a shared covariance: if it emptied). Such likelihoods measure the floor,
-    not the data. A prior bounds the objective and may ask for narrow or empty components, so with one only the floor
-    counts. Directions in which the data do not vary themselves, constant or linearly dependent columns, cannot show
-    a collapse: there the data alone are warned of.
+    fewer than D + 1 rows' worth of weight (a shared covariance: if it emptied). Such likelihoods are determined by
+    the floor. A prior bounds the objective and may favor narrow or empty components, so with a prior only the floor
+    counts. In directions without variance, constant or linearly dependent columns, a collapse cannot be detected: the
+    warning then is about the data.
 
-    Components come out in ascending order of the first feature's mean (ties: of the next feature's), unless
-    the user gave parameters to start from or the prior tells components apart.
+    Components are sorted by the mean of the first feature (ties: of the next one), unless initial parameters are
+    given or the prior is not exchangeable.
 
     Parameters
     ----------
     data : Data
-        Weighted rows and rows repeated as often give the same result to the last bit.
+        Weighted rows and repeated rows give bitwise identical results.
     n_components : int
     rng : numpy.random.Generator
         Each start draws from a child of its own: the result does not depend on ``n_jobs``.
@@ -148,10 +148,10 @@ def best_of_starts(
         Makes the objective the log posterior density.
     settings : EMSettings, optional
     n_init : int
-        Number of starts; one is made where all would be the same (``start``, means or labels given).
+        Number of starts; one if all would be identical (``start``, means or labels given).
     initialisation : Initialisation, optional
     start : Mixture, optional
-        The one mixture to start from.
+        A single mixture to start from.
     n_jobs : int, optional
         Threads, in joblib's meaning; by default one, or where a step takes long every core.
     callback : callable, optional

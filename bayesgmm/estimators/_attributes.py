@@ -1,4 +1,4 @@
-"""A mixture as scikit-learn's fitted attributes, and the mixture that such attributes describe."""
+"""Conversion between a mixture and scikit-learn's fitted attributes."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""A fit by EM for people who look: its report, and what a notebook shows of it."""
+"""Report and notebook display of a fit by EM."""
 
 import os
 from typing import Any
@@ -14,7 +14,7 @@ _MOST_COMPONENTS = 20
 
 
 class NotebookMixin:
-    """scikit-learn's diagram of an estimator, and below it what the fit found."""
+    """scikit-learn's diagram of an estimator, with the results of the fit below it."""
 
     def _repr_html_inner(self) -> str:
         diagram: str = super()._repr_html_inner()  # type: ignore[misc]
@@ -52,21 +52,21 @@ class EMInHtmlMixin(NotebookMixin):
         title: str = "",
         overwrite: bool = False,
     ) -> None:
-        """Write what EM found to one HTML file: data, starts, components, partition, the code that does it again.
+        """Write an HTML report of the fit: data, starts, components, partition, code that reproduces it.
 
-        The file needs nothing else, and no network.
+        The file is self-contained and needs no network.
 
         Parameters
         ----------
         path : str or path
         X : (obs, feature)
-            The rows of the fit, which the estimator does not keep.
+            The rows of the fit, which the estimator does not store.
         sample_weight : (obs,), optional
             Frequency weights of the fit.
         title : str
             The heading.
         overwrite : bool
-            Replace a file that exists. One that fails half way leaves the old one untouched.
+            Replace an existing file. It stays unchanged if writing fails.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class EMInHtmlMixin(NotebookMixin):
 
         See Also
         --------
-        BayesianGaussianMixture.report : the posterior beside EM.
+        BayesianGaussianMixture.report : EM and the posterior.
 
         Examples
         --------

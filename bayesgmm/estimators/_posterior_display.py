@@ -1,4 +1,4 @@
-"""A posterior for people who look: its report, and what a notebook shows of it."""
+"""Report and notebook display of a posterior."""
 
 import os
 import warnings
@@ -28,31 +28,31 @@ class PosteriorInHtmlMixin(NotebookMixin):
         overwrite: bool = False,
         progress: bool = True,
     ) -> None:
-        """Write what the fit found to one HTML file, EM beside the posterior.
+        """Write an HTML report of the fit, with EM and the posterior.
 
-        Sections: data, EM, posterior, convergence, components, partition, comparison (`bayesgmm.compare`), checks of
-        the model (`bayesgmm.check_model`), each with a figure and sentences computed from the results; and the exact
-        code and versions that make the fits again. The file needs nothing else, and no network.
+        Sections: data, EM, posterior, convergence, components, partition, comparison (`bayesgmm.compare`), model
+        checks (`bayesgmm.check_model`), each with a figure and sentences computed from the results; and the exact code
+        and versions that reproduce the fits. The file is self-contained and needs no network.
 
         Parameters
         ----------
         path : str or path
         em : GaussianMixture, optional
-            A fit of the same rows and as many components to set beside the posterior; by default maximum likelihood,
-            fitted now.
+            A fit of the same rows and number of components, to compare with the posterior; by default maximum
+            likelihood, fitted now.
         title : str
             The heading.
         checks : bool
-            Check the model too, which refits it to simulated data: the part that takes longest.
+            Include model checks, which refit the model to simulated data: the slowest part.
         overwrite : bool
-            Replace a file that exists. One that fails half way leaves the old one untouched.
+            Replace an existing file. It stays unchanged if writing fails.
         progress : bool
             Show a bar, in a terminal or notebook only.
 
         Raises
         ------
         InputError
-            If the file exists and ``overwrite`` is false, or its folder does not exist, or ``em`` is another model.
+            If the file exists and ``overwrite`` is false, or its folder does not exist, or ``em`` has another shape.
 
         See Also
         --------

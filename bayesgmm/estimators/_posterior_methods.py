@@ -1,4 +1,4 @@
-"""What a fitted `BayesianGaussianMixture` can be asked."""
+"""Prediction, summary, model and saving of a fitted `BayesianGaussianMixture`."""
 
 import os
 from typing import TYPE_CHECKING
@@ -56,7 +56,7 @@ class PosteriorMixin:
     def membership(
         self, X: ArrayLike | None = None, *, ci_prob: float | None = None, ci_kind: str | None = None
     ) -> xr.Dataset:
-        """Mean, standard deviation and interval of membership probabilities, for old or new rows.
+        """Mean, standard deviation and interval of membership probabilities, for observed or new rows.
 
         Parameters
         ----------
@@ -84,15 +84,15 @@ class PosteriorMixin:
         return float(np.average(log_density, weights=as_sample_weight(sample_weight, len(log_density), relative=True)))
 
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
-        """Rows from the posterior predictive distribution, each from a draw of its own, and their labels."""
+        """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
         draws = self._draws()
         check_n_samples(n_samples)
         return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
 
     def summary(self, *, force: bool = False) -> pd.DataFrame:
-        """Every parameter: the maximum a posteriori that EM found (``em``), posterior mean, sd, interval, diagnostics.
+        """Table of all parameters: EM's MAP estimate (``em``), posterior mean, sd, interval, diagnostics.
 
-        The prior pulls ``em`` a little; `GaussianMixture` gives maximum likelihood. See
+        ``em`` includes the prior; `GaussianMixture` gives maximum likelihood. See
         `bayesgmm.comparison.estimates_table` for the columns.
 
         Parameters
@@ -103,7 +103,7 @@ class PosteriorMixin:
         Raises
         ------
         NotIdentifiedError
-            The components cannot be told apart, so that their means and intervals describe nothing.
+            The components are not identified, so their means and intervals are meaningless.
         """
         from bayesgmm.comparison import estimates_table
 
@@ -116,7 +116,7 @@ class PosteriorMixin:
 
     @property
     def model(self) -> "pm.Model":
-        """The PyMC model of this fit, on the rows of the fit; there is none for rows with weights."""
+        """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
         if row_weights_of(self.posterior_) is not None:
             raise weights_refused()
@@ -134,20 +134,20 @@ class PosteriorMixin:
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the fit to a NetCDF file that `bayesgmm.load`, ArviZ and xarray read.
 
-        The file takes its place once it is whole and on disk. It is made in memory, which takes as much as it is long.
+        The file is written atomically. It is assembled in memory, which takes as much memory as its size.
 
         Parameters
         ----------
         path : str or path
         overwrite : bool
-            Replace a file that exists. One that cannot be written leaves the old one untouched.
+            Replace an existing file. It stays unchanged if writing fails.
 
         Raises
         ------
         InputError
             If the file exists and ``overwrite`` is false, or its folder does not exist.
         OSError
-            If the system cannot write it, on a full disk say; the fit stays as it is.
+            If the file cannot be written, for example on a full disk; the fit is unaffected.
         """
         check_is_fitted(self)
         save_tree(self.posterior_, path, overwrite=overwrite)

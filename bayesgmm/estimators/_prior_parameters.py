@@ -1,4 +1,4 @@
-"""scikit-learn's prior parameters: what its BayesianGaussianMixture says with five numbers, as a `Prior`."""
+"""The five prior parameters of scikit-learn's BayesianGaussianMixture, converted to a `Prior`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""Lines of `verbose` fits."""
+"""Progress messages of `verbose` fits."""
 
 from bayesgmm.em import EMState, StartCallback
 

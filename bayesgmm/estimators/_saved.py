@@ -1,4 +1,4 @@
-"""A fit on disk: what a saved estimator must know to be made again, and EM fits as DataTrees, to the last bit."""
+"""Saved estimators: the settings needed to restore them, and EM fits as DataTrees, bit for bit."""
 
 import json
 import os

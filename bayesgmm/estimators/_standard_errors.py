@@ -1,4 +1,4 @@
-"""What `GaussianMixture` knows about how sure it is."""
+"""Standard errors and bootstrap of `GaussianMixture`."""
 
 from typing import Protocol
 
@@ -36,17 +36,17 @@ class StandardErrorsMixin:
         """Standard errors and intervals from the observed information (Louis 1982), in one pass.
 
         For parameters (``weights``, ``means``, ``covariances``, ``intervals()``), and by the delta method for
-        ``memberships(X)`` and ``log_density(X)``. They are right for many rows and distinct components;
-        `bootstrap` asks for less and takes longer. For standard errors fit with a small ``tol``, say 1e-9.
+        ``memberships(X)`` and ``log_density(X)``. They are valid for large samples and well-separated components;
+        `bootstrap` assumes less and takes longer. Fit with a small ``tol``, such as 1e-9.
 
         Parameters
         ----------
         X : (obs, feature)
-            The rows of the fit, which the estimator does not keep.
+            The rows of the fit, which the estimator does not store.
         sample_weight : (obs,), optional
             Frequency weights of the fit.
         robust : bool
-            The sandwich (White 1982), which also holds if the components are not normal.
+            The sandwich (White 1982), which remains valid if the components are not normal.
 
         Returns
         -------
@@ -55,7 +55,7 @@ class StandardErrorsMixin:
         Raises
         ------
         InformationError
-            If the information is not positive definite: no maximum, or not a unique one.
+            If the information is not positive definite: not a maximum, or not a unique one.
 
         Warns
         -----
@@ -96,10 +96,10 @@ class StandardErrorsMixin:
         n_starts: int = 1,
         progress: bool = True,
     ) -> Bootstrap:
-        r"""Standard errors and intervals from fits to replicates of the rows, by EM from this fit.
+        r"""Bootstrap standard errors and intervals: EM on replicates of the rows, started from this fit.
 
-        ``n_jobs`` threads fit them; Ctrl-C keeps those that are done. ``random_state`` gives the same replicates
-        whatever ``n_jobs``.
+        Replicates run in ``n_jobs`` threads; Ctrl-C keeps those that are done. They depend on ``random_state``, not
+        on ``n_jobs``.
 
         Parameters
         ----------
@@ -109,11 +109,11 @@ class StandardErrorsMixin:
             Frequency weights of the fit.
         kind : {"nonparametric", "weighted", "parametric"}
             Rows drawn with replacement; all rows with weights :math:`n \cdot Dir(1, \dots, 1)` (the weighted
-            likelihood bootstrap), for small data and small components; or new rows from the mixture, which trusts
-            the model.
+            likelihood bootstrap), for small data sets or components; or new rows simulated from the mixture, which
+            assumes that the model is right.
         n_replicates : int
         n_starts : int
-            Starts on each replicate: from this fit, and k-means++ for those above one.
+            Starts on each replicate: the first from this fit, further ones by k-means++.
         progress : bool
             Show a bar in a terminal or notebook.
 

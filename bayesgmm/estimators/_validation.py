@@ -1,4 +1,4 @@
-"""The border of both estimators: rows by `bayesgmm.validation`, names of features and parameters by scikit-learn."""
+"""Input validation of both estimators: rows by `bayesgmm.validation`, feature and parameter names by scikit-learn."""
 
 from numbers import Integral
 from typing import Any

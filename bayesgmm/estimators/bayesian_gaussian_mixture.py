@@ -41,15 +41,15 @@ DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
 
 
 class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
-    r"""Posterior of a Gaussian mixture, sampled by NUTS from starts that EM finds.
+    r"""Posterior of a Gaussian mixture, sampled by NUTS from starting points found by EM.
 
     .. math::
 
         w \sim Dirichlet(\alpha), \quad (\mu_k, \Sigma_k) \sim \text{prior}, \quad
         x_i \sim \sum_k w_k N(\mu_k, \Sigma_k)
 
-    The labels are summed out. Draws are put in the labels of the EM solution by optimal assignment (see
-    `bayesgmm.mixture.alignment`); the permutations are kept in ``posterior_["sample_stats"]``.
+    Labels are marginalized. Draws are relabelled to match the EM solution by optimal assignment (see
+    `bayesgmm.mixture.alignment`); the permutations are stored in ``posterior_["sample_stats"]``.
 
     Parameters
     ----------
@@ -59,63 +59,63 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
         and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
     prior : Prior, optional
-        By default ``Prior.weakly_informative(X)``, unless one of the next five is given.
+        By default ``Prior.weakly_informative(X)``, unless one of the next five parameters is given.
     weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
-        scikit-learn's prior under its names, in place of ``prior``, see `PriorParameters`. If one is given, the others
-        take scikit-learn's defaults. The model of ``covariance_type="full"`` is then exactly scikit-learn's.
+        scikit-learn's prior parameters, in place of ``prior``, see `PriorParameters`. If one is given, the others
+        take scikit-learn's defaults. With ``covariance_type="full"`` the model is then exactly scikit-learn's.
     weight_concentration_prior_type : {"dirichlet_distribution"}
-        scikit-learn's other type, ``"dirichlet_process"``, is another model, which is refused.
+        scikit-learn's other type, ``"dirichlet_process"``, is a different model and not supported.
     draws, tune, chains : int
-        Draws kept and draws of warm-up per chain (400 by default), and number of chains.
+        Draws and warm-up draws (400 by default) per chain, and number of chains.
     cores : int, optional
         Chains that run at the same time; the draws do not depend on it.
     target_accept : float, optional
-        Acceptance rate the step size aims at: 0.8 by default, 0.95 under sparse priors (a concentration below one, or
-        one that has a prior), where longer steps pass over small components. Raise it towards 1 against divergences.
+        Target acceptance rate of the step size: 0.8 by default, 0.95 under sparse priors (a concentration below one, or
+        one with a prior), where longer steps miss small components. Raise it towards 1 to avoid divergences.
     engine : {"native", "pymc"}
-        The compiled log posterior of this package, or the PyMC model `build_model`: the same density.
+        The compiled log posterior of this package, or the PyMC model of `build_model`: the same density.
     inference : {"nuts"}
-        How the posterior is explored.
+        Inference algorithm.
     n_init : int
-        EM starts; the best maximum a posteriori gives the coordinates in which the chains move.
+        Number of EM starts; the best maximum a posteriori estimate defines the coordinates of the sampler.
     init : {"spread", "modes", "best"}
         Where the chains start. ``"spread"``: exploratory chains run first, from the best optimum, from an emptied
         component, from a duplicated component and from the second best optimum; if they become stationary in
         different modes, the chains start in each of relevant weight, otherwise all at the best optimum. ``"modes"``:
-        at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which proves nothing about others.
+        at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which cannot detect other modes.
     tol, max_iter, init_params
-        Of those EM starts, as in `GaussianMixture`.
+        For the EM starts, as in `GaussianMixture`.
     reg_covar : float, optional
-        Smallest eigenvalue of a covariance in EM, lowered to where it cannot get in the way of the prior; by default
-        there. The posterior needs none: its prior keeps covariances away from zero.
+        Smallest eigenvalue of a covariance in EM, at most a bound below which it does not interfere with the prior,
+        which is the default. The posterior needs no floor: its prior keeps covariances away from zero.
     warm_start : bool
-        Start at the last ``em_`` when fitted again, as long as K, family and features are the same.
+        Start at the last ``em_`` when fitted again, if K, family and features are unchanged.
     verbose, verbose_interval : int
-        Show how EM goes, as in `GaussianMixture`.
+        Print the progress of EM, as in `GaussianMixture`.
     random_state : int, RandomState or None
         The same seed gives the same draws.
     progress : bool
-        Progress and time left, in a terminal or notebook only.
+        Show progress and time left, in a terminal or notebook only.
 
     Attributes
     ----------
     posterior_ : xarray.DataTree
-        Draws and everything about the run; every ArviZ function takes it. Groups ``posterior`` (``weights``,
+        Draws and the record of the run, for use with ArviZ. Groups ``posterior`` (``weights``,
         ``means``, ``covariances``: full matrices), ``sample_stats``, ``observed_data``, ``constant_data``.
     em_ : Mixture
         The maximum a posteriori estimate at which the chains started.
     prior_ : Prior
-        The prior with its numbers.
+        The prior with its hyperparameter values.
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
-        The same as scikit-learn tells it, if the prior was given by such parameters.
+        The same in scikit-learn's parametrization, if the prior was given by such parameters.
     weights_, means_, covariances_ : ndarray
         Posterior means, in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
     precisions_, precisions_cholesky_ : ndarray
         Inverses of ``covariances_``, which are not the posterior means of the precisions.
     converged_ : bool
-        Whether the verdict on the chains is that they converged, see `bayesgmm.diagnose`.
+        Whether the chains converged according to `bayesgmm.diagnose`.
     n_iter_ : int
-        EM steps to the optimum at which the chains' coordinates are laid.
+        EM steps to the optimum that defines the coordinates of the sampler.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -127,8 +127,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     Warns
     -----
     SamplingWarning
-        If the chains diverged or did not mix, or stay in several modes, see `bayesgmm.diagnose`. Modes are put
-        together by their evidences, see `bayesgmm.combine_modes`, never silently.
+        If chains diverged, did not mix, or stayed in several modes, see `bayesgmm.diagnose`. Modes are combined
+        by their evidences, see `bayesgmm.combine_modes`, and always with this warning.
 
     See Also
     --------
@@ -242,7 +242,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Find the EM solution, then sample the posterior.
 
-        Ctrl-C during sampling keeps the draws made so far and says so.
+        Ctrl-C during sampling keeps the draws made so far, with a warning.
 
         Parameters
         ----------
@@ -250,9 +250,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             Rows.
         y : ignored
         sample_weight : (obs,), optional
-            Frequency weights: a weight of two is that row twice. Rows of weight zero are left out, of
-            ``posterior_`` too, whose ``constant_data`` keeps the weights of the others as ``row_weights``. They
-            count in the likelihood and whatever is summed over rows; a partition has each row once. Not with
+            Frequency weights: a weight of two counts the row twice. Rows of weight zero are left out, also from
+            ``posterior_``, whose ``constant_data`` stores the weights of the others as ``row_weights``. Weights
+            enter the likelihood and all sums over rows; a partition has each row once. Not supported with
             ``engine="pymc"``.
 
         Returns
@@ -297,7 +297,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         return self
 
     def fit_predict(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> IntArray:
-        """Fit, then the most probable label of each row."""
+        """Fit, and return the most probable label of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
     def _prior(self, data: Data) -> Prior:

@@ -41,15 +41,15 @@ PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
 
 
 class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
-    r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori when given a prior.
+    r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori with a prior.
 
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
 
-    Parameters, methods and fitted attributes are scikit-learn's. Three defaults differ, because the steps are
-    fast enough to be careful: ``n_init=10`` starts instead of one, ``tol=1e-7`` instead of 1e-3 and
-    ``max_iter=1000`` instead of 100; a fourth, ``reg_covar=None`` instead of 1e-6, makes fits the same in any unit.
-    Components come out in ascending order of the first feature's mean, unless you gave parameters to start from or
-    the prior tells components apart.
+    Parameters, methods and fitted attributes are scikit-learn's. Three defaults differ, because EM steps are
+    fast: ``n_init=10`` starts instead of one, ``tol=1e-7`` instead of 1e-3 and ``max_iter=1000`` instead of 100;
+    a fourth, ``reg_covar=None`` instead of 1e-6, makes fits independent of units.
+    Components are sorted by the mean of the first feature, unless initial parameters are given or the prior is
+    not exchangeable.
 
     Parameters
     ----------
@@ -59,56 +59,56 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
         and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
     tol : float
-        EM stops when the gain in the objective still to come, extrapolated from its last three values, is at
-        most ``tol`` per row. scikit-learn looks at the last gain instead, which says little where EM is slow.
+        EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
+        most ``tol`` per row. scikit-learn uses the last increase instead, which says little if EM is slow.
     reg_covar : float, optional
-        How small covariances may become: by default 1e-11 of each feature's own variance, whatever its unit (of a
+        Floor of the covariances: by default 1e-11 of each feature's own variance, whatever its unit (of a
         constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
-        data. A floor, not an addition to the diagonal as in scikit-learn: it does nothing while covariances are
-        larger, and the objective never falls.
+        data. Unlike scikit-learn's, it is not added to the diagonal: it has no effect while covariances are
+        larger, and the objective never decreases.
     max_iter : int
-        Most EM steps of a start.
+        Maximum number of EM steps of a start.
     n_init : int
         Number of starts; the best one that is not degenerate is kept, see ``starts_``.
     init_params : str
-        What starts are made by: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the
-        kinds named now, or ``"mixed"``, the default, which takes k-means on at most 5,000 rows
+        Initialization: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the
+        kinds named below, or ``"mixed"``, the default, which uses k-means on at most 5,000 rows
         (``"short_kmeans"``), Ward's clustering (``"hierarchical"``) and the best of ten short runs from random
-        rows (``"small_em"``) in turn. Where ``tol`` is at most 1e-6, its starts then go on by moving components
-        about, see `bayesgmm.em.local_search`; the first one on large data only. Elsewhere the three are quicker:
+        rows (``"small_em"``) in turn. If ``tol`` is at most 1e-6, a local search that moves components follows,
+        see `bayesgmm.em.local_search` (after the first start on large data only). Otherwise the three are quicker:
         k-means every second time, clusters of 100 rows (``"short_hierarchical"``), four short runs, and on large
-        data EM on a subset of the rows before EM on all. The others make plain starts of one kind. ``"k-means++"``
-        and ``"random_from_data"`` pick K rows and give every row to the nearest. Distances are measured on scaled
-        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical ones: as they are).
+        data EM on a subset of the rows before EM on all. The other methods are used alone. ``"k-means++"``
+        and ``"random_from_data"`` pick K rows and assign every row to the nearest. Distances are computed on scaled
+        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
     weights_init, means_init, precisions_init : array-like, optional
-        Parameters to start from, in scikit-learn's shapes. With means given there is one start.
+        Initial parameters, in scikit-learn's shapes. With ``means_init`` there is one start.
     labels_init : array-like (obs,), optional
-        Components of rows that you know, from 0 to K - 1, and -1 for the others, as `sklearn.semi_supervised`
-        marks them: EM's first M-step takes the known rows only, then all rows follow the likelihood, and the
-        components keep your numbers. Those that you do not name start far from the others. Parameters given
-        besides win over what the labels say.
+        Known components of rows, from 0 to K - 1, and -1 for unknown ones, as in `sklearn.semi_supervised`:
+        the first M-step uses the labelled rows only, later steps all rows, and the components keep the given
+        numbers. Components without labelled rows start far from the others. Initial parameters override the
+        labels.
     random_state : int, RandomState or None
         The same seed gives the same fit, whatever ``n_jobs``.
     warm_start : bool
-        Start at the last solution when fitted again, as long as K, family and features are the same.
+        Start at the last solution when fitted again, if K, family and features are unchanged.
     verbose : int
-        1 shows starts, 2 also the objective, ``verbose_interval`` or more steps apart.
+        1 prints the starts, 2 also the objective, ``verbose_interval`` or more steps apart.
     verbose_interval : int
     prior : Prior, {"weakly_informative", "fraley_raftery"} or None
-        Makes the fit maximum a posteriori; the names take the prior's numbers from the data.
+        For maximum a posteriori estimation; the named priors are scaled by the data.
     n_jobs : int, optional
-        Threads that run starts, in joblib's meaning. By default one, or where a step takes long every core; the result
-        is the same to the last bit.
+        Number of threads for the starts, as in joblib. By default one, or all cores if a step takes long; the result
+        is bitwise identical.
 
     Attributes
     ----------
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
-        Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``. Their
-        type is that of the rows: computed in double precision, float32 if the rows are and it can hold them. A mixture
-        that you know already can be set through them, as in scikit-learn; ``covariances_`` or
-        ``precisions_cholesky_`` will do.
+        Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``. They
+        are computed in double precision and returned as float32 if the rows are float32 and the values fit. A known
+        mixture can be set through them, as in scikit-learn; ``covariances_`` or ``precisions_cholesky_``
+        suffices.
     converged_, n_iter_ : bool, int
-        Of the start that was kept.
+        Of the best start.
     lower_bound_, lower_bounds_ : float, list of float
         Objective per row, at the end and after each step: the mean log-likelihood, without a prior.
     mixture_ : Mixture
@@ -116,11 +116,11 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     log_likelihood_ : float
         Total over rows.
     objective_, history_ : float, (step,)
-        Log-likelihood, plus the log prior if there is one: at the end, and all along; it never falls.
+        Log-likelihood, plus the log prior if there is one: at the end, and after each step; it never decreases.
     starts_ : Starts
         The objective of every start, how often the best optimum was reached, how many starts degenerated.
     prior_ : Prior or None
-        The prior with its numbers.
+        The prior with its hyperparameter values.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -134,10 +134,10 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     Warns
     -----
     ConvergenceWarning
-        If the best start ran out of steps.
+        If the best start reached ``max_iter``.
     DegeneracyWarning
-        If every start ended with a collapsed or emptied component. Without a prior also of constant columns (by name),
-        linearly dependent ones, a ``reg_covar`` above the variance of a column, and more free parameters than different
+        If every start ended with a collapsed or emptied component. Without a prior also for constant columns (by name),
+        linearly dependent ones, a ``reg_covar`` above the variance of a column, and more free parameters than distinct
         rows.
     InterruptedWarning
         If the fit was interrupted; the best mixture so far is kept.
@@ -230,15 +230,15 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit by EM from several starts.
 
-        Ctrl-C keeps the best mixture so far and says so.
+        Ctrl-C keeps the best mixture so far, with a warning.
 
         Parameters
         ----------
         X : array-like or dataframe, (obs, feature)
         y : ignored
         sample_weight : (obs,), optional
-            Frequency weights: a weight of two is that row twice, and of zero no row. They count
-            in the number of rows of ``bic`` and in priors that are scaled by the data. Their sum is at most 2**53.
+            Frequency weights: a weight of two counts the row twice, zero excludes it. They enter the number of rows
+            in ``bic`` and data-scaled priors. Their sum is at most 2**53.
 
         Returns
         -------
@@ -249,7 +249,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         ------
         InputError
             For data, weights or parameters that cannot be used, see `bayesgmm.validation.read_table`. Weights that sum
-            to one are refused: together they would be one observation.
+            to one are rejected: together they would be one observation.
         """
         checked = self._validated(X, reset=True)
         rows = as_rows(checked)
@@ -276,7 +276,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         return self
 
     def fit_predict(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
-        """Fit, then the most probable component of each row."""
+        """Fit, and return the most probable component of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
     def predict_proba(self, X: ArrayLike) -> Responsibilities:
@@ -319,28 +319,28 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     def aic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's criterion, lower is better; of the rows and weights of the fit by default.
 
-        See `bayesgmm.mixture.aic`. Rows given anew count once each, unless ``sample_weight`` (obs,) says how often.
+        See `bayesgmm.mixture.aic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
         """
         return aic_of(self._measured(X, sample_weight))
 
     def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Schwarz's criterion, lower is better; of the rows and weights of the fit by default.
 
-        See `bayesgmm.mixture.bic`. Rows given anew count once each, unless ``sample_weight`` (obs,) says how often.
+        See `bayesgmm.mixture.bic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
         """
         return bic_of(self._measured(X, sample_weight))
 
     def icl(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Integrated completed likelihood, lower is better; of the rows and weights of the fit by default.
 
-        See `bayesgmm.mixture.icl`: BIC plus what uncertain assignments cost. Rows given anew count once each, unless
-        ``sample_weight`` (obs,) says how often.
+        See `bayesgmm.mixture.icl`: BIC plus a penalty for uncertain assignments. Rows of ``X`` count once each,
+        unless ``sample_weight`` (obs,) is given.
         """
         return icl_of(self._measured(X, sample_weight))
 
     @property
     def mixture_(self) -> Mixture:
-        """All parameters in one record; follows weights, means, covariances and precisions that you set yourself."""
+        """All parameters in one record; reflects weights, means, covariances and precisions set by the user."""
         shown = Attributes.of(self)
         source, record = getattr(self, "_record", (None, None))
         if record is None or not shown.same_as(source):

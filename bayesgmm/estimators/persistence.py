@@ -1,4 +1,4 @@
-"""`load`: a saved fit becomes the estimator again."""
+"""`load`: restore a saved estimator."""
 
 import os
 
@@ -14,10 +14,10 @@ from bayesgmm.posterior import check_posterior, prior_from_json
 
 
 def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture | GaussianMixture:
-    """Read a fit that `BayesianGaussianMixture.save` or `GaussianMixture.save` wrote.
+    """Load a fit written by `BayesianGaussianMixture.save` or `GaussianMixture.save`.
 
-    Nothing is made of a file before its checksum and the sizes of its arrays are found right. Files of version 0.1,
-    which had no checksum, and files that another program wrote anew are read too.
+    The checksum and array sizes of a file are verified before it is used. Files of version 0.1, which had no
+    checksum, and files rewritten by another program are read too.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str]) -> BayesianGaussianMixture | GaussianMixt
     Raises
     ------
     InputError
-        If the file is missing, damaged, of a later version, or holds no saved fit; with the reason.
+        If the file is missing, damaged, of a later version, or not a saved fit; with the reason.
 
     Examples
     --------

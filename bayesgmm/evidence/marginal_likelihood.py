@@ -65,11 +65,11 @@ class Evidence:
     Attributes
     ----------
     log_evidence, se : float
-        Natural logarithm, every constant included, and its standard error: those of bridge sampling.
+        Natural logarithm, including all normalizing constants, and its standard error, by bridge sampling.
     bridge : Estimate
         Bridge sampling.
     thames : Estimate or None
-        The truncated harmonic mean; None if it was not asked for, or there were too few draws.
+        The truncated harmonic mean; None if it was not requested, or there were too few draws.
     n_modes : int
         Number of modes between which the chains do not move freely; their evidences were added.
     effective_draws : float
@@ -122,12 +122,13 @@ def log_evidence(
     with the optimal :math:`\alpha = 1 / (s_1\, p(X, \cdot) + s_2 \hat Z q)`. The sum over labellings is a permanent,
     which is exact however much components overlap (a term :math:`\log K!` alone is not). Above 8 components, the
     integral is taken over one labelling, to which proposals are confined, and :math:`\log K!` is added, which is
-    exact too, but less precise where components overlap. Under a prior that is not exchangeable labels stay as they
-    are. Half of the draws define the proposal, the others give the estimate; the standard error uses effective sizes.
-    Where chains stay in several modes, each has its own bridge over its own region, and evidences are added.
+    exact too, but less precise if components overlap. Under a prior that is not exchangeable, labels are not
+    permuted. Half of the draws define the proposal, the others give the estimate; the standard error uses effective
+    sample sizes. If chains stay in several modes, the evidence of each is estimated over its own region, and they are
+    added.
 
-    The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which has only the draws in
-    common with bridge sampling. It is the less precise of the two.
+    The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
+    with bridge sampling and is less precise.
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def log_evidence(
     prior : Prior, optional
         The prior of the model, needed for a posterior that was not fitted by this package.
     covariance_type : str, optional
-        Of a posterior that was not fitted by this package: ``"full"`` by default.
+        For a posterior that was not fitted by this package: ``"full"`` by default.
     cross_check : bool
         Whether to estimate by THAMES too.
     names : mapping, optional

@@ -103,15 +103,15 @@ def average_models(
 
     .. math:: p(m \mid X) \propto p(K_m)\, p(X \mid m) / \#\{m' : K_{m'} = K_m\}
 
-    where the prior probability of a number of components is shared by the fits that have it, of several families.
+    where the prior probability of a number of components is divided equally among the fits that have it.
 
     Parameters
     ----------
     fits : sequence or mapping of str to BayesianGaussianMixture, or their DataTrees
         Fits with different numbers of components or families, to the same rows.
     prior : {"uniform", "poisson"}, mapping, or callable
-        Prior over K, on the numbers of components among the fits and scaled to sum to one there: uniform (Richardson &
-        Green 1997), :math:`K - 1 \sim Poisson(1)` (after Nobile 2005), or numbers by K.
+        Prior over K, normalized over the numbers of components among the fits: uniform (Richardson &
+        Green 1997), :math:`K - 1 \sim Poisson(1)` (after Nobile 2005), or values by K.
     evidences : sequence of Evidence, optional
         Results of `log_evidence` for the fits, in the same order; by default they are computed.
     random_state : int, optional

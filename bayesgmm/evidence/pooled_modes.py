@@ -63,7 +63,7 @@ def combine_modes(
     X : (obs, feature), optional
     weights : {"evidence", "stacking"}
     prior : Prior, optional
-        The prior of the model, needed for evidences of a posterior that was not fitted by this package.
+        The prior of the model, needed for evidences if the posterior was not fitted by this package.
     names : mapping, optional
     random_state : int, optional
 
@@ -71,8 +71,8 @@ def combine_modes(
     -------
     DataTree
         As many draws as before. With evidences they are resampled from the draws of every mode together with the
-        proposals of bridge sampling, each with its weight, so within a mode, too, the time that chains spent in a part
-        does not matter. ``sample_stats`` holds the ``mode`` of each and the ``source``: its index in the chains, end to
+        proposals of bridge sampling, with importance weights, so that the time chains spent in parts of a mode does
+        not matter. ``sample_stats`` holds the ``mode`` of each and the ``source``: its index in the chains, end to
         end (exploratory chains last), -1 for a proposal. The original chains are in ``unpooled_posterior`` and
         ``unpooled_sample_stats``; ``attrs["modes"]`` is a JSON list of weights, standard errors, evidences and
         effective sizes. R-hat of resampled draws is meaningless: use `diagnose`. If there is one mode, the posterior

@@ -1,4 +1,4 @@
-"""NUTS by nutpie on a compiled log density. Nothing here knows of mixtures, PyMC or PyTensor.
+"""NUTS by nutpie on a compiled log density. Independent of mixtures, PyMC and PyTensor.
 
 nutpie calls the density through its C address, without Python and without the interpreter lock, for which chains
 in several threads would compete at every gradient.

@@ -1,4 +1,4 @@
-"""Relabelling of a posterior, reversible, and summaries of its components if they are identified."""
+"""Reversible relabelling of a posterior, and summaries of its components if they are identified."""
 
 import json
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def relabel(
                             :math:`p_{ij}`, that minimise :math:`\sum_i p_{ij} \log (p_{ij} / q_{ik})` (Stephens 2000)
     ``ecr``                 agreement of memberships with the allocation of a pivot, the draw of the highest
                             log-likelihood (Papastamoulis & Iliopoulos 2010)
-    ``ecr-iterative``       the pivot is the most probable label of each row after relabelling, until nothing changes
+    ``ecr-iterative``       the pivot is the most probable label of each row after relabelling, until convergence
                             (Papastamoulis 2016)
     ``pra``                 scalar product of the standardised parameters with the pivot's (Marin, Mengersen & Robert
                             2005)
@@ -83,7 +83,7 @@ def relabel(
     parameters. Without one, clusters are ordered by the mean of the first feature; with ``ordering``, by its own key.
     Relabelling is idempotent, and `restore_labels` undoes it.
 
-    Memberships are recomputed draw by draw and never held at once.
+    Memberships are recomputed draw by draw and never all stored.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def compare_relabellings(
     names: Names = NO_NAMES,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Share of draws to which two methods give the same permutation, up to one relabelling of all draws, for all pairs.
+    """Share of draws for which two methods give the same permutation, up to a common relabelling, for all pairs.
 
     Parameters
     ----------

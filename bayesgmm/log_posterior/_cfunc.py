@@ -1,4 +1,4 @@
-"""Compiled functions that C code calls: their signatures, and how data reach them without a recompile.
+"""Compiled functions for calls from C: signatures, and data passed without recompilation.
 
 A sampler written in another language calls a log density through a plain C address and hands it one
 ``void *``. We point that at an int64 array, the *header*, which holds sizes and the addresses of arrays:

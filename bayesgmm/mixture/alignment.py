@@ -1,4 +1,4 @@
-"""Alignment of components: the permutation of labels that brings mixtures closest to a reference."""
+"""Alignment of components: the permutation of labels closest to a reference mixture."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment

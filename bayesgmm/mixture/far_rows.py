@@ -1,4 +1,4 @@
-r"""Memberships of rows so far out that rounding hides which component is the nearest.
+r"""Memberships of extremely distant rows, for which rounding errors hide the nearest component.
 
 At a distance of t standard deviations squared lengths are known to :math:`\epsilon t^2`, so that beyond a million
 standard deviations differences between components drown. There the difference itself is computed,

@@ -98,7 +98,7 @@ class Mixture:
         precision_factors: Factors,
         log_scale: Weights,
     ) -> Self:
-        """Assemble a mixture from parts that already agree, as EM does at each step; nothing is checked."""
+        """Assemble a mixture from consistent parts without checks, as EM does at each step."""
         mixture = object.__new__(cls)
         mixture.__dict__.update(
             weights=weights,
@@ -139,7 +139,7 @@ class Mixture:
 
     @property
     def full_covariances(self) -> Covariances:
-        """Covariances as full matrices (cluster, feature, feature_bis), whatever the family."""
+        """Covariances as full matrices (cluster, feature, feature_bis), for every family."""
         return self.family.expand(self.factors, self.n_components, self.n_features)
 
     def log_prob(self, X: ArrayLike) -> PerRow:

@@ -34,32 +34,32 @@ _FEWEST_REPLICATES = 39  # two-sided p-values of 0.05 exist
 
 @dataclass(frozen=True, repr=False, eq=False)
 class ModelCheck:
-    """What the checks of a model found; printing it gives the findings.
+    """Results of model checks; printing it gives the findings.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        Test quantities, indexed by quantity and what it is of: the value ``observed``, the ``mean`` and interval of
-        predicted data sets, ``p``, the two-sided tail probability, and ``p_adjusted``, which allows for the number of
-        quantities.
+        Test quantities, indexed by quantity and feature: the ``observed`` value, the ``mean`` and interval over
+        predicted data sets, the two-sided tail probability ``p``, and ``p_adjusted``, adjusted for multiple
+        testing.
     gaussianity : pandas.DataFrame
         Departures from a Gaussian mixture, indexed by statistic: ``observed``, the ``median`` and 95 % quantile
         (``upper``) of refitted replicates, ``p``.
     p_value : float
-        That these data, or more extreme ones, come from a Gaussian mixture with so many components: one test out of all
+        p-value of the hypothesis of a Gaussian mixture with this number of components: one test that combines all
         statistics of ``gaussianity``.
     pit : pandas.DataFrame
-        A row each: the predictive distribution function of each feature at its value, and of the density
-        (``density``), the row itself left out if there is a posterior. Uniform if the model is right.
+        For each row the predictive distribution function of each feature at its value, and of the density
+        (``density``); leave-one-out if there is a posterior. Uniform if the model is right.
     pit_table : pandas.DataFrame
         For each column of ``pit`` the Cramér-von Mises distance from uniformity, and ``p``: for features by simulation
-        with refits, for the density as if rows were independent, which is cautious.
+        with refits, for the density as if rows were independent, which is conservative.
     pareto_k : (obs,)
-        Of the weights that leave a row out.
+        Pareto k of the leave-one-out importance weights.
     bayesian : bool
-        Whether parameters are uncertain in what is predicted; otherwise EM's solution was plugged in.
+        Whether predictions include parameter uncertainty; otherwise EM's solution was plugged in.
     findings : tuple of str
-        As sentences, see `bayesgmm.model_checks.messages`.
+        Sentences, see `bayesgmm.model_checks.messages`.
     """
 
     __module__ = "bayesgmm"
@@ -80,7 +80,7 @@ class ModelCheck:
         return self.p_value > LEVEL
 
     def plot(self) -> "Figure":
-        """Densities of data and predicted data by feature, LOO-PIT with a simultaneous band, departures.
+        """Plot densities of data and predicted data by feature, LOO-PIT with a simultaneous band, departures.
 
         Returns
         -------
@@ -137,32 +137,32 @@ def check_model(
 ) -> ModelCheck:
     r"""Check a fitted mixture against its data.
 
-    *Test quantities* :math:`T(x)` beside those of data sets that the model predicts, :math:`T(y^{rep,s})`, with
-    :math:`p = 2 \min\{P(T^{rep} \ge T), P(T^{rep} \le T)\}` (Gelman, Meng & Stern 1996). Such p-values are cautious:
-    quantities to which the model was fitted agree by construction.
+    *Test quantities* :math:`T(x)` compared with those of predicted data sets, :math:`T(y^{rep,s})`, with
+    :math:`p = 2 \min\{P(T^{rep} \ge T), P(T^{rep} \le T)\}` (Gelman, Meng & Stern 1996). Such p-values are
+    conservative: quantities to which the model was fitted agree by construction.
 
-    *LOO-PIT*: :math:`u_{ij} = P(y_{ij} \le x_{ij} \mid x_{-i})`, exactly from the draws' distribution functions,
+    *LOO-PIT*: :math:`u_{ij} = P(y_{ij} \le x_{ij} \mid x_{-i})`, from exact distribution functions of the draws,
     weighted by Pareto smoothed importance sampling to leave the row out (Gelfand, Dey & Chang 1992; Vehtari et al.
     2024), and the same for the density, :math:`P(p_{-i}(y) \le p_{-i}(x_i))`: uniform if the model is right.
 
-    *Is it a Gaussian mixture?* Kurtosis, skewness and distances within clusters, features, and energy distance, beside
-    those of data sets from the model to which EM was fitted in the same way: one p-value, which small values mean that
-    clusters are not Gaussian, or that there are more of them. See `bayesgmm.model_checks.goodness.goodness_of_fit`.
+    *Is it a Gaussian mixture?* Kurtosis, skewness and distances within clusters, features, and energy distance,
+    compared with those of data sets simulated from the model and refitted by EM: one p-value. If it is small, clusters
+    are not Gaussian, or there are more of them. See `bayesgmm.model_checks.goodness.goodness_of_fit`.
 
     Parameters
     ----------
     fit : BayesianGaussianMixture, GaussianMixture, DataTree, Dataset or mapping
         A posterior (see `bayesgmm.posterior.mixture_posterior`), or a fit by EM, whose solution is plugged in: then
-        what is predicted leaves out that parameters are uncertain, and rows are not left out.
+        predictions ignore parameter uncertainty, and rows are not left out.
     X : (obs, feature), optional
-        The rows of the fit; by default those kept with it. EM keeps none.
+        The rows of the fit; by default those stored with it. EM stores none.
     statistics : mapping, optional
-        More test quantities: a name, and a function of rows (obs, feature) that gives a number or one for each feature.
+        Further test quantities: names, and functions of rows (obs, feature) that return a number or one per feature.
     n_replicates : int
-        Data sets that are refitted; the smallest p-value is one over this number plus one. Five times as many are
-        predicted for the test quantities.
+        Number of refitted data sets; the smallest possible p-value is one over this number plus one. Five times as
+        many are predicted for the test quantities.
     sample_weight : (obs,), optional
-        For EM, the weights of the fit; a posterior keeps them. Whole numbers: a weight of two is that row twice.
+        For EM, the weights of the fit; a posterior stores them. Integers: a weight of two counts the row twice.
     random_state : int, optional
         The result does not depend on ``n_jobs``.
     n_jobs : int, optional
@@ -170,7 +170,7 @@ def check_model(
     progress : bool
         Show a bar in a terminal or notebook.
     names : mapping, optional
-        What a posterior calls its variables.
+        Names of the posterior's variables.
 
     Returns
     -------

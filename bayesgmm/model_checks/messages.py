@@ -4,7 +4,7 @@ from enum import StrEnum
 
 DEPARTURES = {
     "kurtosis above": "tails of the clusters are heavier than Gaussian",
-    "kurtosis below": "clusters are flatter than Gaussian, like boxes",
+    "kurtosis below": "tails of the clusters are lighter than Gaussian",
     "skewness": "clusters are asymmetric or curved",
     "distances": "distances from the clusters' centres are not those of Gaussian rows",
     "features": "marginal distributions of single features differ",
@@ -28,8 +28,8 @@ class Finding(StrEnum):
     )
     USUAL = "No test quantity is unusual among predicted data, of {n}."
     UNUSUAL = "Unusual among predicted data, of {n} test quantities: {quantities}."
-    PIT = "Not predicted well, each by itself (PIT not uniform): {features}."
-    PLUG_IN = "EM's solution was plugged in: predictions leave out that parameters are uncertain."
+    PIT = "Not predicted well individually (PIT not uniform): {features}."
+    PLUG_IN = "EM's solution was plugged in: predictions ignore parameter uncertainty."
     LARGE_K = "Leave-one-out is not reliable for {n_bad} of {n} rows (Pareto k above {limit:.2f})."
 
 
@@ -39,7 +39,7 @@ class OutlierFinding(StrEnum):
     OUTLIERS = "Flagged as outliers are {n_flagged} of {n} {rows}; {percent:g} % {rate}."
     STRANGEST = "The most improbable rows, with their tail probabilities: {rows}."
     FALSE_ALARMS = "False alarms are expected for about {n:.1f} rows."
-    PLUG_IN = "EM's solution was plugged in: parameters are taken as known{own_rows}."
+    PLUG_IN = "EM's solution was plugged in: parameters are treated as known{own_rows}."
     LARGE_K = (
         "Leaving out changes the posterior a lot for {n_bad} rows (Pareto k above {limit:.2f}): their scores "
         "understate how improbable they are."
@@ -50,4 +50,4 @@ class Fragment(StrEnum):
     """Parts of sentences."""
 
     QUANTITY = "{name} ({observed:.3g}, predicted {lower:.3g} to {upper:.3g})"
-    OWN_ROWS = ", and each row was used to fit its own score"
+    OWN_ROWS = ", and rows are not left out"

@@ -47,16 +47,16 @@ class OutlierScores:
     Attributes
     ----------
     table : pandas.DataFrame
-        A row each: ``score``, minus the log predictive density; ``tail_probability`` of a lower density under the
+        For each row ``score``, the negative log predictive density; ``tail_probability`` of a lower density under the
         model; ``p_adjusted``, which is compared with the rate; ``outlier``; ``pareto_k``, above about 0.65 if leaving
-        the row out is not to be trusted, and zero for new rows.
+        the row out is unreliable, and zero for new rows.
     threshold : float
         The score above which a new row falls with probability ``false_alarms``.
     false_alarms : float
     over : str
-        What the rate is of.
+        Definition of the rate, see `outlier_scores`.
     new_rows : bool
-        Whether the rows are new ones; the rows of the fit are left out in turn.
+        Whether the rows are new; rows of the fit are left out in turn.
     findings : tuple of str
     """
 
@@ -73,17 +73,17 @@ class OutlierScores:
 
     @property
     def outliers(self) -> Array:
-        """Positions of the rows flagged, the most improbable first."""
+        """Positions of flagged rows, the most improbable first."""
         flagged = np.flatnonzero(self.table["outlier"])
         return np.asarray(flagged[self.table["tail_probability"].to_numpy()[flagged].argsort(kind="stable")])
 
     def plot(self, *, ax: "Axes | None" = None) -> "Figure":
-        """Tail probabilities in order beside those expected, and the rows with outliers marked.
+        """Plot sorted tail probabilities against expected ones, and the rows with outliers marked.
 
         Parameters
         ----------
         ax : matplotlib axes, optional
-            Where to draw the tail probabilities alone; by default a new figure with both.
+            Axes for the tail probabilities alone; by default a new figure with both.
         """
         from bayesgmm.model_checks.plots import draw_outliers
 
@@ -117,33 +117,33 @@ def outlier_scores(
         tail_i = P\left(p(x^{rep} \mid x_{-i}) \le p(x_i \mid x_{-i})\right), \quad x^{rep} \sim p(\cdot \mid x_{-i}).
 
     A row of the fit is left out (by Pareto smoothed importance sampling, as in `loo`), so that an outlier does not
-    vouch for itself; new rows are judged by all rows of the fit. Tail probabilities come from simulated rows, more of
-    them far out, which resolves them down to 1e-12. They are uniform if the model and its prior are right, which is
-    what makes the rate of false alarms hold; with few rows for each parameter the prior has a say in it (50 rows in six
-    dimensions: 8 % for 5 %, `notebooks/anomalies`).
+    mask itself; new rows are scored by the fit to all rows. Tail probabilities are estimated by importance sampling
+    with more rows in the tails, which resolves them down to 1e-12. They are uniform if the model and its prior are
+    right, and the false alarm rate is then as stated; with few rows per parameter it depends on the prior (50 rows in
+    six dimensions: 8 % for 5 %, `notebooks/anomalies`).
 
     Parameters
     ----------
     fit : BayesianGaussianMixture, GaussianMixture, DataTree, Dataset or mapping
-        A posterior, or a fit by EM. EM's solution is plugged in, and its own rows are not left out: an outlier with a
-        component of its own looks harmless then.
+        A posterior, or a fit by EM. EM's solution is plugged in, and rows are not left out: an outlier with its own
+        component is then missed.
     X : (obs, feature), optional
-        The rows of the fit; by default those kept with a posterior. EM keeps none; for ``X_new`` it needs none.
+        The rows of the fit; by default those stored with a posterior. EM stores none, and needs none for ``X_new``.
     X_new : (obs, feature), optional
         New rows to score instead.
     false_alarms : float
-        The rate of false alarms if the model is right.
+        The false alarm rate if the model is right.
     over : {"row", "all", "discoveries"}
-        What it is the rate of: of the rows; of data sets with any false alarm (Šidák's bound); of false ones among the
-        flagged (Benjamini & Hochberg 1995).
+        The rate per row; of data sets with any false alarm (Šidák's bound); or the false discovery rate among flagged
+        rows (Benjamini & Hochberg 1995).
     sample_weight : (obs,), optional
-        For EM, the weights of the fit, which do not change its scores; a posterior keeps them. Of a row with a weight
-        of three one copy is left out: the other two vouch for it.
+        For EM, the weights of the fit, which do not change its scores; a posterior stores them. For a row of weight
+        three, one copy is left out and the other two remain.
     random_state : int, optional
     progress : bool
         Show a bar in a terminal or notebook.
     names : mapping, optional
-        What a posterior calls its variables.
+        Names of the posterior's variables.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def outlier_scores(
     Raises
     ------
     InputError
-        For a rate or rule that does not exist, or rows that are missing.
+        For an invalid rate or rule, or missing rows.
 
     References
     ----------

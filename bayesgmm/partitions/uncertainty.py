@@ -34,7 +34,7 @@ def membership_uncertainty(
         \underbrace{H(\bar p)}_\text{total} = \underbrace{\tfrac1S \sum_s H(p_s)}_\text{overlap}
         + \underbrace{\tfrac1S \sum_s \mathrm{KL}(p_s \,\|\, \bar p)}_\text{parameters} .
 
-    Overlap (expected entropy) is aleatoric and does not shrink with more data; the part of the parameters (mutual
+    Overlap (expected entropy) is aleatoric and does not shrink with more data; the parameter part (mutual
     information of label and parameters) is epistemic and does.
 
     Parameters

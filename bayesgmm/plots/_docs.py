@@ -1,4 +1,4 @@
-"""Descriptions of parameters and results that the plot functions share, and the decorator that fills them in."""
+"""Docstring parts shared by the plot functions, and the decorator that inserts them."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Clusters by EM and by NUTS in one figure, built without pyplot: no global state changes, no window opens."""
+"""Clusters by EM and by NUTS in one figure, built without pyplot and its global state."""
 
 import textwrap
 from collections.abc import Sequence

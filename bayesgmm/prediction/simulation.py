@@ -112,9 +112,9 @@ def prior_predictive(
     n_components : int
     covariance_type : str
     n_rows : int
-        Size of a data set, unless ``X`` is given.
+        Number of rows of a data set, unless ``X`` is given.
     n_samples : int
-        Data sets.
+        Number of data sets.
     X : (obs, feature), optional
         Rows to compare with, stored as ``observed_data``; data sets then have the same size.
     random_state : int, optional

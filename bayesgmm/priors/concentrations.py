@@ -1,4 +1,4 @@
-r"""Concentrations that have a prior: e ~ Gamma(a, b) common to all K components, w | e ~ Dirichlet(e, ..., e).
+r"""Concentrations with a prior: e ~ Gamma(a, b) common to all K components, w | e ~ Dirichlet(e, ..., e).
 
 The density of weights with e integrated out depends on s = sum_k log w_k only,
 

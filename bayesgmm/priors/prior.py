@@ -39,30 +39,30 @@ class Prior:
     ----------
     form : str
         ``"normal_inverse_wishart"``: :math:`\mu_k \mid \Sigma_k \sim N(m, \Sigma_k / \kappa)`, or
-        ``"independent"``: :math:`\mu_k \sim N(m, B)`, or ``"separation"``: the same with variances and
-        correlations in the place of inverse-Wishart covariances.
+        ``"independent"``: :math:`\mu_k \sim N(m, B)`, or ``"separation"``: the same with separate priors on
+        variances and correlations instead of inverse-Wishart covariances.
     concentration : number or (cluster,)
-        Dirichlet parameter of the weights; class methods also take `Prior.gamma`. Below half the number of parameters
-        of a component it empties surplus components as rows increase, above it makes them overlap (Rousseau &
-        Mengersen 2011).
+        Dirichlet parameter of the weights; class methods also take `Prior.gamma`. As rows increase, surplus components
+        empty if it is below half the number of parameters of a component, and overlap with others if above (Rousseau
+        & Mengersen 2011).
     mean : (feature,) or (cluster, feature)
         Prior mean of the component means.
     dof, scale : number or (cluster,); (feature, feature) or (cluster, feature, feature)
         Inverse-Wishart degrees of freedom, above D - 1, and scale matrix.
     kappa : number or (cluster,), only for ``"normal_inverse_wishart"``
-        How many rows the prior mean is worth.
+        Prior sample size of the mean, in rows.
     mean_covariance : (feature, feature) or (cluster, feature, feature), not for ``"normal_inverse_wishart"``
         Prior covariance of the component means.
     scale_prior : Wishart, optional
-        Where the scale S, the same for all components, is itself drawn from a distribution; ``scale`` is its mean.
+        Hyperprior on the scale S shared by all components; ``scale`` is its mean.
     concentration_prior : Gamma, optional
-        Where the concentration, the same for all components, is; ``concentration`` is its mean.
+        Hyperprior on the concentration shared by all components; ``concentration`` is its mean.
     variances : Separation, only for ``"separation"``
-        The variances' inverse gammas and the correlations' LKJ; ``dof`` and ``scale`` are then those of an
-        inverse-Wishart that resembles them.
+        Inverse gammas of the variances and LKJ of the correlations; ``dof`` and ``scale`` are then those of an
+        approximating inverse-Wishart.
     equivariance : Equivariance, optional
-        The maps of the rows that the prior follows: made from mapped rows it is the same prior in their coordinates.
-        None for numbers of your own, which do not follow the rows.
+        The maps of the rows under which the prior is equivariant: made from mapped rows, it is the same prior in their
+        coordinates. None for user-specified hyperparameters, which do not depend on the rows.
 
     Examples
     --------
@@ -131,11 +131,11 @@ class Prior:
 
         :math:`w \sim Dir(1)`, :math:`\mu_k \sim N(\bar x, 4\,cov(X))`, :math:`\Sigma_k \sim IW(d+2, cov(X)/10)`,
         so that :math:`E\,\Sigma_k = cov(X)/10` with the weight of about one observation. (A scale of cov(X)
-        itself is not weak: the spread between clusters inflates it.) A constant column, whose variance is taken as
+        itself is not weak: it includes the spread between clusters.) A constant column, whose variance is taken as
         1e-12 of its squared value (1 for zeros), and correlations that are singular, which get the smallest ridge
-        that makes them usable, are named in a warning; the ridge follows scales of columns only, no other maps.
-        ``sample_weight`` (obs,) are frequency weights. Whatever the family, matrices have features x features numbers:
-        more than 5,000 features are an `InputError`, here and wherever a prior is made from rows.
+        that makes them usable, are named in a warning; the ridge is equivariant under scales of columns only.
+        ``sample_weight`` (obs,) are frequency weights. Matrices are features x features for every family: more than
+        5,000 features raise an `InputError`, as for every prior made from rows.
 
         Examples
         --------
@@ -181,8 +181,8 @@ class Prior:
 
         With the range :math:`R_j` of each feature, :math:`c_0 = 2.5 + (d-1)/2` and :math:`g_0 = 0.5 + (d-1)/2`:
         :math:`\mu_k \sim N(median, diag(R_j^2))`, :math:`\Sigma_k \sim IW(2 c_0, S)`,
-        :math:`S \sim Wishart(2 g_0, \frac{c_0}{100 g_0} diag(R_j^2))`, :math:`w \sim Dir(0.01)`. It vanishes at
-        zero only polynomially: ties in rounded data can draw mass into spikes. ``sample_weight`` (obs,) are
+        :math:`S \sim Wishart(2 g_0, \frac{c_0}{100 g_0} diag(R_j^2))`, :math:`w \sim Dir(0.01)`. It decays only
+        polynomially at zero: with ties in rounded data, spikes can have posterior mass. ``sample_weight`` (obs,) are
         frequency weights.
 
         Examples
@@ -208,12 +208,12 @@ class Prior:
         :math:`\mu_k \sim N(midrange, R^2)`, :math:`\sigma_k^{-2} \sim Gamma(2, \beta)`,
         :math:`\beta \sim Gamma(0.2, 10 / R^2)` (rates), :math:`w \sim Dir(1)`. In this package's terms
         :math:`\sigma_k^2 \sim IW(4, S)` with :math:`S = 2 \beta \sim Wishart(0.4, R^2 / 10)`. ``sample_weight``
-        (obs,) are frequency weights: rows of weight zero do not count.
+        (obs,) are frequency weights: rows of weight zero are ignored.
 
         Raises
         ------
         InputError
-            If there are several features: `malsiner_walli` is the like of it.
+            If there are several features: use `malsiner_walli`.
 
         Examples
         --------
@@ -245,7 +245,7 @@ class Prior:
         eta: float,
         concentration: ArrayLike | Gamma = 1.0,
     ) -> Self:
-        r"""Variances and correlations apart: :math:`\sigma^2_{kj} \sim IG(a_j, b_j)`, :math:`R_k \sim LKJ(\eta)`.
+        r"""Separate variances and correlations: :math:`\sigma^2_{kj} \sim IG(a_j, b_j)`, :math:`R_k \sim LKJ(\eta)`.
 
         :math:`\Sigma_k = D_k R_k D_k` with the standard deviations on the diagonal of :math:`D_k`, and
         :math:`\mu_k \sim N(m, B)`. For the families ``"full"`` and ``"tied"``: diagonal ones have inverse-gamma
@@ -254,11 +254,11 @@ class Prior:
         Parameters
         ----------
         mean, mean_covariance : (feature,), (feature, feature)
-            m and B, or one for each component, with a leading cluster axis.
+            m and B, or one per component, with a leading cluster axis.
         variance_shape, variance_scale : number or (feature,)
             a and b, the same for all components.
         eta : float
-            The density of correlations is proportional to :math:`|R|^{\eta-1}`: 1 is uniform, more is closer to none.
+            The LKJ density is proportional to :math:`|R|^{\eta-1}`: uniform at 1, larger values shrink correlations.
         concentration : number or (cluster,)
 
         Examples
@@ -278,7 +278,7 @@ class Prior:
 
     @staticmethod
     def wishart(dof: float, scale: ArrayLike) -> Wishart:
-        r"""A scale that is sampled too, Wishart of mean ``dof * scale`` (feature, feature): pass it as ``scale``.
+        r"""A sampled scale, Wishart with mean ``dof * scale`` (feature, feature), to be passed as ``scale``.
 
         Diagonal families take its diagonal, :math:`s_j \sim V_{jj} \chi^2_n`, spherical ones
         :math:`s \sim (tr V / d) \chi^2_n`.
@@ -290,7 +290,7 @@ class Prior:
     def gamma(shape: float, rate: float) -> Gamma:
         r"""A concentration with the prior :math:`e \sim \Gamma(a, b)` of mean a / b, to be passed as ``concentration``.
 
-        :math:`w \mid e \sim Dir(e, ..., e)`: the data say how sparse the weights are. Malsiner-Walli,
+        :math:`w \mid e \sim Dir(e, ..., e)`: the sparsity of the weights is learned from the data. Malsiner-Walli,
         Frühwirth-Schnatter and Grün (2016) take Gamma(10, 10 K).
 
         Examples
@@ -309,18 +309,18 @@ class Prior:
 
     @property
     def exchangeable(self) -> bool:
-        """Whether all components share their hyperparameters, so that labels carry no meaning."""
+        """Whether all components share their hyperparameters, so that labels are not identified."""
         pairs = ((self.concentration, 0), (self.mean, 1), (self.dof, 0), (self.scale, 2))
         pairs += ((self.kappa, 0), (self.mean_covariance, 2))  # type: ignore[assignment]
         return all(a is None or a.ndim == base or bool((a == a[:1]).all()) for a, base in pairs)
 
     def resolve(self, n_components: int, n_features: int, covariance_type: str = "full") -> "ResolvedPrior":
-        """Broadcast the hyperparameters to K components and to the blocks of a family; check that they fit."""
+        """Broadcast the hyperparameters to K components and the blocks of a family, and check their shapes."""
         check_whole(n_components=n_components, n_features=n_features)
         return _resolve(self, n_components, n_features, covariance_family(covariance_type, n_features))
 
     def log_prob(self, mixture: Mixture) -> float:
-        """Log density of a mixture's parameters in their natural coordinates, every constant included."""
+        """Log density of a mixture's parameters in their natural coordinates, including normalizing constants."""
         shape = (mixture.n_components, mixture.n_features)
         return self.resolve(*shape, mixture.covariance_type).log_prob(mixture)
 
@@ -332,7 +332,7 @@ class Prior:
         covariance_type: str = "full",
         rng: np.random.Generator,
     ) -> dict[str, Array]:
-        r"""Draws of the hyperparameters that have a prior, given draws of the parameters.
+        r"""Draws of hyperparameters with a prior, given draws of the parameters.
 
         Parameters
         ----------
@@ -367,10 +367,10 @@ class Prior:
         covariance_type: str = "full",
         rng: np.random.Generator,
     ) -> dict[str, Array]:
-        r"""What the PyMC model has besides the parameters, given draws of these: hyperparameters, and log gammas.
+        r"""Draws of the PyMC model's other variables given the parameters: hyperparameters and log gammas.
 
         Sparse weights come with ``log_gammas`` (..., cluster), logarithms of gamma variables with shapes
-        :math:`\alpha_k` whose shares of their sum they are.
+        :math:`\alpha_k`; normalized to sum to one, the gamma variables are the weights.
         """
         drawn = self.hyperparameters_given(weights, covariances, covariance_type=covariance_type, rng=rng)
         n_components, n_features = covariances.shape[-3:-1]

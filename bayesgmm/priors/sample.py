@@ -1,4 +1,4 @@
-"""Draws from a prior: mixtures before any data, hyperparameters that have a prior drawn first."""
+"""Draws of mixtures from a prior, hyperparameters first."""
 
 import numpy as np
 

@@ -29,7 +29,7 @@ def build_model(
     feature_names: Sequence[str] | None = None,
     hyperpriors: Mapping[str, Callable[[], TensorVariable]] | None = None,
 ) -> pm.Model:
-    r"""A Gaussian mixture with its prior as a PyMC model.
+    r"""Build a PyMC model of a Gaussian mixture with its prior.
 
     .. math::
 
@@ -43,8 +43,8 @@ def build_model(
     scale has a prior; the likelihood is ``y`` (obs, feature). Under a sparse prior (a concentration below one, or one
     that has a prior and is the variable ``prior_concentration``) ``log_gammas`` (cluster) is free and ``weights`` its
     softmax.
-    Data and hyperparameters are ``pm.Data`` (``X`` and ``prior_*``), so that ``pm.set_data`` brings new rows and
-    another data set needs no recompilation. Inside ``with model:`` it can be extended like any model.
+    Data and hyperparameters are ``pm.Data`` (``X`` and ``prior_*``), so that ``pm.set_data`` replaces the rows
+    without recompilation. Inside ``with model:`` it can be extended like any PyMC model.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def build_model(
     hyperpriors : mapping of str to callable, optional
         Hyperparameters to be sampled: for ``"concentration"`` (cluster,), ``"mean"`` (cluster, feature),
         ``"dof"`` (cluster,), ``"scale"`` (cluster, feature, feature_bis), ``"kappa"`` or ``"mean_covariance"`` a
-        function that is called inside the model and returns the random variable that takes its place. The
-        numbers of ``prior`` stand for the others.
+        function that is called inside the model and returns the random variable to be used. The others have the
+        values in ``prior``.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def build_model(
     Raises
     ------
     InputError
-        If data, prior, number of components and family do not fit together.
+        If data, prior, number of components and family are incompatible.
 
     Examples
     --------

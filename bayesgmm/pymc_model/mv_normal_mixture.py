@@ -1,4 +1,4 @@
-"""`MvNormalMixture`: a Gaussian mixture as a PyMC distribution, for `build_model` and for models of one's own."""
+"""`MvNormalMixture`: a Gaussian mixture as a PyMC distribution, for `build_model` and user-defined models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -92,40 +92,40 @@ def _mixture_rv(
 
 
 class MvNormalMixture(Continuous):
-    r"""Mixture of multivariate normal distributions, component memberships summed out.
+    r"""Mixture of multivariate normal distributions, with component memberships marginalized.
 
     .. math::
 
        p(x \mid w, \mu, \Sigma) = \sum_{k=1}^K w_k\, N(x \mid \mu_k, \Sigma_k)
 
-    The log density and its gradient are one compiled pass over the rows. It is pointwise:
-    ``pm.compute_log_likelihood`` gives one number a row. Where a covariance is not positive definite it is
-    -inf. It is not differentiable twice, nor with respect to the observed rows.
+    The log density and its gradient are computed in one compiled pass over the rows. The log density is pointwise:
+    ``pm.compute_log_likelihood`` gives one value per row. It is -inf if a covariance is not positive definite.
+    Second derivatives and derivatives with respect to the observed rows are not available.
 
     Parameters
     ----------
     weights : tensor_like of float, (cluster,) or (obs, cluster)
-        Mixture weights; they are taken as they come and should be non-negative and sum to one. Rows may have weights
-        of their own, as where they depend on a covariate: that takes a pass for each component.
+        Mixture weights, non-negative and summing to one, which is not checked. Weights may vary by row, for example
+        with a covariate: that takes one pass per component.
     means : tensor_like of float, (cluster, feature) or (obs, cluster, feature)
-        Component means, also a row's own.
+        Component means, which may vary by row.
     covariances : tensor_like of float, (cluster, feature, feature)
-        Component covariances, full symmetric matrices whatever the family. A row's own are possible, but slow.
+        Component covariances, full symmetric matrices for every family. They may vary by row, but that is slow.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"`` or mclust's code.
-        It says which kernel is used: for ``"diag"`` and ``"tied_diag"`` only the diagonals are read, for
+        It selects the kernel: for ``"diag"`` and ``"tied_diag"`` only the diagonals are read, for
         ``"spherical"`` and ``"tied_spherical"`` only their means.
 
     Notes
     -----
-    With one feature, rows may be numbers: ``observed``, ``shape`` or ``dims`` with one axis (obs,) then stand for
-    (obs, 1). ``pymc.logp`` of such a vector under a variable that is one row is the sum over the vector.
+    With one feature, rows may be scalars: ``observed``, ``shape`` or ``dims`` with one axis (obs,) then stand for
+    (obs, 1). ``pymc.logp`` of such a vector under a variable of a single row is the sum over the vector.
 
     Raises
     ------
     InputError
-        If ``covariance_type`` is not known, or the shapes of rows, weights, means and covariances disagree. Where they
-        are not known when the model is built, that is found when it is evaluated.
+        If ``covariance_type`` is not known, or the shapes of rows, weights, means and covariances disagree. Shapes that
+        are unknown when the model is built are checked when it is evaluated.
 
     Examples
     --------

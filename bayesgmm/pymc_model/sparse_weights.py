@@ -1,4 +1,4 @@
-r"""Weights of a sparse prior in a PyMC model: logarithms of gamma variables, which no small concentration underflows.
+r"""Weights of a sparse prior in a PyMC model: logarithms of gamma variables, which do not underflow.
 
 With g_k ~ Gamma(a_k, 1) the weights g / sum g are Dirichlet(a). For a_k = 0.01 one draw of g_k in a thousand is below
 the smallest number and the rest bunch at the edge of the simplex; their logarithms are ordinary numbers on the line.

@@ -153,7 +153,7 @@ def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:
     figure = Figure(figsize=(8.6, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(np.arange(len(history)), history, color=COLOURS[0])
-    left.set(xlabel="step of the start that was kept", ylabel="objective")
+    left.set(xlabel="EM step of the best start", ylabel="objective")
     ended = np.where(np.isfinite(starts.objectives), starts.objectives, np.nan)
     for kept, colour, label in (
         (~starts.degenerate, COLOURS[0], "sound"),
@@ -163,7 +163,7 @@ def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:
             where = np.flatnonzero(kept)
             right.scatter(where + 1, ended[kept], s=28, color=colour, label=label, zorder=2)
     right.scatter(starts.best + 1, ended[starts.best], s=110, facecolors="none", edgecolors=INK, label="kept", zorder=3)
-    right.set(xlabel="start", ylabel="objective at its end")
+    right.set(xlabel="start", ylabel="final objective")
     if np.nanmax(ended) - np.nanmin(ended) < 1e-3:
         middle = float(np.nanmean(ended))
         right.set_ylim(middle - 1.0, middle + 1.0)
@@ -272,6 +272,6 @@ def _certainty_figure(largest: PerRow) -> Picture:
         np.sort(largest), np.arange(1, len(largest) + 1) / len(largest), color=COLOURS[0], drawstyle="steps-post"
     )
     panel.axvline(SURE, color=INK, linewidth=0.8, linestyle=":")
-    panel.set(xlabel="probability of the most probable component", ylabel="share of rows up to it", ylim=(0.0, 1.0))
+    panel.set(xlabel="probability of the most probable component", ylabel="cumulative share of rows", ylim=(0.0, 1.0))
     panel.spines[["top", "right"]].set_visible(False)
     return picture_of(figure, "Distribution over rows of the probability of their most probable component")

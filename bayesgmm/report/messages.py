@@ -33,15 +33,15 @@ class EMSentence(StrEnum):
         "lower by {gap:.3g}."
     )
     NO_EM = "There is no fit by maximum likelihood."
-    MAP_INSTEAD = "EM stands below for the maximum a posteriori estimate at which the chains started."
+    MAP_INSTEAD = "EM below refers to the maximum a posteriori estimate at which the chains started."
 
     NO_ERRORS = "There are no standard errors for it."
     ERRORS = "Standard errors of the means, in brackets, are from the observed information (Louis 1982)."
     WORST_ERROR = (
-        "The weight of component {worst} is known least, with standard error {se:probability}; standard errors, in "
+        "The weight of component {worst} is least certain, with standard error {se:probability}; standard errors, in "
         "brackets, are from the observed information (Louis 1982)."
     )
-    PARTITION = "By the most probable component the clusters have {sizes} rows."
+    PARTITION = "Clusters by most probable component have {sizes} rows."
 
 
 class PosteriorSentence(StrEnum):
@@ -62,7 +62,7 @@ class PosteriorSentence(StrEnum):
         "The components are identified: another labelling is nearly as good in {unclear:share} of the draws, and from "
         "draw to draw a component takes the same rows to at least {stability:share}."
     )
-    NOT_IDENTIFIED = "The components are not identified: a table of them would describe no cluster."
+    NOT_IDENTIFIED = "The components are not identified: a table of them would be meaningless."
     WITHOUT_LABELS = "The density below and the partition do not depend on labels, and remain valid."
 
     PARTITION = (
@@ -88,13 +88,11 @@ class SharedSentence(StrEnum):
     UNCERTAIN = (
         "The most probable cluster has a probability below {sure} for {rows} of {n} ({share:small share}){split}."
     )
-    FAILED = "This part could not be made."
+    FAILED = "This section could not be generated."
 
-    SEEDED = (
-        "With the versions below, this code makes the same fits again, to the last digit on the same kind of machine."
-    )
-    NOT_SEEDED = "This code makes the fits again, but random_state was not a number, so that its starts are others."
-    FINGERPRINT = "The second block tells whether rows are those of the fit."
+    SEEDED = "With the versions below, this code reproduces the fits, to the last digit on the same kind of machine."
+    NOT_SEEDED = "This code repeats the fits, but random_state was not a number, so that its starts differ."
+    FINGERPRINT = "The second block checks whether rows are those of the fit."
 
 
 class Fragment(StrEnum):
@@ -106,7 +104,7 @@ class Fragment(StrEnum):
     SAMPLED_TOO = "{prior} whose {hyperparameters} are sampled too"
     INTERVAL = "{mean:probability} ({ci_prob:share} interval {lower:probability} to {upper:probability})"
     SOME_ROWS = " (of {rows}, evenly spaced)"
-    SPLIT = "; {parameters:share} of that uncertainty is about parameters (epistemic), the rest overlap (aleatoric)"
+    SPLIT = "; {parameters:share} of that uncertainty is due to parameters (epistemic), the rest to overlap (aleatoric)"
 
 
 PRIORS = {

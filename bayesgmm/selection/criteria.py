@@ -1,4 +1,4 @@
-"""Table of criteria by which models are compared, and differences that are not negligible."""
+"""Table of model selection criteria, and differences that are not negligible."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

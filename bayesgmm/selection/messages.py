@@ -1,4 +1,4 @@
-"""Sentences of a comparison of models: findings by code, notes on single fits by warning."""
+"""Sentences of a model comparison: findings by code, notes on single fits by warning."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Figure of criteria against the number of components, one line a covariance family."""
+"""Figure of criteria against the number of components, one line per covariance family."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Comparison of models from the command line: printed table and files."""
+"""Model comparison from the command line: printed table and files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

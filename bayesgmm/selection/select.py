@@ -1,4 +1,4 @@
-"""`select_components`: fits of several K and covariance families side by side, compared by a criterion."""
+"""`select_components`: comparison of several K and covariance families by a criterion."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,20 +46,20 @@ def select_components(
 ) -> Selection:
     r"""Fit mixtures with several numbers of components and covariance families, and compare them.
 
-    By EM, in seconds, in scikit-learn's sign, lower is better (mclust's is the opposite), with p free parameters:
+    By EM, in seconds, with p free parameters, in scikit-learn's sign, lower is better (mclust's sign is the opposite):
 
-    - ``"bic"``, :math:`-2 \log L + p \log n`: which model is most probable, roughly (Schwarz 1978);
-    - ``"aic"``, :math:`-2 \log L + 2 p`: which one predicts best, roughly (Akaike 1974);
+    - ``"bic"``, :math:`-2 \log L + p \log n`: which model is most probable, approximately (Schwarz 1978);
+    - ``"aic"``, :math:`-2 \log L + 2 p`: which one predicts best, approximately (Akaike 1974);
     - ``"icl"``, :math:`BIC - 2 \sum_i \log \max_k r_{ik}`: which clusters are well separated. This is the version with
-      hard assignments, mclust's, not the one with the entropy :math:`-\sum_{ik} r_{ik} \log r_{ik}` in place of
-      :math:`-\sum_i \log \max_k r_{ik}`, which is at least as large (Biernacki, Celeux & Govaert 2000).
+      hard assignments, as in mclust; with the entropy :math:`-\sum_{ik} r_{ik} \log r_{ik}` in place of
+      :math:`-\sum_i \log \max_k r_{ik}`, the penalty is at least as large (Biernacki, Celeux & Govaert 2000).
 
-    By NUTS, a fit each, higher is better, with standard errors:
+    By NUTS, one fit per model, higher is better, with standard errors:
 
     - ``"evidence"``, :math:`\log p(X)`: which model is most probable, under its prior, see `bayesgmm.log_evidence`;
     - ``"loo"``, the expected log predictive density of a new row: which model predicts best, see `bayesgmm.loo`.
 
-    A fit each of whose starts ended in a spike cannot win: its likelihood measures ``reg_covar``, not the data.
+    A model for which every start ended in a spike cannot win: its likelihood is determined by ``reg_covar``.
 
     Parameters
     ----------
@@ -67,31 +67,31 @@ def select_components(
     n_components : int or iterable of int
         The numbers of components K.
     covariance_types : str or sequence of str, optional
-        Names as in `GaussianMixture`. By default all six families (two if there is one feature) if criteria go by EM,
-        and ``"full"`` if one is Bayesian.
+        Names as in `GaussianMixture`. By default all six families (two if there is one feature) if all criteria are by
+        EM, and ``"full"`` otherwise.
     criterion : str or sequence of str
-        The first decides; others are shown beside it. Those of EM are always shown.
+        The first decides; the others are reported, those by EM always.
     prior : Prior or str, optional
-        As in `GaussianMixture`: EM becomes maximum a posteriori, and criteria take the likelihood there (Fraley &
-        Raftery 2007). Bayesian fits have it as it is; by default `Prior.weakly_informative`, which is
-        the same for every K.
+        As in `GaussianMixture`: EM finds the maximum a posteriori, at which criteria use the likelihood (Fraley &
+        Raftery 2007). Fits by NUTS use this prior; by default `Prior.weakly_informative`, which is the same for
+        every K.
     sample_weight : (obs,), optional
         Frequency weights.
     n_init : int
-        EM's starts for each model.
+        Number of EM starts per model.
     n_jobs : int, optional
-        Threads that run EM's starts, in joblib's meaning; results do not depend on it.
+        Number of threads for EM starts, as in joblib; results do not depend on it.
     em, nuts : mapping, optional
         Further parameters of `GaussianMixture` and `BayesianGaussianMixture`, for example ``nuts={"draws": 2000}``.
     random_state : int, optional
-        Every model is fitted with this same seed, so that an estimator with it repeats a row of the table.
+        Seed of every model, so that an estimator with this seed reproduces a row of the table.
     progress : bool
-        A bar with the time left, in a terminal or notebook only.
+        Show a progress bar, in a terminal or notebook only.
 
     Returns
     -------
     Selection
-        ``table``, ``winner``, ``best``, ``fits``, ``findings`` and ``plot()``. After Ctrl-C, of the models
+        ``table``, ``winner``, ``best``, ``fits``, ``findings`` and ``plot()``. After Ctrl-C, for the models
         fitted so far.
 
     Raises
@@ -99,17 +99,17 @@ def select_components(
     InputError
         For data or settings that cannot be fitted, before any work.
     DegenerateComponentError
-        If there is no model that could be fitted and has a value of the criterion.
+        If no model could be fitted and has a value of the criterion.
 
     Warns
     -----
     SingleBestStartWarning
-        The winner's best optimum was found by one start only: a better one may change the choice.
+        Only one start found the winner's best optimum: a better one may change the choice.
     DegeneracyWarning
-        Every model was degenerate; the winner has more parameters than there are rows; or the data have constant or
+        Every model was degenerate; the winner has more parameters than rows; or the data have constant or
         linearly dependent columns.
     SamplingWarning, ParetoWarning, EvidenceWarning
-        About the winner; those about others stand in ``table["note"]``.
+        About the winner; warnings about other models are in ``table["note"]``.
 
     Examples
     --------

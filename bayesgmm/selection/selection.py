@@ -1,4 +1,4 @@
-"""`Selection`: result of a comparison of models, and its findings."""
+"""`Selection`: result of a model comparison, and its findings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ type Comparands = Mapping[Candidate, Comparand]
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Selection:
-    """Models side by side; printing it gives the best one and how certain that is (± standard errors).
+    """Comparison of models; printing it gives the best one and how certain that is (± standard errors).
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Selection:
         ``n_parameters``, ``bic``, ``aic``, ``icl`` of the best fit by EM, and for Bayesian criteria ``evidence``
         or ``loo`` with ``_se``; ``n_best_reached`` of ``n_starts`` that reached EM's best optimum, ``n_degenerate``
         that ended in a collapsed or emptied component; ``degenerate``, whether all did, so that the row cannot win;
-        ``converged``, whether EM did, and the chains if there are any; ``note``, in words.
+        ``converged``, whether EM and any chains did; ``note``, as text.
     criterion : str
         The one that decides.
     winner : Candidate
@@ -94,9 +94,9 @@ class Selection:
         From ``(covariance_type, n_components)`` to the fitted estimator: `BayesianGaussianMixture` if a criterion
         is Bayesian, `GaussianMixture` otherwise.
     findings : tuple of str
-        What else there is to know: models indistinguishable from the best one, spikes left out.
+        Models indistinguishable from the best one, degenerate fits left out, and other findings.
     models : mapping
-        From ``(covariance_type, n_components)`` to what the table was made from; scores with their parts by row.
+        From ``(covariance_type, n_components)`` to the data of the table, with pointwise scores.
     """
 
     __module__ = "bayesgmm.selection"

@@ -1,4 +1,4 @@
-"""Settings of a comparison of models, checked before any work."""
+"""Settings of a model comparison, validated before any work."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -62,12 +62,12 @@ class Bootstrap:
         In the shape of the mixture's.
     n_degenerate : int
         Replicates that ended in a spike, with a collapsed covariance or a component of fewer than D + 1 rows that has
-        one of its own; they are left out. A component that emptied beside a shared covariance is kept, as what it
-        is: an estimate of its weight.
+        its own covariance; they are left out. An emptied component with a shared covariance is kept, as an
+        estimate of its weight.
     n_unconverged : int
-        Replicates that ran out of steps; they are kept.
+        Replicates that reached ``max_iter``; they are kept.
     interrupted : bool
-        Whether it ended before all replicates that were asked for.
+        Whether it stopped before all requested replicates.
     """
 
     __module__ = "bayesgmm.standard_errors"

@@ -61,7 +61,7 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class StandardErrors:
-    """Standard errors of a mixture's parameters, and of what follows from them.
+    """Standard errors of a mixture's parameters and of functions of them.
 
     Attributes
     ----------
@@ -74,14 +74,14 @@ class StandardErrors:
     names : tuple of str
         The free parameters, as they are indexed in the mixture: ``"means[0, 1]"``.
     missing : (parameter,)
-        Shares of the complete information that not knowing the components costs, in the directions in which
-        they are distinct, largest first. The largest is EM's rate of convergence (Dempster, Laird & Rubin 1977).
+        Fractions of missing information, due to the unknown components, largest first. The largest is EM's rate
+        of convergence (Dempster, Laird & Rubin 1977).
     condition : float
         Largest over smallest share of the complete information that is left.
     distance : float
         Standard errors between the mixture and the maximum that its gradient points to; 0 at the maximum.
     robust : bool
-        Whether they hold when no mixture of the family is true (the sandwich, White 1982).
+        Whether they are valid for a misspecified model (the sandwich, White 1982).
     """
 
     __module__ = "bayesgmm.standard_errors"
@@ -158,8 +158,8 @@ def standard_errors(
 ) -> StandardErrors:
     r"""Standard errors from the observed information :math:`I` at a maximum: :math:`cov(\hat\theta) = I^{-1}`.
 
-    Everything else follows by the delta method. They are right for many rows, distinct components and a true model:
-    with few rows in a component, or components that nearly coincide, use `bootstrap`.
+    Errors of functions follow by the delta method. They are valid for large samples, well-separated components and a
+    correct model: with few rows in a component, or nearly coinciding components, use `bootstrap`.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ def test_long_blocks_are_cut_and_say_so() -> None:
 def test_convergence_in_words_when_all_is_well() -> None:
     r_hat, ess, divergences, verdict, *_ = convergence_lines(independent_draws())
     assert float(r_hat.split()[4]) < 1.01
-    assert "of 2,000 (fine from 200)" in ess
+    assert "of 2,000 (acceptable from 200)" in ess
     assert divergences == "Divergences of the sampler: 0 of 2,000 draws"
     assert verdict == "Verdict: converged."
 

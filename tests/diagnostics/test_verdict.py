@@ -141,7 +141,7 @@ def test_groups_say_which_chains_and_how_far_apart():
     assert first == "The group made of chains 0, 1 has mean log-likelihood -90.0, 2 clusters with rows."
     assert second == (
         "The group made of chains 2, 3 has mean log-likelihood -92.0, 2 clusters with rows; log posterior density -4.0 "
-        "in the mean and -4.0 at its best from chains 0, 1; partitions 0.75 bits of information apart."
+        "in the mean and -4.0 at its best from chains 0, 1; variation of information of the partitions 0.75 bits."
     )
 
 

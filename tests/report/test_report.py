@@ -160,7 +160,7 @@ def test_a_part_that_cannot_be_made_says_why(tmp_path) -> None:
         fit = BayesianGaussianMixture(1, **SETTINGS | {"draws": 20, "tune": 20}).fit(X)
     fit.report(tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "This part could not be made." in told(text, "Checks")
+    assert "This section could not be generated." in told(text, "Checks")
     assert "10" in told(text, "Checks")
 
 
