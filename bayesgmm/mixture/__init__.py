@@ -7,6 +7,8 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.mixture.alignment import align_to as align_to
     from bayesgmm.mixture.alignment import divergences as divergences
+    from bayesgmm.mixture.by_row import row_densities as row_densities
+    from bayesgmm.mixture.by_row import row_memberships as row_memberships
     from bayesgmm.mixture.covariance import FAMILIES as FAMILIES
     from bayesgmm.mixture.covariance import CovarianceFamily as CovarianceFamily
     from bayesgmm.mixture.covariance import Equivariance as Equivariance
