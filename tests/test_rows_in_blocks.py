@@ -114,17 +114,6 @@ def test_blocks_do_not_change_answers(name: str, given: SimpleNamespace, monkeyp
     np.testing.assert_allclose(numbers(answer(given, several)), one, rtol=1e-12, atol=1e-12)
 
 
-def test_pieces_are_the_rows_in_order(given: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayesgmm.data.blocks.ROWS_PER_BLOCK", PER_BLOCK)
-    pieces = list(Data(given.X, given.v).pieces(10))
-    assert [piece.shape[0] for piece in pieces] == [10, 10, 3, 10, 10, 3, 10, 4]
-    np.testing.assert_array_equal(np.vstack([piece.rows for piece in pieces]), given.X)
-    np.testing.assert_array_equal(np.concatenate([piece.weights for piece in pieces]), given.v)
-    taken = Data(given.X, given.v).take(np.array([50, 3]))
-    np.testing.assert_array_equal(taken.rows, given.X[[50, 3]])
-    np.testing.assert_array_equal(taken.weights, given.v[[50, 3]])
-
-
 @pytest.mark.filterwarnings("ignore")  # of short chains
 def test_rows_are_checked_at_the_border_only(given: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     checked = []
