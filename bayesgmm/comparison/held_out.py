@@ -99,7 +99,7 @@ def _of_em(fit: Fit, fits: FitPair, folds: int | None, rng: np.random.Generator,
     copies = _copies(fits.data)
     units = np.arange(fits.data.shape[0], dtype=np.int64) if copies is None else copies
     times = fits.data.weights if copies is None else np.ones(len(units))
-    n_different = len(np.unique(fits.data.rows, axis=0))
+    n_different = fits.data.distinct().shape[0]
     one_by_one = n_different <= MOST_REFITS if folds is None else folds >= len(units)
     groups = _different_rows(fits, units) if one_by_one else _random_folds(len(units), folds or FOLDS, rng)
     elpd_i, n_collapsed = _refits(fit, fits, list(groups), units=units, times=times, callback=callback)
