@@ -40,7 +40,10 @@ def exact_log_evidences(X, prior, k):
     joint += log_rows[np.arange(len(X)), allocations].sum(axis=1)
     copies = len(allocations)
     given = Conditionals.of_prior(resolved).given(
-        X, allocations, np.broadcast_to(means, (copies, *means.shape)), np.broadcast_to(covariances, (copies, k, 1, 1))
+        Data(X),
+        allocations,
+        np.broadcast_to(means, (copies, *means.shape)),
+        np.broadcast_to(covariances, (copies, k, 1, 1)),
     )
     return allocations, joint - given.log_labelled_density(weights[None], means[None], covariances[None])[0]
 

@@ -138,8 +138,8 @@ def test_densities_given_allocations_count_weights(form, covariance_type):
         rng.normal(size=(4, 2, 2)),
         np.tile(np.eye(2), (4, 2, 1, 1)),
     )
-    weighted = density.given(X, labels, means, covariances, row_weights=v.astype(float))
-    repeated = density.given(np.repeat(X, v, axis=0), np.repeat(labels, v, axis=1), means, covariances)
+    weighted = density.given(Data(X, v.astype(float)), labels, means, covariances)
+    repeated = density.given(Data(np.repeat(X, v, axis=0)), np.repeat(labels, v, axis=1), means, covariances)
     for name in ("concentration", "mean", "kappa", "mean_precision", "dof", "scale"):
         np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-10, atol=1e-12)
 

@@ -15,6 +15,7 @@ import pytensor.tensor as pt
 from pytensor.compile.mode import Mode
 
 from bayesgmm import Mixture, MvNormalMixture
+from bayesgmm.data import Data
 from bayesgmm.mixture.mixture import expected_statistics
 from bayesgmm.partitions.partition_losses import canonical_labels, contingency_table, expected_loss, losses
 from bayesgmm.partitions.salso import SalsoSettings, salso
@@ -214,8 +215,8 @@ def array_calls() -> Iterator[Call]:
     for order in ([0], [0, 0], [0, 2], [0, 1, 1], [-1, 0], [[0, 1]], 0):
         yield f"permute {order}", lambda o=order: mixture.permute(o)
     draws = Draws.unchained(*(np.stack([part] * 3) for part in PARTS), "full")
-    yield "draws: 3 features", lambda: log_densities(draws, np.ones((4, 3)))
-    yield "draws: 1 feature", lambda: log_densities(draws, np.ones((4, 1)))
+    yield "draws: 3 features", lambda: log_densities(draws, Data(np.ones((4, 3))))
+    yield "draws: 1 feature", lambda: log_densities(draws, Data(np.ones((4, 1))))
     labels = np.array([[0, 0, 1, 1], [0, 1, 0, 1]])
     for name, wrong in {
         "negative": labels - 1,

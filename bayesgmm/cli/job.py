@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from bayesgmm.comparison import estimates_table
+from bayesgmm.data import Data
 from bayesgmm.estimators import PRIORS, BayesianGaussianMixture, GaussianMixture, in_labels_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import Relabelling, component_record
@@ -102,7 +103,7 @@ def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataF
     Averaged over all draws, or over fewer (at least 100, evenly spaced) if there are many rows.
     """
     n_draws = max(_FEWEST_DRAWS, _MOST_EVALUATIONS // len(frame))
-    proba = mean_memberships(thinned(Draws.of_tree(bayes.posterior_), n_draws), as_rows(frame))
+    proba = mean_memberships(thinned(Draws.of_tree(bayes.posterior_), n_draws), Data.of(frame))
     columns = {f"p{k}": proba[:, k] for k in range(proba.shape[1])}
     return pd.DataFrame({"cluster": proba.argmax(axis=1), "uncertainty": 1.0 - proba.max(axis=1), **columns})
 

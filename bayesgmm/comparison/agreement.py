@@ -64,7 +64,7 @@ def partitions_of(
 ) -> Partitions:
     """Labels of both fits, crossed."""
     a, b = (_labels(fit, own, seed) for fit, own in zip(fits, resp, strict=True))
-    counts = contingency_table(a, b, weights=fits.weights, shape=[own.shape[1] for own in resp])
+    counts = contingency_table(a, b, weights=fits.data.weights, shape=[own.shape[1] for own in resp])
     names = [fit.name for fit in fits]
     index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
     partner = np.full(counts.shape[0], -1)
@@ -80,7 +80,7 @@ def partitions_of(
         ari=1.0 - table_loss(counts, loss="omari"),
         vi=table_loss(counts),
         changed=changed,
-        changed_weight=float(fits.weights[changed].sum()),
+        changed_weight=float(fits.data.weights[changed].sum()),
     )
 
 
@@ -113,17 +113,17 @@ def calibration_table(
     if not comparable(fits):
         return _together(fits)
     p, q = (np.concatenate([each[:, pair.of(i)] for pair in pairs]) for i, each in enumerate(resp))
-    weights = np.tile(fits.weights, len(pairs))
+    weights = np.tile(fits.data.weights, len(pairs))
     names = [fit.name for fit in fits]
     return _binned(p, {names[0]: p, names[1]: q}, weights)
 
 
 def _together(fits: FitPair) -> pd.DataFrame:
     """Calibration of the probability that two rows are in one cluster."""
-    chosen = np.unique(np.linspace(0, len(fits.X) - 1, min(len(fits.X), MOST_PAIRED)).astype(np.int64))
+    chosen = np.unique(np.linspace(0, fits.data.shape[0] - 1, min(fits.data.shape[0], MOST_PAIRED)).astype(np.int64))
     upper = np.triu_indices(len(chosen), 1)
     p, q = (_similarity(fit, fits, chosen)[upper] for fit in fits)
-    v = fits.weights[chosen]
+    v = fits.data.weights[chosen]
     names = [fit.name for fit in fits]
     table = _binned(p, {names[0]: p, names[1]: q}, (v[:, None] * v)[upper])
     return table.rename_axis("in one cluster")
@@ -131,9 +131,9 @@ def _together(fits: FitPair) -> pd.DataFrame:
 
 def _similarity(fit: Fit, fits: FitPair, chosen: IntArray) -> Array:
     if fit.tree is None:
-        resp = fit.mixture.responsibilities(fits.X[chosen])
+        resp = fit.memberships(fits.data.take(chosen))
         return resp @ resp.T
-    return similarity_matrix(fit.tree, rows=chosen).to_numpy()
+    return similarity_matrix(fit.tree, fits.data, rows=chosen).to_numpy()
 
 
 def _binned(p: PerRow, means: dict[str, PerRow], weights: PerRow) -> pd.DataFrame:
@@ -167,10 +167,10 @@ class Reliability:
 
 def reliability_of(fits: FitPair, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike) -> Reliability:
     """Components matched to classes by optimal assignment; scores and calibration of their probabilities."""
-    truth = checked_classes(classes, len(fits.X))
+    truth = checked_classes(classes, fits.data.shape[0])
     scores, bins = {}, {}
     for fit, own in zip(fits, resp, strict=True):
-        scores[fit.name], bins[fit.name] = _against(own, truth, fits.weights)
+        scores[fit.name], bins[fit.name] = _against(own, truth, fits.data.weights)
     return Reliability(pd.DataFrame(scores).T, pd.concat(bins, names=["fit"]))
 
 

@@ -146,7 +146,7 @@ def compare(
         estimates_of(s, fits, ci_prob=probability, bootstrap=b) for s, (b, _) in zip(fits, replicates, strict=True)
     )
     notes = [*first.notes, *second.notes, *(note for _, note in replicates if note)]
-    resp = (fits.first.memberships(fits.X), fits.second.memberships(fits.X))
+    resp = (fits.first.memberships(fits.data), fits.second.memberships(fits.data))
     of_components = _of_components(fits, resp, (first, second))
     of_rows = _of_rows(fits, resp, classes, seed=int(streams[4].integers(2**31)))
     difference = _difference(left_out)
@@ -170,9 +170,9 @@ def _of_components(
 ) -> dict[str, Any]:
     """Tables of components and parameters, and findings."""
     pairs = matched(fits.first.mixture, fits.second.mixture)
-    verdicts = [diagnosis_of(fit) for fit in fits]
+    verdicts = [diagnosis_of(fit, fits.data) for fit in fits]
     unsettled = any(is_unsettled(s, v) for s, v in zip(fits, verdicts, strict=True))
-    distinct = are_other_optima(fits, fits.X)
+    distinct = are_other_optima(fits)
     conditions = conditions_of(fits, resp, pairs, unsettled=unsettled, distinct=distinct)
     table = parameter_table(fits, estimates, pairs, conditions)
     components, unmatched = _component_table(fits, pairs, conditions, table), _unmatched(fits, pairs)
@@ -188,11 +188,11 @@ def _of_rows(
     fits: FitPair, resp: tuple[Responsibilities, Responsibilities], classes: ArrayLike | None, *, seed: int
 ) -> dict[str, Any]:
     """Partitions and memberships, and findings."""
-    pairs, total = matched(fits.first.mixture, fits.second.mixture), float(fits.weights.sum())
+    pairs, total = matched(fits.first.mixture, fits.second.mixture), fits.data.total
     partitions, calibration = partitions_of(fits, resp, pairs, seed=seed), calibration_table(fits, resp, pairs)
     identified = fits.first.identified and fits.second.identified
     reliability = reliability_of(fits, resp, classes) if classes is not None and identified else None
-    a, b = (float(fits.weights @ each.max(axis=1)) / total for each in resp)
+    a, b = (float(fits.data.weights @ each.max(axis=1)) / total for each in resp)
     found = [
         *partition_findings(partitions, total),
         *membership_findings((a, b), calibration, fits, reliability=reliability),
@@ -216,7 +216,7 @@ def _present_classes(classes: ArrayLike | None, fits: FitPair, sample_weight: Ar
     given = np.asarray(classes)
     if sample_weight is not None and len(given) == len(np.asarray(sample_weight)):
         given = given[np.asarray(sample_weight, dtype=np.float64) > 0]
-    checked_classes(given, len(fits.X))
+    checked_classes(given, fits.data.shape[0])
     return given
 
 
@@ -229,13 +229,12 @@ def _bootstrap(
     try:
         with progress_bar(f"Bootstrap of {fit.label}", show=show) as callback, _notes(DegeneracyWarning) as notes:
             found = bootstrap_of(
-                fits.X,
+                fits.data,
                 fit.mixture,
                 rng=rng,
                 n_replicates=n,
                 prior=fit.prior,
                 settings=fit.settings,
-                row_weights=fits.row_weights,
                 callback=callback,
             )
     except DegenerateComponentError as error:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm._common import Array, Rows
+from bayesgmm._common import Array
 from bayesgmm.comparison.estimates import Match
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.data import Data
 from bayesgmm.diagnostics import Diagnosis, diagnose
 from bayesgmm.em import COLLAPSED, moments_of, principal_directions
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Mixture, measure
 
 ROWS_PER_PARAMETER = 5.0  # of a component; below it asymptotic standard errors are doubtful
 SKEWED = 0.5  # one side of an 89 % interval is then 18 % longer than the other (Cornish-Fisher)
@@ -43,18 +43,18 @@ def conditions_of(
     fits: FitPair, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: bool, distinct: bool
 ) -> list[Condition]:
     """Condition of each matched pair; ``unsettled``: a posterior has several modes; ``distinct``: so has EM."""
-    spread = principal_directions(moments_of(Data(fits.X, fits.weights)))
+    spread = principal_directions(moments_of(fits.data))
     return [_condition(fits, resp, pair, spread=spread, whole=(unsettled, distinct)) for pair in pairs]
 
 
 def _condition(
     fits: FitPair, resp: tuple[Array, Array], pair: Match, *, spread: tuple[Array, Array], whole: tuple[bool, bool]
 ) -> Condition:
-    v = fits.weights
+    v = fits.data.weights
     own = [each[:, pair.of(i)] for i, each in enumerate(resp)]
     rows = np.array([v @ r for r in own])
     overlap = np.array([v @ (r * (1.0 - r)) / max(float(v @ r), _TINY) for r in own])
-    d = fits.X.shape[1]
+    d = fits.data.shape[1]
     found = {
         "several modes": whole[0],
         "several optima": whole[1],
@@ -93,9 +93,9 @@ def _at_boundary(fit: Fit, k: int, spread: tuple[Array, Array], rows: float) -> 
     return bool(singular or emptied)
 
 
-def diagnosis_of(fit: Fit) -> Diagnosis | None:
+def diagnosis_of(fit: Fit, data: Data) -> Diagnosis | None:
     """The verdict on a posterior; none on EM, or without enough draws."""
-    return None if fit.tree is None else diagnose(fit.tree)
+    return None if fit.tree is None else diagnose(fit.tree, data)
 
 
 def is_unsettled(fit: Fit, found: Diagnosis | None) -> bool:
@@ -104,9 +104,9 @@ def is_unsettled(fit: Fit, found: Diagnosis | None) -> bool:
     return not fit.identified or (found is not None and found.verdict in bad)
 
 
-def are_other_optima(fits: FitPair, X: Rows) -> bool:
+def are_other_optima(fits: FitPair) -> bool:
     """Whether two fits by EM of one model ended in optima with different likelihoods."""
     if any(fit.bayesian for fit in fits) or not _same_model(fits) or fits.first.prior or fits.second.prior:
         return False
-    a, b = (float(fit.mixture.log_prob(X) @ fits.weights) for fit in fits)
-    return abs(a - b) > 1e-3 * max(1.0, np.log(fits.weights.sum()))
+    a, b = (measure(fits.data, fit.mixture).log_likelihood for fit in fits)
+    return abs(a - b) > 1e-3 * max(1.0, np.log(fits.data.total))

@@ -80,7 +80,7 @@ def _of_em(fit: Fit, fits: FitPair, ci_prob: float, bootstrap: Bootstrap | None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InformationWarning)
         try:
-            found = standard_errors(fits.X, mixture, prior=fit.prior, row_weights=fits.row_weights)
+            found = standard_errors(fits.data, mixture, prior=fit.prior)
             error = PerParameter(found.weights, found.means, found.covariances)
             lower, upper = found.intervals(ci_prob)
         except (InformationError, InputError) as reason:

@@ -7,26 +7,26 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PerRow, Responsibilities, Rows
+from bayesgmm._common import PerRow, Responsibilities
+from bayesgmm.data import Data
 from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Mixture, measure, row_densities, row_memberships
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
     Names,
+    data_of,
     is_posterior,
     mean_mixture,
     mixture_posterior,
     prior_from_json,
-    row_weights_of,
-    rows_of,
     start_mixture,
 )
 from bayesgmm.prediction import Draws, log_predictive_density, mean_memberships
 from bayesgmm.priors import Prior
-from bayesgmm.validation import as_rows, as_sample_weight
+from bayesgmm.validation import as_sample_weight, default_names
 
 _SAME_ROWS = float(np.finfo(np.float32).eps)  # relative: single precision of the same rows passes
 _SAME_LIKELIHOOD = 1e-5  # relative, per row
@@ -85,13 +85,13 @@ class Fit:
         number = self.name.partition("_")[2]
         return f"{kind} {number}" if number else kind
 
-    def memberships(self, X: Rows) -> Responsibilities:
+    def memberships(self, data: Data) -> Responsibilities:
         """EM's responsibilities, or posterior means of the membership probabilities, (obs, cluster)."""
-        return self.mixture.responsibilities(X) if self.draws is None else mean_memberships(self.draws, X)
+        return row_memberships(data, self.mixture) if self.draws is None else mean_memberships(self.draws, data)
 
-    def log_density(self, X: Rows) -> PerRow:
+    def log_density(self, data: Data) -> PerRow:
         """Log plug-in density, or log posterior predictive density, of each row."""
-        return self.mixture.log_prob(X) if self.draws is None else log_predictive_density(self.draws, X)
+        return row_densities(data, self.mixture) if self.draws is None else log_predictive_density(self.draws, data)
 
 
 @dataclass(frozen=True)
@@ -101,22 +101,15 @@ class FitPair:
     Attributes
     ----------
     first, second : Fit
-    X : (obs, feature)
-    row_weights : (obs,), optional
-        Frequency weights; rows without weight are left out.
+    data : Data
+        Rows without weight are left out.
     features : list of str
     """
 
     first: Fit
     second: Fit
-    X: Rows
-    row_weights: PerRow | None
+    data: Data
     features: list[str]
-
-    @property
-    def weights(self) -> PerRow:
-        """Weights of the rows, ones if there are none."""
-        return np.ones(len(self.X)) if self.row_weights is None else self.row_weights
 
     def __iter__(self) -> Any:
         return iter((self.first, self.second))
@@ -140,13 +133,13 @@ def fit_pair(
     fits = sorted((em, bayes), key=_is_bayesian)  # stable: EM before a posterior
     shown = _names_of([_is_bayesian(fit) for fit in fits])
     trees = [_tree_of(fit, X, names) if _is_bayesian(fit) else None for fit in fits]
-    rows, weights = _common_rows(trees, X, sample_weight)
-    _check_features(fits, trees, rows)
+    data = _common_rows(trees, X, sample_weight)
+    _check_features(fits, trees, data.shape[1])
     sides = [
-        _em_fit(fit, name, rows, weights) if tree is None else _bayesian_fit(tree, name, rows)
+        _em_fit(fit, name, data) if tree is None else _bayesian_fit(tree, name, data)
         for fit, tree, name in zip(fits, trees, shown, strict=True)
     ]
-    return FitPair(sides[0], sides[1], rows, weights, _feature_names(sides, rows))
+    return FitPair(sides[0], sides[1], data, _feature_names(sides, data.shape[1]))
 
 
 def _is_bayesian(fit: Any) -> bool:
@@ -172,36 +165,33 @@ def _tree_of(fit: Any, X: ArrayLike | None, names: Names) -> xr.DataTree:
     return own if "observed_data" in own.children else mixture_posterior(fit, X, names=names)
 
 
-def _common_rows(
-    trees: list[xr.DataTree | None], X: ArrayLike | None, sample_weight: ArrayLike | None
-) -> tuple[Rows, PerRow | None]:
+def _common_rows(trees: list[xr.DataTree | None], X: ArrayLike | None, sample_weight: ArrayLike | None) -> Data:
     """The rows that were given and those kept with posteriors, which must be the same."""
-    kept = [(rows_of(tree), row_weights_of(tree)) for tree in trees if tree is not None]
+    kept = [data_of(tree) for tree in trees if tree is not None]
     if X is None and (not kept or sample_weight is not None):
         raise InputError(
             expected="the rows X" + (" with sample_weight" if kept else ""),
             got="none",
             hint="A fit by EM does not keep its rows: pass X=, those of both fits.",
         )
-    given = kept[0] if X is None else _present(as_rows(X), sample_weight)
-    if X is not None and sample_weight is None and kept and kept[0][1] is not None and len(given[0]) == len(kept[0][0]):
-        given = given[0], kept[0][1]
-    for rows, weights in kept:
-        _check_same(given, (rows, weights))
+    given = kept[0] if X is None else _present(Data.of(X), sample_weight)
+    if sample_weight is None and kept and given.shape == kept[0].shape:
+        given = Data(given.rows, kept[0].row_weights)
+    for data in kept:
+        _check_same(given, data)
     return given
 
 
-def _present(rows: Rows, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow | None]:
+def _present(data: Data, sample_weight: ArrayLike | None) -> Data:
     """Rows of positive weight, and their weights; none if all are one."""
-    weights = as_sample_weight(sample_weight, len(rows))
+    weights = as_sample_weight(sample_weight, data.shape[0])
     if weights is None or (weights == 1.0).all():
-        return rows, None
-    present = weights > 0
-    return np.asfortranarray(rows[present]), weights[present]
+        return data
+    return Data(data.rows, weights).take(np.flatnonzero(weights))
 
 
-def _check_same(given: tuple[Rows, PerRow | None], kept: tuple[Rows, PerRow | None]) -> None:
-    a, b = given[0], kept[0]
+def _check_same(given: Data, kept: Data) -> None:
+    a, b = given.rows, kept.rows
     if a.shape[1] != b.shape[1]:
         raise InputError(expected=f"fits of the same features, {b.shape[1]}", got=f"{a.shape[1]}")
     if a.shape != b.shape or not np.allclose(a, b, rtol=_SAME_ROWS, atol=0.0):
@@ -211,23 +201,22 @@ def _check_same(given: tuple[Rows, PerRow | None], kept: tuple[Rows, PerRow | No
             got=what,
             hint="Rows of weight zero do not count. Fit both to the same data.",
         )
-    v, w = (np.ones(len(a)) if weights is None else weights for weights in (given[1], kept[1]))
-    if not np.allclose(v, w):
+    if not np.allclose(given.weights, kept.weights):
         raise InputError(
             expected="fits with the same weights of rows", got="different ones", hint="Pass sample_weight=."
         )
 
 
-def _check_features(fits: list[Any], trees: list[xr.DataTree | None], rows: Rows) -> None:
+def _check_features(fits: list[Any], trees: list[xr.DataTree | None], n_features: int) -> None:
     for fit, tree in zip(fits, trees, strict=True):
         d = fit.mixture_.n_features if tree is None else tree["posterior"].sizes[FEATURE]
-        if d != rows.shape[1]:
-            raise InputError(expected=f"fits of the {rows.shape[1]} features of the rows", got=f"one of {d}")
+        if d != n_features:
+            raise InputError(expected=f"fits of the {n_features} features of the rows", got=f"one of {d}")
 
 
-def _em_fit(fit: Any, name: str, rows: Rows, weights: PerRow | None) -> Fit:
+def _em_fit(fit: Any, name: str, data: Data) -> Fit:
     mixture: Mixture = fit.mixture_
-    _check_likelihood(fit, mixture, rows, weights)
+    _check_likelihood(fit, mixture, data)
     starts, names = getattr(fit, "starts_", None), getattr(fit, "feature_names_in_", None)
     return Fit(
         name=name,
@@ -241,14 +230,13 @@ def _em_fit(fit: Any, name: str, rows: Rows, weights: PerRow | None) -> Fit:
     )
 
 
-def _check_likelihood(fit: Any, mixture: Mixture, rows: Rows, weights: PerRow | None) -> None:
+def _check_likelihood(fit: Any, mixture: Mixture, data: Data) -> None:
     """The rows are those of the fit if they have its log-likelihood; parameters that a user set have none."""
     known = getattr(fit, "log_likelihood_", None)
     if known is None:
         return
-    found = float(mixture.log_prob(rows) @ (np.ones(len(rows)) if weights is None else weights))
-    total = float(len(rows) if weights is None else weights.sum())
-    if not abs(found - known) <= _SAME_LIKELIHOOD * (abs(known) + total):
+    found = measure(data, mixture).log_likelihood
+    if not abs(found - known) <= _SAME_LIKELIHOOD * (abs(known) + data.total):
         raise InputError(
             expected=f"the rows and weights of EM's fit, with log-likelihood {known:.3f}",
             got=f"rows with {found:.3f}",
@@ -256,13 +244,13 @@ def _check_likelihood(fit: Any, mixture: Mixture, rows: Rows, weights: PerRow | 
         )
 
 
-def _bayesian_fit(tree: xr.DataTree, name: str, rows: Rows) -> Fit:
+def _bayesian_fit(tree: xr.DataTree, name: str, data: Data) -> Fit:
     own = "prior" in tree.attrs
     if not own and tree["posterior"]["weights"].shape[-1] > 1:
-        tree = relabel(tree, progress=False)
+        tree = relabel(tree, data, progress=False)
         identified = relabelling(tree).identified
     else:
-        record = component_record(tree) if own else None
+        record = component_record(tree, data) if own else None
         identified = record is None or record.identified
     started = "constant_data" in tree.children and "em_weights" in tree["constant_data"]
     features = [str(each) for each in tree["posterior"][FEATURE].to_numpy()]
@@ -275,7 +263,7 @@ def _bayesian_fit(tree: xr.DataTree, name: str, rows: Rows) -> Fit:
         draws=Draws.of_tree(tree),
         start=start_mixture(tree) if started else None,
         identified=identified,
-        features=None if features == _plain(rows) else tuple(features),
+        features=None if features == default_names(data.shape[1]) else tuple(features),
     )
 
 
@@ -283,12 +271,8 @@ def _prior_of(tree: xr.DataTree) -> Prior | None:
     return prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else None
 
 
-def _plain(rows: Rows) -> list[str]:
-    return [f"x{j}" for j in range(rows.shape[1])]
-
-
-def _feature_names(sides: list[Fit], rows: Rows) -> list[str]:
+def _feature_names(sides: list[Fit], n_features: int) -> list[str]:
     known = [side.features for side in sides if side.features is not None]
     if len(set(known)) > 1:
         raise InputError(expected="fits of the same features", got=f"{list(known[0])} and {list(known[1])}")
-    return list(known[0]) if known else _plain(rows)
+    return list(known[0]) if known else default_names(n_features)

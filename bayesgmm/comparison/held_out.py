@@ -13,7 +13,7 @@ from bayesgmm.cross_validation import FEWEST_DRAWS, loo
 from bayesgmm.data import Data
 from bayesgmm.em import Degeneracy, EMResult, EMSettings, moments_of, run_em
 from bayesgmm.exceptions import ParetoWarning, SamplingWarning
-from bayesgmm.mixture import column_densities
+from bayesgmm.mixture import row_densities
 from bayesgmm.posterior import SAMPLE_DIMS
 from bayesgmm.validation import copies_of_rows
 
@@ -75,13 +75,13 @@ def held_out(
 
 def _of_posterior(fit: Fit, fits: FitPair) -> HeldOut | None:
     tree = fit.tree
-    copies = _copies(fits.row_weights, len(fits.X))
+    copies = _copies(fits.data)
     too_few = tree is not None and np.prod([tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS]) < FEWEST_DRAWS
     if copies is None or too_few or tree is None or tree.attrs.get("mode_weights") == "stacking":
         return None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = loo(tree, progress=False)
+        found = loo(tree, fits.data, progress=False)
     for warning in caught:
         if not issubclass(warning.category, ParetoWarning | SamplingWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
@@ -96,16 +96,16 @@ def _of_posterior(fit: Fit, fits: FitPair) -> HeldOut | None:
 
 def _of_em(fit: Fit, fits: FitPair, folds: int | None, rng: np.random.Generator, callback: Progress | None) -> HeldOut:
     """Refits without a copy or without a fold; EM starts at the fit, whose optimum it follows."""
-    copies = _copies(fits.row_weights, len(fits.X))
-    units = np.arange(len(fits.X), dtype=np.int64) if copies is None else copies
-    times = fits.weights if copies is None else np.ones(len(units))
-    n_different = len(np.unique(fits.X, axis=0))
+    copies = _copies(fits.data)
+    units = np.arange(fits.data.shape[0], dtype=np.int64) if copies is None else copies
+    times = fits.data.weights if copies is None else np.ones(len(units))
+    n_different = fits.data.distinct().shape[0]
     one_by_one = n_different <= MOST_REFITS if folds is None else folds >= len(units)
     groups = _different_rows(fits, units) if one_by_one else _random_folds(len(units), folds or FOLDS, rng)
     elpd_i, n_collapsed = _refits(fit, fits, list(groups), units=units, times=times, callback=callback)
     method = "leave-one-out by exact refits" if one_by_one else f"{folds or FOLDS}-fold cross-validation by refits"
     notes = (sentence(Note.COLLAPSED_REFITS, n=n_collapsed, fit=fit.label),) if n_collapsed else ()
-    return HeldOut(elpd_i, fit.mixture.log_prob(fits.X)[units], times, method, notes)
+    return HeldOut(elpd_i, row_densities(fits.data, fit.mixture)[units], times, method, notes)
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _Group:
 
 def _different_rows(fits: FitPair, units: IntArray) -> Iterator[_Group]:
     """One copy of each different row, for all copies of it."""
-    same = np.unique(fits.X, axis=0, return_inverse=True)[1].ravel()[units]
+    same = np.unique(fits.data.rows, axis=0, return_inverse=True)[1].ravel()[units]
     order = np.argsort(same, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(same[order])) + 1):
         yield _Group(members[:1], members)
@@ -132,17 +132,16 @@ def _random_folds(n: int, folds: int, rng: np.random.Generator) -> Iterator[_Gro
 def _refits(
     fit: Fit, fits: FitPair, groups: list[_Group], *, units: IntArray, times: PerRow, callback: Progress | None
 ) -> tuple[PerRow, int]:
-    data, elpd_i, n_collapsed = Data(fits.X, fits.weights), np.empty(len(units)), 0
+    data, elpd_i, n_collapsed = fits.data, np.empty(len(units)), 0
     family = fit.mixture.family
     moments = moments_of(data, family)
     settings = fit.settings.for_data(moments, family)
     degeneracy = Degeneracy.of(moments, settings, family)
     for n_done, group in enumerate(groups, start=1):
-        weights = fits.weights.copy()
+        weights = data.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
         result = _refit(fit, data.with_weights(np.maximum(weights, 0.0)), settings)
-        left_out = np.ascontiguousarray(fits.X[units[group.predicted]].T)
-        elpd_i[group.predicted] = column_densities(left_out, result.mixture, memberships=False)[0]
+        elpd_i[group.predicted] = row_densities(data.take(units[group.predicted]), result.mixture)
         n_collapsed += degeneracy.collapsed(result.mixture)
         if callback is not None:
             callback(n_done, len(groups))
@@ -155,7 +154,7 @@ def _refit(fit: Fit, data: Data, settings: EMSettings) -> EMResult:
     return run_em(data, fit.mixture, prior=resolved, settings=settings)
 
 
-def _copies(weights: PerRow | None, n: int) -> IntArray | None:
+def _copies(data: Data) -> IntArray | None:
     """The row of each copy; None if weights are not whole numbers."""
-    whole = weights is None or (weights == np.round(weights)).all()
-    return copies_of_rows(n, weights) if whole else None
+    whole = (data.weights == np.round(data.weights)).all()
+    return copies_of_rows(data.shape[0], data.row_weights) if whole else None

@@ -10,12 +10,13 @@ from arviz_stats.base import array_stats
 from arviz_stats.utils import ELPDDataLOO
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PATIENCE, IntArray, PerRow, Progress, Rows, progress_bar
+from bayesgmm._common import PATIENCE, IntArray, PerRow, Progress, progress_bar
 from bayesgmm.cross_validation.moment_matching import match_rows
 from bayesgmm.cross_validation.psis import Pointwise, good_k, largest_r_hat, relative_efficiency, smoothed_rows
 from bayesgmm.cross_validation.refits import Refits, RefitSettings, problem_of, refit_rows
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
-from bayesgmm.posterior import NO_NAMES, OBS, SAMPLE_DIMS, Names, Posterior, mixture_posterior, row_weights_of, rows_of
+from bayesgmm.posterior import NO_NAMES, OBS, SAMPLE_DIMS, Names, Posterior, data_of, mixture_posterior
 from bayesgmm.prediction import Draws, log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_number, check_type, check_whole, copies_of_rows
@@ -26,7 +27,7 @@ FEWEST_DRAWS = 25  # a fifth of them form the tail, which needs five
 
 def loo(
     posterior: Posterior,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     moment_match: bool = False,
     refit: bool = False,
@@ -130,17 +131,18 @@ def loo(
     check_type(Prior, optional=True, prior=prior)
     check_whole(least=0, most=2**63 - 1, optional=True, random_state=random_state)
     tree = mixture_posterior(posterior, X, names=names)
-    rows, copies = rows_of(tree), _copies(tree)
+    data = data_of(tree, X)
+    copies = copies_of_rows(data.shape[0], data.row_weights, why="Leave-one-out leaves out one copy of a row.")
     _check_draws(tree)
     sizes = tree["posterior"].sizes
     shape = (sizes["chain"], sizes["draw"])
     limit = good_k(shape[0] * shape[1])
     efficiency = relative_efficiency(tree) if r_eff is None else r_eff
-    problem = problem_of(tree, prior) if moment_match or refit else None
-    _warn_of_chains_apart(tree, rows)
+    problem = problem_of(tree, prior, data) if moment_match or refit else None
+    _warn_of_chains_apart(tree, data)
     with progress_bar("Rows", show=progress and callback is None, patience=PATIENCE) as move:
         progressed = callback or move
-        sampled = found = smoothed_rows(Draws.of_tree(tree), rows, shape=shape, r_eff=efficiency, callback=progressed)
+        sampled = found = smoothed_rows(Draws.of_tree(tree), data, shape=shape, r_eff=efficiency, callback=progressed)
     if problem is not None and moment_match:
         found = match_rows(tree, problem, found.above(limit), found=found, r_eff=efficiency)
     if problem is not None and refit:
@@ -184,19 +186,13 @@ def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, 
     -1142
     """
     tree = mixture_posterior(posterior, X, names=names).copy()
-    draws, rows = tree["posterior"], rows_of(tree)
+    draws, data = tree["posterior"], data_of(tree, X)
     shape = tuple(draws.sizes[dim] for dim in SAMPLE_DIMS)
-    values = log_densities(Draws.of_tree(tree), rows).reshape(*shape, len(rows))
+    values = log_densities(Draws.of_tree(tree), data).reshape(*shape, data.shape[0])
     coords = {dim: draws.coords[dim].to_numpy() for dim in SAMPLE_DIMS}
     coords[OBS] = tree["observed_data"].coords[OBS].to_numpy()
     tree["log_likelihood"] = xr.DataTree(xr.Dataset({"y": ((*SAMPLE_DIMS, OBS), values)}, coords))
     return tree
-
-
-def _copies(tree: xr.DataTree) -> IntArray:
-    """The row of each copy: rows repeated by their weights."""
-    n, weights = tree["observed_data"].sizes[OBS], row_weights_of(tree)
-    return copies_of_rows(n, weights, why="Leave-one-out leaves out one copy of a row.")
 
 
 def _check_draws(tree: xr.DataTree) -> None:
@@ -229,12 +225,12 @@ def _refitted(found: Pointwise, refits: Refits) -> Pointwise:
     return found.changed(refits.rows, elpd=elpd, pareto_k=np.zeros(len(elpd)))
 
 
-def _warn_of_chains_apart(tree: xr.DataTree, rows: Rows) -> None:
+def _warn_of_chains_apart(tree: xr.DataTree, data: Data) -> None:
     """Warn of chains that stay in different modes; resampled draws have correct shares and no chains."""
     sizes = tree["posterior"].sizes
     if "modes" in tree.attrs or sizes["chain"] == 1:
         return
-    r_hat = largest_r_hat(Draws.of_tree(tree), rows, shape=(sizes["chain"], sizes["draw"]))
+    r_hat = largest_r_hat(Draws.of_tree(tree), data, shape=(sizes["chain"], sizes["draw"]))
     if r_hat > UNMIXED:
         warnings.warn(
             f"The chains disagree about the density at some rows (R-hat up to {r_hat:.2f}), and leave-one-out takes "

@@ -65,12 +65,12 @@ class _Matching:
 
     def rows(self, which: IntArray, found: Pointwise, r_eff: float) -> ELPDDataLOO:
         """ArviZ's answer for some rows."""
-        X = self.problem.data.rows
+        data = self.problem.data
 
         def log_likelihood_of(points: xr.DataArray, i: int) -> xr.DataArray:
-            return self._per_draw(log_densities(self._drawn(points), X[which[i] : which[i] + 1]))
+            return self._per_draw(log_densities(self._drawn(points), data.take(which[i : i + 1])))
 
-        values = log_densities(self.draws, X[which]).reshape(*self.shape, -1)
+        values = log_densities(self.draws, data.take(which)).reshape(*self.shape, -1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a row that cannot be matched keeps its k, and is warned of later
             return loo_moment_match(

@@ -10,7 +10,8 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
-from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
+from bayesgmm._common import Array, IntArray, PerRow, Progress
+from bayesgmm.data import Data
 from bayesgmm.prediction import Draws, blocks_of_densities, log_densities
 
 _ROWS_COMPARED = 20
@@ -49,25 +50,26 @@ class Pointwise:
 
 
 def smoothed_rows(
-    draws: Draws, X: Rows, *, shape: tuple[int, int], r_eff: float, callback: Progress | None = None
+    draws: Draws, data: Data, *, shape: tuple[int, int], r_eff: float, callback: Progress | None = None
 ) -> Pointwise:
     """Results of all rows; log densities are held in blocks of rows.
 
     Parameters
     ----------
     draws : Draws
-    X : (obs, feature)
+    data : Data
     shape : (chains, draws of each)
     r_eff : float
         Relative efficiency, effective draws per draw; the lower, the longer the smoothed tail.
     callback : callable, optional
         Called as ``callback(rows done, rows)``.
     """
-    parts = []
-    for done, values in blocks_of_densities(draws, X):
+    parts, n_done = [], 0
+    for values in blocks_of_densities(draws, data):
         parts.append(_smoothed(values.reshape(-1, *shape), r_eff))
+        n_done += len(values)
         if callback is not None:
-            callback(done, len(X))
+            callback(n_done, data.shape[0])
     elpd, k, p = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Pointwise(elpd, k, elpd + p)
 
@@ -91,10 +93,10 @@ def _smoothed_row(values: Array, r_eff: float) -> tuple[float, float, float]:
     return float(elpd), float(k), float(p)
 
 
-def largest_r_hat(draws: Draws, X: Rows, *, shape: tuple[int, int]) -> float:
+def largest_r_hat(draws: Draws, data: Data, *, shape: tuple[int, int]) -> float:
     """The largest R-hat of the log densities of some rows: a label-invariant check that the chains agree."""
-    some = X[np.unique(np.linspace(0, len(X) - 1, _ROWS_COMPARED).astype(np.int64))]
-    values = log_densities(draws, some).T.reshape(-1, *shape)
+    some = np.unique(np.linspace(0, data.shape[0] - 1, _ROWS_COMPARED).astype(np.int64))
+    values = log_densities(draws, data.take(some)).T.reshape(-1, *shape)
     with np.errstate(invalid="ignore"):  # all draws the same
         r_hats = array_stats.rhat(values, chain_axis=1, draw_axis=2)
     return float(np.nanmax(r_hats, initial=1.0))

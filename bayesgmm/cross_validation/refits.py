@@ -10,7 +10,7 @@ import xarray as xr
 from arviz_stats.base import array_stats
 from joblib import effective_n_jobs
 
-from bayesgmm._common import Array, IntArray, Progress, Rows, in_threads
+from bayesgmm._common import Array, IntArray, Progress, in_threads
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.evidence import MIXED, bridge, combine_modes
@@ -18,12 +18,11 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.inference import MixtureDraws, Problem, SamplerSettings, sample_native
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import (
+    data_of,
     in_family,
     posterior_tree,
     prior_from_json,
     prior_to_json,
-    row_weights_of,
-    rows_of,
     start_mixture,
 )
 from bayesgmm.prediction import Draws, log_densities
@@ -33,7 +32,7 @@ _CHAINS = 4
 _USABLE_WEIGHT = 1e-100  # a chain cannot start where a weight has vanished
 
 
-def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
+def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None = None) -> Problem:
     """The problem that a posterior was sampled from: rows, prior, and starting points.
 
     Raises
@@ -44,11 +43,11 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-    data = Data(rows_of(tree), row_weights_of(tree))
+    data = data_of(tree, data)
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return Problem(data, prior, start_mixture(tree))
     draws = Draws.of_tree(tree)
-    best = int((log_densities(draws, data.rows) @ data.weights).argmax())
+    best = int((log_densities(draws, data) @ data.weights).argmax())
     (likeliest,) = mixtures_of(tree, [best])
     return at_its_optimum(Problem(data, prior, likeliest))
 
@@ -165,7 +164,7 @@ def refit_rows(
     """
     if not len(which):
         return Refits(which, which, [])
-    _, first, same = np.unique(problem.data.rows[which], axis=0, return_index=True, return_inverse=True)
+    _, first, same = np.unique(problem.data.take(which).rows, axis=0, return_index=True, return_inverse=True)
     n_cores = effective_n_jobs(-1 if settings.cores is None else settings.cores)
     n_workers = min(n_cores, len(first))
 
@@ -188,7 +187,7 @@ def refit_without(tree: xr.DataTree, problem: Problem, row: int, *, settings: Re
         seed=int(rng.integers(2**63)), draws=ceil(n / _CHAINS), chains=_CHAINS, cores=cores, progress=False
     )
     drawn = sample_native(replace(others, chain_starts=_chain_starts(tree, rng)), nuts, rng)
-    own, fitted = problem.data.rows[row : row + 1], _tree(drawn, others)
+    own, fitted = problem.data.take(slice(row, row + 1)), _tree(drawn, others)
     values = _densities(fitted, own)
     r_hat = float(array_stats.rhat(values, chain_axis=0, draw_axis=1))
     if r_hat > MIXED:
@@ -203,7 +202,7 @@ def without(problem: Problem, row: int) -> Problem:
     """The problem without one copy of a row; equal rows are merged."""
     weights = problem.data.weights.copy()
     weights[row] -= 1.0
-    return replace(problem, data=Data(problem.data.rows, weights).distinct())
+    return replace(problem, data=problem.data.with_weights(weights).distinct())
 
 
 def _chain_starts(tree: xr.DataTree, rng: np.random.Generator) -> tuple[Mixture, ...]:
@@ -218,14 +217,14 @@ def _tree(drawn: MixtureDraws, problem: Problem) -> xr.DataTree:
         {"weights": drawn.weights, "means": drawn.means, "covariances": drawn.covariances},
         {"lp": drawn.run.stats["lp"]},
         X=np.ascontiguousarray(problem.data.rows),
-        feature_names=[f"x{j}" for j in range(problem.data.rows.shape[1])],
+        feature_names=[f"x{j}" for j in range(problem.data.shape[1])],
         start=problem.start,
         attributes={"covariance_type": problem.start.covariance_type, "prior": prior_to_json(problem.prior)},
         row_weights=problem.data.row_weights,
     )
 
 
-def _densities(tree: xr.DataTree, row: Rows) -> Array:
+def _densities(tree: xr.DataTree, row: Data) -> Array:
     """Log densities (chain, draw) of one row."""
     sizes = tree["posterior"].sizes
     return log_densities(Draws.of_tree(tree), row).reshape(sizes["chain"], sizes["draw"])

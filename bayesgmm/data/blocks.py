@@ -1,6 +1,6 @@
 """`Data`: validated rows in blocks, with their weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Columns, PerRow, Rows
+from bayesgmm._common import Columns, IntArray, PerRow, Rows
 from bayesgmm.data.unique_rows import distinct_rows
 from bayesgmm.validation import as_row_weights, as_rows
 
@@ -53,15 +53,25 @@ class Data:
     row_weights: PerRow | None = None
 
     @classmethod
-    def of(cls, X: ArrayLike, row_weights: ArrayLike | None = None) -> "Data":
-        """Check rows (obs, feature) and weights (obs,).
+    def of(
+        cls,
+        X: "ArrayLike | Data",
+        row_weights: ArrayLike | None = None,
+        *,
+        n_features: int | None = None,
+        features: Sequence[str] | None = None,
+        name: str = "X",
+    ) -> "Data":
+        """Check rows (obs, feature) and weights (obs,); a `Data` was checked before, and is returned as it is.
 
         Raises
         ------
         InputError
             See `bayesgmm.validation.as_rows` and `bayesgmm.validation.as_row_weights`.
         """
-        rows = as_rows(X)
+        if isinstance(X, Data):
+            return X
+        rows = as_rows(X, n_features=n_features, features=features, name=name)
         return cls(rows, as_row_weights(row_weights, len(rows)))
 
     @property
@@ -81,13 +91,26 @@ class Data:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """One block up to `ROWS_PER_BLOCK` rows, else copies of so many rows."""
+        """One block up to `ROWS_PER_BLOCK` rows, if only an empty one, else copies of so many rows."""
         weights = _ONE_EACH if self.row_weights is None else self.row_weights
-        parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, len(self.rows), ROWS_PER_BLOCK))
+        parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, max(1, len(self.rows)), ROWS_PER_BLOCK))
         return tuple(Block(np.ascontiguousarray(self.rows.T[:, part]), weights[part]) for part in parts)
 
     def __iter__(self) -> Iterator[Block]:
         return iter(self.blocks)
+
+    def pieces(self, size: int) -> Iterator["Data"]:
+        """The rows in order, at most ``size`` at a time."""
+        for columns, row_weights in self:
+            for start in range(0, columns.shape[1], size):
+                part = slice(start, start + size)
+                rows = np.ascontiguousarray(columns[:, part]).T
+                yield Data(rows, row_weights[part] if len(row_weights) else None)
+
+    def take(self, which: IntArray | slice) -> "Data":
+        """Some of the rows, by their numbers, with their weights."""
+        rows = np.asfortranarray(self.rows[which])
+        return Data(rows, None if self.row_weights is None else self.row_weights[which])
 
     def with_weights(self, row_weights: PerRow) -> "Data":
         """The same rows with other weights, (obs,) and not negative; no row is copied."""

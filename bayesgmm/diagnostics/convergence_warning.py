@@ -5,15 +5,16 @@ import warnings
 import xarray as xr
 
 from bayesgmm._common import sentence
+from bayesgmm.data import Data
 from bayesgmm.diagnostics.diagnosis import Diagnosis, diagnose
 from bayesgmm.diagnostics.messages import WARNING
 from bayesgmm.diagnostics.verdict import CONVERGED
 from bayesgmm.exceptions import SamplingWarning
 
 
-def warn_if_unconverged(tree: xr.DataTree) -> bool:
+def warn_if_unconverged(tree: xr.DataTree, data: Data | None = None) -> bool:
     """Warn with verdict, findings and next steps unless the chains converged; return whether they did."""
-    found = diagnose(tree)
+    found = diagnose(tree, data)
     converged = found.verdict == CONVERGED
     if not converged:
         warnings.warn(warning_text(found), SamplingWarning, stacklevel=3)

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, PerRow, Rows, folded, listing, numbered, paragraph, sentence, shown, table
+from bayesgmm._common import Array, Rows, folded, listing, numbered, paragraph, sentence, shown, table
+from bayesgmm.data import Data
 from bayesgmm.diagnostics.findings import findings_of, next_steps_of
 from bayesgmm.diagnostics.label_invariants import invariants
 from bayesgmm.diagnostics.messages import VERDICT, Figure
@@ -41,14 +42,12 @@ from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
     NO_NAMES,
-    OBS,
     SAMPLE_DIMS,
     Names,
     Posterior,
+    data_of,
     mixture_posterior,
     prior_from_json,
-    row_weights_of,
-    rows_of,
 )
 from bayesgmm.prediction import Draws, each_draw
 from bayesgmm.priors import constant_features
@@ -109,7 +108,7 @@ class Diagnosis:
 
 def diagnose(
     posterior: Posterior,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     names: Names = NO_NAMES,
     starting_mode: Sequence[int] | None = None,
@@ -179,8 +178,7 @@ def diagnose(
     """
     given = mixture_posterior(posterior, X, names=names)
     tree = unpooled(given)
-    rows, row_weights = rows_of(tree, X), row_weights_of(tree, X)
-    figures = _figures(given, rows, row_weights, starting_modes=_starting_modes(tree, starting_mode))
+    figures = _figures(given, data_of(tree, X), starting_modes=_starting_modes(tree, starting_mode))
     verdict = verdict_of(figures)
     return Diagnosis(verdict, findings_of(figures), next_steps_of(figures, verdict), figures)
 
@@ -198,14 +196,13 @@ def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int
 # ---- figures
 
 
-def _figures(
-    given: xr.DataTree, X: Rows, row_weights: PerRow | None, *, starting_modes: tuple[int, ...] | None
-) -> Figures:
+def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] | None) -> Figures:
     tree, modes = unpooled(given), _pooled_modes(given)
-    X, row_weights, every = _some(X, row_weights)
-    found, labels = invariants(tree, X, row_weights=row_weights), _label_figures(tree, X)
+    some = data.take(slice(None, None, -(-data.shape[0] // MOST_ROWS)))
+    every = data.total / some.total  # rows that each stands for
+    found, labels = invariants(tree, some), _label_figures(tree, some)
     found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})
-    counts = invariants(given, X, row_weights=row_weights)["count"] * every if modes else found["count"]
+    counts = invariants(given, some)["count"] * every if modes else found["count"]
     sizes, by_chain = tree["posterior"].sizes, found.mean("draw")
     return Figures(
         n_chains=sizes["chain"],
@@ -222,12 +219,12 @@ def _figures(
         identified=labels.identified,
         label_findings=labels.findings,
         empty_share=_floats((counts.min("rank") < EMPTY_COUNT).mean("draw")),
-        collapsed_share=_collapsed_share(tree, X),
+        collapsed_share=_collapsed_share(tree, some.rows),
         log_likelihood=_floats(by_chain["log_likelihood"]),
         lp=_floats(by_chain["lp"]) if "lp" in by_chain else None,
-        islands=_chain_groups(tree, X, found),
+        islands=_chain_groups(tree, some, found),
         modes=modes,
-        occupancy=sparse_occupancy(tree, given, X),
+        occupancy=sparse_occupancy(tree, given, some),
     )
 
 
@@ -235,16 +232,6 @@ def _scouts(tree: xr.DataTree) -> tuple[str, ...]:
     """Where exploratory chains started, or would have if the likelihood there were not far below."""
     record = json.loads(str(tree.attrs.get("scouts", "{}")))
     return (*record.get("starts", ()), *(f"{name} (far below)" for name in record.get("far_below", ())))
-
-
-def _some(X: Rows, row_weights: PerRow | None) -> tuple[Rows, PerRow | None, float]:
-    """At most `MOST_ROWS` rows, evenly spaced, with their weights, and how many rows each stands for."""
-    step = -(-len(X) // MOST_ROWS)
-    some = np.asfortranarray(X[::step])
-    if row_weights is None:
-        return some, None, len(X) / len(some)
-    kept = row_weights[::step].copy()
-    return some, kept, row_weights.sum() / kept.sum()
 
 
 def _floats(values: xr.DataArray) -> tuple[float, ...]:
@@ -295,17 +282,19 @@ class _Labels:
     findings: tuple[str, ...] = ()
 
 
-def _label_figures(tree: xr.DataTree, X: Rows) -> _Labels:
+def _label_figures(tree: xr.DataTree, data: Data) -> _Labels:
     """Labels judged on some draws; all are relabelled only where that changes any of these and means something."""
     labelled = mixing(parameters(tree))
     if tree["posterior"].sizes[CLUSTER] == 1 or not _is_exchangeable(tree):
         return _Labels(labelled, labelled)
-    screened = relabel(_thinned(tree, X), progress=False)
+    sizes = tree["posterior"].sizes
+    step = -(-sizes["chain"] * sizes["draw"] // _SCREENED)
+    screened = relabel(_bare(tree, step=step), data, progress=False)
     record, permutation = relabelling(screened), screened["sample_stats"]["permutation"]
     share = 1.0 - most_common_share(permutation.to_numpy().reshape(-1, permutation.sizes[CLUSTER]))
     if not record.identified:
         return _Labels(labelled, None, share, False, tuple(record.findings))
-    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(_bare(tree, X, step=1), progress=False)))
+    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(_bare(tree), data, progress=False)))
     return _Labels(labelled, relabelled, share)
 
 
@@ -313,16 +302,10 @@ def _is_exchangeable(tree: xr.DataTree) -> bool:
     return "prior" not in tree.attrs or prior_from_json(str(tree.attrs["prior"])).exchangeable
 
 
-def _thinned(tree: xr.DataTree, X: Rows) -> xr.DataTree:
-    sizes = tree["posterior"].sizes
-    return _bare(tree, X, step=-(-sizes["chain"] * sizes["draw"] // _SCREENED))
-
-
-def _bare(tree: xr.DataTree, X: Rows, *, step: int) -> xr.DataTree:
-    """Draws, some of them, rows and nothing else: labels as they are, without a record of how they came about."""
+def _bare(tree: xr.DataTree, *, step: int = 1) -> xr.DataTree:
+    """Draws, some of them, and nothing else: labels as they are, without a record of how they came about."""
     draws = tree["posterior"].to_dataset()[["weights", "means", "covariances"]].isel(draw=slice(None, None, step))
-    y = xr.Dataset({"y": ((OBS, FEATURE), np.ascontiguousarray(X))})
-    bare = xr.DataTree.from_dict({"posterior": draws, "observed_data": y})
+    bare = xr.DataTree.from_dict({"posterior": draws})
     bare.attrs = {name: value for name, value in tree.attrs.items() if name != RECORD}
     return bare
 
@@ -347,11 +330,11 @@ def parameters(tree: xr.DataTree) -> xr.Dataset:
 # ---- groups of chains
 
 
-def _chain_groups(tree: xr.DataTree, X: Rows, found: xr.Dataset) -> tuple[ChainGroup, ...]:
+def _chain_groups(tree: xr.DataTree, data: Data, found: xr.Dataset) -> tuple[ChainGroup, ...]:
     parts = chain_clusters(found)
     density = found["lp"] if "lp" in found else found["log_likelihood"]
     best = [_best_draw(density.to_numpy(), part) for part in parts]
-    partitions = _partitions(Draws.of_tree(tree), X, best)
+    partitions = _partitions(Draws.of_tree(tree), data, best)
     return tuple(
         _chain_group(part, found, partitions, partitions[number : number + 1]) for number, part in enumerate(parts)
     )
@@ -364,10 +347,10 @@ def _best_draw(density: Array, part: ChainCluster) -> int:
     return int(part.chains[int(chain)] * density.shape[1] + draw)
 
 
-def _partitions(draws: Draws, X: Rows, chosen: Sequence[int]) -> Labels:
+def _partitions(draws: Draws, data: Data, chosen: Sequence[int]) -> Labels:
     """The most probable label of every row under each of a few draws, (draw, obs)."""
     part = draws[np.asarray(chosen)]
-    return canonical_labels(np.array([resp.argmax(axis=0) for _, resp in each_draw(part, X, with_memberships=True)]))
+    return canonical_labels(np.array([resp.argmax(axis=0) for _, resp in each_draw(part, data, with_memberships=True)]))
 
 
 def _chain_group(part: ChainCluster, found: xr.Dataset, partitions: Labels, own: Labels) -> ChainGroup:

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from sklearn.cluster import kmeans_plusplus
 
 from bayesgmm._common import Array, IntArray, PerRow, Rows, Weights
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, mixture_posterior, row_weights_of, rows_of
+from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, data_of, mixture_posterior
 from bayesgmm.prediction import Draws, each_draw
 from bayesgmm.validation import as_row_weights
 
@@ -21,7 +22,7 @@ _SEED = 0  # of anchors and pairs: the same rows for the same data
 
 def invariants(
     posterior: Posterior,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     names: Names = NO_NAMES,
     n_anchors: int = 4,
@@ -84,20 +85,19 @@ def invariants(
     if n_anchors < 0 or n_pairs < 0:
         raise InputError(expected="n_anchors and n_pairs of at least 0", got=f"{n_anchors} and {n_pairs}")
     tree = mixture_posterior(posterior, X, names=names)
-    rows = rows_of(tree, X)
-    given = as_row_weights(row_weights, len(rows))
-    weights = row_weights_of(tree, X) if given is None else given
-    v = np.ones(len(rows)) if weights is None else weights
+    data = data_of(tree, X)
+    if (weights := as_row_weights(row_weights, data.shape[0])) is not None:
+        data = data.with_weights(weights)
     draws = in_order(Draws.of_tree(tree))
-    anchors, pairs = anchor_rows(rows, n_anchors), row_pairs(len(rows), n_pairs)
-    log_likelihood, entropy, counts = _over_rows(draws, rows, v)
-    log_density, together = _at_rows(draws, rows, anchors, pairs)
+    anchors, pairs = anchor_rows(data.rows, n_anchors), row_pairs(data.shape[0], n_pairs)
+    log_likelihood, entropy, counts = _over_rows(draws, data)
+    log_density, together = _at_rows(draws, data, anchors, pairs)
     values = {
         "log_likelihood": ((), log_likelihood),
         "log_density": (("anchor",), log_density),
         "weight": (("rank",), draws.weights),
         "count": (("rank",), -np.sort(-counts, axis=1)),
-        "entropy": ((), entropy / v.sum()),
+        "entropy": ((), entropy / data.total),
         "co_clustering": (("pair",), together),
     }
     shape = tree["posterior"]["weights"].shape[:2]
@@ -150,13 +150,12 @@ def in_order(draws: Draws) -> Draws:
     return draws.reordered(np.lexsort(keys, axis=-1))
 
 
-def _over_rows(draws: Draws, X: Rows, row_weights: PerRow) -> tuple[PerRow, PerRow, Weights]:
+def _over_rows(draws: Draws, data: Data) -> tuple[PerRow, PerRow, Weights]:
     """Log-likelihood (sample,), summed entropy (sample,) and expected counts (sample, cluster)."""
     sums, counts = np.zeros((len(draws), 2)), np.zeros_like(draws.weights)
-    for start in range(0, len(X), _BLOCK_ROWS):
-        block = np.asfortranarray(X[start : start + _BLOCK_ROWS])
-        for s, (log_density, resp) in enumerate(each_draw(draws, block, with_memberships=True)):
-            _add(log_density, resp, row_weights[start : start + _BLOCK_ROWS], sums[s], counts[s])
+    for piece in data.pieces(_BLOCK_ROWS):
+        for s, (log_density, resp) in enumerate(each_draw(draws, piece, with_memberships=True)):
+            _add(log_density, resp, piece.weights, sums[s], counts[s])
     return sums[:, 0], sums[:, 1], counts
 
 
@@ -172,10 +171,10 @@ def _add(log_density: PerRow, resp: Array, v: PerRow, sums: Array, counts: Array
                 sums[1] -= v[i] * p * np.log(p)
 
 
-def _at_rows(draws: Draws, X: Rows, anchors: IntArray, pairs: IntArray) -> tuple[Array, Array]:
+def _at_rows(draws: Draws, data: Data, anchors: IntArray, pairs: IntArray) -> tuple[Array, Array]:
     """Log density (sample, anchor) and co-clustering probability (sample, pair)."""
     log_densities, together = np.empty((len(draws), len(anchors))), np.empty((len(draws), len(pairs)))
-    chosen = np.asfortranarray(X[np.concatenate([anchors, pairs[:, 0], pairs[:, 1]])])
+    chosen = data.take(np.concatenate([anchors, pairs[:, 0], pairs[:, 1]]))
     a, b = len(anchors), len(anchors) + len(pairs)
     for s, (log_density, resp) in enumerate(each_draw(draws, chosen, with_memberships=True)):
         log_densities[s] = log_density[:a]

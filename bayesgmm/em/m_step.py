@@ -25,7 +25,7 @@ from bayesgmm._compiled import (
     record_type,
     solve_cholesky,
 )
-from bayesgmm.mixture import COVARIANCE, LOG_2PI, NEGLIGIBLE, SUMS, Mixture, Statistics, Sums, sandwich
+from bayesgmm.mixture import COVARIANCE, LOG_2PI, SUMS, Mixture, Statistics, Sums, sandwich
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, add_mean_scale, covariance_counts
 
 
@@ -65,6 +65,7 @@ class MixtureArrays(NamedTuple):
 
 MIXTURE = record_type(MixtureArrays, OUT_1, OUT_2, OUT_3, OUT_3, OUT_3, OUT_1)
 
+_NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean
 _EMPTY = 1e-200  # the weight an empty component keeps, so that its logarithm stays finite
 
 
@@ -124,7 +125,7 @@ def _update_mean(covariance, k, sums, now, prior, new_means, scatter, work):  # 
             moment[d] += prior.kappa[k] * whitened[d]
         covariance.add_outer(prior.kappa[k], whitened, whitened, scatter)
     for d in range(n_features):
-        shift[d] = moment[d] / max(count, NEGLIGIBLE)
+        shift[d] = moment[d] / max(count, _NEGLIGIBLE)
     if prior.mean_precision.shape[0] > 0:
         _pulled_shift(covariance, now.factors[g], prior.mean_precision[k], offset, sums.counts[k], moment, shift)
     covariance.multiply(now.factors[g], shift, whitened)

@@ -12,7 +12,7 @@ from bayesgmm.estimators.gaussian_mixture import GaussianMixture
 from bayesgmm.exceptions import DegenerateComponentError, InputError
 from bayesgmm.io import check_target
 from bayesgmm.mixture import Mixture, align_to
-from bayesgmm.posterior import row_weights_of, rows_of
+from bayesgmm.posterior import data_of
 
 
 class PosteriorInHtmlMixin(NotebookMixin):
@@ -97,12 +97,12 @@ class PosteriorInHtmlMixin(NotebookMixin):
 
 def maximum_likelihood(fit: Any) -> tuple[GaussianMixture | None, tuple[str, ...]]:
     """EM without a prior on the rows of a posterior, and what it warned of; none where it broke down."""
-    tree = fit.posterior_
+    tree, data = fit.posterior_, data_of(fit.posterior_)
     em = GaussianMixture(fit.n_components, covariance_type=fit.covariance_type, random_state=int(tree.attrs["seed"]))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            em.fit(rows_of(tree), sample_weight=row_weights_of(tree))
+            em.fit(data.rows, sample_weight=data.row_weights)
         except (DegenerateComponentError, InputError) as error:
             return None, (str(error),)
     return em, tuple(str(each.message) for each in caught)

@@ -9,14 +9,15 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm._common import IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.data import Data
 from bayesgmm.estimators._validation import check_n_samples, validated
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.inference import weights_refused
 from bayesgmm.io import save_tree
 from bayesgmm.label_switching import INSTEAD, component_record
 from bayesgmm.mixture import Mixture
-from bayesgmm.posterior import row_weights_of
+from bayesgmm.posterior import data_of, row_weights_of
 from bayesgmm.prediction import (
     Draws,
     log_predictive_density,
@@ -25,7 +26,7 @@ from bayesgmm.prediction import (
     predictive_sample,
 )
 from bayesgmm.priors import Prior
-from bayesgmm.validation import as_rows, as_sample_weight, check_flag
+from bayesgmm.validation import as_sample_weight, check_flag
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -47,7 +48,7 @@ class PosteriorMixin:
 
     def predict_proba(self, X: ArrayLike) -> Responsibilities:
         """Posterior mean of each row's membership probabilities, (obs, cluster)."""
-        return mean_memberships(self._draws(), self._rows(X))
+        return mean_memberships(self._draws(), self._data(X))
 
     def predict(self, X: ArrayLike) -> IntArray:
         """Label with the highest mean membership, (obs,)."""
@@ -71,12 +72,12 @@ class PosteriorMixin:
             ``mean``, ``sd`` and ``ci`` over (obs, cluster).
         """
         check_is_fitted(self)
-        rows = as_rows(self.posterior_["observed_data"]["y"].to_numpy()) if X is None else self._rows(X)
-        return membership_intervals(self._draws(), rows, ci_prob=ci_prob, ci_kind=ci_kind)
+        data = data_of(self.posterior_) if X is None else self._data(X)
+        return membership_intervals(self._draws(), data, ci_prob=ci_prob, ci_kind=ci_kind)
 
     def score_samples(self, X: ArrayLike) -> PerRow:
         r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
-        return log_predictive_density(self._draws(), self._rows(X))
+        return log_predictive_density(self._draws(), self._data(X))
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log posterior predictive density per row, with ``sample_weight`` (obs,) the weighted mean."""
@@ -158,5 +159,5 @@ class PosteriorMixin:
             self._draw_sets.append(Draws.of_tree(self.posterior_))
         return self._draw_sets[0]
 
-    def _rows(self, X: ArrayLike) -> Array:
-        return as_rows(validated(self, X))
+    def _data(self, X: ArrayLike) -> Data:
+        return Data.of(validated(self, X))

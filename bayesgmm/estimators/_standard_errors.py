@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, progress_bar
+from bayesgmm.data import Data
 from bayesgmm.em import EMSettings
 from bayesgmm.mixture import Mixture
 from bayesgmm.standard_errors import Bootstrap, StandardErrors
@@ -81,10 +82,8 @@ class StandardErrorsMixin:
         """
         check_flag(robust=robust)
         mixture, rows = self._fitted(), as_rows(self._validated(X))
-        weights = as_sample_weight(sample_weight, len(rows))
-        return standard_errors_of(
-            rows, mixture, prior=getattr(self, "prior_", None), row_weights=weights, robust=robust
-        )
+        data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+        return standard_errors_of(data, mixture, prior=getattr(self, "prior_", None), robust=robust)
 
     def bootstrap(
         self: _FittedByEM,
@@ -141,17 +140,16 @@ class StandardErrorsMixin:
         """
         check_flag(progress=progress)
         mixture, rows = self._fitted(), as_rows(self._validated(X))
-        weights = as_sample_weight(sample_weight, len(rows))
+        data = Data(rows, as_sample_weight(sample_weight, len(rows)))
         with progress_bar("Bootstrap", show=progress) as callback:
             return bootstrap_of(
-                rows,
+                data,
                 mixture,
                 rng=self._rng().spawn(1)[0],  # not the numbers that the starts of the fit drew
                 kind=kind,
                 n_replicates=n_replicates,
                 prior=getattr(self, "prior_", None),
                 settings=EMSettings(self.tol, self.max_iter, self.reg_covar),
-                row_weights=weights,
                 n_starts=n_starts,
                 n_jobs=self.n_jobs,
                 callback=callback,

@@ -291,8 +291,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(problem, data=data)
         tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-        tree = with_hyperparameters(combine_modes(tree, random_state=seed), rng=rng)
-        tree.attrs["converged"] = int(warn_if_unconverged(tree))
+        tree = with_hyperparameters(combine_modes(tree, data, random_state=seed), rng=rng)
+        tree.attrs["converged"] = int(warn_if_unconverged(tree, data))
         self._set_posterior(tree)
         return self
 

@@ -23,7 +23,7 @@ from bayesgmm.estimators._saved import EMFileMixin
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
 from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
 from bayesgmm.exceptions import InputError, InterruptedWarning, SingleBestStartWarning
-from bayesgmm.mixture import FAMILIES, Measured, Mixture, covariance_family, measure
+from bayesgmm.mixture import FAMILIES, Measured, Mixture, covariance_family, measure, row_densities, row_memberships
 from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
 from bayesgmm.mixture import icl as icl_of
@@ -282,7 +282,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     def predict_proba(self, X: ArrayLike) -> Responsibilities:
         """Probability of each component for each row, (obs, cluster)."""
         mixture, checked = self._fitted(), self._validated(X)
-        return mixture.responsibilities(as_rows(checked)).astype(self._precision(checked), copy=False)
+        return row_memberships(Data.of(checked), mixture).astype(self._precision(checked), copy=False)
 
     def predict(self, X: ArrayLike) -> IntArray:
         """The most probable component of each row, (obs,)."""
@@ -291,7 +291,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     def score_samples(self, X: ArrayLike) -> PerRow:
         """Log density of each row, (obs,)."""
         mixture, checked = self._fitted(), self._validated(X)
-        log_density = mixture.log_prob(as_rows(checked))
+        log_density = row_densities(Data.of(checked), mixture)
         with np.errstate(over="ignore"):  # below single precision: -inf
             return log_density.astype(self._precision(checked), copy=False)
 

@@ -18,7 +18,8 @@ import numpy as np
 from numba import njit
 from scipy.special import gammaln
 
-from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm._common import Array, Covariances, IntArray, Means, Weights
+from bayesgmm.data import Data
 from bayesgmm.mixture import covariance_family
 from bayesgmm.priors import ResolvedPrior
 
@@ -81,26 +82,14 @@ class Conditionals:
         sizes = [(n, *array.shape) for array in shapes] + [(n, len(prior.dof), d, d)]
         return cls(prior.covariance_type, origin, *map(np.broadcast_to, own, sizes))
 
-    def given(
-        self,
-        X: Rows,
-        labels: IntArray,
-        means: Means,
-        covariances: Covariances,
-        *,
-        row_weights: PerRow | None = None,
-    ) -> Self:
+    def given(self, data: Data, labels: IntArray, means: Means, covariances: Covariances) -> Self:
         """Densities given the rows of each component: labels (allocation, obs), and the draws they came from.
 
         The draws (allocation, cluster, ...) are needed for means that are independent of covariances: then each block
         is conditioned on the draw's other block. A row with a weight counts as that many in the same component.
         """
-        X, means, n_clusters = X - self.origin, means - self.origin, self.concentration.shape[1]
-        member = (labels[:, None, :] == np.arange(n_clusters)[:, None]).astype(np.float64)
-        if row_weights is not None:
-            member *= row_weights
-        counts, sums = member.sum(axis=2), member @ X
-        squares = (member @ _outer(X).reshape(len(X), -1)).reshape(*sums.shape, -1)
+        means = means - self.origin
+        counts, sums, squares = self._sums(data, labels)
         kappa = self.kappa + counts * (self.kappa > 0)
         if self.kappa.any():
             mean = (self.kappa[..., None] * self.mean + sums) / kappa[..., None]
@@ -121,6 +110,20 @@ class Conditionals:
             mean_precision=precision,
             **self._covariances_given(added, counts),  # type: ignore[arg-type]
         )
+
+    def _sums(self, data: Data, labels: IntArray) -> tuple[Weights, Means, Covariances]:
+        """Counts, sums and products of the rows of each component, less the origin, (allocation, cluster, ...)."""
+        totals: list[Array] = []
+        for columns, row_weights in data:
+            own, labels = np.split(labels, [columns.shape[1]], axis=1)
+            member = (own[:, None, :] == np.arange(self.concentration.shape[1])[:, None]).astype(np.float64)
+            if len(row_weights):
+                member *= row_weights
+            X = columns.T - self.origin
+            squares = (member @ _outer(X).reshape(len(X), -1)).reshape(*member.shape[:2], *2 * X.shape[1:])
+            found = [member.sum(axis=2), member @ X, squares]
+            totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
+        return totals[0], totals[1], totals[2]
 
     def _covariances_given(self, added: Array, counts: Array) -> dict[str, Array]:
         """Degrees of freedom and scale with the scatter (allocation, cluster, feature, feature) of rows added."""

@@ -10,7 +10,6 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import listing, table
-from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.evidence.mode_weights import Target, inside_of, mode_evidence, near_modes
 from bayesgmm.evidence.modes import find_modes
@@ -24,10 +23,9 @@ from bayesgmm.posterior import (
     NO_NAMES,
     Names,
     Posterior,
+    data_of,
     mixture_posterior,
     prior_from_json,
-    row_weights_of,
-    rows_of,
 )
 from bayesgmm.prediction import Draws, log_densities
 from bayesgmm.priors import Prior
@@ -212,12 +210,12 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
     n_components = tree["posterior"].sizes[CLUSTER]
-    return Target(Data(rows_of(tree), row_weights_of(tree)), prior, n_components, str(tree.attrs["covariance_type"]))
+    return Target(data_of(tree), prior, n_components, str(tree.attrs["covariance_type"]))
 
 
 def _check_rows(points: Draws, target: Target) -> None:
     """Check that each row is near a component of each draw."""
-    log_density = log_densities(points[:1], target.data.rows)[0]
+    log_density = log_densities(points[:1], target.data)[0]
     if (lowest := float(log_density.min())) < _IMPOSSIBLE:
         got = f"log density {lowest:.3g} of row {int(log_density.argmin())} in a draw"
         hint = "Pass the same rows, in the same units; score_samples gives the density of new ones."

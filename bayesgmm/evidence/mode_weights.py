@@ -75,13 +75,12 @@ class Target:
 
     def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals:
         """Densities given allocations of the rows and hyperparameters, one draw of them for each point."""
-        allocations = np.stack(list(drawn_labels(points, self.data.rows, rng=rng)))
+        allocations = np.stack(list(drawn_labels(points, self.data, rng=rng)))
         drawn = self.prior.hyperparameters_given(
             points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
         )
-        return Conditionals.of_prior(self.resolved.inverse_wishart, **drawn).given(
-            self.data.rows, allocations, points.means, points.covariances, row_weights=self.data.row_weights
-        )
+        prior = Conditionals.of_prior(self.resolved.inverse_wishart, **drawn)
+        return prior.given(self.data, allocations, points.means, points.covariances)
 
     def log_density(self, density: Conditionals, points: Draws) -> Array:
         """Log of a density of parameters, (point,)."""

@@ -14,7 +14,7 @@ from bayesgmm._common import Array, PerRow, frame_table
 from bayesgmm.evidence.marginal_likelihood import Evidence, log_evidence
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions import MAX_MEMORY, OBS_BIS, similarity_matrix
-from bayesgmm.posterior import CLUSTER, OBS, mixture_posterior, row_weights_of, rows_of
+from bayesgmm.posterior import CLUSTER, OBS, data_of, mixture_posterior
 from bayesgmm.prediction import Draws, log_predictive_density
 from bayesgmm.validation import check_type, generator_of
 
@@ -60,7 +60,7 @@ class ModelAverage:
     def score_samples(self, X: ArrayLike) -> PerRow:
         r"""Log predictive density :math:`\log \sum_m p(m \mid X)\, p(x \mid X, m)` of each row, (obs,)."""
         terms = [
-            np.log(p) + log_predictive_density(Draws.of_tree(tree), rows_of(tree, X)) for p, tree in self._relevant()
+            np.log(p) + log_predictive_density(Draws.of_tree(tree), data_of(tree, X)) for p, tree in self._relevant()
         ]
         return np.logaddexp.reduce(terms, axis=0)
 
@@ -201,15 +201,10 @@ def _weight_of(prior: PriorOnK, k: int) -> float:
 
 def _check_rows(trees: Sequence[xr.DataTree]) -> None:
     """Check that all fits are to the same rows, with the same weights."""
-    first, weights = rows_of(trees[0]), _weights(trees[0])
-    for tree in trees[1:]:
-        if not np.array_equal(rows_of(tree), first) or not np.array_equal(_weights(tree), weights):
+    first, *others = map(data_of, trees)
+    for data in others:
+        if not np.array_equal(data.rows, first.rows) or not np.array_equal(data.weights, first.weights):
             raise InputError(
                 expected="fits to the same rows with the same weights, in the same units and order",
-                got=f"shapes {first.shape} and {rows_of(tree).shape}",
+                got=f"shapes {first.shape} and {data.shape}",
             )
-
-
-def _weights(tree: xr.DataTree) -> PerRow:
-    own = row_weights_of(tree)
-    return np.ones(tree["observed_data"].sizes[OBS]) if own is None else own

@@ -15,7 +15,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
-from bayesgmm._common import Array, IntArray, Rows
+from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.mixture import total_over_rows
@@ -117,7 +117,7 @@ def find_modes(points: Draws, data: Data, *, mixed: float = MIXED) -> Modes:
     Chains move freely if no indicator of a group has an R-hat above ``mixed``. Row weights do not enter partitions.
     """
     thinned = points[_thinned(points.chain)]
-    partitions = _partitions(thinned, data.rows)
+    partitions = _partitions(thinned, data)
     centres = _centres(partitions)
     if len(centres) == 1:
         return _single_mode(partitions, points, float(evaluate(thinned, data, [])[0].mean()))
@@ -156,9 +156,9 @@ def _thinned(chain: IntArray) -> IntArray:
     return np.concatenate([own[spread(len(own), max(2, THINNED // len(chains)))] for own in chains])
 
 
-def _partitions(draws: Draws, X: Rows) -> Labels:
+def _partitions(draws: Draws, data: Data) -> Labels:
     """Every row to its most probable component, (draw, obs) of int32."""
-    return np.stack([resp.argmax(axis=0) for _, resp in each_draw(draws, X, with_memberships=True)]).astype(np.int32)
+    return np.stack([resp.argmax(axis=0) for _, resp in each_draw(draws, data, with_memberships=True)]).astype(np.int32)
 
 
 def _centres(partitions: Labels) -> list[Labels]:
@@ -203,7 +203,7 @@ def evaluate(draws: Draws, data: Data, centres: Sequence[Labels]) -> tuple[Array
     n_rows = data.shape[0]
     held = np.empty((min(max(1, LABELS_HELD // n_rows), len(draws)), n_rows), dtype=np.int32)
     first = 0
-    for s, (log_density, resp) in enumerate(each_draw(draws, data.rows, with_memberships=len(centres) > 1)):
+    for s, (log_density, resp) in enumerate(each_draw(draws, data, with_memberships=len(centres) > 1)):
         log_likelihood[s] = total_over_rows(log_density, data.row_weights)
         if len(centres) > 1:
             held[s - first] = resp.argmax(axis=0)

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, PerRow, Rows
+from bayesgmm._common import Array, PerRow
 from bayesgmm.data import Data
 from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Modes, find_modes
@@ -21,14 +21,13 @@ from bayesgmm.posterior import (
     Names,
     Posterior,
     aligned,
+    data_of,
     mixture_posterior,
     prior_from_json,
-    row_weights_of,
-    rows_of,
     start_mixture,
     with_hyperparameters,
 )
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.prediction import Draws, log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_finite, check_option, check_type, generator_of
 
@@ -40,7 +39,7 @@ _DRAWS_PER_MODE, _VALUES = 500, 20_000_000  # for stacking: draws of a mode, and
 
 def combine_modes(
     posterior: Posterior,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     weights: str = "evidence",
     prior: Prior | None = None,
@@ -102,7 +101,7 @@ def combine_modes(
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
     raw, family = unpooled(tree), str(tree.attrs["covariance_type"])
-    points, data = points_of_tree(raw), Data(rows_of(tree), row_weights_of(tree))
+    points, data = points_of_tree(raw), data_of(tree, X)
     modes = find_modes(points, data)
     if not modes.separate:
         return tree
@@ -243,7 +242,7 @@ def stacked(modes: Modes, points: Draws, data: Data) -> Modes:
         most = max(20, min(_DRAWS_PER_MODE, _VALUES // data.shape[0]))
         own = own[np.unique(np.linspace(0, len(own) - 1, most).astype(np.int64))]
         if mode.n_draws:
-            found[m] = azs.loo(_with_log_likelihood(points[own], data.rows), pointwise=True).elpd_i.to_numpy()
+            found[m] = azs.loo(_with_log_likelihood(points[own], data), pointwise=True).elpd_i.to_numpy()
     best = dict(zip(found, stacking_weights(np.stack(list(found.values())), data.row_weights), strict=True))
     weights = [float(best.get(m, 0.0)) for m in range(len(modes.modes))]
     samples = [draws_as_they_are(points, np.flatnonzero(modes.labels == m)) for m in range(len(modes.modes))]
@@ -267,8 +266,7 @@ def stacking_weights(elpd: Array, row_weights: PerRow | None = None) -> Array:
     return weights
 
 
-def _with_log_likelihood(points: Draws, X: Rows) -> xr.DataTree:
-    values: Array = np.stack([density.copy() for density, _ in each_draw(points, X, with_memberships=False)])
-    dims = (*SAMPLE_DIMS, OBS)
+def _with_log_likelihood(points: Draws, data: Data) -> xr.DataTree:
+    values, dims = log_densities(points, data), (*SAMPLE_DIMS, OBS)
     posterior = xr.Dataset({"weights": (("chain", "draw", "cluster"), points.weights[None])})
     return xr.DataTree.from_dict({"posterior": posterior, "log_likelihood": xr.Dataset({"y": (dims, values[None])})})

@@ -11,7 +11,7 @@ from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference.settings import Trace
 from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_posterior
-from bayesgmm.mixture import Mixture, total_over_rows
+from bayesgmm.mixture import Mixture, measure
 from bayesgmm.priors import Prior
 
 _NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
@@ -46,7 +46,7 @@ class Problem:
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""
-        return total_over_rows(mixture.log_prob(self.data.rows), self.data.row_weights)
+        return measure(self.data, mixture).log_likelihood
 
     def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
         """Points (chain, n_dim): the given ones, or draws of the normal approximation.

@@ -11,7 +11,8 @@ import xarray as xr
 from arviz_stats import summary
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PATIENCE, Rows, progress_bar
+from bayesgmm._common import PATIENCE, progress_bar
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, NotIdentifiedError
 from bayesgmm.label_switching.identifiability import Relabelling, relabelled
 from bayesgmm.label_switching.methods import DIVERGENCES, METHODS, Options, permutations, relabelling_method
@@ -33,10 +34,10 @@ from bayesgmm.posterior import (
     NO_NAMES,
     Names,
     Posterior,
+    data_of,
     mixture_posterior,
     prior_from_json,
     root_of,
-    rows_of,
 )
 from bayesgmm.prediction import interval_function, interval_probability
 from bayesgmm.validation import check_flag, check_option, texts
@@ -52,7 +53,7 @@ INSTEAD = (
 
 def relabel(
     posterior: Posterior,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     method: str = "stephens",
     names: Names = NO_NAMES,
@@ -143,13 +144,13 @@ def relabel(
     """
     check_flag(progress=progress)
     relabelling_method(method)
-    canonical, rows = _checked(posterior, X, names)
+    canonical, data = _checked(posterior, X, names)
     options = _options(by, divergence, [str(name) for name in canonical["posterior"][FEATURE].to_numpy()])
     tree, own_names = own_tree(posterior, canonical, names)
     before = _labelled(tree) if RECORD in tree.attrs else None
     labelled = labelled_variables(tree["posterior"].to_dataset(), own_names, variables, before=before)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
-        sampled, reference = sampled_mixture(canonical, rows, move=move), _reference(posterior)
+        sampled, reference = sampled_mixture(canonical, data, move=move), _reference(posterior)
         permutation, margin, record = relabelled(sampled, method, options=options, reference=reference)
     shape = canonical["posterior"]["weights"].shape
     result = relabelled_tree(tree, permutation.reshape(shape), labelled, margin.reshape(shape[:2]))
@@ -170,7 +171,7 @@ def relabelling(tree: xr.DataTree) -> Relabelling:
     return Relabelling(**{name: value for name, value in figures.items() if name not in _MOVED})
 
 
-def component_record(tree: xr.DataTree) -> Relabelling | None:
+def component_record(tree: xr.DataTree, data: Data | None = None) -> Relabelling | None:
     """Whether the components of a fit are identified; None where there is nothing to relabel.
 
     That is with a single component, or under a prior that is not exchangeable.
@@ -178,7 +179,7 @@ def component_record(tree: xr.DataTree) -> Relabelling | None:
     prior = prior_from_json(str(tree.attrs["prior"]))
     if tree["posterior"].sizes[CLUSTER] == 1 or not prior.exchangeable:
         return None
-    return relabelling(tree if RECORD in tree.attrs else relabel(tree, progress=False))
+    return relabelling(tree if RECORD in tree.attrs else relabel(tree, data, progress=False))
 
 
 def _record(tree: xr.DataTree) -> dict[str, Any]:
@@ -256,9 +257,9 @@ def compare_relabellings(
     check_flag(progress=progress)
     for method in texts(methods, "methods"):
         relabelling_method(method)
-    canonical, rows = _checked(posterior, X, names)
+    canonical, data = _checked(posterior, X, names)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
-        sampled = sampled_mixture(canonical, rows, move=move)
+        sampled = sampled_mixture(canonical, data, move=move)
         found = [permutations(sampled, method, options=Options(), reference=None).permutation for method in methods]
     shares = [[share_agreeing(one, other) for other in found] for one in found]
     return pd.DataFrame(shares, index=list(methods), columns=list(methods))
@@ -320,10 +321,10 @@ def component_summary(
 # ---- the border
 
 
-def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[xr.DataTree, Rows]:
+def _checked(posterior: Posterior, X: ArrayLike | Data | None, names: Names) -> tuple[xr.DataTree, Data]:
     """Draws in the canonical layout, and rows; raises an error for priors that are not exchangeable."""
     tree = mixture_posterior(posterior, X, names=names)
-    rows = rows_of(tree, X)
+    data = data_of(tree, X)
     check_constants(posterior, names)
     prior = getattr(root_of(posterior), "attrs", {}).get("prior")
     if prior is not None and not prior_from_json(str(prior)).exchangeable:
@@ -332,7 +333,7 @@ def _checked(posterior: Posterior, X: ArrayLike | None, names: Names) -> tuple[x
             got="one whose hyperparameters differ between clusters",
             hint="Such a prior identifies the labels: there is nothing to relabel.",
         )
-    return tree, rows
+    return tree, data
 
 
 def _options(by: int | str, divergence: str, features: list[str]) -> Options:

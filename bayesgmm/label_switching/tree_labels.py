@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from bayesgmm._common import Array, IntArray, Move, PerRow, Rows
+from bayesgmm._common import Array, IntArray, Move, PerRow
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, LabelWarning
 from bayesgmm.label_switching.search import SampledMixture, Which
 from bayesgmm.posterior import (
@@ -36,13 +37,13 @@ _LEFT = (
 _DRAWS_A_MOVE = 50
 
 
-def sampled_mixture(tree: xr.DataTree, X: Rows, *, move: Move | None = None) -> SampledMixture:
+def sampled_mixture(tree: xr.DataTree, data: Data, *, move: Move | None = None) -> SampledMixture:
     """Draws in the canonical layout; each pass recomputes memberships and may move a progress bar."""
     draws = Draws.of_tree(tree)
 
     def memberships(samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
         part = draws[samples]
-        for done, one in enumerate(each_draw(part, np.asfortranarray(X[rows]), with_memberships=True), start=1):
+        for done, one in enumerate(each_draw(part, data.take(rows), with_memberships=True), start=1):
             yield one
             if move is not None and done % _DRAWS_A_MOVE == 0:
                 move(done, len(part.weights))

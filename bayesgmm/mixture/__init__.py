@@ -7,6 +7,8 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.mixture.alignment import align_to as align_to
     from bayesgmm.mixture.alignment import divergences as divergences
+    from bayesgmm.mixture.by_row import row_densities as row_densities
+    from bayesgmm.mixture.by_row import row_memberships as row_memberships
     from bayesgmm.mixture.component import COMPONENT as COMPONENT
     from bayesgmm.mixture.component import GAUSSIAN as GAUSSIAN
     from bayesgmm.mixture.component import Component as Component
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.covariance.family import covariance_family as covariance_family
     from bayesgmm.mixture.covariance.floors import sandwich as sandwich
     from bayesgmm.mixture.covariance.parametrisation import COVARIANCE as COVARIANCE
-    from bayesgmm.mixture.covariance.parametrisation import NEGLIGIBLE as NEGLIGIBLE
     from bayesgmm.mixture.covariance.parametrisation import Parametrisation as Parametrisation
     from bayesgmm.mixture.far_rows import densities as densities
     from bayesgmm.mixture.information_criteria import Measured as Measured
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.kernel import add_statistics as add_statistics
     from bayesgmm.mixture.kernel import pointwise as pointwise
     from bayesgmm.mixture.mixture import Mixture as Mixture
-    from bayesgmm.mixture.mixture import column_densities as column_densities
     from bayesgmm.mixture.mixture import column_statistics as column_statistics
     from bayesgmm.mixture.mixture import expected_statistics as expected_statistics
     from bayesgmm.mixture.statistics import Statistics as Statistics

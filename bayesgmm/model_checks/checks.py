@@ -216,7 +216,7 @@ def check_model(
         simulated = reference(fitted.draws, rng=rng)
         callback = _part(bar, 0.9, 1.0)
         cdf = predictive_cdf(
-            fitted.draws, fitted.X, simulated, left_out=fitted.bayesian, r_eff=fitted.r_eff, callback=callback
+            fitted.draws, fitted.data, simulated, left_out=fitted.bayesian, r_eff=fitted.r_eff, callback=callback
         )
     pit = pd.DataFrame(cdf.features, columns=fitted.features).assign(density=cdf.tail)
     pit_table, gaussianity = _pit_table(pit.iloc[fitted.copies], gof), _gaussianity(gof)
@@ -326,4 +326,4 @@ def _caveats(fitted: FittedMixture, cdf: PredictiveCDF) -> list[str]:
         return [sentence(Finding.PLUG_IN)]
     limit = good_k(len(fitted.draws))
     n_bad = int((cdf.pareto_k > limit).sum())
-    return [sentence(Finding.LARGE_K, n_bad=n_bad, n=len(fitted.X), limit=limit)] if n_bad else []
+    return [sentence(Finding.LARGE_K, n_bad=n_bad, n=fitted.data.shape[0], limit=limit)] if n_bad else []

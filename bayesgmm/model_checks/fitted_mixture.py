@@ -17,16 +17,15 @@ from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
     Names,
+    data_of,
     in_family,
     mixture_posterior,
     prior_from_json,
-    row_weights_of,
-    rows_of,
     start_mixture,
 )
 from bayesgmm.prediction import Draws, log_densities
 from bayesgmm.priors import Prior, ResolvedPrior
-from bayesgmm.validation import as_rows, as_sample_weight, copies_of_rows, default_names
+from bayesgmm.validation import as_sample_weight, copies_of_rows, default_names
 
 MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
 _SMALLEST_WEIGHT = 1e-12
@@ -41,8 +40,7 @@ class FittedMixture:
     ----------
     draws : Draws
         At most `MOST_DRAWS` draws of the posterior, or the one mixture that EM found.
-    X : (obs, feature)
-        The rows.
+    data : Data
     copies : (copy,) array of int
         The row of each copy: rows as often as their weights say.
     features : list of str
@@ -57,7 +55,7 @@ class FittedMixture:
     """
 
     draws: Draws
-    X: Rows
+    data: Data
     copies: IntArray
     features: list[str]
     best: Mixture
@@ -68,7 +66,7 @@ class FittedMixture:
     @property
     def counted_rows(self) -> Rows:
         """Every row as often as its weight says."""
-        return self.X if len(self.copies) == len(self.X) else np.asfortranarray(self.X[self.copies])
+        return self.data.take(self.copies).rows
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
         """The optimum that EM reaches for other rows, started at a mixture."""
@@ -93,17 +91,17 @@ def fitted_mixture_of(
     if not hasattr(fit, "posterior_") and hasattr(fit, "mixture_"):
         return _of_em(fit, X, sample_weight)
     tree = mixture_posterior(fit, X, names=names)
-    rows = rows_of(tree)
-    weights = row_weights_of(tree) if sample_weight is None else as_sample_weight(sample_weight, len(rows))
+    data = data_of(tree)
+    n_rows, given = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     family = str(tree.attrs["covariance_type"])
     every, subset = Draws.of_tree(tree), draws_of(tree)
-    prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
+    prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(data.rows)
     fitted = FittedMixture(
         draws=subset,
-        X=rows,
-        copies=copies_of_rows(len(rows), weights, why=_SIMULATED),
+        data=data,
+        copies=copies_of_rows(n_rows, data.row_weights if given is None else given, why=_SIMULATED),
         features=[str(name) for name in tree["posterior"][FEATURE].to_numpy()],
-        best=_start(tree, subset, rows),
+        best=_start(tree, subset, data),
         prior=prior.resolve(every.means.shape[1], every.means.shape[2], family),
         r_eff=min(1.0, relative_efficiency(tree) * len(every) / len(subset)),
         bayesian=True,
@@ -138,13 +136,14 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
     if X is None:
         raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
     features = [str(name) for name in getattr(fit, "feature_names_in_", default_names(mixture.n_features))]
-    rows = as_rows(X, n_features=mixture.n_features, features=features)
+    data = Data.of(X, n_features=mixture.n_features, features=features)
+    n_rows, weights = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     prior = getattr(fit, "prior_", None)
     shape = (mixture.n_components, mixture.n_features)
     return FittedMixture(
         draws=single_draw(mixture),
-        X=rows,
-        copies=copies_of_rows(len(rows), as_sample_weight(sample_weight, len(rows)), why=_SIMULATED),
+        data=data,
+        copies=copies_of_rows(n_rows, weights, why=_SIMULATED),
         features=features,
         best=mixture,
         prior=None if prior is None else prior.resolve(*shape, mixture.covariance_type),
@@ -158,8 +157,8 @@ def single_draw(mixture: Mixture) -> Draws:
     return Draws.of_factors(mixture.family, mixture.weights[None], mixture.means[None], mixture.factors[None])
 
 
-def _start(tree: xr.DataTree, draws: Draws, X: Rows) -> Mixture:
+def _start(tree: xr.DataTree, draws: Draws, data: Data) -> Mixture:
     """EM's solution if it is kept with the posterior, or else the draw of highest likelihood."""
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return start_mixture(tree)
-    return mixture_of(draws, int(log_densities(draws, X).sum(axis=1).argmax()))
+    return mixture_of(draws, int(log_densities(draws, data).sum(axis=1).argmax()))

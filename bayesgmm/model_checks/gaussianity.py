@@ -9,7 +9,8 @@ from scipy.special import ndtr
 from scipy.stats import chi2
 
 from bayesgmm._common import Array, PerRow, Responsibilities, Rows
-from bayesgmm.mixture import Mixture
+from bayesgmm.data import Data
+from bayesgmm.mixture import Mixture, row_memberships
 
 _MOST_ROWS = 400  # whose distances from one another are taken
 _REFERENCE = 600  # rows of the mixture that they are compared with
@@ -35,7 +36,7 @@ def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[s
         Energy distance of (at most 400) rows from the mixture, in coordinates whitened by the rows' covariance
         (Székely & Rizzo 2013): everything else.
     """
-    resp = mixture.responsibilities(X)
+    resp = row_memberships(Data(X), mixture)
     whitened = [_whitened(X, mixture, k) for k in range(mixture.n_components)]
     return {name: measure(X, mixture, resp, whitened, rng) for name, measure in DEPARTURES.items()}
 

@@ -11,11 +11,12 @@ from scipy.stats import false_discovery_control
 
 from bayesgmm._common import Array, Rows, frame_table, listed, listing, progress_bar, sentence, shown
 from bayesgmm.cross_validation import good_k
+from bayesgmm.data import Data
 from bayesgmm.model_checks.fitted_mixture import FittedMixture, fitted_mixture_of
 from bayesgmm.model_checks.messages import RATES, Fragment, OutlierFinding
 from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf, reference
 from bayesgmm.posterior import NO_NAMES, Names
-from bayesgmm.validation import as_rows, check_flag, check_number, check_option, generator_of
+from bayesgmm.validation import check_flag, check_number, check_option, generator_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,16 +175,16 @@ def outlier_scores(
     is_em = not hasattr(fit, "posterior_") and hasattr(fit, "mixture_")
     known = X_new if is_em and X is None else X
     fitted = fitted_mixture_of(fit, known, sample_weight=None if known is X_new else sample_weight, names=names)
-    rows = (
-        fitted.X
+    data = (
+        fitted.data
         if X_new is None
-        else as_rows(X_new, n_features=fitted.best.n_features, features=fitted.features, name="X_new")
+        else Data.of(X_new, n_features=fitted.best.n_features, features=fitted.features, name="X_new")
     )
     simulated = reference(fitted.draws, rng=rng)
     with progress_bar("Rows", show=progress) as bar:
         cdf = predictive_cdf(
             fitted.draws,
-            rows,
+            data,
             simulated,
             left_out=X_new is None and fitted.bayesian,
             r_eff=fitted.r_eff,
@@ -193,7 +194,7 @@ def outlier_scores(
     findings = _findings(fitted, table, false_alarms, over, new_rows=X_new is not None)
     threshold = -simulated.threshold(false_alarms)
     return OutlierScores(
-        table, threshold, false_alarms, over, X_new is not None, findings, rows, tuple(fitted.features)
+        table, threshold, false_alarms, over, X_new is not None, findings, data.rows, tuple(fitted.features)
     )
 
 

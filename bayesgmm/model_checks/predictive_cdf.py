@@ -9,6 +9,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import chi2
 
 from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
+from bayesgmm.data import Data
 from bayesgmm.model_checks.fitted_mixture import mixture_of
 from bayesgmm.model_checks.gaussianity import feature_cdf
 from bayesgmm.prediction import Draws, log_densities
@@ -70,7 +71,7 @@ def reference(draws: Draws, *, rng: np.random.Generator) -> Reference:
     which = np.repeat(np.arange(len(draws)), each)
     v, weights = _radial(len(which), rng)
     rows = _rows(draws, which, v, rng)
-    values = log_densities(draws, rows)
+    values = log_densities(draws, Data(rows))
     highest = values.max(axis=0)
     return Reference(which, weights, highest, np.exp(values - highest))
 
@@ -118,7 +119,7 @@ class PredictiveCDF:
 
 def predictive_cdf(
     draws: Draws,
-    X: Rows,
+    data: Data,
     simulated: Reference,
     *,
     left_out: bool,
@@ -135,26 +136,26 @@ def predictive_cdf(
 
     A feature's distribution function is exact, where LOO-PIT usually counts simulated rows.
     """
-    parts = []
+    parts, n_done = [], 0
     sds = _standard_deviations(draws)
-    for i in range(0, len(X), _BLOCK):
-        block = np.asfortranarray(X[i : i + _BLOCK])
-        parts.append(_block(draws, sds, block, simulated, r_eff if left_out else None))
+    for piece in data.pieces(_BLOCK):
+        parts.append(_block(draws, sds, piece, simulated, r_eff if left_out else None))
+        n_done += piece.shape[0]
         if callback is not None:
-            callback(min(i + _BLOCK, len(X)), len(X))
+            callback(n_done, data.shape[0])
     return PredictiveCDF(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def _block(
-    draws: Draws, sds: Array, X: Rows, simulated: Reference, r_eff: float | None
+    draws: Draws, sds: Array, data: Data, simulated: Reference, r_eff: float | None
 ) -> tuple[PerRow, PerRow, Array, PerRow]:
-    values = log_densities(draws, X).T
+    values = log_densities(draws, data).T
     log_weights, k = _log_weights(values, r_eff)
     weights = np.exp(log_weights)
     log_density = logsumexp(log_weights + values, axis=1)
-    features = np.zeros(X.shape)
+    features = np.zeros(data.shape)
     for s in range(len(draws)):
-        features += weights[:, s, None] * feature_cdf(X, draws.weights[s], draws.means[s], sds[s])
+        features += weights[:, s, None] * feature_cdf(data.rows, draws.weights[s], draws.means[s], sds[s])
     return log_density, simulated.tail(log_density, weights), features, k
 
 

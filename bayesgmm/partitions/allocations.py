@@ -7,7 +7,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm._common import IntArray, Rows
+from bayesgmm._common import IntArray
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.occupancy import Occupancy, occupancy
 from bayesgmm.partitions.partition_losses import Labels, canonical_labels
@@ -19,9 +20,9 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    data_of,
     mixture_posterior,
     prior_from_json,
-    rows_of,
 )
 from bayesgmm.prediction import Draws, each_draw
 from bayesgmm.validation import check_whole, generator_of
@@ -70,20 +71,20 @@ def sample_labels(
     array([0. , 1. , 0.5])
     """
     tree = mixture_posterior(posterior, X, names=names)
-    rows, sizes = rows_of(tree, X), tree["posterior"].sizes
-    shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], len(rows))
+    data, sizes = data_of(tree, X), tree["posterior"].sizes
+    shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], data.shape[0])
     labels = np.empty((shape[0] * shape[1], shape[2]), dtype=np.int32)
-    for s, drawn in enumerate(drawn_labels(Draws.of_tree(tree), rows, rng=generator_of(random_state))):
+    for s, drawn in enumerate(drawn_labels(Draws.of_tree(tree), data, rng=generator_of(random_state))):
         labels[s] = drawn
     coords = {dim: tree["posterior"][dim].to_numpy() for dim in SAMPLE_DIMS} | {OBS: row_ids(tree)}
     return xr.DataArray(labels.reshape(shape), coords, (*SAMPLE_DIMS, OBS), name="labels")
 
 
-def drawn_labels(draws: Draws, X: Rows, *, rng: np.random.Generator) -> Iterator[IntArray]:
+def drawn_labels(draws: Draws, data: Data, *, rng: np.random.Generator) -> Iterator[IntArray]:
     """Labels (obs,) drawn from the memberships of each draw."""
-    for _, resp in each_draw(draws, X, with_memberships=True):
+    for _, resp in each_draw(draws, data, with_memberships=True):
         cumulative = resp.cumsum(axis=0)
-        yield (rng.random(len(X)) * cumulative[-1] >= cumulative[:-1]).sum(axis=0)
+        yield (rng.random(resp.shape[1]) * cumulative[-1] >= cumulative[:-1]).sum(axis=0)
 
 
 def row_ids(tree: xr.DataTree) -> NDArray[np.generic]:
@@ -216,7 +217,7 @@ def _occupied(
         return _large_clusters(iter(each), min_size).reshape(shape), largest
     tree = mixture_posterior(given, X, names=names)
     weights = tree["posterior"]["weights"]
-    drawn = drawn_labels(Draws.of_tree(tree), rows_of(tree, X), rng=rng)
+    drawn = drawn_labels(Draws.of_tree(tree), data_of(tree, X), rng=rng)
     return _large_clusters(drawn, min_size).reshape(weights.shape[:2]), weights.shape[2]
 
 
@@ -224,7 +225,7 @@ def _large_clusters(draws: Iterator[IntArray] | Iterator[Labels], min_size: int)
     return np.array([(np.bincount(labels) >= min_size).sum() for labels in draws])
 
 
-def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, X: Rows) -> Occupancy | None:
+def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, data: Data) -> Occupancy | None:
     """Posterior of the number of occupied components; None unless the prior is sparse.
 
     Probabilities are those of the resampled draws, if modes were combined.
@@ -234,12 +235,12 @@ def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, X: Rows) -> Occupan
     sizes, prior = tree["posterior"].sizes, prior_from_json(str(tree.attrs["prior"]))
     if not prior.resolve(sizes[CLUSTER], sizes[FEATURE], str(tree.attrs["covariance_type"])).sparse:
         return None
-    own = _drawn_occupancy(tree, X)
-    shares = own if pooled is tree else _drawn_occupancy(pooled, X)
+    own = _drawn_occupancy(tree, data)
+    shares = own if pooled is tree else _drawn_occupancy(pooled, data)
     return replace(own, probability=shares.probability, mcse=shares.mcse)
 
 
-def _drawn_occupancy(tree: xr.DataTree, X: Rows) -> Occupancy:
+def _drawn_occupancy(tree: xr.DataTree, data: Data) -> Occupancy:
     weights = tree["posterior"]["weights"]
-    numbers = _large_clusters(drawn_labels(Draws.of_tree(tree), X, rng=np.random.default_rng(0)), 1)
+    numbers = _large_clusters(drawn_labels(Draws.of_tree(tree), data, rng=np.random.default_rng(0)), 1)
     return occupancy(numbers.reshape(weights.shape[:2]), weights.shape[2])

@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 from scipy.linalg.blas import dsyrk
 
 from bayesgmm._common import Array, IntArray
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.allocations import RandomState, are_labels, flat_draws, label_draws, row_ids
 from bayesgmm.partitions.partition_losses import Labels
-from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, mixture_posterior
 from bayesgmm.prediction import Draws, each_draw
 from bayesgmm.validation import check_whole, generator_of
 
@@ -24,7 +25,7 @@ _BYTES = 8
 
 def similarity_matrix(
     labels_or_posterior: Posterior | ArrayLike,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     rows: int | ArrayLike | None = None,
     max_memory: int = MAX_MEMORY,
@@ -85,11 +86,11 @@ def similarity_matrix(
         n_draws, n_clusters, each = len(draws), int(draws.max()) + 1, _one_hot(draws[:, index])
     else:
         tree = mixture_posterior(labels_or_posterior, X, names=names)
-        data = rows_of(tree, X)
-        ids, index = row_ids(tree), _chosen(rows, len(data), max_memory, rng)
+        data = data_of(tree, X)
+        ids, index = row_ids(tree), _chosen(rows, data.shape[0], max_memory, rng)
         parameters = Draws.of_tree(tree)
         n_draws, n_clusters = parameters.weights.shape
-        each = (resp for _, resp in each_draw(parameters, np.asfortranarray(data[index]), with_memberships=True))
+        each = (resp for _, resp in each_draw(parameters, data.take(index), with_memberships=True))
     matrix = _mean_products(each, (n_draws, n_clusters, len(index)), callback)
     return xr.DataArray(matrix, {OBS: ids[index], OBS_BIS: ids[index]}, (OBS, OBS_BIS), name="similarity")
 

@@ -7,10 +7,11 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.special import entr, rel_entr
 
-from bayesgmm._common import Array, PerRow, Rows
+from bayesgmm._common import Array, PerRow
+from bayesgmm.data import Data
 from bayesgmm.partitions.allocations import row_ids
-from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.prediction import Draws, blocks_of_rows, interval_over_draws, sampled_memberships
+from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, mixture_posterior
+from bayesgmm.prediction import Draws, interval_over_draws, pieces_in_memory, sampled_memberships
 
 type _Interval = Callable[[Array], Array]
 
@@ -78,22 +79,21 @@ def membership_uncertainty(
     """
     interval = interval_over_draws(ci_prob, ci_kind)
     tree = mixture_posterior(posterior, X, names=names)
-    rows, draws = rows_of(tree, X), Draws.of_tree(tree)
-    variables = _by_row(draws, rows, interval)
+    variables = _by_row(Draws.of_tree(tree), data_of(tree, X), interval)
     return xr.Dataset(variables, {OBS: row_ids(tree), _BOUND: ["lower", "upper"]})
 
 
-def _by_row(draws: Draws, X: Rows, interval: _Interval) -> dict[str, tuple[tuple[str, ...], Array]]:
+def _by_row(draws: Draws, data: Data, interval: _Interval) -> dict[str, tuple[tuple[str, ...], Array]]:
     """Every variable with its dimensions; averages over rows are summed block by block."""
     parts, sums = [], np.zeros((2, len(draws)))
-    for block in blocks_of_rows(draws, X):
-        total, overlap, divergence = _split(sampled_memberships(draws, block))
+    for piece in pieces_in_memory(draws, data):
+        total, overlap, divergence = _split(sampled_memberships(draws, piece))
         parts.append((total, overlap.mean(axis=-1), interval(overlap), interval(divergence)))
         sums += [overlap.sum(axis=0), divergence.sum(axis=0)]
     total, overlap, overlap_ci, parameters_ci = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     points = {"total": total, "overlap": overlap, "parameters": np.maximum(total - overlap, 0.0)}
     bounds = {"overlap_ci": overlap_ci, "parameters_ci": parameters_ci}
-    averages = dict(zip(bounds, interval(sums / len(X)), strict=True))
+    averages = dict(zip(bounds, interval(sums / len(total)), strict=True))
     return (
         {name: ((OBS,), values) for name, values in points.items()}
         | {name: ((OBS, _BOUND), values) for name, values in bounds.items()}

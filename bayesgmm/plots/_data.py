@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray, Rows
+from bayesgmm.data import Data
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.label_switching import RECORD, Relabelling, component_record, relabel, relabelling
 from bayesgmm.mixture import Mixture
@@ -20,11 +21,11 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    data_of,
     mean_mixture,
     mixture_posterior,
     prior_from_json,
     root_of,
-    rows_of,
 )
 from bayesgmm.prediction import Draws, each_draw, mean_memberships
 from bayesgmm.validation import check_flag, check_whole, default_names, read_table
@@ -69,7 +70,7 @@ class Shown:
     @cached_property
     def labels(self) -> IntArray:
         """The most probable label of each row, (obs,)."""
-        return mean_memberships(Draws.of_tree(self.tree), self.X).argmax(axis=1)
+        return mean_memberships(Draws.of_tree(self.tree), Data(self.X)).argmax(axis=1)
 
 
 def shown(
@@ -86,9 +87,9 @@ def shown(
     check_flag(force=force)
     own = mixture_posterior(posterior, names=names)
     canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
-    tree, rows = thinned_tree(canonical, num_samples), thinned_rows(rows_of(canonical, X))
+    tree, rows = thinned_tree(canonical, num_samples), thinned_rows(data_of(canonical, X).rows)
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
-        tree = in_same_labels(posterior, tree, thinned_rows(rows_of(canonical)), force=force)
+        tree = in_same_labels(posterior, tree, thinned_rows(data_of(canonical).rows), force=force)
     return Shown(tree, rows)
 
 
@@ -121,7 +122,7 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     if one or ("prior" in attrs and not prior_from_json(str(attrs["prior"])).exchangeable):
         return tree
     if RECORD not in attrs:
-        tree = relabel(tree, X, progress=False)
+        tree = relabel(tree, Data(X), progress=False)
     record = relabelling(root_of(posterior) if RECORD in attrs else tree)
     if not (record.identified or force):
         raise NotIdentifiedError(record.findings, hint=_INSTEAD)
@@ -151,7 +152,7 @@ def screened_record(tree: xr.DataTree) -> Relabelling | None:
     """Whether the components of a fit are identified, from some draws and rows; None as for `component_record`."""
     if RECORD in tree.attrs:
         return component_record(tree)
-    rows = rows_of(tree)
+    rows = data_of(tree).rows
     some = thinned_rows(rows, _SCREENED_ROWS) if len(rows) > _SCREENED_ROWS else None
     return component_record(mixture_posterior(thinned_tree(tree, _SCREENED_DRAWS), some))
 
@@ -172,5 +173,5 @@ def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> Draws:
 
 def weighted_densities(draws: Draws, at: Rows) -> Array:
     """Weight times density of every component in every draw, (sample, cluster, obs)."""
-    each = each_draw(draws, np.asfortranarray(at), with_memberships=True)
+    each = each_draw(draws, Data(at), with_memberships=True)
     return np.array([np.exp(log_density) * memberships for log_density, memberships in each])

@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from scipy.stats import norm
 
 from bayesgmm._common import Array, IntArray
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Mixture
 from bayesgmm.plots._data import thinned
@@ -36,7 +37,7 @@ from bayesgmm.plots._style import (
     shrinkage,
     thinned_rows,
 )
-from bayesgmm.posterior import mean_mixture, rows_of, start_mixture
+from bayesgmm.posterior import data_of, mean_mixture, start_mixture
 from bayesgmm.prediction import Draws, mean_memberships
 from bayesgmm.validation import check_number, check_whole
 
@@ -131,7 +132,7 @@ def plot_clusters(
         raise InputError(
             expected="one or two features with ax", got=f"{len(shown)}", hint="Name them: features=['a', 'b']."
         )
-    rows = rows_of(tree, X)
+    rows = data_of(tree, X).rows
     mixture = start_mixture(tree) if em is None else getattr(em, "mixture_", em)
     if not isinstance(mixture, Mixture):
         raise InputError(expected="em a fitted GaussianMixture or a Mixture", got=type(em).__name__)
@@ -145,7 +146,7 @@ def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: f
     """Labels, uncertainty and draws, computed once for all panels."""
     X = thinned_rows(rows)
     draws = Draws.of_tree(tree)
-    members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), X)
+    members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), Data(X))
     return _Scene(
         X=X,
         labels=members.argmax(axis=1),

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray, listed
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, contours, finish, points, visual_settings
 from bayesgmm.plots._data import Shown, marginal_draws, shown, weighted_densities
@@ -246,7 +247,7 @@ def density_grid(sample: Shown, chosen: Sequence[int]) -> xr.DataArray:
     """Posterior mean density of two features (x, y), on a grid with a wide margin."""
     axes = [_wide_grid(sample.X[:, j]) for j in chosen]
     at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    log_density = log_predictive_density(marginal_draws(sample.tree, chosen), np.asfortranarray(at))
+    log_density = log_predictive_density(marginal_draws(sample.tree, chosen), Data(at))
     values = np.exp(log_density).reshape(_GRID_2D, _GRID_2D)
     return xr.DataArray(values, dims=("x", "y"), coords=dict(zip(("x", "y"), axes, strict=True)))
 

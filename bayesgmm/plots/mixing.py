@@ -12,7 +12,7 @@ from bayesgmm.diagnostics import invariants
 from bayesgmm.plots._canvas import Canvas, Visuals
 from bayesgmm.plots._data import in_same_labels
 from bayesgmm.plots._docs import documented
-from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, data_of, mixture_posterior
 from bayesgmm.validation import check_flag, check_option
 
 _KINDS = {"rank": plot_rank, "trace": plot_trace}
@@ -79,12 +79,12 @@ def plot_mixing(
     check_flag(force=force)
     Canvas(None, plot_collection, backend).checked(("matplotlib", "plotly", "bokeh"))
     tree = mixture_posterior(posterior, X, names=names)
-    rows = rows_of(tree, X)
+    data = data_of(tree, X)
     if quantities == "invariant":
-        found = invariants(tree)
+        found = invariants(tree, data)
         arviz_kwargs = {"var_names": _SHOWN} | arviz_kwargs
     else:
-        found = component_parameters(in_same_labels(posterior, tree, rows, force=force))
+        found = component_parameters(in_same_labels(posterior, tree, data.rows, force=force))
     numbers = {dim: np.arange(found.sizes[dim]) for dim in SAMPLE_DIMS if dim not in found.coords}
     groups = {"posterior": found.assign_coords(numbers)}  # ArviZ tells chains apart by their coordinate
     if "sample_stats" in tree.children:

@@ -29,7 +29,7 @@ from bayesgmm.plots._docs import documented
 from bayesgmm.plots._style import INK, evenly_spaced, limits_of, shrinkage
 from bayesgmm.plots.components import WITH_LEGEND, weight_labels
 from bayesgmm.plots.density import LABELS, clustered_rows
-from bayesgmm.posterior import NO_NAMES, Names, Posterior, mixture_posterior, rows_of
+from bayesgmm.posterior import NO_NAMES, Names, Posterior, data_of, mixture_posterior
 from bayesgmm.validation import check_whole, generator_of, texts
 
 _DRAWS_OF_LABELS = 1_000
@@ -122,14 +122,14 @@ def _thinned(given: Posterior | ArrayLike, X: ArrayLike | None, names: Names, nu
         draws = flat_draws(label_draws(given))
         return draws[evenly_spaced(len(draws), num_samples)]
     tree = mixture_posterior(given, X, names=names)
-    return mixture_posterior(thinned_tree(tree, num_samples), rows_of(tree, X))
+    return mixture_posterior(thinned_tree(tree, num_samples), data_of(tree, X).rows)
 
 
 def _similarity_of_rows(
     given: Any, clusters: IntArray | None, *, max_rows: int, rng: np.random.Generator
 ) -> tuple[Array, IntArray]:
     """Similarities (obs, obs) of the rows shown, and their clusters 0, 1, ..."""
-    rows = None if are_labels(given) else rows_of(given)
+    rows = None if are_labels(given) else data_of(given).rows
     n = given.shape[1] if rows is None else len(rows)
     if clusters is not None and clusters.shape != (n,):
         raise InputError(expected=f"a partition of {n} rows, (obs,)", got=f"shape {clusters.shape}")

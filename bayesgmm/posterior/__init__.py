@@ -8,12 +8,12 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.adapter import NO_NAMES as NO_NAMES
     from bayesgmm.posterior.adapter import Names as Names
     from bayesgmm.posterior.adapter import Posterior as Posterior
+    from bayesgmm.posterior.adapter import data_of as data_of
     from bayesgmm.posterior.adapter import described_mixture as described_mixture
     from bayesgmm.posterior.adapter import is_posterior as is_posterior
     from bayesgmm.posterior.adapter import mixture_posterior as mixture_posterior
     from bayesgmm.posterior.adapter import root_of as root_of
     from bayesgmm.posterior.adapter import row_weights_of as row_weights_of
-    from bayesgmm.posterior.adapter import rows_of as rows_of
     from bayesgmm.posterior.adapter import variables_of as variables_of
     from bayesgmm.posterior.axes import axes_of as axes_of
     from bayesgmm.posterior.axes import has_name as has_name

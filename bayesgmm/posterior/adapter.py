@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, PerRow, Rows
+from bayesgmm._common import Array, PerRow
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.posterior.axes import MATRICES, PACKED, SCALES, Axes, arranged, axes_of
 from bayesgmm.posterior.draw_checks import (
@@ -20,7 +21,6 @@ from bayesgmm.posterior.draw_checks import (
     lower_triangles,
 )
 from bayesgmm.posterior.tree import CLUSTER, FEATURE, FEATURE_BIS, OBS, SAMPLE_DIMS, in_order
-from bayesgmm.validation import as_rows
 
 type Posterior = Any  # a DataTree, a Dataset, a mapping of arrays, or a fit that has `posterior_`
 type Names = Mapping[str, Any]  # of variables; or arrays, which are the same in all draws
@@ -28,7 +28,9 @@ type Names = Mapping[str, Any]  # of variables; or arrays, which are the same in
 NO_NAMES: Names = {}
 
 
-def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names: Names = NO_NAMES) -> xr.DataTree:
+def mixture_posterior(
+    posterior: Posterior, X: ArrayLike | Data | None = None, *, names: Names = NO_NAMES
+) -> xr.DataTree:
     r"""Weights, means and full covariances of a mixture posterior, with this package's names and dimensions.
 
     Parameters
@@ -83,7 +85,8 @@ def mixture_posterior(posterior: Posterior, X: ArrayLike | None = None, *, names
     """
     posterior = root_of(posterior)
     if isinstance(posterior, xr.DataTree) and "covariance_type" in posterior.attrs and not names:
-        return in_order(posterior) if X is None else _with_rows(in_order(posterior).copy(), X)
+        own = in_order(posterior)  # `Data` were read from it before
+        return own if X is None or isinstance(X, Data) else _with_rows(own.copy(), X)
     described = described_mixture(variables_of(posterior, names), names)
     tree = xr.DataTree.from_dict({"posterior": _dataset(_draws(described, axes_of(described)))})
     if isinstance(posterior, xr.DataTree) and "sample_stats" in posterior.children:
@@ -144,16 +147,16 @@ def described_mixture(variables: Mapping[str, xr.DataArray], names: Names) -> di
     }
 
 
-def rows_of(tree: xr.DataTree, X: ArrayLike | None = None) -> Rows:
-    """The given rows, or else those stored with a posterior; Fortran order, as the kernel reads them."""
+def data_of(tree: xr.DataTree, X: ArrayLike | Data | None = None) -> Data:
+    """The given rows, or else those stored with a posterior and their weights."""
     if X is None and "observed_data" not in tree.children:
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
     given = tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy() if X is None else X
     names = [str(name) for name in tree["posterior"][FEATURE].to_numpy()]
-    return as_rows(given, n_features=len(names), features=names)
+    return Data.of(given, row_weights_of(tree, X), n_features=len(names), features=names)
 
 
-def row_weights_of(tree: xr.DataTree, X: ArrayLike | None = None) -> PerRow | None:
+def row_weights_of(tree: xr.DataTree, X: ArrayLike | Data | None = None) -> PerRow | None:
     """The frequency weights stored with a posterior; None for given rows."""
     if X is not None or "constant_data" not in tree.children or "row_weights" not in tree["constant_data"]:
         return None
@@ -168,8 +171,8 @@ def _dataset(draws: Mapping[str, Array]) -> xr.Dataset:
     return xr.Dataset({name: (dims[: values.ndim], values) for name, values in draws.items()}, coords)
 
 
-def _with_rows(tree: xr.DataTree, X: ArrayLike) -> xr.DataTree:
-    rows, features = rows_of(tree, X), tree["posterior"][FEATURE].to_numpy()
+def _with_rows(tree: xr.DataTree, X: ArrayLike | Data) -> xr.DataTree:
+    rows, features = data_of(tree, X).rows, tree["posterior"][FEATURE].to_numpy()
     data = xr.Dataset({"y": ((OBS, FEATURE), rows)}, {OBS: np.arange(len(rows)), FEATURE: features})
     tree["observed_data"] = xr.DataTree(data)
     if row_weights_of(tree) is not None:  # they belong to the rows that were there

@@ -6,7 +6,6 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.prediction.densities import blocks_of_densities as blocks_of_densities
-    from bayesgmm.prediction.densities import blocks_of_rows as blocks_of_rows
     from bayesgmm.prediction.densities import each_draw as each_draw
     from bayesgmm.prediction.densities import interval_function as interval_function
     from bayesgmm.prediction.densities import interval_over_draws as interval_over_draws
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import log_predictive_density as log_predictive_density
     from bayesgmm.prediction.densities import mean_memberships as mean_memberships
     from bayesgmm.prediction.densities import membership_intervals as membership_intervals
+    from bayesgmm.prediction.densities import pieces_in_memory as pieces_in_memory
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships
     from bayesgmm.prediction.draws import Draws as Draws

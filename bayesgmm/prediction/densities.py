@@ -11,8 +11,9 @@ import xarray as xr
 from arviz_base import rcParams
 from arviz_stats.base import array_stats
 
-from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm._common import Array, Columns, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
+from bayesgmm.data import Data
 from bayesgmm.mixture import GAUSSIAN, densities, pointwise
 from bayesgmm.posterior import CLUSTER, OBS
 from bayesgmm.prediction.draws import Draws
@@ -25,23 +26,23 @@ _ARGUMENTS = Signature("rows (n,d), log scales (s,k), means (s,k,d), precision f
 _INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
 
 
-def mean_memberships(draws: Draws, X: Rows) -> Responsibilities:
+def mean_memberships(draws: Draws, data: Data) -> Responsibilities:
     """Posterior probability of each label for each row, averaged over draws, (obs, cluster)."""
-    total = np.zeros((draws.weights.shape[1], len(X)))
-    for _, resp in each_draw(draws, X, with_memberships=True):
+    total = np.zeros((draws.weights.shape[1], data.shape[0]))
+    for _, resp in each_draw(draws, data, with_memberships=True):
         total += resp
     return (total / len(draws)).T
 
 
 def membership_intervals(
-    draws: Draws, X: Rows, *, ci_prob: float | None = None, ci_kind: str | None = None
+    draws: Draws, data: Data, *, ci_prob: float | None = None, ci_kind: str | None = None
 ) -> xr.Dataset:
     """Mean, standard deviation and interval of each row's membership probabilities.
 
     Parameters
     ----------
     draws : Draws
-    X : (obs, feature)
+    data : Data
     ci_prob, ci_kind : float, {"eti", "hdi"}, optional
         ArviZ's rcParams ``stats.ci_prob`` (0.89) and ``stats.ci_kind`` (equal-tailed) by default.
 
@@ -51,31 +52,28 @@ def membership_intervals(
         ``mean``, ``sd`` and ``ci`` (with a dimension ``ci_bound``: lower, upper) over (obs, cluster).
     """
     interval = functools.partial(interval_function(ci_kind), prob=interval_probability(ci_prob))
-    n_clusters = draws.weights.shape[1]
-    size = max(1, _BLOCK_VALUES // (len(draws) * n_clusters))
-    parts = [_summary(draws, np.asfortranarray(X[i : i + size]), interval) for i in range(0, len(X), size)]
+    parts = [_summary(draws, piece, interval) for piece in pieces_in_memory(draws, data)]
     mean, sd, bounds = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    data = {"mean": ((OBS, CLUSTER), mean), "sd": ((OBS, CLUSTER), sd), "ci": ((OBS, CLUSTER, "ci_bound"), bounds)}
-    coords = {OBS: np.arange(len(X)), CLUSTER: np.arange(n_clusters), "ci_bound": ["lower", "upper"]}
-    return xr.Dataset(data, coords)
+    found = {"mean": ((OBS, CLUSTER), mean), "sd": ((OBS, CLUSTER), sd), "ci": ((OBS, CLUSTER, "ci_bound"), bounds)}
+    coords = {OBS: np.arange(len(mean)), CLUSTER: np.arange(mean.shape[1]), "ci_bound": ["lower", "upper"]}
+    return xr.Dataset(found, coords)
 
 
-def _summary(draws: Draws, X: Rows, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
+def _summary(draws: Draws, data: Data, interval: Callable[[Array], Array]) -> tuple[Array, Array, Array]:
     """Mean and standard deviation (obs, cluster) and interval (obs, cluster, bound) of memberships."""
-    sampled = sampled_memberships(draws, X)
+    sampled = sampled_memberships(draws, data)
     return sampled.mean(axis=-1), sampled.std(axis=-1), interval(sampled)
 
 
-def blocks_of_rows(draws: Draws, X: Rows) -> Iterator[Rows]:
-    """Rows in blocks whose memberships under all draws can be held at once."""
-    size = max(1, _BLOCK_VALUES // draws.weights.size)
-    return (np.asfortranarray(X[i : i + size]) for i in range(0, len(X), size))
+def pieces_in_memory(draws: Draws, data: Data) -> Iterator[Data]:
+    """Rows in pieces whose memberships under all draws can be held at once."""
+    return data.pieces(max(1, _BLOCK_VALUES // draws.weights.size))
 
 
-def sampled_memberships(draws: Draws, X: Rows) -> Array:
+def sampled_memberships(draws: Draws, data: Data) -> Array:
     """Memberships (obs, cluster, sample) under all draws at once."""
-    sampled = np.empty((len(X), draws.weights.shape[1], len(draws)))
-    for s, (_, resp) in enumerate(each_draw(draws, X, with_memberships=True)):
+    sampled = np.empty((data.shape[0], draws.weights.shape[1], len(draws)))
+    for s, (_, resp) in enumerate(each_draw(draws, data, with_memberships=True)):
         sampled[..., s] = resp.T
     return sampled
 
@@ -99,28 +97,26 @@ def interval_function(ci_kind: str | None) -> Callable[..., Array]:
     return _INTERVALS[kind]
 
 
-def log_predictive_density(draws: Draws, X: Rows) -> PerRow:
+def log_predictive_density(draws: Draws, data: Data) -> PerRow:
     """log of the density of each row averaged over draws, (obs,)."""
-    running = np.full(len(X), -np.inf)
-    for log_density, _ in each_draw(draws, X, with_memberships=False):
+    running = np.full(data.shape[0], -np.inf)
+    for log_density, _ in each_draw(draws, data, with_memberships=False):
         running = np.logaddexp(running, log_density)
     return running - np.log(len(draws))
 
 
-def log_densities(draws: Draws, X: Rows) -> Array:
+def log_densities(draws: Draws, data: Data) -> Array:
     """Log density of each row under each draw, (sample, obs)."""
-    X, values = np.asfortranarray(X), np.empty((len(draws), len(X)))
-    for own, (log_density, _) in zip(values, each_draw(draws, X, with_memberships=False), strict=True):
+    values = np.empty((len(draws), data.shape[0]))
+    for own, (log_density, _) in zip(values, each_draw(draws, data, with_memberships=False), strict=True):
         own[:] = log_density
     return values
 
 
-def blocks_of_densities(draws: Draws, X: Rows) -> Iterator[tuple[int, Array]]:
-    """For each block, the number of rows so far, and its log densities (obs, sample) under all draws."""
-    size = max(1, _BLOCK_DENSITIES // len(draws))
-    for i in range(0, len(X), size):
-        values = log_densities(draws, X[i : i + size])
-        yield min(i + size, len(X)), np.ascontiguousarray(values.T)
+def blocks_of_densities(draws: Draws, data: Data) -> Iterator[Array]:
+    """Log densities (obs, sample) under all draws, some rows at a time."""
+    for piece in data.pieces(max(1, _BLOCK_DENSITIES // len(draws))):
+        yield np.ascontiguousarray(log_densities(draws, piece).T)
 
 
 def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
@@ -137,17 +133,24 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
     return draws.means[which, labels] + offsets, labels
 
 
-def each_draw(draws: Draws, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
-    kernel = draws.family.parametrisation, GAUSSIAN
-    _ARGUMENTS.check(X.shape, *(array.shape for array in (draws.log_scale, draws.means, draws.precision_factors)))
-    log_density = np.empty(len(X))
-    resp = np.empty((draws.weights.shape[1], len(X))) if with_memberships else _NO_RESPONSIBILITIES
-    far = len(X) > 0
+    for parts in zip(*(_of_block(draws, columns, with_memberships) for columns, _ in data), strict=True):
+        log_densities, resp = zip(*parts, strict=True)
+        yield parts[0] if len(parts) == 1 else (np.concatenate(log_densities), np.hstack(resp))
+
+
+def _of_block(draws: Draws, columns: Columns, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+    kernel, n_rows = (draws.family.parametrisation, GAUSSIAN), columns.shape[1]
+    arrays = draws.log_scale, draws.means, draws.precision_factors
+    _ARGUMENTS.check(columns.T.shape, *(array.shape for array in arrays))
+    log_density = np.empty(n_rows)
+    resp = np.empty((draws.weights.shape[1], n_rows)) if with_memberships else _NO_RESPONSIBILITIES
+    far = n_rows > 0
     for s in range(len(draws)):
         parameters = draws.log_scale[s], draws.means[s], draws.precision_factors[s]
         if far:  # of one draw, of all: they are of one posterior
-            far = densities(*kernel, X.T, *parameters, log_density, resp)
+            far = densities(*kernel, columns, *parameters, log_density, resp)
         else:
-            pointwise(*kernel, X.T, *parameters, log_density, resp)
+            pointwise(*kernel, columns, *parameters, log_density, resp)
         yield log_density, resp

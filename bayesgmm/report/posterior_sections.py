@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayesgmm._common import Rows, counted, decimals_of, listed, sentence, shown
 from bayesgmm.comparison import component_intervals, estimates_cells, mean_and_bounds, verdict_lines
+from bayesgmm.data import Data
 from bayesgmm.diagnostics import MOST_ROWS, Diagnosis
 from bayesgmm.label_switching import Relabelling
 from bayesgmm.mixture import Mixture
@@ -274,4 +275,4 @@ def _memberships(found: Posterior) -> str:
     total, parameters = float(parts["mean_total"]), float(parts["mean_parameters"])
     known = isfinite(total) and total > 0
     split = sentence(Fragment.SPLIT, parameters=parameters / total) if known else ""
-    return uncertain(mean_memberships(Draws.of_tree(tree), rows).max(axis=1), split=split)
+    return uncertain(mean_memberships(Draws.of_tree(tree), Data(rows)).max(axis=1), split=split)

@@ -9,14 +9,14 @@ import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Covariances, Means, PerRow, Rows, Weights, in_threads
+from bayesgmm._common import Array, Covariances, Means, Weights, in_threads
 from bayesgmm.data import Data
 from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, moments_of, run_em, starting_mixture
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
-from bayesgmm.mixture import Mixture, align_to
+from bayesgmm.mixture import Mixture, align_to, row_densities, row_memberships
 from bayesgmm.priors import Prior, ResolvedPrior
 from bayesgmm.standard_errors.information import CI_PROB, Estimate, PerParameter
-from bayesgmm.validation import as_row_weights, as_rows, check_jobs, check_number, check_option, check_whole
+from bayesgmm.validation import check_jobs, check_number, check_option, check_whole
 
 _NUMBERS_PER_BLOCK = 4_000_000
 # The largest tolerance of EM on replicates. It starts at the fit, where a replicate may have a plateau: gains that die
@@ -28,20 +28,21 @@ _MANY_DEGENERATE = 0.1  # a share whose loss shows in what is left
 type ReplicateCallback = Callable[[int, int], object]
 
 
-def _resampled(X: Rows, v: PerRow, mixture: Mixture, rng: np.random.Generator) -> tuple[Rows, PerRow | None]:
+def _resampled(data: Data, mixture: Mixture, rng: np.random.Generator) -> Data:
     """Rows drawn with replacement, as counts: no row is copied."""
-    return X, rng.multinomial(round(v.sum()), v / v.sum()).astype(np.float64)
+    counts = rng.multinomial(round(data.total), data.weights / data.total)
+    return data.with_weights(counts.astype(np.float64))
 
 
-def _reweighted(X: Rows, v: PerRow, mixture: Mixture, rng: np.random.Generator) -> tuple[Rows, PerRow | None]:
+def _reweighted(data: Data, mixture: Mixture, rng: np.random.Generator) -> Data:
     """Exponential weights scaled to the number of rows; a row that stands for v rows gets their sum."""
-    drawn = rng.standard_gamma(v)
-    return X, drawn * (v.sum() / drawn.sum())
+    drawn = rng.standard_gamma(data.weights)
+    return data.with_weights(drawn * (data.total / drawn.sum()))
 
 
-def _simulated(X: Rows, v: PerRow, mixture: Mixture, rng: np.random.Generator) -> tuple[Rows, PerRow | None]:
+def _simulated(data: Data, mixture: Mixture, rng: np.random.Generator) -> Data:
     """New rows from the fitted mixture."""
-    return np.asfortranarray(mixture.sample(round(v.sum()), rng=rng)[0]), None
+    return Data(np.asfortranarray(mixture.sample(round(data.total), rng=rng)[0]))
 
 
 KINDS = {"nonparametric": _resampled, "weighted": _reweighted, "parametric": _simulated}
@@ -113,22 +114,21 @@ class Bootstrap:
 
     def memberships(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
         """Probabilities of the components for each row, (obs, cluster), with percentile intervals."""
-        return self._over_replicates(X, Mixture.responsibilities, ci_prob)
+        return self._over_replicates(X, row_memberships, ci_prob)
 
     def log_density(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
         """Log density of each row, (obs,), with percentile intervals."""
-        return self._over_replicates(X, Mixture.log_prob, ci_prob)
+        return self._over_replicates(X, row_densities, ci_prob)
 
-    def _over_replicates(self, X: ArrayLike, figure: Callable[[Mixture, Rows], Array], ci_prob: float) -> Estimate:
-        X = as_rows(X, n_features=self.mixture.n_features)
+    def _over_replicates(self, X: ArrayLike, figure: Callable[[Data, Mixture], Array], ci_prob: float) -> Estimate:
+        data = Data.of(X, n_features=self.mixture.n_features)
         mixtures, tails = list(self._mixtures()), _tails(ci_prob)
         size = max(1, _NUMBERS_PER_BLOCK // (len(mixtures) * self.mixture.n_components))
         parts = []
-        for start in range(0, len(X), size):
-            rows = X[start : start + size]
-            draws = np.stack([figure(mixture, rows) for mixture in mixtures])
+        for piece in data.pieces(size):
+            draws = np.stack([figure(piece, mixture) for mixture in mixtures])
             lower, upper = np.quantile(draws, tails, axis=0)
-            parts.append(Estimate(figure(self.mixture, rows), draws.std(axis=0, ddof=1), lower, upper))
+            parts.append(Estimate(figure(piece, self.mixture), draws.std(axis=0, ddof=1), lower, upper))
         return Estimate(*(np.concatenate(pieces) for pieces in zip(*parts, strict=True)))
 
     def _mixtures(self) -> Iterator[Mixture]:
@@ -137,7 +137,7 @@ class Bootstrap:
 
 
 def bootstrap(
-    X: ArrayLike,
+    X: ArrayLike | Data,
     mixture: Mixture,
     *,
     rng: np.random.Generator,
@@ -217,12 +217,11 @@ def bootstrap(
     >>> result.standard_errors.means.round(1), result.n_degenerate
     (array([[0.4]]), 0)
     """
-    X = as_rows(X, n_features=mixture.n_features)
+    data = Data.of(X, row_weights, n_features=mixture.n_features)
     check_option(KINDS, kind=kind)
     check_whole(least=_FEWEST, n_replicates=n_replicates)
     check_whole(n_starts=n_starts)
     check_jobs(n_jobs)
-    data = Data(X, as_row_weights(row_weights, len(X)))
     k, d = mixture.n_components, mixture.n_features
     resolved = None if prior is None else prior.resolve(k, d, mixture.covariance_type)
     settings = (settings or EMSettings()).for_data(moments_of(data, mixture.family), mixture.family)
@@ -251,8 +250,7 @@ class _Plan:
 
     def replicate(self, rng: np.random.Generator, stop: threading.Event) -> EMResult | None:
         """The best EM run on one replicate that is not degenerate; None if there is none or it was stopped."""
-        rows, weights = KINDS[self.kind](self.data.rows, self.data.weights, self.mixture, rng)
-        data = Data(rows) if weights is None else self.data.with_weights(weights)
+        data = KINDS[self.kind](self.data, self.mixture, rng)
         degeneracy = Degeneracy.of(moments_of(data, self.mixture.family), self.settings, self.mixture.family)
         best: EMResult | None = None
         for start in self._starts(data, rng):

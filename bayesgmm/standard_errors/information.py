@@ -16,10 +16,10 @@ The cost is the last two sums, and they are zero where the component of a row is
 """
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import combinations_with_replacement
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -28,18 +28,18 @@ from scipy.linalg import eigh
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from bayesgmm._common import Array, Covariances, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm._common import Array, Covariances, Means, Responsibilities, Weights
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InformationError, InformationWarning
-from bayesgmm.mixture import Mixture, expected_statistics
+from bayesgmm.mixture import Mixture, column_statistics, row_densities, row_memberships
 from bayesgmm.priors import Prior
 from bayesgmm.standard_errors.score_coordinates import LocalCoordinates, Sums, whitened_sums
-from bayesgmm.validation import as_row_weights, as_rows, check_number
+from bayesgmm.validation import check_number
 
 CI_PROB = 0.89  # ArviZ's default
 _SMALLEST_SHARE = 1e-7  # of the complete information; below it rounding decides the sign
 _FAR = 0.5  # standard errors between a mixture and its maximum that deserve a warning
 _CERTAIN = 1e-14  # a row this surely in or out of a component misses nothing there
-_NUMBERS_PER_BLOCK = 4_000_000
 
 
 class PerParameter(NamedTuple):
@@ -124,15 +124,16 @@ class StandardErrors:
         The gradient of :math:`\log r_{ik}` is the score of the row under component k less its score. Probabilities
         within 1e-14 of zero or one count as certain.
         """
-        X = as_rows(X, n_features=self.mixture.n_features)
-        variances = np.concatenate([self._log_membership_variances(rows) for rows in self.local.blocks(X)])
-        resp = self.mixture.responsibilities(X)
+        data = Data.of(X, n_features=self.mixture.n_features)
+        pieces = data.pieces(self.local.coordinates.block_size)
+        variances = np.concatenate([self._log_membership_variances(piece) for piece in pieces])
+        resp = row_memberships(data, self.mixture)
         error = resp * np.sqrt(variances)
         return Estimate(resp, error, *_on_logit_scale(resp, error, _width(ci_prob)))
 
-    def _log_membership_variances(self, rows: Rows) -> Array:
-        at = self.local.coordinates
-        score, uncertain = at.scores(rows), _uncertain(at.mixture.responsibilities(rows))
+    def _log_membership_variances(self, data: Data) -> Array:
+        at, rows = self.local.coordinates, data.rows
+        score, uncertain = at.scores(data), _uncertain(row_memberships(data, at.mixture))
         variances = np.zeros(uncertain.shape)
         for k, own in enumerate(uncertain.T):
             slopes = at.component_scores(rows[own], k) - score[own]
@@ -141,15 +142,15 @@ class StandardErrors:
 
     def log_density(self, X: ArrayLike, ci_prob: float = CI_PROB) -> Estimate:
         """Log density of each row, (obs,); its gradient is the score of the row."""
-        X = as_rows(X, n_features=self.mixture.n_features)
-        scores = (self.local.coordinates.scores(rows) for rows in self.local.blocks(X))
+        data, at = Data.of(X, n_features=self.mixture.n_features), self.local.coordinates
+        scores = (at.scores(piece) for piece in data.pieces(at.block_size))
         error = np.sqrt(np.concatenate([_quadratic(score, self.local.covariance) for score in scores]))
-        value, width = self.mixture.log_prob(X), _width(ci_prob)
+        value, width = row_densities(data, self.mixture), _width(ci_prob)
         return Estimate(value, error, value - width * error, value + width * error)
 
 
 def standard_errors(
-    X: ArrayLike,
+    X: ArrayLike | Data,
     mixture: Mixture,
     *,
     prior: Prior | None = None,
@@ -201,19 +202,19 @@ def standard_errors(
     >>> errors.means, errors.covariances
     (array([[0.395]]), array([[[0.625]]]))
     """
-    X = as_rows(X, n_features=mixture.n_features)
-    weights = as_row_weights(row_weights, len(X))
+    data = Data.of(X, row_weights, n_features=mixture.n_features)
     at = LocalCoordinates(mixture)
-    sums = whitened_sums(expected_statistics(X, mixture, weights), mixture, prior)
+    statistics = reduce(add, (column_statistics(columns, mixture, v) for columns, v in data))
+    sums = whitened_sums(statistics, mixture, prior)
     complete = at.complete_information(sums)
-    information = complete - _missing_information(at, X, weights)
+    information = complete - _missing_information(at, data)
     shares = _shares(information, complete, at, sums)
     covariance = np.linalg.inv(information)
     gradient = at.gradient(sums)
     distance = float(np.sqrt(gradient @ covariance @ gradient))
     _warn_if_far(distance)
     if robust:
-        covariance = covariance @ _squared_scores(at, X, weights) @ covariance
+        covariance = covariance @ _squared_scores(at, data) @ covariance
     return _record(LocalCovariance(at, covariance), shares=shares, distance=distance, robust=robust)
 
 
@@ -226,10 +227,6 @@ class LocalCovariance:
     coordinates: LocalCoordinates
     covariance: Array
 
-    def blocks(self, X: Rows) -> Iterator[Rows]:
-        """Blocks of rows of a size that suits the number of coordinates."""
-        return _blocks(X, self.coordinates.n_dim)
-
     @cached_property
     def natural(self) -> Array:
         """Covariance of the free parameters in the units of the data."""
@@ -237,18 +234,12 @@ class LocalCovariance:
         return change @ self.covariance @ change.T
 
 
-def _blocks(X: Rows, n_dim: int) -> Iterator[Rows]:
-    """Blocks of rows whose scores fit in a small piece of memory."""
-    size = max(1, _NUMBERS_PER_BLOCK // n_dim)
-    return (X[start : start + size] for start in range(0, len(X), size))
-
-
-def _missing_information(at: LocalCoordinates, X: Rows, weights: PerRow | None) -> Array:
+def _missing_information(at: LocalCoordinates, data: Data) -> Array:
     """Louis' correction, by pairs of components: only rows that two components share cost anything."""
     missing = np.zeros((at.n_dim, at.n_dim))
     index = [at.own_index(k) for k in range(at.k)]
-    for rows, v in _weighted_blocks(X, weights, at.n_dim):
-        resp = at.mixture.responsibilities(rows)
+    for piece in data.pieces(at.block_size):
+        rows, v, resp = piece.rows, piece.weights, row_memberships(piece, at.mixture)
         shared = _uncertain(resp)
         own = [at.own_scores(rows[shared[:, k]], k) for k in range(at.k)]
         for j, k in combinations_with_replacement(range(at.k), 2):
@@ -266,21 +257,13 @@ def _uncertain(resp: Responsibilities) -> NDArray[np.bool_]:
     return (resp > _CERTAIN) & (resp < 1.0 - _CERTAIN)
 
 
-def _squared_scores(at: LocalCoordinates, X: Rows, weights: PerRow | None) -> Array:
+def _squared_scores(at: LocalCoordinates, data: Data) -> Array:
     """Sum of the squared scores of the rows."""
     total = np.zeros((at.n_dim, at.n_dim))
-    for rows, v in _weighted_blocks(X, weights, at.n_dim):
-        scores = at.scores(rows)
-        total += (scores * v[:, None]).T @ scores
+    for piece in data.pieces(at.block_size):
+        scores = at.scores(piece)
+        total += (scores * piece.weights[:, None]).T @ scores
     return total
-
-
-def _weighted_blocks(X: Rows, weights: PerRow | None, n_dim: int) -> Iterator[tuple[Rows, PerRow]]:
-    start = 0
-    for rows in _blocks(X, n_dim):
-        stop = start + len(rows)
-        yield rows, np.ones(len(rows)) if weights is None else weights[start:stop]
-        start = stop
 
 
 def _shares(information: Array, complete: Array, at: LocalCoordinates, sums: Sums) -> Array:

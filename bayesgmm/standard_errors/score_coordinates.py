@@ -13,9 +13,12 @@ from functools import cached_property
 import numpy as np
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, Statistics
+from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, Statistics, row_memberships
 from bayesgmm.priors import Prior, PseudoData, covariance_counts, pseudo_data
+
+_NUMBERS_PER_BLOCK = 4_000_000  # scores held at once: 32 MB
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,11 @@ class LocalCoordinates:
         """Free parameters of the mixture."""
         return self.mixture.family.n_parameters(self.k, self.d)
 
+    @property
+    def block_size(self) -> int:
+        """Rows whose scores fit in a small piece of memory."""
+        return max(1, _NUMBERS_PER_BLOCK // self.n_dim)
+
     def block(self, k: int) -> int:
         """The covariance block of component k."""
         return min(k, len(self.mixture.factors) - 1)
@@ -168,12 +176,12 @@ class LocalCoordinates:
         scores[:, self.own_index(k)] = self.own_scores(rows, k)
         return scores
 
-    def scores(self, rows: Rows) -> Array:
+    def scores(self, data: Data) -> Array:
         """Gradients of the log density of each row, (obs, n_dim)."""
-        resp = self.mixture.responsibilities(rows)
-        scores = np.zeros((len(rows), self.n_dim))
+        resp = row_memberships(data, self.mixture)
+        scores = np.zeros((len(resp), self.n_dim))
         for k in range(self.k):
-            scores[:, self.own_index(k)] += resp[:, [k]] * self.own_scores(rows, k)
+            scores[:, self.own_index(k)] += resp[:, [k]] * self.own_scores(data.rows, k)
         return scores
 
     def gradient(self, sums: Sums) -> Array:

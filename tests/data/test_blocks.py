@@ -62,3 +62,16 @@ def test_a_subset_of_weighted_rows_stands_for_all() -> None:
     for row, weight in zip(some.rows, some.weights, strict=True):
         assert abs(weight - row_of[tuple(row)]) <= each + 1e-9
     assert Data.of(X).subset(400, rng=rng).rows.shape == X.shape
+
+
+def test_pieces_are_the_rows_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bayesgmm.data.blocks.ROWS_PER_BLOCK", 23)
+    rng = np.random.default_rng(0)
+    data = Data(rng.standard_normal((60, 2)), rng.random(60))
+    pieces = list(data.pieces(10))
+    assert [piece.shape[0] for piece in pieces] == [10, 10, 3, 10, 10, 3, 10, 4]
+    np.testing.assert_array_equal(np.vstack([piece.rows for piece in pieces]), data.rows)
+    np.testing.assert_array_equal(np.concatenate([piece.weights for piece in pieces]), data.row_weights)
+    taken = data.take(np.array([50, 3]))
+    np.testing.assert_array_equal(taken.rows, data.rows[[50, 3]])
+    np.testing.assert_array_equal(taken.weights, data.weights[[50, 3]])

@@ -11,6 +11,7 @@ from reference import FAMILIES, random_mixture
 from scipy.special import logsumexp
 from scipy.stats import kstest, multivariate_normal
 
+from bayesgmm.data import Data
 from bayesgmm.evidence.conditional_densities import Conditionals, log_mean_permanents
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
@@ -88,7 +89,7 @@ def test_a_conjugate_prior_gives_the_exact_posterior(covariance_type):
     X, labels = rng.normal(size=(12, D)), rng.integers(0, K - 1, size=12)  # one component stays empty
     mixtures = some_mixtures(covariance_type, rng)
     weights, means, covariances = stacked(mixtures)
-    given = Conditionals.of_prior(prior).given(X, labels[None], means[:1], covariances[:1])
+    given = Conditionals.of_prior(prior).given(Data(X), labels[None], means[:1], covariances[:1])
     difference = given.log_labelled_density(weights, means, covariances)[:, 0]
     difference -= [joint(prior, mixture, X, labels) for mixture in mixtures]
     np.testing.assert_allclose(difference, difference[0], rtol=1e-9)
@@ -105,7 +106,7 @@ def test_an_independent_prior_gives_each_block_given_the_other(covariance_type, 
     values = [{kept: getattr(one, kept), block: getattr(m, block)} for m in (one, *others)]
     mixtures = [Mixture(one.weights, v["means"], v["covariances"], covariance_type) for v in values]
     weights, means, covariances = stacked(mixtures)
-    given = Conditionals.of_prior(prior).given(X, labels[None], means[:1], covariances[:1])
+    given = Conditionals.of_prior(prior).given(Data(X), labels[None], means[:1], covariances[:1])
     difference = given.log_labelled_density(weights, means, covariances)[:, 0]
     difference -= [joint(prior, mixture, X, labels) for mixture in mixtures]
     np.testing.assert_allclose(difference, difference[0], rtol=1e-9)
@@ -122,11 +123,11 @@ def test_hyperparameters_of_each_allocation_take_the_place_of_the_prior_s(covari
     numbers = drawn.hyperparameters_given(weights, covariances, covariance_type=covariance_type, rng=rng)
     X, labels = rng.normal(size=(12, D)), rng.integers(0, K, size=(5, 12))
     base = Conditionals.of_prior(drawn.resolve(K, D, covariance_type).inverse_wishart, **numbers)
-    got = base.given(X, labels, means, covariances).log_labelled_density(weights, means, covariances)
+    got = base.given(Data(X), labels, means, covariances).log_labelled_density(weights, means, covariances)
     for i in range(5):
         fixed = {"scale": numbers["prior_scale"][i], "concentration": numbers["prior_concentration"][i]}
         alone = Conditionals.of_prior(Prior.independent(**common, **fixed).resolve(K, D, covariance_type))
-        own = alone.given(X, labels[i : i + 1], means[i : i + 1], covariances[i : i + 1])
+        own = alone.given(Data(X), labels[i : i + 1], means[i : i + 1], covariances[i : i + 1])
         want = own.log_labelled_density(weights, means, covariances)[:, 0]
         np.testing.assert_allclose(got[:, i], want, rtol=1e-10)
 
@@ -141,7 +142,7 @@ def test_draws_follow_the_density(form, covariance_type):
     mixtures = some_mixtures(covariance_type, rng, 2)
     X, labels = rng.normal(size=(9, D)), rng.integers(0, K, size=(2, 9))
     _, means, covariances = stacked(mixtures)
-    wide = Conditionals.of_prior(prior).given(X, labels, means, covariances)
+    wide = Conditionals.of_prior(prior).given(Data(X), labels, means, covariances)
     narrow = replace(wide, concentration=wide.concentration + 1.0, dof=wide.dof + 2.0)
     points = wide.sample(40_000, rng=rng)
     ratio = np.exp(narrow.log_density(*points) - wide.log_density(*points))
@@ -173,7 +174,7 @@ def test_labels_do_not_matter_and_allocations_are_averaged():
     mixtures = some_mixtures("full", rng)
     weights, means, covariances = stacked(mixtures)
     X, labels = rng.normal(size=(9, D)), rng.integers(0, K, size=(4, 9))
-    given = Conditionals.of_prior(prior).given(X, labels, means, covariances)
+    given = Conditionals.of_prior(prior).given(Data(X), labels, means, covariances)
     orders = list(permutations(range(K)))
     labelled = [given.log_labelled_density(weights[:, o], means[:, o], covariances[:, o]) for o in map(list, orders)]
     want = logsumexp(labelled, axis=(0, 2)) - log(len(orders) * 4)

@@ -10,6 +10,7 @@ from arviz_base import from_dict
 from pretend_posterior import em_fit, pretend_posterior
 
 from bayesgmm import BayesianGaussianMixture, Prior, compare_relabellings, component_summary, relabel, restore_labels
+from bayesgmm.data import Data
 from bayesgmm.datasets import load_galaxies, load_old_faithful
 from bayesgmm.exceptions import InputError, LabelWarning, NotIdentifiedError
 from bayesgmm.label_switching.methods import METHODS
@@ -312,7 +313,7 @@ def test_memberships_are_those_of_each_mixture(ours):
     from bayesgmm import Mixture
 
     X = np.asfortranarray(ours["observed_data"]["y"].to_numpy())
-    sampled = sampled_mixture(ours, X)
+    sampled = sampled_mixture(ours, Data(X))
     some, rows = np.array([3, 40]), np.array([5, 0, 60])
     for s, (log_density, resp) in zip(some, sampled.memberships(some, rows), strict=True):
         mixture = Mixture(sampled.weights[s], sampled.means[s], sampled.covariances[s])

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 from scipy.stats import chi2, kstwobign, norm
 
 from bayesgmm import Mixture, compute_log_likelihood, posterior_predictive
+from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.model_checks.fitted_mixture import fitted_mixture_of, single_draw
 from bayesgmm.model_checks.predictive_cdf import predictive_cdf, reference
@@ -29,7 +30,7 @@ def tree():
 def mean_tail(draws, X, *, seed):
     """Tail probabilities averaged over as many simulated references."""
     simulated = [reference(draws, rng=rng) for rng in RNG(seed).spawn(REFERENCES)]
-    return np.mean([predictive_cdf(draws, X, each, left_out=False).tail for each in simulated], axis=0)
+    return np.mean([predictive_cdf(draws, Data(X), each, left_out=False).tail for each in simulated], axis=0)
 
 
 @pytest.mark.draws
@@ -64,7 +65,7 @@ def test_tails_of_a_mixture_are_those_of_plain_simulation():
 def test_features_are_mixtures_of_normal_distribution_functions(family):
     fit = pretend_posterior(FRAME, em_fit(FRAME, 2, family), draws=15)
     fitted = fitted_mixture_of(fit)
-    found = predictive_cdf(fitted.draws, fitted.X, reference(fitted.draws, rng=RNG(0)), left_out=False)
+    found = predictive_cdf(fitted.draws, fitted.data, reference(fitted.draws, rng=RNG(0)), left_out=False)
     draws = fit["posterior"]
     weights, means = (draws[name].to_numpy().reshape(30, 2, -1) for name in ("weights", "means"))
     sds = np.sqrt(np.diagonal(draws["covariances"].to_numpy(), axis1=-2, axis2=-1)).reshape(30, 2, 2)
@@ -76,7 +77,7 @@ def test_features_are_mixtures_of_normal_distribution_functions(family):
 @pytest.mark.draws
 def test_loo_pit_is_arviz_s_without_its_noise(tree):
     fitted = fitted_mixture_of(tree)
-    found = predictive_cdf(fitted.draws, fitted.X, reference(fitted.draws, rng=RNG(0)), left_out=True, r_eff=1.0)
+    found = predictive_cdf(fitted.draws, fitted.data, reference(fitted.draws, rng=RNG(0)), left_out=True, r_eff=1.0)
     whole = compute_log_likelihood(posterior_predictive(tree, n_samples=500, random_state=1))
     for j, name in enumerate(FRAME.columns):
         one = {group: whole[group].to_dataset() for group in ("posterior", "log_likelihood")}
@@ -90,10 +91,10 @@ def test_loo_pit_is_arviz_s_without_its_noise(tree):
 def test_a_row_left_out_is_judged_by_the_others(tree):
     fitted = fitted_mixture_of(tree)
     row = np.array([[3.0, 95.0]])
-    values = log_densities(fitted.draws, row)[:, 0]
+    values = log_densities(fitted.draws, Data(row))[:, 0]
     simulated = reference(fitted.draws, rng=RNG(0))
-    with_it = predictive_cdf(fitted.draws, row, simulated, left_out=False)
-    without = predictive_cdf(fitted.draws, row, simulated, left_out=True)
+    with_it = predictive_cdf(fitted.draws, Data(row), simulated, left_out=False)
+    without = predictive_cdf(fitted.draws, Data(row), simulated, left_out=True)
     np.testing.assert_allclose(with_it.log_density, logsumexp(values) - np.log(len(values)))
     assert without.log_density[0] < with_it.log_density[0]
     assert without.tail[0] < with_it.tail[0] < 1e-3
@@ -102,10 +103,10 @@ def test_a_row_left_out_is_judged_by_the_others(tree):
 def test_blocks_do_not_change_the_result(tree, monkeypatch):
     fitted = fitted_mixture_of(tree)
     simulated = reference(fitted.draws, rng=RNG(0))
-    whole = predictive_cdf(fitted.draws, fitted.X, simulated, left_out=True)
+    whole = predictive_cdf(fitted.draws, fitted.data, simulated, left_out=True)
     seen = []
     monkeypatch.setattr("bayesgmm.model_checks.predictive_cdf._BLOCK", 100)
-    parts = predictive_cdf(fitted.draws, fitted.X, simulated, left_out=True, callback=lambda *at: seen.append(at))
+    parts = predictive_cdf(fitted.draws, fitted.data, simulated, left_out=True, callback=lambda *at: seen.append(at))
     np.testing.assert_allclose(parts.tail, whole.tail)
     np.testing.assert_allclose(parts.features, whole.features)
     assert seen == [(100, 272), (200, 272), (272, 272)]

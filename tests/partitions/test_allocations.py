@@ -10,6 +10,7 @@ from pretend_posterior import em_fit, pretend_posterior
 from reference import load_data
 
 from bayesgmm import occupied_clusters, sample_labels
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.allocations import label_draws
 from bayesgmm.prediction.densities import mean_memberships
@@ -60,7 +61,7 @@ def test_labels_of_one_fit_and_their_seed(faithful_tree):
     assert not first.identical(other)
     assert first.shape == (2, 40, 272)
     rows = np.asfortranarray(faithful_tree["observed_data"]["y"].to_numpy())
-    memberships = mean_memberships(Draws.of_tree(faithful_tree), rows)[:, 1]
+    memberships = mean_memberships(Draws.of_tree(faithful_tree), Data(rows))[:, 1]
     assert np.abs(first.mean(["chain", "draw"]) - memberships).max() < bound(272) * 0.5 / np.sqrt(80)
     new = sample_labels(faithful_tree, [[2.0, 55.0], [4.5, 80.0]], random_state=0)
     assert new.sizes["obs"] == 2

@@ -11,7 +11,7 @@ from arviz_base import extract, from_dict
 
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference.engine_pymc import INTERPRETED
-from bayesgmm.posterior.adapter import mixture_posterior, rows_of
+from bayesgmm.posterior.adapter import data_of, mixture_posterior
 
 CHAINS, DRAWS, K, D = 2, 5, 3, 2
 
@@ -81,7 +81,7 @@ def test_a_data_tree_with_any_dimension_names_and_order():
     tree = mixture_posterior(theirs, np.zeros((4, D)), names=names)
     np.testing.assert_array_equal(tree["posterior"]["weights"], draws["w"])
     assert tree["sample_stats"]["lp"].shape == (CHAINS, DRAWS)
-    assert rows_of(tree).shape == (4, D)
+    assert data_of(tree).shape == (4, D)
     assert dict(mixture_posterior(xr.Dataset(arrays), names=names)["posterior"].sizes) == dict(tree["posterior"].sizes)
 
 
@@ -298,6 +298,6 @@ def test_neither_draws_nor_rows_are_guessed():
     draws = their_draws(np.random.default_rng(6))
     tree = mixture_posterior(draws, names={**NAMES, "covariances": "cov"})
     with pytest.raises(InputError, match="rows X"):
-        rows_of(tree)
+        data_of(tree)
     with pytest.raises(InputError, match="features"):
-        rows_of(tree, np.zeros((3, D + 1)))
+        data_of(tree, np.zeros((3, D + 1)))

@@ -8,6 +8,7 @@ from pretend_posterior import em_fit, pretend_posterior
 from reference import FAMILIES, load_data
 from scipy.special import logsumexp
 
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family
@@ -42,7 +43,7 @@ def memberships(tree):
 
 
 def test_mean_memberships(tree):
-    got = mean_memberships(Draws.of_tree(tree), ROWS)
+    got = mean_memberships(Draws.of_tree(tree), Data(ROWS))
     np.testing.assert_allclose(got, memberships(tree).mean(axis=0), rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(got.sum(axis=1), 1.0, rtol=1e-12)
 
@@ -50,11 +51,11 @@ def test_mean_memberships(tree):
 def test_log_predictive_density(tree):
     per_draw = np.array([mixture.log_prob(ROWS) for mixture in mixtures(tree)])
     expected = logsumexp(per_draw, axis=0) - np.log(len(per_draw))
-    np.testing.assert_allclose(log_predictive_density(Draws.of_tree(tree), ROWS), expected, rtol=1e-11)
+    np.testing.assert_allclose(log_predictive_density(Draws.of_tree(tree), Data(ROWS)), expected, rtol=1e-11)
 
 
 def test_intervals(tree):
-    found = membership_intervals(Draws.of_tree(tree), ROWS, ci_prob=0.8, ci_kind="eti")
+    found = membership_intervals(Draws.of_tree(tree), Data(ROWS), ci_prob=0.8, ci_kind="eti")
     sampled = memberships(tree)
     assert found["ci"].dims == ("obs", "cluster", "ci_bound")
     assert found["ci_bound"].to_numpy().tolist() == ["lower", "upper"]
@@ -68,7 +69,7 @@ def test_highest_density_intervals_are_no_longer_than_equal_tailed_ones(tree):
     draws = Draws.of_tree(tree)
     length = {}
     for kind in ("eti", "hdi"):
-        ci = membership_intervals(draws, ROWS, ci_prob=0.8, ci_kind=kind)["ci"]
+        ci = membership_intervals(draws, Data(ROWS), ci_prob=0.8, ci_kind=kind)["ci"]
         length[kind] = ci.sel(ci_bound="upper") - ci.sel(ci_bound="lower")
     assert (length["hdi"] <= length["eti"] + 0.02).all()
     assert float(length["hdi"].sum()) < float(length["eti"].sum())
@@ -76,22 +77,22 @@ def test_highest_density_intervals_are_no_longer_than_equal_tailed_ones(tree):
 
 def test_arviz_settings_are_the_default(tree):
     draws = Draws.of_tree(tree)
-    expected = membership_intervals(draws, ROWS, ci_prob=0.5, ci_kind="hdi")
+    expected = membership_intervals(draws, Data(ROWS), ci_prob=0.5, ci_kind="hdi")
     with rc_context({"stats.ci_prob": 0.5, "stats.ci_kind": "hdi"}):
-        assert membership_intervals(draws, ROWS).identical(expected)
+        assert membership_intervals(draws, Data(ROWS)).identical(expected)
 
 
 def test_blocks_of_rows_give_the_same(tree, monkeypatch):
     draws = Draws.of_tree(tree)
-    whole = membership_intervals(draws, ROWS)
+    whole = membership_intervals(draws, Data(ROWS))
     monkeypatch.setattr(predict, "_BLOCK_VALUES", 4 * len(draws))  # two rows a block
-    assert membership_intervals(draws, ROWS).identical(whole)
+    assert membership_intervals(draws, Data(ROWS)).identical(whole)
 
 
 @pytest.mark.parametrize("settings", [{"ci_prob": 0.0}, {"ci_prob": 1.5}, {"ci_kind": "normal"}])
 def test_bad_intervals(tree, settings):
     with pytest.raises(InputError, match=next(iter(settings))):
-        membership_intervals(Draws.of_tree(tree), ROWS, **settings)
+        membership_intervals(Draws.of_tree(tree), Data(ROWS), **settings)
 
 
 def test_predictive_draws_have_the_moments_of_the_predictive_distribution(tree):
@@ -126,5 +127,5 @@ def test_a_weight_that_rounds_to_zero(tree):
     emptied["posterior"]["weights"][:, 0] = [1.0, 0.0]
     draws = Draws.of_tree(emptied)
     assert np.isfinite(draws.log_scale).all()
-    assert np.isfinite(mean_memberships(draws, ROWS)).all()
-    assert np.isfinite(log_predictive_density(draws, ROWS)).all()
+    assert np.isfinite(mean_memberships(draws, Data(ROWS))).all()
+    assert np.isfinite(log_predictive_density(draws, Data(ROWS))).all()

@@ -180,7 +180,7 @@ def test_proposals_of_bridge_sampling_follow_the_rows(covariance_type, name):
         arrays = (np.stack([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
         weights, means, covariances = arrays
         resolved = prior.resolve(K, 3, covariance_type).inverse_wishart
-        density = Conditionals.of_prior(resolved).given(rows, labels, means, covariances)
+        density = Conditionals.of_prior(resolved).given(Data(rows), labels, means, covariances)
         drawn = density.sample(50, rng=np.random.default_rng(1))
         return density.log_density(weights, means, covariances), density.log_density(*drawn)
 

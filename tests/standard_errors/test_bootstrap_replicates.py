@@ -82,8 +82,8 @@ def test_a_nonparametric_replicate_is_a_fit_to_rows_drawn_with_replacement():
 
 @pytest.mark.draws
 def test_weights_of_the_weighted_bootstrap_are_dirichlet():
-    X, v = np.zeros((4, 1)), np.array([1.0, 1.0, 2.0, 0.0])
-    drawn = np.array([KINDS["weighted"](X, v, None, child)[1] for child in rng(0).spawn(20_000)])
+    data = Data(np.zeros((4, 1)), np.array([1.0, 1.0, 2.0, 0.0]))
+    drawn = np.array([KINDS["weighted"](data, None, child).weights for child in rng(0).spawn(20_000)])
     assert_allclose(drawn.sum(axis=1), 4.0)
     alpha = np.array([1.0, 1.0, 2.0])
     variance = 16 * alpha * (4 - alpha) / (16 * 5)

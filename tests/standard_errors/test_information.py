@@ -208,7 +208,7 @@ def test_a_mixture_away_from_its_maximum_is_told():
 def test_blocks_of_rows_do_not_matter(monkeypatch):
     X, mixture, _ = fitted("tied")
     whole = standard_errors(X, mixture)
-    monkeypatch.setattr("bayesgmm.standard_errors.information._NUMBERS_PER_BLOCK", 100)
+    monkeypatch.setattr("bayesgmm.standard_errors.score_coordinates._NUMBERS_PER_BLOCK", 100)
     blocks = standard_errors(X, mixture)
     assert_allclose(blocks.covariance, whole.covariance, rtol=1e-9)
     assert_allclose(blocks.memberships(X).upper, whole.memberships(X).upper, rtol=1e-9)

@@ -214,5 +214,5 @@ class Parametrisation(Behaviour, ABC):
         """tr(E_a E_b M) made symmetric, less tr(E_a E_b) / 2 for each row that was counted, (size, size)."""
 
 
-NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean or covariance
+NEGLIGIBLE = 1e-12  # a count below this carries no information on a covariance
 COVARIANCE = BehaviourType(Parametrisation)  # in declared signatures: any of them
