@@ -12,7 +12,7 @@ from bayesgmm._common import Array, sentence
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
-from bayesgmm.mixture import Mixture, covariance_family, divergences
+from bayesgmm.mixture import FAMILIES, Mixture, divergences
 from bayesgmm.prediction import interval_over_draws
 from bayesgmm.standard_errors import Bootstrap, PerParameter, standard_errors
 
@@ -113,17 +113,9 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
 
 def family_of_both(fits: FitPair) -> str:
     """The smallest covariance family that includes both."""
-    a, b = (covariance_family(fit.mixture.covariance_type) for fit in fits)
-    richer, shared = max((a, b), key=lambda family: _RICHNESS.index(_kind(family.name))), a.shared and b.shared
-    return _TIED[_kind(richer.name)] if shared else _kind(richer.name)
-
-
-_RICHNESS = ["spherical", "diag", "full"]
-_TIED = {"spherical": "tied_spherical", "diag": "tied_diag", "full": "tied"}
-
-
-def _kind(name: str) -> str:
-    return {tied: kind for kind, tied in _TIED.items()}.get(name, name)
+    a, b = (fit.mixture.family for fit in fits)
+    richer = (family for family in FAMILIES.values() if family.includes(a) and family.includes(b))
+    return min(richer, key=lambda family: family.n_parameters(2, 2)).name
 
 
 class Match(NamedTuple):

@@ -419,6 +419,11 @@ def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> Resolved
         root = np.linalg.inv(np.linalg.cholesky(prior.mean_covariance))
         # Positive definite and symmetric by construction, which an inverse of a nearly singular matrix is not.
         mean_precision = _broadcast(np.swapaxes(root, -1, -2) @ root, (k, d, d), "mean_covariance")
+    scale = _broadcast(prior.scale, (g, d, d), "scale")
+    if family.restriction(k, d) is not None and (scale != scale[0]).any():
+        raise InputError(
+            expected="one scale for all components", got="different ones", hint=f"{family.name} ties covariances."
+        )
     return ResolvedPrior(
         family.name,
         _broadcast(prior.concentration, (k,), "concentration"),
@@ -426,7 +431,7 @@ def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> Resolved
         kappa,
         mean_precision,
         _broadcast(prior.dof, (g,), "dof"),
-        family.parametrisation.blocks(_broadcast(prior.scale, (g, d, d), "scale")),
+        family.parametrisation.blocks(scale),
         scale_prior=prior.scale_prior,
         separation=prior.variances,
         concentration_prior=prior.concentration_prior,

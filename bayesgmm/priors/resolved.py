@@ -146,9 +146,12 @@ class ResolvedPrior:
     def _covariance_constant(self) -> float:
         if self.separation is not None:
             return len(self.dof) * self.separation.log_constant
+        d, tied = self.mean.shape[1], 0.0
+        if self.family.restriction(*self.mean.shape) is not None:
+            tied = float(self._one.tied_log_constant(self.dof, d, gammaln))
         if self.scale_prior is not None:
-            return self._one.marginal_log_normaliser(self.dof, self.scale_prior.dof, self._scale_of_scale[0])
-        return float(self._one.log_normaliser(self.dof, self.scale, self.mean.shape[1]).sum())
+            return tied + self._one.marginal_log_normaliser(self.dof, self.scale_prior.dof, self._scale_of_scale[0])
+        return tied + float(self._one.log_normaliser(self.dof, self.scale, d).sum())
 
     def log_prob(self, mixture: Mixture) -> float:
         """Log density in natural coordinates, hyperparameters that have a prior integrated out."""

@@ -26,16 +26,17 @@ _OF_FAMILY = Signature("values (block,size), values of the family (block,size)")
 @_compiled
 def _lengths_of_values(covariance, shape, n_components, n_features):  # type: ignore[no-untyped-def]
     """Those of values, and those that a family's values have, one block if all components share it."""
-    return shape[0], shape[1], 1 if shape[0] == 1 else n_components, covariance.n_values(n_features)
+    return *shape, *covariance.values_shape(shape[0], n_components, n_features)
 
 
 @_compiled
 def stack_covariances(covariance, values, n_components, n_features):  # type: ignore[no-untyped-def]
     """Full matrices (cluster, feature, feature_bis) of values (block, size), and the log-Jacobian."""
     covariances, log_jacobian = np.zeros((n_components, n_features, n_features)), 0.0
-    for g in range(values.shape[0]):
-        log_jacobian += covariance.unpack_matrix(values[g], covariances[g])
-    for k in range(values.shape[0], n_components):
+    packed = covariance.expand_values(values, n_components, n_features)
+    for g in range(packed.shape[0]):
+        log_jacobian += covariance.unpack_matrix(packed[g], covariances[g])
+    for k in range(packed.shape[0], n_components):
         covariances[k] = covariances[0]
     return covariances, log_jacobian
 
@@ -43,13 +44,14 @@ def stack_covariances(covariance, values, n_components, n_features):  # type: ig
 @_compiled
 def stack_pulled_back(covariance, values, d_covariances, d_log_jacobian):  # type: ignore[no-untyped-def]
     """Gradient with respect to values (block, size)."""
-    n_blocks, result = values.shape[0], np.zeros(values.shape)
+    packed = covariance.expand_values(values, *d_covariances.shape[:2])
+    n_blocks, gradient = packed.shape[0], np.zeros(packed.shape)
     for g in range(n_blocks):
         outer = d_covariances[g].copy()
         for k in range(n_blocks, d_covariances.shape[0]):
             outer += d_covariances[k]
-        covariance.unpacked_gradient(values[g], outer, d_log_jacobian, result[g])
-    return result
+        covariance.unpacked_gradient(packed[g], outer, d_log_jacobian, gradient[g])
+    return covariance.gradient_of_values(gradient)
 
 
 @_compiled

@@ -44,8 +44,7 @@ from bayesgmm.pymc_model.random_variables import FamilyRV, members, variable_of
 def _draw_covariances(rng, covariance, n_blocks, dof, scale):  # type: ignore[no-untyped-def]
     """One stack of covariances (cluster, feature, feature_bis)."""
     covariances = np.zeros(scale.shape)
-    for k in range(n_blocks):
-        covariance.draw_covariance(rng, dof[k], scale[k], covariances[k])
+    covariance.draw_covariances(rng, dof[:n_blocks], scale[:n_blocks], covariances)
     for k in range(n_blocks, scale.shape[0]):
         covariances[k] = covariances[0]
     return covariances
@@ -150,10 +149,17 @@ def _covariances_logprob(  # type: ignore[no-untyped-def]
 ):
     """One number a stack."""
     (value,) = values
-    logp = InverseWishart(op.covariance_type)
+    density, family = InverseWishart(op.covariance_type), op.family
+
+    def logp(covariances: Any, dof: Any, scale: Any) -> Any:
+        value = density(covariances, dof, scale)[0]
+        if family.restriction(2, 2) is None:
+            return value
+        return value + family.parametrisation.tied_log_constant(dof, scale.shape[-1], pt.gammaln)
+
     if value.type.ndim == 3 and dof.type.ndim == 1 and scale.type.ndim == 3:
-        return logp(value, dof, scale)[0]
-    return pt.vectorize(lambda *stack: logp(*stack)[0], signature="(k,d,d),(k),(k,d,d)->()")(value, dof, scale)
+        return logp(value, dof, scale)
+    return pt.vectorize(logp, signature="(k,d,d),(k),(k,d,d)->()")(value, dof, scale)
 
 
 class CovariancesTransform(Transform):
@@ -176,6 +182,8 @@ class CovariancesTransform(Transform):
         if self.family.parametrisation.correlated:
             return CholeskyCovTransform(n=inputs[-1].shape[-1]).forward(value)
         log_variances = pt.log(pt.diagonal(value, axis1=-2, axis2=-1))
+        if self.family.restriction(2, 2) is not None:
+            return self.family.parametrisation.free(log_variances, pt)
         if self.family.parametrisation.width(2) == 1:
             return log_variances
         return log_variances[:1] if self.family.shared else log_variances[:, 0]

@@ -206,11 +206,12 @@ def standard_errors(
     at = LocalCoordinates(mixture)
     statistics = reduce(add, (column_statistics(columns, mixture, v) for columns, v in data))
     sums = whitened_sums(statistics, mixture, prior)
-    complete = at.complete_information(sums)
-    information = complete - _missing_information(at, data)
+    gradient, full = at.gradient(sums), at.complete_information(sums)
+    complete, information = (
+        at.free_information(each, gradient) for each in (full, full - _missing_information(at, data))
+    )
     shares = _shares(information, complete, at, sums)
-    covariance = np.linalg.inv(information)
-    gradient = at.gradient(sums)
+    covariance = at.free @ np.linalg.inv(information) @ at.free.T
     distance = float(np.sqrt(gradient @ covariance @ gradient))
     _warn_if_far(distance)
     if robust:
@@ -271,10 +272,10 @@ def _shares(information: Array, complete: Array, at: LocalCoordinates, sums: Sum
     try:
         shares, directions = eigh(information, complete)
     except np.linalg.LinAlgError:
-        shares, directions = np.array([-np.inf]), np.ones((at.n_dim, 1))
+        shares, directions = np.array([-np.inf]), np.ones((len(complete), 1))
     if shares[0] > _SMALLEST_SHARE:
         return shares
-    worst = at.names[int(np.abs(directions[:, 0]).argmax())]
+    worst = at.names[int(np.abs(at.free @ directions[:, 0]).argmax())]
     raise InformationError(
         f"The observed information is not positive definite, in a direction that is mostly {worst}: the mixture is not "
         "at a maximum of its likelihood, or the maximum is not unique because components coincide, emptied or sit at "
@@ -338,5 +339,5 @@ def _is_variance(mixture: Mixture) -> NDArray[np.bool_]:
     """Which entries of the covariances are variances."""
     shape = mixture.covariances.shape
     d = mixture.n_features
-    matrices = len(shape) >= 2 and shape[-2:] == (d, d) and mixture.covariance_type not in ("diag", "spherical")
-    return np.broadcast_to(np.eye(d, dtype=bool), shape) if matrices else np.ones(shape, dtype=bool)
+    full = np.eye(d, dtype=bool)
+    return np.broadcast_to(full, shape) if mixture.family.as_matrices else np.ones(shape, dtype=bool)

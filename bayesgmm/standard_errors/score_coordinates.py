@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.linalg import block_diag
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
 from bayesgmm.data import Data
@@ -120,8 +121,22 @@ class LocalCoordinates:
 
     @property
     def n_dim(self) -> int:
-        """Free parameters of the mixture."""
-        return self.mixture.family.n_parameters(self.k, self.d)
+        """Coordinates, which are free parameters of the mixture where the family restricts none of them."""
+        return self.k - 1 + self.k * self.d + len(self.mixture.factors) * self.mixture.family.block_size(self.d)
+
+    @cached_property
+    def free(self) -> Array:
+        """The changes of the coordinates with the free parameters, (n_dim, free)."""
+        restriction = self.mixture.family.restriction(self.k, self.d)
+        n_first = self.k - 1 + self.k * self.d
+        return np.eye(self.n_dim) if restriction is None else block_diag(np.eye(n_first), restriction)
+
+    def free_information(self, information: Array, gradient: Array) -> Array:
+        """Information of the free parameters; variances that are restricted are exponentials of what is free."""
+        if self.free.shape[0] == self.free.shape[1]:
+            return information
+        bent = np.where(np.arange(self.n_dim) < self.k - 1 + self.k * self.d, 0.0, gradient)
+        return np.asarray(self.free.T @ (information - np.diag(bent)) @ self.free)
 
     @property
     def block_size(self) -> int:

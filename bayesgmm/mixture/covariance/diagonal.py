@@ -338,9 +338,21 @@ class Diagonal(Parametrisation):
 
     @staticmethod
     @allocation_free
-    def n_values(d):  # type: ignore[no-untyped-def]
-        """One a feature."""
-        return d
+    def values_shape(n_given, k, d):  # type: ignore[no-untyped-def]
+        """One block if all components share it."""
+        return 1 if n_given == 1 else k, d
+
+    @staticmethod
+    @compiled
+    def expand_values(values, k, d):  # type: ignore[no-untyped-def]
+        """Values as they are."""
+        return values
+
+    @staticmethod
+    @compiled
+    def gradient_of_values(gradient):  # type: ignore[no-untyped-def]
+        """Gradient as it is."""
+        return gradient
 
     @staticmethod
     @compiled
@@ -401,10 +413,11 @@ class Diagonal(Parametrisation):
 
     @staticmethod
     @compiled
-    def draw_covariance(rng, dof, scale, covariance):  # type: ignore[no-untyped-def]
+    def draw_covariances(rng, dof, scale, covariances):  # type: ignore[no-untyped-def]
         """Inverse gamma variances."""
-        for d in range(scale.shape[0]):
-            covariance[d, d] = scale[d, d] / rng.chisquare(dof)
+        for g in range(len(dof)):
+            for d in range(scale.shape[1]):
+                covariances[g, d, d] = scale[g, d, d] / rng.chisquare(dof[g])
 
     @staticmethod
     @compiled

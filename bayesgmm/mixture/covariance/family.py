@@ -61,6 +61,8 @@ class CovarianceFamily:
         Whether one covariance serves all components.
     in_scikit_learn : bool
         Whether scikit-learn has the family, and so a shape for its covariances.
+    description : str
+        What the full matrices are, for families that it does not have.
     """
 
     __module__ = "bayesgmm.mixture"
@@ -71,6 +73,7 @@ class CovarianceFamily:
     equivariance: Equivariance
     shared: bool
     in_scikit_learn: bool = True
+    description: str = ""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return covariance_family, (self.name,)
@@ -118,22 +121,26 @@ class CovarianceFamily:
 
         Raises ``numpy.linalg.LinAlgError`` unless they are positive definite, and full matrices of the family.
         """
-        blocks = np.asarray(covariances, dtype=np.float64)
-        if not self.in_scikit_learn:
-            blocks = self._free_entries(blocks)
-        blocks = np.ascontiguousarray(blocks).reshape(-1, *self.block_shape(n_features))
-        return self.parametrisation.factors(blocks)
+        if self.in_scikit_learn:
+            blocks = np.ascontiguousarray(covariances, dtype=np.float64)
+            return self.parametrisation.factors(blocks.reshape(-1, *self.block_shape(n_features)))
+        matrices = np.asarray(covariances, dtype=np.float64)
+        factors = self._nearest(matrices[..., :1, :, :] if self.shared else matrices)
+        sds = np.sqrt(np.maximum(np.diagonal(matrices, axis1=-2, axis2=-1), 0.0))
+        expected = self.parametrisation.matrices(factors, n_features)
+        if (np.abs(matrices - expected) > 1e-8 * sds[..., None, :] * sds[..., :, None]).any():
+            raise np.linalg.LinAlgError(f"{self.name} covariances are {self.description}")
+        return factors.reshape(-1, *self.block_shape(n_features))
 
-    def _free_entries(self, covariances: Covariances) -> Array:
-        """The variances (..., 1, size) of full matrices (..., K, D, D) that are shared and diagonal."""
-        first = covariances[..., 0, :, :]
-        free = first[..., *self.parametrisation.entries(first.shape[-1])][..., None, :]
-        expected = self.parametrisation.square(free, first.shape[-1])[..., None, :, :]
-        sds = np.sqrt(np.maximum(np.diagonal(first, axis1=-2, axis2=-1), 0.0))[..., None, None, :]
-        if (np.abs(covariances - expected) > 1e-8 * np.swapaxes(sds, -1, -2) * sds).any():
-            kind = "one multiple of the identity" if free.shape[-1] == 1 else "one diagonal matrix"
-            raise np.linalg.LinAlgError(f"{self.name} covariances are {kind}, the same for all components")
-        return free
+    def _nearest(self, matrices: Covariances) -> Factors:
+        """Factors (..., G, rows, columns) of members of the family, what is tied together averaged in coordinates."""
+        one, d = self.parametrisation, matrices.shape[-1]
+        factors = one.factors(one.blocks(matrices))
+        restriction = self.restriction(*matrices.shape[-3:-1])
+        if restriction is None:
+            return factors
+        free = one.free(one.pack(factors), np)
+        return one.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
 
     def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
         """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
@@ -157,12 +164,18 @@ class CovarianceFamily:
 
     def compress(self, covariances: Covariances) -> Covariances:
         """Full matrices (..., K, D, D) to the shape of ``covariances_``, averaging what the family ties together."""
-        axis = covariances.ndim - 3
-        blocks = self.parametrisation.compress(covariances)
-        if not self.in_scikit_learn:
-            means = blocks.mean(axis=axis, keepdims=True).reshape(*covariances.shape[:axis], 1, 1, -1)
-            return self.expand(np.sqrt(means), *covariances.shape[-3:-1])
-        return blocks.mean(axis=axis) if self.shared else blocks.copy()
+        axis, one = covariances.ndim - 3, self.parametrisation
+        if self.in_scikit_learn:
+            blocks = one.compress(covariances)
+            return blocks.mean(axis=axis) if self.shared else blocks.copy()
+        matrices = covariances.mean(axis=axis, keepdims=True) if self.shared else covariances
+        return self.expand(self._nearest(matrices), *covariances.shape[-3:-1])
+
+    def includes(self, other: "CovarianceFamily") -> bool:
+        """Whether the other's covariances are members of this family, as far as sizes and sharing tell."""
+        if self is other or self.restriction(2, 2) is not None:
+            return self is other
+        return self.block_size(2) >= other.block_size(2) and (other.shared or not self.shared)
 
 
 _FULL, _DIAGONAL, _SPHERICAL = Full(), Diagonal(), Spherical()
@@ -171,8 +184,24 @@ _FAMILIES = (
     CovarianceFamily("tied", "EEE", _FULL, Equivariance.AFFINE, shared=True),
     CovarianceFamily("diag", "VVI", _DIAGONAL, Equivariance.SCALES, shared=False),
     CovarianceFamily("spherical", "VII", _SPHERICAL, Equivariance.ROTATIONS, shared=False),
-    CovarianceFamily("tied_diag", "EEI", _DIAGONAL, Equivariance.SCALES, shared=True, in_scikit_learn=False),
-    CovarianceFamily("tied_spherical", "EII", _SPHERICAL, Equivariance.ROTATIONS, shared=True, in_scikit_learn=False),
+    CovarianceFamily(
+        "tied_diag",
+        "EEI",
+        _DIAGONAL,
+        Equivariance.SCALES,
+        shared=True,
+        in_scikit_learn=False,
+        description="one diagonal matrix, the same for all components",
+    ),
+    CovarianceFamily(
+        "tied_spherical",
+        "EII",
+        _SPHERICAL,
+        Equivariance.ROTATIONS,
+        shared=True,
+        in_scikit_learn=False,
+        description="one multiple of the identity, the same for all components",
+    ),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}

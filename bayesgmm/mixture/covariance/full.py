@@ -470,9 +470,21 @@ class Full(Parametrisation):
 
     @staticmethod
     @allocation_free
-    def n_values(d):  # type: ignore[no-untyped-def]
-        """The lower triangle."""
-        return d * (d + 1) // 2
+    def values_shape(n_given, k, d):  # type: ignore[no-untyped-def]
+        """One block if all components share it."""
+        return 1 if n_given == 1 else k, d * (d + 1) // 2
+
+    @staticmethod
+    @compiled
+    def expand_values(values, k, d):  # type: ignore[no-untyped-def]
+        """Values as they are."""
+        return values
+
+    @staticmethod
+    @compiled
+    def gradient_of_values(gradient):  # type: ignore[no-untyped-def]
+        """Gradient as it is."""
+        return gradient
 
     @staticmethod
     @compiled
@@ -557,9 +569,10 @@ class Full(Parametrisation):
 
     @staticmethod
     @compiled
-    def draw_covariance(rng, dof, scale, covariance):  # type: ignore[no-untyped-def]
+    def draw_covariances(rng, dof, scale, covariances):  # type: ignore[no-untyped-def]
         """IW(nu, S)."""
-        draw_inverse_wishart(rng, dof, scale, covariance)
+        for g in range(len(dof)):
+            draw_inverse_wishart(rng, dof[g], scale[g], covariances[g])
 
     @staticmethod
     @compiled

@@ -54,14 +54,16 @@ class Parametrisation(Behaviour, ABC):
 
     # ---- compiled: PyMC's Ops, on full matrices
     factor_shape: Any  # (d): rows and columns
-    n_values: Any  # (d): unconstrained values
+    values_shape: Any  # (blocks given, k, d): blocks and size of unconstrained values
+    expand_values: Any  # (values, k, d): packed coordinates of each block
+    gradient_of_values: Any  # (gradient by packed coordinates)
     whiten_matrix: Any  # (covariance, precision factor): returns log |L^-1|, NaN if there is none
     matrix_gradient: Any  # (precision factor, count, first, second, by the mean, by the covariance)
     times_root: Any  # (covariance, vector, product): L x
     unpack_matrix: Any  # (values, covariance): returns the log Jacobian
     unpacked_gradient: Any  # (values, by the covariance, by the log Jacobian, gradient)
     log_prior: Any  # (covariance, dof, scale, by the covariance, by the scale)
-    draw_covariance: Any  # (rng, dof, scale, covariance): inverse Wishart, or inverse gamma
+    draw_covariances: Any  # (rng, dofs, scales, covariances): inverse Wishart, or inverse gamma
     draw_scale: Any  # (rng, dof, scale, drawn): Wishart, or gamma
 
     # ---- sizes
@@ -149,9 +151,18 @@ class Parametrisation(Behaviour, ABC):
     def restriction(self, k: int, d: int) -> Array | None:
         """R (k * size, free) of the packed coordinates of k factors, linear in what is free; None if all of them are.
 
-        Relative to a centre of the same family, as everywhere.
+        Where there is one, `free` is its inverse, and the densities of all covariances together have another
+        normalizer than those of each: `tied_log_constant` is added to the sum of their logarithms.
         """
         return None
+
+    def free(self, packed: Any, arrays: Any) -> Any:
+        """What is free in packed coordinates (..., k, size); ``arrays`` is NumPy, or what makes tensors."""
+        raise NotImplementedError
+
+    def tied_log_constant(self, dof: Any, d: int, gammaln: Any) -> Any:
+        """By degrees of freedom (..., k), for the same scale of all components, (...)."""
+        raise NotImplementedError
 
     # ---- priors: inverse-Wishart, or inverse gammas of variances; ``dof`` and ``scale`` as in `ResolvedPrior`
 

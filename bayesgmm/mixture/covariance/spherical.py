@@ -59,9 +59,9 @@ class Spherical(Diagonal):
 
     @staticmethod
     @allocation_free
-    def n_values(d):  # type: ignore[no-untyped-def]
-        """One."""
-        return 1
+    def values_shape(n_given, k, d):  # type: ignore[no-untyped-def]
+        """One block if all components share it."""
+        return 1 if n_given == 1 else k, 1
 
     @staticmethod
     @compiled
@@ -85,11 +85,12 @@ class Spherical(Diagonal):
 
     @staticmethod
     @compiled
-    def draw_covariance(rng, dof, scale, covariance):  # type: ignore[no-untyped-def]
-        """One inverse gamma variance."""
-        variance = np.trace(scale) / scale.shape[0] / rng.chisquare(dof)
-        for d in range(scale.shape[0]):
-            covariance[d, d] = variance
+    def draw_covariances(rng, dof, scale, covariances):  # type: ignore[no-untyped-def]
+        """One inverse gamma variance each."""
+        for g in range(len(dof)):
+            variance = np.trace(scale[g]) / scale.shape[1] / rng.chisquare(dof[g])
+            for d in range(scale.shape[1]):
+                covariances[g, d, d] = variance
 
     @staticmethod
     @compiled
