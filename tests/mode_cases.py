@@ -12,8 +12,8 @@ from bayesgmm.inference.engines import sample_native
 from bayesgmm.inference.mode_search import points_of
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors.prior import Prior
 
 LEFT, RIGHT = [0] * 4 + [1] * 6, [0] * 6 + [1] * 4  # which rows lie together

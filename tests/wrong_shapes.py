@@ -16,11 +16,11 @@ from pytensor.compile.mode import Mode
 
 from bayesgmm import Mixture, MvNormalMixture
 from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import expected_statistics
 from bayesgmm.partitions.partition_losses import canonical_labels, contingency_table, expected_loss, losses
 from bayesgmm.partitions.salso import SalsoSettings, salso
 from bayesgmm.prediction.densities import log_densities
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.pymc_model.covariance_ops import InverseWishart, StackCholesky, StackCovariances
 from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
 from bayesgmm.pymc_model.lkj_separation import SeparationCovariances

@@ -11,11 +11,12 @@ from bayesgmm._common import PerRow, Responsibilities, Rows
 from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
     Names,
+    draws_of,
     is_posterior,
     mean_mixture,
     mixture_posterior,
@@ -24,7 +25,7 @@ from bayesgmm.posterior import (
     rows_of,
     start_mixture,
 )
-from bayesgmm.prediction import Draws, log_predictive_density, mean_memberships
+from bayesgmm.prediction import log_predictive_density, mean_memberships
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_rows, as_sample_weight
 
@@ -272,7 +273,7 @@ def _bayesian_fit(tree: xr.DataTree, name: str, rows: Rows) -> Fit:
         settings=EMSettings(),
         prior=_prior_of(tree),
         tree=tree,
-        draws=Draws.of_tree(tree),
+        draws=draws_of(tree),
         start=start_mixture(tree) if started else None,
         identified=identified,
         features=None if features == _plain(rows) else tuple(features),

@@ -11,7 +11,8 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
-from bayesgmm.prediction import Draws, blocks_of_densities, log_densities
+from bayesgmm.mixture import Draws
+from bayesgmm.prediction import blocks_of_densities, log_densities
 
 _ROWS_COMPARED = 20
 

@@ -35,7 +35,7 @@ from bayesgmm.diagnostics.verdict import (
 from bayesgmm.evidence import unpooled
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import RECORD, relabel, relabelling
-from bayesgmm.mixture import covariance_family
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
 from bayesgmm.posterior import (
     CLUSTER,
@@ -45,12 +45,13 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    draws_of,
     mixture_posterior,
     prior_from_json,
     row_weights_of,
     rows_of,
 )
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.prediction import each_draw
 from bayesgmm.priors import constant_features
 from bayesgmm.validation import whole_numbers
 
@@ -353,7 +354,7 @@ def _chain_groups(tree: xr.DataTree, X: Rows, found: xr.Dataset) -> tuple[ChainG
     parts = chain_clusters(found)
     density = found["lp"] if "lp" in found else found["log_likelihood"]
     best = [_best_draw(density.to_numpy(), part) for part in parts]
-    partitions = _partitions(Draws.of_tree(tree), X, best)
+    partitions = _partitions(draws_of(tree), X, best)
     return tuple(
         _chain_group(part, found, partitions, partitions[number : number + 1]) for number, part in enumerate(parts)
     )

@@ -11,8 +11,18 @@ from sklearn.cluster import kmeans_plusplus
 
 from bayesgmm._common import Array, IntArray, PerRow, Rows, Weights
 from bayesgmm.exceptions import InputError
-from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, mixture_posterior, row_weights_of, rows_of
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.mixture import Draws
+from bayesgmm.posterior import (
+    NO_NAMES,
+    SAMPLE_DIMS,
+    Names,
+    Posterior,
+    draws_of,
+    mixture_posterior,
+    row_weights_of,
+    rows_of,
+)
+from bayesgmm.prediction import each_draw
 from bayesgmm.validation import as_row_weights
 
 _BLOCK_ROWS = 65_536
@@ -88,7 +98,7 @@ def invariants(
     given = as_row_weights(row_weights, len(rows))
     weights = row_weights_of(tree, X) if given is None else given
     v = np.ones(len(rows)) if weights is None else weights
-    draws = in_order(Draws.of_tree(tree))
+    draws = in_order(draws_of(tree))
     anchors, pairs = anchor_rows(rows, n_anchors), row_pairs(len(rows), n_pairs)
     log_likelihood, entropy, counts = _over_rows(draws, rows, v)
     log_density, together = _at_rows(draws, rows, anchors, pairs)

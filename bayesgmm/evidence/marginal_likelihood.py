@@ -18,7 +18,7 @@ from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.evidence.thames_estimator import Thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
-from bayesgmm.mixture import covariance_family
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
@@ -29,7 +29,7 @@ from bayesgmm.posterior import (
     row_weights_of,
     rows_of,
 )
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_type, generator_of
 

@@ -18,9 +18,9 @@ from sklearn.metrics import silhouette_score
 from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge
-from bayesgmm.mixture import total_over_rows
+from bayesgmm.mixture import Draws, total_over_rows
 from bayesgmm.partitions import Labels, discrete_r_hat, losses
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.prediction import each_draw
 
 THINNED = 240  # draws whose partitions are compared pairwise
 MOST_MODES = 6

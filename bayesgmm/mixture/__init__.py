@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.covariance import CovarianceFamily as CovarianceFamily
     from bayesgmm.mixture.covariance import Equivariance as Equivariance
     from bayesgmm.mixture.covariance import covariance_family as covariance_family
+    from bayesgmm.mixture.draws import Draws as Draws
     from bayesgmm.mixture.far_rows import densities as densities
     from bayesgmm.mixture.information_criteria import Measured as Measured
     from bayesgmm.mixture.information_criteria import aic as aic

@@ -12,11 +12,12 @@ from bayesgmm.cross_validation import relative_efficiency
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
     Names,
+    draws_of,
     in_family,
     mixture_posterior,
     prior_from_json,
@@ -24,7 +25,7 @@ from bayesgmm.posterior import (
     rows_of,
     start_mixture,
 )
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior, ResolvedPrior
 from bayesgmm.validation import as_rows, as_sample_weight, copies_of_rows, default_names
 
@@ -96,7 +97,8 @@ def fitted_mixture_of(
     rows = rows_of(tree)
     weights = row_weights_of(tree) if sample_weight is None else as_sample_weight(sample_weight, len(rows))
     family = str(tree.attrs["covariance_type"])
-    every, subset = Draws.of_tree(tree), draws_of(tree)
+    every = draws_of(tree)
+    subset = thinned(every)
     prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
     fitted = FittedMixture(
         draws=subset,
@@ -111,13 +113,11 @@ def fitted_mixture_of(
     return replace(fitted, best=fitted.refit(fitted.counted_rows, fitted.best))
 
 
-def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> Draws:
-    """Draws of a posterior, thinned if there are more than ``most``."""
-    draws = Draws.of_tree(tree)
-    if len(draws) <= most:
+def thinned(draws: Draws) -> Draws:
+    """At most `MOST_DRAWS` of the draws, evenly spaced."""
+    if len(draws) <= MOST_DRAWS:
         return draws
-    chosen = np.linspace(0, len(draws) - 1, most).round().astype(np.int64)
-    return draws[chosen]
+    return draws[np.linspace(0, len(draws) - 1, MOST_DRAWS).round().astype(np.int64)]
 
 
 def mixture_of(draws: Draws, s: int) -> Mixture:
@@ -126,7 +126,7 @@ def mixture_of(draws: Draws, s: int) -> Mixture:
     factors = draws.factors[s]
     matrices = factors @ np.swapaxes(factors, -1, -2) if factors.shape[1] > 1 else _diagonal(factors, draws)
     full = np.broadcast_to(matrices, (len(weights), *matrices.shape[1:]))
-    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.covariance_type)
+    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.family.name)
 
 
 def _diagonal(factors: Rows, draws: Draws) -> Rows:
@@ -155,7 +155,7 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
 
 def single_draw(mixture: Mixture) -> Draws:
     """One mixture as a set of draws."""
-    return Draws.of_factors(mixture.family, mixture.weights[None], mixture.means[None], mixture.factors[None])
+    return Draws.of_factors(mixture.weights[None], mixture.means[None], mixture.factors[None], family=mixture.family)
 
 
 def _start(tree: xr.DataTree, draws: Draws, X: Rows) -> Mixture:

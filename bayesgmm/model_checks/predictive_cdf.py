@@ -9,9 +9,10 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import chi2
 
 from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
+from bayesgmm.mixture import Draws
 from bayesgmm.model_checks.fitted_mixture import mixture_of
 from bayesgmm.model_checks.gaussianity import feature_cdf
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 
 _SIMULATED = 5_000  # rows, at least four from each draw
 _FEWEST_A_DRAW = 4

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm._common import IntArray, Rows
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Draws
 from bayesgmm.partitions.occupancy import Occupancy, occupancy
 from bayesgmm.partitions.partition_losses import Labels, canonical_labels
 from bayesgmm.posterior import (
@@ -19,11 +20,12 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    draws_of,
     mixture_posterior,
     prior_from_json,
     rows_of,
 )
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.prediction import each_draw
 from bayesgmm.validation import check_whole, generator_of
 
 type RandomState = int | np.random.Generator | None
@@ -73,7 +75,7 @@ def sample_labels(
     rows, sizes = rows_of(tree, X), tree["posterior"].sizes
     shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], len(rows))
     labels = np.empty((shape[0] * shape[1], shape[2]), dtype=np.int32)
-    for s, drawn in enumerate(drawn_labels(Draws.of_tree(tree), rows, rng=generator_of(random_state))):
+    for s, drawn in enumerate(drawn_labels(draws_of(tree), rows, rng=generator_of(random_state))):
         labels[s] = drawn
     coords = {dim: tree["posterior"][dim].to_numpy() for dim in SAMPLE_DIMS} | {OBS: row_ids(tree)}
     return xr.DataArray(labels.reshape(shape), coords, (*SAMPLE_DIMS, OBS), name="labels")
@@ -216,7 +218,7 @@ def _occupied(
         return _large_clusters(iter(each), min_size).reshape(shape), largest
     tree = mixture_posterior(given, X, names=names)
     weights = tree["posterior"]["weights"]
-    drawn = drawn_labels(Draws.of_tree(tree), rows_of(tree, X), rng=rng)
+    drawn = drawn_labels(draws_of(tree), rows_of(tree, X), rng=rng)
     return _large_clusters(drawn, min_size).reshape(weights.shape[:2]), weights.shape[2]
 
 
@@ -241,5 +243,5 @@ def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, X: Rows) -> Occupan
 
 def _drawn_occupancy(tree: xr.DataTree, X: Rows) -> Occupancy:
     weights = tree["posterior"]["weights"]
-    numbers = _large_clusters(drawn_labels(Draws.of_tree(tree), X, rng=np.random.default_rng(0)), 1)
+    numbers = _large_clusters(drawn_labels(draws_of(tree), X, rng=np.random.default_rng(0)), 1)
     return occupancy(numbers.reshape(weights.shape[:2]), weights.shape[2])

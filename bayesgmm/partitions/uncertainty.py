@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 from scipy.special import entr, rel_entr
 
 from bayesgmm._common import Array, PerRow, Rows
+from bayesgmm.mixture import Draws
 from bayesgmm.partitions.allocations import row_ids
-from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, mixture_posterior, rows_of
-from bayesgmm.prediction import Draws, blocks_of_rows, interval_over_draws, sampled_memberships
+from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, draws_of, mixture_posterior, rows_of
+from bayesgmm.prediction import blocks_of_rows, interval_over_draws, sampled_memberships
 
 type _Interval = Callable[[Array], Array]
 
@@ -78,7 +79,7 @@ def membership_uncertainty(
     """
     interval = interval_over_draws(ci_prob, ci_kind)
     tree = mixture_posterior(posterior, X, names=names)
-    rows, draws = rows_of(tree, X), Draws.of_tree(tree)
+    rows, draws = rows_of(tree, X), draws_of(tree)
     variables = _by_row(draws, rows, interval)
     return xr.Dataset(variables, {OBS: row_ids(tree), _BOUND: ["lower", "upper"]})
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.label_switching import RECORD, Relabelling, component_record, relabel, relabelling
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.plots._style import evenly_spaced, thinned_rows
 from bayesgmm.posterior import (
     CLUSTER,
@@ -20,13 +20,14 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    draws_of,
     mean_mixture,
     mixture_posterior,
     prior_from_json,
     root_of,
     rows_of,
 )
-from bayesgmm.prediction import Draws, each_draw, mean_memberships
+from bayesgmm.prediction import each_draw, mean_memberships
 from bayesgmm.validation import check_flag, check_whole, default_names, read_table
 
 _SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
@@ -69,7 +70,7 @@ class Shown:
     @cached_property
     def labels(self) -> IntArray:
         """The most probable label of each row, (obs,)."""
-        return mean_memberships(Draws.of_tree(self.tree), self.X).argmax(axis=1)
+        return mean_memberships(draws_of(self.tree), self.X).argmax(axis=1)
 
 
 def shown(
@@ -167,7 +168,7 @@ def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:
 
 def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> Draws:
     """All draws of the mixture of some features."""
-    return Draws.of_tree(marginal(tree, features))
+    return draws_of(marginal(tree, features))
 
 
 def weighted_densities(draws: Draws, at: Rows) -> Array:

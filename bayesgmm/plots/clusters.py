@@ -20,7 +20,7 @@ from scipy.stats import norm
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.plots._data import thinned
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._style import (
@@ -36,8 +36,8 @@ from bayesgmm.plots._style import (
     shrinkage,
     thinned_rows,
 )
-from bayesgmm.posterior import mean_mixture, rows_of, start_mixture
-from bayesgmm.prediction import Draws, mean_memberships
+from bayesgmm.posterior import draws_of, mean_mixture, rows_of, start_mixture
+from bayesgmm.prediction import mean_memberships
 from bayesgmm.validation import check_number, check_whole
 
 _MARKERS = "osD^vP"  # one more for every ten components
@@ -144,7 +144,7 @@ def plot_clusters(
 def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: float) -> _Scene:
     """Labels, uncertainty and draws, computed once for all panels."""
     X = thinned_rows(rows)
-    draws = Draws.of_tree(tree)
+    draws = draws_of(tree)
     members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), X)
     return _Scene(
         X=X,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import membership_intervals as membership_intervals
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships
-    from bayesgmm.prediction.draws import Draws as Draws
     from bayesgmm.prediction.simulation import posterior_predictive as posterior_predictive
     from bayesgmm.prediction.simulation import prior_predictive as prior_predictive
     from bayesgmm.prediction.simulation import simulated_rows as simulated_rows

@@ -13,9 +13,8 @@ from arviz_stats.base import array_stats
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
-from bayesgmm.mixture import densities, pointwise
+from bayesgmm.mixture import Draws, densities, pointwise
 from bayesgmm.posterior import CLUSTER, OBS
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.validation import check_number, check_option, check_whole
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -17,10 +18,10 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    draws_of,
     mixture_posterior,
     row_weights_of,
 )
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors import Prior, draw_mixtures
 from bayesgmm.validation import check_type, check_whole, default_names, generator_of, read_table
 
@@ -77,7 +78,7 @@ def posterior_predictive(
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
     if row_weights_of(tree) is not None:
         raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
-    sizes, draws = tree["posterior"].sizes, Draws.of_tree(tree)
+    sizes, draws = tree["posterior"].sizes, draws_of(tree)
     chosen = _evenly(sizes["draw"], max(1, n_samples // sizes["chain"]))
     which = (np.arange(sizes["chain"])[:, None] * sizes["draw"] + chosen).ravel()
     n = tree["observed_data"].sizes[OBS]
@@ -145,7 +146,9 @@ def prior_predictive(
         prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
     )
     n = n_rows if observed is None else len(observed)
-    y = simulated_rows(Draws.unchained(weights, means, covariances, "full"), np.arange(n_samples), n, rng=rng)
+    y = simulated_rows(
+        Draws(weights, means, covariances, family=covariance_family("full")), np.arange(n_samples), n, rng=rng
+    )
     sample: dict[str, Any] = {"chain": [0], "draw": np.arange(n_samples)}
     axes = {OBS: np.arange(n), FEATURE: features}
     variables = {

@@ -22,7 +22,7 @@ from bayesgmm.evidence.marginal_likelihood import Estimate, Evidence, target_of_
 from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
-from bayesgmm.prediction.draws import Draws
+from bayesgmm.mixture.draws import Draws
 
 pytestmark = pytest.mark.draws
 SEVEN = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]

@@ -10,8 +10,8 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Mode, Modes, Sample, find_modes
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.partitions.partition_losses import losses
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors.prior import Prior
 
 
