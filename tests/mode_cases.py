@@ -9,9 +9,9 @@ from scipy.stats import multivariate_normal
 from bayesgmm.data.blocks import Data
 from bayesgmm.evidence.conditional_densities import Conditionals
 from bayesgmm.inference.engines import sample_native
-from bayesgmm.inference.mode_search import points_of
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
@@ -49,11 +49,11 @@ def sampled(X, prior, starts, *, draws=600, seed=1):
     """Chains by the native engine, one from each of the given mixtures."""
     problem = Problem(Data.of(X), prior, starts[0], tuple(starts))
     settings = SamplerSettings(seed=seed, draws=draws, tune=300, chains=len(starts), progress=False)
-    return points_of(sample_native(problem, settings, np.random.default_rng(seed)), problem.start.covariance_type)
+    return sample_native(problem, settings, np.random.default_rng(seed))[0]
 
 
 def stuck_chains(draws=600, seed=1):
     """Chains that never leave their mode, one in LEFT and two in RIGHT: exact draws given which rows lie together."""
     labels = np.repeat([LEFT, RIGHT, RIGHT], draws, axis=0)
     drawn = draws_given_labels(THREE_GROUPS, CONJUGATE, labels, 2, rng=np.random.default_rng(seed))
-    return Draws(*(drawn[name] for name in ("weights", "means", "covariances")), np.repeat(np.arange(3), draws), "full")
+    return Draws(**drawn, family=covariance_family("full"), chain=np.repeat(np.arange(3), draws))

@@ -21,7 +21,6 @@ from bayesgmm.evidence.pooled_modes import combine_modes, stacking_weights
 from bayesgmm.exceptions import InputError, SamplingWarning
 from bayesgmm.inference.engine_pymc import sample_pymc
 from bayesgmm.inference.engines import sample_native
-from bayesgmm.inference.mode_search import points_of
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.log_posterior.log_posterior import LogPosterior
@@ -151,7 +150,7 @@ def test_the_evidence_of_weighted_rows_equals_enumeration():
     prior = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
     em, _ = best_of_starts(Data.of(X, v), 2, rng=np.random.default_rng(0), prior=prior)
     problem = Problem(Data.of(X, v), prior, em.mixture)
-    points = points_of(sample_native(problem, SETTINGS, np.random.default_rng(1)), problem.start.covariance_type)
+    points = sample_native(problem, SETTINGS, np.random.default_rng(1))[0]
     whole = Modes((Mode(np.zeros(5, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
     target = Target(Data.of(X, v), prior, 2, "full")
     (mode,) = weigh_modes(whole, points, target, rng=np.random.default_rng(0)).modes

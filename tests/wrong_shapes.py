@@ -215,7 +215,7 @@ def array_calls() -> Iterator[Call]:
         yield f"statistics: {size} weights", lambda n=size: expected_statistics(ROWS, mixture, np.ones(n))
     for order in ([0], [0, 0], [0, 2], [0, 1, 1], [-1, 0], [[0, 1]], 0):
         yield f"permute {order}", lambda o=order: mixture.permute(o)
-    draws = Draws.unchained(*(np.stack([part] * 3) for part in PARTS), "full")
+    draws = Draws(*(np.stack([part] * 3) for part in PARTS), family=covariance_family("full"))
     yield "draws: 3 features", lambda: log_densities(draws, np.ones((4, 3)))
     yield "draws: 1 feature", lambda: log_densities(draws, np.ones((4, 1)))
     labels = np.array([[0, 0, 1, 1], [0, 1, 0, 1]])

@@ -86,6 +86,7 @@ class Draws:
 
     def reordered(self, order: IntArray) -> Self:
         """The same draws with their components in other orders (sample, cluster)."""
+        order = np.ascontiguousarray(order)  # or else what is taken would not be, and the kernel refuses it
         one_block = self.family.n_blocks(order.shape[-1]) < order.shape[-1]  # a covariance shared by all stays
 
         def in_order(values: Array) -> Array:

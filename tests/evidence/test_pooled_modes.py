@@ -17,6 +17,7 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.evidence.modes import find_modes
 from bayesgmm.evidence.pooled_modes import UNPOOLED, mode_mean, unpooled
 from bayesgmm.exceptions import InputError, SamplingWarning
+from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.partitions.allocations import occupied_clusters
 from bayesgmm.posterior.adapter import mixture_posterior, rows_of
@@ -69,9 +70,8 @@ def test_stacking_weights_predict_best(stuck):
     assert stacked.attrs["mode_weights"] == "stacking"
     tree = mixture_posterior(stuck, THREE_GROUPS, names=NAMES)
     density = np.stack([np.exp(d) for d, _ in each_draw(draws_of(tree), rows_of(tree), with_memberships=False)])
-    points = Draws(
-        *(stuck[name].to_numpy().reshape(-1, *stuck[name].shape[2:]) for name in NAMES.values()), chains(), "full"
-    )
+    arrays = (stuck[name].to_numpy() for name in NAMES.values())
+    points = Draws(*arrays, family=covariance_family("full")).end_to_end()
     labels = find_modes(points, Data(rows_of(tree))).labels
     loo = np.stack([1.0 / (1.0 / density[labels == m]).mean(axis=0) for m in range(2)])
     grid = np.linspace(0.0, 1.0, 201)

@@ -87,7 +87,7 @@ def native_log_density(X, prior, centre, mixture):
     """Log likelihood and log prior, as the sampler's code has them, at a mixture."""
     density = log_posterior_of(X, prior, centre)
     point = density.coordinates.point(mixture)
-    return density(point)[0] - float(density.coordinates.parameters(point).log_jacobian)
+    return density(point)[0] - float(density.coordinates.log_jacobian(point))
 
 
 def check(X, prior, other, to, *, covariance_type, rng, rtol):
