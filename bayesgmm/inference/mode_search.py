@@ -127,10 +127,8 @@ def chain_starts(
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
     (points, _), chosen = exploratory.sampled, [*first, *(int(m) for m in rest)]
     picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
-    starts = (
-        Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked
-    )
-    return tuple(starts), chosen
+    arrays = zip(*points[np.array(picked)].arrays, strict=True)
+    return tuple(Mixture(w, mu, family.compress(sigma), family.name) for w, mu, sigma in arrays), chosen
 
 
 @dataclass(frozen=True)

@@ -123,14 +123,7 @@ def thinned(draws: Draws) -> Draws:
 def mixture_of(draws: Draws, s: int) -> Mixture:
     """A draw as a mixture; weights that vanished are kept just above zero."""
     weights = np.maximum(draws.weights[s], _SMALLEST_WEIGHT)
-    factors = draws.factors[s]
-    matrices = factors @ np.swapaxes(factors, -1, -2) if factors.shape[1] > 1 else _diagonal(factors, draws)
-    full = np.broadcast_to(matrices, (len(weights), *matrices.shape[1:]))
-    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.family.name)
-
-
-def _diagonal(factors: Rows, draws: Draws) -> Rows:
-    return factors[:, 0, :, None] ** 2 * np.eye(draws.means.shape[2])
+    return in_family(Mixture(weights / weights.sum(), draws.means[s], draws.covariances[s]), draws.family.name)
 
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
