@@ -35,14 +35,12 @@ def exact_log_evidences(X, prior, k):
     weights = np.full(k, 1.0 / k)
     means, covariances = X[:k], np.broadcast_to(np.eye(X.shape[1]), (k, X.shape[1], X.shape[1]))
     mixture = Mixture(weights, means, covariances)
+    draw = Draws(weights[None], means[None], covariances[None], family=mixture.family)
     log_rows = np.stack([multivariate_normal(m, c).logpdf(X) for m, c in zip(means, covariances, strict=True)], axis=1)
     joint = resolved.log_prob(mixture) + np.log(weights[allocations]).sum(axis=1)
     joint += log_rows[np.arange(len(X)), allocations].sum(axis=1)
-    copies = len(allocations)
-    given = Conditionals.of_prior(resolved).given(
-        X, allocations, np.broadcast_to(means, (copies, *means.shape)), np.broadcast_to(covariances, (copies, k, 1, 1))
-    )
-    return allocations, joint - given.log_labelled_density(weights[None], means[None], covariances[None])[0]
+    given = Conditionals.of_prior(resolved).given(X, allocations, draw[np.zeros(len(allocations), int)])
+    return allocations, joint - given.log_labelled_density(draw)[0]
 
 
 def sampled(X, prior, starts, *, draws=600, seed=1):

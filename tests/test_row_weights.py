@@ -25,6 +25,8 @@ from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.transforms import Coordinates
+from bayesgmm.mixture.covariance import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.adapter import mixture_posterior, row_weights_of
 
 SETTINGS = SamplerSettings(seed=1, draws=1500, tune=300, chains=2, progress=False)
@@ -132,13 +134,11 @@ def test_densities_given_allocations_count_weights(form, covariance_type):
     else:
         prior = Prior.normal_inverse_wishart(kappa=0.3, **common)
     density = Conditionals.of_prior(prior.resolve(2, 2, covariance_type))
-    labels, means, covariances = (
-        rng.integers(0, 2, (4, 12)),
-        rng.normal(size=(4, 2, 2)),
-        np.tile(np.eye(2), (4, 2, 1, 1)),
-    )
-    weighted = density.given(X, labels, means, covariances, row_weights=v.astype(float))
-    repeated = density.given(np.repeat(X, v, axis=0), np.repeat(labels, v, axis=1), means, covariances)
+    labels, means = rng.integers(0, 2, (4, 12)), rng.normal(size=(4, 2, 2))
+    family = covariance_family(covariance_type)
+    draws = Draws(np.full((4, 2), 0.5), means, np.tile(np.eye(2), (4, 2, 1, 1)), family=family)
+    weighted = density.given(X, labels, draws, row_weights=v.astype(float))
+    repeated = density.given(np.repeat(X, v, axis=0), np.repeat(labels, v, axis=1), draws)
     for name in ("concentration", "mean", "kappa", "mean_precision", "dof", "scale"):
         np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-10, atol=1e-12)
 

@@ -79,14 +79,14 @@ class Target:
             points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
         )
         return Conditionals.of_prior(self.resolved.inverse_wishart, **drawn).given(
-            self.data.rows, allocations, points.means, points.covariances, row_weights=self.data.row_weights
+            self.data.rows, allocations, points, row_weights=self.data.row_weights
         )
 
     def log_density(self, density: Conditionals, points: Draws) -> Array:
         """Log of a density of parameters, (point,)."""
         if self.symmetric:
-            return density.log_density(*points.arrays)
-        labelled = density.log_labelled_density(*points.arrays)
+            return density.log_density(points)
+        labelled = density.log_labelled_density(points)
         return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
 
 
@@ -154,7 +154,7 @@ def mode_evidence(
     built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
     proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
-    proposed = Draws(*proposal.sample(n, rng=rng), family=mine.family)
+    proposed = proposal.sample(n, rng=rng)
     log_likelihood, nearest = evaluate(proposed, target.data, inside.centres)
     ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
     counted = nearest == inside.mode

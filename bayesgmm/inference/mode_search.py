@@ -97,13 +97,13 @@ def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> M
     """One more component, drawn from the prior, with the weight of an empty component."""
     k = fewer.n_components + 1
     prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
-    _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
+    drawn = Conditionals.of_prior(prior).sample(1, rng=rng)
     alpha = float(prior.concentration[0])
     share = alpha / (problem.data.total + k * alpha)
     weights = np.append(fewer.weights * (1.0 - share), share)
-    own = fewer.full_covariances[:1] if fewer.family.shared else covariances[0]
+    own = fewer.full_covariances[:1] if fewer.family.shared else drawn.covariances[0]
     both = fewer.family.compress(np.concatenate([fewer.full_covariances, own]))
-    return Mixture(weights, np.vstack([fewer.means, means[0]]), both, fewer.covariance_type)
+    return Mixture(weights, np.vstack([fewer.means, drawn.means[0]]), both, fewer.covariance_type)
 
 
 def _with_twin(fewer: Mixture) -> Mixture:

@@ -79,6 +79,12 @@ class Draws:
     def __getitem__(self, which: Which) -> Self:
         return self._each(lambda values: values[which], chain=self.chain[which])
 
+    def thinned(self, most: int) -> Self:
+        """At most ``most`` of the draws, evenly spaced over all chains."""
+        if len(self) <= most:
+            return self
+        return self[np.linspace(0, len(self) - 1, most).round().astype(np.int64)]
+
     def end_to_end(self, *, first: int = 0) -> Self:
         """Draws with axes (chain, draw), one chain after the other; chains are counted from ``first``."""
         chain = first + np.repeat(np.arange(len(self.weights)), self.weights.shape[1])

@@ -98,7 +98,7 @@ def fitted_mixture_of(
     weights = row_weights_of(tree) if sample_weight is None else as_sample_weight(sample_weight, len(rows))
     family = str(tree.attrs["covariance_type"])
     every = draws_of(tree)
-    subset = thinned(every)
+    subset = every.thinned(MOST_DRAWS)
     prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
     fitted = FittedMixture(
         draws=subset,
@@ -111,13 +111,6 @@ def fitted_mixture_of(
         bayesian=True,
     )
     return replace(fitted, best=fitted.refit(fitted.counted_rows, fitted.best))
-
-
-def thinned(draws: Draws) -> Draws:
-    """At most `MOST_DRAWS` of the draws, evenly spaced."""
-    if len(draws) <= MOST_DRAWS:
-        return draws
-    return draws[np.linspace(0, len(draws) - 1, MOST_DRAWS).round().astype(np.int64)]
 
 
 def mixture_of(draws: Draws, s: int) -> Mixture:

@@ -129,11 +129,6 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     return tree
 
 
-def thinned(draws: Draws, n: int) -> Draws:
-    """At most n draws, evenly spaced over all chains."""
-    return draws[evenly_spaced(len(draws), n)]
-
-
 def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     """At most ``num_samples`` draws, evenly spaced within each chain and at least one of each."""
     n_chains, n_draws = (tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS)

@@ -213,9 +213,8 @@ def importance_sampled(X, target, points, *, n, rng):
     close, middle = target.proposal(points[:: len(points) // 150], rng=rng), X.mean()
     scale = np.exp(rng.uniform(np.log(0.3), np.log(60.0), (n, 1)))
     arrays = rng.dirichlet([1.0, 1.0], n), rng.normal(middle, 8.0, (n, 2, 1)), scale / rng.gamma(2.0, 1.0, (n, 2))
-    family = covariance_family("full")
-    broad = Draws(*arrays[:2], arrays[2][..., None, None], family=family)
-    both = Draws.joined([Draws(*close.sample(n, rng=rng), family=family), broad])
+    broad = Draws(*arrays[:2], arrays[2][..., None, None], family=covariance_family("full"))
+    both = Draws.joined([close.sample(n, rng=rng), broad])
     precisions = 1.0 / both.covariances[:, :, 0, 0]
     scales = np.exp(np.linspace(np.log(0.3), np.log(60.0), 400))
     step = np.full(400, 1.0 / 399.0)
@@ -223,7 +222,7 @@ def importance_sampled(X, target, points, *, n, rng):
     log_broad = 4.0 * np.log(scales) + 3.0 * np.log(precisions).sum(axis=1)[:, None]
     log_broad = logsumexp(log_broad - scales * precisions.sum(axis=1)[:, None], b=step, axis=1)
     log_broad += norm(middle, 8.0).logpdf(both.means[:, :, 0]).sum(axis=1)
-    log_proposal = np.logaddexp(close.log_density(*both.arrays), log_broad) - np.log(2.0)
+    log_proposal = np.logaddexp(close.log_density(both), log_broad) - np.log(2.0)
     ratio = target.log_joint(both) - log_proposal
     weights = np.exp(ratio - ratio.max())
     return logsumexp(ratio) - np.log(2 * n), weights.std() / weights.mean() / np.sqrt(2 * n)
