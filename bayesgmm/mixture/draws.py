@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Weights
+from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Rows, Weights
 from bayesgmm.mixture.covariance import CovarianceFamily
 from bayesgmm.mixture.kernel import LOG_2PI
 
@@ -106,6 +106,17 @@ class Draws:
         held = {name: self.__dict__[name] for name in (*_BY_CLUSTER, *_BY_BLOCK) if name in self.__dict__}
         changed = {name: values if name in fixed else change(values) for name, values in held.items()}
         return self._holding(**changed, family=self.family, chain=chain)
+
+    def labels(self, which: IntArray, *, rng: np.random.Generator) -> IntArray:
+        """For each of some draws (row,), a component with the probability of its weight."""
+        cumulative = self.weights[which].cumsum(axis=1)
+        return (rng.random((len(which), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+
+    def rows(self, which: IntArray | int, labels: IntArray, z: Rows) -> Rows:
+        """mu_k + L_k z for rows z (row, feature) of components ``labels`` (row,) of draws ``which``."""
+        factors = self.factors[which, np.minimum(labels, self.factors.shape[1] - 1)]
+        full = factors.shape[1] == z.shape[1]
+        return self.means[which, labels] + (np.einsum("nij,nj->ni", factors, z) if full else factors[:, 0] * z)
 
     @property
     def arrays(self) -> tuple[Weights, Means, Covariances]:

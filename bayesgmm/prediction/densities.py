@@ -126,14 +126,8 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
     """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
     check_whole(n_samples=n)
     which = rng.integers(len(draws), size=n)
-    cumulative = draws.weights[which].cumsum(axis=1)
-    labels = (rng.random((n, 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
-    blocks = np.minimum(labels, draws.factors.shape[1] - 1)
-    noise = rng.standard_normal((n, draws.means.shape[2]))
-    factors = draws.factors[which, blocks]
-    full = factors.shape[1] == draws.means.shape[2]
-    offsets = np.einsum("nij,nj->ni", factors, noise) if full else factors[:, 0] * noise
-    return draws.means[which, labels] + offsets, labels
+    labels = draws.labels(which, rng=rng)
+    return draws.rows(which, labels, rng.standard_normal((n, draws.means.shape[2]))), labels
 
 
 def each_draw(draws: Draws, X: Rows, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:

@@ -146,9 +146,8 @@ def prior_predictive(
         prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
     )
     n = n_rows if observed is None else len(observed)
-    y = simulated_rows(
-        Draws(weights, means, covariances, family=covariance_family("full")), np.arange(n_samples), n, rng=rng
-    )
+    draws = Draws(weights, means, covariances, family=covariance_family("full"))
+    y = simulated_rows(draws, np.arange(n_samples), n, rng=rng)
     sample: dict[str, Any] = {"chain": [0], "draw": np.arange(n_samples)}
     axes = {OBS: np.arange(n), FEATURE: features}
     variables = {
@@ -170,10 +169,7 @@ def simulated_rows(draws: Draws, which: IntArray, n: int, *, rng: np.random.Gene
 
 def _rows_of(draws: Draws, s: int, n: int, rng: np.random.Generator) -> Array:
     labels = rng.choice(draws.weights.shape[1], n, p=draws.weights[s] / draws.weights[s].sum())
-    noise = rng.standard_normal((n, draws.means.shape[2]))
-    factors = draws.factors[s][np.minimum(labels, draws.factors.shape[1] - 1)]
-    full = factors.shape[1] == draws.means.shape[2]
-    return draws.means[s, labels] + (np.einsum("nij,nj->ni", factors, noise) if full else factors[:, 0] * noise)
+    return draws.rows(s, labels, rng.standard_normal((n, draws.means.shape[2])))
 
 
 def _evenly(n: int, most: int) -> IntArray:
