@@ -79,10 +79,6 @@ def test_stacking_weights_predict_best(stuck):
     assert got[0] == pytest.approx(best, abs=0.1)
 
 
-def chains():
-    return np.repeat(np.arange(N_CHAINS), 600)
-
-
 def test_evidence_needs_a_prior_and_weights_a_name(stuck):
     with pytest.raises(InputError, match="a prior"):
         combine_modes(stuck, THREE_GROUPS, names=NAMES)
