@@ -8,6 +8,7 @@ from scipy.stats import invwishart
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family, posterior_tree
 
@@ -27,12 +28,9 @@ def pretend_posterior(
     """Draws of the contract's layout around an EM solution."""
     rng = np.random.default_rng(seed)
     X = frame.to_numpy(dtype=float)
-    mixtures = [list(_sweeps(X, em, draws, rng)) for _ in range(chains)]
-    drawn = {
-        "weights": np.array([[m.weights for m in chain] for chain in mixtures]),
-        "means": np.array([[m.means for m in chain] for chain in mixtures]),
-        "covariances": np.array([[m.full_covariances for m in chain] for chain in mixtures]),
-    }
+    mixtures = [mixture for _ in range(chains) for mixture in _sweeps(X, em, draws, rng)]
+    arrays = (np.array([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
+    drawn = Draws(*arrays, family=em.family)
     stats = {"diverging": np.zeros((chains, draws), dtype=bool), "lp": rng.normal(size=(chains, draws))}
     names = [str(name) for name in frame.columns]
     attributes = {"covariance_type": em.covariance_type}

@@ -31,9 +31,8 @@ from bayesgmm.evidence import Target, find_modes
 from bayesgmm.inference import Problem
 from bayesgmm.mixture import row_densities, row_memberships
 from bayesgmm.model_checks.gaussianity import departures
-from bayesgmm.posterior import mixture_posterior
+from bayesgmm.posterior import draws_of, mixture_posterior
 from bayesgmm.prediction import (
-    Draws,
     log_densities,
     log_predictive_density,
     mean_memberships,
@@ -57,7 +56,7 @@ def given() -> SimpleNamespace:
     covariances = MIXTURE.covariances * rng.uniform(0.8, 1.2, (2, 60, 2, 1, 1))
     tree = mixture_posterior({"weights": w, "means": means, "covariances": covariances}, X)
     em = GaussianMixture(2, random_state=0, tol=1e-9).fit(X)
-    return SimpleNamespace(X=X, v=rng.integers(1, 4, N).astype(float), tree=tree, draws=Draws.of_tree(tree), em=em)
+    return SimpleNamespace(X=X, v=rng.integers(1, 4, N).astype(float), tree=tree, draws=draws_of(tree), em=em)
 
 
 def rng() -> np.random.Generator:

@@ -17,7 +17,7 @@ from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.evidence.thames_estimator import Thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
-from bayesgmm.mixture import covariance_family
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
@@ -27,7 +27,7 @@ from bayesgmm.posterior import (
     mixture_posterior,
     prior_from_json,
 )
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_type, generator_of
 

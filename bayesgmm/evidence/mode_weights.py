@@ -14,9 +14,8 @@ from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge, bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
 from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, evaluate, indicator_r_hat, spread
-from bayesgmm.mixture import Mixture, align_to, covariance_family
+from bayesgmm.mixture import Draws, Mixture, align_to, covariance_family
 from bayesgmm.partitions import Labels, drawn_labels
-from bayesgmm.prediction import Draws
 from bayesgmm.priors import Prior, ResolvedPrior
 
 RELEVANT = 0.01  # modes of less weight hardly change results
@@ -66,7 +65,7 @@ class Target:
 
     def log_prior(self, points: Draws) -> Array:
         """Log prior density, (point,)."""
-        return self.resolved.log_density(points.weights, points.means, points.covariances)
+        return self.resolved.log_density(*points.arrays)
 
     def log_joint(self, points: Draws) -> Array:
         """Log of likelihood times prior, (point,)."""
@@ -80,14 +79,13 @@ class Target:
             points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
         )
         prior = Conditionals.of_prior(self.resolved.inverse_wishart, **drawn)
-        return prior.given(self.data, allocations, points.means, points.covariances)
+        return prior.given(self.data, allocations, points)
 
     def log_density(self, density: Conditionals, points: Draws) -> Array:
         """Log of a density of parameters, (point,)."""
-        arguments = (points.weights, points.means, points.covariances)
         if self.symmetric:
-            return density.log_density(*arguments)
-        labelled = density.log_labelled_density(*arguments)
+            return density.log_density(points)
+        labelled = density.log_labelled_density(points)
         return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
 
 
@@ -155,7 +153,7 @@ def mode_evidence(
     built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
     proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
-    proposed = Draws.unchained(*proposal.sample(n, rng=rng), target.covariance_type)
+    proposed = proposal.sample(n, rng=rng)
     log_likelihood, nearest = evaluate(proposed, target.data, inside.centres)
     ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
     counted = nearest == inside.mode
@@ -175,17 +173,17 @@ def mode_evidence(
 def best_mixture(points: Draws, log_joint: Array) -> Mixture:
     """The point with the highest density."""
     best = int(np.argmax(log_joint))
-    return Mixture(points.weights[best], points.means[best], points.covariances[best], "full")
+    return Mixture(*(values[best] for values in points.arrays))
 
 
 def in_labels_of(reference: Mixture, points: Draws) -> Draws:
     """Draws relabelled to resemble a mixture."""
-    return points.reordered(align_to(reference, points.weights, points.means, points.covariances))
+    return points.reordered(align_to(reference, *points.arrays))
 
 
 def has_labels_of(reference: Mixture, points: Draws) -> Array:
     """Whether no relabelling of a point resembles a mixture more, (point,)."""
-    order = align_to(reference, points.weights, points.means, points.covariances)
+    order = align_to(reference, *points.arrays)
     same: Array = (order == np.arange(order.shape[1])).all(axis=1)
     return same
 

@@ -21,8 +21,7 @@ from bayesgmm.evidence.mode_weights import (
 )
 from bayesgmm.evidence.modes import evaluate
 from bayesgmm.evidence.thames_estimator import Blocks, Thames, thames
-from bayesgmm.mixture import CovarianceFamily, covariance_family
-from bayesgmm.prediction import Draws
+from bayesgmm.mixture import CovarianceFamily, Draws, covariance_family
 
 _MOST_UNIFORM = 2_000
 _LOG_2, _LOG_2PI = np.log(2.0), np.log(2.0 * np.pi)
@@ -83,7 +82,7 @@ class _Space:
         logs = logs - np.logaddexp.reduce(logs, axis=1)[:, None]
         entries = blocks.shared[:, None] if self.family.shared else blocks.own[..., 1 + d :]
         covariances = np.broadcast_to(self._covariances(entries), (*logs.shape, d, d)).copy()
-        return Draws.unchained(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, self.family.name)
+        return Draws(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, family=self.family)
 
     def log_jacobian(self, blocks: Blocks) -> Array:
         """Log density of t plus log Jacobian of the transform of weights and covariances, (point,)."""

@@ -13,11 +13,10 @@ import numpy as np
 
 from bayesgmm.em import EMSettings, best_of_starts
 from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes, weigh_modes
-from bayesgmm.inference.engines import sample_native
-from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.engines import Sampled, sample_native
+from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Mixture
-from bayesgmm.prediction import Draws
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE, EXPLORATORY_DEPTH = 150, 150, 7
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
@@ -32,26 +31,19 @@ class ExploratoryChains:
     ----------
     names : list of str
         Starting point of each chain.
-    draws : MixtureDraws
+    sampled : Draws and Trace
     modes : Modes
         With weights if they are separate.
     """
 
     names: list[str]
-    draws: MixtureDraws
+    sampled: Sampled
     modes: Modes
 
     @property
     def several(self) -> bool:
         """Whether more than one mode carries weight."""
         return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
-
-
-def points_of(draws: MixtureDraws, covariance_type: str) -> Draws:
-    """The draws of a run, chains end to end."""
-    n_chains, n_draws = draws.weights.shape[:2]
-    flat = [part.reshape(-1, *part.shape[2:]) for part in (draws.weights, draws.means, draws.covariances)]
-    return Draws(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws), covariance_type)
 
 
 def target_of(problem: Problem) -> Target:
@@ -77,12 +69,11 @@ def run_exploratory_chains(
         max_depth=EXPLORATORY_DEPTH,
         progress=False,
     )
-    draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
-    points = points_of(draws, problem.start.covariance_type)
+    points, run = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     modes = find_modes(points, problem.data, mixed=EXPLORATORY_MIXED)
     if modes.separate:
         modes = weigh_modes(modes, points, target_of(problem), rng=rng)
-    return ExploratoryChains(list(starts), draws, modes)
+    return ExploratoryChains(list(starts), (points, run), modes)
 
 
 def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture]:
@@ -106,13 +97,13 @@ def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> M
     """One more component, drawn from the prior, with the weight of an empty component."""
     k = fewer.n_components + 1
     prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
-    _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
+    drawn = Conditionals.of_prior(prior).sample(1, rng=rng)
     alpha = float(prior.concentration[0])
     share = alpha / (problem.data.total + k * alpha)
     weights = np.append(fewer.weights * (1.0 - share), share)
-    own = fewer.full_covariances[:1] if fewer.family.shared else covariances[0]
+    own = fewer.full_covariances[:1] if fewer.family.shared else drawn.covariances[0]
     both = fewer.family.compress(np.concatenate([fewer.full_covariances, own]))
-    return Mixture(weights, np.vstack([fewer.means, means[0]]), both, fewer.covariance_type)
+    return Mixture(weights, np.vstack([fewer.means, drawn.means[0]]), both, fewer.covariance_type)
 
 
 def _with_twin(fewer: Mixture) -> Mixture:
@@ -134,12 +125,10 @@ def chain_starts(
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
-    points, chosen = points_of(exploratory.draws, family.name), [*first, *(int(m) for m in rest)]
+    (points, _), chosen = exploratory.sampled, [*first, *(int(m) for m in rest)]
     picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
-    starts = (
-        Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked
-    )
-    return tuple(starts), chosen
+    arrays = zip(*points[np.array(picked)].arrays, strict=True)
+    return tuple(Mixture(w, mu, family.compress(sigma), family.name) for w, mu, sigma in arrays), chosen
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Input and output of every engine: a problem with starting points, and draws of mixture parameters."""
+"""Input of every engine: a problem with starting points."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,12 +6,11 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from bayesgmm._common import Array, Covariances, Means, Weights
+from bayesgmm._common import Array
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.inference.settings import Trace
-from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_posterior
-from bayesgmm.mixture import Mixture, measure
+from bayesgmm.log_posterior import LogPosterior, whitened_log_posterior
+from bayesgmm.mixture import Draws, Mixture, measure
 from bayesgmm.priors import Prior
 
 _NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
@@ -62,14 +61,9 @@ class Problem:
                 point *= 0.5
         return points
 
-    def parameters(self, points: Array) -> Parameters:
-        """Constrained parameters of native points."""
+    def parameters(self, points: Array) -> Draws:
+        """Mixtures at native points (..., n_dim)."""
         return self.log_posterior.coordinates.parameters(points)
-
-    def full_covariances(self, parameters: Parameters) -> Covariances:
-        """Their covariances as full matrices (..., cluster, feature, feature_bis)."""
-        start = self.start
-        return start.family.expand(parameters.factors, start.n_components, start.n_features)
 
 
 def weights_refused() -> InputError:
@@ -79,22 +73,3 @@ def weights_refused() -> InputError:
         got="sample_weight",
         hint='Its likelihood counts every row once: use engine="native", or repeat the rows.',
     )
-
-
-@dataclass(frozen=True)
-class MixtureDraws:
-    """Draws of mixture parameters in the engine's labels, with full covariance matrices for every family.
-
-    Attributes
-    ----------
-    weights : (chain, draw, cluster)
-    means : (chain, draw, cluster, feature)
-    covariances : (chain, draw, cluster, feature, feature_bis)
-    run : Trace
-        Points in the engine's own coordinates, sample statistics and the record of the run.
-    """
-
-    weights: Weights
-    means: Means
-    covariances: Covariances
-    run: Trace

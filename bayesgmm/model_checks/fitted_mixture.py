@@ -12,18 +12,19 @@ from bayesgmm.cross_validation import relative_efficiency
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
     Names,
     data_of,
+    draws_of,
     in_family,
     mixture_posterior,
     prior_from_json,
     start_mixture,
 )
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior, ResolvedPrior
 from bayesgmm.validation import as_sample_weight, copies_of_rows, default_names
 
@@ -94,7 +95,8 @@ def fitted_mixture_of(
     data = data_of(tree)
     n_rows, given = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     family = str(tree.attrs["covariance_type"])
-    every, subset = Draws.of_tree(tree), draws_of(tree)
+    every = draws_of(tree)
+    subset = every.thinned(MOST_DRAWS)
     prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(data.rows)
     fitted = FittedMixture(
         draws=subset,
@@ -109,26 +111,10 @@ def fitted_mixture_of(
     return replace(fitted, best=fitted.refit(fitted.counted_rows, fitted.best))
 
 
-def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> Draws:
-    """Draws of a posterior, thinned if there are more than ``most``."""
-    draws = Draws.of_tree(tree)
-    if len(draws) <= most:
-        return draws
-    chosen = np.linspace(0, len(draws) - 1, most).round().astype(np.int64)
-    return draws[chosen]
-
-
 def mixture_of(draws: Draws, s: int) -> Mixture:
     """A draw as a mixture; weights that vanished are kept just above zero."""
     weights = np.maximum(draws.weights[s], _SMALLEST_WEIGHT)
-    factors = draws.factors[s]
-    matrices = factors @ np.swapaxes(factors, -1, -2) if factors.shape[1] > 1 else _diagonal(factors, draws)
-    full = np.broadcast_to(matrices, (len(weights), *matrices.shape[1:]))
-    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.covariance_type)
-
-
-def _diagonal(factors: Rows, draws: Draws) -> Rows:
-    return factors[:, 0, :, None] ** 2 * np.eye(draws.means.shape[2])
+    return in_family(Mixture(weights / weights.sum(), draws.means[s], draws.covariances[s]), draws.family.name)
 
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
@@ -154,7 +140,7 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
 
 def single_draw(mixture: Mixture) -> Draws:
     """One mixture as a set of draws."""
-    return Draws.of_factors(mixture.family, mixture.weights[None], mixture.means[None], mixture.factors[None])
+    return Draws.of_factors(mixture.weights[None], mixture.means[None], mixture.factors[None], family=mixture.family)
 
 
 def _start(tree: xr.DataTree, draws: Draws, data: Data) -> Mixture:

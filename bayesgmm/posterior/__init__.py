@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.tree import aligned as aligned
     from bayesgmm.posterior.tree import check_posterior as check_posterior
     from bayesgmm.posterior.tree import check_prior as check_prior
+    from bayesgmm.posterior.tree import draws_of as draws_of
     from bayesgmm.posterior.tree import in_family as in_family
     from bayesgmm.posterior.tree import mean_mixture as mean_mixture
     from bayesgmm.posterior.tree import posterior_tree as posterior_tree

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Equivariance, Mixture, align_to, covariance_family
+from bayesgmm.mixture import Draws, Equivariance, Mixture, align_to, covariance_family
 from bayesgmm.priors import FAMILIES_OF, Gamma, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
@@ -32,28 +32,30 @@ _HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": G
 _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 
 
-def aligned(
-    reference: Mixture, weights: Weights, means: Means, covariances: Covariances, *, exchangeable: bool
-) -> tuple[Weights, Means, Covariances, IntArray]:
-    """Draws (chain, draw, cluster, ...) in the reference's labels, and the permutations applied to them.
+def draws_of(tree: xr.DataTree, *, groups: Sequence[str] = ("posterior",)) -> Draws:
+    """All draws of a posterior, chains end to end, and those of further groups after them."""
+    family, parts, n_chains = covariance_family(str(tree.attrs["covariance_type"])), [], 0
+    for group in groups:
+        arrays = (tree[group][name].to_numpy() for name in _VARIABLES)
+        parts.append(Draws(*arrays, family=family).end_to_end(first=n_chains))
+        n_chains += tree[group].sizes["chain"]
+    return Draws.joined(parts)
+
+
+def aligned(reference: Mixture, draws: Draws, *, exchangeable: bool) -> tuple[Draws, IntArray]:
+    """Draws in the reference's labels, and the permutations (sample, cluster) applied to them.
 
     A prior that is not exchangeable identifies the labels: then every permutation is the identity.
     """
     if not exchangeable:
-        order = np.broadcast_to(np.arange(weights.shape[-1]), weights.shape).copy()
-        return weights, means, covariances, order
-    order = align_to(reference, weights, means, covariances)
-    return (
-        np.take_along_axis(weights, order, axis=2),
-        np.take_along_axis(means, order[..., None], axis=2),
-        np.take_along_axis(covariances, order[..., None, None], axis=2),
-        order,
-    )
+        return draws, np.broadcast_to(np.arange(draws.weights.shape[-1]), draws.weights.shape).copy()
+    order = align_to(reference, *draws.arrays)
+    return draws.reordered(order), order
 
 
 def posterior_tree(
-    draws: Mapping[str, Array],
-    stats: Mapping[str, Array],
+    draws: Draws,
+    stats: Mapping[str, Array | IntArray],
     *,
     X: Rows,
     feature_names: Sequence[str],
@@ -62,14 +64,14 @@ def posterior_tree(
     hyperparameters: Mapping[str, tuple[tuple[str, ...], Array]] | None = None,
     row_weights: PerRow | None = None,
 ) -> xr.DataTree:
-    """Lay draws of weights, means and covariances out as a DataTree that every ArviZ function takes.
+    """Lay draws out as a DataTree that every ArviZ function takes.
 
     Parameters
     ----------
-    draws : mapping
-        ``weights`` (chain, draw, cluster), ``means`` and full ``covariances`` likewise.
+    draws : Draws
+        From chains of equal length.
     stats : mapping
-        Sample statistics (chain, draw), and ``permutation`` (chain, draw, cluster).
+        Sample statistics (chain, draw), and last ``permutation`` (sample, cluster).
     X : (obs, feature)
     feature_names : sequence of str
     start : Mixture
@@ -88,9 +90,10 @@ def posterior_tree(
     fixed = xr.Dataset({**constants, **(hyperparameters or {})}, coords)
     if row_weights is not None:
         fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(row_weights=(OBS, row_weights))
+    shape = next(iter(stats.values())).shape[:2]
     groups = {
-        "posterior": _sample_dataset(draws, coords),
-        "sample_stats": _sample_dataset(stats, {CLUSTER: coords[CLUSTER]}),
+        "posterior": _sample_dataset(dict(zip(_VARIABLES, draws.arrays, strict=True)), shape, coords),
+        "sample_stats": _sample_dataset(stats, shape, {CLUSTER: coords[CLUSTER]}),
         "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
         "constant_data": fixed,
     }
@@ -117,12 +120,14 @@ def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.D
     return tree
 
 
-def _sample_dataset(variables: Mapping[str, Array], coords: Mapping[str, object]) -> xr.Dataset:
+def _sample_dataset(
+    variables: Mapping[str, Array | IntArray], shape: tuple[int, ...], coords: Mapping[str, object]
+) -> xr.Dataset:
+    """Variables by name, their draws laid out as (chain, draw)."""
     data = {}
     for name, values in variables.items():
         own = _VARIABLES.get(name, (CLUSTER,) if name == "permutation" else ())
-        data[name] = ((*SAMPLE_DIMS, *own), values)
-    shape = next(iter(variables.values())).shape[:2]
+        data[name] = ((*SAMPLE_DIMS, *own), values.reshape(*shape, *values.shape[values.ndim - len(own) :]))
     sample = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, shape, strict=True)}
     return xr.Dataset(data, {**sample, **coords})
 

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -17,10 +18,10 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    draws_of,
     mixture_posterior,
     row_weights_of,
 )
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors import Prior, draw_mixtures
 from bayesgmm.validation import check_type, check_whole, default_names, generator_of, read_table
 
@@ -77,7 +78,7 @@ def posterior_predictive(
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
     if row_weights_of(tree) is not None:
         raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
-    sizes, draws = tree["posterior"].sizes, Draws.of_tree(tree)
+    sizes, draws = tree["posterior"].sizes, draws_of(tree)
     chosen = _evenly(sizes["draw"], max(1, n_samples // sizes["chain"]))
     which = (np.arange(sizes["chain"])[:, None] * sizes["draw"] + chosen).ravel()
     n = tree["observed_data"].sizes[OBS]
@@ -145,7 +146,8 @@ def prior_predictive(
         prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
     )
     n = n_rows if observed is None else len(observed)
-    y = simulated_rows(Draws.unchained(weights, means, covariances, "full"), np.arange(n_samples), n, rng=rng)
+    draws = Draws(weights, means, covariances, family=covariance_family("full"))
+    y = simulated_rows(draws, np.arange(n_samples), n, rng=rng)
     sample: dict[str, Any] = {"chain": [0], "draw": np.arange(n_samples)}
     axes = {OBS: np.arange(n), FEATURE: features}
     variables = {
@@ -167,10 +169,7 @@ def simulated_rows(draws: Draws, which: IntArray, n: int, *, rng: np.random.Gene
 
 def _rows_of(draws: Draws, s: int, n: int, rng: np.random.Generator) -> Array:
     labels = rng.choice(draws.weights.shape[1], n, p=draws.weights[s] / draws.weights[s].sum())
-    noise = rng.standard_normal((n, draws.means.shape[2]))
-    factors = draws.factors[s][np.minimum(labels, draws.factors.shape[1] - 1)]
-    full = factors.shape[1] == draws.means.shape[2]
-    return draws.means[s, labels] + (np.einsum("nij,nj->ni", factors, noise) if full else factors[:, 0] * noise)
+    return draws.rows(s, labels, rng.standard_normal((n, draws.means.shape[2])))
 
 
 def _evenly(n: int, most: int) -> IntArray:

@@ -10,8 +10,9 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Mode, Modes, Sample, find_modes
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.partitions.partition_losses import losses
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors.prior import Prior
 
 
@@ -106,8 +107,8 @@ def test_a_mode_far_below_gets_no_weight():
         np.tile([0.99, 0.01], (n, 1)),
         np.stack([rng.normal(15, 0.1, n), rng.normal(60, 1.0, n)], axis=1)[..., None],
         np.stack([rng.normal(230, 1, n), np.full(n, 1.0)], axis=1)[..., None, None],
-        np.full(n, 2),
-        "full",
+        family=covariance_family("full"),
+        chain=np.full(n, 2),
     )
     points = Draws.joined([good, bad])
     modes = weigh_modes(find_modes(points, Data.of(X)), points, Target(Data.of(X), prior, 2, "full"), rng=rng)
@@ -138,9 +139,8 @@ def test_pools_have_every_mode_in_its_share():
     rng = np.random.default_rng(0)
 
     def mode(value, weight):
-        points = Draws(
-            np.full((50, 1), value), np.zeros((50, 1, 1)), np.ones((50, 1, 1, 1)), np.zeros(50, dtype=np.int64), "full"
-        )
+        arrays = np.full((50, 1), value), np.zeros((50, 1, 1)), np.ones((50, 1, 1, 1))
+        points = Draws(*arrays, family=covariance_family("full"), chain=np.zeros(50, dtype=np.int64))
         sample = Sample(points, np.full(50, 0.02), np.arange(50), 50.0)
         return Mode(np.zeros(3, np.int32), 1, 50, [0], 0.0, weight=weight, sample=sample)
 
