@@ -22,6 +22,7 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_acidity, load_banknote, load_diabetes, load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.em.em import EMResult, EMSettings, run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 
 LOWER = 1e-3  # in log-likelihood
@@ -98,7 +99,7 @@ def random_start(X: Array, n_components: int, covariance_type: str, *, seed: int
     centres = standard[np.random.default_rng(seed).choice(len(X), n_components, replace=False)]
     log_resp = -0.5 * ((standard[:, None] - centres) ** 2).sum(axis=-1)
     resp = np.exp(log_resp - log_resp.max(axis=1, keepdims=True))
-    return mixture_from_responsibilities(X, resp / resp.sum(axis=1, keepdims=True), covariance_type)
+    return mixture_from_responsibilities(X, resp / resp.sum(axis=1, keepdims=True), covariance_family(covariance_type))
 
 
 def compared(rows: Data, start: Mixture, plain: EMResult, fast: EMResult, *, n_rows: int) -> Pair:

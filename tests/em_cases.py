@@ -9,9 +9,14 @@ from reference import load_data, log_joint
 from scipy.special import softmax
 
 from bayesgmm._common.arrays import Array
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMResult
+from bayesgmm.em.initialization import starting_mixture
+from bayesgmm.em.multistart import Starts, best_of_starts
 from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.kernel import DIAGONAL, FULL, SPHERICAL
 from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.model import Model
 from bayesgmm.priors.prior import Prior
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -25,6 +30,18 @@ PRIORS = {
     "independent": lambda X: Prior.weakly_informative(X, concentration=1.3),
     "independent, sparse": lambda X: Prior.weakly_informative(X, concentration=0.4),
 }
+
+
+def best_fit(
+    data: Data, n_components: int, *, covariance_type: str = "full", prior: Prior | None = None, **options
+) -> tuple[EMResult, Starts]:
+    """`best_of_starts` of a model that is named by its parts."""
+    return best_of_starts(data, Model.of(covariance_type, n_components, data.shape[1], prior=prior), **options)
+
+
+def one_start(data: Data, n_components: int, *, covariance_type: str = "full", **options) -> Mixture:
+    """`starting_mixture` of a model that is named by its parts."""
+    return starting_mixture(data, Model.of(covariance_type, n_components, data.shape[1]), **options)
 
 
 def scatter(X: Array) -> Array:

@@ -49,7 +49,7 @@ def sampled(X, prior, starts, *, draws=600, seed=1):
     """Chains by the native engine, one from each of the given mixtures."""
     problem = Problem(Data.of(X), prior, starts[0], tuple(starts))
     settings = SamplerSettings(seed=seed, draws=draws, tune=300, chains=len(starts), progress=False)
-    return points_of(sample_native(problem, settings, np.random.default_rng(seed)), problem.start.covariance_type)
+    return points_of(sample_native(problem, settings, np.random.default_rng(seed)), problem.start.family)
 
 
 def stuck_chains(draws=600, seed=1):

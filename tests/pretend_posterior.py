@@ -8,6 +8,7 @@ from scipy.stats import invwishart
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import run_em
 from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family, posterior_tree
 
@@ -17,7 +18,7 @@ def em_fit(frame: pd.DataFrame, n_components: int, covariance_type: str = "full"
     X = frame.to_numpy(dtype=float)
     order = X[:, 0].argsort().argsort()
     resp = np.eye(n_components)[order * n_components // len(X)]
-    start = mixture_from_responsibilities(X, resp, covariance_type, reg_covar=1e-6)
+    start = mixture_from_responsibilities(X, resp, covariance_family(covariance_type), reg_covar=1e-6)
     return run_em(Data.of(X), start).mixture
 
 
@@ -50,7 +51,7 @@ def _sweeps(X, em, draws, rng):
         parts = [X[labels == k] for k in range(em.n_components)]
         covariances = [_covariance(part, prior_scale, rng) for part in parts]
         full = Mixture(weights, em.means, np.array(covariances), "full")
-        tied = in_family(full, em.covariance_type)
+        tied = in_family(full, em.family)
         means = [
             rng.multivariate_normal(part.mean(axis=0) if len(part) else m, c / (len(part) + 0.1))
             for part, m, c in zip(parts, em.means, tied.full_covariances, strict=True)

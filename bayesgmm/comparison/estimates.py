@@ -12,7 +12,7 @@ from bayesgmm._common import Array, sentence
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
-from bayesgmm.mixture import Mixture, covariance_family, divergences
+from bayesgmm.mixture import FAMILIES, CovarianceFamily, Mixture, divergences
 from bayesgmm.prediction import interval_over_draws
 from bayesgmm.standard_errors import Bootstrap, PerParameter, standard_errors
 
@@ -111,19 +111,13 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
     return Full(figures.weights, figures.means, np.broadcast_to(full, (k, d, d)))
 
 
-def family_of_both(fits: FitPair) -> str:
+def family_of_both(fits: FitPair) -> CovarianceFamily:
     """The smallest covariance family that includes both."""
-    a, b = (covariance_family(fit.mixture.covariance_type) for fit in fits)
-    richer, shared = max((a, b), key=lambda family: _RICHNESS.index(_kind(family.name))), a.shared and b.shared
-    return _TIED[_kind(richer.name)] if shared else _kind(richer.name)
-
-
-_RICHNESS = ["spherical", "diag", "full"]
-_TIED = {"spherical": "tied_spherical", "diag": "tied_diag", "full": "tied"}
-
-
-def _kind(name: str) -> str:
-    return {tied: kind for kind, tied in _TIED.items()}.get(name, name)
+    families = [fit.mixture.family for fit in fits]
+    richer = max(families, key=lambda family: family.block_size(2))  # one feature would tell none apart
+    shared = all(family.shared for family in families)
+    same = (f for f in FAMILIES.values() if f.parametrisation is richer.parametrisation and f.shared == shared)
+    return next(same)
 
 
 class Match(NamedTuple):

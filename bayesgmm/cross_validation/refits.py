@@ -19,6 +19,7 @@ from bayesgmm.inference import MixtureDraws, Problem, SamplerSettings, sample_na
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import (
     in_family,
+    model_of,
     posterior_tree,
     prior_from_json,
     prior_to_json,
@@ -55,17 +56,16 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None) -> Problem:
 
 def at_its_optimum(problem: Problem) -> Problem:
     """The same problem, started at the optimum that EM reaches from the start."""
-    start = problem.start
-    resolved = problem.prior.resolve(start.n_components, start.n_features, start.covariance_type)
-    found = run_em(problem.data, start, prior=resolved, settings=EMSettings(reg_covar=0.0)).mixture
-    return replace(problem, start=found)
+    settings = EMSettings(reg_covar=0.0)
+    found = run_em(problem.data, problem.start, prior=problem.model.prior, settings=settings)
+    return replace(problem, start=found.mixture)
 
 
 def mixtures_of(tree: xr.DataTree, which: Sequence[int] | IntArray) -> list[Mixture]:
     """Some draws of a posterior, chains end to end."""
     arrays = [tree["posterior"][name].to_numpy() for name in ("weights", "means", "covariances")]
     w, mu, sigma = (values.reshape(-1, *values.shape[2:]) for values in arrays)
-    family = str(tree.attrs["covariance_type"])
+    family = model_of(tree).family
     return [in_family(Mixture(w[s], mu[s], sigma[s], "full"), family) for s in which]
 
 

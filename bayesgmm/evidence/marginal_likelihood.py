@@ -20,12 +20,11 @@ from bayesgmm.evidence.thames_estimator import Thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
 from bayesgmm.mixture import covariance_family
 from bayesgmm.posterior import (
-    CLUSTER,
     NO_NAMES,
     Names,
     Posterior,
     mixture_posterior,
-    prior_from_json,
+    model_of,
     row_weights_of,
     rows_of,
 )
@@ -207,11 +206,10 @@ def log_evidence(
 
 def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     """The density that a posterior was sampled from."""
-    if prior is None and "prior" not in tree.attrs:
+    model = model_of(tree, prior)
+    if model.prior is None:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
-    prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-    n_components = tree["posterior"].sizes[CLUSTER]
-    return Target(Data(rows_of(tree), row_weights_of(tree)), prior, n_components, str(tree.attrs["covariance_type"]))
+    return Target(Data(rows_of(tree), row_weights_of(tree)), model)
 
 
 def _check_rows(points: Draws, target: Target) -> None:

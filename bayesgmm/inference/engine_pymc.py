@@ -24,13 +24,9 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     parameters = problem.parameters(problem.starting_points(settings.chains, rng))
     covariances = problem.full_covariances(parameters)
     starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
-    start = problem.start
-    hyper = problem.prior.model_variables_given(
-        starts["weights"], covariances, covariance_type=start.covariance_type, rng=rng
-    )
-    model = build_model(
-        problem.data.rows, start.n_components, covariance_type=start.covariance_type, prior=problem.prior
-    )
+    k, family = problem.model.n_components, problem.model.family
+    hyper = problem.model.required_prior.model_variables_given(starts["weights"], covariances, rng=rng)
+    model = build_model(problem.data.rows, k, covariance_type=family.name, prior=problem.prior)
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
     run = sample_model(compiled, unconstrained_points(model, starts | hyper), settings, shapes)

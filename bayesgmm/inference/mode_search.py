@@ -16,7 +16,7 @@ from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes,
 from bayesgmm.inference.engines import sample_native
 from bayesgmm.inference.problem import MixtureDraws, Problem
 from bayesgmm.inference.settings import SamplerSettings
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import CovarianceFamily, Mixture
 from bayesgmm.prediction import Draws
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE, EXPLORATORY_DEPTH = 150, 150, 7
@@ -47,17 +47,11 @@ class ExploratoryChains:
         return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
 
 
-def points_of(draws: MixtureDraws, covariance_type: str) -> Draws:
+def points_of(draws: MixtureDraws, family: CovarianceFamily) -> Draws:
     """The draws of a run, chains end to end."""
     n_chains, n_draws = draws.weights.shape[:2]
     flat = [part.reshape(-1, *part.shape[2:]) for part in (draws.weights, draws.means, draws.covariances)]
-    return Draws(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws), covariance_type)
-
-
-def target_of(problem: Problem) -> Target:
-    """The posterior density of a problem."""
-    start = problem.start
-    return Target(problem.data, problem.prior, start.n_components, start.covariance_type)
+    return Draws(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws), family.name)
 
 
 def run_exploratory_chains(
@@ -78,24 +72,22 @@ def run_exploratory_chains(
         progress=False,
     )
     draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
-    points = points_of(draws, problem.start.covariance_type)
+    points = points_of(draws, problem.model.family)
     modes = find_modes(points, problem.data, mixed=EXPLORATORY_MIXED)
     if modes.separate:
-        modes = weigh_modes(modes, points, target_of(problem), rng=rng)
+        modes = weigh_modes(modes, points, Target(problem.data, problem.model), rng=rng)
     return ExploratoryChains(list(starts), draws, modes)
 
 
 def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture]:
     """The best fit with one component fewer, with an empty or with a duplicated component added."""
-    k = problem.start.n_components
-    if k == 1 or not problem.prior.exchangeable:
+    k = problem.model.n_components
+    if k == 1 or not problem.model.exchangeable:
         return {}
     fewer, _ = best_of_starts(
         problem.data,
-        k - 1,
+        problem.model.with_components(k - 1),
         rng=rng,
-        covariance_type=problem.start.covariance_type,
-        prior=problem.prior,
         settings=EMSettings(reg_covar=0.0),
         n_init=_STARTS_OF_FEWER,
     )
@@ -105,7 +97,7 @@ def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture
 def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> Mixture:
     """One more component, drawn from the prior, with the weight of an empty component."""
     k = fewer.n_components + 1
-    prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
+    prior = problem.model.with_components(1).required_prior
     _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
     alpha = float(prior.concentration[0])
     share = alpha / (problem.data.total + k * alpha)
@@ -129,12 +121,12 @@ def chain_starts(
     exploratory: ExploratoryChains, problem: Problem, chains: int, rng: np.random.Generator
 ) -> tuple[tuple[Mixture, ...], list[int]]:
     """Draws of exploratory chains to start at, and their modes: each relevant one, then in proportion to weights."""
-    modes, family = exploratory.modes, problem.start.family
+    modes, family = exploratory.modes, problem.model.family
     relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
-    points, chosen = points_of(exploratory.draws, family.name), [*first, *(int(m) for m in rest)]
+    points, chosen = points_of(exploratory.draws, family), [*first, *(int(m) for m in rest)]
     picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
     starts = (
         Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked
@@ -184,7 +176,7 @@ def explore(
     if init != "spread":
         return together
     away = away_starts(problem, rng) | ({"next optimum": optima[1]} if len(optima) > 1 else {})
-    lowest = problem.log_likelihood(problem.start) - target_of(problem).far
+    lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
     far_below = [name for name in away if name not in near]
     if not near:

@@ -12,7 +12,7 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.inference.settings import Trace
 from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_posterior
 from bayesgmm.mixture import Mixture, total_over_rows
-from bayesgmm.priors import Prior
+from bayesgmm.priors import Model, Prior
 
 _NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
 
@@ -38,12 +38,15 @@ class Problem:
     chain_starts: tuple[Mixture, ...] = ()
 
     @cached_property
+    def model(self) -> Model:
+        """The model of the start, with the prior."""
+        return Model.of_mixture(self.start, self.prior)
+
+    @cached_property
     def log_posterior(self) -> LogPosterior:
         """The native density in whitened coordinates."""
-        shape = (self.start.n_components, self.start.n_features)
-        resolved = self.prior.resolve(*shape, self.start.covariance_type)
         row_weights = np.empty(0) if self.data.row_weights is None else self.data.row_weights
-        return whitened_log_posterior(self.data.rows.T, row_weights, resolved, self.start)
+        return whitened_log_posterior(self.data.rows.T, row_weights, self.model.required_prior, self.start)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""

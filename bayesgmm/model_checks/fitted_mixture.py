@@ -19,13 +19,13 @@ from bayesgmm.posterior import (
     Names,
     in_family,
     mixture_posterior,
-    prior_from_json,
+    model_of,
     row_weights_of,
     rows_of,
     start_mixture,
 )
 from bayesgmm.prediction import Draws, log_densities
-from bayesgmm.priors import Prior, ResolvedPrior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_rows, as_sample_weight, copies_of_rows, default_names
 
 MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
@@ -48,8 +48,8 @@ class FittedMixture:
     features : list of str
     best : Mixture
         The optimum that EM reaches with the prior.
-    prior : ResolvedPrior, optional
-        Of the fit, for refits; none for maximum likelihood.
+    model : Model
+        Of the fit, for refits.
     r_eff : float
         Effective draws per draw.
     bayesian : bool
@@ -61,7 +61,7 @@ class FittedMixture:
     copies: IntArray
     features: list[str]
     best: Mixture
-    prior: ResolvedPrior | None
+    model: Model
     r_eff: float
     bayesian: bool
 
@@ -72,8 +72,8 @@ class FittedMixture:
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
         """The optimum that EM reaches for other rows, started at a mixture."""
-        settings = EMSettings(1e-8, 500, reg_covar=None if self.prior is None else 0.0)
-        return run_em(Data(X), start, prior=self.prior, settings=settings).mixture
+        settings = EMSettings(1e-8, 500, reg_covar=None if self.model.prior is None else 0.0)
+        return run_em(Data(X), start, prior=self.model.prior, settings=settings).mixture
 
     def mixture(self, s: int) -> Mixture:
         """One of the draws."""
@@ -95,16 +95,14 @@ def fitted_mixture_of(
     tree = mixture_posterior(fit, X, names=names)
     rows = rows_of(tree)
     weights = row_weights_of(tree) if sample_weight is None else as_sample_weight(sample_weight, len(rows))
-    family = str(tree.attrs["covariance_type"])
     every, subset = Draws.of_tree(tree), draws_of(tree)
-    prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(rows)
     fitted = FittedMixture(
         draws=subset,
         X=rows,
         copies=copies_of_rows(len(rows), weights, why=_SIMULATED),
         features=[str(name) for name in tree["posterior"][FEATURE].to_numpy()],
         best=_start(tree, subset, rows),
-        prior=prior.resolve(every.means.shape[1], every.means.shape[2], family),
+        model=model_of(tree, None if "prior" in tree.attrs else Prior.weakly_informative(rows)),
         r_eff=min(1.0, relative_efficiency(tree) * len(every) / len(subset)),
         bayesian=True,
     )
@@ -126,7 +124,7 @@ def mixture_of(draws: Draws, s: int) -> Mixture:
     factors = draws.factors[s]
     matrices = factors @ np.swapaxes(factors, -1, -2) if factors.shape[1] > 1 else _diagonal(factors, draws)
     full = np.broadcast_to(matrices, (len(weights), *matrices.shape[1:]))
-    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.covariance_type)
+    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.family)
 
 
 def _diagonal(factors: Rows, draws: Draws) -> Rows:
@@ -139,15 +137,13 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
         raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
     features = [str(name) for name in getattr(fit, "feature_names_in_", default_names(mixture.n_features))]
     rows = as_rows(X, n_features=mixture.n_features, features=features)
-    prior = getattr(fit, "prior_", None)
-    shape = (mixture.n_components, mixture.n_features)
     return FittedMixture(
         draws=single_draw(mixture),
         X=rows,
         copies=copies_of_rows(len(rows), as_sample_weight(sample_weight, len(rows)), why=_SIMULATED),
         features=features,
         best=mixture,
-        prior=None if prior is None else prior.resolve(*shape, mixture.covariance_type),
+        model=Model.of_mixture(mixture, getattr(fit, "prior_", None)),
         r_eff=1.0,
         bayesian=False,
     )

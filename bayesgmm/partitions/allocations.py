@@ -12,15 +12,13 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.occupancy import Occupancy, occupancy
 from bayesgmm.partitions.partition_losses import Labels, canonical_labels
 from bayesgmm.posterior import (
-    CLUSTER,
-    FEATURE,
     NO_NAMES,
     OBS,
     SAMPLE_DIMS,
     Names,
     Posterior,
     mixture_posterior,
-    prior_from_json,
+    model_of,
     rows_of,
 )
 from bayesgmm.prediction import Draws, each_draw
@@ -229,10 +227,8 @@ def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, X: Rows) -> Occupan
 
     Probabilities are those of the resampled draws, if modes were combined.
     """
-    if "prior" not in tree.attrs:
-        return None
-    sizes, prior = tree["posterior"].sizes, prior_from_json(str(tree.attrs["prior"]))
-    if not prior.resolve(sizes[CLUSTER], sizes[FEATURE], str(tree.attrs["covariance_type"])).sparse:
+    prior = model_of(tree).prior
+    if prior is None or not prior.sparse:
         return None
     own = _drawn_occupancy(tree, X)
     shares = own if pooled is tree else _drawn_occupancy(pooled, X)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.tree import check_prior as check_prior
     from bayesgmm.posterior.tree import in_family as in_family
     from bayesgmm.posterior.tree import mean_mixture as mean_mixture
+    from bayesgmm.posterior.tree import model_of as model_of
     from bayesgmm.posterior.tree import posterior_tree as posterior_tree
     from bayesgmm.posterior.tree import prior_from_json as prior_from_json
     from bayesgmm.posterior.tree import prior_to_json as prior_to_json

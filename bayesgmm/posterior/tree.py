@@ -20,8 +20,8 @@ import xarray as xr
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Equivariance, Mixture, align_to, covariance_family
-from bayesgmm.priors import FAMILIES_OF, Gamma, Prior, Separation, Wishart
+from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture, align_to, covariance_family
+from bayesgmm.priors import FAMILIES_OF, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
@@ -105,12 +105,10 @@ def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.D
     ``prior_scale`` (chain, draw, feature, feature_bis) and ``prior_concentration`` (chain, draw): whatever the engine,
     hyperparameters are integrated out or discarded in sampling, and drawn from their exact conditional here.
     """
-    if "prior" not in tree.attrs:
+    prior, posterior = model_of(tree).prior, tree["posterior"].to_dataset()
+    if prior is None:
         return tree
-    posterior = tree["posterior"].to_dataset()
-    values = (posterior[name].to_numpy() for name in ("weights", "covariances"))
-    prior, family = prior_from_json(str(tree.attrs["prior"])), str(tree.attrs["covariance_type"])
-    drawn = prior.hyperparameters_given(*values, covariance_type=family, rng=rng)
+    drawn = prior.hyperparameters_given(*(posterior[name].to_numpy() for name in ("weights", "covariances")), rng=rng)
     if drawn:
         named = {name: ((*SAMPLE_DIMS, *_HYPERPARAMETERS[name]), value) for name, value in drawn.items()}
         tree["posterior"] = xr.DataTree(posterior.assign(named))
@@ -158,19 +156,28 @@ def in_order(tree: xr.DataTree) -> xr.DataTree:
     return result
 
 
+def model_of(tree: xr.DataTree, prior: Prior | None = None) -> Model:
+    """The model that a posterior was sampled from, with its prior or the one given."""
+    if prior is None and "prior" in tree.attrs:
+        prior = prior_from_json(str(tree.attrs["prior"]))
+    k, d = (tree["posterior"]["means"].sizes[dim] for dim in (CLUSTER, FEATURE))
+    return Model.of(str(tree.attrs["covariance_type"]), k, d, prior=prior)
+
+
 def start_mixture(tree: xr.DataTree) -> Mixture:
     """The EM solution stored with a posterior."""
     data = tree["constant_data"]
-    mixture = Mixture(
-        data["em_weights"].to_numpy(), data["em_means"].to_numpy(), data["em_covariances"].to_numpy(), "full"
-    )
-    return in_family(mixture, str(tree.attrs["covariance_type"]))
+    weights, means, covariances = (data[f"em_{name}"].to_numpy() for name in _VARIABLES)
+    return in_family(Mixture(weights, means, covariances), _family_of(tree))
 
 
-def in_family(mixture: Mixture, covariance_type: str) -> Mixture:
+def in_family(mixture: Mixture, family: CovarianceFamily) -> Mixture:
     """A mixture with full covariances, rewritten in the shape of its family."""
-    covariances = covariance_family(covariance_type).compress(mixture.full_covariances)
-    return Mixture(mixture.weights, mixture.means, covariances, covariance_type)
+    return Mixture(mixture.weights, mixture.means, family.compress(mixture.full_covariances), family.name)
+
+
+def _family_of(tree: xr.DataTree) -> CovarianceFamily:
+    return covariance_family(str(tree.attrs["covariance_type"]))
 
 
 def mean_mixture(tree: xr.DataTree) -> Mixture:
@@ -178,7 +185,7 @@ def mean_mixture(tree: xr.DataTree) -> Mixture:
     means = tree["posterior"].to_dataset().mean(SAMPLE_DIMS)
     weights = means["weights"].to_numpy()
     full = Mixture(weights / weights.sum(), means["means"].to_numpy(), means["covariances"].to_numpy(), "full")
-    return in_family(full, str(tree.attrs["covariance_type"]))
+    return in_family(full, _family_of(tree))
 
 
 def prior_to_json(prior: Prior) -> str:

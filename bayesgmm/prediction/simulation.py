@@ -141,9 +141,8 @@ def prior_predictive(
     observed, features = (None, default_names(prior.n_features)) if X is None else read_table(X)
     if len(features) != prior.n_features:
         raise InputError(expected=f"X with the {prior.n_features} features of the prior", got=f"{len(features)}")
-    weights, means, covariances = draw_mixtures(
-        prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
-    )
+    resolved = prior.resolve(n_components, prior.n_features, covariance_type)
+    weights, means, covariances = draw_mixtures(resolved, n_samples, rng=rng)
     n = n_rows if observed is None else len(observed)
     y = simulated_rows(Draws.unchained(weights, means, covariances, "full"), np.arange(n_samples), n, rng=rng)
     sample: dict[str, Any] = {"chain": [0], "draw": np.arange(n_samples)}

@@ -14,7 +14,7 @@ from bayesgmm.data import Data
 from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, moments_of, run_em, starting_mixture
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
 from bayesgmm.mixture import Mixture, align_to
-from bayesgmm.priors import Prior, ResolvedPrior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.standard_errors.information import CI_PROB, Estimate, PerParameter
 from bayesgmm.validation import as_row_weights, as_rows, check_jobs, check_number, check_option, check_whole
 
@@ -223,14 +223,13 @@ def bootstrap(
     check_whole(n_starts=n_starts)
     check_jobs(n_jobs)
     data = Data(X, as_row_weights(row_weights, len(X)))
-    k, d = mixture.n_components, mixture.n_features
-    resolved = None if prior is None else prior.resolve(k, d, mixture.covariance_type)
-    settings = (settings or EMSettings()).for_data(moments_of(data, mixture.family), mixture.family)
+    model = Model.of_mixture(mixture, prior)
+    settings = (settings or EMSettings()).for_data(moments_of(data, model.family), model.family)
     plan = _Plan(
         data,
         mixture,
         kind,
-        resolved,
+        model,
         replace(settings, tol=min(settings.tol, _TOLERANCE)),
         n_starts,
     )
@@ -245,7 +244,7 @@ class _Plan:
     data: Data
     mixture: Mixture
     kind: str
-    prior: ResolvedPrior | None
+    model: Model
     settings: EMSettings
     n_starts: int
 
@@ -253,10 +252,10 @@ class _Plan:
         """The best EM run on one replicate that is not degenerate; None if there is none or it was stopped."""
         rows, weights = KINDS[self.kind](self.data.rows, self.data.weights, self.mixture, rng)
         data = Data(rows) if weights is None else self.data.with_weights(weights)
-        degeneracy = Degeneracy.of(moments_of(data, self.mixture.family), self.settings, self.mixture.family)
+        degeneracy = Degeneracy.of(moments_of(data, self.model.family), self.settings, self.model)
         best: EMResult | None = None
         for start in self._starts(data, rng):
-            result = run_em(data, start, prior=self.prior, settings=self.settings, callback=_until(stop))
+            result = run_em(data, start, prior=self.model.prior, settings=self.settings, callback=_until(stop))
             if not np.isfinite(result.objective) or self._degenerate(result, degeneracy):
                 continue
             best = result if best is None or result.objective > best.objective else best
@@ -267,15 +266,14 @@ class _Plan:
         for _ in range(self.n_starts - 1):
             yield starting_mixture(
                 data,
-                self.mixture.n_components,
+                self.model,
                 rng=rng,
-                covariance_type=self.mixture.covariance_type,
                 initialisation=Initialisation("k-means++"),
                 reg_covar=self.settings.reg_covar,
             )
 
     def _degenerate(self, result: EMResult, degeneracy: Degeneracy) -> bool:
-        if self.prior is not None:
+        if self.model.prior is not None:
             return result.n_floored > 0
         emptied = not result.mixture.family.shared and result.counts.min() < result.mixture.n_features + 1.0
         return bool(emptied) or degeneracy.collapsed(result.mixture)

@@ -31,7 +31,7 @@ from scipy.stats import norm
 from bayesgmm._common import Array, Covariances, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.exceptions import InformationError, InformationWarning
 from bayesgmm.mixture import Mixture, expected_statistics
-from bayesgmm.priors import Prior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.standard_errors.score_coordinates import LocalCoordinates, Sums, whitened_sums
 from bayesgmm.validation import as_row_weights, as_rows, check_number
 
@@ -204,7 +204,7 @@ def standard_errors(
     X = as_rows(X, n_features=mixture.n_features)
     weights = as_row_weights(row_weights, len(X))
     at = LocalCoordinates(mixture)
-    sums = whitened_sums(expected_statistics(X, mixture, weights), mixture, prior)
+    sums = whitened_sums(expected_statistics(X, mixture, weights), mixture, Model.of_mixture(mixture, prior))
     complete = at.complete_information(sums)
     information = complete - _missing_information(at, X, weights)
     shares = _shares(information, complete, at, sums)

@@ -15,7 +15,7 @@ import numpy as np
 from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, Statistics
-from bayesgmm.priors import Prior, PseudoData, add_outer, add_scale, covariance_counts, pseudo_data, to_factor
+from bayesgmm.priors import Model, PseudoData, add_outer, add_scale, covariance_counts, to_factor
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Sums:
     totals: Weights
 
 
-def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None) -> Sums:
+def whitened_sums(statistics: Statistics, mixture: Mixture, model: Model) -> Sums:
     """Add a prior's pseudo-data at a mixture to the expected statistics there.
 
     Raises
@@ -55,15 +55,14 @@ def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None)
     InputError
         If the curvature of the log prior is not that of pseudo-data: hyperparameters that are sampled, or separation.
     """
-    if prior is not None and (prior.scale_prior or prior.concentration_prior or prior.variances):
+    prior = model.prior
+    if prior is not None and (prior.scale_prior or prior.concentration_prior or prior.separation):
         raise InputError(
             expected="a prior that is pseudo-data for standard errors by information",
             got="one with hyperparameters that are sampled, or with variances and correlations",
             hint="Take the bootstrap, or the posterior: BayesianGaussianMixture.",
         )
-    k, d, family = mixture.n_components, mixture.n_features, mixture.family
-    resolved = None if prior is None else prior.resolve(k, d, family.name)
-    pseudo = pseudo_data(resolved, k, d, family)
+    k, d, family, pseudo = model.n_components, model.n_features, model.family, model.pseudo_data
     first, second = statistics.first.copy(), _by_block(statistics.second, family)
     pull, precision = np.zeros((k, d)), np.zeros((k, d, d))
     for j in range(k):
@@ -71,8 +70,8 @@ def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None)
     for g in range(len(second)):
         add_scale(family.residual, mixture.precision_factors, g, pseudo.scale, second[g])
     counts = statistics.counts.copy()
-    if resolved is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
-        counts += resolved.concentration_given(mixture.weights) - (0.0 if resolved.sparse else 1.0)
+    if prior is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
+        counts += prior.concentration_given(mixture.weights) - (0.0 if prior.sparse else 1.0)
     totals = np.empty(len(second))
     covariance_counts(family.residual, statistics.counts, pseudo, d, totals)
     return Sums(counts, statistics.counts + pseudo.kappa, first, pull, precision, second, totals)

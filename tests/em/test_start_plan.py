@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import ShortEM, approached
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.em.start_plan import COARSE_KINDS, KINDS_IN_TURN
 from bayesgmm.mixture.mixture import Mixture
 
@@ -22,7 +22,7 @@ def overlapping(n_rows, n_features=3):
 
 @pytest.mark.parametrize(("tol", "kinds"), [(1e-3, COARSE_KINDS), (1e-6, KINDS_IN_TURN)])
 def test_loose_fits_are_quick(tol, kinds):
-    _, starts = best_of_starts(
+    _, starts = best_fit(
         Data.of(overlapping(300)),
         2,
         rng=np.random.default_rng(0),
@@ -38,7 +38,7 @@ def test_threads_do_not_change_a_bit(n_rows, tol):
     """Alone, in threads as asked for, and as many as there are cores."""
     X = overlapping(n_rows)
     found = [
-        best_of_starts(
+        best_fit(
             Data.of(X),
             4,
             rng=np.random.default_rng(1),
