@@ -3,12 +3,11 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
+from em_cases import mixture_from_responsibilities
 from scipy.stats import invwishart
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
-from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family, posterior_tree
 
@@ -18,7 +17,7 @@ def em_fit(frame: pd.DataFrame, n_components: int, covariance_type: str = "full"
     X = frame.to_numpy(dtype=float)
     order = X[:, 0].argsort().argsort()
     resp = np.eye(n_components)[order * n_components // len(X)]
-    start = mixture_from_responsibilities(X, resp, covariance_family(covariance_type), reg_covar=1e-6)
+    start = mixture_from_responsibilities(X, resp, covariance_type, reg_covar=1e-6)
     return run_em(Data.of(X), start).mixture
 
 

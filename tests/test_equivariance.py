@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from affine_maps import AffineMap, random_map
+from em_cases import mixture_from_responsibilities
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -20,7 +21,6 @@ from sklearn.datasets import load_breast_cancer
 from bayesgmm import GaussianMixture, Prior, select_components
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.exceptions import SingularDataWarning
 from bayesgmm.mixture.covariance import Equivariance, covariance_family
 from bayesgmm.standard_errors.information import standard_errors
@@ -100,7 +100,7 @@ def test_em_from_equal_memberships_follows_the_whole_group(covariance_type, prio
     priors = [None if prior is None else Prior.weakly_informative(Y) for Y in (X, moved(X))]
     resolved = [each and each.resolve(3, 3, covariance_type) for each in priors]
     starts = [
-        mixture_from_responsibilities(Y, resp, covariance_family(covariance_type), prior=p)
+        mixture_from_responsibilities(Y, resp, covariance_type, prior=p)
         for Y, p in zip((X, moved(X)), resolved, strict=True)
     ]
     steps = EMSettings(tol=0.0, max_iter=30, accelerate=False)
@@ -125,7 +125,7 @@ def test_standard_errors_follow_the_whole_group(covariance_type, seed):
     resp = fitted(X, covariance_type)[0].predict_proba(X)
     errors = []
     for rows in (X, moved(X)):
-        start = mixture_from_responsibilities(rows, resp, covariance_family(covariance_type))
+        start = mixture_from_responsibilities(rows, resp, covariance_type)
         end = run_em(Data.of(rows), start, settings=EMSettings(1e-13, 5_000)).mixture
         errors.append(standard_errors(rows, end))
     before, after = errors

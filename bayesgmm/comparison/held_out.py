@@ -11,7 +11,7 @@ from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.cross_validation import FEWEST_DRAWS, loo
 from bayesgmm.data import Data
-from bayesgmm.em import Degeneracy, moments_of, run_em
+from bayesgmm.em import Degeneracy, run_em
 from bayesgmm.exceptions import ParetoWarning, SamplingWarning
 from bayesgmm.mixture import column_densities
 from bayesgmm.posterior import SAMPLE_DIMS
@@ -135,9 +135,8 @@ def _refits(
 ) -> tuple[PerRow, int]:
     data, elpd_i, n_collapsed = Data(fits.X, fits.weights), np.empty(len(units)), 0
     model = Model.of_mixture(fit.mixture, fit.prior)
-    moments = moments_of(data, model.family)
-    settings = fit.settings.for_data(moments, model.family)
-    degeneracy = Degeneracy.of(moments, settings, model)
+    degeneracy = Degeneracy.of(data, fit.settings, model)
+    settings = degeneracy.with_floors(fit.settings)
     for n_done, group in enumerate(groups, start=1):
         weights = fits.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])

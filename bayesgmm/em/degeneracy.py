@@ -1,14 +1,15 @@
 """Degeneracy checks: collapsed, emptied and ill-defined components."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from bayesgmm._common import Array
+from bayesgmm.data import Data
 from bayesgmm.em.em import EMResult, EMSettings
-from bayesgmm.em.moments import Moments, inverse_scales, principal_directions, variance_floors
+from bayesgmm.em.moments import Moments, inverse_scales, moments_of, principal_directions, variance_floors
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import Model
 
@@ -36,9 +37,14 @@ class Degeneracy:
     model: Model
 
     @classmethod
-    def of(cls, moments: Moments, settings: EMSettings, model: Model) -> Self:
+    def of(cls, data: Data, settings: EMSettings, model: Model) -> Self:
         """The criteria for data, the settings of their fits and the model."""
+        moments = moments_of(data, model.family)
         return cls(moments, variance_floors(settings.reg_covar, moments, model.family), model)
+
+    def with_floors(self, settings: EMSettings) -> EMSettings:
+        """Settings with the floors in numbers, for runs on parts or copies of the rows."""
+        return replace(settings, reg_covar=self.floors)
 
     def is_proper(self, run: EMResult) -> bool:
         """Whether a run did not end in a spike, see `best_of_starts`."""

@@ -19,7 +19,6 @@ from bayesgmm.em.first_m_step import first_step, mild_pseudo_data
 from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
 from bayesgmm.em.moments import Moments, RegCovar, inverse_scales, moments_of, principal_directions
 from bayesgmm.em.user_init import (
-    UserInit,
     checked_labels,
     checked_parameters,
     every_label_known,
@@ -27,9 +26,9 @@ from bayesgmm.em.user_init import (
     with_parameters,
 )
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture
-from bayesgmm.priors import Model, ResolvedPrior, pseudo_data
-from bayesgmm.validation import as_finite, check_components
+from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture
+from bayesgmm.priors import Model, ResolvedPrior
+from bayesgmm.validation import check_components
 
 type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
 
@@ -125,7 +124,10 @@ def starting_mixture(
     """
     X, v, family, n_components = data.rows, data.weights, model.family, model.n_components
     init = initialisation or Initialisation()
-    given = _checked(init, model)
+    if init.method not in INIT_METHODS:
+        known = ", ".join(repr(name) for name in INIT_METHODS)
+        raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
+    given = checked_parameters(init.weights, init.means, init.precisions, model=model)
     check_components(n_components, round(v.sum()))
     moments = moments_of(data, family) if moments is None else moments
     scaled, to_scaled = scaled_for_distances(X, family, moments=moments, decorrelate=decorrelate)
@@ -139,48 +141,6 @@ def starting_mixture(
     pseudo = mild_pseudo_data(moments, model)
     start = first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
     return with_parameters(start, given)
-
-
-def mixture_from_responsibilities(
-    X: ArrayLike,
-    resp: ArrayLike,
-    family: CovarianceFamily = FAMILIES["full"],
-    *,
-    prior: ResolvedPrior | None = None,
-    reg_covar: RegCovar = None,
-    row_weights: ArrayLike | None = None,
-) -> Mixture:
-    """The M-step for given responsibilities: the mixture that EM would reach from them in one step.
-
-    Parameters
-    ----------
-    X : (obs, feature)
-    resp : (obs, cluster)
-        How much of each row each component takes; one-hot for labels.
-    family : CovarianceFamily
-    prior : ResolvedPrior, optional
-        Makes it a maximum a posteriori step (for means independent of the covariances the first of two
-        conditional steps, from the covariance of the data), with hyperparameters that are sampled at their
-        means.
-    reg_covar : float, (feature,), optional
-        As in `EMSettings`.
-    row_weights : (obs,), optional
-
-    Examples
-    --------
-    >>> from bayesgmm.em.initialization import mixture_from_responsibilities
-    >>> mixture_from_responsibilities([[0.0], [2.0], [7.0]], [[1, 0], [1, 0], [0, 1]]).means
-    array([[1.],
-           [7.]])
-    """
-    data = Data.of(X, row_weights)
-    X = data.rows
-    resp = as_finite(resp, name="resp")
-    if resp.ndim != 2 or len(resp) != len(X) or resp.shape[1] == 0 or resp.min() < 0:
-        raise InputError(expected=f"resp with shape ({len(X)}, cluster), non-negative", got=f"shape {resp.shape}")
-    pseudo = pseudo_data(None if prior is None else prior.inverse_wishart, resp.shape[1], X.shape[1], family)
-    moments = moments_of(data, family)
-    return first_step(X, resp * data.weights[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
 
 
 def scaled_for_distances(
@@ -230,14 +190,6 @@ def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: i
         mixture.log_scale[j : j + 1],
     )
     return prior.inverse_wishart.of_components(np.array([slot])).log_prob(one)
-
-
-def _checked(init: Initialisation, model: Model) -> UserInit:
-    if init.method not in INIT_METHODS:
-        known = ", ".join(repr(name) for name in INIT_METHODS)
-        raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
-    shape = (model.n_components, model.n_features)
-    return checked_parameters(init.weights, init.means, init.precisions, shape=shape, family=model.family)
 
 
 def _one_hot(labels: IntArray, n_components: int) -> Responsibilities:

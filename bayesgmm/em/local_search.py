@@ -14,10 +14,11 @@ import numpy as np
 
 from bayesgmm._common import Array, Factors, Means, Weights
 from bayesgmm.data import Data
+from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings, run_em
-from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
+from bayesgmm.em.moments import covariance_factor
 from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture
-from bayesgmm.priors import Model, ResolvedPrior
+from bayesgmm.priors import Model
 
 MOST_ROWS = 2_000  # a search sees at most so many rows, and 50 for each free mean
 MOVES_PER_COMPONENT, MOST_MOVES = 10, 50
@@ -58,25 +59,23 @@ class SearchData:
     def of_rows(
         cls,
         data: Data,
-        model: Model,
+        degeneracy: Degeneracy,
         *,
         rng: np.random.Generator,
-        moments: Moments,
-        reg_covar: RegCovar = None,
         coarse: bool = False,
     ) -> "SearchData":
         """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights.
 
         A coarse search has a small subset, and makes moves only where that is a small part of the rows.
         """
-        (n_rows, d), family = data.shape, model.family
+        (n_rows, d), model = data.shape, degeneracy.model
         size = COARSE_ROWS if coarse else rows_for(model.n_components, d)
         n_moves = moves_for(model.n_components)
         if coarse:
             n_moves = min(n_moves, COARSE_MOVES) if n_rows >= COARSE_SHARE * size else 0
-        factor = covariance_factor(moments, family, variance_floors(reg_covar, moments, family))
+        factor = covariance_factor(degeneracy.moments, model.family, degeneracy.floors)
         some = data.subset(size, rng=rng)
-        precision = family.precision_factors(factor)
+        precision = model.family.precision_factors(factor)
         share = min(_FEWEST * (d + 1.0) / some.total, 1.0)
         return cls(model, some, factor, precision, share, n_moves)
 
@@ -123,18 +122,18 @@ class SearchData:
 
 @dataclass(frozen=True, slots=True)
 class ShortEM:
-    """Short EM runs of a search: the objective, which ends are not degenerate, and when to stop."""
+    """Short EM runs of a search: which ends are degenerate, the settings, and when to stop."""
 
-    prior: ResolvedPrior | None
+    degeneracy: Degeneracy
     settings: EMSettings
-    is_proper: Callable[[EMResult], bool]
     stopped: Callable[[], bool]
 
     def run(self, data: Data, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
         """One short run."""
         tol, steps = max(self.settings.tol, _TOLERANCE), min(max_iter, self.settings.max_iter)
         settings = replace(self.settings, tol=tol, max_iter=steps)
-        return run_em(data, start, prior=self.prior, settings=settings, callback=lambda state: self.stopped())
+        prior = self.degeneracy.model.prior
+        return run_em(data, start, prior=prior, settings=settings, callback=lambda state: self.stopped())
 
 
 def moves_for(n_components: int) -> int:
@@ -158,7 +157,7 @@ def approached(start: Mixture, some: Data, short_em: ShortEM, *, n_rows: int) ->
     if n_rows < APPROACH_SHARE * some.shape[0]:
         return start
     run = short_em.run(some, start)
-    return run.mixture if np.isfinite(run.objective) and short_em.is_proper(run) else start
+    return run.mixture if np.isfinite(run.objective) and short_em.degeneracy.is_proper(run) else start
 
 
 def search_from(start: Mixture, search_data: SearchData, short_em: ShortEM, *, rng: np.random.Generator) -> Mixture:
@@ -189,13 +188,13 @@ def small_em(
     """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
     runs = [short_em.run(search_data.data, search_data.scattered(rng), max_iter=_RANDOM_STEPS) for _ in range(n_runs)]
     runs.sort(key=lambda run: run.objective if math.isfinite(run.objective) else -math.inf, reverse=True)
-    return next((run for run in runs if short_em.is_proper(run)), runs[0]).mixture
+    return next((run for run in runs if short_em.degeneracy.is_proper(run)), runs[0]).mixture
 
 
 def _if_better(run: EMResult, best: EMResult | None, short_em: ShortEM) -> EMResult | None:
     """The run if it is better than the best one and not degenerate."""
     better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
-    return run if better and short_em.is_proper(run) else best
+    return run if better and short_em.degeneracy.is_proper(run) else best
 
 
 def _assembled(

@@ -17,7 +17,6 @@ from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.em.initialization import Initialisation
-from bayesgmm.em.moments import moments_of
 from bayesgmm.em.start_plan import Plan
 from bayesgmm.exceptions import (
     DegeneracyWarning,
@@ -195,9 +194,8 @@ def best_of_starts(
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
     init = initialisation or Initialisation()
     data = data if init.labels is not None else data.distinct()
-    moments = moments_of(data, model.family)
-    settings = (settings or EMSettings()).for_data(moments, model.family)
-    plan = Plan(data, model, settings, init, start, Degeneracy.of(moments, settings, model))
+    degeneracy = Degeneracy.of(data, settings or EMSettings(), model)
+    plan = Plan(data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy)
     n_starts = 1 if start is not None or init.fixed(model.n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
     starts = _record(plan, runs, interrupted=interrupted)

@@ -83,14 +83,16 @@ class Plan:
         kind, labelled = self.kind(index), self.initialisation.labelled
         if kind != SMALL_EM and (not self.several_kinds or labelled):
             return self.plain_start(kind, index, rng, self.data)
-        short_em = ShortEM(self.model.prior, self.settings, self.degeneracy.is_proper, stopped)
+        short_em = ShortEM(self.degeneracy, self.settings, stopped)
         if self.searched:
-            search_data = self.search_data(rng, coarse=index == 0)
+            # Coarse for the first start, because many users make no other.
+            search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=index == 0)
             start = self.start_in(search_data, kind, index, rng, short_em)
             return search_from(start, search_data, short_em, rng=rng) if self.may_be_proper else start
         some = self.data.subset(coarse_rows_for(*self.data.shape, self.model.n_components), rng=rng)
         if kind == SMALL_EM:
-            start = self.start_in(self.search_data(rng, coarse=True), kind, index, rng, short_em)
+            search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=True)
+            start = self.start_in(search_data, kind, index, rng, short_em)
         else:
             start = self.plain_start(kind, index, rng, some)
         return approached(start, some, short_em, n_rows=self.data.shape[0])
@@ -123,17 +125,6 @@ class Plan:
         if self.model.exchangeable or self.initialisation.labelled:
             return start
         return aligned_to_prior(start, self.model.required_prior)
-
-    def search_data(self, rng: np.random.Generator, *, coarse: bool) -> SearchData:
-        """Data of a start's local search; coarse for the first start, because many users make no other."""
-        return SearchData.of_rows(
-            self.data,
-            self.model,
-            rng=rng,
-            moments=self.degeneracy.moments,
-            reg_covar=self.settings.reg_covar,
-            coarse=coarse,
-        )
 
     @property
     def may_be_proper(self) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, Means, PerRow, Rows, Weights, in_threads
 from bayesgmm.data import Data
-from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, moments_of, run_em, starting_mixture
+from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, run_em, starting_mixture
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
 from bayesgmm.mixture import Mixture, align_to
 from bayesgmm.priors import Model, Prior
@@ -224,15 +224,9 @@ def bootstrap(
     check_jobs(n_jobs)
     data = Data(X, as_row_weights(row_weights, len(X)))
     model = Model.of_mixture(mixture, prior)
-    settings = (settings or EMSettings()).for_data(moments_of(data, model.family), model.family)
-    plan = _Plan(
-        data,
-        mixture,
-        kind,
-        model,
-        replace(settings, tol=min(settings.tol, _TOLERANCE)),
-        n_starts,
-    )
+    settings = settings or EMSettings()
+    settings = Degeneracy.of(data, settings, model).with_floors(replace(settings, tol=min(settings.tol, _TOLERANCE)))
+    plan = _Plan(data, mixture, kind, model, settings, n_starts)
     results, stopped = _run_all(plan, rng.spawn(n_replicates), n_jobs=n_jobs, callback=callback)
     return _collected(plan, results, interrupted=stopped)
 
@@ -252,7 +246,7 @@ class _Plan:
         """The best EM run on one replicate that is not degenerate; None if there is none or it was stopped."""
         rows, weights = KINDS[self.kind](self.data.rows, self.data.weights, self.mixture, rng)
         data = Data(rows) if weights is None else self.data.with_weights(weights)
-        degeneracy = Degeneracy.of(moments_of(data, self.model.family), self.settings, self.model)
+        degeneracy = Degeneracy.of(data, self.settings, self.model)
         best: EMResult | None = None
         for start in self._starts(data, rng):
             result = run_em(data, start, prior=self.model.prior, settings=self.settings, callback=_until(stop))

@@ -4,12 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from em_cases import NAMES, PRIORS, SHARED_NAMES, mclust_fits, one_start, shared_data
+from em_cases import NAMES, PRIORS, SHARED_NAMES, mclust_fits, mixture_from_responsibilities, one_start, shared_data
 from reference import FAMILIES, load_data, load_json, random_mixture
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.em.squarem import aitken_remaining
 from bayesgmm.mixture.alignment import align_to
 from bayesgmm.mixture.covariance import covariance_family
@@ -144,7 +143,7 @@ def test_map_equals_mclust_in_every_parameter(fit):
     prior = Prior.fraley_raftery(X, k, covariance_type=covariance_type)
     resolved = prior.resolve(k, X.shape[1], covariance_type)
     labels = np.eye(k)[np.array(fit["classification"]) - 1]
-    start = mixture_from_responsibilities(X, labels, covariance_family(covariance_type), prior=resolved)
+    start = mixture_from_responsibilities(X, labels, covariance_type, prior=resolved)
     # The objective is flat to rounding error before the parameters stand still: go on regardless of it.
     end = run_em(Data.of(X), start, prior=resolved, settings=EMSettings(tol=-1.0, max_iter=3_000))
     scale = X.std(axis=0)

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from em_cases import PRIORS
+from em_cases import PRIORS, mixture_from_responsibilities
 from reference import load_data
 from scipy.stats import norm, qmc
 from sklearn.datasets import load_wine
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, _Run, run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.em.squarem import (
     CAP,
     CHECK,
@@ -25,7 +24,6 @@ from bayesgmm.em.squarem import (
     check_convergence,
     step_length,
 )
-from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.mixture.statistics import Statistics
 from bayesgmm.priors.prior import Prior
@@ -53,7 +51,7 @@ def some_start(X, n_components, covariance_type, rows):
     centres = standard[rows]
     log_resp = -0.5 * ((standard[:, None] - centres) ** 2).sum(axis=-1)
     resp = np.exp(log_resp - log_resp.max(axis=1, keepdims=True))
-    return mixture_from_responsibilities(X, resp / resp.sum(axis=1, keepdims=True), covariance_family(covariance_type))
+    return mixture_from_responsibilities(X, resp / resp.sum(axis=1, keepdims=True), covariance_type)
 
 
 def both(X, n_components, covariance_type, seed, **options):

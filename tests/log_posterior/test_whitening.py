@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+from em_cases import mixture_from_responsibilities
 from reference import FAMILIES, load_data
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.log_posterior import whitening
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.whitening import whitened_log_posterior
-from bayesgmm.mixture.covariance import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 
@@ -20,7 +19,7 @@ def map_estimate(X, n_components, covariance_type) -> tuple[LogPosterior, Mixtur
     prior = Prior.weakly_informative(X).resolve(n_components, X.shape[1], covariance_type)
     order = X[:, 0].argsort().argsort()
     resp = np.eye(n_components)[order * n_components // len(X)]
-    start = mixture_from_responsibilities(X, resp, covariance_family(covariance_type), reg_covar=1e-6)
+    start = mixture_from_responsibilities(X, resp, covariance_type, reg_covar=1e-6)
     centre = run_em(Data.of(X), start, prior=prior).mixture
     return whitened_log_posterior(X.T, np.empty(0), prior, centre), centre
 
