@@ -224,14 +224,14 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
     family = covariance_family(covariance_type, d)
     if covariance_family(str(tree.attrs["covariance_type"]), d) is not family:
         raise InputError(expected=f"{family.name} covariances", got=f"{tree.attrs['covariance_type']} ones")
-    start, shown = start_mixture(tree).full_covariances, tree["constant_data"]["em_covariances"].to_numpy()
-    if not np.allclose(start, shown, rtol=1e-6, atol=0.0):
+    start, shown = start_mixture(tree), tree["constant_data"]["em_covariances"].to_numpy()
+    if not np.allclose(start.full_covariances, shown, rtol=1e-6, atol=0.0):
         raise InputError(expected=f"{family.name} covariances", got="those of another family")
-    check_prior(prior_from_json(str(tree.attrs["prior"])), n_components, d, family=family.name)
+    check_prior(prior_from_json(str(tree.attrs["prior"])), start)
 
 
-def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str) -> None:
-    """Raise `InputError` unless every number of a prior has the shape that the data ask for."""
+def check_prior(prior: Prior, mixture: Mixture) -> None:
+    """Raise `InputError` unless every number of a prior has the shape that the parameters ask for."""
     if prior.form not in FAMILIES_OF or (prior.kappa is None) == (prior.mean_covariance is None):
         raise InputError(expected=f"a prior that is {' or '.join(FAMILIES_OF)}", got=f"{prior.form!r} with other parts")
     matrices = {"scale": prior.scale, "mean_covariance": prior.mean_covariance}
@@ -239,10 +239,10 @@ def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str
         matrices["scale of the scale"] = prior.scale_prior.scale
     for name, value in matrices.items():
         if value is not None:
-            as_covariance(value, n_features=n_features, name=f"the prior's {name}")
-    if prior.variances is not None and prior.variances.variance_shape.shape != (n_features,):
+            as_covariance(value, n_features=mixture.n_features, name=f"the prior's {name}")
+    if prior.variances is not None and prior.variances.variance_shape.shape != (mixture.n_features,):
         raise InputError(
-            expected=f"variances of {n_features} features in the prior",
+            expected=f"variances of {mixture.n_features} features in the prior",
             got=f"shape {prior.variances.variance_shape.shape}",
         )
-    prior.resolve(n_components, n_features, family)
+    Model.of_mixture(mixture, prior)

@@ -353,7 +353,5 @@ def _on_logit_scale(value: Array, error: Array, width: float) -> tuple[Array, Ar
 
 def _is_variance(mixture: Mixture) -> NDArray[np.bool_]:
     """Which entries of the covariances are variances."""
-    shape = mixture.covariances.shape
-    d = mixture.n_features
-    matrices = len(shape) >= 2 and shape[-2:] == (d, d) and mixture.covariance_type not in ("diag", "spherical")
-    return np.broadcast_to(np.eye(d, dtype=bool), shape) if matrices else np.ones(shape, dtype=bool)
+    shape, d = mixture.covariances.shape, mixture.n_features
+    return np.broadcast_to(np.eye(d, dtype=bool), shape) if mixture.family.as_matrices else np.ones(shape, dtype=bool)
