@@ -37,6 +37,7 @@ from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.tree import aligned
+from bayesgmm.priors.model import Model
 from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
 
 N_ANCHORS = 5
@@ -71,7 +72,8 @@ SETS = {
 
 
 def problem(X: Array, prior: Prior, *, n_components: int) -> Problem:
-    em, _ = best_of_starts(Data.of(X), n_components, rng=np.random.default_rng(0), prior=prior)
+    model = Model.of("full", n_components, X.shape[1], prior=prior)
+    em, _ = best_of_starts(Data.of(X), model, rng=np.random.default_rng(0))
     return Problem(Data.of(X), prior, em.mixture)
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
+from em_cases import mixture_from_responsibilities
 from scipy.stats import invwishart
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family, posterior_tree
@@ -48,7 +48,7 @@ def _sweeps(X, em, draws, rng):
         parts = [X[labels == k] for k in range(em.n_components)]
         covariances = [_covariance(part, prior_scale, rng) for part in parts]
         full = Mixture(weights, em.means, np.array(covariances), "full")
-        tied = in_family(full, em.covariance_type)
+        tied = in_family(full, em.family)
         means = [
             rng.multivariate_normal(part.mean(axis=0) if len(part) else m, c / (len(part) + 0.1))
             for part, m, c in zip(parts, em.means, tied.full_covariances, strict=True)

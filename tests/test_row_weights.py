@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 from mode_cases import exact_log_evidences
 from monte_carlo import bound
 from reference import FAMILIES, load_data
@@ -13,7 +14,6 @@ from scipy.special import logsumexp
 from bayesgmm import BayesianGaussianMixture, Prior, diagnose, load
 from bayesgmm.data.blocks import Data
 from bayesgmm.diagnostics.label_invariants import invariants
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.conditional_densities import Conditionals
 from bayesgmm.evidence.mode_weights import Target, weigh_modes
 from bayesgmm.evidence.modes import Mode, Modes
@@ -57,7 +57,7 @@ def pair(faithful):
 def test_density_and_gradient_are_those_of_repeated_rows(faithful, covariance_type):
     X, v, repeated = faithful
     prior = Prior.weakly_informative(X, sample_weight=v)
-    em, _ = best_of_starts(Data.of(X, v), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    em, _ = best_fit(Data.of(X, v), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
     start = em.mixture
     present = v > 0
     weighted = Problem(Data.of(X[present], v[present].astype(float)), prior, start).log_posterior
@@ -148,11 +148,11 @@ def test_the_evidence_of_weighted_rows_equals_enumeration():
     X, v = np.array([0.0, 0.4, 3.0, 3.5, 2.6])[:, None], np.array([2.0, 1.0, 3.0, 1.0, 1.0])
     repeated = np.repeat(X, v.astype(int), axis=0)
     prior = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
-    em, _ = best_of_starts(Data.of(X, v), 2, rng=np.random.default_rng(0), prior=prior)
+    em, _ = best_fit(Data.of(X, v), 2, rng=np.random.default_rng(0), prior=prior)
     problem = Problem(Data.of(X, v), prior, em.mixture)
     points = sample_native(problem, SETTINGS, np.random.default_rng(1))[0]
     whole = Modes((Mode(np.zeros(5, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
-    target = Target(Data.of(X, v), prior, 2, "full")
+    target = Target(Data.of(X, v), problem.model)
     (mode,) = weigh_modes(whole, points, target, rng=np.random.default_rng(0)).modes
     exact = logsumexp(exact_log_evidences(repeated, prior, 2)[1])
     assert mode.bridge.se < 0.05

@@ -55,15 +55,14 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
 
 def at_its_optimum(problem: Problem) -> Problem:
     """The same problem, started at the optimum that EM reaches from the start."""
-    start = problem.start
-    resolved = problem.prior.resolve(start.n_components, start.n_features, start.covariance_type)
-    found = run_em(problem.data, start, prior=resolved, settings=EMSettings(reg_covar=0.0)).mixture
-    return replace(problem, start=found)
+    settings = EMSettings(reg_covar=0.0)
+    found = run_em(problem.data, problem.start, prior=problem.model.prior, settings=settings)
+    return replace(problem, start=found.mixture)
 
 
 def mixtures_of(draws: Draws, which: Sequence[int] | IntArray) -> list[Mixture]:
     """Some of the draws."""
-    return [in_family(Mixture(*(values[s] for values in draws.arrays)), draws.family.name) for s in which]
+    return [in_family(Mixture(*(values[s] for values in draws.arrays)), draws.family) for s in which]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from bayesgmm.inference import weights_refused
 from bayesgmm.io import save_tree
 from bayesgmm.label_switching import INSTEAD, component_record
 from bayesgmm.mixture import Draws, Mixture
-from bayesgmm.posterior import data_of, draws_of, row_weights_of
+from bayesgmm.posterior import data_of, draws_of
 from bayesgmm.prediction import (
     log_predictive_density,
     mean_memberships,
@@ -118,7 +118,7 @@ class PosteriorMixin:
     def model(self) -> "pm.Model":
         """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
-        if row_weights_of(self.posterior_) is not None:
+        if data_of(self.posterior_).row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
 

@@ -20,7 +20,7 @@ from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, Weights
 from bayesgmm.data import Data
-from bayesgmm.mixture import Draws, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Draws
 from bayesgmm.priors import ResolvedPrior
 
 MOST_COMPONENTS = 8  # a permanent costs 2^K K steps: at 8 seconds in all, at 10 a minute
@@ -34,7 +34,7 @@ class Conditionals:
 
     Attributes
     ----------
-    covariance_type : str
+    family : CovarianceFamily
     origin : (feature,)
         Origin of the means.
     concentration : (allocation, cluster)
@@ -48,7 +48,7 @@ class Conditionals:
         Full matrices for every family, such that the log density holds -tr(scale Σ⁻¹) / 2.
     """
 
-    covariance_type: str
+    family: CovarianceFamily
     origin: Array
     concentration: Array
     mean: Array
@@ -66,9 +66,8 @@ class Conditionals:
         Hyperparameters drawn for each of L allocations, scales (allocation, feature, feature) and concentrations
         (allocation,), take the place of the prior's own.
         """
-        d, family = prior.mean.shape[1], covariance_family(prior.covariance_type)
-        concentration, scale = prior.concentration[None], prior.scale[None]
-        one, width = family.parametrisation, family.parametrisation.width(d)
+        d, one = prior.mean.shape[1], prior.family.parametrisation
+        concentration, scale, width = prior.concentration[None], prior.scale[None], one.width(d)
         scale = one.square(scale / width, d)
         if prior_scale is not None:
             scale = prior_scale[:, None] / width
@@ -80,7 +79,7 @@ class Conditionals:
         own = (concentration, mean, prior.kappa[None], prior.mean_precision[None], prior.dof[None], scale)
         shapes = (prior.concentration, prior.mean, prior.kappa, prior.mean_precision, prior.dof)
         sizes = [(n, *array.shape) for array in shapes] + [(n, len(prior.dof), d, d)]
-        return cls(prior.covariance_type, origin, *map(np.broadcast_to, own, sizes))
+        return cls(prior.family, origin, *map(np.broadcast_to, own, sizes))
 
     def given(self, data: Data, labels: IntArray, draws: Draws) -> Self:
         """Densities given the rows of each component: labels (allocation, obs), and the draws they came from.
@@ -127,10 +126,9 @@ class Conditionals:
 
     def _covariances_given(self, added: Array, counts: Array) -> dict[str, Array]:
         """Degrees of freedom and scale with the scatter (allocation, cluster, feature, feature) of rows added."""
-        family, d = covariance_family(self.covariance_type), self.mean.shape[2]
-        if family.shared:
+        one, d = self.family.parametrisation, self.mean.shape[2]
+        if self.family.shared:
             added, counts = added.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
-        one = family.parametrisation
         return {"dof": self.dof + one.width(d) * counts, "scale": self.scale + one.square(one.blocks(added), d)}
 
     def log_density(self, points: Draws) -> Array:
@@ -152,7 +150,7 @@ class Conditionals:
         """Log density of each component under each label, (point, allocation, label, component), and shared terms."""
         coefficients, of_covariance = self._coefficients()
         features = _features(points, self.origin, conjugate=bool(self.kappa.any()))
-        if not covariance_family(self.covariance_type).shared:
+        if not self.family.shared:
             table = np.einsum("lkf,njf->nlkj", coefficients + of_covariance, features, optimize=True)
             return table, np.zeros(table.shape[:2])
         table = np.einsum("lkf,njf->nlkj", coefficients, features, optimize=True)
@@ -184,7 +182,7 @@ class Conditionals:
 
     def _covariance_constants(self) -> tuple[Array, Array]:
         """Log normaliser of each covariance's density, and the power of |Σ|."""
-        d, one = self.mean.shape[2], covariance_family(self.covariance_type).parametrisation
+        d, one = self.mean.shape[2], self.family.parametrisation
         scale = one.blocks(self.scale) * one.width(d)
         return one.log_normaliser(self.dof, scale, d), -0.5 * (self.dof + one.prior_power(d)) / one.width(d)
 
@@ -204,12 +202,12 @@ class Conditionals:
         # Linearly dependent features: rounding must not leave a covariance indefinite.
         products *= 1.0 + _ROUNDING * mean.shape[2] * np.eye(mean.shape[2])
         covariances = np.broadcast_to(products, (*mean.shape, mean.shape[2])).copy()
-        weights, family = gamma / gamma.sum(axis=1, keepdims=True), covariance_family(self.covariance_type)
-        return Draws(weights, self.origin + mean + offsets, covariances, family=family)
+        weights = gamma / gamma.sum(axis=1, keepdims=True)
+        return Draws(weights, self.origin + mean + offsets, covariances, family=self.family)
 
     def _sample_factors(self, which: IntArray, rng: np.random.Generator) -> Array:
         """Factors F of covariances F Fᵀ (point, block, feature, feature)."""
-        one, d = covariance_family(self.covariance_type).parametrisation, self.mean.shape[2]
+        one, d = self.family.parametrisation, self.mean.shape[2]
         return one.square(one.draw_factors(self.dof[which], one.blocks(self.scale[which]) * one.width(d), rng), d)
 
 

@@ -25,6 +25,7 @@ from bayesgmm.posterior import (
     data_of,
     draws_of,
     mixture_posterior,
+    model_of,
     prior_from_json,
     start_mixture,
     with_hyperparameters,
@@ -102,15 +103,13 @@ def combine_modes(
     tree = mixture_posterior(posterior, X, names=names)
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
-    raw, family = unpooled(tree), str(tree.attrs["covariance_type"])
-    points, data = points_of_tree(raw), data_of(tree, X)
+    raw, data = unpooled(tree), data_of(tree, X)
+    points = points_of_tree(raw)
     modes = find_modes(points, data)
     if not modes.separate:
         return tree
     if weights == "evidence":
-        prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-        target = Target(data, prior, points.weights.shape[1], family)
-        modes = weigh_modes(modes, points, target, rng=rng)
+        modes = weigh_modes(modes, points, Target(data, model_of(tree, prior)), rng=rng)
         if in_proportion(modes, points.chain, raw["posterior"].sizes["chain"]):
             return tree
     else:

@@ -22,18 +22,15 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     """Sample the PyMC model by nutpie, from the starting points of the native engine."""
     if problem.data.row_weights is not None:
         raise weights_refused()
-    start, points = problem.start, problem.parameters(problem.starting_points(settings.chains, rng))
+    points = problem.parameters(problem.starting_points(settings.chains, rng))
     starts = dict(zip(("weights", "means", "covariances"), points.arrays, strict=True))
-    hyper = problem.prior.model_variables_given(
-        points.weights, points.covariances, covariance_type=start.covariance_type, rng=rng
-    )
-    model = build_model(
-        problem.data.rows, start.n_components, covariance_type=start.covariance_type, prior=problem.prior
-    )
+    k, family = problem.model.n_components, problem.model.family
+    hyper = problem.model.required_prior.model_variables_given(points.weights, points.covariances, rng=rng)
+    model = build_model(problem.data.rows, k, covariance_type=family.name, prior=problem.prior)
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
     run = sample_model(compiled, unconstrained_points(model, starts | hyper), settings, shapes)
-    return Draws(*(run.values[name] for name in starts), family=start.family).end_to_end(), run
+    return Draws(*(run.values[name] for name in starts), family=family).end_to_end(), run
 
 
 def unconstrained_points(model: pm.Model, parameters: Mapping[str, Array]) -> Array:

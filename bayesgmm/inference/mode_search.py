@@ -46,12 +46,6 @@ class ExploratoryChains:
         return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
 
 
-def target_of(problem: Problem) -> Target:
-    """The posterior density of a problem."""
-    start = problem.start
-    return Target(problem.data, problem.prior, start.n_components, start.covariance_type)
-
-
 def run_exploratory_chains(
     problem: Problem, starts: dict[str, Mixture], settings: SamplerSettings, rng: np.random.Generator
 ) -> ExploratoryChains:
@@ -72,21 +66,19 @@ def run_exploratory_chains(
     points, run = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     modes = find_modes(points, problem.data, mixed=EXPLORATORY_MIXED)
     if modes.separate:
-        modes = weigh_modes(modes, points, target_of(problem), rng=rng)
+        modes = weigh_modes(modes, points, Target(problem.data, problem.model), rng=rng)
     return ExploratoryChains(list(starts), (points, run), modes)
 
 
 def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture]:
     """The best fit with one component fewer, with an empty or with a duplicated component added."""
-    k = problem.start.n_components
-    if k == 1 or not problem.prior.exchangeable:
+    k = problem.model.n_components
+    if k == 1 or not problem.model.exchangeable:
         return {}
     fewer, _ = best_of_starts(
         problem.data,
-        k - 1,
+        problem.model.with_components(k - 1),
         rng=rng,
-        covariance_type=problem.start.covariance_type,
-        prior=problem.prior,
         settings=EMSettings(reg_covar=0.0),
         n_init=_STARTS_OF_FEWER,
     )
@@ -96,7 +88,7 @@ def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture
 def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> Mixture:
     """One more component, drawn from the prior, with the weight of an empty component."""
     k = fewer.n_components + 1
-    prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
+    prior = problem.model.with_components(1).required_prior
     drawn = Conditionals.of_prior(prior).sample(1, rng=rng)
     alpha = float(prior.concentration[0])
     share = alpha / (problem.data.total + k * alpha)
@@ -120,7 +112,7 @@ def chain_starts(
     exploratory: ExploratoryChains, problem: Problem, chains: int, rng: np.random.Generator
 ) -> tuple[tuple[Mixture, ...], list[int]]:
     """Draws of exploratory chains to start at, and their modes: each relevant one, then in proportion to weights."""
-    modes, family = exploratory.modes, problem.start.family
+    modes, family = exploratory.modes, problem.model.family
     relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
@@ -173,7 +165,7 @@ def explore(
     if init != "spread":
         return together
     away = away_starts(problem, rng) | ({"next optimum": optima[1]} if len(optima) > 1 else {})
-    lowest = problem.log_likelihood(problem.start) - target_of(problem).far
+    lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
     far_below = [name for name in away if name not in near]
     if not near:

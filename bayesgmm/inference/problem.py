@@ -11,7 +11,7 @@ from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.log_posterior import LogPosterior, whitened_log_posterior
 from bayesgmm.mixture import Draws, Mixture, measure
-from bayesgmm.priors import Prior
+from bayesgmm.priors import Model, Prior
 
 _NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
 
@@ -37,11 +37,14 @@ class Problem:
     chain_starts: tuple[Mixture, ...] = ()
 
     @cached_property
+    def model(self) -> Model:
+        """The model of the start, with the prior."""
+        return Model.of_mixture(self.start, self.prior)
+
+    @cached_property
     def log_posterior(self) -> LogPosterior:
         """The native density in whitened coordinates."""
-        shape = (self.start.n_components, self.start.n_features)
-        resolved = self.prior.resolve(*shape, self.start.covariance_type)
-        return whitened_log_posterior(self.data, resolved, self.start)
+        return whitened_log_posterior(self.data, self.model.required_prior, self.start)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""

@@ -112,7 +112,7 @@ class Coordinates:
     def parameters(self, points: Array) -> Draws:
         """Mixtures at points (..., n_dim), with the same leading axes and all weights normal numbers."""
         centre, one = self.centre, self.centre.family.parametrisation
-        u, m, c = self._parts(points)
+        u, m, c = self._split(self.inner(points))
         weights = np.maximum(np.exp(self._log_weights(u)[0]), SMALLEST_WEIGHT)
         factors = one.product(centre.factors, one.unpack(c, centre.n_features))
         return Draws.of_factors(weights, centre.means + one.times(centre.factors, m), factors, family=centre.family)
@@ -122,13 +122,9 @@ class Coordinates:
 
         Under a sparse prior with the log density of the sum of unnormalised weights, which is one coordinate more.
         """
-        u, _, c = self._parts(points)
+        u, _, c = self._split(self.inner(points))
         powers = self.centre.family.parametrisation.volume_powers(self.centre.n_features)
         return self._log_weights(u)[1] + self.log_constant + (c @ powers).sum(axis=-1)
-
-    def _parts(self, points: Array) -> tuple[Array, Array, Array]:
-        """The inner coordinates u, m and c of points (..., n_dim)."""
-        return self._split(self.inner(points))
 
     def _log_weights(self, u: Array) -> tuple[Array, Array]:
         """Logarithms of weights (..., cluster) and their part of the log-Jacobian (...)."""

@@ -14,8 +14,6 @@ from bayesgmm.mixture import Draws
 from bayesgmm.partitions.occupancy import Occupancy, occupancy
 from bayesgmm.partitions.partition_losses import Labels, canonical_labels
 from bayesgmm.posterior import (
-    CLUSTER,
-    FEATURE,
     NO_NAMES,
     OBS,
     SAMPLE_DIMS,
@@ -24,7 +22,7 @@ from bayesgmm.posterior import (
     data_of,
     draws_of,
     mixture_posterior,
-    prior_from_json,
+    model_of,
 )
 from bayesgmm.prediction import each_draw
 from bayesgmm.validation import check_whole, generator_of
@@ -232,10 +230,8 @@ def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, data: Data) -> Occu
 
     Probabilities are those of the resampled draws, if modes were combined.
     """
-    if "prior" not in tree.attrs:
-        return None
-    sizes, prior = tree["posterior"].sizes, prior_from_json(str(tree.attrs["prior"]))
-    if not prior.resolve(sizes[CLUSTER], sizes[FEATURE], str(tree.attrs["covariance_type"])).sparse:
+    prior = model_of(tree).prior
+    if prior is None or not prior.sparse:
         return None
     own = _drawn_occupancy(tree, data)
     shares = own if pooled is tree else _drawn_occupancy(pooled, data)

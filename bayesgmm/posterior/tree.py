@@ -20,8 +20,8 @@ import xarray as xr
 
 from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Draws, Equivariance, Mixture, align_to, covariance_family
-from bayesgmm.priors import FAMILIES_OF, Gamma, Prior, Separation, Wishart
+from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, align_to, covariance_family
+from bayesgmm.priors import FAMILIES_OF, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
@@ -108,12 +108,10 @@ def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.D
     ``prior_scale`` (chain, draw, feature, feature_bis) and ``prior_concentration`` (chain, draw): whatever the engine,
     hyperparameters are integrated out or discarded in sampling, and drawn from their exact conditional here.
     """
-    if "prior" not in tree.attrs:
+    prior, posterior = model_of(tree).prior, tree["posterior"].to_dataset()
+    if prior is None:
         return tree
-    posterior = tree["posterior"].to_dataset()
-    values = (posterior[name].to_numpy() for name in ("weights", "covariances"))
-    prior, family = prior_from_json(str(tree.attrs["prior"])), str(tree.attrs["covariance_type"])
-    drawn = prior.hyperparameters_given(*values, covariance_type=family, rng=rng)
+    drawn = prior.hyperparameters_given(*(posterior[name].to_numpy() for name in ("weights", "covariances")), rng=rng)
     if drawn:
         named = {name: ((*SAMPLE_DIMS, *_HYPERPARAMETERS[name]), value) for name, value in drawn.items()}
         tree["posterior"] = xr.DataTree(posterior.assign(named))
@@ -163,19 +161,28 @@ def in_order(tree: xr.DataTree) -> xr.DataTree:
     return result
 
 
+def model_of(tree: xr.DataTree, prior: Prior | None = None) -> Model:
+    """The model that a posterior was sampled from, with its prior or the one given."""
+    if prior is None and "prior" in tree.attrs:
+        prior = prior_from_json(str(tree.attrs["prior"]))
+    k, d = (tree["posterior"]["means"].sizes[dim] for dim in (CLUSTER, FEATURE))
+    return Model.of(str(tree.attrs["covariance_type"]), k, d, prior=prior)
+
+
 def start_mixture(tree: xr.DataTree) -> Mixture:
     """The EM solution stored with a posterior."""
     data = tree["constant_data"]
-    mixture = Mixture(
-        data["em_weights"].to_numpy(), data["em_means"].to_numpy(), data["em_covariances"].to_numpy(), "full"
-    )
-    return in_family(mixture, str(tree.attrs["covariance_type"]))
+    weights, means, covariances = (data[f"em_{name}"].to_numpy() for name in _VARIABLES)
+    return in_family(Mixture(weights, means, covariances), _family_of(tree))
 
 
-def in_family(mixture: Mixture, covariance_type: str) -> Mixture:
+def in_family(mixture: Mixture, family: CovarianceFamily) -> Mixture:
     """A mixture with full covariances, rewritten in the shape of its family."""
-    covariances = covariance_family(covariance_type).compress(mixture.full_covariances)
-    return Mixture(mixture.weights, mixture.means, covariances, covariance_type)
+    return Mixture(mixture.weights, mixture.means, family.compress(mixture.full_covariances), family.name)
+
+
+def _family_of(tree: xr.DataTree) -> CovarianceFamily:
+    return covariance_family(str(tree.attrs["covariance_type"]))
 
 
 def mean_mixture(tree: xr.DataTree) -> Mixture:
@@ -183,7 +190,7 @@ def mean_mixture(tree: xr.DataTree) -> Mixture:
     means = tree["posterior"].to_dataset().mean(SAMPLE_DIMS)
     weights = means["weights"].to_numpy()
     full = Mixture(weights / weights.sum(), means["means"].to_numpy(), means["covariances"].to_numpy(), "full")
-    return in_family(full, str(tree.attrs["covariance_type"]))
+    return in_family(full, _family_of(tree))
 
 
 def prior_to_json(prior: Prior) -> str:
@@ -222,14 +229,14 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
     family = covariance_family(covariance_type, d)
     if covariance_family(str(tree.attrs["covariance_type"]), d) is not family:
         raise InputError(expected=f"{family.name} covariances", got=f"{tree.attrs['covariance_type']} ones")
-    start, shown = start_mixture(tree).full_covariances, tree["constant_data"]["em_covariances"].to_numpy()
-    if not np.allclose(start, shown, rtol=1e-6, atol=0.0):
+    start, shown = start_mixture(tree), tree["constant_data"]["em_covariances"].to_numpy()
+    if not np.allclose(start.full_covariances, shown, rtol=1e-6, atol=0.0):
         raise InputError(expected=f"{family.name} covariances", got="those of another family")
-    check_prior(prior_from_json(str(tree.attrs["prior"])), n_components, d, family=family.name)
+    check_prior(prior_from_json(str(tree.attrs["prior"])), start)
 
 
-def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str) -> None:
-    """Raise `InputError` unless every number of a prior has the shape that the data ask for."""
+def check_prior(prior: Prior, mixture: Mixture) -> None:
+    """Raise `InputError` unless every number of a prior has the shape that the parameters ask for."""
     if prior.form not in FAMILIES_OF or (prior.kappa is None) == (prior.mean_covariance is None):
         raise InputError(expected=f"a prior that is {' or '.join(FAMILIES_OF)}", got=f"{prior.form!r} with other parts")
     matrices = {"scale": prior.scale, "mean_covariance": prior.mean_covariance}
@@ -237,10 +244,10 @@ def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str
         matrices["scale of the scale"] = prior.scale_prior.scale
     for name, value in matrices.items():
         if value is not None:
-            as_covariance(value, n_features=n_features, name=f"the prior's {name}")
-    if prior.variances is not None and prior.variances.variance_shape.shape != (n_features,):
+            as_covariance(value, n_features=mixture.n_features, name=f"the prior's {name}")
+    if prior.variances is not None and prior.variances.variance_shape.shape != (mixture.n_features,):
         raise InputError(
-            expected=f"variances of {n_features} features in the prior",
+            expected=f"variances of {mixture.n_features} features in the prior",
             got=f"shape {prior.variances.variance_shape.shape}",
         )
-    prior.resolve(n_components, n_features, family)
+    Model.of_mixture(mixture, prior)

@@ -18,9 +18,9 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    data_of,
     draws_of,
     mixture_posterior,
-    row_weights_of,
 )
 from bayesgmm.priors import Prior, draw_mixtures
 from bayesgmm.validation import check_type, check_whole, default_names, generator_of, read_table
@@ -74,14 +74,13 @@ def posterior_predictive(
     check_whole(n_samples=n_samples)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names).copy()
-    if "observed_data" not in tree.children:
-        raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
-    if row_weights_of(tree) is not None:
+    data = data_of(tree)
+    if data.row_weights is not None:
         raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
     sizes, draws = tree["posterior"].sizes, draws_of(tree)
     chosen = _evenly(sizes["draw"], max(1, n_samples // sizes["chain"]))
     which = (np.arange(sizes["chain"])[:, None] * sizes["draw"] + chosen).ravel()
-    n = tree["observed_data"].sizes[OBS]
+    n = data.shape[0]
     y = simulated_rows(draws, which, n, rng=rng)
     coords = {
         "chain": tree["posterior"]["chain"].to_numpy(),
@@ -142,9 +141,8 @@ def prior_predictive(
     observed, features = (None, default_names(prior.n_features)) if X is None else read_table(X)
     if len(features) != prior.n_features:
         raise InputError(expected=f"X with the {prior.n_features} features of the prior", got=f"{len(features)}")
-    weights, means, covariances = draw_mixtures(
-        prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
-    )
+    resolved = prior.resolve(n_components, prior.n_features, covariance_type)
+    weights, means, covariances = draw_mixtures(resolved, n_samples, rng=rng)
     n = n_rows if observed is None else len(observed)
     draws = Draws(weights, means, covariances, family=covariance_family("full"))
     y = simulated_rows(draws, np.arange(n_samples), n, rng=rng)

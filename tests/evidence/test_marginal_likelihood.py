@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from em_cases import best_fit
 from exact_posterior import exact_draws
 from mode_cases import CONJUGATE, OTHERWISE, THREE_GROUPS, exact_log_evidences, sampled, stuck_chains
 from monte_carlo import bound
@@ -15,7 +16,6 @@ from scipy.stats import chi2, norm
 from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence import marginal_likelihood as evidence
 from bayesgmm.evidence import mode_weights
 from bayesgmm.evidence.marginal_likelihood import Estimate, Evidence, target_of_tree
@@ -131,7 +131,7 @@ def test_labels_that_mean_something_are_not_permuted():
         concentration=[1.0, 3.0], mean=[[0.0], [3.0]], kappa=[0.5, 2.0], dof=[3.0, 6.0], scale=[[[1.0]], [[0.5]]]
     )
     assert not prior.exchangeable
-    em, _ = best_of_starts(Data.of(SEVEN), 2, rng=np.random.default_rng(0), prior=prior)
+    em, _ = best_fit(Data.of(SEVEN), 2, rng=np.random.default_rng(0), prior=prior)
     points = sampled(SEVEN, prior, [em.mixture] * 4, draws=1000)
     found = log_evidence(as_posterior(points), SEVEN, prior=prior, random_state=1)
     exact = logsumexp(exact_log_evidences(SEVEN, prior, 2)[1])

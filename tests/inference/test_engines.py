@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import arviz as az
 import numpy as np
 import pytest
+from em_cases import best_fit
 from exact_posterior import exact_draws, updated
 from monte_carlo import bound, z_score
 from reference import FAMILIES, load_data
 
 from bayesgmm._common.arrays import Array
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.inference.engines import ENGINES
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
@@ -32,7 +32,7 @@ def problem(X, n_components, prior, covariance_type="full") -> Problem:
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, _ = best_of_starts(Data.of(X), n_components, rng=rng, covariance_type=covariance_type, prior=prior)
+        found, _ = best_fit(Data.of(X), n_components, rng=rng, covariance_type=covariance_type, prior=prior)
     return Problem(Data.of(X), prior, found.mixture)
 
 

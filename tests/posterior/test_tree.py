@@ -100,7 +100,7 @@ def test_posterior_means_in_the_shape_of_the_family(tree):
 def test_a_family_survives_full_matrices(covariance_type):
     mixture = random_mixture(np.random.default_rng(0), covariance_type, (3, 2))
     as_full = type(mixture)(mixture.weights, mixture.means, mixture.full_covariances, "full")
-    np.testing.assert_allclose(in_family(as_full, covariance_type).covariances, mixture.covariances, rtol=1e-12)
+    np.testing.assert_allclose(in_family(as_full, mixture.family).covariances, mixture.covariances, rtol=1e-12)
 
 
 # ---- alignment

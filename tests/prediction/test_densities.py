@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.covariance.family import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import draws_of, in_family
 from bayesgmm.prediction import densities as predict
@@ -31,7 +32,7 @@ def tree(request):
 
 def mixtures(tree) -> list[Mixture]:
     """Every draw as a mixture, chains end to end."""
-    posterior, family = tree["posterior"], tree.attrs["covariance_type"]
+    posterior, family = tree["posterior"], covariance_family(tree.attrs["covariance_type"])
     names = ("weights", "means", "covariances")
     stacks = [posterior[name].to_numpy().reshape(-1, *posterior[name].shape[2:]) for name in names]
     return [in_family(Mixture(w, m, c, "full"), family) for w, m, c in zip(*stacks, strict=True)]
