@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from bayesgmm.mixture import CovarianceFamily, Mixture, covariance_family
+from bayesgmm.mixture import GAUSSIAN, Component, CovarianceFamily, Mixture, covariance_family
 from bayesgmm.priors.conjugate_counts import PseudoData, pseudo_data
 from bayesgmm.priors.prior import Prior, resolve
 from bayesgmm.priors.resolved import ResolvedPrior
@@ -22,6 +22,8 @@ class Model:
         K and D.
     prior : ResolvedPrior, optional
         None is maximum likelihood.
+    component : Component
+        The distribution of a component.
 
     Examples
     --------
@@ -34,6 +36,7 @@ class Model:
     n_components: int
     n_features: int
     prior: ResolvedPrior | None = None
+    component: Component = GAUSSIAN
 
     @classmethod
     def of(cls, covariance_type: str, n_components: int, n_features: int, *, prior: Prior | None = None) -> Self:
