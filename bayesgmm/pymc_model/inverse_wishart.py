@@ -199,7 +199,8 @@ class CovariancesTransform(Transform):
     def _stack(self, value: Any, scale: Any) -> list[TensorVariable]:
         value = pt.as_tensor_variable(value)
         if value.type.ndim == 1:
-            value = value[None] if self.family.shared else value[:, None]
+            one_block = self.family.shared or self.family.restriction(2, 2) is not None
+            value = value[None] if one_block else value[:, None]
         return StackCovariances(self.family.name)(value, scale.shape[-3], scale.shape[-1])
 
 

@@ -16,6 +16,7 @@ from bayesgmm.mixture.covariance.diagonal import Diagonal
 from bayesgmm.mixture.covariance.parametrisation import NEGLIGIBLE
 
 _MOST_SWEEPS, _CHANGE = 200, 1e-13  # of the alternation, and of the logarithm of a volume in its last
+_AT_FLOOR = 1.0 + 1e-12  # times the floor
 
 
 class EqualShape(Diagonal):
@@ -27,8 +28,9 @@ class EqualShape(Diagonal):
         return np.hstack([of_components, of_features])
 
     def free(self, packed: Any, arrays: Any) -> Any:
-        of_components = (packed[..., 1:, :] - packed[..., :1, :]).mean(axis=-1)
-        return arrays.concatenate([of_components, packed[..., 0, :]], axis=-1)
+        of_components = packed.mean(axis=-1) - packed[..., 0, :].mean(axis=-1)[..., None]
+        of_features = packed.mean(axis=-2) - of_components.mean(axis=-1)[..., None]
+        return arrays.concatenate([of_components[..., 1:], of_features], axis=-1)
 
     def tied_log_constant(self, dof: Any, d: int, gammaln: Any) -> Any:
         """With lambda_k integrated out, A has the density of one diagonal covariance with all degrees of freedom."""
@@ -59,9 +61,8 @@ class EqualShape(Diagonal):
             for j in range(d):
                 scatter[k, 0, j] *= now.factors[k, 0, j] ** 2
         for _ in range(_MOST_SWEEPS):
-            if _sweep(totals, scatter, shape, volumes) <= _CHANGE:
+            if _sweep(floors, totals, scatter, shape, volumes) <= _CHANGE:
                 break
-        _lift_shape(floors, shape, volumes)
         return _write_members(floors, shape, volumes, new)
 
     @staticmethod
@@ -108,52 +109,38 @@ class EqualShape(Diagonal):
 
 
 @allocation_free
-def _sweep(totals, scatter, shape, volumes):  # type: ignore[no-untyped-def]
-    """One turn of the alternation; returns the largest change of the logarithm of a volume."""
+def _sweep(floors, totals, scatter, shape, volumes):  # type: ignore[no-untyped-def]
+    """One turn, no variance below the floor: the objective rises. Returns the largest change of a log volume."""
     n_blocks, _, d = scatter.shape
     change = total = 0.0
     for k in range(n_blocks):
-        if totals[k] > NEGLIGIBLE:
-            volume = 0.0
-            for j in range(d):
-                if shape[j] > 0.0:
-                    volume += scatter[k, 0, j] / shape[j]
-            volume /= d * totals[k]
-            change = max(change, abs(math.log(volume / volumes[k])) if volume > 0.0 else 0.0)
-            volumes[k] = volume
-            total += totals[k]
-    if total > 0.0:
+        total += totals[k]
+        before, volume, least = volumes[k], 0.0, 0.0
         for j in range(d):
-            shape[j] = 0.0
-            for k in range(n_blocks):
-                if totals[k] > NEGLIGIBLE and volumes[k] > 0.0:
-                    shape[j] += scatter[k, 0, j] / volumes[k] / total
+            volume += scatter[k, 0, j] / shape[j]
+            least = max(least, floors[j] / shape[j])
+        volumes[k] = max(volume / (d * totals[k]) if totals[k] > NEGLIGIBLE else before, least)
+        change = max(change, abs(math.log(volumes[k] / before)))
+    for j in range(d):
+        variance = least = 0.0
+        for k in range(n_blocks):
+            variance += scatter[k, 0, j] / volumes[k]
+            least = max(least, floors[j] / volumes[k])
+        shape[j] = max(variance / total if total > NEGLIGIBLE else shape[j], least)
     return change
 
 
 @allocation_free
-def _lift_shape(floors, shape, volumes):  # type: ignore[no-untyped-def]
-    """Lift features that are below the floor in every component: what is below in some is the volume's matter."""
-    smallest, largest = math.inf, 0.0
-    for k in range(volumes.shape[0]):
-        largest = max(largest, volumes[k])
-        smallest = min(smallest, volumes[k] if volumes[k] > 0.0 else math.inf)
-    for j in range(shape.shape[0]):
-        if not shape[j] * largest >= floors[j]:
-            shape[j] = floors[j] / smallest if smallest < math.inf else 1.0
-
-
-@allocation_free
 def _write_members(floors, shape, volumes, new):  # type: ignore[no-untyped-def]
-    """Factors of shape and volumes, which are lifted to the floor of every feature; returns how many were."""
+    """Factors of shape and volumes; returns how many are at the floor."""
     n_floored, d = 0, shape.shape[0]
-    for k in range(volumes.shape[0] - 1, -1, -1):  # the first holds the shape
-        volume = volumes[k]
+    for k in range(volumes.shape[0] - 1, -1, -1):  # the first block holds the shape
+        at_floor = False
         for j in range(d):
-            volume = max(volume, floors[j] / shape[j] if shape[j] > 0.0 else 0.0)
-        n_floored += volume > volumes[k]
-        for j in range(d):
-            new.factors[k, 0, j] = math.sqrt(volume * shape[j])
+            variance = volumes[k] * shape[j]
+            at_floor = at_floor or not variance > floors[j] * _AT_FLOOR
+            new.factors[k, 0, j] = math.sqrt(variance)
+        n_floored += at_floor
     for k in range(volumes.shape[0]):
         for j in range(d):
             new.precision_factors[k, 0, j] = 1.0 / new.factors[k, 0, j]
