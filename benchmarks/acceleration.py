@@ -21,8 +21,10 @@ from bayesgmm._common.arrays import Array
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_acidity, load_banknote, load_diabetes, load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.em.em import EMResult, EMSettings, run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.em.first_m_step import first_step
+from bayesgmm.em.moments import moments_of
 from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.model import Model
 
 LOWER = 1e-3  # in log-likelihood
 PLAIN, FAST = EMSettings(max_iter=20_000, accelerate=False), EMSettings(max_iter=20_000)
@@ -98,7 +100,9 @@ def random_start(X: Array, n_components: int, covariance_type: str, *, seed: int
     centres = standard[np.random.default_rng(seed).choice(len(X), n_components, replace=False)]
     log_resp = -0.5 * ((standard[:, None] - centres) ** 2).sum(axis=-1)
     resp = np.exp(log_resp - log_resp.max(axis=1, keepdims=True))
-    return mixture_from_responsibilities(X, resp / resp.sum(axis=1, keepdims=True), covariance_type)
+    model, resp = Model.of(covariance_type, n_components, X.shape[1]), resp / resp.sum(axis=1, keepdims=True)
+    moments = moments_of(Data.of(X), model.family)
+    return first_step(X, resp, model.pseudo_data, moments=moments, family=model.family)
 
 
 def compared(rows: Data, start: Mixture, plain: EMResult, fast: EMResult, *, n_rows: int) -> Pair:

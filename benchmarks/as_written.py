@@ -69,11 +69,11 @@ def measure(side: str, name: str, start: float, *, quick: bool) -> None:
 
     import nuts
 
-    from bayesgmm.inference.problem import MixtureDraws
+    from bayesgmm.mixture.draws import Draws
 
-    problem = nuts.SETS[name][1]()
-    drawn = MixtureDraws(*draws(posterior, n_components, X.shape[1]), run=None)  # type: ignore[arg-type]
-    ess, r_hat = nuts.worst(nuts.relabelled(problem, drawn))
+    problem, arrays = nuts.SETS[name][1](), draws(posterior, n_components, X.shape[1])
+    drawn = Draws(*arrays, family=problem.start.family).end_to_end()
+    ess, r_hat = nuts.worst(nuts.relabelled(problem, drawn).reshape(*arrays[0].shape[:2], -1))
     print(json.dumps({"seconds": seconds, "ess": ess, "r_hat": r_hat}))
 
 

@@ -23,6 +23,7 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import starting_mixture
+from bayesgmm.priors.model import Model
 
 NEVER = -1.0  # a tolerance that no run meets
 
@@ -54,7 +55,7 @@ def simulated(n_rows: int, n_features: int, n_components: int) -> np.ndarray:
 
 def medians(X: np.ndarray, n_components: int, steps: tuple[int, int], rounds: int) -> tuple[float, ...]:
     """Seconds per iteration: processor time of ours and theirs; time on the clock of ours, theirs, theirs free."""
-    start = starting_mixture(Data.of(X), n_components, rng=np.random.default_rng(0))
+    start = starting_mixture(Data.of(X), Model.of("full", n_components, X.shape[1]), rng=np.random.default_rng(0))
     rows, settings = Data.of(X), EMSettings(tol=NEVER, max_iter=steps[0])
     times = []
     with ThreadPoolExecutor(effective_n_jobs(-1)) as pool:

@@ -31,11 +31,13 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.inference.engine_pymc import unconstrained_points
-from bayesgmm.inference.engines import sample_native
+from bayesgmm.inference.engines import Sampled, sample_native
 from bayesgmm.inference.nuts import sample_model
-from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.tree import aligned
+from bayesgmm.priors.model import Model
 from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
 
 N_ANCHORS = 5
@@ -70,7 +72,8 @@ SETS = {
 
 
 def problem(X: Array, prior: Prior, *, n_components: int) -> Problem:
-    em, _ = best_of_starts(Data.of(X), n_components, rng=np.random.default_rng(0), prior=prior)
+    model = Model.of("full", n_components, X.shape[1], prior=prior)
+    em, _ = best_of_starts(Data.of(X), model, rng=np.random.default_rng(0))
     return Problem(Data.of(X), prior, em.mixture)
 
 
@@ -100,16 +103,14 @@ class Handwritten:
         self.compile_seconds = time.perf_counter() - begun
 
     def starts(self, problem: Problem, chains: int, rng: np.random.Generator) -> Array:
-        parameters = problem.parameters(problem.starting_points(chains, rng))
-        covariances = problem.full_covariances(parameters)
-        values = (parameters.weights, parameters.means, covariances)
+        values = problem.parameters(problem.starting_points(chains, rng)).arrays
         return unconstrained_points(self.model, dict(zip(SHAPES, values, strict=True)))
 
-    def sample(self, problem: Problem, settings: SamplerSettings, starts: Array) -> MixtureDraws:
+    def sample(self, problem: Problem, settings: SamplerSettings, starts: Array) -> Sampled:
         start = problem.start
         shapes = zip(SHAPES, (start.weights.shape, start.means.shape, start.full_covariances.shape), strict=True)
         run = sample_model(self.compiled, starts, settings, dict(shapes))
-        return MixtureDraws(*(run.values[name] for name in SHAPES), run)
+        return Draws(*(run.values[name] for name in SHAPES), family=start.family).end_to_end(), run
 
 
 @dataclass(frozen=True)
@@ -132,35 +133,31 @@ class Result:
         return np.array([1e6 * self.seconds / self.n_gradients, self.leapfrogs, *np.concatenate(rates)])
 
 
-def measured(problem: Problem, sample: Callable[[], MixtureDraws]) -> Result:
+def measured(problem: Problem, sample: Callable[[], Sampled]) -> Result:
     wall, processor = time.perf_counter(), time.process_time()
-    draws = sample()
+    draws, run = sample()
     seconds, wall = time.process_time() - processor, time.perf_counter() - wall
-    invariants = invariant(problem, draws)
-    groups = (invariants[..., :1], invariants[..., 1:], relabelled(problem, draws))
+    shape = run.stats["lp"].shape
+    invariants = invariant(problem, draws).reshape(*shape, -1)
+    groups = (invariants[..., :1], invariants[..., 1:], relabelled(problem, draws).reshape(*shape, -1))
     ess, r_hat = zip(*map(worst, groups), strict=True)
-    stats = draws.run.stats
-    n_gradients, leapfrogs = int(draws.run.n_gradients.sum()), float(stats["n_steps"].mean())
-    return Result(seconds, wall, n_gradients, leapfrogs, int(stats["diverging"].sum()), ess, r_hat)
+    n_gradients, leapfrogs = int(run.n_gradients.sum()), float(run.stats["n_steps"].mean())
+    return Result(seconds, wall, n_gradients, leapfrogs, int(run.stats["diverging"].sum()), ess, r_hat)
 
 
-def invariant(problem: Problem, draws: MixtureDraws) -> Array:
-    """Log-likelihood, log density of a few rows, sorted weights (chain, draw, quantity): labels play no part."""
-    shape = draws.weights.shape[:2]
-    flat = (a.reshape(-1, *a.shape[2:]) for a in (draws.weights, draws.means, draws.covariances))
-    log_density = np.array([Mixture(*values).log_prob(problem.data.rows) for values in zip(*flat, strict=True)])
+def invariant(problem: Problem, draws: Draws) -> Array:
+    """Log-likelihood, log density of a few rows, sorted weights (sample, quantity): labels play no part."""
+    log_density = np.array([Mixture(*each).log_prob(problem.data.rows) for each in zip(*draws.arrays, strict=True)])
     anchors = log_density[:, :: len(problem.data.rows) // N_ANCHORS]
-    quantities = np.column_stack([log_density.sum(axis=1), anchors])
-    return np.concatenate([quantities.reshape(*shape, -1), np.sort(draws.weights, axis=-1)], axis=-1)
+    return np.column_stack([log_density.sum(axis=1), anchors, np.sort(draws.weights, axis=-1)])
 
 
-def relabelled(problem: Problem, draws: MixtureDraws) -> Array:
-    """Every parameter (chain, draw, quantity) in the labels of the EM solution."""
-    values = (draws.weights, draws.means, draws.covariances)
-    weights, means, covariances, _ = aligned(problem.start, *values, exchangeable=True)
-    rows, columns = np.tril_indices(means.shape[-1])
-    parts = (weights, means, covariances[..., rows, columns])
-    return np.concatenate([part.reshape(*weights.shape[:2], -1) for part in parts], axis=-1)
+def relabelled(problem: Problem, draws: Draws) -> Array:
+    """Every parameter (sample, quantity) in the labels of the EM solution."""
+    ours, _ = aligned(problem.start, draws, exchangeable=True)
+    rows, columns = np.tril_indices(ours.means.shape[-1])
+    parts = (ours.weights, ours.means, ours.covariances[..., rows, columns])
+    return np.concatenate([part.reshape(len(ours), -1) for part in parts], axis=-1)
 
 
 def worst(values: Array) -> tuple[float, float]:

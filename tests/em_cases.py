@@ -1,6 +1,7 @@
 """Data sets and plain-NumPy steps that the tests of EM share."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,17 @@ from reference import load_data, log_joint
 from scipy.special import softmax
 
 from bayesgmm._common.arrays import Array
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMResult
+from bayesgmm.em.first_m_step import first_step
+from bayesgmm.em.initialization import starting_mixture
+from bayesgmm.em.moments import RegCovar, moments_of
+from bayesgmm.em.multistart import Starts, best_of_starts
 from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.model import Model
 from bayesgmm.priors.prior import Prior
+from bayesgmm.priors.resolved import ResolvedPrior
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 NAMES = ("faithful", "iris", "thyroid", "diabetes", "galaxies", "acidity", "enzyme")
@@ -24,6 +33,34 @@ PRIORS = {
     "independent": lambda X: Prior.weakly_informative(X, concentration=1.3),
     "independent, sparse": lambda X: Prior.weakly_informative(X, concentration=0.4),
 }
+
+
+def best_fit(
+    data: Data, n_components: int, *, covariance_type: str = "full", prior: Prior | None = None, **options
+) -> tuple[EMResult, Starts]:
+    """`best_of_starts` of a model that is named by its parts."""
+    return best_of_starts(data, Model.of(covariance_type, n_components, data.shape[1], prior=prior), **options)
+
+
+def one_start(data: Data, n_components: int, *, covariance_type: str = "full", **options) -> Mixture:
+    """`starting_mixture` of a model that is named by its parts."""
+    return starting_mixture(data, Model.of(covariance_type, n_components, data.shape[1]), **options)
+
+
+def mixture_from_responsibilities(
+    X: Array,
+    resp: Array,
+    covariance_type: str = "full",
+    *,
+    prior: ResolvedPrior | None = None,
+    reg_covar: RegCovar = None,
+    row_weights: Array | None = None,
+) -> Mixture:
+    """The M-step for given responsibilities: the mixture that EM would reach from them in one step."""
+    data, model = Data.of(X, row_weights), Model.of(covariance_type, np.shape(resp)[1], np.shape(X)[1])
+    pseudo = replace(model, prior=None if prior is None else prior.inverse_wishart).pseudo_data
+    moments, shares = moments_of(data, model.family), resp * data.weights[:, None]
+    return first_step(data.rows, shares, pseudo, moments=moments, family=model.family, reg_covar=reg_covar)
 
 
 def scatter(X: Array) -> Array:

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import xarray as xr
+from em_cases import mixture_from_responsibilities
 from scipy.stats import invwishart
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family, posterior_tree
 
@@ -27,12 +28,9 @@ def pretend_posterior(
     """Draws of the contract's layout around an EM solution."""
     rng = np.random.default_rng(seed)
     X = frame.to_numpy(dtype=float)
-    mixtures = [list(_sweeps(X, em, draws, rng)) for _ in range(chains)]
-    drawn = {
-        "weights": np.array([[m.weights for m in chain] for chain in mixtures]),
-        "means": np.array([[m.means for m in chain] for chain in mixtures]),
-        "covariances": np.array([[m.full_covariances for m in chain] for chain in mixtures]),
-    }
+    mixtures = [mixture for _ in range(chains) for mixture in _sweeps(X, em, draws, rng)]
+    arrays = (np.array([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
+    drawn = Draws(*arrays, family=em.family)
     stats = {"diverging": np.zeros((chains, draws), dtype=bool), "lp": rng.normal(size=(chains, draws))}
     names = [str(name) for name in frame.columns]
     attributes = {"covariance_type": em.covariance_type}
@@ -50,7 +48,7 @@ def _sweeps(X, em, draws, rng):
         parts = [X[labels == k] for k in range(em.n_components)]
         covariances = [_covariance(part, prior_scale, rng) for part in parts]
         full = Mixture(weights, em.means, np.array(covariances), "full")
-        tied = in_family(full, em.covariance_type)
+        tied = in_family(full, em.family)
         means = [
             rng.multivariate_normal(part.mean(axis=0) if len(part) else m, c / (len(part) + 0.1))
             for part, m, c in zip(parts, em.means, tied.full_covariances, strict=True)

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from affine_maps import AffineMap, random_map
+from em_cases import mixture_from_responsibilities
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -20,7 +21,6 @@ from sklearn.datasets import load_breast_cancer
 from bayesgmm import GaussianMixture, Prior, select_components
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.exceptions import SingularDataWarning
 from bayesgmm.mixture import Equivariance, covariance_family
 from bayesgmm.standard_errors.information import standard_errors

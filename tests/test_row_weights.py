@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 from mode_cases import exact_log_evidences
 from monte_carlo import bound
 from reference import FAMILIES, load_data
@@ -13,7 +14,6 @@ from scipy.special import logsumexp
 from bayesgmm import BayesianGaussianMixture, Prior, diagnose, load
 from bayesgmm.data.blocks import Data
 from bayesgmm.diagnostics.label_invariants import invariants
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.conditional_densities import Conditionals
 from bayesgmm.evidence.mode_weights import Target, weigh_modes
 from bayesgmm.evidence.modes import Mode, Modes
@@ -21,11 +21,12 @@ from bayesgmm.evidence.pooled_modes import combine_modes, stacking_weights
 from bayesgmm.exceptions import InputError, SamplingWarning
 from bayesgmm.inference.engine_pymc import sample_pymc
 from bayesgmm.inference.engines import sample_native
-from bayesgmm.inference.mode_search import points_of
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.transforms import Coordinates
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.adapter import mixture_posterior, row_weights_of
 
 SETTINGS = SamplerSettings(seed=1, draws=1500, tune=300, chains=2, progress=False)
@@ -56,7 +57,7 @@ def pair(faithful):
 def test_density_and_gradient_are_those_of_repeated_rows(faithful, covariance_type):
     X, v, repeated = faithful
     prior = Prior.weakly_informative(X, sample_weight=v)
-    em, _ = best_of_starts(Data.of(X, v), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    em, _ = best_fit(Data.of(X, v), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
     start = em.mixture
     present = v > 0
     weighted = Problem(Data.of(X[present], v[present].astype(float)), prior, start).log_posterior
@@ -133,13 +134,11 @@ def test_densities_given_allocations_count_weights(form, covariance_type):
     else:
         prior = Prior.normal_inverse_wishart(kappa=0.3, **common)
     density = Conditionals.of_prior(prior.resolve(2, 2, covariance_type))
-    labels, means, covariances = (
-        rng.integers(0, 2, (4, 12)),
-        rng.normal(size=(4, 2, 2)),
-        np.tile(np.eye(2), (4, 2, 1, 1)),
-    )
-    weighted = density.given(Data(X, v.astype(float)), labels, means, covariances)
-    repeated = density.given(Data(np.repeat(X, v, axis=0)), np.repeat(labels, v, axis=1), means, covariances)
+    labels, means = rng.integers(0, 2, (4, 12)), rng.normal(size=(4, 2, 2))
+    family = covariance_family(covariance_type)
+    draws = Draws(np.full((4, 2), 0.5), means, np.tile(np.eye(2), (4, 2, 1, 1)), family=family)
+    weighted = density.given(Data(X, v.astype(float)), labels, draws)
+    repeated = density.given(Data(np.repeat(X, v, axis=0)), np.repeat(labels, v, axis=1), draws)
     for name in ("concentration", "mean", "kappa", "mean_precision", "dof", "scale"):
         np.testing.assert_allclose(getattr(weighted, name), getattr(repeated, name), rtol=1e-10, atol=1e-12)
 
@@ -149,11 +148,11 @@ def test_the_evidence_of_weighted_rows_equals_enumeration():
     X, v = np.array([0.0, 0.4, 3.0, 3.5, 2.6])[:, None], np.array([2.0, 1.0, 3.0, 1.0, 1.0])
     repeated = np.repeat(X, v.astype(int), axis=0)
     prior = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
-    em, _ = best_of_starts(Data.of(X, v), 2, rng=np.random.default_rng(0), prior=prior)
+    em, _ = best_fit(Data.of(X, v), 2, rng=np.random.default_rng(0), prior=prior)
     problem = Problem(Data.of(X, v), prior, em.mixture)
-    points = points_of(sample_native(problem, SETTINGS, np.random.default_rng(1)), problem.start.covariance_type)
+    points = sample_native(problem, SETTINGS, np.random.default_rng(1))[0]
     whole = Modes((Mode(np.zeros(5, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
-    target = Target(Data.of(X, v), prior, 2, "full")
+    target = Target(Data.of(X, v), problem.model)
     (mode,) = weigh_modes(whole, points, target, rng=np.random.default_rng(0)).modes
     exact = logsumexp(exact_log_evidences(repeated, prior, 2)[1])
     assert mode.bridge.se < 0.05

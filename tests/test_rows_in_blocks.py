@@ -31,15 +31,15 @@ from bayesgmm.evidence import Target, find_modes
 from bayesgmm.inference import Problem
 from bayesgmm.mixture import row_densities, row_memberships
 from bayesgmm.model_checks.gaussianity import departures
-from bayesgmm.posterior import mixture_posterior
+from bayesgmm.posterior import draws_of, mixture_posterior
 from bayesgmm.prediction import (
-    Draws,
     log_densities,
     log_predictive_density,
     mean_memberships,
     membership_intervals,
     sampled_memberships,
 )
+from bayesgmm.priors import Model
 from bayesgmm.standard_errors import bootstrap, standard_errors
 from bayesgmm.validation import as_rows
 
@@ -57,7 +57,7 @@ def given() -> SimpleNamespace:
     covariances = MIXTURE.covariances * rng.uniform(0.8, 1.2, (2, 60, 2, 1, 1))
     tree = mixture_posterior({"weights": w, "means": means, "covariances": covariances}, X)
     em = GaussianMixture(2, random_state=0, tol=1e-9).fit(X)
-    return SimpleNamespace(X=X, v=rng.integers(1, 4, N).astype(float), tree=tree, draws=Draws.of_tree(tree), em=em)
+    return SimpleNamespace(X=X, v=rng.integers(1, 4, N).astype(float), tree=tree, draws=draws_of(tree), em=em)
 
 
 def rng() -> np.random.Generator:
@@ -81,7 +81,7 @@ ANSWERS: dict[str, Callable[[SimpleNamespace, Data], Any]] = {
     "uncertainty": lambda g, data: membership_uncertainty(g.tree, g.X),
     "relabelling": lambda g, data: relabel(g.tree, data, progress=False)["posterior"].to_dataset(),
     "modes": lambda g, data: find_modes(g.draws, data).modes[0].mean_log_likelihood,
-    "proposal": lambda g, data: Target(data, PRIOR, 2, "full").proposal(g.draws, rng=rng()).scale,
+    "proposal": lambda g, data: Target(data, Model.of("full", 2, 2, prior=PRIOR)).proposal(g.draws, rng=rng()).scale,
     "evidence": lambda g, data: log_evidence(g.tree, g.X, prior=PRIOR, random_state=1).log_evidence,
     "log-likelihood": lambda g, data: Problem(data, PRIOR, MIXTURE).log_likelihood(MIXTURE),
     "invariants": lambda g, data: invariants(g.tree, data),

@@ -60,8 +60,9 @@ def test_occupied_components_against_enumeration(concentration):
     rows = np.asfortranarray(ROWS)
     start = Mixture([0.6, 0.3, 0.1], [[-1.0], [2.5], [4.0]], np.full((3, 1, 1), 0.7))
     settings = SamplerSettings(seed=1, draws=1_500, tune=500, chains=4, target_accept=0.95, progress=False)
-    sampled = ENGINES["native"](Problem(Data.of(rows), prior, start), settings, np.random.default_rng(1))
-    draws = {"weights": sampled.weights, "means": sampled.means, "covariances": sampled.covariances}
+    sampled, _ = ENGINES["native"](Problem(Data.of(rows), prior, start), settings, np.random.default_rng(1))
+    names = ("weights", "means", "covariances")
+    draws = {name: a.reshape(4, -1, *a.shape[1:]) for name, a in zip(names, sampled.arrays, strict=True)}
     occupied = occupied_clusters(draws, rows, random_state=1)
     exact = exact_occupied(ROWS, 3, **CONJUGATE, concentration=concentration)
     labels = sample_labels(draws, rows, random_state=1).to_numpy()

@@ -16,11 +16,12 @@ from pytensor.compile.mode import Mode
 
 from bayesgmm import Mixture, MvNormalMixture
 from bayesgmm.data import Data
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import expected_statistics
 from bayesgmm.partitions.partition_losses import canonical_labels, contingency_table, expected_loss, losses
 from bayesgmm.partitions.salso import SalsoSettings, salso
 from bayesgmm.prediction.densities import log_densities
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.pymc_model.covariance_ops import InverseWishart, StackCholesky, StackCovariances
 from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
 from bayesgmm.pymc_model.lkj_separation import SeparationCovariances
@@ -214,7 +215,7 @@ def array_calls() -> Iterator[Call]:
         yield f"statistics: {size} weights", lambda n=size: expected_statistics(ROWS, mixture, np.ones(n))
     for order in ([0], [0, 0], [0, 2], [0, 1, 1], [-1, 0], [[0, 1]], 0):
         yield f"permute {order}", lambda o=order: mixture.permute(o)
-    draws = Draws.unchained(*(np.stack([part] * 3) for part in PARTS), "full")
+    draws = Draws(*(np.stack([part] * 3) for part in PARTS), family=covariance_family("full"))
     yield "draws: 3 features", lambda: log_densities(draws, Data(np.ones((4, 3))))
     yield "draws: 1 feature", lambda: log_densities(draws, Data(np.ones((4, 1))))
     labels = np.array([[0, 0, 1, 1], [0, 1, 0, 1]])

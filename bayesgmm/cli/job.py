@@ -11,8 +11,9 @@ from bayesgmm.estimators import PRIORS, BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import Relabelling, component_record
 from bayesgmm.mixture import Mixture
-from bayesgmm.plots import plot_clusters, thinned
-from bayesgmm.prediction import Draws, mean_memberships
+from bayesgmm.plots import plot_clusters
+from bayesgmm.posterior import draws_of
+from bayesgmm.prediction import mean_memberships
 from bayesgmm.report import ReportSettings, Source, write_report
 from bayesgmm.validation import as_rows, check_components
 
@@ -103,7 +104,7 @@ def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataF
     Averaged over all draws, or over fewer (at least 100, evenly spaced) if there are many rows.
     """
     n_draws = max(_FEWEST_DRAWS, _MOST_EVALUATIONS // len(frame))
-    proba = mean_memberships(thinned(Draws.of_tree(bayes.posterior_), n_draws), Data.of(frame))
+    proba = mean_memberships(draws_of(bayes.posterior_).thinned(n_draws), Data.of(frame))
     columns = {f"p{k}": proba[:, k] for k in range(proba.shape[1])}
     return pd.DataFrame({"cluster": proba.argmax(axis=1), "uncertainty": 1.0 - proba.max(axis=1), **columns})
 

@@ -13,7 +13,6 @@ from bayesgmm.comparison.estimates import Estimates, Full, Match, family_of_both
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import REASONS
 from bayesgmm.comparison.parameter_table import covariance_entries
-from bayesgmm.mixture import covariance_family
 from bayesgmm.standard_errors import PerParameter
 
 FLAGGED = 0.5  # posterior sd: an 89 % interval moved by as much covers 4 % less, one shortened by it 8 %
@@ -36,7 +35,7 @@ def entries_of(fits: FitPair, pairs: Sequence[Match]) -> list[Entry]:
     found = [Entry(f"weights[{a}]", "weights", (a,), (b,), n) for a, (n, b) in partner.items()]
     for a, (n, b) in partner.items():
         found += [Entry(f"means[{a}, {name}]", "means", (a, j), (b, j), n) for j, name in enumerate(fits.features)]
-    family = covariance_family(family_of_both(fits))
+    family = family_of_both(fits)
     for label, (k, i, j) in covariance_entries(family, fits.first.mixture.n_components, fits.features):
         if k in partner:
             n, b = partner[k]

@@ -12,7 +12,7 @@ from bayesgmm._common import Array, sentence
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
-from bayesgmm.mixture import FAMILIES, Mixture, divergences
+from bayesgmm.mixture import FAMILIES, CovarianceFamily, Mixture, divergences
 from bayesgmm.prediction import interval_over_draws
 from bayesgmm.standard_errors import Bootstrap, PerParameter, standard_errors
 
@@ -111,11 +111,11 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
     return Full(figures.weights, figures.means, np.broadcast_to(full, (k, d, d)))
 
 
-def family_of_both(fits: FitPair) -> str:
+def family_of_both(fits: FitPair) -> CovarianceFamily:
     """The smallest covariance family that includes both."""
     a, b = (fit.mixture.family for fit in fits)
     richer = (family for family in FAMILIES.values() if family.includes(a) and family.includes(b))
-    return min(richer, key=lambda family: family.n_parameters(2, 2)).name
+    return min(richer, key=lambda family: family.n_parameters(2, 2))
 
 
 class Match(NamedTuple):

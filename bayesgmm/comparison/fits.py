@@ -12,19 +12,20 @@ from bayesgmm.data import Data
 from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
-from bayesgmm.mixture import Mixture, measure, row_densities, row_memberships
+from bayesgmm.mixture import Draws, Mixture, measure, row_densities, row_memberships
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
     Names,
     data_of,
+    draws_of,
     is_posterior,
     mean_mixture,
     mixture_posterior,
     prior_from_json,
     start_mixture,
 )
-from bayesgmm.prediction import Draws, log_predictive_density, mean_memberships
+from bayesgmm.prediction import log_predictive_density, mean_memberships
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_sample_weight, default_names
 
@@ -260,7 +261,7 @@ def _bayesian_fit(tree: xr.DataTree, name: str, data: Data) -> Fit:
         settings=EMSettings(),
         prior=_prior_of(tree),
         tree=tree,
-        draws=Draws.of_tree(tree),
+        draws=draws_of(tree),
         start=start_mixture(tree) if started else None,
         identified=identified,
         features=None if features == default_names(data.shape[1]) else tuple(features),

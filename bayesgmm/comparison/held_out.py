@@ -11,10 +11,11 @@ from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.cross_validation import FEWEST_DRAWS, loo
 from bayesgmm.data import Data
-from bayesgmm.em import Degeneracy, EMResult, EMSettings, moments_of, run_em
+from bayesgmm.em import Degeneracy, run_em
 from bayesgmm.exceptions import ParetoWarning, SamplingWarning
 from bayesgmm.mixture import row_densities
 from bayesgmm.posterior import SAMPLE_DIMS
+from bayesgmm.priors import Model
 from bayesgmm.validation import copies_of_rows
 
 MOST_REFITS, FOLDS = 1_000, 10  # different rows left out one by one; folds if there are more
@@ -133,25 +134,19 @@ def _refits(
     fit: Fit, fits: FitPair, groups: list[_Group], *, units: IntArray, times: PerRow, callback: Progress | None
 ) -> tuple[PerRow, int]:
     data, elpd_i, n_collapsed = fits.data, np.empty(len(units)), 0
-    family = fit.mixture.family
-    moments = moments_of(data, family)
-    settings = fit.settings.for_data(moments, family)
-    degeneracy = Degeneracy.of(moments, settings, family)
+    model = Model.of_mixture(fit.mixture, fit.prior)
+    degeneracy = Degeneracy.of(data, fit.settings, model)
+    settings = degeneracy.with_floors(fit.settings)
     for n_done, group in enumerate(groups, start=1):
         weights = data.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
-        result = _refit(fit, data.with_weights(np.maximum(weights, 0.0)), settings)
+        others = data.with_weights(np.maximum(weights, 0.0))
+        result = run_em(others, fit.mixture, prior=model.prior, settings=settings)
         elpd_i[group.predicted] = row_densities(data.take(units[group.predicted]), result.mixture)
         n_collapsed += degeneracy.collapsed(result.mixture)
         if callback is not None:
             callback(n_done, len(groups))
     return elpd_i, n_collapsed
-
-
-def _refit(fit: Fit, data: Data, settings: EMSettings) -> EMResult:
-    k, d, kind = fit.mixture.n_components, fit.mixture.n_features, fit.mixture.covariance_type
-    resolved = None if fit.prior is None else fit.prior.resolve(k, d, kind)
-    return run_em(data, fit.mixture, prior=resolved, settings=settings)
 
 
 def _copies(data: Data) -> IntArray | None:

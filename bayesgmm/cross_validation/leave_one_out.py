@@ -16,8 +16,8 @@ from bayesgmm.cross_validation.psis import Pointwise, good_k, largest_r_hat, rel
 from bayesgmm.cross_validation.refits import Refits, RefitSettings, problem_of, refit_rows
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
-from bayesgmm.posterior import NO_NAMES, OBS, SAMPLE_DIMS, Names, Posterior, data_of, mixture_posterior
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.posterior import NO_NAMES, OBS, SAMPLE_DIMS, Names, Posterior, data_of, draws_of, mixture_posterior
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_number, check_type, check_whole, copies_of_rows
 
@@ -142,7 +142,7 @@ def loo(
     _warn_of_chains_apart(tree, data)
     with progress_bar("Rows", show=progress and callback is None, patience=PATIENCE) as move:
         progressed = callback or move
-        sampled = found = smoothed_rows(Draws.of_tree(tree), data, shape=shape, r_eff=efficiency, callback=progressed)
+        sampled = found = smoothed_rows(draws_of(tree), data, shape=shape, r_eff=efficiency, callback=progressed)
     if problem is not None and moment_match:
         found = match_rows(tree, problem, found.above(limit), found=found, r_eff=efficiency)
     if problem is not None and refit:
@@ -188,7 +188,7 @@ def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, 
     tree = mixture_posterior(posterior, X, names=names).copy()
     draws, data = tree["posterior"], data_of(tree, X)
     shape = tuple(draws.sizes[dim] for dim in SAMPLE_DIMS)
-    values = log_densities(Draws.of_tree(tree), data).reshape(*shape, data.shape[0])
+    values = log_densities(draws_of(tree), data).reshape(*shape, data.shape[0])
     coords = {dim: draws.coords[dim].to_numpy() for dim in SAMPLE_DIMS}
     coords[OBS] = tree["observed_data"].coords[OBS].to_numpy()
     tree["log_likelihood"] = xr.DataTree(xr.Dataset({"y": ((*SAMPLE_DIMS, OBS), values)}, coords))
@@ -230,7 +230,7 @@ def _warn_of_chains_apart(tree: xr.DataTree, data: Data) -> None:
     sizes = tree["posterior"].sizes
     if "modes" in tree.attrs or sizes["chain"] == 1:
         return
-    r_hat = largest_r_hat(Draws.of_tree(tree), data, shape=(sizes["chain"], sizes["draw"]))
+    r_hat = largest_r_hat(draws_of(tree), data, shape=(sizes["chain"], sizes["draw"]))
     if r_hat > UNMIXED:
         warnings.warn(
             f"The chains disagree about the density at some rows (R-hat up to {r_hat:.2f}), and leave-one-out takes "

@@ -12,8 +12,9 @@ from bayesgmm._common import Array, IntArray
 from bayesgmm.cross_validation.psis import Pointwise, good_k
 from bayesgmm.cross_validation.refits import mixtures_of
 from bayesgmm.inference import Problem
-from bayesgmm.posterior import OBS, SAMPLE_DIMS
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.mixture import Draws
+from bayesgmm.posterior import OBS, SAMPLE_DIMS, draws_of
+from bayesgmm.prediction import log_densities
 
 _COORDINATE = "coordinate"
 _ROWS_AT_ONCE = 200  # whose log-likelihoods and weights are held
@@ -52,11 +53,11 @@ class _Matching:
     """Draws in unconstrained coordinates, and the two densities that ArviZ needs."""
 
     def __init__(self, tree: xr.DataTree, problem: Problem) -> None:
-        self.problem, self.draws = problem, Draws.of_tree(tree)
+        self.problem, self.draws = problem, draws_of(tree)
         sizes = tree["posterior"].sizes
         self.shape = (sizes["chain"], sizes["draw"])
         coordinates = problem.log_posterior.coordinates
-        points = np.stack([coordinates.point(mixture) for mixture in mixtures_of(tree, range(len(self.draws)))])
+        points = np.stack([coordinates.point(mixture) for mixture in mixtures_of(self.draws, range(len(self.draws)))])
         self.points = xr.DataArray(
             points.reshape(*self.shape, -1),
             {dim: np.arange(n) for dim, n in zip(SAMPLE_DIMS, self.shape, strict=True)},
@@ -94,9 +95,7 @@ class _Matching:
 
     def _drawn(self, points: xr.DataArray) -> Draws:
         flat = points.transpose(*SAMPLE_DIMS, _COORDINATE).to_numpy().reshape(-1, points.sizes[_COORDINATE])
-        parameters = self.problem.parameters(flat)
-        family = self.problem.start.family
-        return Draws.of_factors(family, parameters.weights, parameters.means, parameters.factors)
+        return self.problem.parameters(flat)
 
     def _per_draw(self, values: Array) -> xr.DataArray:
         return self.points.isel({_COORDINATE: 0}, drop=True).copy(data=values.reshape(self.shape))

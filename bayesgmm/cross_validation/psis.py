@@ -12,7 +12,8 @@ from scipy.special import logsumexp
 
 from bayesgmm._common import Array, IntArray, PerRow, Progress
 from bayesgmm.data import Data
-from bayesgmm.prediction import Draws, blocks_of_densities, log_densities
+from bayesgmm.mixture import Draws
+from bayesgmm.prediction import blocks_of_densities, log_densities
 
 _ROWS_COMPARED = 20
 

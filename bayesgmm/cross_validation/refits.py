@@ -15,17 +15,18 @@ from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.evidence import MIXED, bridge, combine_modes
 from bayesgmm.exceptions import InputError
-from bayesgmm.inference import MixtureDraws, Problem, SamplerSettings, sample_native
-from bayesgmm.mixture import Mixture
+from bayesgmm.inference import Problem, SamplerSettings, Trace, sample_native
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import (
     data_of,
+    draws_of,
     in_family,
     posterior_tree,
     prior_from_json,
     prior_to_json,
     start_mixture,
 )
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 
 _CHAINS = 4
@@ -46,26 +47,22 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
     data = data_of(tree, data)
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return Problem(data, prior, start_mixture(tree))
-    draws = Draws.of_tree(tree)
+    draws = draws_of(tree)
     best = int((log_densities(draws, data) @ data.weights).argmax())
-    (likeliest,) = mixtures_of(tree, [best])
+    (likeliest,) = mixtures_of(draws, [best])
     return at_its_optimum(Problem(data, prior, likeliest))
 
 
 def at_its_optimum(problem: Problem) -> Problem:
     """The same problem, started at the optimum that EM reaches from the start."""
-    start = problem.start
-    resolved = problem.prior.resolve(start.n_components, start.n_features, start.covariance_type)
-    found = run_em(problem.data, start, prior=resolved, settings=EMSettings(reg_covar=0.0)).mixture
-    return replace(problem, start=found)
+    settings = EMSettings(reg_covar=0.0)
+    found = run_em(problem.data, problem.start, prior=problem.model.prior, settings=settings)
+    return replace(problem, start=found.mixture)
 
 
-def mixtures_of(tree: xr.DataTree, which: Sequence[int] | IntArray) -> list[Mixture]:
-    """Some draws of a posterior, chains end to end."""
-    arrays = [tree["posterior"][name].to_numpy() for name in ("weights", "means", "covariances")]
-    w, mu, sigma = (values.reshape(-1, *values.shape[2:]) for values in arrays)
-    family = str(tree.attrs["covariance_type"])
-    return [in_family(Mixture(w[s], mu[s], sigma[s], "full"), family) for s in which]
+def mixtures_of(draws: Draws, which: Sequence[int] | IntArray) -> list[Mixture]:
+    """Some of the draws."""
+    return [in_family(Mixture(*(values[s] for values in draws.arrays)), draws.family) for s in which]
 
 
 @dataclass(frozen=True)
@@ -166,35 +163,35 @@ def refit_rows(
         return Refits(which, which, [])
     _, first, same = np.unique(problem.data.take(which).rows, axis=0, return_index=True, return_inverse=True)
     n_cores = effective_n_jobs(-1 if settings.cores is None else settings.cores)
-    n_workers = min(n_cores, len(first))
+    n_workers, draws = min(n_cores, len(first)), draws_of(tree)
 
     def run(row: int, stop: threading.Event) -> Refit | None:
         if stop.is_set():
             return None
-        return refit_without(tree, problem, row, settings=settings, cores=n_cores // n_workers)
+        return refit_without(draws, problem, row, settings=settings, cores=n_cores // n_workers)
 
     found = in_threads(run, which[first].tolist(), n_workers=n_workers, callback=callback)
     pairs = [(row, found[i]) for row, i in zip(which, same.ravel(), strict=True)]
     return Refits(which, np.array([row for row, r in pairs if r], dtype=np.int64), [r for _, r in pairs if r])
 
 
-def refit_without(tree: xr.DataTree, problem: Problem, row: int, *, settings: RefitSettings, cores: int) -> Refit:
+def refit_without(draws: Draws, problem: Problem, row: int, *, settings: RefitSettings, cores: int) -> Refit:
     """Draw from the posterior without one copy of a row, and bridge to the posterior with it."""
     rng = np.random.default_rng([settings.seed, row])
     others = at_its_optimum(without(problem, row))
-    n = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
     nuts = SamplerSettings(
-        seed=int(rng.integers(2**63)), draws=ceil(n / _CHAINS), chains=_CHAINS, cores=cores, progress=False
+        seed=int(rng.integers(2**63)), draws=ceil(len(draws) / _CHAINS), chains=_CHAINS, cores=cores, progress=False
     )
-    drawn = sample_native(replace(others, chain_starts=_chain_starts(tree, rng)), nuts, rng)
-    own, fitted = problem.data.take(slice(row, row + 1)), _tree(drawn, others)
+    drawn = sample_native(replace(others, chain_starts=_chain_starts(draws, rng)), nuts, rng)
+    own, fitted = problem.data.take(slice(row, row + 1)), _tree(*drawn, others)
     values = _densities(fitted, own)
     r_hat = float(array_stats.rhat(values, chain_axis=0, draw_axis=1))
     if r_hat > MIXED:
         combined = combine_modes(fitted, random_state=int(rng.integers(2**31)))
         if combined is not fitted:
             values, r_hat = _densities(combined, own), 1.0
-    found = bridge(_densities(tree, own).ravel(), values.ravel(), effective_size=lambda _: settings.r_eff * n)
+    of_draws, effective = log_densities(draws, own).ravel(), settings.r_eff * len(draws)
+    found = bridge(of_draws, values.ravel(), effective_size=lambda _: effective)
     return Refit(found.log_z, found.se, r_hat)
 
 
@@ -205,17 +202,16 @@ def without(problem: Problem, row: int) -> Problem:
     return replace(problem, data=problem.data.with_weights(weights).distinct())
 
 
-def _chain_starts(tree: xr.DataTree, rng: np.random.Generator) -> tuple[Mixture, ...]:
+def _chain_starts(draws: Draws, rng: np.random.Generator) -> tuple[Mixture, ...]:
     """Draws of the posterior with all rows; none if a weight is zero in all of them."""
-    smallest = tree["posterior"]["weights"].to_numpy().min(axis=-1).ravel()
-    usable = np.flatnonzero(smallest > _USABLE_WEIGHT)
-    return tuple(mixtures_of(tree, rng.choice(usable, _CHAINS))) if len(usable) else ()
+    usable = np.flatnonzero(draws.weights.min(axis=-1) > _USABLE_WEIGHT)
+    return tuple(mixtures_of(draws, rng.choice(usable, _CHAINS))) if len(usable) else ()
 
 
-def _tree(drawn: MixtureDraws, problem: Problem) -> xr.DataTree:
+def _tree(draws: Draws, run: Trace, problem: Problem) -> xr.DataTree:
     return posterior_tree(
-        {"weights": drawn.weights, "means": drawn.means, "covariances": drawn.covariances},
-        {"lp": drawn.run.stats["lp"]},
+        draws,
+        {"lp": run.stats["lp"]},
         X=np.ascontiguousarray(problem.data.rows),
         feature_names=[f"x{j}" for j in range(problem.data.shape[1])],
         start=problem.start,
@@ -227,4 +223,4 @@ def _tree(drawn: MixtureDraws, problem: Problem) -> xr.DataTree:
 def _densities(tree: xr.DataTree, row: Data) -> Array:
     """Log densities (chain, draw) of one row."""
     sizes = tree["posterior"].sizes
-    return log_densities(Draws.of_tree(tree), row).reshape(sizes["chain"], sizes["draw"])
+    return log_densities(draws_of(tree), row).reshape(sizes["chain"], sizes["draw"])

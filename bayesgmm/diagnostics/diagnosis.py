@@ -36,7 +36,7 @@ from bayesgmm.diagnostics.verdict import (
 from bayesgmm.evidence import unpooled
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import RECORD, relabel, relabelling
-from bayesgmm.mixture import covariance_family
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
 from bayesgmm.posterior import (
     CLUSTER,
@@ -46,10 +46,11 @@ from bayesgmm.posterior import (
     Names,
     Posterior,
     data_of,
+    draws_of,
     mixture_posterior,
     prior_from_json,
 )
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.prediction import each_draw
 from bayesgmm.priors import constant_features
 from bayesgmm.validation import whole_numbers
 
@@ -334,7 +335,7 @@ def _chain_groups(tree: xr.DataTree, data: Data, found: xr.Dataset) -> tuple[Cha
     parts = chain_clusters(found)
     density = found["lp"] if "lp" in found else found["log_likelihood"]
     best = [_best_draw(density.to_numpy(), part) for part in parts]
-    partitions = _partitions(Draws.of_tree(tree), data, best)
+    partitions = _partitions(draws_of(tree), data, best)
     return tuple(
         _chain_group(part, found, partitions, partitions[number : number + 1]) for number, part in enumerate(parts)
     )

@@ -12,8 +12,9 @@ from sklearn.cluster import kmeans_plusplus
 from bayesgmm._common import Array, IntArray, PerRow, Rows, Weights
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, data_of, mixture_posterior
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.mixture import Draws
+from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, data_of, draws_of, mixture_posterior
+from bayesgmm.prediction import each_draw
 from bayesgmm.validation import as_row_weights
 
 _BLOCK_ROWS = 65_536
@@ -88,7 +89,7 @@ def invariants(
     data = data_of(tree, X)
     if (weights := as_row_weights(row_weights, data.shape[0])) is not None:
         data = data.with_weights(weights)
-    draws = in_order(Draws.of_tree(tree))
+    draws = in_order(draws_of(tree))
     anchors, pairs = anchor_rows(data.rows, n_anchors), row_pairs(data.shape[0], n_pairs)
     log_likelihood, entropy, counts = _over_rows(draws, data)
     log_density, together = _at_rows(draws, data, anchors, pairs)

@@ -1,15 +1,17 @@
 """Degeneracy checks: collapsed, emptied and ill-defined components."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from bayesgmm._common import Array
+from bayesgmm.data import Data
 from bayesgmm.em.em import EMResult, EMSettings
-from bayesgmm.em.moments import Moments, inverse_scales, principal_directions, variance_floors
-from bayesgmm.mixture import CovarianceFamily, Mixture
+from bayesgmm.em.moments import Moments, inverse_scales, moments_of, principal_directions, variance_floors
+from bayesgmm.mixture import Mixture
+from bayesgmm.priors import Model
 
 COLLAPSED = 1e-3  # smallest variance of a component over that of the data
 EMPTIED = 1e-3  # rows' worth of weight of a component whose covariance is shared
@@ -27,32 +29,42 @@ class Degeneracy:
     moments : Moments
     floors : (feature,)
         Smallest variances, see `variance_floors`.
-    family : CovarianceFamily
+    model : Model
     """
 
     moments: Moments
     floors: Array
-    family: CovarianceFamily
+    model: Model
 
     @classmethod
-    def of(cls, moments: Moments, settings: EMSettings, family: CovarianceFamily) -> Self:
-        """The criteria for data and the settings of their fits."""
-        return cls(moments, variance_floors(settings.reg_covar, moments, family), family)
+    def of(cls, data: Data, settings: EMSettings, model: Model) -> Self:
+        """The criteria for data, the settings of their fits and the model."""
+        moments = moments_of(data, model.family)
+        return cls(moments, variance_floors(settings.reg_covar, moments, model.family), model)
 
-    def collapsed_or_emptied(self, run: EMResult) -> bool:
-        """Whether a run without a prior is degenerate."""
-        return bool(run.counts.min() < self.fewest(len(run.counts))) or self.collapsed(run.mixture)
+    def with_floors(self, settings: EMSettings) -> EMSettings:
+        """Settings with the floors in numbers, for runs on parts or copies of the rows."""
+        return replace(settings, reg_covar=self.floors)
 
-    def fewest(self, n_components: int) -> float:
-        """Rows' worth of weight below which one of so many components is emptied."""
-        return 0.0 if n_components == 1 else EMPTIED if self.family.shared else len(self.floors) + 1.0
+    def is_proper(self, run: EMResult) -> bool:
+        """Whether a run did not end in a spike, see `best_of_starts`."""
+        if self.model.prior is not None:
+            return run.n_floored == 0
+        return not (bool(run.counts.min() < self.fewest) or self.collapsed(run.mixture))
+
+    @property
+    def fewest(self) -> float:
+        """Rows' worth of weight below which a component is emptied."""
+        if self.model.n_components == 1:
+            return 0.0
+        return EMPTIED if self.model.family.shared else self.model.n_features + 1.0
 
     def collapsed(self, mixture: Mixture) -> bool:
         """Whether a covariance shrank to almost nothing beside that of the data, or to the floor.
 
         Directions in which the data do not vary themselves cannot show it, and are left out.
         """
-        one = self.family.parametrisation
+        one = self.model.family.parametrisation
         if one.correlated:
             return not self._clearly_wide(mixture) and (self._narrow(mixture) or self._at_floor(mixture))
         variances = mixture.factors[:, 0, :] ** 2
@@ -65,17 +77,17 @@ class Degeneracy:
         """Whether a covariance is zero in a direction, but for rounding errors."""
         if not np.isfinite(mixture.means).all() or not self.moments.variances.any():
             return True
-        if self.family.parametrisation.correlated:
+        if self.model.family.parametrisation.correlated:
             unit = inverse_scales(self.moments)
             scaled = _blocks(mixture) * np.outer(unit, unit)
             return not np.isfinite(scaled).all() or bool((np.linalg.eigvalsh(scaled) <= _ROUNDING).any())
-        of_data = self.family.parametrisation.uncorrelated(self.moments.variances)[0]
+        of_data = self.model.family.parametrisation.uncorrelated(self.moments.variances)[0]
         return bool((mixture.factors[:, 0, :] ** 2 <= _NOTHING * of_data).any())
 
     @cached_property
     def rank(self) -> int:
         """In how many directions the data vary, judged where every feature has unit variance."""
-        if self.family.parametrisation.correlated:
+        if self.model.family.parametrisation.correlated:
             return len(self._principal[0])
         return int(np.count_nonzero(self.moments.variances))
 

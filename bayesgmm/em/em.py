@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from math import isfinite
 from operator import add
@@ -15,7 +15,7 @@ from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, OUT_1, linked
 from bayesgmm.data import Block, Data
 from bayesgmm.em.m_step import assembled
-from bayesgmm.em.moments import Moments, RegCovar, moments_of, variance_floors
+from bayesgmm.em.moments import RegCovar, moments_of, variance_floors
 from bayesgmm.em.squarem import (
     AT_NOW,
     CONVERGED,
@@ -30,7 +30,7 @@ from bayesgmm.em.squarem import (
     check_convergence,
     next_iterate,
 )
-from bayesgmm.mixture import SUMS, CovarianceFamily, Mixture, Statistics, Sums, add_statistics, column_statistics
+from bayesgmm.mixture import SUMS, Mixture, Statistics, Sums, add_statistics, column_statistics
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 
 _ROWS_PER_CALL, _STEPS_PER_CALL = 200_000, 64  # below a hundredth of a second between two calls of a callback
@@ -58,10 +58,6 @@ class EMSettings:
     max_iter: int = 1000
     reg_covar: RegCovar = None
     accelerate: bool = True
-
-    def for_data(self, moments: Moments, family: CovarianceFamily) -> "EMSettings":
-        """The same with the floor of these data in numbers, for runs on parts or copies of their rows."""
-        return replace(self, reg_covar=variance_floors(self.reg_covar, moments, family))
 
 
 class EMState(NamedTuple):
@@ -237,7 +233,7 @@ class _Run:
 
 
 def _floors(reg_covar: RegCovar, data: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:
-    """Smallest variances (feature,); those that `EMSettings.for_data` has found are taken as they are."""
+    """Smallest variances (feature,); those that were found before are taken as they are."""
     if isinstance(reg_covar, np.ndarray):
         return reg_covar
     if reg_covar is not None:

@@ -1,5 +1,7 @@
 """The first M-step: from responsibilities or labels to a mixture."""
 
+from dataclasses import replace
+
 import numpy as np
 from numba import types
 
@@ -8,18 +10,18 @@ from bayesgmm._compiled import IN_1, IN_2, OUT_2, linked
 from bayesgmm.em.m_step import m_step
 from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
 from bayesgmm.mixture import COVARIANCE, SUMS, CovarianceFamily, Equivariance, Mixture, Statistics, Sums
-from bayesgmm.priors import PseudoData, pseudo_data
+from bayesgmm.priors import Model, PseudoData
 
 
-def mild_pseudo_data(moments: Moments, n_components: int, family: CovarianceFamily) -> PseudoData:
+def mild_pseudo_data(moments: Moments, model: Model) -> PseudoData:
     """What keeps a component with one row or none usable: D + 1 pseudo-rows of scatter, a pseudo-row of weight."""
-    d = len(moments.mean)
-    rows, blocks, one = d + 1.0, family.n_blocks(n_components), family.parametrisation
+    k, d, one = model.n_components, model.n_features, model.family.parametrisation
+    rows, blocks = d + 1.0, model.family.n_blocks(k)
     cov = moments.covariance if one.correlated else one.uncorrelated(moments.variances) * one.width(d)
-    scale = np.repeat((cov * (rows / n_components ** (2.0 / d)))[None], blocks, axis=0)
+    scale = np.repeat((cov * (rows / k ** (2.0 / d)))[None], blocks, axis=0)
     exponent = np.full(blocks, rows * one.width(d))
-    nothing = pseudo_data(None, n_components, d, family)
-    return nothing._replace(concentration=np.full(n_components, 2.0), exponent=exponent, scale=scale)
+    nothing = replace(model, prior=None).pseudo_data
+    return nothing._replace(concentration=np.full(k, 2.0), exponent=exponent, scale=scale)
 
 
 def first_step(

@@ -5,7 +5,7 @@ distances work on scaled columns, see `scaled_for_distances`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +19,6 @@ from bayesgmm.em.first_m_step import first_step, mild_pseudo_data
 from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
 from bayesgmm.em.moments import Moments, RegCovar, inverse_scales, moments_of, principal_directions
 from bayesgmm.em.user_init import (
-    UserInit,
     checked_labels,
     checked_parameters,
     every_label_known,
@@ -27,9 +26,9 @@ from bayesgmm.em.user_init import (
     with_parameters,
 )
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture, covariance_family
-from bayesgmm.priors import ResolvedPrior, pseudo_data
-from bayesgmm.validation import as_finite, check_components
+from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture
+from bayesgmm.priors import Model, ResolvedPrior
+from bayesgmm.validation import check_components
 
 type InitMethod = Callable[[Rows, int, PerRow, np.random.Generator], Responsibilities]
 
@@ -77,10 +76,9 @@ class Initialisation:
 
 def starting_mixture(
     data: Data,
-    n_components: int,
+    model: Model,
     *,
     rng: np.random.Generator,
-    covariance_type: str = "full",
     initialisation: Initialisation | None = None,
     reg_covar: RegCovar = None,
     decorrelate: bool = False,
@@ -95,9 +93,9 @@ def starting_mixture(
     Parameters
     ----------
     data : Data
-    n_components : int
+    model : Model
+        Its prior does not count.
     rng : numpy.random.Generator
-    covariance_type : str
     initialisation : Initialisation, optional
         Given means share the rows out themselves: each row goes to the nearest. So do given labels.
     reg_covar : float, (feature,), optional
@@ -118,15 +116,18 @@ def starting_mixture(
     >>> import numpy as np
     >>> from bayesgmm.data import Data
     >>> from bayesgmm.em import starting_mixture
+    >>> from bayesgmm.priors import Model
     >>> data = Data.of([[0.0], [0.1], [5.0], [5.1]])
-    >>> np.sort(starting_mixture(data, 2, rng=np.random.default_rng(0)).means, axis=0)
+    >>> np.sort(starting_mixture(data, Model.of("full", 2, 1), rng=np.random.default_rng(0)).means, axis=0)
     array([[0.05],
            [5.05]])
     """
-    X, v = data.rows, data.weights
-    family = covariance_family(covariance_type, X.shape[1])
+    X, v, family, n_components = data.rows, data.weights, model.family, model.n_components
     init = initialisation or Initialisation()
-    given = _checked(init, (n_components, X.shape[1]), family)
+    if init.method not in INIT_METHODS:
+        known = ", ".join(repr(name) for name in INIT_METHODS)
+        raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
+    given = checked_parameters(init.weights, init.means, init.precisions, model=model)
     check_components(n_components, round(v.sum()))
     moments = moments_of(data, family) if moments is None else moments
     scaled, to_scaled = scaled_for_distances(X, family, moments=moments, decorrelate=decorrelate)
@@ -137,52 +138,9 @@ def starting_mixture(
         resp = _nearest(scaled, to_scaled(given.means), n_components)
     else:
         resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
-    pseudo = mild_pseudo_data(moments, n_components, family)
+    pseudo = mild_pseudo_data(moments, model)
     start = first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
     return with_parameters(start, given)
-
-
-def mixture_from_responsibilities(
-    X: ArrayLike,
-    resp: ArrayLike,
-    covariance_type: str = "full",
-    *,
-    prior: ResolvedPrior | None = None,
-    reg_covar: RegCovar = None,
-    row_weights: ArrayLike | None = None,
-) -> Mixture:
-    """The M-step for given responsibilities: the mixture that EM would reach from them in one step.
-
-    Parameters
-    ----------
-    X : (obs, feature)
-    resp : (obs, cluster)
-        How much of each row each component takes; one-hot for labels.
-    covariance_type : str
-    prior : ResolvedPrior, optional
-        Makes it a maximum a posteriori step (for means independent of the covariances the first of two
-        conditional steps, from the covariance of the data), with hyperparameters that are sampled at their
-        means.
-    reg_covar : float, (feature,), optional
-        As in `EMSettings`.
-    row_weights : (obs,), optional
-
-    Examples
-    --------
-    >>> from bayesgmm.em.initialization import mixture_from_responsibilities
-    >>> mixture_from_responsibilities([[0.0], [2.0], [7.0]], [[1, 0], [1, 0], [0, 1]]).means
-    array([[1.],
-           [7.]])
-    """
-    data = Data.of(X, row_weights)
-    X = data.rows
-    resp = as_finite(resp, name="resp")
-    if resp.ndim != 2 or len(resp) != len(X) or resp.shape[1] == 0 or resp.min() < 0:
-        raise InputError(expected=f"resp with shape ({len(X)}, cluster), non-negative", got=f"shape {resp.shape}")
-    family = covariance_family(covariance_type, X.shape[1])
-    pseudo = pseudo_data(None if prior is None else prior.inverse_wishart, resp.shape[1], X.shape[1], family)
-    moments = moments_of(data, family)
-    return first_step(X, resp * data.weights[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
 
 
 def scaled_for_distances(
@@ -221,7 +179,7 @@ def aligned_to_prior(mixture: Mixture, prior: ResolvedPrior) -> Mixture:
 
 def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: int) -> float:
     """Log prior of component ``j`` in place ``slot``, up to a constant of the place."""
-    block_j, block = min(j, len(mixture.factors) - 1), min(slot, len(prior.dof) - 1)
+    block_j = min(j, len(mixture.factors) - 1)
     one = Mixture.from_checked(
         mixture.family,
         mixture.weights[j : j + 1],
@@ -231,24 +189,7 @@ def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: i
         mixture.precision_factors[block_j : block_j + 1],
         mixture.log_scale[j : j + 1],
     )
-    place = slice(slot, slot + 1)
-    alone = replace(
-        prior.inverse_wishart,
-        concentration=prior.concentration[place],
-        mean=prior.mean[place],
-        kappa=prior.kappa[place],
-        mean_precision=prior.mean_precision[place],
-        dof=prior.dof[block : block + 1],
-        scale=prior.scale[block : block + 1],
-    )
-    return alone.log_prob(one)
-
-
-def _checked(init: Initialisation, shape: tuple[int, int], family: CovarianceFamily) -> UserInit:
-    if init.method not in INIT_METHODS:
-        known = ", ".join(repr(name) for name in INIT_METHODS)
-        raise InputError(expected=f"init_params one of {known}", got=repr(init.method))
-    return checked_parameters(init.weights, init.means, init.precisions, shape=shape, family=family)
+    return prior.inverse_wishart.of_components(np.array([slot])).log_prob(one)
 
 
 def _one_hot(labels: IntArray, n_components: int) -> Responsibilities:

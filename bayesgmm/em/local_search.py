@@ -14,10 +14,11 @@ import numpy as np
 
 from bayesgmm._common import Array, Factors, Means, Weights
 from bayesgmm.data import Data
+from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings, run_em
-from bayesgmm.em.moments import Moments, RegCovar, covariance_factor, variance_floors
+from bayesgmm.em.moments import covariance_factor
 from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture
-from bayesgmm.priors import ResolvedPrior
+from bayesgmm.priors import Model
 
 MOST_ROWS = 2_000  # a search sees at most so many rows, and 50 for each free mean
 MOVES_PER_COMPONENT, MOST_MOVES = 10, 50
@@ -35,6 +36,7 @@ class SearchData:
 
     Attributes
     ----------
+    model : Model
     data : Data
     factor : (1, rows, columns)
         Factor of the covariance of the data, which new components have in small.
@@ -46,7 +48,7 @@ class SearchData:
         How many moves a search makes.
     """
 
-    family: CovarianceFamily
+    model: Model
     data: Data
     factor: Factors
     precision_factor: Factors
@@ -57,28 +59,25 @@ class SearchData:
     def of_rows(
         cls,
         data: Data,
-        n_components: int,
+        degeneracy: Degeneracy,
         *,
-        family: CovarianceFamily,
         rng: np.random.Generator,
-        moments: Moments,
-        reg_covar: RegCovar = None,
         coarse: bool = False,
     ) -> "SearchData":
         """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights.
 
         A coarse search has a small subset, and makes moves only where that is a small part of the rows.
         """
-        n_rows, d = data.shape
-        size = COARSE_ROWS if coarse else rows_for(n_components, d)
-        n_moves = moves_for(n_components)
+        (n_rows, d), model = data.shape, degeneracy.model
+        size = COARSE_ROWS if coarse else rows_for(model.n_components, d)
+        n_moves = moves_for(model.n_components)
         if coarse:
             n_moves = min(n_moves, COARSE_MOVES) if n_rows >= COARSE_SHARE * size else 0
-        factor = covariance_factor(moments, family, variance_floors(reg_covar, moments, family))
+        factor = covariance_factor(degeneracy.moments, model.family, degeneracy.floors)
         some = data.subset(size, rng=rng)
-        precision = family.precision_factors(factor)
+        precision = model.family.precision_factors(factor)
         share = min(_FEWEST * (d + 1.0) / some.total, 1.0)
-        return cls(family, some, factor, precision, share, n_moves)
+        return cls(model, some, factor, precision, share, n_moves)
 
     def picked(self, n: int, rng: np.random.Generator) -> Array:
         """Random rows, different ones where there are enough, with chances in proportion to their weights.
@@ -92,13 +91,14 @@ class SearchData:
             arrivals = rng.standard_exponential(len(rows)) / weights
         return rows[np.argpartition(arrivals, n - 1)[:n]]
 
-    def scattered(self, n_components: int, rng: np.random.Generator) -> Mixture:
+    def scattered(self, rng: np.random.Generator) -> Mixture:
         """Equal components at random rows."""
-        size, n_blocks = self.new_size(rng), self.family.n_blocks(n_components)
+        n_components, family = self.model.n_components, self.model.family
+        size, n_blocks = self.new_size(rng), family.n_blocks(n_components)
         factors = np.repeat(self.factor * size, n_blocks, axis=0)
         precision = np.repeat(self.precision_factor / size, n_blocks, axis=0)
         weights = np.full(n_components, 1.0 / n_components)
-        return _assembled(self.family, weights, self.picked(n_components, rng), factors, precision)
+        return _assembled(family, weights, self.picked(n_components, rng), factors, precision)
 
     def new_size(self, rng: np.random.Generator) -> float:
         """By how much to shrink a factor, to a share of volume log-uniform between a few rows' and all of it."""
@@ -114,26 +114,26 @@ class SearchData:
         weights *= (1.0 - 1.0 / k) / max(weights.sum(), 1e-300)
         weights[one] = 1.0 / k
         means[one] = self.picked(1, rng)[0]
-        if not self.family.shared:
+        if not mixture.family.shared:
             size = self.new_size(rng)
             factors[one], precision[one] = self.factor[0] * size, self.precision_factor[0] / size
-        return _assembled(self.family, np.maximum(weights, 1e-200), means, factors, precision)
+        return _assembled(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
 
 
 @dataclass(frozen=True, slots=True)
 class ShortEM:
-    """Short EM runs of a search: the objective, which ends are not degenerate, and when to stop."""
+    """Short EM runs of a search: which ends are degenerate, the settings, and when to stop."""
 
-    prior: ResolvedPrior | None
+    degeneracy: Degeneracy
     settings: EMSettings
-    is_proper: Callable[[EMResult], bool]
     stopped: Callable[[], bool]
 
     def run(self, data: Data, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
         """One short run."""
         tol, steps = max(self.settings.tol, _TOLERANCE), min(max_iter, self.settings.max_iter)
         settings = replace(self.settings, tol=tol, max_iter=steps)
-        return run_em(data, start, prior=self.prior, settings=settings, callback=lambda state: self.stopped())
+        prior = self.degeneracy.model.prior
+        return run_em(data, start, prior=prior, settings=settings, callback=lambda state: self.stopped())
 
 
 def moves_for(n_components: int) -> int:
@@ -157,7 +157,7 @@ def approached(start: Mixture, some: Data, short_em: ShortEM, *, n_rows: int) ->
     if n_rows < APPROACH_SHARE * some.shape[0]:
         return start
     run = short_em.run(some, start)
-    return run.mixture if np.isfinite(run.objective) and short_em.is_proper(run) else start
+    return run.mixture if np.isfinite(run.objective) and short_em.degeneracy.is_proper(run) else start
 
 
 def search_from(start: Mixture, search_data: SearchData, short_em: ShortEM, *, rng: np.random.Generator) -> Mixture:
@@ -168,9 +168,7 @@ def search_from(start: Mixture, search_data: SearchData, short_em: ShortEM, *, r
     for _ in range(search_data.n_moves):
         if short_em.stopped():
             break
-        proposal = (
-            search_data.scattered(start.n_components, rng) if best is None else search_data.moved(best.mixture, rng)
-        )
+        proposal = search_data.scattered(rng) if best is None else search_data.moved(best.mixture, rng)
         best = _if_better(_raced(search_data, proposal, best, short_em), best, short_em)
     return start if best is None else best.mixture
 
@@ -185,26 +183,18 @@ def _raced(search_data: SearchData, proposal: Mixture, best: EMResult | None, sh
 
 
 def small_em(
-    n_components: int,
-    search_data: SearchData,
-    short_em: ShortEM,
-    *,
-    rng: np.random.Generator,
-    n_runs: int = RANDOM_RUNS,
+    search_data: SearchData, short_em: ShortEM, *, rng: np.random.Generator, n_runs: int = RANDOM_RUNS
 ) -> Mixture:
     """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
-    runs = [
-        short_em.run(search_data.data, search_data.scattered(n_components, rng), max_iter=_RANDOM_STEPS)
-        for _ in range(n_runs)
-    ]
+    runs = [short_em.run(search_data.data, search_data.scattered(rng), max_iter=_RANDOM_STEPS) for _ in range(n_runs)]
     runs.sort(key=lambda run: run.objective if math.isfinite(run.objective) else -math.inf, reverse=True)
-    return next((run for run in runs if short_em.is_proper(run)), runs[0]).mixture
+    return next((run for run in runs if short_em.degeneracy.is_proper(run)), runs[0]).mixture
 
 
 def _if_better(run: EMResult, best: EMResult | None, short_em: ShortEM) -> EMResult | None:
     """The run if it is better than the best one and not degenerate."""
     better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
-    return run if better and short_em.is_proper(run) else best
+    return run if better and short_em.degeneracy.is_proper(run) else best
 
 
 def _assembled(

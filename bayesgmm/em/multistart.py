@@ -17,7 +17,6 @@ from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.em.initialization import Initialisation
-from bayesgmm.em.moments import moments_of
 from bayesgmm.em.start_plan import Plan
 from bayesgmm.exceptions import (
     DegeneracyWarning,
@@ -26,8 +25,8 @@ from bayesgmm.exceptions import (
     InputError,
     SingularDataWarning,
 )
-from bayesgmm.mixture import Equivariance, Mixture, covariance_family
-from bayesgmm.priors import Prior, warn_of_constant_features
+from bayesgmm.mixture import Equivariance, Mixture
+from bayesgmm.priors import Model, warn_of_constant_features
 from bayesgmm.validation import check_components
 
 _QUICK = 1_000_000  # numbers times components that a handful of steps take milliseconds for: not worth a thread
@@ -110,11 +109,9 @@ class Starts:
 
 def best_of_starts(
     data: Data,
-    n_components: int,
+    model: Model,
     *,
     rng: np.random.Generator,
-    covariance_type: str = "full",
-    prior: Prior | None = None,
     settings: EMSettings | None = None,
     n_init: int = 10,
     initialisation: Initialisation | None = None,
@@ -140,12 +137,10 @@ def best_of_starts(
     ----------
     data : Data
         Weighted rows and repeated rows give bitwise identical results.
-    n_components : int
+    model : Model
+        A prior makes the objective the log posterior density.
     rng : numpy.random.Generator
         Each start draws from a child of its own: the result does not depend on ``n_jobs``.
-    covariance_type : str
-    prior : Prior, optional
-        Makes the objective the log posterior density.
     settings : EMSettings, optional
     n_init : int
         Number of starts; one if all would be identical (``start``, means or labels given).
@@ -187,41 +182,27 @@ def best_of_starts(
     >>> import numpy as np
     >>> from bayesgmm.data import Data
     >>> from bayesgmm.em import best_of_starts
+    >>> from bayesgmm.priors import Model
     >>> data = Data.of([[-1.1], [-0.9], [-1.0], [2.0], [2.2], [1.8]])
-    >>> result, starts = best_of_starts(data, 2, rng=np.random.default_rng(0))
+    >>> result, starts = best_of_starts(data, Model.of("full", 2, 1), rng=np.random.default_rng(0))
     >>> result.mixture.means.round(3), starts.n_starts
     (array([[-1.],
            [ 2.]]), 10)
     """
-    check_components(n_components, round(data.total))
+    check_components(model.n_components, round(data.total))
     if n_init < 1:
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
     init = initialisation or Initialisation()
-    n_features = data.shape[1]
-    family = covariance_family(covariance_type, n_features)
     data = data if init.labels is not None else data.distinct()
-    exchangeable = prior is None or prior.exchangeable
-    resolved = None if prior is None else prior.resolve(n_components, n_features, family.name)
-    moments = moments_of(data, family)
-    settings = (settings or EMSettings()).for_data(moments, family)
-    plan = Plan(
-        data,
-        n_components,
-        family,
-        resolved,
-        settings,
-        init,
-        start,
-        align=not (exchangeable or init.labelled),
-        degeneracy=Degeneracy.of(moments, settings, family),
-    )
-    n_starts = 1 if start is not None or init.fixed(n_components) else n_init
+    degeneracy = Degeneracy.of(data, settings or EMSettings(), model)
+    plan = Plan(data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy)
+    n_starts = 1 if start is not None or init.fixed(model.n_components) else n_init
     runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
     starts = _record(plan, runs, interrupted=interrupted)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
     _report_data(plan, feature_names, degenerate=bool(starts.degenerate[starts.best]))
-    in_order = exchangeable and not init.labelled and start is None
+    in_order = model.exchangeable and not init.labelled and start is None
     return (_ordered(best) if in_order else best), starts
 
 
@@ -240,7 +221,7 @@ def _run_all(
         if stop.is_set():
             return None
         start = plan.starting_mixture(index, rng, stop.is_set)
-        return run_em(plan.data, start, prior=plan.prior, settings=plan.settings, callback=after_step, pool=pool)
+        return run_em(plan.data, start, prior=plan.model.prior, settings=plan.settings, callback=after_step, pool=pool)
 
     if plan.coarse and plan.step_size * len(rngs) <= _QUICK:
         return [result for index, rng in enumerate(rngs) if (result := run(index, rng)) is not None], stop.is_set()
@@ -282,7 +263,9 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
             "others to a moderate scale, or ask for fewer components.",
             figures={"largest absolute value": float(np.abs(plan.data.rows).max()), "floor": plan.smallest_floor},
         )
-    degenerate = [isnan(objective) or not plan.is_proper(run) for objective, run in zip(ended, runs, strict=True)]
+    degenerate = [
+        isnan(objective) or not plan.degeneracy.is_proper(run) for objective, run in zip(ended, runs, strict=True)
+    ]
     usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
     best_first = sorted(usable, key=lambda i: -ended[i])
     tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.data.total
@@ -312,7 +295,7 @@ def _distinct(objectives: list[float], best_first: list[int], tolerance: float) 
 
 def _well_defined(best: EMResult, plan: Plan) -> EMResult:
     """Refuse a covariance of zero; a run that was stopped before it was over has not converged."""
-    if plan.smallest_floor > 0 or plan.prior is not None or not plan.degeneracy.ill_defined(best.mixture):
+    if plan.smallest_floor > 0 or plan.model.prior is not None or not plan.degeneracy.ill_defined(best.mixture):
         return best
     if best.n_iter >= plan.settings.max_iter:
         return replace(best, converged=False)
@@ -330,7 +313,7 @@ def _well_defined(best: EMResult, plan: Plan) -> EMResult:
 def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
     if plan.settings.max_iter == 0 or not starts.degenerate[starts.best]:
         return
-    if plan.prior is None:
+    if plan.model.prior is None:
         try_this = "a prior (prior=Prior.weakly_informative(X)), fewer components or a larger reg_covar"
     else:
         try_this = "a prior with a larger scale, fewer components, or a reg_covar below the variances you expect"
@@ -347,12 +330,12 @@ def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
 
 def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -> None:
     """What the data cannot carry, whatever the starts found; a prior supplies what they lack."""
-    if plan.prior is not None or plan.settings.max_iter == 0:
+    if plan.model.prior is not None or plan.settings.max_iter == 0:
         return
     criteria = plan.degeneracy
     variances = criteria.moments.variances
     compared = (
-        variances if plan.family.equivariance & Equivariance.SCALES else np.full(len(variances), variances.mean())
+        variances if plan.model.family.equivariance & Equivariance.SCALES else np.full(len(variances), variances.mean())
     )
     floored = np.flatnonzero((variances > 0) & (compared <= criteria.floors))
     warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
@@ -367,7 +350,7 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
             f"reg_covar is no smaller than the variance of {_listed(floored, names)}, so that it decides the fit. It "
             "is in squared units of the data: lower it, or leave it out for a share of each column's own variance."
         )
-    n_parameters = plan.family.n_parameters(plan.n_components, plan.data.shape[1])
+    n_parameters = plan.model.n_parameters
     distinct = plan.data if plan.initialisation.labels is None else plan.data.distinct()
     n_rows = min(distinct.shape[0], plan.data.total)
     if n_parameters > n_rows and not degenerate:

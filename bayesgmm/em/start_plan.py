@@ -7,7 +7,7 @@ import numpy as np
 
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
-from bayesgmm.em.em import EMResult, EMSettings
+from bayesgmm.em.em import EMSettings
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, starting_mixture
 from bayesgmm.em.local_search import (
     COARSE_RUNS,
@@ -20,8 +20,8 @@ from bayesgmm.em.local_search import (
     search_from,
     small_em,
 )
-from bayesgmm.mixture import CovarianceFamily, Mixture
-from bayesgmm.priors import ResolvedPrior
+from bayesgmm.mixture import Mixture
+from bayesgmm.priors import Model
 
 MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
 KINDS_IN_TURN = ("short_kmeans", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
@@ -35,13 +35,10 @@ class Plan:
     """Everything that the starts of a fit have in common."""
 
     data: Data
-    n_components: int
-    family: CovarianceFamily
-    prior: ResolvedPrior | None
+    model: Model
     settings: EMSettings
     initialisation: Initialisation
     start: Mixture | None
-    align: bool
     degeneracy: Degeneracy
 
     @property
@@ -67,12 +64,12 @@ class Plan:
     @property
     def step_size(self) -> int:
         """Numbers times components that most steps of a start read."""
-        (n_rows, n_features), k = self.data.shape, self.n_components
+        (n_rows, n_features), k = self.data.shape, self.model.n_components
         return (min(n_rows, rows_for(k, n_features)) if self.searched else n_rows) * n_features * k
 
     def kind(self, index: int) -> str:
         """What a start is made by."""
-        if self.start is not None or self.initialisation.fixed(self.n_components):
+        if self.start is not None or self.initialisation.fixed(self.model.n_components):
             return GIVEN
         turns = KINDS_IN_TURN if self.searched else COARSE_KINDS
         kind = turns[index % len(turns)] if self.several_kinds else self.initialisation.method
@@ -86,14 +83,16 @@ class Plan:
         kind, labelled = self.kind(index), self.initialisation.labelled
         if kind != SMALL_EM and (not self.several_kinds or labelled):
             return self.plain_start(kind, index, rng, self.data)
-        short_em = ShortEM(self.prior, self.settings, self.is_proper, stopped)
+        short_em = ShortEM(self.degeneracy, self.settings, stopped)
         if self.searched:
-            search_data = self.search_data(rng, coarse=index == 0)
+            # Coarse for the first start, because many users make no other.
+            search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=index == 0)
             start = self.start_in(search_data, kind, index, rng, short_em)
             return search_from(start, search_data, short_em, rng=rng) if self.may_be_proper else start
-        some = self.data.subset(coarse_rows_for(*self.data.shape, self.n_components), rng=rng)
+        some = self.data.subset(coarse_rows_for(*self.data.shape, self.model.n_components), rng=rng)
         if kind == SMALL_EM:
-            start = self.start_in(self.search_data(rng, coarse=True), kind, index, rng, short_em)
+            search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=True)
+            start = self.start_in(search_data, kind, index, rng, short_em)
         else:
             start = self.plain_start(kind, index, rng, some)
         return approached(start, some, short_em, n_rows=self.data.shape[0])
@@ -104,7 +103,7 @@ class Plan:
         """A start of its kind from the rows of a search."""
         if kind == SMALL_EM:
             n_runs = COARSE_RUNS if self.coarse else RANDOM_RUNS
-            return self.aligned(small_em(self.n_components, search_data, short_em, rng=rng, n_runs=n_runs))
+            return self.aligned(small_em(search_data, short_em, rng=rng, n_runs=n_runs))
         return self.plain_start(kind, index, rng, search_data.data)
 
     def plain_start(self, kind: str, index: int, rng: np.random.Generator, data: Data) -> Mixture:
@@ -112,9 +111,8 @@ class Plan:
         turn = index // len(KINDS_IN_TURN) if self.several_kinds else index
         start = starting_mixture(
             data,
-            self.n_components,
+            self.model,
             rng=rng,
-            covariance_type=self.family.name,
             initialisation=replace(self.initialisation, method=KINDS_IN_TURN[0] if kind == GIVEN else kind),
             reg_covar=self.settings.reg_covar,
             decorrelate=turn % 2 == 1,
@@ -124,29 +122,11 @@ class Plan:
 
     def aligned(self, start: Mixture) -> Mixture:
         """Components where a prior that tells them apart expects them."""
-        return aligned_to_prior(start, self.prior) if self.align and self.prior is not None else start
-
-    def search_data(self, rng: np.random.Generator, *, coarse: bool) -> SearchData:
-        """Data of a start's local search; coarse for the first start, because many users make no other."""
-        return SearchData.of_rows(
-            self.data,
-            self.n_components,
-            family=self.family,
-            rng=rng,
-            moments=self.degeneracy.moments,
-            reg_covar=self.settings.reg_covar,
-            coarse=coarse,
-        )
+        if self.model.exchangeable or self.initialisation.labelled:
+            return start
+        return aligned_to_prior(start, self.model.required_prior)
 
     @property
     def may_be_proper(self) -> bool:
         """Whether there are rows enough for a run that is not degenerate: otherwise a search finds nothing."""
-        return (
-            self.prior is not None or self.degeneracy.fewest(self.n_components) * self.n_components <= self.data.total
-        )
-
-    def is_proper(self, run: EMResult) -> bool:
-        """Whether a run did not end in a spike, see `best_of_starts`."""
-        if self.prior is not None:
-            return run.n_floored == 0
-        return not self.degeneracy.collapsed_or_emptied(run)
+        return self.model.prior is not None or self.degeneracy.fewest * self.model.n_components <= self.data.total

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture
+from bayesgmm.priors import Model
 from bayesgmm.validation import as_finite
 
 UNKNOWN = -1  # the label of a row without one, as in sklearn.semi_supervised
@@ -27,20 +28,20 @@ def checked_parameters(
     means: ArrayLike | None,
     precisions: ArrayLike | None,
     *,
-    shape: tuple[int, int],
-    family: CovarianceFamily,
+    model: Model,
 ) -> UserInit:
-    """Parameters to start from, in scikit-learn's shapes for (cluster, feature) and the family.
+    """Parameters to start from, in scikit-learn's shapes for the model.
 
     Raises
     ------
     InputError
         In scikit-learn's words, if a shape is wrong or values are no weights or no precisions.
     """
+    shape = (model.n_components, model.n_features)
     return UserInit(
         _checked_weights(weights, shape[0]),
         _of_shape(means, shape, parameter="means_init", name="means"),
-        _checked_precisions(precisions, shape, family),
+        _checked_precisions(precisions, shape, model.family),
     )
 
 

@@ -16,10 +16,9 @@ from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.inference import weights_refused
 from bayesgmm.io import save_tree
 from bayesgmm.label_switching import INSTEAD, component_record
-from bayesgmm.mixture import Mixture
-from bayesgmm.posterior import data_of, row_weights_of
+from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.posterior import data_of, draws_of
 from bayesgmm.prediction import (
-    Draws,
     log_predictive_density,
     mean_memberships,
     membership_intervals,
@@ -119,7 +118,7 @@ class PosteriorMixin:
     def model(self) -> "pm.Model":
         """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
-        if row_weights_of(self.posterior_) is not None:
+        if data_of(self.posterior_).row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
 
@@ -156,7 +155,7 @@ class PosteriorMixin:
     def _draws(self) -> Draws:
         check_is_fitted(self)
         if not self._draw_sets:
-            self._draw_sets.append(Draws.of_tree(self.posterior_))
+            self._draw_sets.append(draws_of(self.posterior_))
         return self._draw_sets[0]
 
     def _data(self, X: ArrayLike) -> Data:

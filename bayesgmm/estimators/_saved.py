@@ -165,7 +165,7 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     _check_parameters(estimator, first.family, first.means.shape)
     estimator.prior_ = None if prior is None else prior_of(prior)
     if prior is not None:
-        check_prior(estimator.prior_, *first.means.shape, family=first.family.name)
+        check_prior(estimator.prior_, first)
     arrays: dict[str, Any] = {str(name): found.to_numpy() for name, found in tree["starts"].data_vars.items()}
     rest = json.loads(str(tree.attrs["starts"]))
     estimator.starts_ = Starts(**arrays, **{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))

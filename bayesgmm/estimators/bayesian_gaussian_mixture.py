@@ -28,13 +28,12 @@ from bayesgmm.estimators._prior_parameters import (
 from bayesgmm.estimators._progress import progress_of_starts
 from bayesgmm.estimators._saved import fit_record
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
-from bayesgmm.estimators.gaussian_mixture import if_usable
 from bayesgmm.evidence import combine_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference import ENGINES, Problem, SamplerSettings, explore, fitted_tree, weights_refused
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
-from bayesgmm.priors import Prior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_rows, as_sample_weight, check_components
 
 DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
@@ -269,22 +268,20 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         prior = self._prior(different)
         seed = self._seed()
         rng = np.random.default_rng(seed)
+        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
         em, starts = best_of_starts(
             different,
-            self.n_components,
+            model,
             rng=rng,
-            covariance_type=self.covariance_type,
-            prior=prior,
             settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, data.total, self.reg_covar)),
             n_init=self.n_init,
             initialisation=Initialisation(self.init_params),
-            start=self._last_solution(),
+            start=self._last_solution(model),
             callback=progress_of_starts(self.verbose, self.verbose_interval),
         )
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
-        resolved = prior.resolve(self.n_components, self.n_features_in_, self.covariance_type)
-        settings = self._settings(rng, sparse=resolved.sparse)
+        settings = self._settings(rng, sparse=model.required_prior.sparse)
         problem = Problem(different, prior, em.mixture)
         explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
@@ -330,9 +327,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             raise weights_refused()
         return Data(rows, weights)
 
-    def _last_solution(self) -> Mixture | None:
+    def _last_solution(self, model: Model) -> Mixture | None:
         last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None
-        return if_usable(last, self.n_components, self.n_features_in_, covariance_type=self.covariance_type)
+        return last if last is not None and model.describes(last) else None
 
     def _settings(self, rng: np.random.Generator, *, sparse: bool) -> SamplerSettings:
         return SamplerSettings(

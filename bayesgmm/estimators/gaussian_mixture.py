@@ -23,11 +23,11 @@ from bayesgmm.estimators._saved import EMFileMixin
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
 from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
 from bayesgmm.exceptions import InputError, InterruptedWarning, SingleBestStartWarning
-from bayesgmm.mixture import FAMILIES, Measured, Mixture, covariance_family, measure, row_densities, row_memberships
+from bayesgmm.mixture import FAMILIES, Measured, Mixture, measure, row_densities, row_memberships
 from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
 from bayesgmm.mixture import icl as icl_of
-from bayesgmm.priors import Prior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_rows, as_sample_weight, check_components
 
 PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
@@ -256,16 +256,15 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         data = Data(rows, as_sample_weight(sample_weight, len(rows)))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         self.prior_ = self._resolved_prior(data.rows, data.row_weights)
+        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
         result, starts = best_of_starts(
             data,
-            self.n_components,
+            model,
             rng=self._rng(),
-            covariance_type=self.covariance_type,
-            prior=self.prior_,
             settings=EMSettings(self.tol, self.max_iter, self.reg_covar),
             n_init=self.n_init,
             initialisation=self._initialisation(),
-            start=self._last_solution(),
+            start=self._last_solution(model),
             n_jobs=self.n_jobs,
             callback=progress_of_starts(self.verbose, self.verbose_interval),
             feature_names=getattr(self, "feature_names_in_", None),
@@ -309,8 +308,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
 
     def n_parameters(self) -> int:
         """Free parameters: weights, means and covariances."""
-        mixture = self._fitted()
-        return mixture.family.n_parameters(mixture.n_components, mixture.n_features)
+        return Model.of_mixture(self._fitted()).n_parameters
 
     def _n_parameters(self) -> int:
         """`n_parameters` under scikit-learn's private name, which scripts use."""
@@ -391,9 +389,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
             self.init_params, self.weights_init, self.means_init, self.precisions_init, self.labels_init
         )
 
-    def _last_solution(self) -> Mixture | None:
+    def _last_solution(self, model: Model) -> Mixture | None:
         last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None
-        return if_usable(last, self.n_components, self.n_features_in_, covariance_type=self.covariance_type)
+        return last if last is not None and model.describes(last) else None
 
     def _resolved_prior(self, X: Rows, row_weights: PerRow | None) -> Prior | None:
         if isinstance(self.prior, str):
@@ -433,11 +431,3 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
                 f"n_init={3 * starts.n_starts}."
             )
             warnings.warn(text, SingleBestStartWarning, stacklevel=3)
-
-
-def if_usable(last: Mixture | None, n_components: int, n_features: int, *, covariance_type: str) -> Mixture | None:
-    """The last solution, if the next fit can start there."""
-    if last is None:
-        return None
-    wanted = (n_components, n_features, covariance_family(covariance_type, n_features))
-    return last if (last.n_components, last.n_features, last.family) == wanted else None

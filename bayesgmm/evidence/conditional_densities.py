@@ -20,7 +20,7 @@ from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, Weights
 from bayesgmm.data import Data
-from bayesgmm.mixture import covariance_family
+from bayesgmm.mixture import CovarianceFamily, Draws
 from bayesgmm.priors import ResolvedPrior
 
 MOST_COMPONENTS = 8  # a permanent costs 2^K K steps: at 8 seconds in all, at 10 a minute
@@ -34,7 +34,7 @@ class Conditionals:
 
     Attributes
     ----------
-    covariance_type : str
+    family : CovarianceFamily
     origin : (feature,)
         Origin of the means.
     concentration : (allocation, cluster)
@@ -48,7 +48,7 @@ class Conditionals:
         Full matrices for every family, such that the log density holds -tr(scale Σ⁻¹) / 2.
     """
 
-    covariance_type: str
+    family: CovarianceFamily
     origin: Array
     concentration: Array
     mean: Array
@@ -66,9 +66,8 @@ class Conditionals:
         Hyperparameters drawn for each of L allocations, scales (allocation, feature, feature) and concentrations
         (allocation,), take the place of the prior's own.
         """
-        d, family = prior.mean.shape[1], covariance_family(prior.covariance_type)
-        concentration, scale = prior.concentration[None], prior.scale[None]
-        one, width = family.parametrisation, family.parametrisation.width(d)
+        d, one = prior.mean.shape[1], prior.family.parametrisation
+        concentration, scale, width = prior.concentration[None], prior.scale[None], one.width(d)
         scale = one.square(scale / width, d)
         if prior_scale is not None:
             scale = prior_scale[:, None] / width
@@ -80,15 +79,15 @@ class Conditionals:
         own = (concentration, mean, prior.kappa[None], prior.mean_precision[None], prior.dof[None], scale)
         shapes = (prior.concentration, prior.mean, prior.kappa, prior.mean_precision, prior.dof)
         sizes = [(n, *array.shape) for array in shapes] + [(n, len(prior.dof), d, d)]
-        return cls(prior.covariance_type, origin, *map(np.broadcast_to, own, sizes))
+        return cls(prior.family, origin, *map(np.broadcast_to, own, sizes))
 
-    def given(self, data: Data, labels: IntArray, means: Means, covariances: Covariances) -> Self:
+    def given(self, data: Data, labels: IntArray, draws: Draws) -> Self:
         """Densities given the rows of each component: labels (allocation, obs), and the draws they came from.
 
-        The draws (allocation, cluster, ...) are needed for means that are independent of covariances: then each block
-        is conditioned on the draw's other block. A row with a weight counts as that many in the same component.
+        The draws are needed for means that are independent of covariances: then each block is conditioned on the
+        draw's other block. A row with a weight counts as that many in the same component.
         """
-        means = means - self.origin
+        means = draws.means - self.origin
         counts, sums, squares = self._sums(data, labels)
         kappa = self.kappa + counts * (self.kappa > 0)
         if self.kappa.any():
@@ -96,7 +95,7 @@ class Conditionals:
             precision = np.broadcast_to(self.mean_precision, squares.shape)
             added = squares + self.kappa[..., None, None] * _outer(self.mean) - kappa[..., None, None] * _outer(mean)
         else:
-            inverse = np.linalg.inv(covariances)
+            inverse = np.linalg.inv(draws.covariances)
             precision = self.mean_precision + counts[..., None, None] * inverse
             pulled = _times(np.broadcast_to(self.mean_precision, squares.shape), self.mean) + _times(inverse, sums)
             mean = np.linalg.solve(precision, pulled[..., None])[..., 0]
@@ -127,36 +126,31 @@ class Conditionals:
 
     def _covariances_given(self, added: Array, counts: Array) -> dict[str, Array]:
         """Degrees of freedom and scale with the scatter (allocation, cluster, feature, feature) of rows added."""
-        family, d = covariance_family(self.covariance_type), self.mean.shape[2]
-        if family.shared:
+        one, d = self.family.parametrisation, self.mean.shape[2]
+        if self.family.shared:
             added, counts = added.sum(axis=1, keepdims=True), counts.sum(axis=1, keepdims=True)
-        one = family.parametrisation
         return {"dof": self.dof + one.width(d) * counts, "scale": self.scale + one.square(one.blocks(added), d)}
 
-    def log_density(self, weights: Weights, means: Means, covariances: Covariances) -> Array:
-        """Log of the average density over allocations and labellings, of points (point, cluster, ...), (point,).
+    def log_density(self, points: Draws) -> Array:
+        """Log of the average density over allocations and labellings, (point,)."""
+        size = max(1, _BLOCK_VALUES // (len(self.mean) * points.weights.shape[1] ** 2))
+        return np.concatenate([self._block(points[i : i + size]) for i in range(0, len(points), size)])
 
-        Covariances are full matrices.
-        """
-        size = max(1, _BLOCK_VALUES // (len(self.mean) * weights.shape[1] ** 2))
-        parts = [slice(i, i + size) for i in range(0, len(weights), size)]
-        return np.concatenate([self._block(weights[at], means[at], covariances[at]) for at in parts])
-
-    def log_labelled_density(self, weights: Weights, means: Means, covariances: Covariances) -> Array:
+    def log_labelled_density(self, points: Draws) -> Array:
         """Log densities (point, allocation) with component k under label k."""
-        table, shared = self._table(weights, means, covariances)
+        table, shared = self._table(points)
         return np.trace(table, axis1=2, axis2=3) + shared
 
-    def _block(self, weights: Weights, means: Means, covariances: Covariances) -> Array:
-        table, shared = self._table(weights, means, covariances)
+    def _block(self, points: Draws) -> Array:
+        table, shared = self._table(points)
         terms = log_mean_permanents(np.ascontiguousarray(table)) + shared
         return np.logaddexp.reduce(terms, axis=1) - log(len(self.mean))
 
-    def _table(self, weights: Weights, means: Means, covariances: Covariances) -> tuple[Array, Array]:
+    def _table(self, points: Draws) -> tuple[Array, Array]:
         """Log density of each component under each label, (point, allocation, label, component), and shared terms."""
         coefficients, of_covariance = self._coefficients()
-        features = _features(weights, means - self.origin, covariances, conjugate=bool(self.kappa.any()))
-        if not covariance_family(self.covariance_type).shared:
+        features = _features(points, self.origin, conjugate=bool(self.kappa.any()))
+        if not self.family.shared:
             table = np.einsum("lkf,njf->nlkj", coefficients + of_covariance, features, optimize=True)
             return table, np.zeros(table.shape[:2])
         table = np.einsum("lkf,njf->nlkj", coefficients, features, optimize=True)
@@ -188,12 +182,12 @@ class Conditionals:
 
     def _covariance_constants(self) -> tuple[Array, Array]:
         """Log normaliser of each covariance's density, and the power of |Σ|."""
-        d, one = self.mean.shape[2], covariance_family(self.covariance_type).parametrisation
+        d, one = self.mean.shape[2], self.family.parametrisation
         scale = one.blocks(self.scale) * one.width(d)
         return one.log_normaliser(self.dof, scale, d), -0.5 * (self.dof + one.prior_power(d)) / one.width(d)
 
-    def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Weights, Means, Covariances]:
-        """Draw ``n`` points, each given an allocation drawn at random: weights, means and full covariances."""
+    def sample(self, n: int, *, rng: np.random.Generator) -> Draws:
+        """Draw ``n`` points, each given an allocation drawn at random."""
         which = rng.integers(len(self.mean), size=n)
         gamma = np.maximum(rng.standard_gamma(self.concentration[which]), np.finfo(np.float64).tiny)
         factors = self._sample_factors(which, rng)
@@ -207,12 +201,13 @@ class Conditionals:
         products = factors @ np.swapaxes(factors, -1, -2)
         # Linearly dependent features: rounding must not leave a covariance indefinite.
         products *= 1.0 + _ROUNDING * mean.shape[2] * np.eye(mean.shape[2])
-        covariances = np.broadcast_to(products, (*mean.shape, mean.shape[2]))
-        return gamma / gamma.sum(axis=1, keepdims=True), self.origin + mean + offsets, covariances.copy()
+        covariances = np.broadcast_to(products, (*mean.shape, mean.shape[2])).copy()
+        weights = gamma / gamma.sum(axis=1, keepdims=True)
+        return Draws(weights, self.origin + mean + offsets, covariances, family=self.family)
 
     def _sample_factors(self, which: IntArray, rng: np.random.Generator) -> Array:
         """Factors F of covariances F Fᵀ (point, block, feature, feature)."""
-        one, d = covariance_family(self.covariance_type).parametrisation, self.mean.shape[2]
+        one, d = self.family.parametrisation, self.mean.shape[2]
         return one.square(one.draw_factors(self.dof[which], one.blocks(self.scale[which]) * one.width(d), rng), d)
 
 
@@ -221,14 +216,14 @@ def _places(d: int) -> tuple[slice, slice, slice]:
     return slice(3, 3 + d * d), slice(3 + d * d, 3 + d * d + d), slice(3 + d * d + d, 3 + 2 * d * d + d)
 
 
-def _features(weights: Weights, means: Means, covariances: Covariances, *, conjugate: bool) -> Array:
+def _features(points: Draws, origin: Array, *, conjugate: bool) -> Array:
     """The features (point, cluster, feature) in which all log densities are linear."""
-    d = means.shape[2]
-    precision = np.linalg.inv(covariances)
+    weights, means, d = points.weights, points.means - origin, len(origin)
+    precision = np.linalg.inv(points.covariances)
     features = np.zeros((*weights.shape, 3 + 2 * d * d + d))
     features[..., 0] = np.log(np.maximum(weights, np.finfo(np.float64).tiny))
     features[..., 1] = 1.0
-    features[..., 2] = np.linalg.slogdet(covariances)[1]
+    features[..., 2] = np.linalg.slogdet(points.covariances)[1]
     inverse, linear, square = _places(d)
     features[..., inverse] = precision.reshape(*weights.shape, -1)
     if conjugate:

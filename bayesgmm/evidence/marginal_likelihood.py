@@ -17,17 +17,16 @@ from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.evidence.thames_estimator import Thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
-from bayesgmm.mixture import covariance_family
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
-    CLUSTER,
     NO_NAMES,
     Names,
     Posterior,
     data_of,
     mixture_posterior,
-    prior_from_json,
+    model_of,
 )
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_type, generator_of
 
@@ -206,11 +205,10 @@ def log_evidence(
 
 def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     """The density that a posterior was sampled from."""
-    if prior is None and "prior" not in tree.attrs:
+    model = model_of(tree, prior)
+    if model.prior is None:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
-    prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-    n_components = tree["posterior"].sizes[CLUSTER]
-    return Target(data_of(tree), prior, n_components, str(tree.attrs["covariance_type"]))
+    return Target(data_of(tree), model)
 
 
 def _check_rows(points: Draws, target: Target) -> None:

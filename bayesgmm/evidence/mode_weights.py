@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import lgamma
 
 import arviz_stats as azs
@@ -14,10 +13,9 @@ from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge, bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
 from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, evaluate, indicator_r_hat, spread
-from bayesgmm.mixture import Mixture, align_to, covariance_family
+from bayesgmm.mixture import Draws, Mixture, align_to
 from bayesgmm.partitions import Labels, drawn_labels
-from bayesgmm.prediction import Draws
-from bayesgmm.priors import Prior, ResolvedPrior
+from bayesgmm.priors import Model, ResolvedPrior
 
 RELEVANT = 0.01  # modes of less weight hardly change results
 _ALLOCATIONS, _PROPOSALS, _FEWEST_PROPOSALS = 200, 4_000, 500
@@ -33,40 +31,36 @@ class Target:
     Attributes
     ----------
     data : Data
-    prior : Prior
-    n_components : int
-    covariance_type : str
+    model : Model
+        With a prior.
     """
 
     data: Data
-    prior: Prior
-    n_components: int
-    covariance_type: str
+    model: Model
 
-    @cached_property
-    def resolved(self) -> ResolvedPrior:
-        """The prior for these components."""
-        return self.prior.resolve(self.n_components, self.data.shape[1], self.covariance_type)
+    @property
+    def prior(self) -> ResolvedPrior:
+        """The prior of the model."""
+        return self.model.required_prior
 
     @property
     def symmetric(self) -> bool:
         """Whether densities are averaged over labellings: not if labels are identified, nor if there are too many."""
-        return self.prior.exchangeable and self.n_components <= MOST_COMPONENTS
+        return self.model.exchangeable and self.model.n_components <= MOST_COMPONENTS
 
     @property
     def one_labelling(self) -> bool:
         """Whether integrals are taken over one labelling of many that are equivalent."""
-        return self.prior.exchangeable and self.n_components > MOST_COMPONENTS
+        return self.model.exchangeable and self.model.n_components > MOST_COMPONENTS
 
     @property
     def far(self) -> float:
         """Nats below another mode at which a mode has no weight, however much wider it is."""
-        n_dim = covariance_family(self.covariance_type).n_parameters(self.n_components, self.data.shape[1])
-        return 50.0 + 2.0 * n_dim
+        return 50.0 + 2.0 * self.model.n_parameters
 
     def log_prior(self, points: Draws) -> Array:
         """Log prior density, (point,)."""
-        return self.resolved.log_density(points.weights, points.means, points.covariances)
+        return self.prior.log_density(*points.arrays)
 
     def log_joint(self, points: Draws) -> Array:
         """Log of likelihood times prior, (point,)."""
@@ -76,18 +70,15 @@ class Target:
     def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals:
         """Densities given allocations of the rows and hyperparameters, one draw of them for each point."""
         allocations = np.stack(list(drawn_labels(points, self.data, rng=rng)))
-        drawn = self.prior.hyperparameters_given(
-            points.weights, points.covariances, covariance_type=self.covariance_type, rng=rng
-        )
-        prior = Conditionals.of_prior(self.resolved.inverse_wishart, **drawn)
-        return prior.given(self.data, allocations, points.means, points.covariances)
+        drawn = self.prior.hyperparameters_given(points.weights, points.covariances, rng=rng)
+        prior = Conditionals.of_prior(self.prior.inverse_wishart, **drawn)
+        return prior.given(self.data, allocations, points)
 
     def log_density(self, density: Conditionals, points: Draws) -> Array:
         """Log of a density of parameters, (point,)."""
-        arguments = (points.weights, points.means, points.covariances)
         if self.symmetric:
-            return density.log_density(*arguments)
-        labelled = density.log_labelled_density(*arguments)
+            return density.log_density(points)
+        labelled = density.log_labelled_density(points)
         return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
 
 
@@ -155,7 +146,7 @@ def mode_evidence(
     built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
     proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
-    proposed = Draws.unchained(*proposal.sample(n, rng=rng), target.covariance_type)
+    proposed = proposal.sample(n, rng=rng)
     log_likelihood, nearest = evaluate(proposed, target.data, inside.centres)
     ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
     counted = nearest == inside.mode
@@ -167,7 +158,7 @@ def mode_evidence(
         of_draws, ratio, effective_size=lambda series: min(at_most, effective_size(series, mine.chain[kept]))
     )
     sample = _sample(estimate, (mine[kept], of_draws), (proposed, ratio), inside.own[kept])
-    copies = 0.0 if labels is None else lgamma(target.n_components + 1.0)
+    copies = 0.0 if labels is None else lgamma(target.model.n_components + 1.0)
     estimate = replace(estimate, log_z=estimate.log_z + copies)
     return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
 
@@ -175,24 +166,24 @@ def mode_evidence(
 def best_mixture(points: Draws, log_joint: Array) -> Mixture:
     """The point with the highest density."""
     best = int(np.argmax(log_joint))
-    return Mixture(points.weights[best], points.means[best], points.covariances[best], "full")
+    return Mixture(*(values[best] for values in points.arrays))
 
 
 def in_labels_of(reference: Mixture, points: Draws) -> Draws:
     """Draws relabelled to resemble a mixture."""
-    return points.reordered(align_to(reference, points.weights, points.means, points.covariances))
+    return points.reordered(align_to(reference, *points.arrays))
 
 
 def has_labels_of(reference: Mixture, points: Draws) -> Array:
     """Whether no relabelling of a point resembles a mixture more, (point,)."""
-    order = align_to(reference, points.weights, points.means, points.covariances)
+    order = align_to(reference, *points.arrays)
     same: Array = (order == np.arange(order.shape[1])).all(axis=1)
     return same
 
 
 def n_evaluations(target: Target, most: int) -> int:
     """Number of proposals: fewer if there are very many rows."""
-    size = target.data.shape[0] * target.n_components
+    size = target.data.shape[0] * target.model.n_components
     return int(np.clip(_EVALUATIONS // size, _FEWEST_PROPOSALS, most))
 
 

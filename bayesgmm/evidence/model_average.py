@@ -14,8 +14,8 @@ from bayesgmm._common import Array, PerRow, frame_table
 from bayesgmm.evidence.marginal_likelihood import Evidence, log_evidence
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions import MAX_MEMORY, OBS_BIS, similarity_matrix
-from bayesgmm.posterior import CLUSTER, OBS, data_of, mixture_posterior
-from bayesgmm.prediction import Draws, log_predictive_density
+from bayesgmm.posterior import CLUSTER, OBS, data_of, draws_of, mixture_posterior
+from bayesgmm.prediction import log_predictive_density
 from bayesgmm.validation import check_type, generator_of
 
 UNIFORM, POISSON = "uniform", "poisson"
@@ -59,9 +59,7 @@ class ModelAverage:
 
     def score_samples(self, X: ArrayLike) -> PerRow:
         r"""Log predictive density :math:`\log \sum_m p(m \mid X)\, p(x \mid X, m)` of each row, (obs,)."""
-        terms = [
-            np.log(p) + log_predictive_density(Draws.of_tree(tree), data_of(tree, X)) for p, tree in self._relevant()
-        ]
+        terms = [np.log(p) + log_predictive_density(draws_of(tree), data_of(tree, X)) for p, tree in self._relevant()]
         return np.logaddexp.reduce(terms, axis=0)
 
     def similarity_matrix(

@@ -18,9 +18,9 @@ from sklearn.metrics import silhouette_score
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge
-from bayesgmm.mixture import total_over_rows
+from bayesgmm.mixture import Draws
 from bayesgmm.partitions import Labels, discrete_r_hat, losses
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.prediction import each_draw
 
 THINNED = 240  # draws whose partitions are compared pairwise
 MOST_MODES = 6
@@ -204,7 +204,7 @@ def evaluate(draws: Draws, data: Data, centres: Sequence[Labels]) -> tuple[Array
     held = np.empty((min(max(1, LABELS_HELD // n_rows), len(draws)), n_rows), dtype=np.int32)
     first = 0
     for s, (log_density, resp) in enumerate(each_draw(draws, data, with_memberships=len(centres) > 1)):
-        log_likelihood[s] = total_over_rows(log_density, data.row_weights)
+        log_likelihood[s] = log_density @ data.weights
         if len(centres) > 1:
             held[s - first] = resp.argmax(axis=0)
             if s - first + 1 == len(held) or s + 1 == len(draws):

@@ -13,6 +13,7 @@ from bayesgmm.data import Data
 from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Modes, find_modes
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Draws
 from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
@@ -22,12 +23,14 @@ from bayesgmm.posterior import (
     Posterior,
     aligned,
     data_of,
+    draws_of,
     mixture_posterior,
+    model_of,
     prior_from_json,
     start_mixture,
     with_hyperparameters,
 )
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_finite, check_option, check_type, generator_of
 
@@ -100,15 +103,13 @@ def combine_modes(
     tree = mixture_posterior(posterior, X, names=names)
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
-    raw, family = unpooled(tree), str(tree.attrs["covariance_type"])
-    points, data = points_of_tree(raw), data_of(tree, X)
+    raw, data = unpooled(tree), data_of(tree, X)
+    points = points_of_tree(raw)
     modes = find_modes(points, data)
     if not modes.separate:
         return tree
     if weights == "evidence":
-        prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-        target = Target(data, prior, points.weights.shape[1], family)
-        modes = weigh_modes(modes, points, target, rng=rng)
+        modes = weigh_modes(modes, points, Target(data, model_of(tree, prior)), rng=rng)
         if in_proportion(modes, points.chain, raw["posterior"].sizes["chain"]):
             return tree
     else:
@@ -134,7 +135,7 @@ def unpooled(tree: xr.DataTree) -> xr.DataTree:
 
 def points_of_tree(tree: xr.DataTree) -> Draws:
     """The draws of a posterior, chains end to end, followed by those of exploratory chains if they are stored."""
-    return Draws.of_tree(tree, groups=[group for group in ("posterior", EXPLORATORY) if group in tree.children])
+    return draws_of(tree, groups=[group for group in ("posterior", EXPLORATORY) if group in tree.children])
 
 
 def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, weights: str) -> xr.DataTree:
@@ -142,33 +143,21 @@ def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, w
     draws = tree["posterior"].to_dataset()
     shape = (draws.sizes["chain"], draws.sizes["draw"])
     chosen = pool(modes, shape[0] * shape[1], rng=rng)
-    arrays = dict(zip(("weights", "means", "covariances"), chosen.points.arrays, strict=False))
-    arrays = {name: values.reshape(*shape, *values.shape[1:]) for name, values in arrays.items()}
-    sources = {"mode": chosen.mode.reshape(shape), "source": chosen.source.reshape(shape)}
+    points, stats, dims = chosen.points, {"mode": chosen.mode, "source": chosen.source}, [*SAMPLE_DIMS]
+    if "constant_data" in tree.children:  # in the labels of the EM solution: those of proposals are arbitrary
+        exchangeable = prior_from_json(str(tree.attrs["prior"])).exchangeable
+        points, order = aligned(start_mixture(tree), points, exchangeable=exchangeable)
+        stats["permutation"], dims = order, [*dims, CLUSTER]
+    arrays = zip(("weights", "means", "covariances"), points.arrays, strict=True)
     pooled = tree.copy()
-    pooled["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in arrays.items()}))
+    pooled["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v.reshape(draws[k].shape)) for k, v in arrays}))
     pooled[UNPOOLED] = xr.DataTree(draws)
     if "sample_stats" in tree.children:
         pooled[UNPOOLED_STATS] = xr.DataTree(tree["sample_stats"].to_dataset())
-    stats = {name: (SAMPLE_DIMS, values) for name, values in sources.items()}
-    pooled["sample_stats"] = xr.DataTree(xr.Dataset(stats, {dim: draws.coords[dim] for dim in SAMPLE_DIMS}))
+    laid_out = {k: (dims[: 1 + v.ndim], v.reshape(*shape, *v.shape[1:])) for k, v in stats.items()}
+    pooled["sample_stats"] = xr.DataTree(xr.Dataset(laid_out, {dim: draws.coords[dim] for dim in dims}))
     pooled.attrs = {**tree.attrs, "modes": json.dumps(modes_record(modes)), "mode_weights": weights}
-    return with_hyperparameters(_in_labels(pooled), rng=rng)
-
-
-def _in_labels(tree: xr.DataTree) -> xr.DataTree:
-    """Resampled draws in the labels of the EM solution, if there is one: proposals have arbitrary labels."""
-    if "constant_data" not in tree.children:
-        return tree
-    draws = tree["posterior"].to_dataset()
-    arrays = (draws[name].to_numpy() for name in ("weights", "means", "covariances"))
-    exchangeable = prior_from_json(str(tree.attrs["prior"])).exchangeable
-    *ordered, order = aligned(start_mixture(tree), *arrays, exchangeable=exchangeable)
-    values = dict(zip(("weights", "means", "covariances"), ordered, strict=True))
-    tree["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in values.items()}))
-    stats = tree["sample_stats"].to_dataset().assign(permutation=((*SAMPLE_DIMS, CLUSTER), order))
-    tree["sample_stats"] = xr.DataTree(stats.assign_coords({CLUSTER: draws.coords[CLUSTER]}))
-    return tree
+    return with_hyperparameters(pooled, rng=rng)
 
 
 def modes_record(modes: Modes) -> list[dict[str, object]]:

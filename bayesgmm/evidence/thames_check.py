@@ -21,8 +21,7 @@ from bayesgmm.evidence.mode_weights import (
 )
 from bayesgmm.evidence.modes import evaluate
 from bayesgmm.evidence.thames_estimator import Blocks, Thames, thames
-from bayesgmm.mixture import CovarianceFamily, covariance_family
-from bayesgmm.prediction import Draws
+from bayesgmm.mixture import CovarianceFamily, Draws
 
 _MOST_UNIFORM = 2_000
 _LOG_2, _LOG_2PI = np.log(2.0), np.log(2.0 * np.pi)
@@ -33,9 +32,9 @@ def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Targ
 
     NaN for a mode with too few draws.
     """
-    space = _Space(covariance_family(target.covariance_type), target.data.shape[1])
+    space = _Space(target.model.family, target.model.n_features)
     own, values = points[inside.own], log_joint[inside.own]
-    if target.prior.exchangeable:
+    if target.model.exchangeable:
         own = in_labels_of(best_mixture(own, values), own)
     blocks = space.blocks(own, rng)
     if len(blocks[::2]) <= blocks.flat.shape[1] + 1:  # no ellipsoid
@@ -56,7 +55,7 @@ def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Targ
         log_density=log_density,
         effective_size=lambda series: min(at_most, effective_size(series, own.chain[1::2])),
         rng=rng,
-        symmetric=target.prior.exchangeable,
+        symmetric=target.model.exchangeable,
         n_uniform=n_evaluations(target, _MOST_UNIFORM),
     )
 
@@ -83,7 +82,7 @@ class _Space:
         logs = logs - np.logaddexp.reduce(logs, axis=1)[:, None]
         entries = blocks.shared[:, None] if self.family.shared else blocks.own[..., 1 + d :]
         covariances = np.broadcast_to(self._covariances(entries), (*logs.shape, d, d)).copy()
-        return Draws.unchained(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, self.family.name)
+        return Draws(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, family=self.family)
 
     def log_jacobian(self, blocks: Blocks) -> Array:
         """Log density of t plus log Jacobian of the transform of weights and covariances, (point,)."""

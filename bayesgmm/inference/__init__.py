@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from bayesgmm.inference.engines import ENGINES as ENGINES
     from bayesgmm.inference.engines import sample_native as sample_native
     from bayesgmm.inference.mode_search import explore as explore
-    from bayesgmm.inference.problem import MixtureDraws as MixtureDraws
     from bayesgmm.inference.problem import Problem as Problem
     from bayesgmm.inference.problem import weights_refused as weights_refused
     from bayesgmm.inference.settings import SamplerSettings as SamplerSettings
+    from bayesgmm.inference.settings import Trace as Trace
 
 __getattr__, __dir__, __all__ = lazy(__name__)

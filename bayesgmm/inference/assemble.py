@@ -8,14 +8,16 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.evidence import EXPLORATORY, modes_record
+from bayesgmm.inference.engines import Sampled
 from bayesgmm.inference.mode_search import Exploration
-from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.settings import Trace
 from bayesgmm.posterior import aligned, posterior_tree, prior_to_json
 from bayesgmm.priors import hyperparameters
 
 
 def fitted_tree(
-    sampled: MixtureDraws,
+    sampled: Sampled,
     explored: Exploration,
     problem: Problem,
     *,
@@ -26,7 +28,7 @@ def fitted_tree(
 
     Parameters
     ----------
-    sampled : MixtureDraws
+    sampled : Draws and Trace
     explored : Exploration
         Starting points of the chains, and how they were found.
     problem : Problem
@@ -35,16 +37,16 @@ def fitted_tree(
     record : mapping
         Further root attributes.
     """
-    tree = _tree(sampled, problem, feature_names, {**record, **_starting_record(explored, sampled)})
+    tree = _tree(sampled, problem, feature_names, {**record, **_starting_record(explored, sampled[1])})
     if explored.exploratory is not None and explored.exploratory.several:
-        exploratory = _tree(explored.exploratory.draws, problem, feature_names, {})
+        exploratory = _tree(explored.exploratory.sampled, problem, feature_names, {})
         tree[EXPLORATORY] = xr.DataTree(exploratory["posterior"].to_dataset())
     return tree
 
 
-def _starting_record(explored: Exploration, sampled: MixtureDraws) -> dict[str, str]:
+def _starting_record(explored: Exploration, run: Trace) -> dict[str, str]:
     """Starting points of the chains that were kept, and results of the exploratory chains."""
-    record = {"starting_modes": json.dumps([explored.starting_modes[c] for c in sampled.run.chains])}
+    record = {"starting_modes": json.dumps([explored.starting_modes[c] for c in run.chains])}
     if explored.exploratory is not None or explored.far_below:
         names = [] if explored.exploratory is None else explored.exploratory.names
         modes = [] if explored.exploratory is None else modes_record(explored.exploratory.modes)
@@ -52,25 +54,21 @@ def _starting_record(explored: Exploration, sampled: MixtureDraws) -> dict[str, 
     return record
 
 
-def _tree(sampled: MixtureDraws, problem: Problem, names: Sequence[str], record: Mapping[str, Any]) -> xr.DataTree:
+def _tree(sampled: Sampled, problem: Problem, names: Sequence[str], record: Mapping[str, Any]) -> xr.DataTree:
     """Draws in the labels of the start, with all data and attributes that describe them."""
-    start, prior = problem.start, problem.prior
-    weights, means, covariances, order = aligned(
-        start, sampled.weights, sampled.means, sampled.covariances, exchangeable=prior.exchangeable
-    )
+    start, prior, (draws, run) = problem.start, problem.prior, sampled
+    draws, order = aligned(start, draws, exchangeable=prior.exchangeable)
     attributes = {
         **record,
         "covariance_type": start.covariance_type,
         "prior": prior_to_json(prior),
-        "sampling_time": sampled.run.seconds,
-        "interrupted": int(sampled.run.interrupted),
-        "n_gradients": int(sampled.run.n_gradients.sum()),
+        "sampling_time": run.seconds,
+        "interrupted": int(run.interrupted),
+        "n_gradients": int(run.n_gradients.sum()),
     }
-    draws = {"weights": weights, "means": means, "covariances": covariances}
-    stats = {**sampled.run.stats, "permutation": order}
     return posterior_tree(
         draws,
-        stats,
+        {**run.stats, "permutation": order},
         X=np.ascontiguousarray(problem.data.rows),
         feature_names=names,
         start=start,

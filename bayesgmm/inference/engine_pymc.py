@@ -10,31 +10,27 @@ from pytensor.compile.mode import Mode
 
 from bayesgmm._common import Array
 from bayesgmm.inference.nuts import sample_model
-from bayesgmm.inference.problem import MixtureDraws, Problem, weights_refused
-from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.inference.problem import Problem, weights_refused
+from bayesgmm.inference.settings import SamplerSettings, Trace
+from bayesgmm.mixture import Draws
 from bayesgmm.pymc_model import build_model
 
 INTERPRETED = Mode(linker="py", optimizer=None)  # a few calls: compiling would cost more
 
 
-def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
+def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> tuple[Draws, Trace]:
     """Sample the PyMC model by nutpie, from the starting points of the native engine."""
     if problem.data.row_weights is not None:
         raise weights_refused()
-    parameters = problem.parameters(problem.starting_points(settings.chains, rng))
-    covariances = problem.full_covariances(parameters)
-    starts = {"weights": parameters.weights, "means": parameters.means, "covariances": covariances}
-    start = problem.start
-    hyper = problem.prior.model_variables_given(
-        starts["weights"], covariances, covariance_type=start.covariance_type, rng=rng
-    )
-    model = build_model(
-        problem.data.rows, start.n_components, covariance_type=start.covariance_type, prior=problem.prior
-    )
+    points = problem.parameters(problem.starting_points(settings.chains, rng))
+    starts = dict(zip(("weights", "means", "covariances"), points.arrays, strict=True))
+    k, family = problem.model.n_components, problem.model.family
+    hyper = problem.model.required_prior.model_variables_given(points.weights, points.covariances, rng=rng)
+    model = build_model(problem.data.rows, k, covariance_type=family.name, prior=problem.prior)
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
     run = sample_model(compiled, unconstrained_points(model, starts | hyper), settings, shapes)
-    return MixtureDraws(run.values["weights"], run.values["means"], run.values["covariances"], run)
+    return Draws(*(run.values[name] for name in starts), family=family).end_to_end(), run
 
 
 def unconstrained_points(model: pm.Model, parameters: Mapping[str, Array]) -> Array:

@@ -10,24 +10,25 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesgmm.inference.nuts import Target, sample_nuts
-from bayesgmm.inference.problem import MixtureDraws, Problem
-from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.settings import SamplerSettings, Trace
 from bayesgmm.log_posterior import c_log_posterior
+from bayesgmm.mixture import Draws
 
-type Engine = Callable[[Problem, SamplerSettings, np.random.Generator], MixtureDraws]
+type Sampled = tuple[Draws, Trace]  # draws in the engine's labels, and the record of the run
+type Engine = Callable[[Problem, SamplerSettings, np.random.Generator], Sampled]
 
 
-def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
+def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
     """Sample the compiled log posterior."""
     density = problem.log_posterior
     function = c_log_posterior(*problem.start.kernel)
     target = Target(density.n_dim, function.address, density.header, keep=(function, density))
     run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)
-    parameters = problem.parameters(run.points)
-    return MixtureDraws(parameters.weights, parameters.means, problem.full_covariances(parameters), run)
+    return problem.parameters(run.points).end_to_end(), run
 
 
-def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> MixtureDraws:
+def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
     from bayesgmm.inference.engine_pymc import sample_pymc  # PyMC is imported only when it is asked for
 
     return sample_pymc(problem, settings, rng)

@@ -13,11 +13,10 @@ import numpy as np
 
 from bayesgmm.em import EMSettings, best_of_starts
 from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes, weigh_modes
-from bayesgmm.inference.engines import sample_native
-from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.engines import Sampled, sample_native
+from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Mixture
-from bayesgmm.prediction import Draws
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE, EXPLORATORY_DEPTH = 150, 150, 7
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
@@ -32,32 +31,19 @@ class ExploratoryChains:
     ----------
     names : list of str
         Starting point of each chain.
-    draws : MixtureDraws
+    sampled : Draws and Trace
     modes : Modes
         With weights if they are separate.
     """
 
     names: list[str]
-    draws: MixtureDraws
+    sampled: Sampled
     modes: Modes
 
     @property
     def several(self) -> bool:
         """Whether more than one mode carries weight."""
         return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
-
-
-def points_of(draws: MixtureDraws, covariance_type: str) -> Draws:
-    """The draws of a run, chains end to end."""
-    n_chains, n_draws = draws.weights.shape[:2]
-    flat = [part.reshape(-1, *part.shape[2:]) for part in (draws.weights, draws.means, draws.covariances)]
-    return Draws(flat[0], flat[1], flat[2], np.repeat(np.arange(n_chains), n_draws), covariance_type)
-
-
-def target_of(problem: Problem) -> Target:
-    """The posterior density of a problem."""
-    start = problem.start
-    return Target(problem.data, problem.prior, start.n_components, start.covariance_type)
 
 
 def run_exploratory_chains(
@@ -77,25 +63,22 @@ def run_exploratory_chains(
         max_depth=EXPLORATORY_DEPTH,
         progress=False,
     )
-    draws = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
-    points = points_of(draws, problem.start.covariance_type)
+    points, run = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     modes = find_modes(points, problem.data, mixed=EXPLORATORY_MIXED)
     if modes.separate:
-        modes = weigh_modes(modes, points, target_of(problem), rng=rng)
-    return ExploratoryChains(list(starts), draws, modes)
+        modes = weigh_modes(modes, points, Target(problem.data, problem.model), rng=rng)
+    return ExploratoryChains(list(starts), (points, run), modes)
 
 
 def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture]:
     """The best fit with one component fewer, with an empty or with a duplicated component added."""
-    k = problem.start.n_components
-    if k == 1 or not problem.prior.exchangeable:
+    k = problem.model.n_components
+    if k == 1 or not problem.model.exchangeable:
         return {}
     fewer, _ = best_of_starts(
         problem.data,
-        k - 1,
+        problem.model.with_components(k - 1),
         rng=rng,
-        covariance_type=problem.start.covariance_type,
-        prior=problem.prior,
         settings=EMSettings(reg_covar=0.0),
         n_init=_STARTS_OF_FEWER,
     )
@@ -105,14 +88,14 @@ def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture
 def _with_empty(fewer: Mixture, problem: Problem, rng: np.random.Generator) -> Mixture:
     """One more component, drawn from the prior, with the weight of an empty component."""
     k = fewer.n_components + 1
-    prior = problem.prior.resolve(1, fewer.n_features, fewer.covariance_type)
-    _, means, covariances = Conditionals.of_prior(prior).sample(1, rng=rng)
+    prior = problem.model.with_components(1).required_prior
+    drawn = Conditionals.of_prior(prior).sample(1, rng=rng)
     alpha = float(prior.concentration[0])
     share = alpha / (problem.data.total + k * alpha)
     weights = np.append(fewer.weights * (1.0 - share), share)
-    own = fewer.full_covariances[:1] if fewer.family.shared else covariances[0]
+    own = fewer.full_covariances[:1] if fewer.family.shared else drawn.covariances[0]
     both = fewer.family.compress(np.concatenate([fewer.full_covariances, own]))
-    return Mixture(weights, np.vstack([fewer.means, means[0]]), both, fewer.covariance_type)
+    return Mixture(weights, np.vstack([fewer.means, drawn.means[0]]), both, fewer.covariance_type)
 
 
 def _with_twin(fewer: Mixture) -> Mixture:
@@ -129,17 +112,15 @@ def chain_starts(
     exploratory: ExploratoryChains, problem: Problem, chains: int, rng: np.random.Generator
 ) -> tuple[tuple[Mixture, ...], list[int]]:
     """Draws of exploratory chains to start at, and their modes: each relevant one, then in proportion to weights."""
-    modes, family = exploratory.modes, problem.start.family
+    modes, family = exploratory.modes, problem.model.family
     relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
-    points, chosen = points_of(exploratory.draws, family.name), [*first, *(int(m) for m in rest)]
+    (points, _), chosen = exploratory.sampled, [*first, *(int(m) for m in rest)]
     picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
-    starts = (
-        Mixture(points.weights[i], points.means[i], family.compress(points.covariances[i]), family.name) for i in picked
-    )
-    return tuple(starts), chosen
+    arrays = zip(*points[np.array(picked)].arrays, strict=True)
+    return tuple(Mixture(w, mu, family.compress(sigma), family.name) for w, mu, sigma in arrays), chosen
 
 
 @dataclass(frozen=True)
@@ -184,7 +165,7 @@ def explore(
     if init != "spread":
         return together
     away = away_starts(problem, rng) | ({"next optimum": optima[1]} if len(optima) > 1 else {})
-    lowest = problem.log_likelihood(problem.start) - target_of(problem).far
+    lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
     far_below = [name for name in away if name not in near]
     if not near:

@@ -1,4 +1,4 @@
-"""Input and output of every engine: a problem with starting points, and draws of mixture parameters."""
+"""Input of every engine: a problem with starting points."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,13 +6,12 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from bayesgmm._common import Array, Covariances, Means, Weights
+from bayesgmm._common import Array
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.inference.settings import Trace
-from bayesgmm.log_posterior import LogPosterior, Parameters, whitened_log_posterior
-from bayesgmm.mixture import Mixture, measure
-from bayesgmm.priors import Prior
+from bayesgmm.log_posterior import LogPosterior, whitened_log_posterior
+from bayesgmm.mixture import Draws, Mixture, measure
+from bayesgmm.priors import Model, Prior
 
 _NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
 
@@ -38,11 +37,14 @@ class Problem:
     chain_starts: tuple[Mixture, ...] = ()
 
     @cached_property
+    def model(self) -> Model:
+        """The model of the start, with the prior."""
+        return Model.of_mixture(self.start, self.prior)
+
+    @cached_property
     def log_posterior(self) -> LogPosterior:
         """The native density in whitened coordinates."""
-        shape = (self.start.n_components, self.start.n_features)
-        resolved = self.prior.resolve(*shape, self.start.covariance_type)
-        return whitened_log_posterior(self.data, resolved, self.start)
+        return whitened_log_posterior(self.data, self.model.required_prior, self.start)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""
@@ -62,14 +64,9 @@ class Problem:
                 point *= 0.5
         return points
 
-    def parameters(self, points: Array) -> Parameters:
-        """Constrained parameters of native points."""
+    def parameters(self, points: Array) -> Draws:
+        """Mixtures at native points (..., n_dim)."""
         return self.log_posterior.coordinates.parameters(points)
-
-    def full_covariances(self, parameters: Parameters) -> Covariances:
-        """Their covariances as full matrices (..., cluster, feature, feature_bis)."""
-        start = self.start
-        return start.family.expand(parameters.factors, start.n_components, start.n_features)
 
 
 def weights_refused() -> InputError:
@@ -79,22 +76,3 @@ def weights_refused() -> InputError:
         got="sample_weight",
         hint='Its likelihood counts every row once: use engine="native", or repeat the rows.',
     )
-
-
-@dataclass(frozen=True)
-class MixtureDraws:
-    """Draws of mixture parameters in the engine's labels, with full covariance matrices for every family.
-
-    Attributes
-    ----------
-    weights : (chain, draw, cluster)
-    means : (chain, draw, cluster, feature)
-    covariances : (chain, draw, cluster, feature, feature_bis)
-    run : Trace
-        Points in the engine's own coordinates, sample statistics and the record of the run.
-    """
-
-    weights: Weights
-    means: Means
-    covariances: Covariances
-    run: Trace

@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.label_switching.methods import Options, component_features, log_scores, permutations, stephens_costs
-from bayesgmm.label_switching.search import ALL, SampledMixture, share_agreeing
+from bayesgmm.label_switching.search import Memberships, share_agreeing
 from bayesgmm.mixture import Mixture
 
 CLEAR_MARGIN = log(20.0)  # nats: the second best permutation is 20 times less plausible
@@ -91,17 +91,17 @@ class Relabelling:
 
 
 def relabelled(
-    sampled: SampledMixture, method: str, *, options: Options, reference: Mixture | None
+    memberships: Memberships, method: str, *, options: Options, reference: Mixture | None
 ) -> tuple[IntArray, Array, Relabelling]:
     """Permutations (sample, cluster), margins (sample,) in nats, and the record."""
-    found = permutations(sampled, method, options, reference)
+    found = permutations(memberships, method, options, reference)
     second = "stephens" if method == "optimal-assignment" else "optimal-assignment"
-    other = permutations(sampled, second, Options(), reference)
-    clear = clarity(sampled, found.permutation)
+    other = permutations(memberships, second, Options(), reference)
+    clear = clarity(memberships, found.permutation)
     record = Relabelling(
         method=method,
         unclear_share=float((clear.margin < CLEAR_MARGIN).mean()),
-        no_permutation_share=share_without_permutation(component_features(sampled), found.permutation),
+        no_permutation_share=share_without_permutation(component_features(memberships.draws), found.permutation),
         empty_share=float((clear.smallest < 1.0).mean()),
         stability=clear.stability,
         agreement=share_agreeing(found.permutation, other.permutation),
@@ -133,27 +133,27 @@ class Clarity:
     stability: float
 
 
-def clarity(sampled: SampledMixture, permutation: IntArray) -> Clarity:
+def clarity(memberships: Memberships, permutation: IntArray) -> Clarity:
     """Clarity of the permutations (sample, cluster), in two passes over the draws."""
-    mean, squares = mean_memberships(sampled, permutation)
+    mean, squares = mean_memberships(memberships, permutation)
     stability = ((mean**2).sum(axis=1) / np.maximum(squares, np.finfo(np.float64).tiny)).min()
     log_q = log_scores(mean)
-    loss, margin, smallest = np.empty((3, len(sampled)))
-    for s, (_, resp) in enumerate(sampled.memberships(ALL, ALL)):
+    loss, margin, smallest = np.empty((3, len(permutation)))
+    for s, (_, resp) in enumerate(memberships):
         costs = stephens_costs(resp, log_q)
         loss[s] = costs[permutation[s], np.arange(len(costs))].sum()
         margin[s], smallest[s] = margin_of(costs, permutation[s]), resp.sum(axis=1).min()
     return Clarity(loss, margin, smallest, float(stability))
 
 
-def mean_memberships(sampled: SampledMixture, permutation: IntArray) -> tuple[Array, Array]:
+def mean_memberships(memberships: Memberships, permutation: IntArray) -> tuple[Array, Array]:
     """Means over relabelled draws of memberships (cluster, obs), and of their sums of squares (cluster,)."""
-    mean = np.zeros_like(sampled.memberships_of(0))
+    mean = np.zeros_like(memberships.of_draw(0))
     squares = np.zeros(len(mean))
-    for order, (_, resp) in zip(permutation, sampled.memberships(ALL, ALL), strict=True):
+    for order, (_, resp) in zip(permutation, memberships, strict=True):
         mean += resp[order]
         squares += np.vecdot(resp, resp)[order]
-    return mean / len(sampled), squares / len(sampled)
+    return mean / len(permutation), squares / len(permutation)
 
 
 def margin_of(costs: Array, used: IntArray) -> float:

@@ -17,22 +17,23 @@ import numpy as np
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, Weights
 from bayesgmm.label_switching.search import (
-    ALL,
     ROUNDING,
     TINY,
     Found,
-    SampledMixture,
+    Memberships,
     Start,
     Sweep,
     assign,
     assign_all,
     better,
     descend,
+    identity,
+    mean_mixture,
     mixture_of,
     search,
     total_cost,
 )
-from bayesgmm.mixture import Mixture, divergences
+from bayesgmm.mixture import Draws, Mixture, covariance_family, divergences
 from bayesgmm.validation import check_option
 
 _LOWEST = 1e-100  # mean memberships below it are rounding: the kernel flushes responsibilities below exp(-200)
@@ -82,81 +83,80 @@ def pivot_scores(mean_resp: Array) -> Array:
     return (mean_resp.argmax(axis=0) == np.arange(len(mean_resp))[:, None]).astype(np.float64)
 
 
-def membership_sweep(sampled: SampledMixture, score: Callable[[Array], Array], scores: Array, kept: IntArray) -> Sweep:
+def membership_sweep(memberships: Memberships, score: Callable[[Array], Array], scores: Array, kept: IntArray) -> Sweep:
     r"""Cost (component, label) of each draw :math:`-\sum_i p_{ij} s_{ik}`, its assignment, and the scores that follow.
 
     Stephens's costs are these with s = log q, up to :math:`\sum_{ij} p_{ij} \log p_{ij}`, which is the same for all
     permutations.
     """
-    labels = np.arange(sampled.n_clusters)
+    labels = np.arange(kept.shape[1])
     proposed, cost, total = np.empty_like(kept), 0.0, np.zeros_like(scores)
-    for s, (_, resp) in enumerate(sampled.memberships(ALL, ALL)):
+    for s, (_, resp) in enumerate(memberships):
         table = -(resp @ scores.T)
         proposed[s] = assign(table, kept[s])
         cost += table[kept[s], labels].sum()
         for k in labels:
             total[k] += resp[proposed[s, k]]
-    return Sweep(float(cost), proposed, score(total / len(sampled)))
+    return Sweep(float(cost), proposed, score(total / len(kept)))
 
 
-def _search_memberships(sampled: SampledMixture, score: Callable[[Array], Array]) -> Found:
-    n_rows = sampled.memberships_of(0).shape[1]
-    sweep = partial(membership_sweep, sampled, score)
-    given = _start(sampled, sampled.identity, score)
+def _search_memberships(memberships: Memberships, score: Callable[[Array], Array]) -> Found:
+    n_rows = memberships.data.shape[0]
+    sweep = partial(membership_sweep, memberships, score)
+    given = _start(memberships, identity(memberships.draws), score)
     if n_rows <= _ENOUGH_ROWS:
-        return search(sweep, [given, *_pivot_starts(sampled, sampled.pivots, score)])
-    some = sampled.of_rows(np.linspace(0, n_rows - 1, _ENOUGH_ROWS).astype(np.int64))
-    chosen = search(partial(membership_sweep, some, score), _pivot_starts(some, sampled.pivots, score))
-    found = descend(sweep, *_start(sampled, chosen.permutation, score))
+        return search(sweep, [given, *_pivot_starts(memberships, memberships.pivots, score)])
+    some = memberships.of_rows(np.linspace(0, n_rows - 1, _ENOUGH_ROWS).astype(np.int64))
+    chosen = search(partial(membership_sweep, some, score), _pivot_starts(some, memberships.pivots, score))
+    found = descend(sweep, *_start(memberships, chosen.permutation, score))
     # The labels as they are start a search only if they are no worse: from random labels it would take long.
     return found if better(found.cost, sweep(given[1], given[0]).cost) else descend(sweep, *given)
 
 
-def _pivot_starts(sampled: SampledMixture, pivots: IntArray, score: Callable[[Array], Array]) -> list[Start]:
+def _pivot_starts(memberships: Memberships, pivots: IntArray, score: Callable[[Array], Array]) -> list[Start]:
     """Agreement with the allocations of single draws."""
-    allocations = [pivot_scores(sampled.memberships_of(int(s))) for s in pivots]
-    steps = [membership_sweep(sampled, score, scores, sampled.identity) for scores in allocations]
+    allocations = [pivot_scores(memberships.of_draw(int(s))) for s in pivots]
+    steps = [membership_sweep(memberships, score, scores, identity(memberships.draws)) for scores in allocations]
     return [(step.proposed, step.reference) for step in steps]
 
 
-def _start(sampled: SampledMixture, permutation: IntArray, score: Callable[[Array], Array]) -> Start:
+def _start(memberships: Memberships, permutation: IntArray, score: Callable[[Array], Array]) -> Start:
     """Permutations and the reference they imply, as a sweep without costs."""
-    nothing = np.zeros_like(sampled.memberships_of(0))
-    return permutation, membership_sweep(sampled, score, nothing, permutation).reference
+    nothing = np.zeros_like(memberships.of_draw(0))
+    return permutation, membership_sweep(memberships, score, nothing, permutation).reference
 
 
-def _stephens(sampled: SampledMixture, options: Options) -> Found:
-    return _search_memberships(sampled, log_scores)
+def _stephens(memberships: Memberships, options: Options) -> Found:
+    return _search_memberships(memberships, log_scores)
 
 
-def _ecr_iterative(sampled: SampledMixture, options: Options) -> Found:
-    return _search_memberships(sampled, pivot_scores)
+def _ecr_iterative(memberships: Memberships, options: Options) -> Found:
+    return _search_memberships(memberships, pivot_scores)
 
 
-def _ecr(sampled: SampledMixture, options: Options) -> Found:
-    scores = pivot_scores(sampled.memberships_of(int(sampled.pivots[0])))
-    step = membership_sweep(sampled, pivot_scores, scores, sampled.identity)
+def _ecr(memberships: Memberships, options: Options) -> Found:
+    scores = pivot_scores(memberships.of_draw(int(memberships.pivots[0])))
+    step = membership_sweep(memberships, pivot_scores, scores, identity(memberships.draws))
     return Found(step.proposed, step.cost)
 
 
-def _pivotal_units(sampled: SampledMixture, options: Options) -> Found:
-    pivot_draw = sampled.memberships_of(int(sampled.pivots[0]))
-    units = pivotal_units(sampled, pivot_draw)
-    costs = np.array([-resp for _, resp in sampled.memberships(ALL, units)])
-    homes = np.sort(costs.argmin(axis=1), axis=1)
-    clash = (homes != np.arange(sampled.n_clusters)).any(axis=1)
-    permutation = assign_all(costs, sampled.identity)
+def _pivotal_units(memberships: Memberships, options: Options) -> Found:
+    units = pivotal_units(memberships, memberships.of_draw(int(memberships.pivots[0])))
+    costs = np.array([-resp for _, resp in memberships.of_rows(units)])
+    homes, kept = np.sort(costs.argmin(axis=1), axis=1), identity(memberships.draws)
+    clash = (homes != kept).any(axis=1)
+    permutation = assign_all(costs, kept)
     return Found(permutation, total_cost(costs, permutation), clash_share=float(clash.mean()))
 
 
-def pivotal_units(sampled: SampledMixture, resp: Array) -> IntArray:
+def pivotal_units(memberships: Memberships, resp: Array) -> IntArray:
     """Pivotal row of each cluster, by co-clustering: most similar to its own, least to others (Egidi et al. 2018).
 
     Clusters are those of ``resp`` (cluster, obs). A cluster without rows gets the row of largest membership.
     """
     groups = pivot_scores(resp)
     together = np.zeros_like(resp)  # (cluster, obs): sums of co-clustering probabilities with each cluster's rows
-    for _, p in sampled.memberships(ALL, ALL):
+    for _, p in memberships:
         together += (groups @ p.T) @ p
     apart = 2.0 * together - together.sum(axis=0)
     candidates = np.where(groups > 0, apart, -np.inf)
@@ -168,20 +168,20 @@ def pivotal_units(sampled: SampledMixture, resp: Array) -> IntArray:
 # ---- methods on parameters
 
 
-def component_features(sampled: SampledMixture) -> Array:
+def component_features(draws: Draws) -> Array:
     """Means and log standard deviations of components (sample, cluster, feature), standardised."""
-    variances = np.diagonal(sampled.covariances, axis1=-2, axis2=-1)
-    return _standardised(np.concatenate([sampled.means, 0.5 * np.log(variances)], axis=-1))
+    variances = np.diagonal(draws.covariances, axis1=-2, axis2=-1)
+    return _standardised(np.concatenate([draws.means, 0.5 * np.log(variances)], axis=-1))
 
 
-def _all_features(sampled: SampledMixture) -> Array:
+def _all_features(draws: Draws) -> Array:
     """`component_features`, weights, and correlations on Fisher's scale."""
-    d = sampled.means.shape[2]
-    sd = np.sqrt(np.diagonal(sampled.covariances, axis1=-2, axis2=-1))
-    correlations = (sampled.covariances / (sd[..., :, None] * sd[..., None, :])).clip(-_ONE, _ONE)
+    d = draws.means.shape[2]
+    sd = np.sqrt(np.diagonal(draws.covariances, axis1=-2, axis2=-1))
+    correlations = (draws.covariances / (sd[..., :, None] * sd[..., None, :])).clip(-_ONE, _ONE)
     rows, columns = np.tril_indices(d, -1)
-    more = np.concatenate([sampled.weights[..., None], np.arctanh(correlations[..., rows, columns])], axis=-1)
-    return np.concatenate([component_features(sampled), _standardised(more)], axis=-1)
+    more = np.concatenate([draws.weights[..., None], np.arctanh(correlations[..., rows, columns])], axis=-1)
+    return np.concatenate([component_features(draws), _standardised(more)], axis=-1)
 
 
 def _standardised(features: Array) -> Array:
@@ -196,10 +196,10 @@ def _standardised(features: Array) -> Array:
     return (features - features.mean(axis=(0, 1))) / np.where(spread > 0, spread, 1.0)
 
 
-def _pra(sampled: SampledMixture, options: Options) -> Found:
-    features = _all_features(sampled)
-    costs = pra_costs(features, features[sampled.pivots[0]])
-    permutation = assign_all(costs, sampled.identity)
+def _pra(memberships: Memberships, options: Options) -> Found:
+    features = _all_features(memberships.draws)
+    costs = pra_costs(features, features[memberships.pivots[0]])
+    permutation = assign_all(costs, identity(memberships.draws))
     return Found(permutation, total_cost(costs, permutation))
 
 
@@ -208,38 +208,39 @@ def pra_costs(features: Array, pivot: Array) -> Array:
     return -(features @ pivot.T)
 
 
-def _ordering(sampled: SampledMixture, options: Options) -> Found:
-    key = sampled.weights if options.by == "weight" else sampled.means[..., int(options.by)]
+def _ordering(memberships: Memberships, options: Options) -> Found:
+    draws = memberships.draws
+    key = draws.weights if options.by == "weight" else draws.means[..., int(options.by)]
     return Found(key.argsort(axis=1, kind="stable"), 0.0)
 
 
-def _optimal_assignment(sampled: SampledMixture, options: Options) -> Found:
-    between = DIVERGENCES[options.divergence]
-    scaled = sampled if options.divergence == "kl" else _in_common_units(sampled)
+def _optimal_assignment(memberships: Memberships, options: Options) -> Found:
+    between, kept = DIVERGENCES[options.divergence], identity(memberships.draws)
+    draws = memberships.draws if options.divergence == "kl" else _in_common_units(memberships.draws)
 
     def sweep(reference: Mixture, kept: IntArray) -> Sweep:
-        costs = _in_parts(between, reference, scaled)
+        costs = _in_parts(between, reference, draws)
         proposed = assign_all(costs, kept)
-        return Sweep(total_cost(costs, kept), proposed, scaled.mean_mixture(proposed))
+        return Sweep(total_cost(costs, kept), proposed, mean_mixture(draws, proposed))
 
-    pivots = [mixture_of(scaled.weights[s], scaled.means[s], scaled.covariances[s]) for s in sampled.pivots]
-    others = [sweep(pivot, sampled.identity) for pivot in pivots]
-    starts = [(sampled.identity, scaled.mean_mixture(sampled.identity))]
+    pivots = [mixture_of(*(values[s] for values in draws.arrays)) for s in memberships.pivots]
+    others = [sweep(pivot, kept) for pivot in pivots]
+    starts = [(kept, mean_mixture(draws, kept))]
     return search(sweep, starts + [(step.proposed, step.reference) for step in others])
 
 
-def _in_common_units(sampled: SampledMixture) -> SampledMixture:
-    """Every feature divided by its standard deviation over draws and components."""
-    variances = np.diagonal(sampled.covariances, axis1=-2, axis2=-1)
-    sd = np.sqrt(variances.mean(axis=(0, 1)) + sampled.means.var(axis=(0, 1)))
-    return replace(sampled, means=sampled.means / sd, covariances=sampled.covariances / np.outer(sd, sd))
+def _in_common_units(draws: Draws) -> Draws:
+    """Every feature divided by its standard deviation over draws and components; no longer of a narrower family."""
+    variances = np.diagonal(draws.covariances, axis1=-2, axis2=-1)
+    sd = np.sqrt(variances.mean(axis=(0, 1)) + draws.means.var(axis=(0, 1)))
+    scaled = draws.means / sd, draws.covariances / np.outer(sd, sd)
+    return Draws(draws.weights, *scaled, family=covariance_family("full"))
 
 
-def _in_parts(between: Callable[..., Array], reference: Mixture, sampled: SampledMixture) -> Array:
+def _in_parts(between: Callable[..., Array], reference: Mixture, draws: Draws) -> Array:
     """Costs (sample, component, label), some draws at a time."""
-    arrays = (sampled.weights, sampled.means, sampled.covariances)
-    starts = range(0, len(sampled), _SAMPLES_AT_ONCE)
-    return np.concatenate([between(reference, *(a[i : i + _SAMPLES_AT_ONCE] for a in arrays)) for i in starts])
+    parts = (draws[i : i + _SAMPLES_AT_ONCE] for i in range(0, len(draws), _SAMPLES_AT_ONCE))
+    return np.concatenate([between(reference, *part.arrays) for part in parts])
 
 
 def wasserstein(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> Array:
@@ -268,7 +269,7 @@ class Method:
 
     name: str
     source: str
-    find: Callable[[SampledMixture, Options], Found]
+    find: Callable[[Memberships, Options], Found]
 
 
 _METHODS = (
@@ -289,16 +290,16 @@ def relabelling_method(name: str) -> Method:
     return METHODS[name]
 
 
-def permutations(sampled: SampledMixture, method: str, options: Options, reference: Mixture | None) -> Found:
+def permutations(memberships: Memberships, method: str, options: Options, reference: Mixture | None) -> Found:
     """Permutations found by a method, with globally ordered labels.
 
     Labels follow ``reference`` by optimal assignment of the mean parameters; without one, clusters are ordered by the
     mean of their first feature, ties by the next. Labels of ``ordering`` are as the method orders them.
     """
-    found = relabelling_method(method).find(sampled, options)
+    found = relabelling_method(method).find(memberships, options)
     if method == "ordering":
         return found
-    order = _global_order(sampled.mean_mixture(found.permutation), reference)
+    order = _global_order(mean_mixture(memberships.draws, found.permutation), reference)
     return replace(found, permutation=found.permutation[:, order])
 
 

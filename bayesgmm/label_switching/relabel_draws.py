@@ -16,7 +16,7 @@ from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, NotIdentifiedError
 from bayesgmm.label_switching.identifiability import Relabelling, relabelled
 from bayesgmm.label_switching.methods import DIVERGENCES, METHODS, Options, permutations, relabelling_method
-from bayesgmm.label_switching.search import share_agreeing
+from bayesgmm.label_switching.search import Memberships, share_agreeing
 from bayesgmm.label_switching.tree_labels import (
     Labelled,
     Variables,
@@ -25,7 +25,6 @@ from bayesgmm.label_switching.tree_labels import (
     own_tree,
     relabelled_tree,
     restored_tree,
-    sampled_mixture,
 )
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import (
@@ -35,6 +34,7 @@ from bayesgmm.posterior import (
     Names,
     Posterior,
     data_of,
+    draws_of,
     mixture_posterior,
     prior_from_json,
     root_of,
@@ -150,8 +150,8 @@ def relabel(
     before = _labelled(tree) if RECORD in tree.attrs else None
     labelled = labelled_variables(tree["posterior"].to_dataset(), own_names, variables, before=before)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
-        sampled, reference = sampled_mixture(canonical, data, move=move), _reference(posterior)
-        permutation, margin, record = relabelled(sampled, method, options=options, reference=reference)
+        memberships, reference = Memberships(draws_of(canonical), data, move), _reference(posterior)
+        permutation, margin, record = relabelled(memberships, method, options=options, reference=reference)
     shape = canonical["posterior"]["weights"].shape
     result = relabelled_tree(tree, permutation.reshape(shape), labelled, margin.reshape(shape[:2]))
     moved = {"variables": labelled.dims, "allocations": labelled.first}
@@ -259,8 +259,8 @@ def compare_relabellings(
         relabelling_method(method)
     canonical, data = _checked(posterior, X, names)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
-        sampled = sampled_mixture(canonical, data, move=move)
-        found = [permutations(sampled, method, options=Options(), reference=None).permutation for method in methods]
+        memberships = Memberships(draws_of(canonical), data, move)
+        found = [permutations(memberships, method, Options(), None).permutation for method in methods]
     shares = [[share_agreeing(one, other) for other in found] for one in found]
     return pd.DataFrame(shares, index=list(methods), columns=list(methods))
 

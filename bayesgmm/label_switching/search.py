@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Weights
-from bayesgmm.mixture import Mixture
+from bayesgmm._common import Array, Covariances, IntArray, Means, Move, PerRow, Weights
+from bayesgmm.data import Data
+from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.prediction import each_draw
 
 MAX_SWEEPS = 100
 ROUNDING = 1e-8  # least gain of a step, relative to the cost
@@ -17,80 +19,60 @@ _TIE = 1e-10  # least gain of another permutation of one draw, relative to the l
 _QUANTILES = (1.0, 0.5, 0.1)  # of the log-likelihood: draws that start a search
 TINY = np.finfo(np.float64).tiny
 
-type Which = slice | IntArray
-ALL = slice(None)
-
-
-class Memberships(Protocol):
-    """Iterator over draws: log densities (obs,) and memberships (cluster, obs) of each."""
-
-    def __call__(self, samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
-        """Draws and rows chosen; arrays may be overwritten by the next step."""
+_DRAWS_A_MOVE = 50  # of the progress bar
 
 
 @dataclass(frozen=True)
-class SampledMixture:
-    """Draws of a mixture, chains end to end, and the memberships of its rows.
+class Memberships:
+    """Log densities (obs,) and memberships (cluster, obs) of rows, draw by draw: each pass computes them again.
 
     Attributes
     ----------
-    weights : (sample, cluster)
-    means : (sample, cluster, feature)
-    covariances : (sample, cluster, feature, feature_bis)
-        Full matrices.
-    memberships : callable
+    draws : Draws
+    data : Data
+    move : callable, optional
+        Moves a progress bar.
     """
 
-    weights: Weights
-    means: Means
-    covariances: Covariances
-    memberships: Memberships
+    draws: Draws
+    data: Data
+    move: Move | None = None
 
-    def __len__(self) -> int:
-        return len(self.weights)
+    def __iter__(self) -> Iterator[tuple[PerRow, Array]]:
+        for done, one in enumerate(each_draw(self.draws, self.data, with_memberships=True), start=1):
+            yield one  # overwritten by the next
+            if self.move is not None and done % _DRAWS_A_MOVE == 0:
+                self.move(done, len(self.draws))
 
-    @property
-    def n_clusters(self) -> int:
-        """K."""
-        return self.weights.shape[1]
+    def of_draw(self, sample: int) -> Array:
+        """Memberships (cluster, obs) of one draw."""
+        return next(each_draw(self.draws[sample : sample + 1], self.data, with_memberships=True))[1]
 
-    @property
-    def identity(self) -> IntArray:
-        """The permutations (sample, cluster) that change nothing."""
-        return np.broadcast_to(np.arange(self.n_clusters), self.weights.shape).copy()
+    def of_rows(self, rows: IntArray) -> "Memberships":
+        """The same draws, and some of the rows."""
+        return replace(self, data=self.data.take(rows))
 
     @cached_property
     def log_likelihood(self) -> Array:
         """Log-likelihood of every draw, (sample,)."""
-        return np.array([log_density.sum() for log_density, _ in self.memberships(ALL, ALL)])
+        return np.array([log_density.sum() for log_density, _ in self])
 
     @cached_property
     def pivots(self) -> IntArray:
         """The draw of the highest log-likelihood, then draws at lower quantiles of it."""
         order = self.log_likelihood.argsort()
-        found = [int(order[round(q * (len(self) - 1))]) for q in _QUANTILES]
+        found = [int(order[round(q * (len(order) - 1))]) for q in _QUANTILES]
         return np.array(list(dict.fromkeys(found)))
 
-    def memberships_of(self, sample: int) -> Array:
-        """Memberships (cluster, obs) of one draw."""
-        return next(iter(self.memberships(np.array([sample]), ALL)))[1].copy()
 
-    def of_rows(self, rows: IntArray) -> "SampledMixture":
-        """The same draws, and memberships of some rows only."""
-        return replace(self, memberships=lambda samples, which: self.memberships(samples, rows[which]))
+def identity(draws: Draws) -> IntArray:
+    """The permutations (sample, cluster) that change nothing."""
+    return np.broadcast_to(np.arange(draws.weights.shape[1]), draws.weights.shape).copy()
 
-    def permuted(self, permutation: IntArray) -> tuple[Weights, Means, Covariances]:
-        """Parameters in other labels."""
-        return (
-            np.take_along_axis(self.weights, permutation, axis=1),
-            np.take_along_axis(self.means, permutation[..., None], axis=1),
-            np.take_along_axis(self.covariances, permutation[..., None, None], axis=1),
-        )
 
-    def mean_mixture(self, permutation: IntArray) -> Mixture:
-        """Means of weights, means and covariances over draws in other labels."""
-        weights, means, covariances = (values.mean(axis=0) for values in self.permuted(permutation))
-        return mixture_of(weights, means, covariances)
+def mean_mixture(draws: Draws, permutation: IntArray) -> Mixture:
+    """Means of weights, means and covariances over draws in other labels."""
+    return mixture_of(*(values.mean(axis=0) for values in draws.reordered(permutation).arrays))
 
 
 def mixture_of(weights: Weights, means: Means, covariances: Covariances) -> Mixture:

@@ -1,16 +1,14 @@
 """Component labels in a DataTree of any naming: find the axes that carry them, permute and restore them."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from bayesgmm._common import Array, IntArray, Move, PerRow
-from bayesgmm.data import Data
+from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError, LabelWarning
-from bayesgmm.label_switching.search import SampledMixture, Which
 from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
@@ -24,7 +22,6 @@ from bayesgmm.posterior import (
     root_of,
     variables_of,
 )
-from bayesgmm.prediction import Draws, each_draw
 
 type Variables = str | Sequence[str] | Mapping[str, int | str | None]
 
@@ -34,21 +31,6 @@ _LEFT = (
     "Left in the labels that the sampler gave them, though they may belong to the components: {left}. Say so by "
     'relabel(..., variables=["{first}"]), or variables=[] if they do not.'
 )
-_DRAWS_A_MOVE = 50
-
-
-def sampled_mixture(tree: xr.DataTree, data: Data, *, move: Move | None = None) -> SampledMixture:
-    """Draws in the canonical layout; each pass recomputes memberships and may move a progress bar."""
-    draws = Draws.of_tree(tree)
-
-    def memberships(samples: Which, rows: Which) -> Iterator[tuple[PerRow, Array]]:
-        part = draws[samples]
-        for done, one in enumerate(each_draw(part, data.take(rows), with_memberships=True), start=1):
-            yield one
-            if move is not None and done % _DRAWS_A_MOVE == 0:
-                move(done, len(part.weights))
-
-    return SampledMixture(draws.weights, draws.means, draws.covariances, memberships)
 
 
 def own_tree(posterior: Posterior, canonical: xr.DataTree, names: Names) -> tuple[xr.DataTree, Names]:

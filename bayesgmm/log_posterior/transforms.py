@@ -20,31 +20,10 @@ from typing import Self
 
 import numpy as np
 
-from bayesgmm._common import Array, Factors, IntArray, Means, Weights
+from bayesgmm._common import Array, IntArray
 from bayesgmm.log_posterior.log_weights import SparseWeights
-from bayesgmm.mixture import LOG_2PI, Mixture
+from bayesgmm.mixture import LOG_2PI, Draws, Mixture
 from bayesgmm.priors import SMALLEST_WEIGHT
-
-
-@dataclass(frozen=True)
-class Parameters:
-    """Mixture parameters of many points, with any leading axes, and the log-Jacobian that goes with them.
-
-    Attributes
-    ----------
-    weights : (..., cluster)
-        None below the smallest normal number.
-    means : (..., cluster, feature)
-    factors : (..., block, rows, columns)
-    log_jacobian : (...,)
-        log |d(w_1..w_K-1, mu, Sigma) / dy|, Sigma in the free entries of the family; under a sparse prior with the
-        log density of the sum of unnormalised weights, which is one coordinate more.
-    """
-
-    weights: Weights
-    means: Means
-    factors: Factors
-    log_jacobian: Array
 
 
 @dataclass(frozen=True)
@@ -130,17 +109,22 @@ class Coordinates:
             inner[..., start:stop] = points[..., start:stop] @ block.T
         return inner + self.shift
 
-    def parameters(self, points: Array) -> Parameters:
-        """Constrained parameters of points (..., n_dim)."""
-        centre, family = self.centre, self.centre.family
-        q = self.inner(points)
-        u, m, c = self._split(q)
-        log_w, of_weights = self._log_weights(u)
-        one, d = family.parametrisation, centre.n_features
-        factors = one.product(centre.factors, one.unpack(c, d))
-        means = centre.means + one.times(centre.factors, m)
-        log_jacobian = of_weights + self.log_constant + (c @ one.volume_powers(d)).sum(axis=-1)
-        return Parameters(np.maximum(np.exp(log_w), SMALLEST_WEIGHT), means, factors, log_jacobian)
+    def parameters(self, points: Array) -> Draws:
+        """Mixtures at points (..., n_dim), with the same leading axes and all weights normal numbers."""
+        centre, one = self.centre, self.centre.family.parametrisation
+        u, m, c = self._split(self.inner(points))
+        weights = np.maximum(np.exp(self._log_weights(u)[0]), SMALLEST_WEIGHT)
+        factors = one.product(centre.factors, one.unpack(c, centre.n_features))
+        return Draws.of_factors(weights, centre.means + one.times(centre.factors, m), factors, family=centre.family)
+
+    def log_jacobian(self, points: Array) -> Array:
+        """log |d(w_1..w_K-1, mu, Sigma) / dy| at points (..., n_dim), Sigma in the free entries of the family.
+
+        Under a sparse prior with the log density of the sum of unnormalised weights, which is one coordinate more.
+        """
+        u, _, c = self._split(self.inner(points))
+        powers = self.centre.family.parametrisation.volume_powers(self.centre.n_features)
+        return self._log_weights(u)[1] + self.log_constant + (c @ powers).sum(axis=-1)
 
     def _log_weights(self, u: Array) -> tuple[Array, Array]:
         """Logarithms of weights (..., cluster) and their part of the log-Jacobian (...)."""

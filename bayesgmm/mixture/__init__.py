@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.covariance.floors import sandwich as sandwich
     from bayesgmm.mixture.covariance.parametrisation import COVARIANCE as COVARIANCE
     from bayesgmm.mixture.covariance.parametrisation import Parametrisation as Parametrisation
+    from bayesgmm.mixture.draws import Draws as Draws
     from bayesgmm.mixture.far_rows import densities as densities
     from bayesgmm.mixture.information_criteria import Measured as Measured
     from bayesgmm.mixture.information_criteria import aic as aic
@@ -34,6 +35,5 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.mixture import column_statistics as column_statistics
     from bayesgmm.mixture.mixture import expected_statistics as expected_statistics
     from bayesgmm.mixture.statistics import Statistics as Statistics
-    from bayesgmm.mixture.statistics import total_over_rows as total_over_rows
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -12,19 +12,20 @@ from bayesgmm.cross_validation import relative_efficiency
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
     Names,
     data_of,
+    draws_of,
     in_family,
     mixture_posterior,
-    prior_from_json,
+    model_of,
     start_mixture,
 )
-from bayesgmm.prediction import Draws, log_densities
-from bayesgmm.priors import Prior, ResolvedPrior
+from bayesgmm.prediction import log_densities
+from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_sample_weight, copies_of_rows, default_names
 
 MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
@@ -46,8 +47,8 @@ class FittedMixture:
     features : list of str
     best : Mixture
         The optimum that EM reaches with the prior.
-    prior : ResolvedPrior, optional
-        Of the fit, for refits; none for maximum likelihood.
+    model : Model
+        Of the fit, for refits.
     r_eff : float
         Effective draws per draw.
     bayesian : bool
@@ -59,7 +60,7 @@ class FittedMixture:
     copies: IntArray
     features: list[str]
     best: Mixture
-    prior: ResolvedPrior | None
+    model: Model
     r_eff: float
     bayesian: bool
 
@@ -70,8 +71,8 @@ class FittedMixture:
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
         """The optimum that EM reaches for other rows, started at a mixture."""
-        settings = EMSettings(1e-8, 500, reg_covar=None if self.prior is None else 0.0)
-        return run_em(Data(X), start, prior=self.prior, settings=settings).mixture
+        settings = EMSettings(1e-8, 500, reg_covar=None if self.model.prior is None else 0.0)
+        return run_em(Data(X), start, prior=self.model.prior, settings=settings).mixture
 
     def mixture(self, s: int) -> Mixture:
         """One of the draws."""
@@ -93,42 +94,25 @@ def fitted_mixture_of(
     tree = mixture_posterior(fit, X, names=names)
     data = data_of(tree)
     n_rows, given = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
-    family = str(tree.attrs["covariance_type"])
-    every, subset = Draws.of_tree(tree), draws_of(tree)
-    prior = prior_from_json(str(tree.attrs["prior"])) if "prior" in tree.attrs else Prior.weakly_informative(data.rows)
+    every = draws_of(tree)
+    subset = every.thinned(MOST_DRAWS)
     fitted = FittedMixture(
         draws=subset,
         data=data,
         copies=copies_of_rows(n_rows, data.row_weights if given is None else given, why=_SIMULATED),
         features=[str(name) for name in tree["posterior"][FEATURE].to_numpy()],
         best=_start(tree, subset, data),
-        prior=prior.resolve(every.means.shape[1], every.means.shape[2], family),
+        model=model_of(tree, None if "prior" in tree.attrs else Prior.weakly_informative(data.rows)),
         r_eff=min(1.0, relative_efficiency(tree) * len(every) / len(subset)),
         bayesian=True,
     )
     return replace(fitted, best=fitted.refit(fitted.counted_rows, fitted.best))
 
 
-def draws_of(tree: xr.DataTree, most: int = MOST_DRAWS) -> Draws:
-    """Draws of a posterior, thinned if there are more than ``most``."""
-    draws = Draws.of_tree(tree)
-    if len(draws) <= most:
-        return draws
-    chosen = np.linspace(0, len(draws) - 1, most).round().astype(np.int64)
-    return draws[chosen]
-
-
 def mixture_of(draws: Draws, s: int) -> Mixture:
     """A draw as a mixture; weights that vanished are kept just above zero."""
     weights = np.maximum(draws.weights[s], _SMALLEST_WEIGHT)
-    factors = draws.factors[s]
-    matrices = factors @ np.swapaxes(factors, -1, -2) if factors.shape[1] > 1 else _diagonal(factors, draws)
-    full = np.broadcast_to(matrices, (len(weights), *matrices.shape[1:]))
-    return in_family(Mixture(weights / weights.sum(), draws.means[s], full, "full"), draws.covariance_type)
-
-
-def _diagonal(factors: Rows, draws: Draws) -> Rows:
-    return factors[:, 0, :, None] ** 2 * np.eye(draws.means.shape[2])
+    return in_family(Mixture(weights / weights.sum(), draws.means[s], draws.covariances[s]), draws.family)
 
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
@@ -138,15 +122,13 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
     features = [str(name) for name in getattr(fit, "feature_names_in_", default_names(mixture.n_features))]
     data = Data.of(X, n_features=mixture.n_features, features=features)
     n_rows, weights = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
-    prior = getattr(fit, "prior_", None)
-    shape = (mixture.n_components, mixture.n_features)
     return FittedMixture(
         draws=single_draw(mixture),
         data=data,
         copies=copies_of_rows(n_rows, weights, why=_SIMULATED),
         features=features,
         best=mixture,
-        prior=None if prior is None else prior.resolve(*shape, mixture.covariance_type),
+        model=Model.of_mixture(mixture, getattr(fit, "prior_", None)),
         r_eff=1.0,
         bayesian=False,
     )
@@ -154,7 +136,7 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
 
 def single_draw(mixture: Mixture) -> Draws:
     """One mixture as a set of draws."""
-    return Draws.of_factors(mixture.family, mixture.weights[None], mixture.means[None], mixture.factors[None])
+    return Draws.of_factors(mixture.weights[None], mixture.means[None], mixture.factors[None], family=mixture.family)
 
 
 def _start(tree: xr.DataTree, draws: Draws, data: Data) -> Mixture:

@@ -10,9 +10,10 @@ from scipy.stats import chi2
 
 from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
 from bayesgmm.data import Data
+from bayesgmm.mixture import Draws
 from bayesgmm.model_checks.fitted_mixture import mixture_of
 from bayesgmm.model_checks.gaussianity import feature_cdf
-from bayesgmm.prediction import Draws, log_densities
+from bayesgmm.prediction import log_densities
 
 _SIMULATED = 5_000  # rows, at least four from each draw
 _FEWEST_A_DRAW = 4
@@ -86,13 +87,10 @@ def _radial(n: int, rng: np.random.Generator) -> tuple[PerRow, PerRow]:
 
 def _rows(draws: Draws, which: IntArray, v: PerRow, rng: np.random.Generator) -> Rows:
     d = draws.means.shape[2]
-    cumulative = draws.weights[which].cumsum(axis=1)
-    labels = (rng.random((len(which), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+    labels = draws.labels(which, rng=rng)
     direction = rng.standard_normal((len(which), d))
     z = direction * np.sqrt(chi2.isf(v, d) / (direction**2).sum(axis=1))[:, None]
-    factors = draws.factors[which, np.minimum(labels, draws.factors.shape[1] - 1)]
-    offsets = np.einsum("nij,nj->ni", factors, z) if factors.shape[1] == d else factors[:, 0] * z
-    return np.asfortranarray(draws.means[which, labels] + offsets)
+    return np.asfortranarray(draws.rows(which, labels, z))
 
 
 @dataclass(frozen=True)

@@ -10,21 +10,21 @@ from numpy.typing import ArrayLike, NDArray
 from bayesgmm._common import IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Draws
 from bayesgmm.partitions.occupancy import Occupancy, occupancy
 from bayesgmm.partitions.partition_losses import Labels, canonical_labels
 from bayesgmm.posterior import (
-    CLUSTER,
-    FEATURE,
     NO_NAMES,
     OBS,
     SAMPLE_DIMS,
     Names,
     Posterior,
     data_of,
+    draws_of,
     mixture_posterior,
-    prior_from_json,
+    model_of,
 )
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.prediction import each_draw
 from bayesgmm.validation import check_whole, generator_of
 
 type RandomState = int | np.random.Generator | None
@@ -74,7 +74,7 @@ def sample_labels(
     data, sizes = data_of(tree, X), tree["posterior"].sizes
     shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], data.shape[0])
     labels = np.empty((shape[0] * shape[1], shape[2]), dtype=np.int32)
-    for s, drawn in enumerate(drawn_labels(Draws.of_tree(tree), data, rng=generator_of(random_state))):
+    for s, drawn in enumerate(drawn_labels(draws_of(tree), data, rng=generator_of(random_state))):
         labels[s] = drawn
     coords = {dim: tree["posterior"][dim].to_numpy() for dim in SAMPLE_DIMS} | {OBS: row_ids(tree)}
     return xr.DataArray(labels.reshape(shape), coords, (*SAMPLE_DIMS, OBS), name="labels")
@@ -217,7 +217,7 @@ def _occupied(
         return _large_clusters(iter(each), min_size).reshape(shape), largest
     tree = mixture_posterior(given, X, names=names)
     weights = tree["posterior"]["weights"]
-    drawn = drawn_labels(Draws.of_tree(tree), data_of(tree, X), rng=rng)
+    drawn = drawn_labels(draws_of(tree), data_of(tree, X), rng=rng)
     return _large_clusters(drawn, min_size).reshape(weights.shape[:2]), weights.shape[2]
 
 
@@ -230,10 +230,8 @@ def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, data: Data) -> Occu
 
     Probabilities are those of the resampled draws, if modes were combined.
     """
-    if "prior" not in tree.attrs:
-        return None
-    sizes, prior = tree["posterior"].sizes, prior_from_json(str(tree.attrs["prior"]))
-    if not prior.resolve(sizes[CLUSTER], sizes[FEATURE], str(tree.attrs["covariance_type"])).sparse:
+    prior = model_of(tree).prior
+    if prior is None or not prior.sparse:
         return None
     own = _drawn_occupancy(tree, data)
     shares = own if pooled is tree else _drawn_occupancy(pooled, data)
@@ -242,5 +240,5 @@ def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, data: Data) -> Occu
 
 def _drawn_occupancy(tree: xr.DataTree, data: Data) -> Occupancy:
     weights = tree["posterior"]["weights"]
-    numbers = _large_clusters(drawn_labels(Draws.of_tree(tree), data, rng=np.random.default_rng(0)), 1)
+    numbers = _large_clusters(drawn_labels(draws_of(tree), data, rng=np.random.default_rng(0)), 1)
     return occupancy(numbers.reshape(weights.shape[:2]), weights.shape[2])

@@ -13,8 +13,8 @@ from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.allocations import RandomState, are_labels, flat_draws, label_draws, row_ids
 from bayesgmm.partitions.partition_losses import Labels
-from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, mixture_posterior
-from bayesgmm.prediction import Draws, each_draw
+from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, draws_of, mixture_posterior
+from bayesgmm.prediction import each_draw
 from bayesgmm.validation import check_whole, generator_of
 
 OBS_BIS = "obs_bis"
@@ -88,7 +88,7 @@ def similarity_matrix(
         tree = mixture_posterior(labels_or_posterior, X, names=names)
         data = data_of(tree, X)
         ids, index = row_ids(tree), _chosen(rows, data.shape[0], max_memory, rng)
-        parameters = Draws.of_tree(tree)
+        parameters = draws_of(tree)
         n_draws, n_clusters = parameters.weights.shape
         each = (resp for _, resp in each_draw(parameters, data.take(index), with_memberships=True))
     matrix = _mean_products(each, (n_draws, n_clusters, len(index)), callback)

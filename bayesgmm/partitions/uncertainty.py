@@ -9,9 +9,10 @@ from scipy.special import entr, rel_entr
 
 from bayesgmm._common import Array, PerRow
 from bayesgmm.data import Data
+from bayesgmm.mixture import Draws
 from bayesgmm.partitions.allocations import row_ids
-from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, mixture_posterior
-from bayesgmm.prediction import Draws, interval_over_draws, pieces_in_memory, sampled_memberships
+from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, draws_of, mixture_posterior
+from bayesgmm.prediction import interval_over_draws, pieces_in_memory, sampled_memberships
 
 type _Interval = Callable[[Array], Array]
 
@@ -79,7 +80,7 @@ def membership_uncertainty(
     """
     interval = interval_over_draws(ci_prob, ci_kind)
     tree = mixture_posterior(posterior, X, names=names)
-    variables = _by_row(Draws.of_tree(tree), data_of(tree, X), interval)
+    variables = _by_row(draws_of(tree), data_of(tree, X), interval)
     return xr.Dataset(variables, {OBS: row_ids(tree), _BOUND: ["lower", "upper"]})
 
 

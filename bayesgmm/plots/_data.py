@@ -12,7 +12,7 @@ from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.data import Data
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.label_switching import RECORD, Relabelling, component_record, relabel, relabelling
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.plots._style import evenly_spaced, thinned_rows
 from bayesgmm.posterior import (
     CLUSTER,
@@ -22,12 +22,13 @@ from bayesgmm.posterior import (
     Names,
     Posterior,
     data_of,
+    draws_of,
     mean_mixture,
     mixture_posterior,
     prior_from_json,
     root_of,
 )
-from bayesgmm.prediction import Draws, each_draw, mean_memberships
+from bayesgmm.prediction import each_draw, mean_memberships
 from bayesgmm.validation import check_flag, check_whole, default_names, read_table
 
 _SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
@@ -70,7 +71,7 @@ class Shown:
     @cached_property
     def labels(self) -> IntArray:
         """The most probable label of each row, (obs,)."""
-        return mean_memberships(Draws.of_tree(self.tree), Data(self.X)).argmax(axis=1)
+        return mean_memberships(draws_of(self.tree), Data(self.X)).argmax(axis=1)
 
 
 def shown(
@@ -129,11 +130,6 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     return tree
 
 
-def thinned(draws: Draws, n: int) -> Draws:
-    """At most n draws, evenly spaced over all chains."""
-    return draws[evenly_spaced(len(draws), n)]
-
-
 def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     """At most ``num_samples`` draws, evenly spaced within each chain and at least one of each."""
     n_chains, n_draws = (tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS)
@@ -168,7 +164,7 @@ def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:
 
 def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> Draws:
     """All draws of the mixture of some features."""
-    return Draws.of_tree(marginal(tree, features))
+    return draws_of(marginal(tree, features))
 
 
 def weighted_densities(draws: Draws, at: Rows) -> Array:

@@ -21,8 +21,7 @@ from scipy.stats import norm
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture
-from bayesgmm.plots._data import thinned
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._style import (
     COLOURS,
@@ -37,8 +36,8 @@ from bayesgmm.plots._style import (
     shrinkage,
     thinned_rows,
 )
-from bayesgmm.posterior import data_of, mean_mixture, start_mixture
-from bayesgmm.prediction import Draws, mean_memberships
+from bayesgmm.posterior import data_of, draws_of, mean_mixture, start_mixture
+from bayesgmm.prediction import mean_memberships
 from bayesgmm.validation import check_number, check_whole
 
 _MARKERS = "osD^vP"  # one more for every ten components
@@ -145,8 +144,8 @@ def plot_clusters(
 def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: float) -> _Scene:
     """Labels, uncertainty and draws, computed once for all panels."""
     X = thinned_rows(rows)
-    draws = Draws.of_tree(tree)
-    members = mean_memberships(thinned(draws, _MOST_EVALUATIONS // len(X)), Data(X))
+    draws = draws_of(tree)
+    members = mean_memberships(draws.thinned(_MOST_EVALUATIONS // len(X)), Data(X))
     return _Scene(
         X=X,
         labels=members.argmax(axis=1),
@@ -154,7 +153,7 @@ def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: f
         names=[str(name) for name in tree["observed_data"]["feature"].to_numpy()],
         em=em,
         mean=mean_mixture(tree),
-        draws=thinned(draws, n_draws),
+        draws=draws.thinned(n_draws),
         all_draws=draws,
         mass=mass,
     )
@@ -278,7 +277,7 @@ def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
     x = scene.X[:, j]
     panel.hist(x, bins=n_bins(x), density=True, color=GREY, edgecolor="white", linewidth=0.5, zorder=1)
     at = np.linspace(*limits_of(x), 201 if compact else 401)
-    band = thinned(scene.all_draws, 200 if compact else 1_000)
+    band = scene.all_draws.thinned(200 if compact else 1_000)
     spread = _sd(band, j)
     components = band.weights[:, :, None] * norm.pdf(at, band.means[:, :, j, None], spread[:, :, None])
     density = components.sum(axis=1)

@@ -14,7 +14,7 @@ from bayesgmm._common import Array
 from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, finish, many_lines, points, visual_settings
 from bayesgmm.plots._data import Shown, shown
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots._style import ellipse_outlines, evenly_spaced, limits_of, shrinkage
+from bayesgmm.plots._style import ellipse_outlines, limits_of, shrinkage
 from bayesgmm.plots.density import (
     LABELS,
     ONE_FEATURE,
@@ -26,7 +26,7 @@ from bayesgmm.plots.density import (
     draw_curves,
     line_data,
 )
-from bayesgmm.posterior import NO_NAMES, Names, Posterior
+from bayesgmm.posterior import NO_NAMES, Names, Posterior, draws_of
 from bayesgmm.validation import check_number, check_whole
 
 ROWS: dict[str, Any] = {"size": 16, "alpha": 0.55, "edgecolor": "white", "width": 0.3}
@@ -145,10 +145,8 @@ def mean_ellipses(sample: Shown, pair: Sequence[int], mass: float) -> xr.DataArr
 
 def drawn_ellipses(sample: Shown, pair: Sequence[int], mass: float, n_draws: int) -> xr.DataArray:
     """Ellipses (cluster, plot_axis, sample, point) of draws, evenly spaced over all chains."""
-    draws = sample.tree["posterior"].to_dataset()
-    means, covariances = (draws[v].to_numpy().reshape(-1, *draws[v].shape[2:]) for v in ("means", "covariances"))
-    kept = evenly_spaced(len(means), n_draws)
-    outlines = ellipse_outlines(means[kept], covariances[kept], pair, mass).transpose(1, 2, 0, 3)
+    draws = draws_of(sample.tree).thinned(n_draws)
+    outlines = ellipse_outlines(draws.means, draws.covariances, pair, mass).transpose(1, 2, 0, 3)
     return xr.DataArray(outlines, dims=("cluster", "plot_axis", "sample", "point"), coords=_cluster_coords(outlines))
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.adapter import is_posterior as is_posterior
     from bayesgmm.posterior.adapter import mixture_posterior as mixture_posterior
     from bayesgmm.posterior.adapter import root_of as root_of
-    from bayesgmm.posterior.adapter import row_weights_of as row_weights_of
     from bayesgmm.posterior.adapter import variables_of as variables_of
     from bayesgmm.posterior.axes import axes_of as axes_of
     from bayesgmm.posterior.axes import has_name as has_name
@@ -26,8 +25,10 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.tree import aligned as aligned
     from bayesgmm.posterior.tree import check_posterior as check_posterior
     from bayesgmm.posterior.tree import check_prior as check_prior
+    from bayesgmm.posterior.tree import draws_of as draws_of
     from bayesgmm.posterior.tree import in_family as in_family
     from bayesgmm.posterior.tree import mean_mixture as mean_mixture
+    from bayesgmm.posterior.tree import model_of as model_of
     from bayesgmm.posterior.tree import posterior_tree as posterior_tree
     from bayesgmm.posterior.tree import prior_from_json as prior_from_json
     from bayesgmm.posterior.tree import prior_to_json as prior_to_json

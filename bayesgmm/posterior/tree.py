@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm._common import Array, Covariances, IntArray, Means, PerRow, Rows, Weights
+from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Equivariance, Mixture, align_to, covariance_family
-from bayesgmm.priors import FAMILIES_OF, Gamma, Prior, Separation, Wishart
+from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, align_to, covariance_family
+from bayesgmm.priors import FAMILIES_OF, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
@@ -32,28 +32,30 @@ _HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": G
 _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 
 
-def aligned(
-    reference: Mixture, weights: Weights, means: Means, covariances: Covariances, *, exchangeable: bool
-) -> tuple[Weights, Means, Covariances, IntArray]:
-    """Draws (chain, draw, cluster, ...) in the reference's labels, and the permutations applied to them.
+def draws_of(tree: xr.DataTree, *, groups: Sequence[str] = ("posterior",)) -> Draws:
+    """All draws of a posterior, chains end to end, and those of further groups after them."""
+    family, parts, n_chains = covariance_family(str(tree.attrs["covariance_type"])), [], 0
+    for group in groups:
+        arrays = (tree[group][name].to_numpy() for name in _VARIABLES)
+        parts.append(Draws(*arrays, family=family).end_to_end(first=n_chains))
+        n_chains += tree[group].sizes["chain"]
+    return Draws.joined(parts)
+
+
+def aligned(reference: Mixture, draws: Draws, *, exchangeable: bool) -> tuple[Draws, IntArray]:
+    """Draws in the reference's labels, and the permutations (sample, cluster) applied to them.
 
     A prior that is not exchangeable identifies the labels: then every permutation is the identity.
     """
     if not exchangeable:
-        order = np.broadcast_to(np.arange(weights.shape[-1]), weights.shape).copy()
-        return weights, means, covariances, order
-    order = align_to(reference, weights, means, covariances)
-    return (
-        np.take_along_axis(weights, order, axis=2),
-        np.take_along_axis(means, order[..., None], axis=2),
-        np.take_along_axis(covariances, order[..., None, None], axis=2),
-        order,
-    )
+        return draws, np.broadcast_to(np.arange(draws.weights.shape[-1]), draws.weights.shape).copy()
+    order = align_to(reference, *draws.arrays)
+    return draws.reordered(order), order
 
 
 def posterior_tree(
-    draws: Mapping[str, Array],
-    stats: Mapping[str, Array],
+    draws: Draws,
+    stats: Mapping[str, Array | IntArray],
     *,
     X: Rows,
     feature_names: Sequence[str],
@@ -62,14 +64,14 @@ def posterior_tree(
     hyperparameters: Mapping[str, tuple[tuple[str, ...], Array]] | None = None,
     row_weights: PerRow | None = None,
 ) -> xr.DataTree:
-    """Lay draws of weights, means and covariances out as a DataTree that every ArviZ function takes.
+    """Lay draws out as a DataTree that every ArviZ function takes.
 
     Parameters
     ----------
-    draws : mapping
-        ``weights`` (chain, draw, cluster), ``means`` and full ``covariances`` likewise.
+    draws : Draws
+        From chains of equal length.
     stats : mapping
-        Sample statistics (chain, draw), and ``permutation`` (chain, draw, cluster).
+        Sample statistics (chain, draw), and last ``permutation`` (sample, cluster).
     X : (obs, feature)
     feature_names : sequence of str
     start : Mixture
@@ -88,9 +90,10 @@ def posterior_tree(
     fixed = xr.Dataset({**constants, **(hyperparameters or {})}, coords)
     if row_weights is not None:
         fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(row_weights=(OBS, row_weights))
+    shape = next(iter(stats.values())).shape[:2]
     groups = {
-        "posterior": _sample_dataset(draws, coords),
-        "sample_stats": _sample_dataset(stats, {CLUSTER: coords[CLUSTER]}),
+        "posterior": _sample_dataset(dict(zip(_VARIABLES, draws.arrays, strict=True)), shape, coords),
+        "sample_stats": _sample_dataset(stats, shape, {CLUSTER: coords[CLUSTER]}),
         "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
         "constant_data": fixed,
     }
@@ -105,24 +108,24 @@ def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.D
     ``prior_scale`` (chain, draw, feature, feature_bis) and ``prior_concentration`` (chain, draw): whatever the engine,
     hyperparameters are integrated out or discarded in sampling, and drawn from their exact conditional here.
     """
-    if "prior" not in tree.attrs:
+    prior, posterior = model_of(tree).prior, tree["posterior"].to_dataset()
+    if prior is None:
         return tree
-    posterior = tree["posterior"].to_dataset()
-    values = (posterior[name].to_numpy() for name in ("weights", "covariances"))
-    prior, family = prior_from_json(str(tree.attrs["prior"])), str(tree.attrs["covariance_type"])
-    drawn = prior.hyperparameters_given(*values, covariance_type=family, rng=rng)
+    drawn = prior.hyperparameters_given(*(posterior[name].to_numpy() for name in ("weights", "covariances")), rng=rng)
     if drawn:
         named = {name: ((*SAMPLE_DIMS, *_HYPERPARAMETERS[name]), value) for name, value in drawn.items()}
         tree["posterior"] = xr.DataTree(posterior.assign(named))
     return tree
 
 
-def _sample_dataset(variables: Mapping[str, Array], coords: Mapping[str, object]) -> xr.Dataset:
+def _sample_dataset(
+    variables: Mapping[str, Array | IntArray], shape: tuple[int, ...], coords: Mapping[str, object]
+) -> xr.Dataset:
+    """Variables by name, their draws laid out as (chain, draw)."""
     data = {}
     for name, values in variables.items():
         own = _VARIABLES.get(name, (CLUSTER,) if name == "permutation" else ())
-        data[name] = ((*SAMPLE_DIMS, *own), values)
-    shape = next(iter(variables.values())).shape[:2]
+        data[name] = ((*SAMPLE_DIMS, *own), values.reshape(*shape, *values.shape[values.ndim - len(own) :]))
     sample = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, shape, strict=True)}
     return xr.Dataset(data, {**sample, **coords})
 
@@ -158,19 +161,28 @@ def in_order(tree: xr.DataTree) -> xr.DataTree:
     return result
 
 
+def model_of(tree: xr.DataTree, prior: Prior | None = None) -> Model:
+    """The model that a posterior was sampled from, with its prior or the one given."""
+    if prior is None and "prior" in tree.attrs:
+        prior = prior_from_json(str(tree.attrs["prior"]))
+    k, d = (tree["posterior"]["means"].sizes[dim] for dim in (CLUSTER, FEATURE))
+    return Model.of(str(tree.attrs["covariance_type"]), k, d, prior=prior)
+
+
 def start_mixture(tree: xr.DataTree) -> Mixture:
     """The EM solution stored with a posterior."""
     data = tree["constant_data"]
-    mixture = Mixture(
-        data["em_weights"].to_numpy(), data["em_means"].to_numpy(), data["em_covariances"].to_numpy(), "full"
-    )
-    return in_family(mixture, str(tree.attrs["covariance_type"]))
+    weights, means, covariances = (data[f"em_{name}"].to_numpy() for name in _VARIABLES)
+    return in_family(Mixture(weights, means, covariances), _family_of(tree))
 
 
-def in_family(mixture: Mixture, covariance_type: str) -> Mixture:
+def in_family(mixture: Mixture, family: CovarianceFamily) -> Mixture:
     """A mixture with full covariances, rewritten in the shape of its family."""
-    covariances = covariance_family(covariance_type).compress(mixture.full_covariances)
-    return Mixture(mixture.weights, mixture.means, covariances, covariance_type)
+    return Mixture(mixture.weights, mixture.means, family.compress(mixture.full_covariances), family.name)
+
+
+def _family_of(tree: xr.DataTree) -> CovarianceFamily:
+    return covariance_family(str(tree.attrs["covariance_type"]))
 
 
 def mean_mixture(tree: xr.DataTree) -> Mixture:
@@ -178,7 +190,7 @@ def mean_mixture(tree: xr.DataTree) -> Mixture:
     means = tree["posterior"].to_dataset().mean(SAMPLE_DIMS)
     weights = means["weights"].to_numpy()
     full = Mixture(weights / weights.sum(), means["means"].to_numpy(), means["covariances"].to_numpy(), "full")
-    return in_family(full, str(tree.attrs["covariance_type"]))
+    return in_family(full, _family_of(tree))
 
 
 def prior_to_json(prior: Prior) -> str:
@@ -217,14 +229,14 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
     family = covariance_family(covariance_type, d)
     if covariance_family(str(tree.attrs["covariance_type"]), d) is not family:
         raise InputError(expected=f"{family.name} covariances", got=f"{tree.attrs['covariance_type']} ones")
-    start, shown = start_mixture(tree).full_covariances, tree["constant_data"]["em_covariances"].to_numpy()
-    if not np.allclose(start, shown, rtol=1e-6, atol=0.0):
+    start, shown = start_mixture(tree), tree["constant_data"]["em_covariances"].to_numpy()
+    if not np.allclose(start.full_covariances, shown, rtol=1e-6, atol=0.0):
         raise InputError(expected=f"{family.name} covariances", got="those of another family")
-    check_prior(prior_from_json(str(tree.attrs["prior"])), n_components, d, family=family.name)
+    check_prior(prior_from_json(str(tree.attrs["prior"])), start)
 
 
-def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str) -> None:
-    """Raise `InputError` unless every number of a prior has the shape that the data ask for."""
+def check_prior(prior: Prior, mixture: Mixture) -> None:
+    """Raise `InputError` unless every number of a prior has the shape that the parameters ask for."""
     if prior.form not in FAMILIES_OF or (prior.kappa is None) == (prior.mean_covariance is None):
         raise InputError(expected=f"a prior that is {' or '.join(FAMILIES_OF)}", got=f"{prior.form!r} with other parts")
     matrices = {"scale": prior.scale, "mean_covariance": prior.mean_covariance}
@@ -232,10 +244,10 @@ def check_prior(prior: Prior, n_components: int, n_features: int, *, family: str
         matrices["scale of the scale"] = prior.scale_prior.scale
     for name, value in matrices.items():
         if value is not None:
-            as_covariance(value, n_features=n_features, name=f"the prior's {name}")
-    if prior.variances is not None and prior.variances.variance_shape.shape != (n_features,):
+            as_covariance(value, n_features=mixture.n_features, name=f"the prior's {name}")
+    if prior.variances is not None and prior.variances.variance_shape.shape != (mixture.n_features,):
         raise InputError(
-            expected=f"variances of {n_features} features in the prior",
+            expected=f"variances of {mixture.n_features} features in the prior",
             got=f"shape {prior.variances.variance_shape.shape}",
         )
-    prior.resolve(n_components, n_features, family)
+    Model.of_mixture(mixture, prior)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import pieces_in_memory as pieces_in_memory
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships
-    from bayesgmm.prediction.draws import Draws as Draws
     from bayesgmm.prediction.simulation import posterior_predictive as posterior_predictive
     from bayesgmm.prediction.simulation import prior_predictive as prior_predictive
     from bayesgmm.prediction.simulation import simulated_rows as simulated_rows

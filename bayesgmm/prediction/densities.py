@@ -14,9 +14,8 @@ from arviz_stats.base import array_stats
 from bayesgmm._common import Array, Columns, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
 from bayesgmm.data import Data
-from bayesgmm.mixture import GAUSSIAN, densities, pointwise
+from bayesgmm.mixture import GAUSSIAN, Draws, densities, pointwise
 from bayesgmm.posterior import CLUSTER, OBS
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.validation import check_number, check_option, check_whole
 
 _BLOCK_VALUES = 20_000_000  # memberships held at once: 160 MB
@@ -123,14 +122,8 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
     """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
     check_whole(n_samples=n)
     which = rng.integers(len(draws), size=n)
-    cumulative = draws.weights[which].cumsum(axis=1)
-    labels = (rng.random((n, 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
-    blocks = np.minimum(labels, draws.factors.shape[1] - 1)
-    noise = rng.standard_normal((n, draws.means.shape[2]))
-    factors = draws.factors[which, blocks]
-    full = factors.shape[1] == draws.means.shape[2]
-    offsets = np.einsum("nij,nj->ni", factors, noise) if full else factors[:, 0] * noise
-    return draws.means[which, labels] + offsets, labels
+    labels = draws.labels(which, rng=rng)
+    return draws.rows(which, labels, rng.standard_normal((n, draws.means.shape[2]))), labels
 
 
 def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:

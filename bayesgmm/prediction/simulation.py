@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -17,10 +18,10 @@ from bayesgmm.posterior import (
     SAMPLE_DIMS,
     Names,
     Posterior,
+    data_of,
+    draws_of,
     mixture_posterior,
-    row_weights_of,
 )
-from bayesgmm.prediction.draws import Draws
 from bayesgmm.priors import Prior, draw_mixtures
 from bayesgmm.validation import check_type, check_whole, default_names, generator_of, read_table
 
@@ -73,14 +74,13 @@ def posterior_predictive(
     check_whole(n_samples=n_samples)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names).copy()
-    if "observed_data" not in tree.children:
-        raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
-    if row_weights_of(tree) is not None:
+    data = data_of(tree)
+    if data.row_weights is not None:
         raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
-    sizes, draws = tree["posterior"].sizes, Draws.of_tree(tree)
+    sizes, draws = tree["posterior"].sizes, draws_of(tree)
     chosen = _evenly(sizes["draw"], max(1, n_samples // sizes["chain"]))
     which = (np.arange(sizes["chain"])[:, None] * sizes["draw"] + chosen).ravel()
-    n = tree["observed_data"].sizes[OBS]
+    n = data.shape[0]
     y = simulated_rows(draws, which, n, rng=rng)
     coords = {
         "chain": tree["posterior"]["chain"].to_numpy(),
@@ -141,11 +141,11 @@ def prior_predictive(
     observed, features = (None, default_names(prior.n_features)) if X is None else read_table(X)
     if len(features) != prior.n_features:
         raise InputError(expected=f"X with the {prior.n_features} features of the prior", got=f"{len(features)}")
-    weights, means, covariances = draw_mixtures(
-        prior, n_samples, n_components=n_components, covariance_type=covariance_type, rng=rng
-    )
+    resolved = prior.resolve(n_components, prior.n_features, covariance_type)
+    weights, means, covariances = draw_mixtures(resolved, n_samples, rng=rng)
     n = n_rows if observed is None else len(observed)
-    y = simulated_rows(Draws.unchained(weights, means, covariances, "full"), np.arange(n_samples), n, rng=rng)
+    draws = Draws(weights, means, covariances, family=covariance_family("full"))
+    y = simulated_rows(draws, np.arange(n_samples), n, rng=rng)
     sample: dict[str, Any] = {"chain": [0], "draw": np.arange(n_samples)}
     axes = {OBS: np.arange(n), FEATURE: features}
     variables = {
@@ -167,10 +167,7 @@ def simulated_rows(draws: Draws, which: IntArray, n: int, *, rng: np.random.Gene
 
 def _rows_of(draws: Draws, s: int, n: int, rng: np.random.Generator) -> Array:
     labels = rng.choice(draws.weights.shape[1], n, p=draws.weights[s] / draws.weights[s].sum())
-    noise = rng.standard_normal((n, draws.means.shape[2]))
-    factors = draws.factors[s][np.minimum(labels, draws.factors.shape[1] - 1)]
-    full = factors.shape[1] == draws.means.shape[2]
-    return draws.means[s, labels] + (np.einsum("nij,nj->ni", factors, noise) if full else factors[:, 0] * noise)
+    return draws.rows(s, labels, rng.standard_normal((n, draws.means.shape[2])))
 
 
 def _evenly(n: int, most: int) -> IntArray:

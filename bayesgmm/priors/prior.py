@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, Covariances, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture, covariance_family
-from bayesgmm.priors.concentrations import draw_concentrations, draw_log_gammas
 from bayesgmm.priors.data_scale import column_medians, column_ranges, counted_rows, moments
 from bayesgmm.priors.hyperpriors import Gamma, Separation, Wishart
 from bayesgmm.priors.resolved import ResolvedPrior
@@ -317,12 +316,11 @@ class Prior:
     def resolve(self, n_components: int, n_features: int, covariance_type: str = "full") -> "ResolvedPrior":
         """Broadcast the hyperparameters to K components and the blocks of a family, and check their shapes."""
         check_whole(n_components=n_components, n_features=n_features)
-        return _resolve(self, n_components, n_features, covariance_family(covariance_type, n_features))
+        return resolve(self, n_components, n_features, covariance_family(covariance_type, n_features))
 
     def log_prob(self, mixture: Mixture) -> float:
         """Log density of a mixture's parameters in their natural coordinates, including normalizing constants."""
-        shape = (mixture.n_components, mixture.n_features)
-        return self.resolve(*shape, mixture.covariance_type).log_prob(mixture)
+        return resolve(self, mixture.n_components, mixture.n_features, mixture.family).log_prob(mixture)
 
     def hyperparameters_given(
         self,
@@ -350,14 +348,8 @@ class Prior:
             is the prior given that hyperparameter. ``prior_concentration`` (...), if the concentration has a prior.
             Empty if every hyperparameter is a number.
         """
-        n_components, n_features = covariances.shape[-3:-1]
-        resolved = self.resolve(n_components, n_features, covariance_type)
-        drawn = {}
-        if self.scale_prior is not None:
-            drawn["prior_scale"] = resolved.draw_scales(covariances, rng=rng)
-        if self.concentration_prior is not None:
-            drawn["prior_concentration"] = draw_concentrations(self.concentration_prior, weights, rng=rng)
-        return drawn
+        k, d = covariances.shape[-3:-1]
+        return self.resolve(k, d, covariance_type).hyperparameters_given(weights, covariances, rng=rng)
 
     def model_variables_given(
         self,
@@ -372,13 +364,8 @@ class Prior:
         Sparse weights come with ``log_gammas`` (..., cluster), logarithms of gamma variables with shapes
         :math:`\alpha_k`; normalized to sum to one, the gamma variables are the weights.
         """
-        drawn = self.hyperparameters_given(weights, covariances, covariance_type=covariance_type, rng=rng)
-        n_components, n_features = covariances.shape[-3:-1]
-        resolved = self.resolve(n_components, n_features, covariance_type)
-        if resolved.sparse:
-            total = n_components * drawn.get("prior_concentration", np.asarray(resolved.concentration.mean()))
-            drawn["log_gammas"] = draw_log_gammas(total, weights, rng=rng)
-        return drawn
+        k, d = covariances.shape[-3:-1]
+        return self.resolve(k, d, covariance_type).model_variables_given(weights, covariances, rng=rng)
 
 
 def _checked(
@@ -406,7 +393,8 @@ def _checked_mean(mean: ArrayLike) -> Array:
     return m
 
 
-def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedPrior:
+def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedPrior:
+    """A prior laid out for K components of a family with D features; checks that it fits."""
     if prior.n_features != d:
         raise InputError(expected=f"a prior for {d} features", got=f"one for {prior.n_features}")
     _check_family(prior, family)
@@ -425,7 +413,8 @@ def _resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> Resolved
             expected="one scale for all components", got="different ones", hint=f"{family.name} ties covariances."
         )
     return ResolvedPrior(
-        family.name,
+        family,
+        prior.exchangeable,
         _broadcast(prior.concentration, (k,), "concentration"),
         _broadcast(prior.mean, (k, d), "mean"),
         kappa,

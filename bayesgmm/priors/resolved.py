@@ -21,9 +21,16 @@ from typing import Self
 import numpy as np
 from scipy.special import gammaln
 
-from bayesgmm._common import Array, Covariances, Factors, Means, Weights
-from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, covariance_family
-from bayesgmm.priors.concentrations import SMALLEST_WEIGHT, concentration_nodes, log_marginal, mean_concentration
+from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Weights
+from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation
+from bayesgmm.priors.concentrations import (
+    SMALLEST_WEIGHT,
+    concentration_nodes,
+    draw_concentrations,
+    draw_log_gammas,
+    log_marginal,
+    mean_concentration,
+)
 from bayesgmm.priors.hyperpriors import Gamma, Separation, Wishart
 
 
@@ -33,6 +40,9 @@ class ResolvedPrior:
 
     Attributes
     ----------
+    family : CovarianceFamily
+    exchangeable : bool
+        Whether all components share their hyperparameters, so that labels carry no meaning.
     concentration : (cluster,)
     mean : (cluster, feature)
     kappa : (cluster,)
@@ -50,7 +60,8 @@ class ResolvedPrior:
         Where the concentration is drawn from a distribution; ``concentration`` is its mean.
     """
 
-    covariance_type: str
+    family: CovarianceFamily
+    exchangeable: bool
     concentration: Array
     mean: Array
     kappa: Array
@@ -61,11 +72,6 @@ class ResolvedPrior:
     separation: Separation | None = None
     concentration_prior: Gamma | None = None
 
-    @cached_property
-    def family(self) -> CovarianceFamily:
-        """The row of the family table."""
-        return covariance_family(self.covariance_type)
-
     @property
     def _one(self) -> Parametrisation:
         """The parametrisation of one covariance."""
@@ -75,6 +81,19 @@ class ResolvedPrior:
     def inverse_wishart(self) -> Self:
         """The same with hyperparameters fixed at their means, and an inverse-Wishart in the place of a separation."""
         return replace(self, scale_prior=None, separation=None, concentration_prior=None)
+
+    def of_components(self, which: IntArray) -> Self:
+        """The prior of a mixture of some of the components, each as often as it is named."""
+        blocks = which[:1] * 0 if self.family.shared else which
+        return replace(
+            self,
+            concentration=self.concentration[which],
+            mean=self.mean[which],
+            kappa=self.kappa[which],
+            mean_precision=self.mean_precision[which],
+            dof=self.dof[blocks],
+            scale=self.scale[blocks],
+        )
 
     @property
     def sparse(self) -> bool:
@@ -207,7 +226,28 @@ class ResolvedPrior:
         """V^-1 + sum_g Sigma_g^-1 of a scale with a prior, in its family's shape (..., rows, columns)."""
         return self.scale_precision[0] + self._one.precisions(prec).sum(axis=-3)
 
-    def draw_scales(self, covariances: Covariances, *, rng: np.random.Generator) -> Array:
+    def hyperparameters_given(
+        self, weights: Weights, covariances: Covariances, *, rng: np.random.Generator
+    ) -> dict[str, Array]:
+        """Draws of the hyperparameters that have a prior, see `Prior.hyperparameters_given`."""
+        drawn = {}
+        if self.scale_prior is not None:
+            drawn["prior_scale"] = self._draw_scales(covariances, rng)
+        if self.concentration_prior is not None:
+            drawn["prior_concentration"] = draw_concentrations(self.concentration_prior, weights, rng=rng)
+        return drawn
+
+    def model_variables_given(
+        self, weights: Weights, covariances: Covariances, *, rng: np.random.Generator
+    ) -> dict[str, Array]:
+        """Draws of what the PyMC model has besides the parameters, see `Prior.model_variables_given`."""
+        drawn = self.hyperparameters_given(weights, covariances, rng=rng)
+        if self.sparse:
+            total = weights.shape[-1] * drawn.get("prior_concentration", np.asarray(self.concentration.mean()))
+            drawn["log_gammas"] = draw_log_gammas(total, weights, rng=rng)
+        return drawn
+
+    def _draw_scales(self, covariances: Covariances, rng: np.random.Generator) -> Array:
         """Draws of S given the covariances of each point (..., cluster, feature, feature), (..., feature, feature)."""
         inner = self.sum_of_precisions(self.precision_factors(covariances))
         counts = np.full(inner.shape[:-2], self.scale_count[0])

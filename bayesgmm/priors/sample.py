@@ -4,23 +4,19 @@ import numpy as np
 
 from bayesgmm._common import Array, Covariances, Means, Weights
 from bayesgmm.priors.hyperpriors import Separation
-from bayesgmm.priors.prior import Prior
 from bayesgmm.priors.resolved import ResolvedPrior
 
 _SMALLEST = 1e-300  # a gamma variable that is zero in double precision
 
 
-def draw_mixtures(
-    prior: Prior, n: int, *, n_components: int, covariance_type: str = "full", rng: np.random.Generator
-) -> tuple[Weights, Means, Covariances]:
+def draw_mixtures(prior: ResolvedPrior, n: int, *, rng: np.random.Generator) -> tuple[Weights, Means, Covariances]:
     """Draws of weights (draw, cluster), means (draw, cluster, feature) and full covariance matrices.
 
     Sparse weights are drawn as logarithms of gamma variables, so that they do not vanish all together.
     """
-    resolved = prior.resolve(n_components, prior.n_features, covariance_type)
-    blocks = _covariances(resolved, n, rng)
-    covariances = np.broadcast_to(blocks, (n, n_components, *blocks.shape[2:])).copy()
-    return _weights(resolved, n, rng), _means(resolved, covariances, rng), covariances
+    blocks = _covariances(prior, n, rng)
+    covariances = np.broadcast_to(blocks, (n, len(prior.mean), *blocks.shape[2:])).copy()
+    return _weights(prior, n, rng), _means(prior, covariances, rng), covariances
 
 
 def _weights(prior: ResolvedPrior, n: int, rng: np.random.Generator) -> Weights:

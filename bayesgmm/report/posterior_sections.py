@@ -31,8 +31,8 @@ from bayesgmm.plots import (
     plot_similarity,
     thinned_tree,
 )
-from bayesgmm.posterior import CLUSTER, SAMPLE_DIMS, prior_from_json
-from bayesgmm.prediction import Draws, interval_probability, mean_memberships
+from bayesgmm.posterior import CLUSTER, SAMPLE_DIMS, draws_of, prior_from_json
+from bayesgmm.prediction import interval_probability, mean_memberships
 from bayesgmm.priors import Prior
 from bayesgmm.report.em_sections import MOST_PAIRED, uncertain
 from bayesgmm.report.messages import PRIORS, Fragment, PosteriorSentence, SharedSentence
@@ -275,4 +275,4 @@ def _memberships(found: Posterior) -> str:
     total, parameters = float(parts["mean_total"]), float(parts["mean_parameters"])
     known = isfinite(total) and total > 0
     split = sentence(Fragment.SPLIT, parameters=parameters / total) if known else ""
-    return uncertain(mean_memberships(Draws.of_tree(tree), Data(rows)).max(axis=1), split=split)
+    return uncertain(mean_memberships(draws_of(tree), Data(rows)).max(axis=1), split=split)

@@ -20,7 +20,7 @@ from bayesgmm.exceptions import (
 from bayesgmm.io import check_target
 from bayesgmm.mixture import Mixture
 from bayesgmm.plots import screened_record
-from bayesgmm.posterior import row_weights_of
+from bayesgmm.posterior import data_of
 from bayesgmm.report.check_sections import checks_section, comparison_section
 from bayesgmm.report.em_sections import (
     Sample,
@@ -113,7 +113,7 @@ def write_report(
     tree = bayes.posterior_
     table, record = estimates_table(em_mixture, tree), screened_record(tree)
     found = Posterior(tree, em_mixture, table, record, diagnose(tree))
-    sample = Sample(found.rows, found.names, row_weights_of(tree))
+    sample = Sample(found.rows, found.names, data_of(tree).row_weights)
     fits = [("em", em), ("model", bayes)] if em is not None else [("model", bayes)]
     builders: dict[str, Builder] = {
         "Data": lambda: data_section(sample),

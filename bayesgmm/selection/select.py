@@ -18,7 +18,6 @@ from bayesgmm.exceptions import (
     InterruptedWarning,
     SamplingError,
 )
-from bayesgmm.mixture import covariance_family
 from bayesgmm.priors import Prior
 from bayesgmm.selection.criteria import Score
 from bayesgmm.selection.messages import BROKEN, NOTES, Finding, Fragment
@@ -225,10 +224,10 @@ def _comparand(fitted: GaussianMixture, fit: Any, scores: Mapping[str, Score], n
 
 def _broken(task: Task, candidate: Candidate) -> Comparand:
     """A model that EM could not fit at all."""
-    family, n_starts = covariance_family(candidate.covariance_type), int(task.em["n_init"])
+    n_starts = int(task.em["n_init"])
     return Comparand(
         log_likelihood=nan,
-        n_parameters=family.n_parameters(candidate.n_components, task.X.shape[1]),
+        n_parameters=task.model_of(candidate).n_parameters,
         scores={criterion.name: Score(nan) for criterion in task.criteria},
         n_best_reached=0,
         n_starts=n_starts,

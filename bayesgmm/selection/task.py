@@ -12,7 +12,7 @@ from bayesgmm._common import Array, PerRow
 from bayesgmm.estimators import PRIORS, GaussianMixture
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import FAMILIES, covariance_family
-from bayesgmm.priors import Prior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion, criterion_named
 from bayesgmm.selection.selection import Candidate
 from bayesgmm.validation import as_rows, as_sample_weight, check_components, check_whole, texts
@@ -88,6 +88,11 @@ class Task:
             raise InputError(expected=f"prior, or one of {', '.join(PRIORS)}", got=repr(self.prior))
         return PRIORS[self.prior](self.X, candidate.n_components, candidate.covariance_type, self.row_weights)
 
+    def model_of(self, candidate: Candidate) -> Model:
+        """What a candidate stands for, checked."""
+        d, prior = self.X.shape[1], self.prior_of(candidate)
+        return Model.of(candidate.covariance_type, candidate.n_components, d, prior=prior)
+
     def by_em(self, candidate: Candidate) -> GaussianMixture:
         """The estimator that fits a model by EM."""
         return GaussianMixture(
@@ -114,9 +119,7 @@ class Task:
         """Check all settings before any work."""
         _check_settings(self.em, GaussianMixture)
         for candidate in self.candidates:
-            prior = self.prior_of(candidate)
-            if prior is not None:
-                prior.resolve(candidate.n_components, self.X.shape[1], candidate.covariance_type)
+            self.model_of(candidate)
         self.by_em(self.candidates[0])._validate_params()
         if self.bayesian:
             from bayesgmm.estimators import BayesianGaussianMixture

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, Means, Weights, in_threads
 from bayesgmm.data import Data
-from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, moments_of, run_em, starting_mixture
+from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, run_em, starting_mixture
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
 from bayesgmm.mixture import Mixture, align_to, row_densities, row_memberships
-from bayesgmm.priors import Prior, ResolvedPrior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.standard_errors.information import CI_PROB, Estimate, PerParameter
 from bayesgmm.validation import check_jobs, check_number, check_option, check_whole
 
@@ -222,17 +222,10 @@ def bootstrap(
     check_whole(least=_FEWEST, n_replicates=n_replicates)
     check_whole(n_starts=n_starts)
     check_jobs(n_jobs)
-    k, d = mixture.n_components, mixture.n_features
-    resolved = None if prior is None else prior.resolve(k, d, mixture.covariance_type)
-    settings = (settings or EMSettings()).for_data(moments_of(data, mixture.family), mixture.family)
-    plan = _Plan(
-        data,
-        mixture,
-        kind,
-        resolved,
-        replace(settings, tol=min(settings.tol, _TOLERANCE)),
-        n_starts,
-    )
+    model = Model.of_mixture(mixture, prior)
+    settings = settings or EMSettings()
+    settings = Degeneracy.of(data, settings, model).with_floors(replace(settings, tol=min(settings.tol, _TOLERANCE)))
+    plan = _Plan(data, mixture, kind, model, settings, n_starts)
     results, stopped = _run_all(plan, rng.spawn(n_replicates), n_jobs=n_jobs, callback=callback)
     return _collected(plan, results, interrupted=stopped)
 
@@ -244,17 +237,17 @@ class _Plan:
     data: Data
     mixture: Mixture
     kind: str
-    prior: ResolvedPrior | None
+    model: Model
     settings: EMSettings
     n_starts: int
 
     def replicate(self, rng: np.random.Generator, stop: threading.Event) -> EMResult | None:
         """The best EM run on one replicate that is not degenerate; None if there is none or it was stopped."""
         data = KINDS[self.kind](self.data, self.mixture, rng)
-        degeneracy = Degeneracy.of(moments_of(data, self.mixture.family), self.settings, self.mixture.family)
+        degeneracy = Degeneracy.of(data, self.settings, self.model)
         best: EMResult | None = None
         for start in self._starts(data, rng):
-            result = run_em(data, start, prior=self.prior, settings=self.settings, callback=_until(stop))
+            result = run_em(data, start, prior=self.model.prior, settings=self.settings, callback=_until(stop))
             if not np.isfinite(result.objective) or self._degenerate(result, degeneracy):
                 continue
             best = result if best is None or result.objective > best.objective else best
@@ -265,15 +258,14 @@ class _Plan:
         for _ in range(self.n_starts - 1):
             yield starting_mixture(
                 data,
-                self.mixture.n_components,
+                self.model,
                 rng=rng,
-                covariance_type=self.mixture.covariance_type,
                 initialisation=Initialisation("k-means++"),
                 reg_covar=self.settings.reg_covar,
             )
 
     def _degenerate(self, result: EMResult, degeneracy: Degeneracy) -> bool:
-        if self.prior is not None:
+        if self.model.prior is not None:
             return result.n_floored > 0
         emptied = not result.mixture.family.shared and result.counts.min() < result.mixture.n_features + 1.0
         return bool(emptied) or degeneracy.collapsed(result.mixture)

@@ -32,7 +32,7 @@ from bayesgmm._common import Array, Covariances, Means, Responsibilities, Weight
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InformationError, InformationWarning
 from bayesgmm.mixture import Mixture, column_statistics, row_densities, row_memberships
-from bayesgmm.priors import Prior
+from bayesgmm.priors import Model, Prior
 from bayesgmm.standard_errors.score_coordinates import LocalCoordinates, Sums, whitened_sums
 from bayesgmm.validation import check_number
 
@@ -205,7 +205,7 @@ def standard_errors(
     data = Data.of(X, row_weights, n_features=mixture.n_features)
     at = LocalCoordinates(mixture)
     statistics = reduce(add, (column_statistics(columns, mixture, v) for columns, v in data))
-    sums = whitened_sums(statistics, mixture, prior)
+    sums = whitened_sums(statistics, mixture, Model.of_mixture(mixture, prior))
     gradient, full = at.gradient(sums), at.complete_information(sums)
     complete, information = (
         at.free_information(each, gradient) for each in (full, full - _missing_information(at, data))
@@ -337,7 +337,5 @@ def _on_logit_scale(value: Array, error: Array, width: float) -> tuple[Array, Ar
 
 def _is_variance(mixture: Mixture) -> NDArray[np.bool_]:
     """Which entries of the covariances are variances."""
-    shape = mixture.covariances.shape
-    d = mixture.n_features
-    full = np.eye(d, dtype=bool)
-    return np.broadcast_to(full, shape) if mixture.family.as_matrices else np.ones(shape, dtype=bool)
+    shape, d = mixture.covariances.shape, mixture.n_features
+    return np.broadcast_to(np.eye(d, dtype=bool), shape) if mixture.family.as_matrices else np.ones(shape, dtype=bool)

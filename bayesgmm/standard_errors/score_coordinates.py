@@ -17,7 +17,7 @@ from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, Statistics, row_memberships
-from bayesgmm.priors import Prior, PseudoData, covariance_counts, pseudo_data
+from bayesgmm.priors import Model, PseudoData, covariance_counts
 
 _NUMBERS_PER_BLOCK = 4_000_000  # scores held at once: 32 MB
 
@@ -51,7 +51,7 @@ class Sums:
     totals: Weights
 
 
-def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None) -> Sums:
+def whitened_sums(statistics: Statistics, mixture: Mixture, model: Model) -> Sums:
     """Add a prior's pseudo-data at a mixture to the expected statistics there.
 
     Raises
@@ -59,15 +59,14 @@ def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None)
     InputError
         If the curvature of the log prior is not that of pseudo-data: hyperparameters that are sampled, or separation.
     """
-    if prior is not None and (prior.scale_prior or prior.concentration_prior or prior.variances):
+    prior = model.prior
+    if prior is not None and (prior.scale_prior or prior.concentration_prior or prior.separation):
         raise InputError(
             expected="a prior that is pseudo-data for standard errors by information",
             got="one with hyperparameters that are sampled, or with variances and correlations",
             hint="Take the bootstrap, or the posterior: BayesianGaussianMixture.",
         )
-    k, d, family = mixture.n_components, mixture.n_features, mixture.family
-    resolved = None if prior is None else prior.resolve(k, d, family.name)
-    pseudo = pseudo_data(resolved, k, d, family)
+    k, d, family, pseudo = model.n_components, model.n_features, model.family, model.pseudo_data
     first, second = statistics.first.copy(), _by_block(statistics.second, family)
     pull, precision = np.zeros((k, d)), np.zeros((k, d, d))
     for j in range(k):
@@ -75,8 +74,8 @@ def whitened_sums(statistics: Statistics, mixture: Mixture, prior: Prior | None)
     for g in range(len(second)):
         family.parametrisation.add_scale(mixture.precision_factors[g], pseudo.scale[g], second[g])
     counts = statistics.counts.copy()
-    if resolved is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
-        counts += resolved.concentration_given(mixture.weights) - (0.0 if resolved.sparse else 1.0)
+    if prior is not None:  # with sparse weights in the softmax coordinates, in which EM's mode exists
+        counts += prior.concentration_given(mixture.weights) - (0.0 if prior.sparse else 1.0)
     totals = np.empty(len(second))
     covariance_counts(family.parametrisation, statistics.counts, pseudo, d, totals)
     return Sums(counts, statistics.counts + pseudo.kappa, first, pull, precision, second, totals)

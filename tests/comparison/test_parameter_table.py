@@ -17,6 +17,7 @@ from bayesgmm.comparison.parameter_table import (
 )
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.tree import posterior_tree
 
 FAITHFUL = load_old_faithful()
@@ -186,7 +187,7 @@ def independent_draws(chains: int = 2, draws: int = 1000):
     drawn = {name: value * rng.normal(1.0, 0.01, (chains, draws, *value.shape)) for name, value in centres.items()}
     stats = {"diverging": np.zeros((chains, draws), dtype=bool), "lp": rng.normal(size=(chains, draws))}
     return posterior_tree(
-        drawn,
+        Draws(**drawn, family=em.family),
         stats,
         X=FAITHFUL.to_numpy(dtype=float),
         feature_names=list(FAITHFUL.columns),

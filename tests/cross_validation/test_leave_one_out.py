@@ -14,7 +14,7 @@ from bayesgmm import compute_log_likelihood, loo
 from bayesgmm.cross_validation.psis import relative_efficiency
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.exceptions import InputError
-from bayesgmm.prediction.draws import Draws
+from bayesgmm.posterior.tree import draws_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The chains disagree"),  # two short ones of a Gibbs sampler
@@ -34,7 +34,7 @@ def trees():
 
 def log_likelihoods(tree, X):
     """Rows by draws, one mixture at a time."""
-    draws = Draws.of_tree(tree)
+    draws = draws_of(tree)
     full = tree["posterior"]["covariances"].to_numpy().reshape(len(draws), -1, 2, 2)
     values = np.empty((len(X), len(draws)))
     for s, (w, mu, sigma) in enumerate(zip(draws.weights, draws.means, full, strict=True)):

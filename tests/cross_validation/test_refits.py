@@ -18,7 +18,7 @@ from bayesgmm.cross_validation.psis import smoothed_rows
 from bayesgmm.cross_validation.refits import RefitSettings, problem_of, refit_rows, without
 from bayesgmm.exceptions import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
 from bayesgmm.posterior.adapter import mixture_posterior
-from bayesgmm.prediction.draws import Draws
+from bayesgmm.posterior.tree import draws_of
 
 pytestmark = pytest.mark.draws
 CONJUGATE = Prior.normal_inverse_wishart(mean=[0, 0], kappa=0.1, dof=4, scale=np.eye(2))
@@ -93,7 +93,7 @@ def test_outliers_are_matched_or_refitted_and_nothing_else(one, how):
 def test_moment_matching_is_exact_for_one_component(near):
     tree, truth = near
     problem = problem_of(tree, CONJUGATE)
-    found = smoothed_rows(Draws.of_tree(tree), problem.data, shape=(4, 2_500), r_eff=1.0)
+    found = smoothed_rows(draws_of(tree), problem.data, shape=(4, 2_500), r_eff=1.0)
     matched = match_rows(tree, problem, OUTLIERS, found=found, r_eff=1.0)
     assert np.abs(matched.elpd[:2] - truth).max() < bound(2) * 0.06  # standard deviation over 16 seeds
 
@@ -189,7 +189,7 @@ def test_nothing_to_match_or_refit_changes_nothing(one):
     with pytest.warns(ParetoWarning):
         plain = loo(fit)
     tree, problem = fit.posterior_, problem_of(fit.posterior_)
-    found = smoothed_rows(Draws.of_tree(tree), problem.data, shape=(4, 1000), r_eff=1.0)
+    found = smoothed_rows(draws_of(tree), problem.data, shape=(4, 1000), r_eff=1.0)
     nothing = np.array([], dtype=np.int64)
     assert match_rows(tree, problem, nothing, found=found, r_eff=1.0) is found
     assert refit_rows(tree, problem, nothing, settings=RefitSettings(r_eff=1.0, seed=1)).found == []

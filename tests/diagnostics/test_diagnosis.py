@@ -16,6 +16,8 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.inference.engines import sample_native
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.tree import posterior_tree, prior_to_json
 
 pytestmark = pytest.mark.draws
@@ -39,8 +41,8 @@ def sampled(X, prior: Prior, starts, *, seed: int = 1, **settings) -> xr.DataTre
     """Chains of NUTS, two from each start, in the labels in which they were sampled."""
     chosen = SamplerSettings(seed=seed, progress=False, **{"chains": 2, "draws": 600, "tune": 300, **settings})
     runs = [sample_native(Problem(Data.of(X), prior, start), chosen, np.random.default_rng(seed)) for start in starts]
-    draws = {name: np.concatenate([getattr(run, name) for run in runs]) for name in PARAMETERS}
-    stats = {name: np.concatenate([run.run.stats[name] for run in runs]) for name in ("lp", "diverging")}
+    draws = Draws.joined([drawn for drawn, _ in runs])
+    stats = {name: np.concatenate([run.stats[name] for _, run in runs]) for name in ("lp", "diverging")}
     names = [f"x{j}" for j in range(X.shape[1])]
     attributes = {"covariance_type": "full", "prior": prior_to_json(prior)}
     return posterior_tree(draws, stats, X=X, feature_names=names, start=starts[0], attributes=attributes)
@@ -220,7 +222,8 @@ def test_a_component_too_many_is_empty():
     }
     stats = {"lp": rng.normal(size=shape), "diverging": np.zeros(shape, dtype=bool)}
     attributes = {"covariance_type": "full", "prior": prior_to_json(Prior.weakly_informative(X))}
-    tree = posterior_tree(draws, stats, X=X, feature_names=["x0"], start=at(0.0, 1.0), attributes=attributes)
+    drawn = Draws(**draws, family=covariance_family("full"))
+    tree = posterior_tree(drawn, stats, X=X, feature_names=["x0"], start=at(0.0, 1.0), attributes=attributes)
     found = diagnose(tree)
     assert found.verdict == "collapsed or empty component"
     assert not found.figures.has_collapsed

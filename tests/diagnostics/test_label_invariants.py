@@ -10,6 +10,7 @@ from reference import FAMILIES, load_data
 from bayesgmm.diagnostics import label_invariants as module
 from bayesgmm.diagnostics.label_invariants import anchor_rows, invariants, row_pairs
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.covariance.family import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import in_family
 
@@ -25,7 +26,7 @@ def tree(request):
 def mixture_of(tree, chain: int, draw: int) -> Mixture:
     own = tree["posterior"].to_dataset().isel(chain=chain, draw=draw)
     full = Mixture(*(own[name].to_numpy() for name in ("weights", "means", "covariances")), "full")
-    return in_family(full, tree.attrs["covariance_type"])
+    return in_family(full, covariance_family(tree.attrs["covariance_type"]))
 
 
 def test_every_quantity_against_plain_numpy(tree):

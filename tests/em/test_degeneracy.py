@@ -6,8 +6,8 @@ import pytest
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import COLLAPSED, Degeneracy
 from bayesgmm.em.moments import Moments, moments_of
-from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.model import Model
 
 
 def mixture(smallest, covariance_type):
@@ -21,7 +21,7 @@ def mixture(smallest, covariance_type):
 
 def degeneracy(covariance_type, floor=1e-11, covariance=((1.0, 0.0), (0.0, 1.0))):
     moments = Moments(np.zeros(2), np.asarray(covariance))
-    return Degeneracy(moments, np.full(2, floor), covariance_family(covariance_type))
+    return Degeneracy(moments, np.full(2, floor), Model.of(covariance_type, 2, 2))
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
@@ -48,7 +48,7 @@ def test_a_collapse_shows_beside_a_direction_in_which_the_data_do_not_vary(slope
     along, across = np.array([1.0, slope]), np.array([1.0, -slope])
     for length, collapsed in ((1.0, False), (1e-5, True)):
         covariance = length * np.outer(along, along) + 1e-11 * np.outer(across, across)
-        measure = Degeneracy(beside, 1e-12 * beside.variances, covariance_family("full"))
+        measure = Degeneracy(beside, 1e-12 * beside.variances, Model.of("full", 1, 2))
         assert measure.rank == 1
         assert measure.collapsed(Mixture([1.0], [[0.0, 0.0]], [covariance])) == collapsed
 

@@ -4,12 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from em_cases import NAMES, PRIORS, SHARED_NAMES, mclust_fits, shared_data
+from em_cases import NAMES, PRIORS, SHARED_NAMES, mclust_fits, mixture_from_responsibilities, one_start, shared_data
 from reference import FAMILIES, load_data, load_json, random_mixture
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities, starting_mixture
 from bayesgmm.em.squarem import aitken_remaining
 from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.alignment import align_to
@@ -23,7 +22,7 @@ def check_never_falls(X, covariance_type, prior, *, n_components=3, reg_covar=1e
     resolved = None if prior is None else prior.resolve(n_components, X.shape[1], covariance_type)
     settings = EMSettings(tol=1e-9, max_iter=200, reg_covar=reg_covar)
     for seed in seeds:
-        start = starting_mixture(
+        start = one_start(
             Data.of(X),
             n_components,
             rng=np.random.default_rng(seed),
@@ -94,7 +93,7 @@ def test_gradient_vanishes_at_the_optimum(covariance_type, prior_name):
     X = load_data("faithful")
     prior = PRIORS[prior_name](X)
     resolved = None if prior is None else prior.resolve(2, 2, covariance_type)
-    start = starting_mixture(Data.of(X), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    start = one_start(Data.of(X), 2, rng=np.random.default_rng(0), covariance_type=covariance_type)
     end = run_em(Data.of(X), start, prior=resolved, settings=TO_THE_END)
     assert end.converged
     scale = X.std(axis=0)
@@ -160,7 +159,7 @@ def test_map_equals_mclust_in_every_parameter(fit):
 
 def test_a_source_of_several_blocks_is_the_same_run():
     X = load_data("iris")
-    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
+    start = one_start(Data.of(X), 3, rng=np.random.default_rng(0))
     whole = run_em(Data.of(X), start)
     blocks = [block for part in np.array_split(X, 4) for block in Data.of(part)]
     parts = run_em(blocks, start)
@@ -173,7 +172,7 @@ def test_a_source_of_several_blocks_is_the_same_run():
 def test_row_weights_are_repeated_rows(covariance_type):
     X = load_data("galaxies")
     v = np.arange(len(X)) % 4
-    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    start = one_start(Data.of(X), 3, rng=np.random.default_rng(0), covariance_type=covariance_type)
     weighted = run_em(Data.of(X, v), start, settings=EMSettings(tol=1e-9))
     repeated = run_em(Data.of(np.repeat(X, v, axis=0)), start, settings=EMSettings(tol=1e-9))
     np.testing.assert_allclose(weighted.history, repeated.history, rtol=1e-12)
@@ -182,7 +181,7 @@ def test_row_weights_are_repeated_rows(covariance_type):
 
 def test_callback_sees_the_states_and_stops_the_run():
     X = load_data("faithful")
-    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
+    start = one_start(Data.of(X), 3, rng=np.random.default_rng(0))
     blocks = list(Data.of(X))  # a general source comes back after every step
     seen = []
     result = run_em(blocks, start, callback=lambda state: seen.append(state) or len(seen) == 5)
@@ -196,7 +195,7 @@ def test_callback_sees_the_states_and_stops_the_run():
 
 def test_callback_stops_data_in_memory_too():
     X = np.random.default_rng(0).normal(size=(3_000, 2))
-    start = starting_mixture(Data.of(X), 4, rng=np.random.default_rng(0))
+    start = one_start(Data.of(X), 4, rng=np.random.default_rng(0))
     result = run_em(Data.of(X), start, settings=EMSettings(tol=-1.0), callback=lambda state: state.iteration > 0)
     assert 0 < result.n_iter <= 64
 
@@ -204,7 +203,7 @@ def test_callback_stops_data_in_memory_too():
 @pytest.mark.parametrize("max_iter", [0, 1, 2, 63, 64, 65, 66, 130])
 def test_max_iter_is_kept(max_iter):
     X = load_data("faithful")
-    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
+    start = one_start(Data.of(X), 3, rng=np.random.default_rng(0))
     settings = EMSettings(tol=-1.0, max_iter=max_iter)
     result, general = (run_em(source, start, settings=settings) for source in (Data.of(X), list(Data.of(X))))
     assert result.n_iter == max_iter
@@ -216,7 +215,7 @@ def test_max_iter_is_kept(max_iter):
 @pytest.mark.parametrize("name", ["faithful", "iris", "diabetes"])
 def test_what_was_left_to_gain_is_below_the_tolerance(name):
     X = load_data(name)
-    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(3))
+    start = one_start(Data.of(X), 3, rng=np.random.default_rng(3))
     stopped = run_em(Data.of(X), start, settings=EMSettings(tol=1e-6))
     end = run_em(Data.of(X), stopped.mixture, settings=TO_THE_END)
     assert stopped.converged
@@ -256,7 +255,7 @@ def test_a_run_that_breaks_down_ends():
 
 def test_labels_of_the_optimum_do_not_depend_on_the_order_of_the_start():
     X = load_data("iris")
-    start = starting_mixture(Data.of(X), 3, rng=np.random.default_rng(0))
+    start = one_start(Data.of(X), 3, rng=np.random.default_rng(0))
     first, second = (run_em(Data.of(X), s).mixture for s in (start, start.permute([2, 0, 1])))
     order = align_to(first, second.weights, second.means, second.full_covariances)
     np.testing.assert_allclose(second.permute(order).means, first.means, rtol=1e-8)

@@ -9,6 +9,7 @@ from bayesgmm.em.first_m_step import first_step, mild_pseudo_data
 from bayesgmm.em.moments import moments_of
 from bayesgmm.mixture import covariance_family
 from bayesgmm.priors.conjugate_counts import pseudo_data
+from bayesgmm.priors.model import Model
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e8])
@@ -40,7 +41,7 @@ def test_a_component_without_rows_starts_in_the_middle(covariance_type):
     moments = moments_of(Data.of(X, np.ones(150)))
     shares = np.zeros((150, 2))
     shares[:, 0] = 1.0
-    pseudo = mild_pseudo_data(moments, 2, family)
+    pseudo = mild_pseudo_data(moments, Model.of(covariance_type, 2, 4))
     got = first_step(X, shares, pseudo, moments=moments, family=family, reg_covar=1e-6)
     np.testing.assert_allclose(got.means[1], moments.mean)
     np.testing.assert_allclose(got.weights, [151 / 152, 1 / 152])

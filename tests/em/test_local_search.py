@@ -10,10 +10,11 @@ from reference import load_data
 
 from bayesgmm import GaussianMixture
 from bayesgmm.data.blocks import Data
+from bayesgmm.em.degeneracy import Degeneracy
+from bayesgmm.em.em import EMSettings
 from bayesgmm.em.local_search import MOST_MOVES, SearchData, moves_for
-from bayesgmm.em.moments import moments_of
 from bayesgmm.exceptions import SingleBestStartWarning
-from bayesgmm.mixture import FAMILIES
+from bayesgmm.priors.model import Model
 
 pytestmark = pytest.mark.draws
 
@@ -45,9 +46,9 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
 def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     X, rng = load_data("iris"), np.random.default_rng(0)
     search_data = SearchData.of_rows(
-        Data.of(X), 3, family=FAMILIES[covariance_type], rng=rng, moments=moments_of(Data.of(X, np.ones(150)))
+        Data.of(X), Degeneracy.of(Data.of(X), EMSettings(), Model.of(covariance_type, 3, 4)), rng=rng
     )
-    before = search_data.scattered(3, rng)
+    before = search_data.scattered(rng)
     after = search_data.moved(before, rng)
     assert (after.means != before.means).any(axis=1).sum() == 1
     assert after.weights.sum() == pytest.approx(1.0)

@@ -6,14 +6,13 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from em_cases import corrected_diabetes, mass_galaxies
+from em_cases import best_fit, corrected_diabetes, mass_galaxies
 from reference import FAMILIES, load_data
 from sklearn.datasets import load_iris
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.exceptions import (
     DegeneracyWarning,
     DegenerateComponentError,
@@ -50,7 +49,7 @@ SPECIAL = {"diabetes, corrected": corrected_diabetes, "galaxies (MASS)": mass_ga
 @pytest.mark.parametrize(("name", "covariance_type", "k", "log_likelihood", "mclust_bic"), KNOWN)
 def test_known_optima_are_reached(name, covariance_type, k, log_likelihood, mclust_bic):
     X = SPECIAL[name]() if name in SPECIAL else load_data(name)
-    best, starts = best_of_starts(Data.of(X), k, rng=rng(), covariance_type=covariance_type)
+    best, starts = best_fit(Data.of(X), k, rng=rng(), covariance_type=covariance_type)
     assert best.log_likelihood >= log_likelihood - 1e-3
     assert best.converged
     assert not starts.degenerate[starts.best]
@@ -63,14 +62,14 @@ def test_fraley_raftery_prior_reaches_what_mclust_reports():
     X = load_data("faithful")
     prior = Prior.fraley_raftery(X, 3, covariance_type="tied")
     settings = EMSettings(tol=1e-10)  # the objective is within its tolerance long before this part of it
-    best, _ = best_of_starts(Data.of(X), 3, rng=rng(), covariance_type="tied", prior=prior, settings=settings)
+    best, _ = best_fit(Data.of(X), 3, rng=rng(), covariance_type="tied", prior=prior, settings=settings)
     assert best.log_likelihood == pytest.approx(-1126.427, abs=1e-3)
     assert best.objective == pytest.approx(best.log_likelihood + prior.log_prob(best.mixture))
 
 
 def test_the_record_counts_what_the_starts_found():
     X = load_data("iris")
-    best, starts = best_of_starts(Data.of(X), 3, rng=rng(), n_init=10)
+    best, starts = best_fit(Data.of(X), 3, rng=rng(), n_init=10)
     assert starts.n_starts == len(starts.objectives) == len(starts.n_iter) == 10
     close = np.abs(starts.objectives - best.objective) <= 10 * 1e-6 * 150
     assert 1 <= starts.n_best_reached == close.sum() < 10  # iris has several optima
@@ -82,16 +81,16 @@ def test_the_record_counts_what_the_starts_found():
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_same_seed_same_fit_whatever_the_threads(n_jobs):
     X = load_data("thyroid")
-    want, _ = best_of_starts(Data.of(X), 4, rng=rng(3), n_jobs=1)
-    got, _ = best_of_starts(Data.of(X), 4, rng=rng(3), n_jobs=n_jobs)
+    want, _ = best_fit(Data.of(X), 4, rng=rng(3), n_jobs=1)
+    got, _ = best_fit(Data.of(X), 4, rng=rng(3), n_jobs=n_jobs)
     np.testing.assert_array_equal(got.mixture.means, want.mixture.means)
-    other, _ = best_of_starts(Data.of(X), 4, rng=rng(5), n_init=1, n_jobs=n_jobs)
+    other, _ = best_fit(Data.of(X), 4, rng=rng(5), n_init=1, n_jobs=n_jobs)
     assert not np.array_equal(other.history[:1], want.history[:1])
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_components_come_out_in_order_of_the_first_mean(covariance_type):
-    best, _ = best_of_starts(Data.of(load_data("iris")), 3, rng=rng(), covariance_type=covariance_type, n_init=4)
+    best, _ = best_fit(Data.of(load_data("iris")), 3, rng=rng(), covariance_type=covariance_type, n_init=4)
     assert (np.diff(best.mixture.means[:, 0]) > 0).all()
     np.testing.assert_allclose(best.counts, best.mixture.responsibilities(load_data("iris")).sum(axis=0), atol=1e-4)
 
@@ -99,18 +98,18 @@ def test_components_come_out_in_order_of_the_first_mean(covariance_type):
 def test_ties_in_the_first_mean_are_ordered_by_the_next():
     X = np.array([[0.0, y] for y in (5.0, 5.1, 4.9, 5.05, 4.95, 1.0, 1.1, 0.9, 1.05, 0.95)])
     with pytest.warns(SingularDataWarning, match="column 0"):
-        best, _ = best_of_starts(Data.of(X), 2, rng=rng(), covariance_type="tied", settings=EMSettings(reg_covar=1e-3))
+        best, _ = best_fit(Data.of(X), 2, rng=rng(), covariance_type="tied", settings=EMSettings(reg_covar=1e-3))
     np.testing.assert_allclose(best.mixture.means, [[0.0, 1.0], [0.0, 5.0]], atol=1e-12)
 
 
 def test_the_order_of_the_user_is_kept():
     X = load_data("faithful")
     given = Initialisation(means=[[4.3, 80.0], [2.0, 55.0]])
-    best, starts = best_of_starts(Data.of(X), 2, rng=rng(), initialisation=given)
+    best, starts = best_fit(Data.of(X), 2, rng=rng(), initialisation=given)
     assert best.mixture.means[0, 0] > best.mixture.means[1, 0]
     assert starts.n_starts == 1  # all ten would be the same
     start = Mixture([0.5, 0.5], [[4.3, 80.0], [2.0, 55.0]], [np.diag([0.2, 30.0])] * 2)
-    again, starts = best_of_starts(Data.of(X), 2, rng=rng(), start=start)
+    again, starts = best_fit(Data.of(X), 2, rng=rng(), start=start)
     assert again.mixture.means[0, 0] > again.mixture.means[1, 0]
     assert starts.n_starts == 1
 
@@ -118,7 +117,7 @@ def test_the_order_of_the_user_is_kept():
 def test_a_prior_that_tells_components_apart_keeps_its_order():
     X = load_data("acidity")
     prior = Prior.independent(mean=[[6.3], [4.3]], mean_covariance=[[0.04]], dof=3.0, scale=[[0.1]])
-    best, starts = best_of_starts(Data.of(X), 2, rng=rng(), prior=prior)
+    best, starts = best_fit(Data.of(X), 2, rng=rng(), prior=prior)
     np.testing.assert_allclose(best.mixture.means[:, 0], [6.3, 4.3], atol=0.15)
     assert starts.n_best_reached == 10
 
@@ -130,7 +129,7 @@ def ties_and_a_blob():
 def test_spikes_never_win_while_another_start_is_sound():
     """On rounded data some starts short_em a spike whose likelihood is higher and means nothing."""
     X = ties_and_a_blob()
-    best, starts = best_of_starts(Data.of(X), 4, rng=rng(1), covariance_type="full", n_init=20)
+    best, starts = best_fit(Data.of(X), 4, rng=rng(1), covariance_type="full", n_init=20)
     assert 0 < starts.n_degenerate < 20
     assert np.nanmax(starts.objectives[starts.degenerate]) > best.objective
     assert not starts.degenerate[starts.best]
@@ -143,20 +142,20 @@ def test_spikes_never_win_while_another_start_is_sound():
 def test_when_every_start_collapses_the_user_is_told_what_to_do(covariance_type):
     X = np.repeat([[0.0, 0.0], [1.0, 5.0], [2.0, 1.0]], 10, axis=0)
     with pytest.warns(DegeneracyWarning, match=r"prior=Prior\.weakly_informative\(X\).*fewer components.*reg_covar"):
-        best, starts = best_of_starts(Data.of(X), 3, rng=rng(), covariance_type=covariance_type, n_init=3)
+        best, starts = best_fit(Data.of(X), 3, rng=rng(), covariance_type=covariance_type, n_init=3)
     assert starts.n_degenerate == 3
     assert np.isfinite(best.objective)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prior = Prior.weakly_informative(X)
-        best, starts = best_of_starts(Data.of(X), 3, rng=rng(), covariance_type=covariance_type, prior=prior, n_init=3)
+        best, starts = best_fit(Data.of(X), 3, rng=rng(), covariance_type=covariance_type, prior=prior, n_init=3)
     assert starts.n_degenerate == 0
     np.testing.assert_allclose(best.counts, 10.0, atol=1.0)
 
 
 def test_a_component_for_every_row_is_reported():
     with pytest.warns(DegeneracyWarning, match="rows' worth of weight"):
-        best_of_starts(Data.of(rng().normal(size=(6, 2))), 6, rng=rng(), n_init=2)
+        best_fit(Data.of(rng().normal(size=(6, 2))), 6, rng=rng(), n_init=2)
 
 
 def two_groups():
@@ -178,14 +177,14 @@ def test_data_that_do_not_vary_in_a_direction_are_not_blamed_on_the_components(X
     told = told if X.shape[1] > 1 else None
     for k in (1, 2):
         with pytest.warns(SingularDataWarning, match=told) if told else nullcontext():
-            best, starts = best_of_starts(Data.of(X), k, rng=rng(), covariance_type=covariance_type, n_init=5)
+            best, starts = best_fit(Data.of(X), k, rng=rng(), covariance_type=covariance_type, n_init=5)
         assert not starts.degenerate[starts.best]
         assert np.isfinite(best.objective)
 
 
 def test_rows_that_are_all_equal_fit_one_component():
     with pytest.warns(SingularDataWarning, match="column 0, column 1"), pytest.warns(FewRowsWarning):
-        best, _ = best_of_starts(Data.of(np.ones((5, 2))), 1, rng=rng())
+        best, _ = best_fit(Data.of(np.ones((5, 2))), 1, rng=rng())
     np.testing.assert_allclose(best.mixture.means, 1.0)
 
 
@@ -193,7 +192,7 @@ def test_a_breakdown_is_an_error_with_figures():
     X = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]])
     settings = EMSettings(reg_covar=0.0)
     with pytest.raises(DegenerateComponentError, match="reg_covar above zero") as caught:
-        best_of_starts(Data.of(X), 1, rng=rng(), covariance_type="diag", settings=settings, n_init=2)
+        best_fit(Data.of(X), 1, rng=rng(), covariance_type="diag", settings=settings, n_init=2)
     assert caught.value.figures["largest absolute value"] == 3.0
 
 
@@ -202,29 +201,29 @@ def test_more_parameters_than_different_rows_are_told():
     X = rng().normal(size=(31, 3)) + 5.0 * np.repeat([[0.0], [1.0], [2.0]], [10, 10, 11], axis=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        best_of_starts(Data.of(X), 3, rng=rng(), n_init=2)  # 29 parameters
-        best_of_starts(Data.of(X[:28]), 3, rng=rng(), prior=Prior.weakly_informative(X), n_init=2)
+        best_fit(Data.of(X), 3, rng=rng(), n_init=2)  # 29 parameters
+        best_fit(Data.of(X[:28]), 3, rng=rng(), prior=Prior.weakly_informative(X), n_init=2)
     for rows, weights in ((X[:28], None), (X[:28], np.full(28, 2.0)), (np.repeat(X[:28], 3, axis=0), None)):
         with pytest.warns(FewRowsWarning, match="29 free parameters, more than 28 different rows"):
-            best_of_starts(Data.of(rows, weights), 3, rng=rng(), n_init=2)
+            best_fit(Data.of(rows, weights), 3, rng=rng(), n_init=2)
     with pytest.warns(FewRowsWarning, match="more than 15.5"):
-        best_of_starts(Data.of(X, np.full(31, 0.5)), 3, rng=rng(), n_init=2)
+        best_fit(Data.of(X, np.full(31, 0.5)), 3, rng=rng(), n_init=2)
 
 
 def test_values_whose_squares_overflow_are_refused():
     with pytest.raises(InputError, match="1e"):
-        best_of_starts(Data.of([[1e200], [-1e200], [0.0]]), 1, rng=rng())
+        best_fit(Data.of([[1e200], [-1e200], [0.0]]), 1, rng=rng())
 
 
 @pytest.mark.parametrize("bad", [{"n_components": 9}, {"n_init": 0}, {"covariance_type": "round"}])
 def test_bad_settings_are_refused_before_any_work(bad):
     with pytest.raises(InputError):
-        best_of_starts(**{"data": Data.of(np.arange(5.0)[:, None]), "n_components": 2, "rng": rng()} | bad)
+        best_fit(**{"data": Data.of(np.arange(5.0)[:, None]), "n_components": 2, "rng": rng()} | bad)
 
 
 @pytest.mark.parametrize("method", INIT_METHODS)
 def test_every_method_reaches_old_faithful(method):
-    best, _ = best_of_starts(Data.of(load_data("faithful")), 2, rng=rng(), initialisation=Initialisation(method))
+    best, _ = best_fit(Data.of(load_data("faithful")), 2, rng=rng(), initialisation=Initialisation(method))
     assert best.log_likelihood == pytest.approx(-1130.264, abs=1e-3)
 
 
@@ -235,7 +234,7 @@ def test_callback_ends_the_fit_and_the_best_so_far_is_kept():
         seen.add(index)
         return index == 2 and state.iteration > 0
 
-    best, starts = best_of_starts(Data.of(load_data("iris")), 3, rng=rng(), callback=callback)
+    best, starts = best_fit(Data.of(load_data("iris")), 3, rng=rng(), callback=callback)
     assert starts.interrupted
     assert seen == {0, 1, 2}
     assert starts.n_starts == 3
@@ -271,7 +270,7 @@ def test_an_interruption_from_the_keyboard_keeps_the_best_so_far(monkeypatch):
             began.set()
             wait.wait(10)
 
-    best, starts = best_of_starts(
+    best, starts = best_fit(
         Data.of(rng().normal(size=(500, 2))), 4, rng=rng(), settings=EMSettings(tol=-1.0), callback=callback
     )
     assert starts.interrupted
@@ -281,7 +280,7 @@ def test_an_interruption_from_the_keyboard_keeps_the_best_so_far(monkeypatch):
 
 def test_distinct_optima_are_kept_best_first():
     X = np.asarray(load_iris().data)
-    _, starts = best_of_starts(Data.of(X), 3, rng=np.random.default_rng(0), n_init=12)
+    _, starts = best_fit(Data.of(X), 3, rng=np.random.default_rng(0), n_init=12)
     found = [mixture.log_prob(X).sum() for mixture in starts.optima]
     assert found == sorted(found, reverse=True)
     assert len(found) > 1

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from em_cases import one_start
 from reference import FAMILIES, load_data
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
-from bayesgmm.em.initialization import starting_mixture
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 
@@ -16,7 +16,7 @@ CONCENTRATIONS = {"fixed": 0.01, "gamma": Prior.gamma(1.0, 20.0), "gamma above o
 def climb(X, covariance_type, concentration, *, n_components=4, **settings):
     prior = Prior.weakly_informative(X, concentration=concentration)
     resolved = prior.resolve(n_components, X.shape[1], covariance_type)
-    start = starting_mixture(Data.of(X), n_components, rng=np.random.default_rng(1), covariance_type=covariance_type)
+    start = one_start(Data.of(X), n_components, rng=np.random.default_rng(1), covariance_type=covariance_type)
     return prior, run_em(Data.of(X), start, prior=resolved, settings=EMSettings(reg_covar=0.0, **settings))
 
 

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-from em_cases import PRIORS
+from em_cases import PRIORS, mixture_from_responsibilities
 from reference import load_data
 from scipy.stats import norm, qmc
 from sklearn.datasets import load_wine
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, _Run, run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.em.squarem import (
     CAP,
     CHECK,

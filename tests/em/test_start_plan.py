@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 
 from bayesgmm.data.blocks import Data
+from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import ShortEM, approached
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.em.start_plan import COARSE_KINDS, KINDS_IN_TURN
 from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.model import Model
 
 MIXED = Initialisation("mixed")
 
@@ -22,7 +24,7 @@ def overlapping(n_rows, n_features=3):
 
 @pytest.mark.parametrize(("tol", "kinds"), [(1e-3, COARSE_KINDS), (1e-6, KINDS_IN_TURN)])
 def test_loose_fits_are_quick(tol, kinds):
-    _, starts = best_of_starts(
+    _, starts = best_fit(
         Data.of(overlapping(300)),
         2,
         rng=np.random.default_rng(0),
@@ -38,7 +40,7 @@ def test_threads_do_not_change_a_bit(n_rows, tol):
     """Alone, in threads as asked for, and as many as there are cores."""
     X = overlapping(n_rows)
     found = [
-        best_of_starts(
+        best_fit(
             Data.of(X),
             4,
             rng=np.random.default_rng(1),
@@ -61,7 +63,7 @@ def test_on_many_rows_a_start_comes_close_on_a_few_of_them():
     means = 3.5 * np.eye(4, 3)
     X = means[rng.integers(4, size=60_000)] + rng.normal(size=(60_000, 3))
     rows = Data.of(X, np.ones(len(X))).subset(2_000, rng=np.random.default_rng(0))
-    short_em = ShortEM(None, settings, lambda run: True, lambda: False)
+    short_em = ShortEM(Degeneracy.of(rows, settings, Model.of("full", 4, 3)), settings, lambda: False)
     start = Mixture(np.full(4, 0.25), means + 0.7, np.tile(2.0 * np.eye(3), (4, 1, 1)))
     close = approached(start, rows, short_em, n_rows=len(X))
     short, long = (run_em(Data.of(X), mixture, settings=settings) for mixture in (close, start))

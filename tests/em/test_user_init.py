@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from em_cases import one_start
 from reference import load_data
 
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.initialization import Initialisation, starting_mixture
+from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.user_init import checked_labels, every_label_known, labelled_shares
 from bayesgmm.exceptions import InputError
 
@@ -15,7 +16,7 @@ def rng():
 
 
 def start(X, labels, n_components=3):
-    return starting_mixture(Data.of(X), n_components, rng=rng(), initialisation=Initialisation(labels=labels))
+    return one_start(Data.of(X), n_components, rng=rng(), initialisation=Initialisation(labels=labels))
 
 
 def test_known_rows_make_the_first_m_step_alone():

@@ -13,6 +13,7 @@ from scipy.stats import kstest, multivariate_normal
 
 from bayesgmm.data import Data
 from bayesgmm.evidence.conditional_densities import Conditionals, log_mean_permanents
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
 
@@ -32,8 +33,9 @@ def some_mixtures(covariance_type, rng, n=4):
     return [random_mixture(rng, covariance_type, (K, D)) for _ in range(n)]
 
 
-def stacked(mixtures):
-    return tuple(np.stack([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
+def stacked(mixtures) -> Draws:
+    arrays = (np.stack([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
+    return Draws(*arrays, family=mixtures[0].family)
 
 
 @pytest.mark.draws
@@ -43,7 +45,7 @@ def test_a_badly_conditioned_prior_can_be_drawn_from():
     X = rng.normal(size=(15, 30)) * 10.0 ** rng.uniform(-0.5, 0.5, 30)
     with pytest.warns(UserWarning, match="singular"):
         prior = Prior.weakly_informative(X).resolve(1, 30, "full")
-    _, means, _ = Conditionals.of_prior(prior).sample(400, rng=rng)
+    means = Conditionals.of_prior(prior).sample(400, rng=rng).means
     sd = 2.0 * X.std(axis=0, ddof=1)
     np.testing.assert_allclose(means[:, 0].std(axis=0), sd, rtol=0.25)
 
@@ -55,7 +57,7 @@ def test_covariances_of_dependent_features_are_positive_definite_whatever_is_dra
     with pytest.warns(UserWarning, match="singular"):
         cov = 10.0 * Prior.weakly_informative(X).scale
     prior = Prior.normal_inverse_wishart(mean=np.zeros(3), kappa=1.0, dof=3.0, scale=cov).resolve(2, 3, "full")
-    covariances = Conditionals.of_prior(prior).sample(20_000, rng=rng)[2]
+    covariances = Conditionals.of_prior(prior).sample(20_000, rng=rng).covariances
     assert np.isfinite(np.linalg.cholesky(covariances)).all()
 
 
@@ -67,8 +69,8 @@ def test_given_nothing_it_is_the_prior(form, covariance_type):
     mixtures = some_mixtures(covariance_type, rng)
     want = [prior.log_prob(mixture) for mixture in mixtures]
     density = Conditionals.of_prior(prior)
-    np.testing.assert_allclose(density.log_density(*stacked(mixtures)), want, rtol=1e-10)
-    np.testing.assert_allclose(density.log_labelled_density(*stacked(mixtures))[:, 0], want, rtol=1e-10)
+    np.testing.assert_allclose(density.log_density(stacked(mixtures)), want, rtol=1e-10)
+    np.testing.assert_allclose(density.log_labelled_density(stacked(mixtures))[:, 0], want, rtol=1e-10)
 
 
 def joint(prior, mixture, X, labels):
@@ -88,9 +90,9 @@ def test_a_conjugate_prior_gives_the_exact_posterior(covariance_type):
     prior = some_prior(FORMS[0], rng).resolve(K, D, covariance_type)
     X, labels = rng.normal(size=(12, D)), rng.integers(0, K - 1, size=12)  # one component stays empty
     mixtures = some_mixtures(covariance_type, rng)
-    weights, means, covariances = stacked(mixtures)
-    given = Conditionals.of_prior(prior).given(Data(X), labels[None], means[:1], covariances[:1])
-    difference = given.log_labelled_density(weights, means, covariances)[:, 0]
+    draws = stacked(mixtures)
+    given = Conditionals.of_prior(prior).given(Data(X), labels[None], draws[:1])
+    difference = given.log_labelled_density(draws)[:, 0]
     difference -= [joint(prior, mixture, X, labels) for mixture in mixtures]
     np.testing.assert_allclose(difference, difference[0], rtol=1e-9)
 
@@ -105,9 +107,9 @@ def test_an_independent_prior_gives_each_block_given_the_other(covariance_type, 
     kept = {"means": "covariances", "covariances": "means"}[block]
     values = [{kept: getattr(one, kept), block: getattr(m, block)} for m in (one, *others)]
     mixtures = [Mixture(one.weights, v["means"], v["covariances"], covariance_type) for v in values]
-    weights, means, covariances = stacked(mixtures)
-    given = Conditionals.of_prior(prior).given(Data(X), labels[None], means[:1], covariances[:1])
-    difference = given.log_labelled_density(weights, means, covariances)[:, 0]
+    draws = stacked(mixtures)
+    given = Conditionals.of_prior(prior).given(Data(X), labels[None], draws[:1])
+    difference = given.log_labelled_density(draws)[:, 0]
     difference -= [joint(prior, mixture, X, labels) for mixture in mixtures]
     np.testing.assert_allclose(difference, difference[0], rtol=1e-9)
 
@@ -119,16 +121,16 @@ def test_hyperparameters_of_each_allocation_take_the_place_of_the_prior_s(covari
     common = {"mean": np.zeros(D), "mean_covariance": 3.0 * np.eye(D), "dof": 5.0}
     drawn = Prior.independent(**common, concentration=Prior.gamma(1.0, 2.0), scale=Prior.wishart(4.0, np.eye(D)))
     mixtures = some_mixtures(covariance_type, rng, 5)
-    weights, means, covariances = stacked(mixtures)
-    numbers = drawn.hyperparameters_given(weights, covariances, covariance_type=covariance_type, rng=rng)
+    draws = stacked(mixtures)
+    numbers = drawn.hyperparameters_given(draws.weights, draws.covariances, covariance_type=covariance_type, rng=rng)
     X, labels = rng.normal(size=(12, D)), rng.integers(0, K, size=(5, 12))
     base = Conditionals.of_prior(drawn.resolve(K, D, covariance_type).inverse_wishart, **numbers)
-    got = base.given(Data(X), labels, means, covariances).log_labelled_density(weights, means, covariances)
+    got = base.given(Data(X), labels, draws).log_labelled_density(draws)
     for i in range(5):
         fixed = {"scale": numbers["prior_scale"][i], "concentration": numbers["prior_concentration"][i]}
         alone = Conditionals.of_prior(Prior.independent(**common, **fixed).resolve(K, D, covariance_type))
-        own = alone.given(Data(X), labels[i : i + 1], means[i : i + 1], covariances[i : i + 1])
-        want = own.log_labelled_density(weights, means, covariances)[:, 0]
+        own = alone.given(Data(X), labels[i : i + 1], draws[i : i + 1])
+        want = own.log_labelled_density(draws)[:, 0]
         np.testing.assert_allclose(got[:, i], want, rtol=1e-10)
 
 
@@ -141,11 +143,10 @@ def test_draws_follow_the_density(form, covariance_type):
     prior = some_prior(form, rng).resolve(K, D, covariance_type)
     mixtures = some_mixtures(covariance_type, rng, 2)
     X, labels = rng.normal(size=(9, D)), rng.integers(0, K, size=(2, 9))
-    _, means, covariances = stacked(mixtures)
-    wide = Conditionals.of_prior(prior).given(Data(X), labels, means, covariances)
+    wide = Conditionals.of_prior(prior).given(Data(X), labels, stacked(mixtures))
     narrow = replace(wide, concentration=wide.concentration + 1.0, dof=wide.dof + 2.0)
     points = wide.sample(40_000, rng=rng)
-    ratio = np.exp(narrow.log_density(*points) - wide.log_density(*points))
+    ratio = np.exp(narrow.log_density(points) - wide.log_density(points))
     assert abs(ratio.mean() - 1.0) < bound() * ratio.std() / 200.0
     assert ratio.std() / 200.0 < 0.05
 
@@ -153,10 +154,10 @@ def test_draws_follow_the_density(form, covariance_type):
 @pytest.mark.draws
 def test_draws_of_one_covariance_have_the_right_distribution():
     prior = Prior.normal_inverse_wishart(mean=[1.0], kappa=2.0, dof=3.0, scale=[[5.0]]).resolve(1, 1, "full")
-    _, means, covariances = Conditionals.of_prior(prior).sample(4_000, rng=np.random.default_rng(4))
-    variances = covariances[:, 0, 0, 0]
+    draws = Conditionals.of_prior(prior).sample(4_000, rng=np.random.default_rng(4))
+    variances = draws.covariances[:, 0, 0, 0]
     assert kstest(5.0 / variances, "chi2", args=(3.0,)).pvalue > FALSE_ALARM
-    assert kstest((means[:, 0, 0] - 1.0) / np.sqrt(variances / 2.0), "norm").pvalue > FALSE_ALARM
+    assert kstest((draws.means[:, 0, 0] - 1.0) / np.sqrt(variances / 2.0), "norm").pvalue > FALSE_ALARM
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -172,12 +173,11 @@ def test_labels_do_not_matter_and_allocations_are_averaged():
     rng = np.random.default_rng(5)
     prior = some_prior(FORMS[0], rng).resolve(K, D, "full")
     mixtures = some_mixtures("full", rng)
-    weights, means, covariances = stacked(mixtures)
+    draws = stacked(mixtures)
     X, labels = rng.normal(size=(9, D)), rng.integers(0, K, size=(4, 9))
-    given = Conditionals.of_prior(prior).given(Data(X), labels, means, covariances)
-    orders = list(permutations(range(K)))
-    labelled = [given.log_labelled_density(weights[:, o], means[:, o], covariances[:, o]) for o in map(list, orders)]
+    given = Conditionals.of_prior(prior).given(Data(X), labels, draws)
+    orders = [np.tile(order, (4, 1)) for order in permutations(range(K))]
+    labelled = [given.log_labelled_density(draws.reordered(order)) for order in orders]
     want = logsumexp(labelled, axis=(0, 2)) - log(len(orders) * 4)
-    np.testing.assert_allclose(given.log_density(weights, means, covariances), want, rtol=1e-10)
-    order = [2, 0, 1]
-    np.testing.assert_allclose(given.log_density(weights[:, order], means[:, order], covariances[:, order]), want)
+    np.testing.assert_allclose(given.log_density(draws), want, rtol=1e-10)
+    np.testing.assert_allclose(given.log_density(draws.reordered(orders[4])), want)

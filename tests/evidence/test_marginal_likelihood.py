@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from em_cases import best_fit
 from exact_posterior import exact_draws
 from mode_cases import CONJUGATE, OTHERWISE, THREE_GROUPS, exact_log_evidences, sampled, stuck_chains
 from monte_carlo import bound
@@ -15,14 +16,14 @@ from scipy.stats import chi2, norm
 from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence import marginal_likelihood as evidence
 from bayesgmm.evidence import mode_weights
 from bayesgmm.evidence.marginal_likelihood import Estimate, Evidence, target_of_tree
 from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
-from bayesgmm.prediction.draws import Draws
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 
 pytestmark = pytest.mark.draws
 SEVEN = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]
@@ -79,7 +80,7 @@ def test_weighted_rows_count_as_often_as_their_weights_say():
 def overlapping():
     """Exact draws of two components that overlap so much that labels switch."""
     drawn = exact_draws(SEVEN, OVERLAPPING, 2, size=4000)
-    return Draws(*(drawn[name] for name in ("weights", "means", "covariances")), np.repeat(np.arange(4), 1000), "full")
+    return Draws(**drawn, family=covariance_family("full"), chain=np.repeat(np.arange(4), 1000))
 
 
 def test_two_overlapping_components_by_enumeration(overlapping):
@@ -96,7 +97,8 @@ def test_labels_as_the_chains_left_them_do_not_matter(overlapping):
     rng = np.random.default_rng(2)
     order = rng.permuted(np.tile([0, 1], (len(overlapping), 1)), axis=1)
     rows = np.arange(len(order))[:, None]
-    switched = Draws(*(a[rows, order] for a in overlapping.arrays[:3]), overlapping.chain, "full")
+    arrays = (a[rows, order] for a in overlapping.arrays)
+    switched = Draws(*arrays, family=overlapping.family, chain=overlapping.chain)
     found = [log_evidence(as_posterior(p), SEVEN, prior=OVERLAPPING, random_state=1) for p in (overlapping, switched)]
     for method in ("bridge", "thames"):
         one, other = (getattr(own, method) for own in found)
@@ -129,7 +131,7 @@ def test_labels_that_mean_something_are_not_permuted():
         concentration=[1.0, 3.0], mean=[[0.0], [3.0]], kappa=[0.5, 2.0], dof=[3.0, 6.0], scale=[[[1.0]], [[0.5]]]
     )
     assert not prior.exchangeable
-    em, _ = best_of_starts(Data.of(SEVEN), 2, rng=np.random.default_rng(0), prior=prior)
+    em, _ = best_fit(Data.of(SEVEN), 2, rng=np.random.default_rng(0), prior=prior)
     points = sampled(SEVEN, prior, [em.mixture] * 4, draws=1000)
     found = log_evidence(as_posterior(points), SEVEN, prior=prior, random_state=1)
     exact = logsumexp(exact_log_evidences(SEVEN, prior, 2)[1])
@@ -211,10 +213,8 @@ def importance_sampled(X, target, points, *, n, rng):
     close, middle = target.proposal(points[:: len(points) // 150], rng=rng), X.mean()
     scale = np.exp(rng.uniform(np.log(0.3), np.log(60.0), (n, 1)))
     arrays = rng.dirichlet([1.0, 1.0], n), rng.normal(middle, 8.0, (n, 2, 1)), scale / rng.gamma(2.0, 1.0, (n, 2))
-    broad = Draws(*arrays[:2], arrays[2][..., None, None], np.zeros(n, int), "full")
-    both = Draws(
-        *map(np.concatenate, zip(close.sample(n, rng=rng), broad.arrays[:3], strict=True)), np.zeros(2 * n), "full"
-    )
+    broad = Draws(*arrays[:2], arrays[2][..., None, None], family=covariance_family("full"))
+    both = Draws.joined([close.sample(n, rng=rng), broad])
     precisions = 1.0 / both.covariances[:, :, 0, 0]
     scales = np.exp(np.linspace(np.log(0.3), np.log(60.0), 400))
     step = np.full(400, 1.0 / 399.0)
@@ -222,7 +222,7 @@ def importance_sampled(X, target, points, *, n, rng):
     log_broad = 4.0 * np.log(scales) + 3.0 * np.log(precisions).sum(axis=1)[:, None]
     log_broad = logsumexp(log_broad - scales * precisions.sum(axis=1)[:, None], b=step, axis=1)
     log_broad += norm(middle, 8.0).logpdf(both.means[:, :, 0]).sum(axis=1)
-    log_proposal = np.logaddexp(close.log_density(*both.arrays[:3]), log_broad) - np.log(2.0)
+    log_proposal = np.logaddexp(close.log_density(both), log_broad) - np.log(2.0)
     ratio = target.log_joint(both) - log_proposal
     weights = np.exp(ratio - ratio.max())
     return logsumexp(ratio) - np.log(2 * n), weights.std() / weights.mean() / np.sqrt(2 * n)

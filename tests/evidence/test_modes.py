@@ -2,26 +2,32 @@
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 from mode_cases import CONJUGATE, LEFT, OTHERWISE, RIGHT, THREE_GROUPS, exact_log_evidences, sampled, stuck_chains
 from monte_carlo import bound
 from scipy.special import logsumexp
 
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Mode, Modes, Sample, find_modes
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.partitions.partition_losses import losses
-from bayesgmm.prediction.draws import Draws
+from bayesgmm.priors.model import Model
 from bayesgmm.priors.prior import Prior
+
+
+def target_of(X, prior):
+    return Target(Data.of(X), Model.of("full", 2, X.shape[1], prior=prior))
 
 
 def test_evidence_of_a_single_mode_equals_enumeration():
     X = np.array([0.0, 0.4, -0.3, 3.0, 3.5, 2.6, 1.4])[:, None]
     prior = Prior.normal_inverse_wishart(concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0, scale=[[1.0]])
-    em, _ = best_of_starts(Data.of(X), 2, rng=np.random.default_rng(0), prior=prior)
+    em, _ = best_fit(Data.of(X), 2, rng=np.random.default_rng(0), prior=prior)
     points = sampled(X, prior, [em.mixture] * 2, draws=1500)
     whole = Modes((Mode(np.zeros(7, np.int32), 1, len(points), [0, 1], 0.0),), np.zeros(len(points), int), 1.0)
-    (mode,) = weigh_modes(whole, points, Target(Data.of(X), prior, 2, "full"), rng=np.random.default_rng(0)).modes
+    (mode,) = weigh_modes(whole, points, target_of(X, prior), rng=np.random.default_rng(0)).modes
     exact = logsumexp(exact_log_evidences(X, prior, 2)[1])
     assert mode.bridge.se < 0.05
     assert abs(mode.bridge.log_z - exact) < bound() * mode.bridge.se
@@ -53,9 +59,7 @@ def test_chains_in_two_real_modes_are_told_apart(two_modes):
 def test_weights_of_modes_equal_enumeration(two_modes):
     """However many chains stayed in each."""
     modes = find_modes(two_modes, Data.of(THREE_GROUPS))
-    weighed = weigh_modes(
-        modes, two_modes, Target(Data.of(THREE_GROUPS), CONJUGATE, 2, "full"), rng=np.random.default_rng(0)
-    )
+    weighed = weigh_modes(modes, two_modes, target_of(THREE_GROUPS, CONJUGATE), rng=np.random.default_rng(0))
     allocations, log_z = exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)
     distances = [losses(allocations.astype(np.int32), mode.centre) for mode in weighed.modes]
     nearest = np.argmin(distances, axis=0)
@@ -71,7 +75,7 @@ def test_weights_of_modes_equal_enumeration(two_modes):
 def test_samples_have_the_right_mean_within_a_mode_whatever_the_chains_did(two_modes):
     """Draws of a mode of which the half with larger weights was thrown away: proposals put it right."""
     modes = find_modes(two_modes, Data.of(THREE_GROUPS))
-    target = Target(Data.of(THREE_GROUPS), CONJUGATE, 2, "full")
+    target = target_of(THREE_GROUPS, CONJUGATE)
     heavy = two_modes.weights.max(axis=1)
     rng = np.random.default_rng(0)
     kept = np.flatnonzero((heavy < np.median(heavy)) | (rng.random(len(heavy)) < 0.2))
@@ -87,7 +91,7 @@ def test_one_mode_is_one_mode():
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(0, 1, 60), rng.normal(6, 1, 40)])[:, None]
     prior = Prior.weakly_informative(X)
-    em, _ = best_of_starts(Data.of(X), 2, rng=rng, prior=prior)
+    em, _ = best_fit(Data.of(X), 2, rng=rng, prior=prior)
     modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), Data.of(X))
     assert not modes.separate
     assert modes.modes[0].n_draws == 600
@@ -99,18 +103,18 @@ def test_a_mode_far_below_gets_no_weight():
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(0, 1, 100), rng.normal(30, 1, 100)])[:, None]
     prior = Prior.weakly_informative(X)
-    em, _ = best_of_starts(Data.of(X), 2, rng=rng, prior=prior)
+    em, _ = best_fit(Data.of(X), 2, rng=rng, prior=prior)
     good = sampled(X, prior, [em.mixture] * 2, draws=200)
     n = 200
     bad = Draws(
         np.tile([0.99, 0.01], (n, 1)),
         np.stack([rng.normal(15, 0.1, n), rng.normal(60, 1.0, n)], axis=1)[..., None],
         np.stack([rng.normal(230, 1, n), np.full(n, 1.0)], axis=1)[..., None, None],
-        np.full(n, 2),
-        "full",
+        family=covariance_family("full"),
+        chain=np.full(n, 2),
     )
     points = Draws.joined([good, bad])
-    modes = weigh_modes(find_modes(points, Data.of(X)), points, Target(Data.of(X), prior, 2, "full"), rng=rng)
+    modes = weigh_modes(find_modes(points, Data.of(X)), points, target_of(X, prior), rng=rng)
     assert [mode.weight for mode in modes.modes if mode.chains == [2]] == [0.0]
     assert [mode.weight for mode in modes.modes if mode.chains == [0, 1]] == [1.0]
 
@@ -121,7 +125,7 @@ def test_a_mode_of_a_few_draws_cannot_be_weighed(two_modes, n):
     centres = [np.array(labels, np.int32) for labels in (LEFT, RIGHT)]
     found = tuple(Mode(c, 2, m, [], 0.0) for c, m in zip(centres, (n, len(few) - n), strict=True))
     modes = Modes(found, (few.chain > 0).astype(int), 2.0)
-    weighed = weigh_modes(modes, few, Target(Data.of(THREE_GROUPS), CONJUGATE, 2, "full"), rng=np.random.default_rng(0))
+    weighed = weigh_modes(modes, few, target_of(THREE_GROUPS, CONJUGATE), rng=np.random.default_rng(0))
     assert [mode.weight for mode in weighed.modes] == [0.0, 1.0]
 
 
@@ -138,9 +142,8 @@ def test_pools_have_every_mode_in_its_share():
     rng = np.random.default_rng(0)
 
     def mode(value, weight):
-        points = Draws(
-            np.full((50, 1), value), np.zeros((50, 1, 1)), np.ones((50, 1, 1, 1)), np.zeros(50, dtype=np.int64), "full"
-        )
+        arrays = np.full((50, 1), value), np.zeros((50, 1, 1)), np.ones((50, 1, 1, 1))
+        points = Draws(*arrays, family=covariance_family("full"), chain=np.zeros(50, dtype=np.int64))
         sample = Sample(points, np.full(50, 0.02), np.arange(50), 50.0)
         return Mode(np.zeros(3, np.int32), 1, 50, [0], 0.0, weight=weight, sample=sample)
 

@@ -17,10 +17,12 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.evidence.modes import find_modes
 from bayesgmm.evidence.pooled_modes import UNPOOLED, mode_mean, unpooled
 from bayesgmm.exceptions import InputError, SamplingWarning
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.partitions.allocations import occupied_clusters
 from bayesgmm.posterior.adapter import data_of, mixture_posterior
+from bayesgmm.posterior.tree import draws_of
 from bayesgmm.prediction.densities import each_draw
-from bayesgmm.prediction.draws import Draws
 
 pytestmark = pytest.mark.draws
 N_CHAINS = 3
@@ -67,19 +69,14 @@ def test_stacking_weights_predict_best(stuck):
     assert sum(got) == pytest.approx(1.0)
     assert stacked.attrs["mode_weights"] == "stacking"
     tree = mixture_posterior(stuck, THREE_GROUPS, names=NAMES)
-    density = np.stack([np.exp(d) for d, _ in each_draw(Draws.of_tree(tree), data_of(tree), with_memberships=False)])
-    points = Draws(
-        *(stuck[name].to_numpy().reshape(-1, *stuck[name].shape[2:]) for name in NAMES.values()), chains(), "full"
-    )
+    density = np.stack([np.exp(d) for d, _ in each_draw(draws_of(tree), data_of(tree), with_memberships=False)])
+    arrays = (stuck[name].to_numpy() for name in NAMES.values())
+    points = Draws(*arrays, family=covariance_family("full")).end_to_end()
     labels = find_modes(points, data_of(tree)).labels
     loo = np.stack([1.0 / (1.0 / density[labels == m]).mean(axis=0) for m in range(2)])
     grid = np.linspace(0.0, 1.0, 201)
     best = grid[np.argmax([np.log(w * loo[0] + (1.0 - w) * loo[1]).sum() for w in grid])]
     assert got[0] == pytest.approx(best, abs=0.1)
-
-
-def chains():
-    return np.repeat(np.arange(N_CHAINS), 600)
 
 
 def test_evidence_needs_a_prior_and_weights_a_name(stuck):
@@ -93,7 +90,7 @@ def test_mode_means_carry_both_errors(stuck):
     """The probability that a row of the middle group lies with one of the first, against enumeration."""
     pooled = combine_modes(stuck, THREE_GROUPS, prior=CONJUGATE, names=NAMES, random_state=1)
     data = data_of(pooled)
-    memberships = [(r[:, 0] * r[:, 4]).sum() for _, r in each_draw(Draws.of_tree(pooled), data, with_memberships=True)]
+    memberships = [(r[:, 0] * r[:, 4]).sum() for _, r in each_draw(draws_of(pooled), data, with_memberships=True)]
     got, error = mode_mean(np.reshape(memberships, pooled["posterior"]["weights"].shape[:2]), pooled)
     allocations, log_z = exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)
     share = np.exp(log_z - np.logaddexp.reduce(log_z))
@@ -115,7 +112,7 @@ def smallest_clusters(tree, rng):
     """Rows in the smallest cluster, labels drawn for each draw, (chain, draw)."""
     X = np.asfortranarray(load_iris().data)
     sizes = []
-    for _, resp in each_draw(Draws.of_tree(tree), Data(X), with_memberships=True):
+    for _, resp in each_draw(draws_of(tree), Data(X), with_memberships=True):
         labels = (rng.random(len(X)) > resp.cumsum(axis=0)).sum(axis=0)
         sizes.append(np.bincount(np.minimum(labels, 2), minlength=3).min())
     return np.reshape(sizes, tree["posterior"]["weights"].shape[:2])

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 import arviz as az
 import numpy as np
 import pytest
+from em_cases import best_fit
 from exact_posterior import exact_draws, updated
 from monte_carlo import bound, z_score
 from reference import FAMILIES, load_data
 
 from bayesgmm._common.arrays import Array
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.inference.engines import ENGINES
-from bayesgmm.inference.problem import MixtureDraws, Problem
+from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture.alignment import align_to
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.priors.prior import Prior
 
 SEED = 20
@@ -31,13 +32,17 @@ def problem(X, n_components, prior, covariance_type="full") -> Problem:
     rng = np.random.default_rng(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, _ = best_of_starts(Data.of(X), n_components, rng=rng, covariance_type=covariance_type, prior=prior)
+        found, _ = best_fit(Data.of(X), n_components, rng=rng, covariance_type=covariance_type, prior=prior)
     return Problem(Data.of(X), prior, found.mixture)
 
 
-def run(engine: str, given: Problem, *, seed=SEED, **settings) -> MixtureDraws:
+def run(engine: str, given: Problem, *, seed=SEED, **settings) -> Draws:
+    """Draws with axes (chain, draw)."""
     settings = SamplerSettings(seed=seed, progress=False, **{"draws": 1000, **settings})
-    return ENGINES[engine](given, settings, np.random.default_rng(seed))
+    draws, trace = ENGINES[engine](given, settings, np.random.default_rng(seed))
+    shape = trace.stats["lp"].shape
+    assert (draws.chain.reshape(shape) == np.arange(len(trace.chains))[:, None]).all()
+    return Draws(*(values.reshape(*shape, *values.shape[1:]) for values in draws.arrays), family=draws.family)
 
 
 # ---- comparing
@@ -102,10 +107,6 @@ def sorted_quantities(weights: Array, means: Array, covariances: Array) -> Array
         np.take_along_axis(means, order[..., None], axis=-2),
         np.take_along_axis(covariances, order[..., None, None], axis=-3),
     )
-
-
-def parts(draws: MixtureDraws) -> tuple[Array, Array, Array]:
-    return draws.weights, draws.means, draws.covariances
 
 
 # ---- closed forms: one component
@@ -177,7 +178,7 @@ def test_two_features_against_exact_draws():
     rng = np.random.default_rng(3)
     X = rng.normal(size=(10, 2)) + np.repeat([[0.0, 0.0], [3.0, 1.0]], 5, axis=0)
     prior = conjugate_prior(2, dof=6.0, concentration=3.0)
-    got = sorted_quantities(*parts(run("native", problem(X, 2, prior), draws=4000, target_accept=0.9)))
+    got = sorted_quantities(*run("native", problem(X, 2, prior), draws=4000, target_accept=0.9).arrays)
     compare(got, exact(X, prior)).check()
 
 
@@ -185,9 +186,9 @@ THREE_GROUPS = np.concatenate([np.linspace(-0.5, 0.5, 4) + centre for centre in 
 WIDE = Prior.normal_inverse_wishart(mean=[0.0], kappa=0.1, dof=3.0, scale=[[0.3]], concentration=2.0)
 
 
-def log_ratio_of_spreads(draws: MixtureDraws) -> Array:
+def log_ratio_of_spreads(draws: Draws) -> Array:
     """log sd of the left component less that of the right one, (chain, draw)."""
-    return sorted_quantities(*parts(draws))[..., [3, 4]] @ [1.0, -1.0]
+    return sorted_quantities(*draws.arrays)[..., [3, 4]] @ [1.0, -1.0]
 
 
 def assert_two_modes_visited(ratio: Array) -> None:
@@ -200,17 +201,17 @@ def assert_two_modes_visited(ratio: Array) -> None:
     assert (left < 0.8).all()
 
 
-def two_modes(engine: str) -> MixtureDraws:
+def two_modes(engine: str) -> Draws:
     """Three equal groups, two components: the middle group joins the left or the right one."""
     return run(engine, problem(THREE_GROUPS, 2, WIDE), draws=5000, target_accept=0.9)
 
 
-def check_two_modes(draws: MixtureDraws) -> None:
+def check_two_modes(draws: Draws) -> None:
     ratio = log_ratio_of_spreads(draws)
     assert_two_modes_visited(ratio)
     side = (ratio < 0).astype(float)
     assert abs(z_score(side, 0.5)) < bound()  # the data are symmetric
-    compare(sorted_quantities(*parts(draws)), exact(THREE_GROUPS, WIDE)).check()
+    compare(sorted_quantities(*draws.arrays), exact(THREE_GROUPS, WIDE)).check()
 
 
 @pytest.mark.slow
@@ -231,7 +232,7 @@ def test_the_exact_posterior_has_the_two_modes():
 def test_two_modes_by_the_pymc_engine():
     draws = two_modes("pymc")
     check_two_modes(draws)
-    compare(sorted_quantities(*parts(draws)), sorted_quantities(*parts(two_modes("native")))).check()
+    compare(sorted_quantities(*draws.arrays), sorted_quantities(*two_modes("native").arrays)).check()
 
 
 # ---- both engines on Iris
@@ -268,17 +269,12 @@ def iris_problem(name: str) -> Problem:
     return problem(iris(), 3, make_prior(iris()), covariance_type)
 
 
-def aligned_quantities(given: Problem, draws: MixtureDraws) -> Array:
-    order = align_to(given.start, *parts(draws))
-    covariances = np.take_along_axis(draws.covariances, order[..., None, None], axis=2)
-    return quantities(
-        np.take_along_axis(draws.weights, order, axis=2),
-        np.take_along_axis(draws.means, order[..., None], axis=2),
-        covariances[:, :, : given.start.family.n_blocks(order.shape[2])],
-    )
+def aligned_quantities(given: Problem, draws: Draws) -> Array:
+    weights, means, covariances = draws.reordered(align_to(given.start, *draws.arrays)).arrays
+    return quantities(weights, means, covariances[:, :, : draws.family.n_blocks(weights.shape[2])])
 
 
-def log_densities(given: Problem, draws: MixtureDraws) -> Array:
+def log_densities(given: Problem, draws: Draws) -> Array:
     """Log likelihood of every tenth row under every draw: the same for every labelling, (chain, draw, quantity)."""
     rows = given.data.rows[::10]
     shift = rows[:, None] - draws.means[:, :, None]
@@ -304,14 +300,14 @@ def test_both_engines_draw_from_the_same_posterior_on_iris(name):
 # ---- seeds and starts
 
 
-def draws_on_faithful(engine="native", **settings) -> MixtureDraws:
+def draws_on_faithful(engine="native", **settings) -> Draws:
     X = load_data("faithful")
     return run(engine, problem(X, 2, Prior.weakly_informative(X)), **{"draws": 50, "tune": 100, **settings})
 
 
 def test_the_same_seed_gives_the_same_draws_whatever_the_cores():
     one, two, other = draws_on_faithful(cores=1), draws_on_faithful(cores=4), draws_on_faithful(cores=1, seed=21)
-    for a, b in zip(parts(one), parts(two), strict=True):
+    for a, b in zip(one.arrays, two.arrays, strict=True):
         np.testing.assert_array_equal(a, b)
     assert (one.means != other.means).all()
 
@@ -319,7 +315,7 @@ def test_the_same_seed_gives_the_same_draws_whatever_the_cores():
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_draws_by_the_pymc_engine():
     one, two = draws_on_faithful("pymc", cores=1), draws_on_faithful("pymc", cores=4)
-    for a, b in zip(parts(one), parts(two), strict=True):
+    for a, b in zip(one.arrays, two.arrays, strict=True):
         np.testing.assert_array_equal(a, b)
 
 

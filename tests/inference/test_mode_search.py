@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 from mode_search_cases import HARD
 from monte_carlo import bound
 from reference import FAMILIES
@@ -9,7 +10,6 @@ from sklearn.datasets import load_iris
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.inference.mode_search import away_starts, explore, run_exploratory_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
@@ -22,9 +22,7 @@ SETTINGS = SamplerSettings(seed=1, draws=50, tune=50, progress=False)
 
 
 def problem_for(X, k, prior, covariance_type="full"):
-    em, starts = best_of_starts(
-        Data.of(X), k, rng=np.random.default_rng(0), prior=prior, covariance_type=covariance_type
-    )
+    em, starts = best_fit(Data.of(X), k, rng=np.random.default_rng(0), prior=prior, covariance_type=covariance_type)
     return Problem(Data.of(X), prior, em.mixture), starts.optima
 
 

@@ -7,6 +7,7 @@ from itertools import permutations as all_orders
 import numpy as np
 import pytest
 
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import methods as relabelling
 from bayesgmm.label_switching.identifiability import (
@@ -30,7 +31,9 @@ from bayesgmm.label_switching.methods import (
     stephens_costs,
     wasserstein,
 )
-from bayesgmm.label_switching.search import SampledMixture, assign, descend, share_agreeing
+from bayesgmm.label_switching.search import Memberships, assign, descend, identity, share_agreeing
+from bayesgmm.mixture.covariance.family import covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 
 CENTRES = np.array([[-6.0, 0.0], [0.0, 5.0], [6.0, -1.0]])
@@ -41,16 +44,10 @@ CHOICES = [(method, Options()) for method in METHODS] + [
 NAMES = [f"{method} {options.by} {options.divergence}" for method, options in CHOICES]
 
 
-def sampled_from(weights, means, covariances, X) -> SampledMixture:
-    """Draws with memberships in plain NumPy, by `Mixture`."""
-    X = np.asarray(X, dtype=float)
-
-    def memberships(samples, rows):
-        for s in np.arange(len(weights))[samples]:
-            mixture = Mixture(weights[s], means[s], covariances[s])
-            yield mixture.log_prob(X[rows]), mixture.responsibilities(X[rows]).T
-
-    return SampledMixture(weights, means, covariances, memberships)
+def memberships_of(weights, means, covariances, X) -> Memberships:
+    """Memberships of rows under draws with full covariances."""
+    draws = Draws(weights, means, covariances, family=covariance_family("full"))
+    return Memberships(draws, Data.of(X))
 
 
 def separated(n_draws=60, seed=0):
@@ -67,8 +64,8 @@ def shuffled(weights, means, covariances, X, *, seed=1):
     """The same draws in random labels, and the permutations that undo it."""
     rng = np.random.default_rng(seed)
     order = rng.permuted(np.tile(np.arange(weights.shape[1]), (len(weights), 1)), axis=1)
-    moved = sampled_from(weights, means, covariances, X).permuted(order)
-    return sampled_from(*moved, X), order.argsort(axis=1)
+    moved = memberships_of(weights, means, covariances, X).draws.reordered(order)
+    return memberships_of(*moved.arrays, X), order.argsort(axis=1)
 
 
 # ---- costs by hand
@@ -162,8 +159,10 @@ def test_a_second_call_changes_nothing(method, options):
     for reference in (None, Mixture([0.2, 0.3, 0.5], CENTRES[::-1], [np.eye(2)] * 3)):
         reference = None if method == "ordering" else reference
         first = permutations(moved, method, options, reference)
-        again = sampled_from(*moved.permuted(first.permutation), X)
-        np.testing.assert_array_equal(permutations(again, method, options, reference).permutation, again.identity)
+        again = memberships_of(*moved.draws.reordered(first.permutation).arrays, X)
+        np.testing.assert_array_equal(
+            permutations(again, method, options, reference).permutation, identity(again.draws)
+        )
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "ordering"])
@@ -182,15 +181,15 @@ def test_some_rows_choose_the_start_among_many(method, monkeypatch):
     found = permutations(moved, method, Options(), None)
     np.testing.assert_array_equal(found.permutation, back)
     np.testing.assert_allclose(found.cost, whole.cost)
-    again = sampled_from(*moved.permuted(found.permutation), X)
-    np.testing.assert_array_equal(permutations(again, method, Options(), None).permutation, again.identity)
+    again = memberships_of(*moved.draws.reordered(found.permutation).arrays, X)
+    np.testing.assert_array_equal(permutations(again, method, Options(), None).permutation, identity(again.draws))
 
 
 def test_stephens_is_the_best_of_all_permutations():
     rng = np.random.default_rng(4)
     weights, means, covariances, X = (a[:5] if i < 3 else a[::8] for i, a in enumerate(separated()))
     moved, _ = shuffled(weights, means * 0.3 + rng.normal(0, 0.5, means.shape), covariances * 3, X)
-    resp = np.array([p.copy() for _, p in moved.memberships(slice(None), slice(None))])
+    resp = np.array([p.copy() for _, p in moved])
 
     def loss(orders):
         p = np.array([own[list(order)] for own, order in zip(resp, orders, strict=True)])
@@ -212,10 +211,10 @@ def _products(choices, n):
 
 def test_a_sweep_is_what_numpy_makes_of_all_memberships_at_once():
     moved, _ = shuffled(*separated(7))
-    resp = np.array([p.copy() for _, p in moved.memberships(slice(None), slice(None))])
+    resp = np.array([p.copy() for _, p in moved])
     scores = log_scores(resp.mean(axis=0))
     tables = -np.einsum("tji,ki->tjk", resp, scores)
-    step = membership_sweep(moved, log_scores, scores, moved.identity)
+    step = membership_sweep(moved, log_scores, scores, identity(moved.draws))
     best = np.array([assign(table, np.arange(3)) for table in tables])
     np.testing.assert_array_equal(step.proposed, best)
     np.testing.assert_allclose(step.cost, np.einsum("tkk->", tables))
@@ -224,8 +223,8 @@ def test_a_sweep_is_what_numpy_makes_of_all_memberships_at_once():
 
 
 def test_pivotal_units_by_the_full_co_clustering_matrix():
-    sampled = sampled_from(*separated(9))
-    resp = np.array([p.copy() for _, p in sampled.memberships(slice(None), slice(None))])
+    sampled = memberships_of(*separated(9))
+    resp = np.array([p.copy() for _, p in sampled])
     together = np.einsum("tki,tkj->ij", resp, resp)
     groups = resp[0].argmax(axis=0)
     want = []
@@ -283,7 +282,7 @@ def test_components_that_wander_are_not():
     rng = np.random.default_rng(5)
     X = rng.normal(size=(50, 1))
     means = rng.normal(0.0, 0.5, (200, 2, 1))
-    record = verdict(sampled_from(np.full((200, 2), 0.5), means, np.ones((200, 2, 1, 1)), X))
+    record = verdict(memberships_of(np.full((200, 2), 0.5), means, np.ones((200, 2, 1, 1)), X))
     assert not record.identified
     assert record.findings
 
@@ -301,7 +300,7 @@ def test_components_apart_by_their_variances_are_identified():
 
 def test_one_component():
     rng = np.random.default_rng(7)
-    sampled = sampled_from(
+    sampled = memberships_of(
         np.ones((9, 1)), rng.normal(size=(9, 1, 2)), np.tile(np.eye(2), (9, 1, 1, 1)), np.zeros((4, 2))
     )
     for method in METHODS:
@@ -327,7 +326,7 @@ def test_share_without_permutation_by_hand():
 
 def test_features_do_not_depend_on_labels_or_units():
     weights, means, covariances, X = separated()
-    features = component_features(sampled_from(weights, means, covariances, X))
-    scaled = component_features(sampled_from(weights, means * 7 + 3, covariances * 49, X))
+    features = component_features(memberships_of(weights, means, covariances, X).draws)
+    scaled = component_features(memberships_of(weights, means * 7 + 3, covariances * 49, X).draws)
     np.testing.assert_allclose(scaled, features, atol=1e-10)
     assert features.shape == (60, 3, 4)

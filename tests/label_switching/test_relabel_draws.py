@@ -15,8 +15,8 @@ from bayesgmm.datasets import load_galaxies, load_old_faithful
 from bayesgmm.exceptions import InputError, LabelWarning, NotIdentifiedError
 from bayesgmm.label_switching.methods import METHODS
 from bayesgmm.label_switching.relabel_draws import relabelling
-from bayesgmm.label_switching.tree_labels import sampled_mixture
-from bayesgmm.posterior.tree import prior_to_json
+from bayesgmm.label_switching.search import Memberships
+from bayesgmm.posterior.tree import draws_of, prior_to_json
 
 CHAINS, DRAWS, K, D = 2, 30, 3, 2
 CENTRES = np.array([[-6.0, 0.0], [0.0, 5.0], [6.0, -1.0]])
@@ -313,12 +313,13 @@ def test_memberships_are_those_of_each_mixture(ours):
     from bayesgmm import Mixture
 
     X = np.asfortranarray(ours["observed_data"]["y"].to_numpy())
-    sampled = sampled_mixture(ours, Data(X))
-    some, rows = np.array([3, 40]), np.array([5, 0, 60])
-    for s, (log_density, resp) in zip(some, sampled.memberships(some, rows), strict=True):
-        mixture = Mixture(sampled.weights[s], sampled.means[s], sampled.covariances[s])
+    draws, rows = draws_of(ours), np.array([5, 0, 60])
+    some = Memberships(draws, Data(X)).of_rows(rows)
+    for s, (log_density, resp) in enumerate(some):
+        mixture = Mixture(*(values[s] for values in draws.arrays))
         np.testing.assert_allclose(resp.T, mixture.responsibilities(X[rows]), atol=1e-12)
         np.testing.assert_allclose(log_density, mixture.log_prob(X[rows]))
+        np.testing.assert_array_equal(some.of_draw(s), resp)
 
 
 # ---- comparison and summaries

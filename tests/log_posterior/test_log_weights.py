@@ -61,7 +61,7 @@ def test_value_is_likelihood_prior_and_jacobian_and_its_gradient_is_right(covari
         terms = [
             mixture.log_prob(at.X).sum(),
             at.prior.log_prob(mixture),
-            log_posterior.coordinates.parameters(point).log_jacobian,
+            log_posterior.coordinates.log_jacobian(point),
         ]
         value, gradient = log_posterior(point)
         assert value == pytest.approx(sum(terms), rel=1e-10, abs=1e-10 * max(np.abs(terms)))
@@ -93,7 +93,7 @@ def test_there_and_back_and_the_jacobian(affine):
     y = coordinates.point(at.centre)
     _, log_det = np.linalg.slogdet(numerical_gradient(natural, y))
     of_sum = norm.logpdf(natural(y)[2])
-    assert coordinates.parameters(y).log_jacobian == pytest.approx(log_det + of_sum, abs=1e-7)
+    assert coordinates.log_jacobian(y) == pytest.approx(log_det + of_sum, abs=1e-7)
 
 
 @pytest.mark.parametrize("concentration", [0.3, Gamma(2.0, 4.0)], ids=["fixed", "gamma"])
@@ -122,7 +122,7 @@ def test_weights_too_small_for_a_number_stay_above_zero():
     assert np.isfinite(gradient).all()
     parameters = log_posterior.coordinates.parameters(point)
     assert parameters.weights[2] == SMALLEST_WEIGHT
-    assert np.isfinite(parameters.log_jacobian)
+    assert np.isfinite(log_posterior.coordinates.log_jacobian(point))
 
 
 def test_other_priors_keep_log_ratios():

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from em_cases import mixture_from_responsibilities
 from reference import FAMILIES, load_data
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import run_em
-from bayesgmm.em.initialization import mixture_from_responsibilities
 from bayesgmm.log_posterior import whitening
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.whitening import whitened_log_posterior

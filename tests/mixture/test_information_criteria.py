@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 from reference import SCIKIT_LEARNS, load_data, random_mixture
 from sklearn.mixture import GaussianMixture as Theirs
 
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.mixture.information_criteria import aic, bic, icl, measure
 
 
@@ -36,7 +36,7 @@ def test_aic_and_bic_equal_scikit_learn(covariance_type):
 def test_icl_equals_mclust(name, covariance_type, k, mclust_icl):
     """Up to mclust's stopping rule, which leaves memberships a little further from the optimum than likelihoods."""
     X = load_data(name)
-    best, _ = best_of_starts(Data.of(X), k, rng=np.random.default_rng(0), covariance_type=covariance_type)
+    best, _ = best_fit(Data.of(X), k, rng=np.random.default_rng(0), covariance_type=covariance_type)
     measured = measure(Data.of(X), best.mixture)
     assert icl(measured) == pytest.approx(mclust_icl, abs=0.1)
     assert icl(measured) - bic(measured) > 0.5

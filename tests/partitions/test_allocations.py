@@ -13,8 +13,8 @@ from bayesgmm import occupied_clusters, sample_labels
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.allocations import label_draws
+from bayesgmm.posterior.tree import draws_of
 from bayesgmm.prediction.densities import mean_memberships
-from bayesgmm.prediction.draws import Draws
 
 NAMES = {"weights": "w", "means": "mu", "sds": "sd"}
 
@@ -61,7 +61,7 @@ def test_labels_of_one_fit_and_their_seed(faithful_tree):
     assert not first.identical(other)
     assert first.shape == (2, 40, 272)
     rows = np.asfortranarray(faithful_tree["observed_data"]["y"].to_numpy())
-    memberships = mean_memberships(Draws.of_tree(faithful_tree), Data(rows))[:, 1]
+    memberships = mean_memberships(draws_of(faithful_tree), Data(rows))[:, 1]
     assert np.abs(first.mean(["chain", "draw"]) - memberships).max() < bound(272) * 0.5 / np.sqrt(80)
     new = sample_labels(faithful_tree, [[2.0, 55.0], [4.5, 80.0]], random_state=0)
     assert new.sizes["obs"] == 2

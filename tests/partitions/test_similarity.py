@@ -12,8 +12,8 @@ from bayesgmm import sample_labels, similarity_matrix
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions import similarity
+from bayesgmm.posterior.tree import draws_of
 from bayesgmm.prediction.densities import sampled_memberships
-from bayesgmm.prediction.draws import Draws
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def faithful_tree():
 
 def test_the_matrix_is_the_mean_product_of_memberships(faithful_tree):
     rows = np.asfortranarray(faithful_tree["observed_data"]["y"].to_numpy())
-    sampled = sampled_memberships(Draws.of_tree(faithful_tree), Data(rows))
+    sampled = sampled_memberships(draws_of(faithful_tree), Data(rows))
     expected = np.einsum("iks,jks->ij", sampled, sampled) / sampled.shape[-1]
     np.fill_diagonal(expected, 1.0)
     matrix = similarity_matrix(faithful_tree)

@@ -10,9 +10,9 @@ from scipy.stats import entropy
 from bayesgmm import membership_uncertainty
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
+from bayesgmm.posterior.tree import draws_of
 from bayesgmm.prediction import densities as predict
 from bayesgmm.prediction.densities import sampled_memberships
-from bayesgmm.prediction.draws import Draws
 
 NAMES = {"weights": "w", "means": "mu", "sds": "sd"}
 ROWS = [[2.0, 55.0], [3.0, 65.0], [3.2, 70.0], [4.5, 80.0], [3.1, 68.0]]
@@ -51,7 +51,7 @@ def test_draws_that_are_sure_but_disagree_are_all_ignorance():
 
 def test_against_plain_numpy_for_new_rows(faithful_tree):
     split = membership_uncertainty(faithful_tree, ROWS, ci_prob=0.8, ci_kind="eti")
-    sampled = sampled_memberships(Draws.of_tree(faithful_tree), Data.of(ROWS))
+    sampled = sampled_memberships(draws_of(faithful_tree), Data.of(ROWS))
     mean = sampled.mean(axis=-1)
     each, divergence = entropy(sampled, axis=1), entropy(sampled, mean[..., None], axis=1)
     expected = {"total": entropy(mean, axis=1), "overlap": each.mean(axis=-1), "parameters": divergence.mean(axis=-1)}

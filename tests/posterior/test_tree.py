@@ -10,6 +10,7 @@ import xarray as xr
 from pretend_posterior import em_fit, pretend_posterior
 from reference import FAMILIES, load_data, random_mixture
 
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.tree import (
     aligned,
     in_family,
@@ -69,13 +70,8 @@ def test_attributes_tell_versions_and_time(full_tree):
 
 def test_permutations_have_a_label_axis(frame):
     em = em_fit(frame, 2)
-    draws = {
-        name: np.stack([[v] * 3] * 2)
-        for name, v in zip(
-            ("weights", "means", "covariances"), (em.weights, em.means, em.full_covariances), strict=True
-        )
-    }
-    stats = {"lp": np.zeros((2, 3)), "permutation": np.zeros((2, 3, 2), dtype=np.int64)}
+    draws = Draws(*(np.stack([v] * 6) for v in (em.weights, em.means, em.full_covariances)), family=em.family)
+    stats = {"lp": np.zeros((2, 3)), "permutation": np.zeros((6, 2), dtype=np.int64)}
     tree = posterior_tree(
         draws, stats, X=frame.to_numpy(), feature_names=NAMES, start=em, attributes={"covariance_type": "full"}
     )
@@ -104,7 +100,7 @@ def test_posterior_means_in_the_shape_of_the_family(tree):
 def test_a_family_survives_full_matrices(covariance_type):
     mixture = random_mixture(np.random.default_rng(0), covariance_type, (3, 2))
     as_full = type(mixture)(mixture.weights, mixture.means, mixture.full_covariances, "full")
-    np.testing.assert_allclose(in_family(as_full, covariance_type).covariances, mixture.covariances, rtol=1e-12)
+    np.testing.assert_allclose(in_family(as_full, mixture.family).covariances, mixture.covariances, rtol=1e-12)
 
 
 # ---- alignment
@@ -115,8 +111,8 @@ def test_draws_are_put_in_the_labels_of_the_reference():
     reference = random_mixture(rng, "full", (3, 2))
     orders = np.array([[rng.permutation(3) for _ in range(4)] for _ in range(2)])
     shuffled = [a[orders] for a in (reference.weights, reference.means, reference.covariances)]
-    weights, means, covariances, order = aligned(reference, *shuffled, exchangeable=True)
-    for got, want in ((weights, reference.weights), (means, reference.means), (covariances, reference.covariances)):
+    draws, order = aligned(reference, Draws(*shuffled, family=reference.family), exchangeable=True)
+    for got, want in zip(draws.arrays, (reference.weights, reference.means, reference.covariances), strict=True):
         np.testing.assert_array_equal(got, np.broadcast_to(want, got.shape))
     np.testing.assert_array_equal(np.take_along_axis(orders, order, axis=2), np.tile(np.arange(3), (2, 4, 1)))
 
@@ -124,10 +120,10 @@ def test_draws_are_put_in_the_labels_of_the_reference():
 def test_labels_with_a_meaning_are_left_alone():
     rng = np.random.default_rng(0)
     reference, other = (random_mixture(rng, "full", (3, 2)) for _ in range(2))
-    draws = [a[None, None] for a in (other.weights, other.means, other.covariances)]
-    *same, order = aligned(reference, *draws, exchangeable=False)
-    assert order.tolist() == [[[0, 1, 2]]]
-    assert all(got is given for got, given in zip(same, draws, strict=True))
+    draws = Draws(*(a[None] for a in (other.weights, other.means, other.covariances)), family=other.family)
+    same, order = aligned(reference, draws, exchangeable=False)
+    assert order.tolist() == [[0, 1, 2]]
+    assert same is draws
 
 
 # ---- ArviZ

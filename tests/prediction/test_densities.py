@@ -10,8 +10,9 @@ from scipy.special import logsumexp
 
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.covariance.family import covariance_family
 from bayesgmm.mixture.mixture import Mixture
-from bayesgmm.posterior.tree import in_family
+from bayesgmm.posterior.tree import draws_of, in_family
 from bayesgmm.prediction import densities as predict
 from bayesgmm.prediction.densities import (
     log_predictive_density,
@@ -19,7 +20,6 @@ from bayesgmm.prediction.densities import (
     membership_intervals,
     predictive_sample,
 )
-from bayesgmm.prediction.draws import Draws
 
 ROWS = np.asfortranarray([[2.0, 55.0], [3.0, 65.0], [3.2, 70.0], [4.5, 80.0], [40.0, 800.0], [3.1, 68.0]])
 
@@ -32,7 +32,7 @@ def tree(request):
 
 def mixtures(tree) -> list[Mixture]:
     """Every draw as a mixture, chains end to end."""
-    posterior, family = tree["posterior"], tree.attrs["covariance_type"]
+    posterior, family = tree["posterior"], covariance_family(tree.attrs["covariance_type"])
     names = ("weights", "means", "covariances")
     stacks = [posterior[name].to_numpy().reshape(-1, *posterior[name].shape[2:]) for name in names]
     return [in_family(Mixture(w, m, c, "full"), family) for w, m, c in zip(*stacks, strict=True)]
@@ -43,7 +43,7 @@ def memberships(tree):
 
 
 def test_mean_memberships(tree):
-    got = mean_memberships(Draws.of_tree(tree), Data(ROWS))
+    got = mean_memberships(draws_of(tree), Data(ROWS))
     np.testing.assert_allclose(got, memberships(tree).mean(axis=0), rtol=1e-10, atol=1e-14)
     np.testing.assert_allclose(got.sum(axis=1), 1.0, rtol=1e-12)
 
@@ -51,11 +51,11 @@ def test_mean_memberships(tree):
 def test_log_predictive_density(tree):
     per_draw = np.array([mixture.log_prob(ROWS) for mixture in mixtures(tree)])
     expected = logsumexp(per_draw, axis=0) - np.log(len(per_draw))
-    np.testing.assert_allclose(log_predictive_density(Draws.of_tree(tree), Data(ROWS)), expected, rtol=1e-11)
+    np.testing.assert_allclose(log_predictive_density(draws_of(tree), Data(ROWS)), expected, rtol=1e-11)
 
 
 def test_intervals(tree):
-    found = membership_intervals(Draws.of_tree(tree), Data(ROWS), ci_prob=0.8, ci_kind="eti")
+    found = membership_intervals(draws_of(tree), Data(ROWS), ci_prob=0.8, ci_kind="eti")
     sampled = memberships(tree)
     assert found["ci"].dims == ("obs", "cluster", "ci_bound")
     assert found["ci_bound"].to_numpy().tolist() == ["lower", "upper"]
@@ -66,7 +66,7 @@ def test_intervals(tree):
 
 
 def test_highest_density_intervals_are_no_longer_than_equal_tailed_ones(tree):
-    draws = Draws.of_tree(tree)
+    draws = draws_of(tree)
     length = {}
     for kind in ("eti", "hdi"):
         ci = membership_intervals(draws, Data(ROWS), ci_prob=0.8, ci_kind=kind)["ci"]
@@ -76,14 +76,14 @@ def test_highest_density_intervals_are_no_longer_than_equal_tailed_ones(tree):
 
 
 def test_arviz_settings_are_the_default(tree):
-    draws = Draws.of_tree(tree)
+    draws = draws_of(tree)
     expected = membership_intervals(draws, Data(ROWS), ci_prob=0.5, ci_kind="hdi")
     with rc_context({"stats.ci_prob": 0.5, "stats.ci_kind": "hdi"}):
         assert membership_intervals(draws, Data(ROWS)).identical(expected)
 
 
 def test_blocks_of_rows_give_the_same(tree, monkeypatch):
-    draws = Draws.of_tree(tree)
+    draws = draws_of(tree)
     whole = membership_intervals(draws, Data(ROWS))
     monkeypatch.setattr(predict, "_BLOCK_VALUES", 4 * len(draws))  # two rows a block
     assert membership_intervals(draws, Data(ROWS)).identical(whole)
@@ -92,12 +92,12 @@ def test_blocks_of_rows_give_the_same(tree, monkeypatch):
 @pytest.mark.parametrize("settings", [{"ci_prob": 0.0}, {"ci_prob": 1.5}, {"ci_kind": "normal"}])
 def test_bad_intervals(tree, settings):
     with pytest.raises(InputError, match=next(iter(settings))):
-        membership_intervals(Draws.of_tree(tree), Data(ROWS), **settings)
+        membership_intervals(draws_of(tree), Data(ROWS), **settings)
 
 
 def test_predictive_draws_have_the_moments_of_the_predictive_distribution(tree):
     n = 200_000
-    rows, labels = predictive_sample(Draws.of_tree(tree), n, rng=np.random.default_rng(0))
+    rows, labels = predictive_sample(draws_of(tree), n, rng=np.random.default_rng(0))
     assert rows.shape == (n, 2)
     components = mixtures(tree)
     weights = np.mean([m.weights for m in components], axis=0)
@@ -119,13 +119,13 @@ def test_predictive_draws_have_the_moments_of_the_predictive_distribution(tree):
 
 def test_rows_to_draw_must_be_asked_for(tree):
     with pytest.raises(InputError, match="n_samples an integer, at least 1"):
-        predictive_sample(Draws.of_tree(tree), 0, rng=np.random.default_rng(0))
+        predictive_sample(draws_of(tree), 0, rng=np.random.default_rng(0))
 
 
 def test_a_weight_that_rounds_to_zero(tree):
     emptied = tree.copy(deep=True)
     emptied["posterior"]["weights"][:, 0] = [1.0, 0.0]
-    draws = Draws.of_tree(emptied)
+    draws = draws_of(emptied)
     assert np.isfinite(draws.log_scale).all()
     assert np.isfinite(mean_memberships(draws, Data(ROWS))).all()
     assert np.isfinite(log_predictive_density(draws, Data(ROWS))).all()

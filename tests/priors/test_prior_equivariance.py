@@ -18,6 +18,7 @@ from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.log_posterior.transforms import Coordinates
 from bayesgmm.mixture import Equivariance, covariance_family
+from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.posterior.tree import prior_from_json, prior_to_json
 from bayesgmm.priors.prior import Prior
@@ -88,7 +89,7 @@ def native_log_density(X, prior, centre, mixture):
     """Log likelihood and log prior, as the sampler's code has them, at a mixture."""
     density = log_posterior_of(X, prior, centre)
     point = density.coordinates.point(mixture)
-    return density(point)[0] - float(density.coordinates.parameters(point).log_jacobian)
+    return density(point)[0] - float(density.coordinates.log_jacobian(point))
 
 
 def check(X, prior, other, to, *, covariance_type, rng, rtol):
@@ -178,11 +179,11 @@ def test_proposals_of_bridge_sampling_follow_the_rows(covariance_type, name):
 
     def log_density(rows, prior, mixtures):
         arrays = (np.stack([getattr(m, name) for m in mixtures]) for name in ("weights", "means", "full_covariances"))
-        weights, means, covariances = arrays
+        draws = Draws(*arrays, family=covariance_family(covariance_type))
         resolved = prior.resolve(K, 3, covariance_type).inverse_wishart
-        density = Conditionals.of_prior(resolved).given(Data(rows), labels, means, covariances)
+        density = Conditionals.of_prior(resolved).given(Data(rows), labels, draws)
         drawn = density.sample(50, rng=np.random.default_rng(1))
-        return density.log_density(weights, means, covariances), density.log_density(*drawn)
+        return density.log_density(draws), density.log_density(drawn)
 
     here = log_density(X, prior, points)
     there = log_density(to(X), BY_ROWS[name](to(X), covariance_type), [carried(m, to) for m in points])

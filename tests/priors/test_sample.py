@@ -15,9 +15,8 @@ SCALE = np.array([[2.0, 0.6], [0.6, 1.0]])
 
 
 def drawn(prior, n_components=2, covariance_type="full", n=N):
-    return draw_mixtures(
-        prior, n, n_components=n_components, covariance_type=covariance_type, rng=np.random.default_rng(1)
-    )
+    resolved = prior.resolve(n_components, prior.n_features, covariance_type)
+    return draw_mixtures(resolved, n, rng=np.random.default_rng(1))
 
 
 def conjugate(**settings):

@@ -77,7 +77,7 @@ def test_the_gradient_in_the_logarithms_follows_from_the_native_one():
         w = np.exp(log_g - np.logaddexp.reduce(log_g))
         mixture = Mixture(w, at.elsewhere.means, at.elsewhere.covariances)
         point = log_posterior.coordinates.point(mixture)
-        jacobian = log_posterior.coordinates.parameters(point).log_jacobian
+        jacobian = log_posterior.coordinates.log_jacobian(point)
         return log_posterior(point)[0] - jacobian + log_density_given(0.01, log_g, mixture, at.prior)
 
     expected = numerical_gradient(native, log_gammas)

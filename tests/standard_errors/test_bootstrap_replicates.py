@@ -6,13 +6,13 @@ from math import log
 
 import numpy as np
 import pytest
+from em_cases import best_fit
 from monte_carlo import bound
 from numpy.testing import assert_allclose, assert_array_equal
 from reference import FAMILIES, load_data, random_mixture
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
-from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InputError, InterruptedWarning
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
@@ -27,7 +27,7 @@ def rng(seed=0):
 
 def old_faithful(**kwargs):
     X = load_data("faithful")
-    return X, best_of_starts(Data.of(X), 2, rng=rng(), settings=EMSettings(tol=1e-10), **kwargs)[0].mixture
+    return X, best_fit(Data.of(X), 2, rng=rng(), settings=EMSettings(tol=1e-10), **kwargs)[0].mixture
 
 
 @pytest.mark.draws
@@ -151,7 +151,7 @@ def test_spikes_are_counted_and_left_out():
 @pytest.mark.draws
 def test_more_starts_find_what_the_fit_does_not_lead_to():
     X = load_data("galaxies")
-    mixture = best_of_starts(Data.of(X), 3, rng=rng())[0].mixture
+    mixture = best_fit(Data.of(X), 3, rng=rng())[0].mixture
     with pytest.warns(DegeneracyWarning):
         one, more = (bootstrap(X, mixture, rng=rng(1), n_replicates=20, n_starts=n) for n in (1, 3))
     assert 0 <= more.n_degenerate < one.n_degenerate

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from em_cases import PRIORS
+from em_cases import PRIORS, one_start
 from monte_carlo import FALSE_ALARM, bound
 from numpy.testing import assert_allclose
 from reference import FAMILIES, load_data, log_joint, random_mixture
@@ -11,7 +11,6 @@ from scipy.stats import binom, norm
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
-from bayesgmm.em.initialization import starting_mixture
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
@@ -246,7 +245,7 @@ def test_intervals_cover_the_truth(covariance_type):
 
 def test_priors_whose_curvature_is_not_that_of_pseudo_data_are_refused():
     X = load_data("iris")
-    mixture = starting_mixture(Data.of(X), 2, rng=np.random.default_rng(0))
+    mixture = one_start(Data.of(X), 2, rng=np.random.default_rng(0))
     for prior in (Prior.malsiner_walli(X), Prior.weakly_informative(X, concentration=Prior.gamma(1, 2))):
         with pytest.raises(InputError, match="bootstrap"):
             standard_errors(X, mixture, prior=prior)
