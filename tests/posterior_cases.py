@@ -16,7 +16,7 @@ from bayesgmm.priors.prior import Prior
 
 FORMS = ("independent", "normal_inverse_wishart")
 SHAPES = ((3, 2), (2, 1), (1, 3), (1, 1), (2, 4))  # (cluster, feature)
-PAIRS = [(family, form) for family in FAMILIES for form in FORMS]
+PAIRS = [(family, form) for family in (*FAMILIES, "VEI") for form in FORMS]
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,14 @@ def random_prior(rng, covariance_type: str, form: str, shape: tuple[int, int], *
     """A prior whose concentration is not one and whose components differ, or not."""
     k, d = shape
     axis = (k,) if by_cluster else ()
-    blocks = () if covariance_family(covariance_type).shared else axis
+    family = covariance_family(covariance_type)
+    blocks = () if family.shared else axis
+    tied = family.restriction(*shape) is not None
     common = {
         "concentration": rng.uniform(1.1, 3.0, axis),
         "mean": rng.normal(size=(*axis, d)),
         "dof": d + rng.uniform(0.5, 4.0, blocks),
-        "scale": positive_definite(rng, *blocks, d),
+        "scale": positive_definite(rng, *(() if tied else blocks), d),
     }
     if form == "independent":
         return Prior.independent(mean_covariance=positive_definite(rng, *axis, d), **common)

@@ -39,7 +39,10 @@ def random_mixture(rng: np.random.Generator, covariance_type: str, shape: tuple[
         factors = np.tril(below, -1) + factors * np.eye(n_features)
     weights = rng.dirichlet(np.full(n_components, 5.0))
     means = rng.normal(0.0, 2.0, (n_components, n_features))
-    return Mixture(weights, means, family.covariances(factors, *shape), covariance_type)
+    covariances = family.covariances(factors, *shape)
+    if family.restriction(*shape) is not None:
+        covariances = family.compress(covariances)
+    return Mixture(weights, means, covariances, covariance_type)
 
 
 def whitened(X: Array, mixture: Mixture) -> Array:

@@ -55,8 +55,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     n_components : int
         Number of mixture components K.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
-        and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
+        ``"tied_spherical"`` (EII) and ``"VEI"`` (diagonal covariances of one shape, each times a volume), which
+        scikit-learn does not have; for one feature also mclust's V and E.
     prior : Prior, optional
         By default ``Prior.weakly_informative(X)``, unless one of the next five parameters is given.
     weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
@@ -108,7 +109,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
         The same in scikit-learn's parametrization, if the prior was given by such parameters.
     weights_, means_, covariances_ : ndarray
-        Posterior means, in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``.
+        Posterior means, in scikit-learn's shapes; (K, D, D) for the families it does not have.
     precisions_, precisions_cholesky_ : ndarray
         Inverses of ``covariances_``, which are not the posterior means of the precisions.
     converged_ : bool

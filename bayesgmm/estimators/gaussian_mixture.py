@@ -56,8 +56,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     n_components : int
         Number of mixture components K.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI)
-        and ``"tied_spherical"`` (EII), which scikit-learn does not have; for one feature also mclust's V and E.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
+        ``"tied_spherical"`` (EII) and ``"VEI"`` (diagonal covariances of one shape, each times a volume), which
+        scikit-learn does not have; for one feature also mclust's V and E.
     tol : float
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row. scikit-learn uses the last increase instead, which says little if EM is slow.
@@ -103,7 +104,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     Attributes
     ----------
     weights_, means_, covariances_, precisions_, precisions_cholesky_ : ndarray
-        Parameters in scikit-learn's shapes; (K, D, D) for ``"tied_diag"`` and ``"tied_spherical"``. They
+        Parameters in scikit-learn's shapes; (K, D, D) for the families it does not have. They
         are computed in double precision and returned as float32 if the rows are float32 and the values fit. A known
         mixture can be set through them, as in scikit-learn; ``covariances_`` or ``precisions_cholesky_``
         suffices.

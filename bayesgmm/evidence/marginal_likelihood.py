@@ -196,7 +196,11 @@ def log_evidence(
     log_joint = target.log_joint(points)
     regions = [inside_of(modes, m) for m in near_modes(modes, log_joint, target)]
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
-    checks = [mode_thames(own, points, log_joint, target=target, rng=rng) for own in regions] if cross_check else []
+    checks = (
+        [mode_thames(own, points, log_joint, target=target, rng=rng) for own in regions]
+        if cross_check and target.conjugate
+        else []
+    )
     bridge, check = _total(bridges), _total(checks) if checks else None
     findings = [*_chains(tree), *_modes(len(regions)), *_disagreement(bridge, check), *_precision(bridge)]
     effective = float(sum(found.effective_draws for found in bridges))

@@ -13,6 +13,7 @@ from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge, bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
 from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, evaluate, indicator_r_hat, spread
+from bayesgmm.evidence.normal_proposal import NormalProposal
 from bayesgmm.mixture import Draws, Mixture, align_to
 from bayesgmm.partitions import Labels, drawn_labels
 from bayesgmm.priors import Model, ResolvedPrior
@@ -46,12 +47,17 @@ class Target:
     @property
     def symmetric(self) -> bool:
         """Whether densities are averaged over labellings: not if labels are identified, nor if there are too many."""
-        return self.model.exchangeable and self.model.n_components <= MOST_COMPONENTS
+        return self.model.exchangeable and self.conjugate and self.model.n_components <= MOST_COMPONENTS
 
     @property
     def one_labelling(self) -> bool:
         """Whether integrals are taken over one labelling of many that are equivalent."""
-        return self.model.exchangeable and self.model.n_components > MOST_COMPONENTS
+        return self.model.exchangeable and not self.symmetric
+
+    @property
+    def conjugate(self) -> bool:
+        """Whether covariances have conjugate densities given the allocations of the rows."""
+        return self.model.family.restriction(self.model.n_components, self.model.n_features) is None
 
     @property
     def far(self) -> float:
@@ -67,16 +73,23 @@ class Target:
         log_likelihood, _ = evaluate(points, self.data, [])
         return log_likelihood + self.log_prior(points)
 
-    def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals:
-        """Densities given allocations of the rows and hyperparameters, one draw of them for each point."""
+    def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals | NormalProposal:
+        """Densities given allocations of the rows and hyperparameters, one draw of them for each of some points.
+
+        A normal density in unconstrained coordinates where these are not conjugate.
+        """
+        if not self.conjugate:
+            return NormalProposal.following(points)
+        most = min(_ALLOCATIONS, max(20, LABELS_HELD // self.data.shape[0]))
+        points = points[spread(len(points), most)]
         allocations = np.stack(list(drawn_labels(points, self.data, rng=rng)))
         drawn = self.prior.hyperparameters_given(points.weights, points.covariances, rng=rng)
         prior = Conditionals.of_prior(self.prior.inverse_wishart, **drawn)
         return prior.given(self.data, allocations, points)
 
-    def log_density(self, density: Conditionals, points: Draws) -> Array:
+    def log_density(self, density: Conditionals | NormalProposal, points: Draws) -> Array:
         """Log of a density of parameters, (point,)."""
-        if self.symmetric:
+        if isinstance(density, Conditionals) and self.symmetric:
             return density.log_density(points)
         labelled = density.log_labelled_density(points)
         return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
@@ -142,9 +155,8 @@ def mode_evidence(
     mine, joint = points[inside.own], log_joint[inside.own]
     labels = best_mixture(mine, joint) if target.one_labelling else None
     mine = mine if labels is None else in_labels_of(labels, mine)
-    most = min(_ALLOCATIONS, max(20, LABELS_HELD // target.data.shape[0]))
     built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
-    proposal = target.proposal(mine[built[spread(len(built), most)]], rng=rng)
+    proposal = target.proposal(mine[built], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
     proposed = proposal.sample(n, rng=rng)
     log_likelihood, nearest = evaluate(proposed, target.data, inside.centres)

@@ -10,6 +10,7 @@ import numpy as np
 from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Rows, Weights
 from bayesgmm.mixture.covariance.family import CovarianceFamily
 from bayesgmm.mixture.kernel import LOG_2PI
+from bayesgmm.mixture.mixture import Mixture
 
 _BY_BLOCK = ("factors", "precision_factors")
 _BY_CLUSTER = ("weights", "means", "covariances", "log_scale")
@@ -117,6 +118,11 @@ class Draws:
         factors = self.factors[which, np.minimum(labels, self.factors.shape[1] - 1)]
         full = factors.shape[1] == z.shape[1]
         return self.means[which, labels] + (np.einsum("nij,nj->ni", factors, z) if full else factors[:, 0] * z)
+
+    def mixture(self, index: int) -> Mixture:
+        """One draw."""
+        covariances = self.family.compress(self.covariances[index])
+        return Mixture(self.weights[index], self.means[index], covariances, self.family.name)
 
     @property
     def arrays(self) -> tuple[Weights, Means, Covariances]:

@@ -35,8 +35,8 @@ class Mixture:
         In scikit-learn's shape of the family: full (K, D, D), tied (D, D), diag (K, D), spherical (K,); matrices
         (K, D, D) for the families it does not have.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, or mclust's
-        code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
+        or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
 
     Raises
     ------

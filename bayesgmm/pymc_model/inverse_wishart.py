@@ -14,6 +14,7 @@ diag            K x D variances                    (K, D) log variances
 spherical       K variances                        (K,) log variances
 tied_diag       D variances                        (D,) log variances
 tied_spherical  one variance                       (1,) log variance
+VEI             K - 1 factors and D variances      (K - 1 + D,) their logarithms
 ==============  =================================  ==================================
 """
 
@@ -96,6 +97,7 @@ class InverseWishartCovariances(Continuous):
     spherical       :math:`\sigma^2_k \sim IG(\nu_k/2, tr(S_k)/2D)` times the identity
     tied_diag       :math:`\sigma^2_j \sim IG(\nu_1/2, S_{1,jj}/2)`, the same for all components
     tied_spherical  :math:`\sigma^2 \sim IG(\nu_1/2, tr(S_1)/2D)`, the same for all components
+    VEI             the density of diag, where all covariances have one shape, and all :math:`S_k` are equal
     ==============  =========================================================================
 
     Parameters
@@ -199,7 +201,8 @@ class CovariancesTransform(Transform):
     def _stack(self, value: Any, scale: Any) -> list[TensorVariable]:
         value = pt.as_tensor_variable(value)
         if value.type.ndim == 1:
-            value = value[None] if self.family.shared else value[:, None]
+            one_block = self.family.shared or self.family.restriction(2, 2) is not None
+            value = value[None] if one_block else value[:, None]
         return StackCovariances(self.family.name)(value, scale.shape[-3], scale.shape[-1])
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.covariance.diagonal import Diagonal
+from bayesgmm.mixture.covariance.equal_shape import EqualShape
 from bayesgmm.mixture.covariance.full import Full
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.covariance.spherical import Spherical
@@ -202,6 +203,15 @@ _FAMILIES = (
         in_scikit_learn=False,
         description="one multiple of the identity, the same for all components",
     ),
+    CovarianceFamily(
+        "VEI",
+        "VEI",
+        EqualShape(),
+        Equivariance.SCALES,
+        shared=False,
+        in_scikit_learn=False,
+        description="diagonal matrices of one shape, each times a volume of its own",
+    ),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
@@ -216,7 +226,7 @@ def covariance_family(covariance_type: str, n_features: int | None = None) -> Co
     try:
         family = FAMILIES[covariance_type]
     except (KeyError, TypeError):
-        known = ", ".join(f"'{f.name}' ({f.code})" for f in _FAMILIES)
+        known = ", ".join(f"'{f.name}' ({f.code})" if f.name != f.code else f"'{f.code}'" for f in _FAMILIES)
         raise InputError(
             expected=f"covariance_type one of {known}, or 'E' or 'V' for one feature", got=told(covariance_type)
         ) from None

@@ -5,7 +5,16 @@ import math
 import numpy as np
 from numba import types
 
-from bayesgmm._compiled import IN_1, OUT_2, allocation_free, compiled, invert_lower, linked
+from bayesgmm._compiled import (
+    IN_1,
+    OUT_2,
+    allocation_free,
+    cholesky_lower,
+    compiled,
+    invert_lower,
+    linked,
+    multiply_lower,
+)
 
 
 @linked(types.int64(OUT_2, OUT_2, IN_1, OUT_2, OUT_2))
@@ -74,3 +83,18 @@ def sandwich(a, middle):  # type: ignore[no-untyped-def]
                 product[i, j] += half[i, h] * a[j, h]
             product[j, i] = product[i, j]
     return product
+
+
+@allocation_free
+def write_factor(floors, moment, factor, new_factor, new_prec, change):  # type: ignore[no-untyped-def]
+    """New factor L chol(M) of one block, lifted to the floor; returns 1 if it was lifted."""
+    if cholesky_lower(moment, change):
+        multiply_lower(factor, change, new_factor)
+        invert_lower(new_factor, new_prec)
+        squares = 0.0
+        for i in range(factor.shape[0]):
+            for j in range(i + 1):
+                squares += floors[j] * new_prec[i, j] ** 2
+        if squares <= 1.0:  # the trace bounds the largest eigenvalue of the precision in units of the floor
+            return 0
+    return lift(factor, moment, floors, new_factor, new_prec)

@@ -22,7 +22,7 @@ from bayesgmm._compiled import (
     store,
     zeros,
 )
-from bayesgmm.mixture.covariance.floors import lift
+from bayesgmm.mixture.covariance.floors import write_factor
 from bayesgmm.mixture.covariance.parametrisation import NEGLIGIBLE, Parametrisation
 from bayesgmm.mixture.covariance.wishart import bartlett, draw_inverse_wishart, draw_wishart, log_inverse_wishart
 from bayesgmm.mixture.kernel_layout import BLOCK, add_pair, add_products, add_single, add_two, lane_sum
@@ -364,7 +364,7 @@ class Full(Parametrisation):
                 for i in range(n):
                     for j in range(n):
                         scatter[g, i, j] /= totals[g]
-                n_floored += _write_factor(
+                n_floored += write_factor(
                     floors, scatter[g], now.factors[g], new.factors[g], new.precision_factors[g], work
                 )
             else:  # nothing was counted
@@ -579,21 +579,6 @@ class Full(Parametrisation):
     def draw_scale(rng, dof, scale, drawn):  # type: ignore[no-untyped-def]
         """Wishart(n, V)."""
         draw_wishart(rng, dof, scale, drawn)
-
-
-@allocation_free
-def _write_factor(floors, moment, factor, new_factor, new_prec, change):  # type: ignore[no-untyped-def]
-    """New factor L chol(M) of one block, lifted to the floor; returns 1 if it was lifted."""
-    if cholesky_lower(moment, change):
-        multiply_lower(factor, change, new_factor)
-        invert_lower(new_factor, new_prec)
-        squares = 0.0
-        for i in range(factor.shape[0]):
-            for j in range(i + 1):
-                squares += floors[j] * new_prec[i, j] ** 2
-        if squares <= 1.0:  # the trace bounds the largest eigenvalue of the precision in units of the floor
-            return 0
-    return lift(factor, moment, floors, new_factor, new_prec)
 
 
 @compiled
