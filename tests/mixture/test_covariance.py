@@ -17,6 +17,7 @@ CODES = {
     "spherical": "VII",
     "tied_diag": "EEI",
     "tied_spherical": "EII",
+    "VEI": "VEI",
 }
 SHAPES = ((1, 1), (1, 3), (4, 1), (3, 5))
 
