@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 
 from bayesgmm._common import Array, Columns, PerRow, Weights
-from bayesgmm._compiled import IN_1, IN_2, OUT_1, linked
+from bayesgmm._compiled import IN_1, IN_2, linked
 from bayesgmm.data import Block, Data
 from bayesgmm.em.m_step import assembled
 from bayesgmm.em.moments import RegCovar, moments_of, variance_floors
@@ -22,6 +22,7 @@ from bayesgmm.em.squarem import (
     FLOORED,
     GOES_ON,
     ITERATES,
+    N_STEPS,
     NOW,
     REJECTED,
     RULES,
@@ -30,7 +31,7 @@ from bayesgmm.em.squarem import (
     check_convergence,
     next_iterate,
 )
-from bayesgmm.mixture import SUMS, Mixture, Statistics, Sums, add_statistics, column_statistics
+from bayesgmm.mixture import COMPONENT, COVARIANCE, SUMS, Mixture, Statistics, Sums, add_statistics, column_statistics
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 
 _ROWS_PER_CALL, _STEPS_PER_CALL = 200_000, 64  # below a hundredth of a second between two calls of a callback
@@ -174,8 +175,9 @@ class _Run:
         self.block = data.blocks[0] if isinstance(data, Data) and n_blocks == 1 and prior is None else None
         self.map = pool.map if pool is not None and n_blocks > 1 else map
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-        self.rules = Rules(*start.kernel, _floors(settings.reg_covar, data, start), np.nan)
-        self.iterates = Iterates.begin(start, accelerate=settings.accelerate)
+        n_alone = 0 if self.block is None else max(1, min(_ROWS_PER_CALL // len(self.block.columns.T), _STEPS_PER_CALL))
+        self.rules = Rules(_floors(settings.reg_covar, data, start), np.nan, settings.max_iter)
+        self.iterates = Iterates.begin(start, accelerate=settings.accelerate, n_alone=1 + n_alone)
         self.history: list[float] = []
 
     @property
@@ -189,7 +191,7 @@ class _Run:
 
     def m_step(self, statistics: Statistics) -> Mixture:
         """The next mixture to evaluate: an M-step, or an extrapolation along the last two (SQUAREM)."""
-        next_iterate(self.rules, self.n_left, _sums(statistics), self._pseudo_data(), self.iterates)
+        next_iterate(self.start.kernel[0], self.rules, _sums(statistics), self._pseudo_data(), self.iterates)
         return assembled(self.start, self.iterates.now)
 
     def check_convergence(self, statistics: Statistics, mixture: Mixture) -> int:
@@ -203,13 +205,11 @@ class _Run:
 
     def compiled_steps(self, block: Block, statistics: Statistics) -> tuple[int, Statistics]:
         """Many M- and E-steps on one block of rows without coming back to Python."""
-        x, row_weights = block
-        objectives = np.empty(1 + max(1, min(_ROWS_PER_CALL // x.shape[1], _STEPS_PER_CALL)))
         sums = _sums(statistics)
         n_taken, verdict, log_likelihood = _compiled_steps(
-            self.rules, self.n_left, x, row_weights, sums, self.pseudo, self.iterates, objectives
+            *self.start.kernel, self.rules, *block, sums, self.pseudo, self.iterates
         )
-        self.history.extend(objectives[:n_taken].tolist())
+        self.history.extend(self.iterates.objectives[:n_taken].tolist())
         return verdict, Statistics(log_likelihood, *sums)
 
     def _pseudo_data(self) -> PseudoData:
@@ -259,22 +259,23 @@ def _sums(statistics: Statistics) -> Sums:
 
 @linked(
     types.Tuple((types.int64, types.int64, types.float64))(
-        RULES, types.int64, IN_2, IN_1, SUMS, PSEUDO_DATA, ITERATES, OUT_1
+        COVARIANCE, COMPONENT, RULES, IN_2, IN_1, SUMS, PSEUDO_DATA, ITERATES
     ),
     allocates=False,
 )
-def _compiled_steps(rules, n_left, x, row_weights, sums, prior, iterates, objectives):  # type: ignore[no-untyped-def]
-    """Steps until the objectives are full, the run ends, or ``n_left`` were taken, and past a rejected point."""
-    verdict, value, n_taken = GOES_ON, 0.0, 0
+def _compiled_steps(covariance, component, rules, x, row_weights, sums, prior, iterates):  # type: ignore[no-untyped-def]
+    """Steps until the objectives are full, the run ends, or no more may be taken, and past a rejected point."""
+    objectives, verdict, value, n_taken = iterates.objectives, GOES_ON, 0.0, 0
+    n_left = int(rules.max_iter + 1 - iterates.state[N_STEPS])
     for step in range(min(objectives.shape[0], n_left)):
-        next_iterate(rules, n_left - step, sums, prior, iterates)
+        next_iterate(covariance, rules, sums, prior, iterates)
         now = iterates.buffers[AT_NOW]
         sums.counts.fill(0.0)
         sums.first.fill(0.0)
         sums.second.fill(0.0)
         value = add_statistics(
-            rules.covariance,
-            rules.component,
+            covariance,
+            component,
             x,
             row_weights,
             iterates.log_scale[now],

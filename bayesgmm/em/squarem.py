@@ -41,7 +41,7 @@ from bayesgmm._compiled import (
     record_type,
 )
 from bayesgmm.em.m_step import MixtureArrays, compiled_m_step
-from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Component, Mixture, Parametrisation
+from bayesgmm.mixture import COVARIANCE, LOG_2PI, SUMS, Mixture
 from bayesgmm.priors import PSEUDO_DATA
 
 # What the state holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
@@ -68,12 +68,11 @@ _ROUNDING = 1e-14
 
 
 class Rules(NamedTuple):
-    """What stays the same during a run: parametrisation, component, floors (feature,), the gain to stop at."""
+    """What stays the same during a run: floors of variances (feature,), the gain to stop at, the most steps."""
 
-    covariance: Parametrisation
-    component: Component
     floors: Array
     smallest_gain: float
+    max_iter: int
 
 
 class Iterates(NamedTuple):
@@ -86,6 +85,8 @@ class Iterates(NamedTuple):
     buffers : (4,) integers
         Which buffer holds the point that is evaluated now, began the cycle, ended its second step, is free.
     state : (15,)
+    objectives : (step,)
+        Of the steps that compiled code takes alone.
     """
 
     weights: Array
@@ -96,15 +97,16 @@ class Iterates(NamedTuple):
     log_scale: Array
     buffers: IntArray
     state: Array
+    objectives: Array
 
     @classmethod
-    def begin(cls, start: Mixture, *, accelerate: bool) -> "Iterates":
+    def begin(cls, start: Mixture, *, accelerate: bool, n_alone: int) -> "Iterates":
         """Before the first E-step."""
         weights, means, factors, precision, blocks, log_scale = (_four_of(array) for array in MixtureArrays.of(start))
         state = np.zeros(15)
         state[[FIRST, BEFORE, NOW, RATE]] = np.nan
         state[CAP] = _FIRST_CAP if accelerate else 0.0
-        return cls(weights, means, factors, precision, blocks, log_scale, np.arange(4), state)
+        return cls(weights, means, factors, precision, blocks, log_scale, np.arange(4), state, np.empty(n_alone))
 
     @property
     def now(self) -> MixtureArrays:
@@ -113,8 +115,8 @@ class Iterates(NamedTuple):
 
 
 _OUT_4 = types.Array(types.float64, 4, "C")
-RULES = record_type(Rules, COVARIANCE, COMPONENT, OUT_1, types.float64)
-ITERATES = record_type(Iterates, OUT_2, OUT_3, _OUT_4, _OUT_4, _OUT_4, OUT_2, types.int64[::1], OUT_1)
+RULES = record_type(Rules, OUT_1, types.float64, types.int64)
+ITERATES = record_type(Iterates, OUT_2, OUT_3, _OUT_4, _OUT_4, _OUT_4, OUT_2, types.int64[::1], OUT_1, OUT_1)
 
 
 def _four_of(array: Array) -> Array:
@@ -256,10 +258,10 @@ def step_length(r: float, v: float, cap: float) -> float:
     return cap if not v * cap > r else max(r / v, 1.0)
 
 
-@linked(types.boolean(RULES, ITERATES))
-def _extrapolate(rules, iterates):  # type: ignore[no-untyped-def]
+@linked(types.boolean(COVARIANCE, RULES, ITERATES))
+def _extrapolate(covariance, rules, iterates):  # type: ignore[no-untyped-def]
     """Write the extrapolated point into the free one; False if it would be theta_2, or is no point."""
-    covariance, buffers, state = rules.covariance, iterates.buffers, iterates.state
+    buffers, state = iterates.buffers, iterates.state
     base = buffers[AT_BASE]
     one = _coordinates(covariance, iterates, base, buffers[AT_NOW])
     two = _coordinates(covariance, iterates, base, buffers[AT_SECOND])
@@ -278,13 +280,13 @@ def _extrapolate(rules, iterates):  # type: ignore[no-untyped-def]
         return False
     for i in range(one.shape[0]):
         two[i] = 2.0 * step * one[i] + step * step * (two[i] - 2.0 * one[i])
-    return _place(rules, iterates, base, buffers[AT_FREE], two)
+    return _place(covariance, rules, iterates, base, buffers[AT_FREE], two)
 
 
 @compiled
-def _place(rules, iterates, base, target, q):  # type: ignore[no-untyped-def]
+def _place(covariance, rules, iterates, base, target, q):  # type: ignore[no-untyped-def]
     """Make a point from its coordinates; False if it is none or may have a covariance at the floor."""
-    covariance, new = rules.covariance, _buffer(iterates, target)
+    new = _buffer(iterates, target)
     n_components, n_features = new.means.shape
     n_blocks, place = new.factors.shape[0], n_components * (1 + n_features)
     changes = q[place:].reshape(new.factors.shape)
@@ -337,20 +339,21 @@ def _buffer(iterates, i):  # type: ignore[no-untyped-def]
 
 
 @allocation_free
-def _plain_step(rules, iterates, sums, prior, role):  # type: ignore[no-untyped-def]
+def _plain_step(covariance, rules, iterates, sums, prior, role):  # type: ignore[no-untyped-def]
     """One M-step from the present point into the buffer of that role; returns how many covariances were lifted."""
     now, new = _buffer(iterates, iterates.buffers[AT_NOW]), _buffer(iterates, iterates.buffers[role])
-    return compiled_m_step(rules.covariance, rules.floors, sums, now, prior, new)
+    return compiled_m_step(covariance, rules.floors, sums, now, prior, new)
 
 
 @allocation_free
-def _end_cycle(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped-def]
+def _end_cycle(covariance, rules, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """The second plain step, and the extrapolation if there is one and an E-step to spare for its failure."""
     buffers, state = iterates.buffers, iterates.state
     floored = state[FLOORED]
-    state[FLOORED] = _plain_step(rules, iterates, sums, prior, AT_SECOND)
+    state[FLOORED] = _plain_step(covariance, rules, iterates, sums, prior, AT_SECOND)
+    n_left = rules.max_iter + 1.0 - state[N_STEPS]
     free = floored == 0.0 and state[FLOORED] == 0.0 and n_left > 1 and state[QUIET] == 0.0
-    if free and _extrapolate(rules, iterates):
+    if free and _extrapolate(covariance, rules, iterates):
         _swap(buffers, AT_NOW, AT_FREE)
         state[FLOORED_SECOND], state[FLOORED] = state[FLOORED], 0.0
         state[PHASE] = CHECK
@@ -359,12 +362,12 @@ def _end_cycle(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped
         state[PHASE] = PLAIN
 
 
-@linked(types.void(RULES, types.int64, SUMS, PSEUDO_DATA, ITERATES), allocates=False)
-def next_iterate(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyped-def]
-    """Make the next point to evaluate from the sums at the present one; ``n_left`` E-steps may follow."""
+@linked(types.void(COVARIANCE, RULES, SUMS, PSEUDO_DATA, ITERATES), allocates=False)
+def next_iterate(covariance, rules, sums, prior, iterates):  # type: ignore[no-untyped-def]
+    """Make the next point to evaluate from the sums at the present one."""
     buffers, state = iterates.buffers, iterates.state
     if state[PHASE] == HALF_WAY:
-        _end_cycle(rules, n_left, sums, prior, iterates)
+        _end_cycle(covariance, rules, sums, prior, iterates)
     elif state[PHASE] == FAILED:  # back to theta_2
         _swap(buffers, AT_NOW, AT_SECOND)
         state[FLOORED] = state[FLOORED_SECOND]
@@ -372,6 +375,6 @@ def next_iterate(rules, n_left, sums, prior, iterates):  # type: ignore[no-untyp
         state[CAP] = max(state[STEP] / _SMALLER, _SMALLER)
     else:
         begins = state[PHASE] == BASE or (state[PHASE] == PLAIN and _is_slow(state, rules.smallest_gain))
-        state[FLOORED] = _plain_step(rules, iterates, sums, prior, AT_BASE)
+        state[FLOORED] = _plain_step(covariance, rules, iterates, sums, prior, AT_BASE)
         _swap(buffers, AT_NOW, AT_BASE)
         state[PHASE] = HALF_WAY if begins else BASE if state[PHASE] == SETTLE else PLAIN

@@ -6,6 +6,7 @@ neither new data nor a new shape or prior compiles anything again.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NamedTuple
@@ -59,12 +60,16 @@ class LogPosterior:
         if point.shape != (self.n_dim,):
             raise ValueError(f"a point has shape ({self.n_dim},), this one {point.shape}")
         gradient = np.empty_like(point)
-        return _from_addresses(*self.coordinates.centre.kernel, point, gradient, self.header), gradient
+        return self._density(point, gradient, self.header), gradient
 
     @property
     def n_dim(self) -> int:
         """Number of coordinates."""
         return self.coordinates.n_dim
+
+    @cached_property
+    def _density(self) -> Callable[..., float]:
+        return _from_addresses.bound(*self.coordinates.centre.kernel)
 
     @cached_property
     def _arrays(self) -> tuple[Array | IntArray, ...]:

@@ -93,11 +93,6 @@ class Puppy(Dog):
         return 5.0 * x
 
 
-class Owner(NamedTuple):
-    animal: Animal
-    money: float
-
-
 ANIMAL = BehaviourType(Animal)
 
 
@@ -106,11 +101,11 @@ def size_of(animal, x):
     return animal.size(x)
 
 
-@linked(types.float64(record_type(Owner, ANIMAL, types.float64), types.float64))
-def of_animal(owner, x):
+@linked(types.float64(ANIMAL, types.float64, types.float64))
+def of_animal(animal, money, x):
     if x < 0.0:
-        return owner.money + owner.animal.rare(x)
-    return owner.money + size_of(owner.animal, x)
+        return money + animal.rare(x)
+    return money + size_of(animal, x)
 
 
 @njit
@@ -193,8 +188,8 @@ def test_an_interruption_of_a_compilation_in_compiled_code_is_raised_later(monke
 @pytest.mark.parametrize("animal", [Cat(), Dog(), Puppy()])
 def test_behaviours_choose_compiled_methods(animal):
     expected = {"Cat": 2.0, "Dog": 3.0, "Puppy": 5.0}[type(animal).__name__]
-    assert of_animal(Owner(animal, 10.0), 1.0) == 10.0 + expected
-    assert of_animal(Owner(animal, 10.0), -1.0) == (7.0 if isinstance(animal, Dog) else 11.0)
+    assert of_animal(animal, 10.0, 1.0) == 10.0 + expected
+    assert of_animal(animal, 10.0, -1.0) == (7.0 if isinstance(animal, Dog) else 11.0)
     assert link(_through_a_plain_function, type(animal))(animal) == expected
 
 

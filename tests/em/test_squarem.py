@@ -144,7 +144,7 @@ def test_the_rest_of_a_geometric_series():
 
 @pytest.mark.parametrize("bad", [-101.0, np.nan, np.inf])
 def test_a_lower_or_infinite_objective_is_rejected(bad):
-    state = Iterates.begin(Mixture([1.0], [[0.0]], [[[1.0]]]), accelerate=True).state
+    state = Iterates.begin(Mixture([1.0], [[0.0]], [[[1.0]]]), accelerate=True, n_alone=1).state
     state[[PHASE, NOW]] = CHECK, -100.0
     assert check_convergence(state, bad, 1e-6) == REJECTED
     assert state[PHASE] == FAILED
