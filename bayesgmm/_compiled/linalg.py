@@ -10,8 +10,9 @@ from numba import njit
 from bayesgmm._common import Array
 
 compiled = njit(cache=True, nogil=True, error_model="numpy")
-# For functions that allocate nothing: otherwise references to arrays are counted, an atomic operation each.
-allocation_free = njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+# For functions that allocate nothing: otherwise references to arrays are counted, an atomic operation each. They are
+# contained in what calls them: a call with a dozen arrays costs as much as what many of them do.
+allocation_free = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 
 
 @allocation_free

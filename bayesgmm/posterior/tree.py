@@ -21,7 +21,7 @@ import xarray as xr
 from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, align_to, covariance_family
-from bayesgmm.priors import FAMILIES_OF, Gamma, Model, Prior, Separation, Wishart
+from bayesgmm.priors import FORMS, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
@@ -237,8 +237,8 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
 
 def check_prior(prior: Prior, mixture: Mixture) -> None:
     """Raise `InputError` unless every number of a prior has the shape that the parameters ask for."""
-    if prior.form not in FAMILIES_OF or (prior.kappa is None) == (prior.mean_covariance is None):
-        raise InputError(expected=f"a prior that is {' or '.join(FAMILIES_OF)}", got=f"{prior.form!r} with other parts")
+    if prior.form not in FORMS or (prior.kappa is None) == (prior.mean_covariance is None):
+        raise InputError(expected=f"a prior that is {' or '.join(FORMS)}", got=f"{prior.form!r} with other parts")
     matrices = {"scale": prior.scale, "mean_covariance": prior.mean_covariance}
     if prior.scale_prior is not None:
         matrices["scale of the scale"] = prior.scale_prior.scale

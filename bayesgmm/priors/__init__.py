@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bayesgmm.priors.hyperpriors import Separation as Separation
     from bayesgmm.priors.hyperpriors import Wishart as Wishart
     from bayesgmm.priors.model import Model as Model
-    from bayesgmm.priors.prior import FAMILIES_OF as FAMILIES_OF
+    from bayesgmm.priors.prior import FORMS as FORMS
     from bayesgmm.priors.prior import Prior as Prior
     from bayesgmm.priors.resolved import ResolvedPrior as ResolvedPrior
     from bayesgmm.priors.sample import draw_mixtures as draw_mixtures

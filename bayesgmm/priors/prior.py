@@ -14,18 +14,14 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, Weights
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import CovarianceFamily, Equivariance, Mixture, covariance_family
+from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, covariance_family
 from bayesgmm.priors.data_scale import column_medians, column_ranges, counted_rows, moments
 from bayesgmm.priors.hyperpriors import Gamma, Separation, Wishart
 from bayesgmm.priors.resolved import ResolvedPrior
 from bayesgmm.validation import as_covariance, as_finite, as_positive, check_whole
 
 NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "independent", "separation"
-FAMILIES_OF = {  # the families that each form of prior is for; () means all
-    NORMAL_INVERSE_WISHART: (),
-    INDEPENDENT: (),
-    SEPARATION: ("full", "tied"),
-}
+FORMS = (NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION)
 
 
 @dataclass(frozen=True)
@@ -428,8 +424,8 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
 
 
 def _check_family(prior: Prior, family: CovarianceFamily) -> None:
-    legal = FAMILIES_OF[prior.form]
-    if legal and family.name not in legal:
+    if prior.form == SEPARATION and not family.parametrisation.correlated:
+        legal = tuple(dict.fromkeys(each.name for each in FAMILIES.values() if each.parametrisation.correlated))
         raise InputError(
             expected=f"covariance_type one of {legal} with Prior.{prior.form}",
             got=f"{family.name!r}",

@@ -135,13 +135,11 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def n_products(d):  # type: ignore[no-untyped-def]
-        """One a feature."""
         return d
 
     @staticmethod
     @allocation_free
     def whiten(layout, padded, mu, k, prec, work):  # type: ignore[no-untyped-def]
-        """Whiten a block of rows by one component, and write their squared lengths."""
         last, g, stride, columns = prec.shape[2] - 1, min(k, prec.shape[0] - 1), layout.stride, layout.columns
         z, squares = layout.z + k * layout.z_step, layout.resp + k * stride
         for i in range(0, padded, TILE):
@@ -155,7 +153,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def add_moments(layout, n_features, padded, work, resp, z, first):  # type: ignore[no-untyped-def]
-        """Add one component's moments; returns the place behind its sums."""
         square = first + n_features * LANES
         for d in range(n_features):
             add_single(padded, work, resp, z + d * layout.stride, layout.weighted, first + d * LANES, square)
@@ -165,7 +162,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def unload(work, place, second, n_features):  # type: ignore[no-untyped-def]
-        """Add the lanes up; returns the place behind."""
         last = second.shape[1] - 1
         for d in range(n_features):
             second[0, min(d, last)] += lane_sum(work, place)
@@ -177,13 +173,11 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def n_alike(d):  # type: ignore[no-untyped-def]
-        """One feature."""
         return 1
 
     @staticmethod
     @allocation_free
     def multiply(factor, vector, product):  # type: ignore[no-untyped-def]
-        """L x."""
         last = factor.shape[1] - 1
         for i in range(vector.shape[0]):
             product[i] = factor[0, min(i, last)] * vector[i]
@@ -193,7 +187,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def add_outer(number, a, b, second):  # type: ignore[no-untyped-def]
-        """The diagonal of number a bᵀ."""
         last = second.shape[1] - 1
         for i in range(a.shape[0]):
             second[0, min(i, last)] += number * a[i] * b[i]
@@ -201,14 +194,12 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def add_scale(prec, scale, second):  # type: ignore[no-untyped-def]
-        """S / sd²."""
         for j in range(scale.shape[1]):
             second[0, j] += scale[0, j] * prec[0, j] ** 2
 
     @staticmethod
     @linked(types.float64(OUT_3, OUT_2, types.float64, OUT_2))
     def write_mean_scale(prec, scale_precision, count, mean_scale):  # type: ignore[no-untyped-def]
-        """N / (1 / V + sum of precisions); returns the logarithm of what is inverted."""
         log_det = 0.0
         for j in range(mean_scale.shape[1]):
             inner = scale_precision[0, j]
@@ -221,14 +212,12 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def write_square(factor, block):  # type: ignore[no-untyped-def]
-        """Variances."""
         for j in range(factor.shape[1]):
             block[0, j] = factor[0, j] ** 2
 
     @staticmethod
     @allocation_free
     def log_determinant(factor, d):  # type: ignore[no-untyped-def]
-        """log |L|."""
         total = 0.0
         for j in range(factor.shape[1]):
             total += math.log(factor[0, j])
@@ -237,7 +226,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def trace(second):  # type: ignore[no-untyped-def]
-        """Of a second moment."""
         total = 0.0
         for j in range(second.shape[1]):
             total += second[0, j]
@@ -265,20 +253,17 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def write_change(prec, factor, change):  # type: ignore[no-untyped-def]
-        """Logarithms of the ratios of standard deviations."""
         for j in range(change.shape[1]):
             change[0, j] = math.log(prec[0, j] * factor[0, j])
 
     @staticmethod
     @allocation_free
     def change_information(d, i, j):  # type: ignore[no-untyped-def]
-        """Of one entry of a change, a row of complete data."""
         return 2.0
 
     @staticmethod
     @allocation_free
     def move_factor(floors, old, change, factor, prec):  # type: ignore[no-untyped-def]
-        """Standard deviations; False if they are none, or may be at the floor."""
         bound = size = 0.0
         for j in range(change.shape[1]):
             factor[0, j] = old[0, j] * math.exp(change[0, j])
@@ -292,7 +277,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def place(centre, q, change, factor, prec):  # type: ignore[no-untyped-def]
-        """Standard deviations, their inverses, and the sum of the logarithms of C."""
         log_det = 0.0
         for j in range(change.shape[1]):
             change[0, j] = math.exp(q[j])
@@ -304,7 +288,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def log_free_sds(prec):  # type: ignore[no-untyped-def]
-        """The sum of their logarithms."""
         total = 0.0
         for j in range(prec.shape[1]):
             total -= math.log(prec[0, j])
@@ -313,7 +296,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def mean_gradient(change, first, gradient):  # type: ignore[no-untyped-def]
-        """first / C."""
         last = change.shape[1] - 1
         for i in range(first.shape[0]):
             gradient[i] = first[i] / change[0, min(i, last)]
@@ -321,7 +303,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def covariance_gradient(q, change, second, total, gradient):  # type: ignore[no-untyped-def]
-        """By log standard deviations, with the Jacobian, whose logarithm it returns."""
         jacobian = 0.0
         for j in range(change.shape[1]):
             gradient[j] = second[0, j] - total + 2.0
@@ -333,38 +314,32 @@ class Diagonal(Parametrisation):
     @staticmethod
     @allocation_free
     def factor_shape(d):  # type: ignore[no-untyped-def]
-        """Of a factor."""
         return 1, d
 
     @staticmethod
     @allocation_free
     def values_shape(n_given, k, d):  # type: ignore[no-untyped-def]
-        """One block if all components share it."""
         return 1 if n_given == 1 else k, d
 
     @staticmethod
     @compiled
     def expand_values(values, k, d):  # type: ignore[no-untyped-def]
-        """Values as they are."""
         return values
 
     @staticmethod
     @compiled
     def gradient_of_values(gradient):  # type: ignore[no-untyped-def]
-        """Gradient as it is."""
         return gradient
 
     @staticmethod
     @compiled
     def times_root(covariance, vector, product):  # type: ignore[no-untyped-def]
-        """sd x."""
         for d in range(vector.shape[0]):
             product[d] = math.sqrt(covariance[d, d]) * vector[d]
 
     @staticmethod
     @compiled
     def whiten_matrix(covariance, prec):  # type: ignore[no-untyped-def]
-        """Write 1 / sd; returns the log determinant, NaN unless variances are positive."""
         log_det, n_free = 0.0, prec.shape[1]
         share = covariance.shape[0] // n_free
         for j in range(n_free):
@@ -378,7 +353,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @compiled
     def matrix_gradient(prec, count, first, second, d_mean, d_covariance):  # type: ignore[no-untyped-def]
-        """f / sd and (S - N) / sd² / 2."""
         n, last = first.shape[0], prec.shape[1] - 1
         share = n // prec.shape[1]
         for d in range(n):
@@ -389,7 +363,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @compiled
     def unpack_matrix(values, covariance):  # type: ignore[no-untyped-def]
-        """The diagonal matrix of log variances; returns the log Jacobian."""
         last = values.shape[0] - 1
         for d in range(covariance.shape[0]):
             covariance[d, d] = math.exp(values[min(d, last)])
@@ -398,7 +371,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @compiled
     def unpacked_gradient(values, outer, d_log_jacobian, result):  # type: ignore[no-untyped-def]
-        """Gradient by values from that by the matrix."""
         last = values.shape[0] - 1
         for d in range(outer.shape[0]):
             result[min(d, last)] += outer[d, d] * math.exp(values[min(d, last)])
@@ -408,13 +380,11 @@ class Diagonal(Parametrisation):
     @staticmethod
     @compiled
     def log_prior(covariance, dof, scale, d_covariance, d_scale):  # type: ignore[no-untyped-def]
-        """IG(nu/2, S_jj/2) of each variance, with gradients."""
         return inverse_gammas(covariance, dof, scale, d_covariance, d_scale, covariance.shape[0])
 
     @staticmethod
     @compiled
     def draw_covariances(rng, dof, scale, covariances):  # type: ignore[no-untyped-def]
-        """Inverse gamma variances."""
         for g in range(len(dof)):
             for d in range(scale.shape[1]):
                 covariances[g, d, d] = scale[g, d, d] / rng.chisquare(dof[g])
@@ -422,7 +392,6 @@ class Diagonal(Parametrisation):
     @staticmethod
     @compiled
     def draw_scale(rng, dof, scale, drawn):  # type: ignore[no-untyped-def]
-        """V_jj times chi-squares."""
         for d in range(scale.shape[0]):
             drawn[d, d] = rng.chisquare(dof) * scale[d, d]
 

@@ -68,7 +68,6 @@ class EqualShape(Diagonal):
     @staticmethod
     @allocation_free
     def values_shape(n_given, k, d):  # type: ignore[no-untyped-def]
-        """One block of what is free."""
         return 1, k - 1 + d
 
     @staticmethod

@@ -174,7 +174,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def n_products(d):  # type: ignore[no-untyped-def]
-        """The lower triangle."""
         return d * (d + 1) // 2
 
     @staticmethod
@@ -249,13 +248,11 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def n_alike(d):  # type: ignore[no-untyped-def]
-        """One feature."""
         return 1
 
     @staticmethod
     @allocation_free
     def multiply(factor, vector, product):  # type: ignore[no-untyped-def]
-        """L x."""
         for i in range(vector.shape[0]):
             total = 0.0
             for j in range(i + 1):
@@ -265,7 +262,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def multiply_transposed(factor, vector, product):  # type: ignore[no-untyped-def]
-        """Lᵀ x."""
         for i in range(vector.shape[0]):
             total = 0.0
             for j in range(i, vector.shape[0]):
@@ -275,7 +271,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def add_outer(number, a, b, second):  # type: ignore[no-untyped-def]
-        """number (a bᵀ + b aᵀ) / 2."""
         for i in range(a.shape[0]):
             for j in range(a.shape[0]):
                 second[i, j] += 0.5 * number * (a[i] * b[j] + b[i] * a[j])
@@ -283,7 +278,6 @@ class Full(Parametrisation):
     @staticmethod
     @linked(types.void(OUT_2, OUT_2, OUT_2))
     def add_scale(prec, scale, second):  # type: ignore[no-untyped-def]
-        """L^-1 S L^-T."""
         half = np.empty(scale.shape[1])  # row i of L^-1 S, as far as it is needed
         for i in range(scale.shape[0]):
             for j in range(i + 1):
@@ -302,7 +296,6 @@ class Full(Parametrisation):
     @staticmethod
     @linked(types.float64(OUT_3, OUT_2, types.float64, OUT_2))
     def write_mean_scale(prec, scale_precision, count, mean_scale):  # type: ignore[no-untyped-def]
-        """N (V^-1 + sum of precisions)^-1; returns the log determinant of what is inverted."""
         n = mean_scale.shape[0]
         inner, lower, inverse, log_det = scale_precision.copy(), np.empty((n, n)), np.empty((n, n)), 0.0
         for g in range(prec.shape[0]):
@@ -326,7 +319,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def write_square(factor, block):  # type: ignore[no-untyped-def]
-        """L Lᵀ."""
         for i in range(factor.shape[0]):
             for j in range(factor.shape[0]):
                 total = 0.0
@@ -337,7 +329,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def log_determinant(factor, d):  # type: ignore[no-untyped-def]
-        """log |L|."""
         total = 0.0
         for j in range(d):
             total += math.log(factor[j, j])
@@ -346,7 +337,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def trace(second):  # type: ignore[no-untyped-def]
-        """Of a second moment."""
         total = 0.0
         for i in range(second.shape[0]):
             total += second[i, i]
@@ -377,7 +367,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def write_change(prec, factor, change):  # type: ignore[no-untyped-def]
-        """The packed change L0^-1 L, logarithms on its diagonal."""
         multiply_lower(prec, factor, change)
         for i in range(change.shape[0]):
             change[i, i] = math.log(change[i, i])
@@ -385,13 +374,11 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def change_information(d, i, j):  # type: ignore[no-untyped-def]
-        """Of one entry of a change, a row of complete data."""
         return 2.0 if i == j else 1.0
 
     @staticmethod
     @allocation_free
     def move_factor(floors, old, change, factor, prec):  # type: ignore[no-untyped-def]
-        """L0 C; False if it is none, or may be at the floor."""
         bound = size = 0.0  # of the precision's largest eigenvalue, in units of the floor; and its trace
         for i in range(change.shape[0]):
             change[i, i] = math.exp(change[i, i])
@@ -408,7 +395,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def place(centre, q, change, factor, prec):  # type: ignore[no-untyped-def]
-        """L0 C, its inverse, and log |C|."""
         index, log_det = 0, 0.0
         for i in range(change.shape[0]):
             for j in range(i):
@@ -426,7 +412,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def log_free_sds(prec):  # type: ignore[no-untyped-def]
-        """log |L|."""
         total = 0.0
         for j in range(prec.shape[0]):
             total -= math.log(prec[j, j])
@@ -435,7 +420,6 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def mean_gradient(change, first, gradient):  # type: ignore[no-untyped-def]
-        """Solve Cᵀ gradient = first."""
         n = first.shape[0]
         for i in range(n - 1, -1, -1):
             total = first[i]
@@ -465,31 +449,26 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def factor_shape(d):  # type: ignore[no-untyped-def]
-        """Of a factor."""
         return d, d
 
     @staticmethod
     @allocation_free
     def values_shape(n_given, k, d):  # type: ignore[no-untyped-def]
-        """One block if all components share it."""
         return 1 if n_given == 1 else k, d * (d + 1) // 2
 
     @staticmethod
     @compiled
     def expand_values(values, k, d):  # type: ignore[no-untyped-def]
-        """Values as they are."""
         return values
 
     @staticmethod
     @compiled
     def gradient_of_values(gradient):  # type: ignore[no-untyped-def]
-        """Gradient as it is."""
         return gradient
 
     @staticmethod
     @compiled
     def times_root(covariance, vector, product):  # type: ignore[no-untyped-def]
-        """L x; NaN if there is no factor."""
         lower = np.empty(covariance.shape)
         if not cholesky_lower(covariance, lower):
             lower[:, :] = np.nan
@@ -501,7 +480,6 @@ class Full(Parametrisation):
     @staticmethod
     @compiled
     def whiten_matrix(covariance, prec):  # type: ignore[no-untyped-def]
-        """Write L^-1; returns its log determinant, NaN unless the covariance is positive definite."""
         n = covariance.shape[0]
         lower, log_det = np.empty((n, n)), 0.0
         if not cholesky_lower(covariance, lower):
@@ -514,7 +492,6 @@ class Full(Parametrisation):
     @staticmethod
     @compiled
     def matrix_gradient(prec, count, first, second, d_mean, d_covariance):  # type: ignore[no-untyped-def]
-        """L^-T f and L^-T (S - N I) L^-1 / 2."""
         n = prec.shape[0]
         half = np.zeros((n, n))  # (S - N I) L^-1
         for i in range(n):
@@ -535,7 +512,6 @@ class Full(Parametrisation):
     @staticmethod
     @compiled
     def unpack_matrix(values, covariance):  # type: ignore[no-untyped-def]
-        """The matrix of a packed factor with log pivots; returns the log Jacobian."""
         n, log_jacobian = covariance.shape[0], 0.0
         lower = _unpacked(values, n)
         for i in range(n):
@@ -550,7 +526,6 @@ class Full(Parametrisation):
     @staticmethod
     @compiled
     def unpacked_gradient(values, outer, d_log_jacobian, result):  # type: ignore[no-untyped-def]
-        """Gradient by values from that by the matrix."""
         n, position = outer.shape[0], 0
         lower = _unpacked(values, n)
         for i in range(n):
@@ -564,20 +539,17 @@ class Full(Parametrisation):
     @staticmethod
     @compiled
     def log_prior(covariance, dof, scale, d_covariance, d_scale):  # type: ignore[no-untyped-def]
-        """IW(nu, S), with gradients."""
         return log_inverse_wishart(covariance, dof, scale, d_covariance, d_scale)
 
     @staticmethod
     @compiled
     def draw_covariances(rng, dof, scale, covariances):  # type: ignore[no-untyped-def]
-        """IW(nu, S)."""
         for g in range(len(dof)):
             draw_inverse_wishart(rng, dof[g], scale[g], covariances[g])
 
     @staticmethod
     @compiled
     def draw_scale(rng, dof, scale, drawn):  # type: ignore[no-untyped-def]
-        """Wishart(n, V)."""
         draw_wishart(rng, dof, scale, drawn)
 
 

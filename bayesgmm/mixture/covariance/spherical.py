@@ -48,25 +48,21 @@ class Spherical(Diagonal):
     @staticmethod
     @allocation_free
     def n_alike(d):  # type: ignore[no-untyped-def]
-        """All features."""
         return d
 
     @staticmethod
     @allocation_free
     def factor_shape(d):  # type: ignore[no-untyped-def]
-        """Of a factor."""
         return 1, 1
 
     @staticmethod
     @allocation_free
     def values_shape(n_given, k, d):  # type: ignore[no-untyped-def]
-        """One block if all components share it."""
         return 1 if n_given == 1 else k, 1
 
     @staticmethod
     @compiled
     def times_root(covariance, vector, product):  # type: ignore[no-untyped-def]
-        """sd x."""
         sd = np.sqrt(np.trace(covariance) / covariance.shape[0])
         for d in range(vector.shape[0]):
             product[d] = sd * vector[d]
@@ -74,19 +70,16 @@ class Spherical(Diagonal):
     @staticmethod
     @allocation_free
     def change_information(d, i, j):  # type: ignore[no-untyped-def]
-        """Of one entry of a change, a row of complete data."""
         return 2.0 * d
 
     @staticmethod
     @compiled
     def log_prior(covariance, dof, scale, d_covariance, d_scale):  # type: ignore[no-untyped-def]
-        """IG(nu/2, tr(S)/2D) of the one variance, with gradients."""
         return inverse_gammas(covariance, dof, scale, d_covariance, d_scale, 1)
 
     @staticmethod
     @compiled
     def draw_covariances(rng, dof, scale, covariances):  # type: ignore[no-untyped-def]
-        """One inverse gamma variance each."""
         for g in range(len(dof)):
             variance = np.trace(scale[g]) / scale.shape[1] / rng.chisquare(dof[g])
             for d in range(scale.shape[1]):
@@ -95,7 +88,6 @@ class Spherical(Diagonal):
     @staticmethod
     @compiled
     def draw_scale(rng, dof, scale, drawn):  # type: ignore[no-untyped-def]
-        """tr(V) / D times one chi-square."""
         shared = rng.chisquare(dof) * np.trace(scale) / scale.shape[0]
         for d in range(scale.shape[0]):
             drawn[d, d] = shared
