@@ -1,8 +1,11 @@
-"""Cancellable thread map: an interruption keeps completed results."""
+"""Threads: a cancellable map, where an interruption keeps completed results, and BLAS with one thread."""
 
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
 
 type Progress = Callable[[int, int], object]
 
@@ -26,7 +29,7 @@ def in_threads[Item, Result](
     [1, 4, 9]
     """
     stop = threading.Event()
-    with ThreadPoolExecutor(max(1, min(n_workers, len(items)))) as workers:
+    with one_blas_thread(), ThreadPoolExecutor(max(1, min(n_workers, len(items)))) as workers:
         futures = [workers.submit(task, item, stop) for item in items]
         try:
             for n_done, _ in enumerate(as_completed(futures), start=1):
@@ -38,3 +41,20 @@ def in_threads[Item, Result](
             stop.set()
             raise
         return [future.result() for future in futures]
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """A context in which BLAS and LAPACK use one thread.
+
+    For matrices of a few dozen rows more threads wait for each other, on a busy machine hundreds of times as long as
+    the work takes, and beside threads of our own they compete for the cores.
+    """
+    return _blas().limit(limits=1)
+
+
+@cache
+def _blas() -> Any:  # a ThreadpoolController; to find the libraries takes milliseconds
+    import scipy.linalg  # noqa: F401  the library that compiled code calls
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")

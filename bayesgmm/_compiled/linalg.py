@@ -15,7 +15,13 @@ compiled = njit(cache=True, nogil=True, error_model="numpy")
 allocation_free = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)
 
 
-@allocation_free
+# Sums of products may be taken in any order, without which the compiler does not vectorise them.
+_sums_in_any_order = njit(
+    cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True, fastmath={"reassoc", "contract"}
+)
+
+
+@_sums_in_any_order
 def cholesky_lower(matrix: Array, lower: Array) -> bool:
     """Write the Cholesky factor of a symmetric matrix into ``lower``; False if a pivot is not positive."""
     n = matrix.shape[0]
@@ -40,14 +46,14 @@ def invert_lower(lower: Array, inverse: Array) -> None:
     """Write the inverse of a lower triangular matrix into ``inverse``."""
     n = lower.shape[0]
     for i in range(n):
-        for j in range(i):
-            total = 0.0
-            for k in range(j, i):
-                total += lower[i, k] * inverse[k, j]
-            inverse[i, j] = -total / lower[i, i]
-        inverse[i, i] = 1.0 / lower[i, i]
-        for j in range(i + 1, n):
+        for j in range(n):
             inverse[i, j] = 0.0
+        for k in range(i):
+            for j in range(k + 1):
+                inverse[i, j] += lower[i, k] * inverse[k, j]
+        for j in range(i):
+            inverse[i, j] /= -lower[i, i]
+        inverse[i, i] = 1.0 / lower[i, i]
 
 
 @allocation_free
@@ -55,13 +61,11 @@ def multiply_lower(a: Array, b: Array, product: Array) -> None:
     """Write the product of two lower triangular matrices into ``product``."""
     n = a.shape[0]
     for i in range(n):
-        for j in range(i + 1):
-            total = 0.0
-            for k in range(j, i + 1):
-                total += a[i, k] * b[k, j]
-            product[i, j] = total
-        for j in range(i + 1, n):
+        for j in range(n):
             product[i, j] = 0.0
+        for k in range(i + 1):
+            for j in range(k + 1):
+                product[i, j] += a[i, k] * b[k, j]
 
 
 @allocation_free

@@ -26,6 +26,7 @@ APPROACH_SHARE = 10  # times as many rows as a subset: steps on the subset cost 
 COARSE_ROWS, COARSE_MOVES, COARSE_SHARE = 1_000, 20, 20
 _TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
 _FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
+_HOPELESS = 5  # moves after which a search ends that has met no proper mixture
 _HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
 RANDOM_RUNS, COARSE_RUNS, _RANDOM_STEPS = 10, 4, 5  # of `small_em`
 
@@ -165,8 +166,8 @@ def search_from(start: Mixture, search_data: SearchData, short_em: ShortEM, *, r
     if search_data.n_moves == 0:
         return start
     best = _if_better(short_em.run(search_data.data, start), None, short_em)
-    for _ in range(search_data.n_moves):
-        if short_em.stopped():
+    for move in range(search_data.n_moves):
+        if short_em.stopped() or (best is None and move >= _HOPELESS):
             break
         proposal = search_data.scattered(rng) if best is None else search_data.moved(best.mixture, rng)
         best = _if_better(_raced(search_data, proposal, best, short_em), best, short_em)

@@ -177,7 +177,7 @@ def _add_scales(covariance, prec, prior, scatter):  # type: ignore[no-untyped-de
     """Add the whitened scales, or their mean given the present covariances: EM with the scale as a missing value."""
     if prior.scale_count.shape[0] > 0:
         add_mean_scale(covariance, prec, prior, scatter)
-    else:
+    elif prior.scale[0, 0, 0] > 0.0:  # nothing to add without a prior
         for g in range(prec.shape[0]):
             covariance.add_scale(prec[g], prior.scale[g], scatter[g])
 

@@ -12,7 +12,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
-from bayesgmm._common import Array, IntArray
+from bayesgmm._common import Array, IntArray, one_blas_thread
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
@@ -197,7 +197,8 @@ def best_of_starts(
     degeneracy = Degeneracy.of(data, settings or EMSettings(), model)
     plan = Plan(data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy)
     n_starts = 1 if start is not None or init.fixed(model.n_components) else n_init
-    runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
+    with one_blas_thread():
+        runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
     starts = _record(plan, runs, interrupted=interrupted)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)

@@ -3,18 +3,23 @@
 import math
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from bayesgmm._compiled import (
     IN_1,
     OUT_2,
     allocation_free,
     cholesky_lower,
-    compiled,
     invert_lower,
     linked,
     multiply_lower,
 )
+
+# Sums of products may be taken in any order, without which the compiler does not vectorise them.
+_sums_in_any_order = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+
+_NOTHING = 1e-12  # a whitened covariance that is rounding error
+_AT_FLOOR = 1.0 + 1e-9  # times the floor
 
 
 @linked(types.int64(OUT_2, OUT_2, IN_1, OUT_2, OUT_2))
@@ -44,7 +49,7 @@ def lift(factor, moment, floors, new_factor, new_prec):  # type: ignore[no-untyp
     return 1 if values[0] < least else 0
 
 
-@allocation_free
+@_sums_in_any_order
 def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
     """The lower factor of a aᵀ, rows of ``a`` made orthogonal one after the other.
 
@@ -53,11 +58,12 @@ def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
     n = a.shape[0]
     for i in range(n):
         for j in range(i):
-            lower[i, j] = 0.0
+            total = 0.0
             for h in range(n):
-                lower[i, j] += a[i, h] * a[j, h]
+                total += a[i, h] * a[j, h]
+            lower[i, j] = total
             for h in range(n):
-                a[i, h] -= lower[i, j] * a[j, h]
+                a[i, h] -= total * a[j, h]
         length = 0.0
         for h in range(n):
             length += a[i, h] ** 2
@@ -68,33 +74,59 @@ def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
             lower[i, j] = 0.0
 
 
-@compiled
+@_sums_in_any_order
 def sandwich(a, middle):  # type: ignore[no-untyped-def]
     """The symmetric product a m aᵀ; loops, because matrix products take seconds to compile."""
     n = middle.shape[0]
-    half, product = np.zeros((n, n)), np.zeros((n, n))
+    half, product = np.zeros((n, n)), np.empty((n, n))
     for i in range(n):
-        for j in range(n):
-            for h in range(n):
+        for h in range(n):
+            for j in range(n):
                 half[i, j] += a[i, h] * middle[h, j]
     for i in range(n):
         for j in range(i + 1):
+            total = 0.0
             for h in range(n):
-                product[i, j] += half[i, h] * a[j, h]
-            product[j, i] = product[i, j]
+                total += half[i, h] * a[j, h]
+            product[i, j] = product[j, i] = total
     return product
 
 
 @allocation_free
 def write_factor(floors, moment, factor, new_factor, new_prec, change):  # type: ignore[no-untyped-def]
     """New factor L chol(M) of one block, lifted to the floor; returns 1 if it was lifted."""
+    n, lifted = factor.shape[0], 0
+    for j in range(n):
+        least = floors[j] / factor[j, j] ** 2
+        if moment[j, j] < least and _stands_alone(moment, factor, j):
+            moment[j, j], lifted = least, 1
     if cholesky_lower(moment, change):
         multiply_lower(factor, change, new_factor)
         invert_lower(new_factor, new_prec)
-        squares = 0.0
-        for i in range(factor.shape[0]):
-            for j in range(i + 1):
-                squares += floors[j] * new_prec[i, j] ** 2
-        if squares <= 1.0:  # the trace bounds the largest eigenvalue of the precision in units of the floor
-            return 0
+        if _above(floors, moment, factor, new_prec):
+            return lifted
     return lift(factor, moment, floors, new_factor, new_prec)
+
+
+@allocation_free
+def _stands_alone(moment, factor, j):  # type: ignore[no-untyped-def]
+    """Whether a feature has no covariance with others, as a constant one: then it is lifted alone."""
+    for h in range(factor.shape[0]):
+        if h != j and (abs(moment[j, h]) > _NOTHING or factor[max(j, h), min(j, h)] != 0.0):
+            return False
+    return True
+
+
+@allocation_free
+def _above(floors, moment, factor, prec):  # type: ignore[no-untyped-def]
+    """Whether no eigenvalue can be below the floor.
+
+    The trace bounds the largest eigenvalue of the precision in units of the floor; features that stand alone at the
+    floor do not add to it.
+    """
+    squares = 0.0
+    for i in range(factor.shape[0]):
+        if moment[i, i] * factor[i, i] ** 2 > floors[i] * _AT_FLOOR or not _stands_alone(moment, factor, i):
+            for j in range(i + 1):
+                squares += floors[j] * prec[i, j] ** 2
+    return squares <= 1.0

@@ -281,10 +281,10 @@ class Full(Parametrisation):
         half = np.empty(scale.shape[1])  # row i of L^-1 S, as far as it is needed
         for i in range(scale.shape[0]):
             for j in range(i + 1):
-                total = 0.0
-                for h in range(i + 1):
-                    total += prec[i, h] * scale[h, j]
-                half[j] = total
+                half[j] = 0.0
+            for h in range(i + 1):
+                for j in range(i + 1):
+                    half[j] += prec[i, h] * scale[h, j]
             for j in range(i + 1):
                 total = 0.0
                 for h in range(j + 1):
@@ -320,11 +320,11 @@ class Full(Parametrisation):
     @allocation_free
     def write_square(factor, block):  # type: ignore[no-untyped-def]
         for i in range(factor.shape[0]):
-            for j in range(factor.shape[0]):
+            for j in range(i + 1):
                 total = 0.0
-                for h in range(min(i, j) + 1):
+                for h in range(j + 1):
                     total += factor[i, h] * factor[j, h]
-                block[i, j] = total
+                block[i, j] = block[j, i] = total
 
     @staticmethod
     @allocation_free
