@@ -226,7 +226,7 @@ def _run_all(
 
     if plan.coarse and plan.step_size * len(rngs) <= _QUICK:
         return [result for index, rng in enumerate(rngs) if (result := run(index, rng)) is not None], stop.is_set()
-    with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(plan.data) as pool:
+    with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(plan.data, n_jobs) as pool:
         futures = [workers.submit(run, index, rng, pool) for index, rng in enumerate(rngs)]
         try:
             results = [future.result() for future in futures]
@@ -250,9 +250,10 @@ def _n_workers(plan: Plan, n_starts: int, n_jobs: int | None) -> int:
     return min(n_workers, n_starts)
 
 
-def _pool_for(data: Data) -> AbstractContextManager[Executor | None]:
-    """Threads for the blocks of rows, if there are several."""
-    return ThreadPoolExecutor(effective_n_jobs(-1)) if len(data.blocks) > 1 else nullcontext()
+def _pool_for(data: Data, n_jobs: int | None) -> AbstractContextManager[Executor | None]:
+    """Threads for the blocks of rows, if there are several: as many as asked for, by default one a core."""
+    n_threads = effective_n_jobs(-1 if n_jobs is None else n_jobs)
+    return ThreadPoolExecutor(n_threads) if len(data.blocks) > 1 and n_threads > 1 else nullcontext()
 
 
 def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:

@@ -12,7 +12,7 @@ from bayesgmm import GaussianMixture
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMSettings
-from bayesgmm.em.local_search import MOST_MOVES, SearchData, moves_for
+from bayesgmm.em.local_search import MOST_MOVES, SearchData, ShortEM, moves_for, search_from
 from bayesgmm.exceptions import SingleBestStartWarning
 from bayesgmm.priors.model import Model
 
@@ -53,6 +53,16 @@ def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     assert (after.means != before.means).any(axis=1).sum() == 1
     assert after.weights.sum() == pytest.approx(1.0)
     assert np.isfinite(after.log_prob(X)).all()
+
+
+def test_a_search_that_meets_no_proper_mixture_ends_early(monkeypatch):
+    X, rng, runs = load_data("iris"), np.random.default_rng(0), []
+    degeneracy = Degeneracy.of(Data.of(X), EMSettings(), Model.of("full", 3, 4))
+    monkeypatch.setattr(Degeneracy, "is_proper", lambda self, run: runs.append(run) or False)
+    search_data = SearchData.of_rows(Data.of(X), degeneracy, rng=rng)
+    start = search_data.scattered(rng)
+    assert search_from(start, search_data, ShortEM(degeneracy, EMSettings(), lambda: False), rng=rng) is start
+    assert len(runs) <= 6 < search_data.n_moves
 
 
 def test_one_component_is_not_moved():

@@ -6,11 +6,13 @@ from em_cases import PRIORS, one_start, plain_em_step
 from posterior_cases import numerical_gradient
 from reference import FAMILIES, load_data, random_mixture
 
+from bayesgmm._compiled import cholesky_lower, invert_lower, multiply_lower
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.m_step import m_step
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.transforms import Coordinates
+from bayesgmm.mixture.covariance.floors import lift, sandwich, write_factor
 from bayesgmm.mixture.mixture import Mixture, expected_statistics
 from bayesgmm.priors.conjugate_counts import pseudo_data
 from bayesgmm.priors.prior import Prior
@@ -114,3 +116,41 @@ def test_sampled_scales_and_separation_priors_climb_to_a_maximum(covariance_type
 def step(X, mixture, *, floor=0.0):
     nothing = pseudo_data(None, mixture.n_components, mixture.n_features, mixture.family)
     return m_step(expected_statistics(X, mixture), mixture, nothing, floor=floor)
+
+
+@pytest.mark.parametrize("d", [3, 20])
+def test_a_feature_that_stands_alone_is_lifted_as_by_eigenvalues(d):
+    """Constant features are lifted without an eigendecomposition; the result is the same."""
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(d, d))
+    moment, factor = root @ root.T / d, np.diag(rng.uniform(0.5, 2.0, d))
+    factor += np.tril(rng.normal(size=(d, d)), -1)
+    alone = [0, d - 1]
+    moment[alone] = moment[:, alone] = 0.0
+    factor[alone, :] = factor[:, alone] = 0.0
+    factor[alone, alone] = 1.5
+    floors = np.full(d, 1e-6)
+    floors[alone] = 4.0
+    written = [np.empty((d, d)) for _ in range(2)]
+    want = [np.empty((d, d)) for _ in range(2)]
+    expected = lift(factor, moment.copy(), floors, *want)
+    found = write_factor(floors, moment.copy(), factor, *written, np.empty((d, d)))
+    assert found == expected == 1
+    np.testing.assert_allclose(written[0] @ written[0].T, want[0] @ want[0].T, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(written[1] @ written[0], np.eye(d), atol=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 7, 16, 33, 100])
+def test_triangular_products_equal_numpy(d):
+    rng = np.random.default_rng(d)
+    root = rng.normal(size=(d, d))
+    matrix = root @ root.T + np.eye(d)
+    lower, inverse, product = (np.full((d, d), np.nan) for _ in range(3))
+    assert cholesky_lower(matrix, lower)
+    np.testing.assert_allclose(lower, np.linalg.cholesky(matrix), atol=1e-12 * d)
+    invert_lower(lower, inverse)
+    np.testing.assert_allclose(inverse, np.linalg.inv(lower), atol=1e-12 * d)
+    multiply_lower(lower, inverse, product)
+    np.testing.assert_allclose(product, np.eye(d), atol=1e-12 * d)
+    assert not cholesky_lower(-matrix, lower)
+    np.testing.assert_allclose(sandwich(root, matrix), root @ matrix @ root.T, rtol=1e-12, atol=1e-11 * d**2)
