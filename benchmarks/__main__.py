@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-SCRIPTS = [path.stem for path in sorted(HERE.glob("*.py")) if path.stem != "__main__"]
+SCRIPTS = [path.stem for path in sorted(HERE.glob("[!_]*.py"))]
 FURTHER_RUNS = {  # beside the one without options
     "loo": [["--rows", "8000", "--whole"]],
     "partitions": [["--losses", "binder", "omari", "--no-shortcut"]],

@@ -14,13 +14,12 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _measuring import overlapping, timed
 from sklearn.mixture import GaussianMixture as TheirMixture
 from threadpoolctl import threadpool_limits
 
@@ -38,11 +37,7 @@ def rows(name: str) -> np.ndarray:
     if name == "272 x 2":
         return np.asarray(load_old_faithful())
     n_rows, n_features = (int(part.replace(",", "")) for part in name.removesuffix(" apart").split(" x "))
-    k, rng = CASES[name], np.random.default_rng(0)
-    labels, noise = rng.integers(k, size=n_rows), rng.normal(size=(n_rows, n_features))
-    means = rng.normal(0.0, 15.0 if name.endswith("apart") else 1.5, (k, n_features))
-    shapes = rng.normal(size=(k, n_features, n_features)) / np.sqrt(n_features) + np.eye(n_features)
-    return means[labels] + np.einsum("nij,nj->ni", shapes[labels], noise)
+    return overlapping(n_rows, n_features, CASES[name], spread=15.0 if name.endswith("apart") else 1.5)
 
 
 def fitted(who: str, X: np.ndarray, n_components: int, *, n_init: int, tol: float = 2e-5, seed: int = 0) -> Any:
@@ -131,13 +126,6 @@ def peak(who: str, path: str, n_components: int) -> float:
     # Not getrusage: what it says starts at the peak of the process that started this one.
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024.0
-
-
-def timed(run: Callable[[], Any]) -> tuple[tuple[float, float], Any]:
-    """Seconds on the clock and of the processor, and the result."""
-    clock, processor = time.perf_counter(), time.process_time()
-    result = run()
-    return (time.perf_counter() - clock, time.process_time() - processor), result
 
 
 def _ratio(times: list) -> str:

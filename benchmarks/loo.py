@@ -8,7 +8,6 @@ processor seconds.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -16,14 +15,10 @@ import time
 import arviz_stats as azs
 import numpy as np
 import xarray as xr
+from _measuring import resident_peak
 
 from bayesgmm import Mixture, compute_log_likelihood, loo
 from bayesgmm.posterior.adapter import mixture_posterior
-
-
-def peak() -> float:
-    """Highest resident memory so far, MB (Linux gives kB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def posterior(rows: int, draws: int, features: int, components: int) -> xr.DataTree:
@@ -46,11 +41,11 @@ def posterior(rows: int, draws: int, features: int, components: int) -> xr.DataT
 def measure(arguments: argparse.Namespace, how: str) -> None:
     """Leave-one-out once, figures on the standard output."""
     tree = posterior(arguments.rows, arguments.draws, arguments.features, arguments.components)
-    before, begun = peak(), time.process_time()
+    before, begun = resident_peak(), time.process_time()
     found = azs.loo(compute_log_likelihood(tree)) if how == "whole" else loo(tree)
     seconds = time.process_time() - begun
     sys.stdout.write(
-        f"{how:9s} elpd {found.elpd:12.2f}  before {before:6.0f} MB  peak {peak():6.0f} MB  {seconds:6.1f} s\n"
+        f"{how:9s} elpd {found.elpd:12.2f}  before {before:6.0f} MB  peak {resident_peak():6.0f} MB  {seconds:6.1f} s\n"
     )
 
 

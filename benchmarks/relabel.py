@@ -10,10 +10,10 @@ import argparse
 import os
 import subprocess
 import sys
-from resource import RUSAGE_SELF, getrusage
 from time import process_time
 
 import numpy as np
+from _measuring import resident_peak
 
 from bayesgmm.label_switching.methods import METHODS
 
@@ -45,12 +45,6 @@ def _taken(values: np.ndarray, order: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.take_along_axis(values, index, axis=2))
 
 
-def resident() -> float:
-    """Peak resident memory so far, in MB."""
-    peak = getrusage(RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
-
-
 def measure(method: str, divergence: str, sizes: list[int]) -> None:
     """Print seconds for both posteriors, MB over the baseline and in all, and whether components are identified."""
     from bayesgmm.label_switching.relabel_draws import relabel, relabelling
@@ -59,13 +53,13 @@ def measure(method: str, divergence: str, sizes: list[int]) -> None:
     seconds, identified, before = [], [], 0.0
     for wandering in (False, True):
         draws, X = posterior(sizes, wandering=wandering)
-        before = before or resident()
+        before = before or resident_peak()
         start = process_time()
         record = relabelling(relabel(draws, X, method=method, divergence=divergence))
         seconds.append(process_time() - start)
         identified.append("yes" if record.identified else "no")
     name = method + (f", {divergence}" if method == "optimal-assignment" else "")
-    cells = [f"{seconds[0]:.1f}", f"{seconds[1]:.1f}", f"{resident() - before:.0f}", f"{resident():.0f}"]
+    cells = [f"{seconds[0]:.1f}", f"{seconds[1]:.1f}", f"{resident_peak() - before:.0f}", f"{resident_peak():.0f}"]
     print(f"| {' | '.join([name, *cells, ', '.join(identified)])} |", flush=True)
 
 

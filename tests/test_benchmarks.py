@@ -12,8 +12,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COMPILE_LONG = {"as_written", "nuts", "startup"}  # models of PyMC, or what a first run compiles: tens of seconds
 SCRIPTS = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in COMPILE_LONG else [], id=path.stem)
-    for path in sorted(BENCHMARKS.glob("*.py"))
-    if path.stem != "__main__"
+    for path in sorted(BENCHMARKS.glob("[!_]*.py"))
 ]
 
 
