@@ -3,9 +3,10 @@
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import isfinite, isnan, nan
 
 import numpy as np
@@ -33,7 +34,8 @@ _QUICK = 1_000_000  # numbers times components that a handful of steps take mill
 _LONG = 40_000  # of them in a step: below, threads wait for each other's Python longer than they gain
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _MOST_NAMED = 10
-_SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
+_ROUNDS_END, _OFTEN = (4, 7), 3  # starts after which is asked whether the best optimum was met often, and how often
+_COSTLY = 1_000_000  # products in a step: below, ten searches cost less than the optima that one in ten finds
 
 type StartCallback = Callable[[int, EMState], object]
 
@@ -213,7 +215,7 @@ def _run_all(
     """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
     stop = threading.Event()
 
-    def run(index: int, rng: np.random.Generator, pool: Executor | None = None) -> EMResult | None:
+    def run(index: int, pool: Executor | None = None, *, search: bool = True) -> EMResult | None:
         def after_step(state: EMState) -> bool:
             if callback is not None and callback(index, state):
                 stop.set()
@@ -221,25 +223,47 @@ def _run_all(
 
         if stop.is_set():
             return None
-        start = plan.starting_mixture(index, rng, stop.is_set)
+        start = plan.starting_mixture(index, rngs[index], stop.is_set, search=search)
         return run_em(plan.data, start, prior=plan.model.prior, settings=plan.settings, callback=after_step, pool=pool)
 
     if plan.coarse and plan.step_size * len(rngs) <= _QUICK:
-        return [result for index, rng in enumerate(rngs) if (result := run(index, rng)) is not None], stop.is_set()
+        return [result for index in range(len(rngs)) if (result := run(index)) is not None], stop.is_set()
+    finished: list[EMResult] = []
     with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(plan.data, n_jobs) as pool:
-        futures = [workers.submit(run, index, rng, pool) for index, rng in enumerate(rngs)]
-        try:
-            results = [future.result() for future in futures]
-        except KeyboardInterrupt:
-            stop.set()
-            results = [future.result() for future in futures]
-        except BaseException:
-            stop.set()
-            raise
-    finished = [result for result in results if result is not None]
+        for indices in _rounds(plan, len(rngs)):
+            search = indices.start == 0 or _worth_searching(plan, finished)
+            futures = [workers.submit(run, index, pool, search=search) for index in indices]
+            finished += [result for result in _results_of(futures, stop) if result is not None]
     if not finished:
         raise KeyboardInterrupt
     return finished, stop.is_set()
+
+
+def _results_of(futures: list[Future[EMResult | None]], stop: threading.Event) -> list[EMResult | None]:
+    try:
+        return [future.result() for future in futures]
+    except KeyboardInterrupt:
+        stop.set()
+        return [future.result() for future in futures]
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _rounds(plan: Plan, n_starts: int) -> list[range]:
+    """The starts, in rounds between which it is asked whether the next ones search on."""
+    ends = [end for end in _ROUNDS_END if end < n_starts] if plan.searched else []
+    return [range(first, last) for first, last in pairwise([0, *ends, n_starts])]
+
+
+def _worth_searching(plan: Plan, runs: list[EMResult]) -> bool:
+    """Whether further starts search: not if no end is proper, or if steps are costly and the best was met often."""
+    proper = [run.objective for run in runs if plan.degeneracy.is_proper(run)]
+    if not proper:
+        return False
+    products = plan.step_size * (plan.data.shape[1] if plan.model.family.parametrisation.correlated else 1)
+    met = sum(max(proper) - objective <= plan.tolerance for objective in proper)
+    return products < _COSTLY or met < _OFTEN
 
 
 def _n_workers(plan: Plan, n_starts: int, n_jobs: int | None) -> int:
@@ -270,7 +294,7 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
     ]
     usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
     best_first = sorted(usable, key=lambda i: -ended[i])
-    tolerance = _SAME_OPTIMUM * plan.settings.tol * plan.data.total
+    tolerance = plan.tolerance
     distinct = _distinct(ended, best_first, tolerance)
     return Starts(
         np.array(ended),

@@ -27,6 +27,7 @@ MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
 KINDS_IN_TURN = ("short_kmeans", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
 COARSE_KINDS = ("short_kmeans", SMALL_EM, "short_kmeans", "short_hierarchical")  # and with a loose tolerance
 KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
+_SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
 SEARCHED_TO = 1e-6  # largest tolerance at which a search is worth its time: looser fits are asked to be quick
 
 
@@ -40,6 +41,11 @@ class Plan:
     initialisation: Initialisation
     start: Mixture | None
     degeneracy: Degeneracy
+
+    @property
+    def tolerance(self) -> float:
+        """Objectives no further apart count as one optimum."""
+        return _SAME_OPTIMUM * self.settings.tol * self.data.total
 
     @property
     def smallest_floor(self) -> float:
@@ -76,7 +82,9 @@ class Plan:
         # Random short runs choose all parameters; where some are given, random rows stand in for them.
         return "random_from_data" if kind == SMALL_EM and self.initialisation.labelled else kind
 
-    def starting_mixture(self, index: int, rng: np.random.Generator, stopped: Callable[[], bool]) -> Mixture:
+    def starting_mixture(
+        self, index: int, rng: np.random.Generator, stopped: Callable[[], bool], *, search: bool = True
+    ) -> Mixture:
         """A start of its kind; by default it searches on, see `SEARCHED_TO`, unless the user gave parameters."""
         if self.start is not None:
             return self.start
@@ -88,7 +96,7 @@ class Plan:
             # Coarse for the first start, because many users make no other.
             search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=index == 0)
             start = self.start_in(search_data, kind, index, rng, short_em)
-            return search_from(start, search_data, short_em, rng=rng) if self.may_be_proper else start
+            return search_from(start, search_data, short_em, rng=rng) if search and self.may_be_proper else start
         some = self.data.subset(coarse_rows_for(*self.data.shape, self.model.n_components), rng=rng)
         if kind == SMALL_EM:
             search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=True)
