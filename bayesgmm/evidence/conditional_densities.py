@@ -198,15 +198,19 @@ class Conditionals:
         if self.kappa.any():
             offsets = _times(factors, noise) / np.sqrt(self.kappa[which])[..., None]
         else:
-            precision = self.mean_precision[which]  # an inverse, not symmetric to the last bit if badly conditioned
-            root = np.linalg.cholesky(0.5 * (precision + np.swapaxes(precision, -1, -2)))
-            offsets = np.linalg.solve(np.swapaxes(root, -1, -2), noise[..., None])[..., 0]
+            offsets = _times(self._mean_factors()[which], noise)
         products = factors @ np.swapaxes(factors, -1, -2)
         # Linearly dependent features: rounding must not leave a covariance indefinite.
         products *= 1.0 + _ROUNDING * mean.shape[2] * np.eye(mean.shape[2])
         covariances = np.broadcast_to(products, (*mean.shape, mean.shape[2])).copy()
         weights = gamma / gamma.sum(axis=1, keepdims=True)
         return Draws(weights, self.origin + mean + offsets, covariances, family=self.family)
+
+    def _mean_factors(self) -> Array:
+        """Factors F of the covariances F Fᵀ of the means (allocation, cluster, feature, feature)."""
+        precision = self.mean_precision  # an inverse, not symmetric to the last bit if badly conditioned
+        root = np.linalg.cholesky(0.5 * (precision + np.swapaxes(precision, -1, -2)))
+        return np.linalg.solve(np.swapaxes(root, -1, -2), np.eye(root.shape[-1]))
 
     def _sample_factors(self, which: IntArray, rng: np.random.Generator) -> Array:
         """Factors F of covariances F Fᵀ (point, block, feature, feature)."""

@@ -172,8 +172,9 @@ def mode_evidence(
     proposed = proposal.sample(n, rng=rng)
     log_likelihood, counted = inside.evaluate(proposed, target.data)
     ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
-    own_labels = True if labels is None else has_labels_of(labels, proposed)
-    ratio = np.where(np.logical_and(counted, own_labels), ratio, -np.inf)
+    if labels is not None:
+        counted[counted] = has_labels_of(labels, proposed[counted])
+    ratio = np.where(counted, ratio, -np.inf)
     of_draws = joint[kept] - target.log_density(proposal, mine[kept])
     at_most = within_mode_size(mine, joint)
     estimate = bridge(
