@@ -9,7 +9,7 @@ from scipy.special import expit
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError
 
-_TOLERANCE, _MOST_STEPS = 1e-10, 10_000
+_TOLERANCE, _MOST_STEPS = 1e-10, 1_000
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,32 @@ def bridge(log_ratio_draws: Array, log_ratio_proposals: Array, *, effective_size
 
 
 def _fixed_point(draws: Array, proposals: Array, log_odds: float) -> float:
-    """log Z, by iterating Meng and Wong's map from the median of the draws' ratios."""
-    log_z = float(np.median(draws))
+    """log Z at which Meng and Wong's map stands still, from the median of the draws' ratios.
+
+    The map itself approaches it slowly if densities hardly overlap. Its step falls with log Z, so that Newton's method
+    can be kept between bounds, at first the largest ratio and the smallest over the number of proposals.
+    """
+    finite = np.concatenate([draws, proposals[np.isfinite(proposals)]])
+    low, high, log_z = float(finite.min()) - np.log(len(proposals)), float(finite.max()), float(np.median(draws))
     for _ in range(_MOST_STEPS):
-        of_draws, of_proposals = _terms(draws, proposals, log_z, log_odds)
-        change = float(np.log(of_proposals.mean()) - np.log(of_draws.mean()) - log_odds)
-        log_z += change
-        if abs(change) < _TOLERANCE:
+        change, slope = _step(draws, proposals, log_z, log_odds)
+        low, high = (log_z, high) if change > 0.0 else (low, log_z)
+        before, newton = log_z, log_z + change / slope if slope > 0.0 else np.nan
+        log_z = newton if low <= newton <= high else 0.5 * (low + high)
+        if abs(log_z - before) < _TOLERANCE:
             break
     return log_z
+
+
+def _step(draws: Array, proposals: Array, log_z: float, log_odds: float) -> tuple[float, float]:
+    """Change of log Z by Meng and Wong's map, and how fast it falls with log Z."""
+    terms = _terms(draws, proposals, log_z, log_odds)
+    (of_draws, of_proposals), slope = (float(each.mean()) for each in terms), 2.0
+    if of_draws == 0.0 or of_proposals == 0.0:  # far from the solution
+        return of_proposals - of_draws, 0.0
+    for each in terms:
+        slope -= float(each @ each / each.sum())
+    return float(np.log(of_proposals) - np.log(of_draws) - log_odds), slope
 
 
 def _terms(draws: Array, proposals: Array, log_z: float, log_odds: float) -> tuple[Array, Array]:

@@ -6,10 +6,12 @@ allocations drawn from the posterior follows the posterior closely, tails and ne
 and can be drawn from: the proposal of bridge sampling (Frühwirth-Schnatter 2004).
 
 Every log density is linear in the features log w, 1, log|Σ|, Σ⁻¹ and either Σ⁻¹μ, μᵀΣ⁻¹μ (means scaled by their
-covariance) or μ, μμᵀ (means independent of it), so that all of them at all points are one matrix product. Rows and
-means are taken relative to the prior's mean, because squares of numbers far from zero lose what distinguishes them.
+covariance) or μ, μμᵀ (means independent of it), so that all of them at all points are one matrix product; of symmetric
+matrices the lower triangle is a feature. Rows and means are taken relative to the prior's mean, because squares of
+numbers far from zero lose what distinguishes them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import lgamma, log, pi
 from typing import Self
@@ -112,17 +114,19 @@ class Conditionals:
 
     def _sums(self, data: Data, labels: IntArray) -> tuple[Weights, Means, Covariances]:
         """Counts, sums and products of the rows of each component, less the origin, (allocation, cluster, ...)."""
-        totals: list[Array] = []
-        for columns, row_weights in data:
-            own, labels = np.split(labels, [columns.shape[1]], axis=1)
-            member = (own[:, None, :] == np.arange(self.concentration.shape[1])[:, None]).astype(np.float64)
-            if len(row_weights):
-                member *= row_weights
-            X = columns.T - self.origin
-            squares = (member @ _outer(X).reshape(len(X), -1)).reshape(*member.shape[:2], *2 * X.shape[1:])
-            found = [member.sum(axis=2), member @ X, squares]
-            totals = [a + b for a, b in zip(totals, found, strict=True)] if totals else found
-        return totals[0], totals[1], totals[2]
+        n_allocations, (_, k, d) = len(labels), self.mean.shape
+        totals, first = np.zeros((n_allocations * k, 1 + d + d * d)), 0
+        for piece in data.pieces(max(1, _BLOCK_VALUES // max(n_allocations * k, d * d))):
+            own = labels[:, None, first : first + piece.shape[0]]
+            member = (own == np.arange(k)[:, None]).astype(np.float64)
+            if piece.row_weights is not None:
+                member *= piece.row_weights
+            X = piece.rows - self.origin
+            values = np.column_stack([np.ones(len(X)), X, _outer(X).reshape(len(X), -1)])
+            totals += member.reshape(len(totals), -1) @ values  # one product: threads wait for each other at many small
+            first += len(X)
+        totals = totals.reshape(n_allocations, k, -1)
+        return totals[..., 0], totals[..., 1 : 1 + d], totals[..., 1 + d :].reshape(n_allocations, k, d, d)
 
     def _covariances_given(self, added: Array, counts: Array) -> dict[str, Array]:
         """Degrees of freedom and scale with the scatter (allocation, cluster, feature, feature) of rows added."""
@@ -133,51 +137,50 @@ class Conditionals:
 
     def log_density(self, points: Draws) -> Array:
         """Log of the average density over allocations and labellings, (point,)."""
-        size = max(1, _BLOCK_VALUES // (len(self.mean) * points.weights.shape[1] ** 2))
-        return np.concatenate([self._block(points[i : i + size]) for i in range(0, len(points), size)])
+        own, shared = self._coefficients()
+        if not self.family.shared:
+            own, shared = own + shared, np.zeros_like(shared)
+        held = own.shape[1] * max(own.shape[0] * own.shape[1], own.shape[2])
+        parts = [_log_averages(features, own, shared[:, 0]) for features in self._features(points, held)]
+        return np.concatenate(parts)
 
     def log_labelled_density(self, points: Draws) -> Array:
         """Log densities (point, allocation) with component k under label k."""
-        table, shared = self._table(points)
-        return np.trace(table, axis1=2, axis2=3) + shared
+        own, shared = self._coefficients()
+        own[:, : shared.shape[1]] += shared  # the density of a covariance common to all components counts once
+        own = own.reshape(len(own), -1)
+        parts = self._features(points, own.shape[1])
+        return np.concatenate([features.reshape(len(features), -1) @ own.T for features in parts])
 
-    def _block(self, points: Draws) -> Array:
-        table, shared = self._table(points)
-        terms = log_mean_permanents(np.ascontiguousarray(table)) + shared
-        return np.logaddexp.reduce(terms, axis=1) - log(len(self.mean))
-
-    def _table(self, points: Draws) -> tuple[Array, Array]:
-        """Log density of each component under each label, (point, allocation, label, component), and shared terms."""
-        coefficients, of_covariance = self._coefficients()
-        features = _features(points, self.origin, conjugate=bool(self.kappa.any()))
-        if not self.family.shared:
-            table = np.einsum("lkf,njf->nlkj", coefficients + of_covariance, features, optimize=True)
-            return table, np.zeros(table.shape[:2])
-        table = np.einsum("lkf,njf->nlkj", coefficients, features, optimize=True)
-        return table, features[:, 0] @ of_covariance[:, 0].T
+    def _features(self, points: Draws, held: int) -> Iterator[Array]:
+        """The features of some points at a time, which need ``held`` numbers each."""
+        size, conjugate = max(1, _BLOCK_VALUES // held), bool(self.kappa.any())
+        for first in range(0, len(points), size):
+            yield _features(points[first : first + size], self.origin, conjugate=conjugate)
 
     def _coefficients(self) -> tuple[Array, Array]:
         """Coefficients of the features, of weights and means (allocation, cluster, feature) and of covariances."""
-        d, conjugate = self.mean.shape[2], self.kappa.any()
-        own = np.zeros((*self.concentration.shape, 3 + 2 * d * d + d))
+        d, conjugate = self.mean.shape[2], bool(self.kappa.any())
+        size, (inverse, linear, square) = _places(d, conjugate=conjugate)
+        own = np.zeros((*self.concentration.shape, size))
         own[..., 0] = self.concentration - 1.0
         total = gammaln(self.concentration.sum(axis=1)) - gammaln(self.concentration).sum(axis=1)
         own[..., 1] = total[:, None] / own.shape[1] - 0.5 * d * log(2.0 * pi)
-        precision, inverse, linear, square = self.mean_precision, *_places(d)
+        precision = self.mean_precision
         if conjugate:
             own[..., 1] += 0.5 * d * np.log(self.kappa)
             own[..., 2] = -0.5
             own[..., linear] = self.kappa[..., None] * self.mean
-            own[..., inverse] = -0.5 * (self.kappa[..., None, None] * _outer(self.mean)).reshape(*own.shape[:2], -1)
-            own[..., square.start] = -0.5 * self.kappa
+            own[..., inverse] = _on_triangle(-0.5 * self.kappa[..., None, None] * _outer(self.mean))
+            own[..., square] = -0.5 * self.kappa[..., None]
         else:
             pulled = _times(precision, self.mean)
             own[..., 1] += 0.5 * (np.linalg.slogdet(precision)[1] - (pulled * self.mean).sum(axis=2))
             own[..., linear] = pulled
-            own[..., square] = -0.5 * precision.reshape(*own.shape[:2], -1)
-        shared = np.zeros((*self.dof.shape, own.shape[2]))
+            own[..., square] = _on_triangle(-0.5 * precision)
+        shared = np.zeros((*self.dof.shape, size))
         shared[..., 1], shared[..., 2] = self._covariance_constants()
-        shared[..., inverse] = -0.5 * self.scale.reshape(*self.dof.shape, -1)
+        shared[..., inverse] = _on_triangle(-0.5 * self.scale)
         return own, shared
 
     def _covariance_constants(self) -> tuple[Array, Array]:
@@ -195,9 +198,7 @@ class Conditionals:
         if self.kappa.any():
             offsets = _times(factors, noise) / np.sqrt(self.kappa[which])[..., None]
         else:
-            precision = self.mean_precision[which]  # an inverse, not symmetric to the last bit if badly conditioned
-            root = np.linalg.cholesky(0.5 * (precision + np.swapaxes(precision, -1, -2)))
-            offsets = np.linalg.solve(np.swapaxes(root, -1, -2), noise[..., None])[..., 0]
+            offsets = _times(self._mean_factors()[which], noise)
         products = factors @ np.swapaxes(factors, -1, -2)
         # Linearly dependent features: rounding must not leave a covariance indefinite.
         products *= 1.0 + _ROUNDING * mean.shape[2] * np.eye(mean.shape[2])
@@ -205,34 +206,65 @@ class Conditionals:
         weights = gamma / gamma.sum(axis=1, keepdims=True)
         return Draws(weights, self.origin + mean + offsets, covariances, family=self.family)
 
+    def _mean_factors(self) -> Array:
+        """Factors F of the covariances F Fᵀ of the means (allocation, cluster, feature, feature)."""
+        precision = self.mean_precision  # an inverse, not symmetric to the last bit if badly conditioned
+        root = np.linalg.cholesky(0.5 * (precision + np.swapaxes(precision, -1, -2)))
+        return np.linalg.solve(np.swapaxes(root, -1, -2), np.eye(root.shape[-1]))
+
     def _sample_factors(self, which: IntArray, rng: np.random.Generator) -> Array:
         """Factors F of covariances F Fᵀ (point, block, feature, feature)."""
         one, d = self.family.parametrisation, self.mean.shape[2]
         return one.square(one.draw_factors(self.dof[which], one.blocks(self.scale[which]) * one.width(d), rng), d)
 
 
-def _places(d: int) -> tuple[slice, slice, slice]:
-    """Positions of Σ⁻¹, and of terms linear and quadratic in μ, among the features."""
-    return slice(3, 3 + d * d), slice(3 + d * d, 3 + d * d + d), slice(3 + d * d + d, 3 + 2 * d * d + d)
+def _places(d: int, *, conjugate: bool) -> tuple[int, tuple[slice, slice, slice]]:
+    """Number of the features, and positions of Σ⁻¹, and of terms linear and quadratic in μ, among them."""
+    triangle = d * (d + 1) // 2
+    bounds = np.cumsum([3, triangle, d, 1 if conjugate else triangle]).tolist()
+    return bounds[-1], (slice(*bounds[:2]), slice(*bounds[1:3]), slice(*bounds[2:]))
 
 
 def _features(points: Draws, origin: Array, *, conjugate: bool) -> Array:
     """The features (point, cluster, feature) in which all log densities are linear."""
     weights, means, d = points.weights, points.means - origin, len(origin)
-    precision = np.linalg.inv(points.covariances)
-    features = np.zeros((*weights.shape, 3 + 2 * d * d + d))
+    size, (inverse, linear, square) = _places(d, conjugate=conjugate)
+    roots = points.family.parametrisation.square(points.precision_factors, d)
+    precision = np.swapaxes(roots, -1, -2) @ roots
+    features = np.empty((*weights.shape, size))
     features[..., 0] = np.log(np.maximum(weights, np.finfo(np.float64).tiny))
     features[..., 1] = 1.0
-    features[..., 2] = np.linalg.slogdet(points.covariances)[1]
-    inverse, linear, square = _places(d)
-    features[..., inverse] = precision.reshape(*weights.shape, -1)
+    features[..., 2] = -2.0 * points.family.log_precision_determinants(points.precision_factors, d)
+    features[..., inverse] = _triangle(precision)
     if conjugate:
         features[..., linear] = _times(precision, means)
-        features[..., square.start] = (features[..., linear] * means).sum(axis=2)
+        features[..., square] = (features[..., linear] * means).sum(axis=2, keepdims=True)
     else:
         features[..., linear] = means
-        features[..., square] = _outer(means).reshape(*weights.shape, -1)
+        features[..., square] = _triangle(_outer(means))
     return features
+
+
+def _triangle(matrices: Array) -> Array:
+    """The lower triangle of symmetric matrices, (..., entry)."""
+    return matrices[(..., *np.tril_indices(matrices.shape[-1]))]
+
+
+def _on_triangle(coefficients: Array) -> Array:
+    """Coefficients of the lower triangle of a symmetric matrix, given those of all its entries."""
+    both = _triangle(coefficients) + _triangle(np.swapaxes(coefficients, -1, -2))
+    rows, columns = np.tril_indices(coefficients.shape[-1])
+    return np.where(rows == columns, 0.5, 1.0) * both
+
+
+def _log_averages(features: Array, own: Array, shared: Array) -> Array:
+    """Log of the average over allocations and labellings of the densities with some coefficients, (point,)."""
+    (n, k), n_allocations = features.shape[:2], len(own)
+    every = features.reshape(n * k, -1) @ own.reshape(n_allocations * k, -1).T
+    tables = every.reshape(n, k, n_allocations, k).swapaxes(1, 2)  # components before labels: the permanent is the same
+    terms = log_mean_permanents(np.ascontiguousarray(tables)) + features[:, 0] @ shared.T
+    averages: Array = np.logaddexp.reduce(terms, axis=1) - log(n_allocations)
+    return averages
 
 
 def _outer(vectors: Array) -> Array:

@@ -192,8 +192,8 @@ def log_evidence(
     if len(points) < 4:
         raise InputError(expected="at least four draws", got=f"{len(points)}")
     _check_rows(points, target)
-    modes = find_modes(points, target.data)
-    log_joint = target.log_joint(points)
+    modes = find_modes(points, target.data, rng=rng)
+    log_joint = target.log_joint(points, modes)
     regions = [inside_of(modes, m) for m in near_modes(modes, log_joint, target)]
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
     checks = (

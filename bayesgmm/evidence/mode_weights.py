@@ -12,7 +12,7 @@ from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge, bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
-from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, evaluate, indicator_r_hat, spread
+from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, Selection, evaluate, indicator_r_hat, spread
 from bayesgmm.evidence.normal_proposal import NormalProposal
 from bayesgmm.mixture import Draws, Mixture, align_to
 from bayesgmm.partitions import Labels, drawn_labels
@@ -68,9 +68,10 @@ class Target:
         """Log prior density, (point,)."""
         return self.prior.log_density(*points.arrays)
 
-    def log_joint(self, points: Draws) -> Array:
-        """Log of likelihood times prior, (point,)."""
-        log_likelihood, _ = evaluate(points, self.data, [])
+    def log_joint(self, points: Draws, modes: Modes | None = None) -> Array:
+        """Log of likelihood times prior, (point,); likelihoods as found with the modes of the points, if they were."""
+        known = None if modes is None else modes.log_likelihood
+        log_likelihood = evaluate(points, self.data, [])[0] if known is None else known
         return log_likelihood + self.log_prior(points)
 
     def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals | NormalProposal:
@@ -101,7 +102,7 @@ def weigh_modes(modes: Modes, points: Draws, target: Target, *, rng: np.random.G
     A mode whose highest density, likelihood times prior, is far below the typical one of another mode gets weight zero
     without an estimate.
     """
-    log_joint = target.log_joint(points)
+    log_joint = target.log_joint(points, modes)
     near, centres = near_modes(modes, log_joint, target), [mode.centre for mode in modes.modes]
     found: list[tuple[Bridge | None, Sample | None]] = [(None, None)] * len(centres)
     if len(near) == 1 < len(centres):  # all the others are far below: its evidence does not matter
@@ -133,16 +134,26 @@ def draws_as_they_are(points: Draws, own: IntArray) -> Sample:
 
 @dataclass(frozen=True)
 class Inside:
-    """The draws of one mode, and its region: the points to which no other centre is nearer."""
+    """The draws of one mode, and its region: the points to which no other centre is nearer.
+
+    By the labels of the rows compared.
+    """
 
     own: IntArray
     mode: int
     centres: Sequence[Labels]
+    compared: Selection = slice(None)
+
+    def evaluate(self, points: Draws, data: Data) -> tuple[Array, Array]:
+        """Log-likelihood of points, and whether they lie in the region."""
+        log_likelihood, nearest = evaluate(points, data, self.centres, compared=self.compared)
+        return log_likelihood, nearest == self.mode
 
 
 def inside_of(modes: Modes, mode: int) -> Inside:
     """One of the modes."""
-    return Inside(np.flatnonzero(modes.labels == mode), mode, [other.centre for other in modes.modes])
+    own, centres = np.flatnonzero(modes.labels == mode), [other.centre for other in modes.modes]
+    return Inside(own, mode, centres, modes.compared)
 
 
 def mode_evidence(
@@ -159,10 +170,10 @@ def mode_evidence(
     proposal = target.proposal(mine[built], rng=rng)
     n = n_evaluations(target, _PROPOSALS)
     proposed = proposal.sample(n, rng=rng)
-    log_likelihood, nearest = evaluate(proposed, target.data, inside.centres)
+    log_likelihood, counted = inside.evaluate(proposed, target.data)
     ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
-    counted = nearest == inside.mode
-    counted &= True if labels is None else has_labels_of(labels, proposed)
+    if labels is not None:
+        counted[counted] = has_labels_of(labels, proposed[counted])
     ratio = np.where(counted, ratio, -np.inf)
     of_draws = joint[kept] - target.log_density(proposal, mine[kept])
     at_most = within_mode_size(mine, joint)

@@ -5,6 +5,10 @@ by variation of information, to the centre of this mode than to the centre of an
 space into label-invariant regions, so the evidence of a mode, the integral of likelihood times prior over its region,
 follows by bridge sampling from its draws and from a proposal truncated to the region. The evidences determine the
 weights of the modes, however long chains stayed in each.
+
+Above 4,000 rows, partitions of 4,000 random ones are compared. A mode that moves m of n rows moves 4,000 m / n of these
+in expectation: a few if m is at least n / 1,000, and modes that differ by less may be taken for one. Likelihoods always
+count all rows.
 """
 
 from collections.abc import Sequence
@@ -28,7 +32,11 @@ SEPARATED = 0.5  # silhouette above which groups of partitions are considered se
 SMALLEST_SHARE = 0.02  # of the thinned draws: fewer are outliers, not a mode
 MIXED = 1.05  # R-hat of the indicator of a mode, below which chains move freely in and out of it
 _FEWEST_DRAWS = 20
+COMPARED = 4_000  # rows whose labels are compared
 LABELS_HELD = 20_000_000
+_LABELS_COMPARED = 1_000_000  # held at once, 4 MB
+
+type Selection = IntArray | slice  # numbers of rows
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Mode:
     chains : list of int
         Chains with at least one percent of their draws in it.
     mean_log_likelihood : float
+        Of a single mode that of some draws: 240, fewer above 4,000 rows, at least 20.
     bridge : Bridge or None
         Its evidence, over all labellings; None if not estimated: a single mode, or one so far below another that it
         has no weight.
@@ -99,11 +108,17 @@ class Modes:
         The mode of each draw.
     r_hat : float
         The worst R-hat of an indicator of a mode over the chains; 1 with a single mode.
+    compared : IntArray or slice
+        The rows by whose labels modes are told apart.
+    log_likelihood : (point,), optional
+        Of each draw, if it was computed.
     """
 
     modes: tuple[Mode, ...]
     labels: IntArray
     r_hat: float
+    compared: Selection = slice(None)
+    log_likelihood: Array | None = None
 
     @property
     def separate(self) -> bool:
@@ -111,30 +126,36 @@ class Modes:
         return len(self.modes) > 1
 
 
-def find_modes(points: Draws, data: Data, *, mixed: float = MIXED) -> Modes:
+def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: float = MIXED) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
 
     Chains move freely if no indicator of a group has an R-hat above ``mixed``. Row weights do not enter partitions.
+    Above 4,000 rows, partitions of 4,000 rows drawn by ``rng`` are compared, see this module.
     """
-    thinned = points[_thinned(points.chain)]
-    partitions = _partitions(thinned, data)
-    centres = _centres(partitions)
+    thinned, compared = points[_thinned(points.chain)], _compared_rows(data.shape[0], rng=rng)
+    distances = _distances(_partitions(thinned, data.take(compared)))
+    typical, *centres = _partitions(thinned[np.array([_medoid(distances), *_medoids(distances)])], data)
     if len(centres) == 1:
-        return _single_mode(partitions, points, float(evaluate(thinned, data, [])[0].mean()))
-    log_likelihood, labels = evaluate(points, data, centres)
+        few = thinned[spread(len(thinned), max(_FEWEST_DRAWS, THINNED * COMPARED // data.shape[0]))]
+        return _single_mode(typical, points, float(evaluate(few, data, [])[0].mean()))
+    log_likelihood, labels = evaluate(points, data, centres, compared=compared)
     enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
     if not enough.all() and enough.any():  # too few for a weight: their draws go to the nearest of the others
         centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
-        log_likelihood, labels = evaluate(points, data, centres)
+        log_likelihood, labels = evaluate(points, data, centres, compared=compared)
     r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
     if len(centres) == 1 or not np.max(r_hats) > mixed:  # NaN: a single chain
-        return _single_mode(partitions, points, float(log_likelihood.mean()))
+        return _single_mode(typical, points, float(log_likelihood.mean()))
     modes = tuple(_mode(centre, labels == m, log_likelihood, points.chain) for m, centre in enumerate(centres))
-    return Modes(modes, labels, float(np.max(r_hats)))
+    return Modes(modes, labels, float(np.max(r_hats)), compared, log_likelihood)
 
 
-def _single_mode(partitions: Labels, points: Draws, log_likelihood: float) -> Modes:
-    centre = partitions[_medoid(_distances(partitions))]
+def _compared_rows(n_rows: int, *, rng: np.random.Generator) -> Selection:
+    """All rows, or so many random ones."""
+    return slice(None) if n_rows <= COMPARED else np.sort(rng.choice(n_rows, COMPARED, replace=False))
+
+
+def _single_mode(centre: Labels, points: Draws, log_likelihood: float) -> Modes:
     mode = Mode(centre, len(np.unique(centre)), len(points), np.unique(points.chain).tolist(), log_likelihood)
     return Modes((mode,), np.zeros(len(points), dtype=np.int64), 1.0)
 
@@ -161,11 +182,10 @@ def _partitions(draws: Draws, data: Data) -> Labels:
     return np.stack([resp.argmax(axis=0) for _, resp in each_draw(draws, data, with_memberships=True)]).astype(np.int32)
 
 
-def _centres(partitions: Labels) -> list[Labels]:
+def _medoids(distances: Array) -> list[int]:
     """Medoids of groups of partitions; a single one unless groups are clearly separate."""
-    distances = _distances(partitions)
-    best, groups = SEPARATED, np.zeros(len(partitions), dtype=np.int64)
-    tree = linkage(squareform(distances), "average") if len(partitions) > 2 else np.empty((0, 4))
+    best, groups = SEPARATED, np.zeros(len(distances), dtype=np.int64)
+    tree = linkage(squareform(distances), "average") if len(distances) > 2 else np.empty((0, 4))
     for n_groups in range(2, MOST_MODES + 1 if len(tree) else 2):
         found = _without_outliers(fcluster(tree, n_groups, "maxclust").astype(np.int64))
         inside = found > 0
@@ -176,15 +196,15 @@ def _centres(partitions: Labels) -> list[Labels]:
             best, groups = score, found
     names = np.unique(groups[groups > 0]) if groups.any() else np.array([0])
     members = [np.flatnonzero(groups == name) for name in names]
-    return [partitions[own[_medoid(distances[np.ix_(own, own)])]] for own in members]
+    return [int(own[_medoid(distances[np.ix_(own, own)])]) for own in members]
 
 
 def _distances(partitions: Labels) -> Array:
     """Variation of information between all pairs, (draw, draw)."""
-    distances = np.stack([losses(partitions, own, loss="vi") for own in partitions])
-    distances = 0.5 * (distances + distances.T)  # symmetric to the last bit
-    np.fill_diagonal(distances, 0.0)
-    return distances
+    distances = np.zeros((len(partitions), len(partitions)))
+    for i, own in enumerate(partitions[:-1]):
+        distances[i, i + 1 :] = losses(partitions[i + 1 :], own, loss="vi")
+    return distances + distances.T
 
 
 def _without_outliers(groups: IntArray) -> IntArray:
@@ -197,18 +217,21 @@ def _medoid(distances: Array) -> int:
     return int(distances.sum(axis=1).argmin())
 
 
-def evaluate(draws: Draws, data: Data, centres: Sequence[Labels]) -> tuple[Array, IntArray]:
-    """Log-likelihood of each draw, and the nearest of the centres."""
+def evaluate(
+    draws: Draws, data: Data, centres: Sequence[Labels], *, compared: Selection = slice(None)
+) -> tuple[Array, IntArray]:
+    """Log-likelihood of each draw, and the nearest of the centres by the labels of the rows compared."""
     log_likelihood, labels = np.empty(len(draws)), np.zeros(len(draws), dtype=np.int64)
-    n_rows = data.shape[0]
-    held = np.empty((min(max(1, LABELS_HELD // n_rows), len(draws)), n_rows), dtype=np.int32)
+    parts = [np.ascontiguousarray(centre[compared]) for centre in centres] if len(centres) > 1 else []
+    n_compared = len(parts[0]) if parts else 1
+    held = np.empty((min(max(1, _LABELS_COMPARED // n_compared), len(draws)), n_compared), dtype=np.int32)
     first = 0
-    for s, (log_density, resp) in enumerate(each_draw(draws, data, with_memberships=len(centres) > 1)):
+    for s, (log_density, resp) in enumerate(each_draw(draws, data, with_memberships=len(parts) > 0)):
         log_likelihood[s] = log_density @ data.weights
-        if len(centres) > 1:
-            held[s - first] = resp.argmax(axis=0)
+        if parts:
+            held[s - first] = resp[:, compared].argmax(axis=0)
             if s - first + 1 == len(held) or s + 1 == len(draws):
-                labels[first : s + 1] = _nearest(held[: s - first + 1], centres)
+                labels[first : s + 1] = _nearest(held[: s - first + 1], parts)
                 first = s + 1
     return log_likelihood, labels
 

@@ -19,7 +19,6 @@ from bayesgmm.evidence.mode_weights import (
     n_evaluations,
     within_mode_size,
 )
-from bayesgmm.evidence.modes import evaluate
 from bayesgmm.evidence.thames_estimator import Blocks, Thames, thames
 from bayesgmm.mixture import CovarianceFamily, Draws
 
@@ -44,9 +43,9 @@ def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Targ
 
     def log_density(at: Blocks) -> Array:
         proposed = space.points(at)
-        log_likelihood, labels = evaluate(proposed, target.data, inside.centres)
+        log_likelihood, counted = inside.evaluate(proposed, target.data)
         total = log_likelihood + target.log_prior(proposed) + space.log_jacobian(at)
-        return np.where(labels == inside.mode, total, -np.inf)
+        return np.where(counted, total, -np.inf)
 
     return thames(
         blocks[::2],

@@ -64,7 +64,7 @@ def run_exploratory_chains(
         progress=False,
     )
     points, run = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
-    modes = find_modes(points, problem.data, mixed=EXPLORATORY_MIXED)
+    modes = find_modes(points, problem.data, rng=rng, mixed=EXPLORATORY_MIXED)
     if modes.separate:
         modes = weigh_modes(modes, points, Target(problem.data, problem.model), rng=rng)
     return ExploratoryChains(list(starts), (points, run), modes)

@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
-from bayesgmm.evidence.modes import Mode, Modes, Sample, find_modes
+from bayesgmm.evidence.modes import COMPARED, Mode, Modes, Sample, evaluate, find_modes
 from bayesgmm.mixture.covariance.family import covariance_family
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.partitions.partition_losses import losses
@@ -41,7 +41,7 @@ def two_modes():
 
 
 def test_chains_in_two_real_modes_are_told_apart(two_modes):
-    modes = find_modes(two_modes, Data.of(THREE_GROUPS))
+    modes = find_modes(two_modes, Data.of(THREE_GROUPS), rng=np.random.default_rng(0))
     assert modes.separate
     assert modes.r_hat > 1.5
     assert len(modes.modes) == 2
@@ -58,7 +58,7 @@ def test_chains_in_two_real_modes_are_told_apart(two_modes):
 
 def test_weights_of_modes_equal_enumeration(two_modes):
     """However many chains stayed in each."""
-    modes = find_modes(two_modes, Data.of(THREE_GROUPS))
+    modes = find_modes(two_modes, Data.of(THREE_GROUPS), rng=np.random.default_rng(0))
     weighed = weigh_modes(modes, two_modes, target_of(THREE_GROUPS, CONJUGATE), rng=np.random.default_rng(0))
     allocations, log_z = exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)
     distances = [losses(allocations.astype(np.int32), mode.centre) for mode in weighed.modes]
@@ -74,7 +74,7 @@ def test_weights_of_modes_equal_enumeration(two_modes):
 
 def test_samples_have_the_right_mean_within_a_mode_whatever_the_chains_did(two_modes):
     """Draws of a mode of which the half with larger weights was thrown away: proposals put it right."""
-    modes = find_modes(two_modes, Data.of(THREE_GROUPS))
+    modes = find_modes(two_modes, Data.of(THREE_GROUPS), rng=np.random.default_rng(0))
     target = target_of(THREE_GROUPS, CONJUGATE)
     heavy = two_modes.weights.max(axis=1)
     rng = np.random.default_rng(0)
@@ -92,10 +92,32 @@ def test_one_mode_is_one_mode():
     X = np.concatenate([rng.normal(0, 1, 60), rng.normal(6, 1, 40)])[:, None]
     prior = Prior.weakly_informative(X)
     em, _ = best_fit(Data.of(X), 2, rng=rng, prior=prior)
-    modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), Data.of(X))
+    modes = find_modes(sampled(X, prior, [em.mixture] * 3, draws=200), Data.of(X), rng=rng)
     assert not modes.separate
     assert modes.modes[0].n_draws == 600
     assert modes.modes[0].n_clusters == 2
+
+
+@pytest.mark.draws
+def test_of_many_rows_random_ones_tell_modes_apart():
+    """Three groups of rows, the smallest a hundredth of them, that chains join to the one or to the other."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, 7_000), rng.normal(10, 1, 100), rng.normal(20, 1, 2_900)])[:, None]
+    means = np.array([[0.0, 15.0], [5.0, 20.0]])[np.repeat([0, 1], 100)] + rng.normal(0, 0.01, (200, 2))
+    points = Draws(
+        np.full((200, 2), 0.5),
+        means[..., None],
+        np.array([[1.0, 25.0], [25.0, 1.0]])[np.repeat([0, 1], 100), :, None, None],
+        family=covariance_family("full"),
+        chain=np.repeat([0, 1], 100),
+    )
+    modes = find_modes(points, Data.of(X), rng=rng)
+    assert len(modes.compared) == len(np.unique(modes.compared)) == COMPARED < len(X)
+    np.testing.assert_array_equal(modes.labels, modes.labels[0] ^ points.chain)
+    for mode in modes.modes:
+        assert mode.centre.shape == (len(X),)
+        assert len(np.unique(mode.centre[7_000:7_100])) == 1
+    np.testing.assert_allclose(modes.log_likelihood[:5], evaluate(points[:5], Data.of(X), [])[0], rtol=1e-12)
 
 
 def test_a_mode_far_below_gets_no_weight():
@@ -114,7 +136,7 @@ def test_a_mode_far_below_gets_no_weight():
         chain=np.full(n, 2),
     )
     points = Draws.joined([good, bad])
-    modes = weigh_modes(find_modes(points, Data.of(X)), points, target_of(X, prior), rng=rng)
+    modes = weigh_modes(find_modes(points, Data.of(X), rng=rng), points, target_of(X, prior), rng=rng)
     assert [mode.weight for mode in modes.modes if mode.chains == [2]] == [0.0]
     assert [mode.weight for mode in modes.modes if mode.chains == [0, 1]] == [1.0]
 

@@ -72,7 +72,7 @@ def test_stacking_weights_predict_best(stuck):
     density = np.stack([np.exp(d) for d, _ in each_draw(draws_of(tree), data_of(tree), with_memberships=False)])
     arrays = (stuck[name].to_numpy() for name in NAMES.values())
     points = Draws(*arrays, family=covariance_family("full")).end_to_end()
-    labels = find_modes(points, data_of(tree)).labels
+    labels = find_modes(points, data_of(tree), rng=np.random.default_rng(0)).labels
     loo = np.stack([1.0 / (1.0 / density[labels == m]).mean(axis=0) for m in range(2)])
     grid = np.linspace(0.0, 1.0, 201)
     best = grid[np.argmax([np.log(w * loo[0] + (1.0 - w) * loo[1]).sum() for w in grid])]
