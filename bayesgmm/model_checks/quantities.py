@@ -48,11 +48,13 @@ def standard_values(X: Rows) -> Array:
     centred = X - X.mean(axis=0)
     spread = np.sqrt((centred**2).mean(axis=0))
     z = centred / np.where(spread > 0, spread, 1.0)
-    first = [X.mean(axis=0), X.std(axis=0, ddof=1), (z**3).mean(axis=0), (z**4).mean(axis=0) - 3.0]
+    squares = z * z
+    third, fourth = (squares * z).mean(axis=0), (squares * squares).mean(axis=0)  # numpy's z**3 takes ten times as long
+    first = [X.mean(axis=0), X.std(axis=0, ddof=1), third, fourth - 3.0]
     of_features = [*first, *np.quantile(X, _QUANTILES, axis=0), X.min(axis=0), X.max(axis=0)]
     i, j = np.triu_indices(X.shape[1], 1)
-    second, third = z.T @ z / len(z), (z**2).T @ z / len(z)
-    of_pairs = [second[i, j], third[i, j], third[j, i]]
+    second, cross = z.T @ z / len(z), squares.T @ z / len(z)
+    of_pairs = [second[i, j], cross[i, j], cross[j, i]]
     near = z[:_MOST_ROWS]  # of as many rows in data and replicates
     nearest = np.median(KDTree(near).query(near, k=2)[0][:, 1])
     return np.concatenate([*of_features, *of_pairs, [nearest]])
