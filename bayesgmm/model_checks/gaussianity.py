@@ -62,7 +62,7 @@ def departures(
     ``transforms`` are those of `feature_transforms`, where they are known.
     """
     whitened = [_whitened(X, mixture, k) for k in range(mixture.n_components)]
-    squares = [np.vecdot(z, z) for z in whitened]
+    squares = [np.einsum("ij,ij->i", z, z) for z in whitened]
     u = feature_transforms(X, mixture) if transforms is None else transforms
     residuals = _Residuals(X, mixture, row_memberships(Data(X), mixture), whitened, squares, u)
     return {name: measure(residuals, rng) for name, measure in DEPARTURES.items()}
@@ -110,14 +110,14 @@ def _whitened(X: Rows, mixture: Mixture, k: int) -> Rows:
 
 def _kurtosis(rows: _Residuals, _: np.random.Generator) -> float:
     n, d = rows.X.shape
-    fourth = sum(float(rows.resp[:, k] @ squares**2) for k, squares in enumerate(rows.squares))
+    fourth = sum(float((own * squares * squares).sum()) for own, squares in zip(rows.resp.T, rows.squares, strict=True))
     return fourth / (n * d * (d + 2))
 
 
 def _skewness(rows: _Residuals, _: np.random.Generator) -> float:
     total = 0.0
     for own, z, squares in zip(rows.resp.T, rows.whitened, rows.squares, strict=True):
-        third = (own * squares) @ z
+        third = np.einsum("i,ij->j", own * squares, z)  # BLAS would start threads within each replicate's thread
         total += float(third @ third) / max(float(own.sum()), 1.0)
     return total / len(rows.X)
 
