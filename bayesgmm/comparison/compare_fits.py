@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Responsibilities, progress_bar, sentence
+from bayesgmm._common import PATIENCE, Array, Responsibilities, progress_bar, sentence
 from bayesgmm.comparison.agreement import calibration_table, checked_classes, partitions_of, reliability_of
 from bayesgmm.comparison.comparison import Comparison
 from bayesgmm.comparison.comparison_table import parameter_table
@@ -257,7 +257,7 @@ def _notes(category: type[Warning]) -> Iterator[list[str]]:
 
 
 def _held_out(fit: Fit, fits: FitPair, folds: int | None, rng: np.random.Generator, *, show: bool) -> HeldOut | None:
-    with progress_bar(f"Rows left out, {fit.label}", show=show and not fit.bayesian) as callback:
+    with progress_bar(f"Rows left out, {fit.label}", show=show, patience=PATIENCE if fit.bayesian else 0.0) as callback:
         return held_out(fit, fits, folds=folds, rng=rng, callback=callback)
 
 

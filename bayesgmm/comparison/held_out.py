@@ -71,10 +71,10 @@ def held_out(
     fit: Fit, fits: FitPair, *, folds: int | None, rng: np.random.Generator, callback: Progress | None = None
 ) -> HeldOut | None:
     """Leave-one-out from the draws, or refits of EM; None where importance sampling is not possible."""
-    return _of_posterior(fit, fits) if fit.bayesian else _of_em(fit, fits, folds, rng, callback)
+    return _of_posterior(fit, fits, callback) if fit.bayesian else _of_em(fit, fits, folds, rng, callback)
 
 
-def _of_posterior(fit: Fit, fits: FitPair) -> HeldOut | None:
+def _of_posterior(fit: Fit, fits: FitPair, callback: Progress | None) -> HeldOut | None:
     tree = fit.tree
     copies = _copies(fits.data)
     too_few = tree is not None and np.prod([tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS]) < FEWEST_DRAWS
@@ -82,7 +82,7 @@ def _of_posterior(fit: Fit, fits: FitPair) -> HeldOut | None:
         return None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = loo(tree, fits.data, progress=False)
+        found = loo(tree, fits.data, progress=False, callback=callback)
     for warning in caught:
         if not issubclass(warning.category, ParetoWarning | SamplingWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

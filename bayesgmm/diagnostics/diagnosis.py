@@ -35,7 +35,7 @@ from bayesgmm.diagnostics.verdict import (
 )
 from bayesgmm.evidence import unpooled
 from bayesgmm.exceptions import InputError
-from bayesgmm.label_switching import RECORD, relabel, relabelling
+from bayesgmm.label_switching import bare_draws, relabel, relabelled_sample, relabelling
 from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
 from bayesgmm.posterior import (
@@ -55,7 +55,6 @@ from bayesgmm.priors import constant_features
 from bayesgmm.validation import whole_numbers
 
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
-_SCREENED = 400  # draws that tell whether labels switched: one draw in a hundred is missed with probability .02
 _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
 
@@ -288,27 +287,17 @@ def _label_figures(tree: xr.DataTree, data: Data) -> _Labels:
     labelled = mixing(parameters(tree))
     if tree["posterior"].sizes[CLUSTER] == 1 or not _is_exchangeable(tree):
         return _Labels(labelled, labelled)
-    sizes = tree["posterior"].sizes
-    step = -(-sizes["chain"] * sizes["draw"] // _SCREENED)
-    screened = relabel(_bare(tree, step=step), data, progress=False)
+    screened = relabelled_sample(tree, data)
     record, permutation = relabelling(screened), screened["sample_stats"]["permutation"]
     share = 1.0 - most_common_share(permutation.to_numpy().reshape(-1, permutation.sizes[CLUSTER]))
     if not record.identified:
         return _Labels(labelled, None, share, False, tuple(record.findings))
-    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(_bare(tree), data, progress=False)))
+    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(bare_draws(tree), data, progress=False)))
     return _Labels(labelled, relabelled, share)
 
 
 def _is_exchangeable(tree: xr.DataTree) -> bool:
     return "prior" not in tree.attrs or prior_from_json(str(tree.attrs["prior"])).exchangeable
-
-
-def _bare(tree: xr.DataTree, *, step: int = 1) -> xr.DataTree:
-    """Draws, some of them, and nothing else: labels as they are, without a record of how they came about."""
-    draws = tree["posterior"].to_dataset()[["weights", "means", "covariances"]].isel(draw=slice(None, None, step))
-    bare = xr.DataTree.from_dict({"posterior": draws})
-    bare.attrs = {name: value for name, value in tree.attrs.items() if name != RECORD}
-    return bare
 
 
 def parameters(tree: xr.DataTree) -> xr.Dataset:

@@ -93,7 +93,8 @@ class PosteriorMixin:
         """Table of all parameters: EM's MAP estimate (``em``), posterior mean, sd, interval, diagnostics.
 
         ``em`` includes the prior; `GaussianMixture` gives maximum likelihood. See
-        `bayesgmm.comparison.estimates_table` for the columns.
+        `bayesgmm.comparison.estimates_table` for the columns. Whether components are identified is judged on at most
+        400 draws; everything in the table is of all draws.
 
         Parameters
         ----------

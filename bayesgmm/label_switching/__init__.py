@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from bayesgmm.label_switching.identifiability import Relabelling as Relabelling
     from bayesgmm.label_switching.relabel_draws import INSTEAD as INSTEAD
     from bayesgmm.label_switching.relabel_draws import RECORD as RECORD
+    from bayesgmm.label_switching.relabel_draws import bare_draws as bare_draws
     from bayesgmm.label_switching.relabel_draws import compare_relabellings as compare_relabellings
     from bayesgmm.label_switching.relabel_draws import component_record as component_record
     from bayesgmm.label_switching.relabel_draws import component_summary as component_summary
     from bayesgmm.label_switching.relabel_draws import relabel as relabel
+    from bayesgmm.label_switching.relabel_draws import relabelled_sample as relabelled_sample
     from bayesgmm.label_switching.relabel_draws import relabelling as relabelling
     from bayesgmm.label_switching.relabel_draws import restore_labels as restore_labels
 

@@ -151,8 +151,12 @@ def mean_memberships(memberships: Memberships, permutation: IntArray) -> tuple[A
     mean = np.zeros_like(memberships.of_draw(0))
     squares = np.zeros(len(mean))
     for order, (_, resp) in zip(permutation, memberships, strict=True):
-        mean += resp[order]
-        squares += np.vecdot(resp, resp)[order]
+        own = np.einsum(
+            "ki,ki->k", resp, resp
+        )  # a product of BLAS starts threads for each draw, at a multiple of the cost
+        for k, component in enumerate(order):
+            mean[k] += resp[component]
+            squares[k] += own[component]
     return mean / len(permutation), squares / len(permutation)
 
 

@@ -31,6 +31,7 @@ from bayesgmm.label_switching.search import (
     mean_mixture,
     mixture_of,
     search,
+    share_agreeing,
     total_cost,
 )
 from bayesgmm.mixture import Draws, Mixture, covariance_family, divergences
@@ -108,6 +109,8 @@ def _search_memberships(memberships: Memberships, score: Callable[[Array], Array
         return search(sweep, [given, *_pivot_starts(memberships, memberships.pivots, score)])
     some = memberships.of_rows(np.linspace(0, n_rows - 1, _ENOUGH_ROWS).astype(np.int64))
     chosen = search(partial(membership_sweep, some, score), _pivot_starts(some, memberships.pivots, score))
+    if share_agreeing(chosen.permutation, given[0]) == 1.0:  # the same start
+        return descend(sweep, *given)
     found = descend(sweep, *_start(memberships, chosen.permutation, score))
     # The labels as they are start a search only if they are no worse: from random labels it would take long.
     return found if better(found.cost, sweep(given[1], given[0]).cost) else descend(sweep, *given)

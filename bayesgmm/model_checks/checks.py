@@ -1,15 +1,28 @@
 """`check_model`: posterior predictive checks, LOO-PIT, and a goodness-of-fit test for Gaussian mixtures."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 from scipy.stats import cramervonmises
 
-from bayesgmm._common import Array, Rows, counted, folded, frame_table, listed, listing, progress_bar, sentence
+from bayesgmm._common import (
+    Array,
+    Rows,
+    counted,
+    folded,
+    frame_table,
+    in_threads,
+    listed,
+    listing,
+    progress_bar,
+    sentence,
+)
 from bayesgmm.cross_validation import good_k
 from bayesgmm.exceptions import InputError
 from bayesgmm.model_checks.fitted_mixture import FittedMixture, fitted_mixture_of
@@ -166,7 +179,8 @@ def check_model(
     random_state : int, optional
         The result does not depend on ``n_jobs``.
     n_jobs : int, optional
-        Threads for refits; all cores by default.
+        Threads for refits and predicted data sets; all cores by default. With ``statistics``, data sets are predicted
+        in one thread.
     progress : bool
         Show a bar in a terminal or notebook.
     names : mapping, optional
@@ -212,7 +226,9 @@ def check_model(
     observed = quantities(rows, fitted.features, statistics)
     with progress_bar("Checks", show=progress, percent=True) as bar:
         gof = goodness_of_fit(fitted, n_replicates=n_replicates, rng=rng, n_jobs=n_jobs, callback=_part(bar, 0.0, 0.6))
-        table, predicted = _predicted(fitted, observed, statistics, 5 * n_replicates, rng, _part(bar, 0.6, 0.9))
+        table, predicted = _predicted(
+            fitted, observed, statistics, n=5 * n_replicates, rng=rng, n_jobs=n_jobs, callback=_part(bar, 0.6, 0.9)
+        )
         simulated = reference(fitted.draws, rng=rng)
         callback = _part(bar, 0.9, 1.0)
         cdf = predictive_cdf(
@@ -246,21 +262,31 @@ def _predicted(
     fitted: FittedMixture,
     observed: pd.Series,
     statistics: Mapping[str, Quantity],
+    *,
     n: int,
     rng: np.random.Generator,
+    n_jobs: int | None,
     callback: Callback | None,
 ) -> tuple[pd.DataFrame, Array]:
     """The table of test quantities, and the first predicted data sets for the figure."""
-    n_rows, values, kept = len(fitted.copies), [], []
-    which = np.linspace(0, len(fitted.draws) - 1, n).round().astype(np.int64)
-    for i, s in enumerate(rng.permutation(which)):
-        data = simulated_rows(fitted.draws, np.array([s]), n_rows, rng=rng)[0]
-        values.append(quantity_values(data, fitted.features, statistics))
+    n_rows, which = len(fitted.copies), np.linspace(0, len(fitted.draws) - 1, n).round().astype(np.int64)
+    chosen, streams, kept = rng.permutation(which), rng.spawn(n), dict[int, Array]()
+
+    def values(i: int, stop: threading.Event) -> Array | None:
+        if stop.is_set():
+            return None
+        data = simulated_rows(fitted.draws, chosen[i : i + 1], n_rows, rng=streams[i])[0]
         if i < _SHOWN:
-            kept.append(data)
-        if callback is not None:
-            callback(i + 1, n)
-    return quantity_table(observed, np.array(values), ci_prob=interval_probability(None)), np.array(kept)
+            kept[i] = data
+        return quantity_values(data, fitted.features, statistics)
+
+    # functions of a user may not be safe in threads
+    n_workers = 1 if statistics else effective_n_jobs(-1 if n_jobs is None else n_jobs)
+    found = [one for one in in_threads(values, range(n), n_workers=n_workers, callback=callback) if one is not None]
+    if len(found) < n:
+        raise KeyboardInterrupt
+    shown = np.array([kept[i] for i in sorted(kept)])
+    return quantity_table(observed, np.array(found), ci_prob=interval_probability(None)), shown
 
 
 def _gaussianity(gof: GoodnessOfFit) -> pd.DataFrame:

@@ -1,12 +1,11 @@
 """Statistics of departure from a fitted Gaussian mixture."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist, pdist
-from scipy.special import ndtr
-from scipy.stats import chi2
+from scipy.special import chdtr, ndtr
 
 from bayesgmm._common import Array, PerRow, Responsibilities, Rows
 from bayesgmm.data import Data
@@ -17,7 +16,31 @@ _REFERENCE = 600  # rows of the mixture that they are compared with
 _FARTHEST = 1e40  # standard deviations beyond which every statistic says the same
 
 
-def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[str, float]:
+class _Residuals(NamedTuple):
+    """What several statistics need of rows under a mixture.
+
+    Attributes
+    ----------
+    resp : (obs, cluster)
+    whitened : list of (obs, feature)
+        Residuals of each component.
+    squares : list of (obs,)
+        Their squared lengths.
+    transforms : (obs, feature)
+        See `feature_transforms`.
+    """
+
+    X: Rows
+    mixture: Mixture
+    resp: Responsibilities
+    whitened: list[Rows]
+    squares: list[PerRow]
+    transforms: Array
+
+
+def departures(
+    X: Rows, mixture: Mixture, *, rng: np.random.Generator, transforms: Array | None = None
+) -> dict[str, float]:
     r"""Statistics of rows under a mixture that was fitted to them.
 
     With residuals :math:`z_{ik}` whitened by component k, responsibilities :math:`r_{ik}` and their sums :math:`n_k`:
@@ -35,10 +58,14 @@ def departures(X: Rows, mixture: Mixture, *, rng: np.random.Generator) -> dict[s
     energy
         Energy distance of (at most 400) rows from the mixture, in coordinates whitened by the rows' covariance
         (Székely & Rizzo 2013): everything else.
+
+    ``transforms`` are those of `feature_transforms`, where they are known.
     """
-    resp = row_memberships(Data(X), mixture)
     whitened = [_whitened(X, mixture, k) for k in range(mixture.n_components)]
-    return {name: measure(X, mixture, resp, whitened, rng) for name, measure in DEPARTURES.items()}
+    squares = [np.einsum("ij,ij->i", z, z) for z in whitened]
+    u = feature_transforms(X, mixture) if transforms is None else transforms
+    residuals = _Residuals(X, mixture, row_memberships(Data(X), mixture), whitened, squares, u)
+    return {name: measure(residuals, rng) for name, measure in DEPARTURES.items()}
 
 
 def feature_transforms(X: Rows, mixture: Mixture) -> Array:
@@ -75,32 +102,30 @@ def _whitened(X: Rows, mixture: Mixture, k: int) -> Rows:
 
     Those beyond 1e40 stand at 1e40: products of six of them are still numbers.
     """
-    factor = mixture.factors[min(k, len(mixture.factors) - 1)]
+    precision = mixture.precision_factors[min(k, len(mixture.factors) - 1)]
     deviation = X - mixture.means[k]
-    if factor.shape[0] == 1:
-        whitened = deviation / factor[0]
-    else:
-        whitened = solve_triangular(factor, deviation.T, lower=True, check_finite=False).T
+    whitened = deviation * precision[0] if precision.shape[0] == 1 else deviation @ precision.T
     return np.clip(whitened, -_FARTHEST, _FARTHEST)
 
 
-def _kurtosis(X: Rows, _: Mixture, resp: Responsibilities, z: list[Rows], __: np.random.Generator) -> float:
-    n, d = X.shape
-    fourth = sum(float(resp[:, k] @ (z_k**2).sum(axis=1) ** 2) for k, z_k in enumerate(z))
+def _kurtosis(rows: _Residuals, _: np.random.Generator) -> float:
+    n, d = rows.X.shape
+    fourth = sum(float((own * squares * squares).sum()) for own, squares in zip(rows.resp.T, rows.squares, strict=True))
     return fourth / (n * d * (d + 2))
 
 
-def _skewness(X: Rows, _: Mixture, resp: Responsibilities, z: list[Rows], __: np.random.Generator) -> float:
+def _skewness(rows: _Residuals, _: np.random.Generator) -> float:
     total = 0.0
-    for k, z_k in enumerate(z):
-        third = (resp[:, k] * (z_k**2).sum(axis=1)) @ z_k
-        total += float(third @ third) / max(float(resp[:, k].sum()), 1.0)
-    return total / len(X)
+    for own, z, squares in zip(rows.resp.T, rows.whitened, rows.squares, strict=True):
+        third = np.einsum("i,ij->j", own * squares, z)  # BLAS would start threads within each replicate's thread
+        total += float(third @ third) / max(float(own.sum()), 1.0)
+    return total / len(rows.X)
 
 
-def _distances(X: Rows, _: Mixture, resp: Responsibilities, z: list[Rows], __: np.random.Generator) -> float:
-    u = chi2.cdf(np.concatenate([(z_k**2).sum(axis=1) for z_k in z]), X.shape[1])
-    return _cramer_von_mises(u, resp.T.ravel() / len(X)) * len(X)
+def _distances(rows: _Residuals, _: np.random.Generator) -> float:
+    n, d = rows.X.shape
+    u = chdtr(d, np.concatenate(rows.squares))
+    return _cramer_von_mises(u, rows.resp.T.ravel() / n) * n
 
 
 def _cramer_von_mises(u: PerRow, shares: PerRow) -> float:
@@ -110,11 +135,12 @@ def _cramer_von_mises(u: PerRow, shares: PerRow) -> float:
     return float((shares[order] * (below - 0.5 * shares[order] - at) ** 2).sum())
 
 
-def _features(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], ___: np.random.Generator) -> float:
-    return float(uniform_distances(feature_transforms(X, mixture)).sum())
+def _features(rows: _Residuals, _: np.random.Generator) -> float:
+    return float(uniform_distances(rows.transforms).sum())
 
 
-def _energy(X: Rows, mixture: Mixture, _: Responsibilities, __: list[Rows], rng: np.random.Generator) -> float:
+def _energy(residuals: _Residuals, rng: np.random.Generator) -> float:
+    X, mixture = residuals.X, residuals.mixture
     whitening = _whitening(X)
     some = X if len(X) <= _MOST_ROWS else X[rng.choice(len(X), _MOST_ROWS, replace=False)]
     rows, model = (part @ whitening for part in (some, mixture.sample(_REFERENCE, rng=rng)[0]))
@@ -132,7 +158,7 @@ def _whitening(X: Rows) -> Array:
     return np.asarray(scales[:, None] * vectors[:, kept] / np.sqrt(values[kept]))
 
 
-DEPARTURES: dict[str, Callable[[Rows, Mixture, Responsibilities, list[Rows], np.random.Generator], float]] = {
+DEPARTURES: dict[str, Callable[[_Residuals, np.random.Generator], float]] = {
     "kurtosis": _kurtosis,
     "skewness": _skewness,
     "distances": _distances,

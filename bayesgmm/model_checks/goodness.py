@@ -90,7 +90,7 @@ def goodness_of_fit(
 def _measured(X: Rows, mixture: Mixture, rng: np.random.Generator) -> Array:
     """The statistics, after them one for each feature, and last the distribution functions of transforms."""
     u = feature_transforms(X, mixture)
-    own = list(departures(X, mixture, rng=rng).values())
+    own = list(departures(X, mixture, rng=rng, transforms=u).values())
     return np.concatenate([own, uniform_distances(u), uniform_differences(u, GRID).ravel()])
 
 

@@ -45,17 +45,28 @@ def quantity_values(X: Rows, features: Names, more: Mapping[str, Quantity]) -> A
 
 def standard_values(X: Rows) -> Array:
     """The values of the package's own quantities, in the order of `quantities`."""
-    centred = X - X.mean(axis=0)
-    spread = np.sqrt((centred**2).mean(axis=0))
+    x, n = np.ascontiguousarray(X.T), len(X)  # sums over contiguous rows are several times as fast
+    centred = x - x.mean(axis=1, keepdims=True)
+    spread = np.sqrt((centred * centred).mean(axis=1, keepdims=True))
     z = centred / np.where(spread > 0, spread, 1.0)
-    first = [X.mean(axis=0), X.std(axis=0, ddof=1), (z**3).mean(axis=0), (z**4).mean(axis=0) - 3.0]
-    of_features = [*first, *np.quantile(X, _QUANTILES, axis=0), X.min(axis=0), X.max(axis=0)]
-    i, j = np.triu_indices(X.shape[1], 1)
-    second, third = z.T @ z / len(z), (z**2).T @ z / len(z)
-    of_pairs = [second[i, j], third[i, j], third[j, i]]
-    near = z[:_MOST_ROWS]  # of as many rows in data and replicates
+    squares, ordered = z * z, np.sort(x, axis=1)
+    third, fourth = (squares * z).mean(axis=1), (squares * squares).mean(axis=1)  # numpy's z**3 takes ten times as long
+    first = [x.mean(axis=1), x.std(axis=1, ddof=1), third, fourth - 3.0]
+    of_features = [*first, *_quantiles(ordered), ordered[:, 0], ordered[:, -1]]
+    i, j = np.triu_indices(len(x), 1)
+    second, cross = z @ z.T / n, squares @ z.T / n
+    of_pairs = [second[i, j], cross[i, j], cross[j, i]]
+    near = np.ascontiguousarray(z[:, :_MOST_ROWS].T)  # of as many rows in data and replicates
     nearest = np.median(KDTree(near).query(near, k=2)[0][:, 1])
     return np.concatenate([*of_features, *of_pairs, [nearest]])
+
+
+def _quantiles(ordered: Array) -> Array:
+    """Quantiles (quantile, feature) of sorted values (feature, obs), interpolated as by `numpy.quantile`."""
+    place = (ordered.shape[1] - 1) * np.array(_QUANTILES)
+    low = place.astype(np.int64)
+    below, above = ordered[:, low], ordered[:, np.minimum(low + 1, ordered.shape[1] - 1)]
+    return np.asarray((below + (place - low) * (above - below)).T)
 
 
 def _of_user(X: Rows, features: Names, more: Mapping[str, Quantity]) -> dict[tuple[str, str], float]:

@@ -110,7 +110,10 @@ def label_draws(
     """
     given = labels_or_posterior
     if not are_labels(given):
-        given = sample_labels(given, X, random_state=random_state, names=names)
+        drawn = sample_labels(given, X, random_state=random_state, names=names)
+        for labels in flat_draws(drawn):  # one by one: all at once would take four times their memory
+            labels[:] = canonical_labels(labels)
+        return drawn.assign_coords({dim: np.arange(drawn.sizes[dim]) for dim in SAMPLE_DIMS})
     if isinstance(given, xr.DataArray) and set(SAMPLE_DIMS) <= set(given.dims):
         given = given.transpose(*SAMPLE_DIMS, ...)
     values = _whole_numbers(given)
