@@ -66,7 +66,7 @@ def select_components(
     n_components : int or iterable of int
         The numbers of components K.
     covariance_types : str or sequence of str, optional
-        Names as in `GaussianMixture`. By default all six families (two if there is one feature) if all criteria are by
+        Names as in `GaussianMixture`. By default all families (two if there is one feature) if all criteria are by
         EM, and ``"full"`` otherwise.
     criterion : str or sequence of str
         The first decides; the others are reported, those by EM always.
