@@ -118,6 +118,10 @@ class SearchData:
         if not mixture.family.shared:
             size = self.new_size(rng)
             factors[one], precision[one] = self.factor[0] * size, self.precision_factor[0] / size
+        if mixture.family.restriction(*means.shape) is not None:  # what is tied together stays so
+            matrices = mixture.family.expand(factors, *means.shape)
+            factors = mixture.family.factors(mixture.family.compress(matrices), means.shape[1])
+            precision = mixture.family.precision_factors(factors)
         return _assembled(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
 
 

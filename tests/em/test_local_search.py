@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from reference import load_data
 
-from bayesgmm import GaussianMixture
+from bayesgmm import GaussianMixture, Mixture
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMSettings
@@ -42,7 +42,7 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
     assert starts.n_optima == len(starts.optimum_objectives)
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", "VEI"])
 def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     X, rng = load_data("iris"), np.random.default_rng(0)
     search_data = SearchData.of_rows(
@@ -53,6 +53,7 @@ def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
     assert (after.means != before.means).any(axis=1).sum() == 1
     assert after.weights.sum() == pytest.approx(1.0)
     assert np.isfinite(after.log_prob(X)).all()
+    Mixture(after.weights, after.means, after.covariances, covariance_type)  # a member of the family
 
 
 def test_a_search_that_meets_no_proper_mixture_ends_early(monkeypatch):

@@ -55,7 +55,7 @@ class CovarianceFamily:
     name, code : str
         scikit-learn's name (ours where it has none) and mclust's code.
     parametrisation : Parametrisation
-        That of one covariance: full, diagonal or spherical.
+        Of the covariances: full, diagonal, spherical or of one shape.
     equivariance : Equivariance
         The maps of the rows that take the family's mixtures to mixtures of the family.
     shared : bool
