@@ -35,6 +35,11 @@ _LONG = 40_000  # of them in a step: below, threads wait for each other's Python
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _MOST_NAMED = 10
 _ROUNDS_END, _OFTEN = (4, 7), 3  # starts after which is asked whether the best optimum was met often, and how often
+_ILL_DEFINED = (  # scikit-learn's sentence
+    "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
+    "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "
+    "the input data."
+)
 _COSTLY = 1_000_000  # products in a step: below, ten searches cost less than the optima that one in ten finds
 
 type StartCallback = Callable[[int, EMState], object]
@@ -284,10 +289,10 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
     """What the starts found. Plain Python: there are few, and a small fit takes a millisecond."""
     ended = [run.objective if isfinite(run.objective) else nan for run in runs]
     if all(isnan(objective) for objective in ended):
+        largest = float(np.abs(plan.data.rows).max())
         raise DegenerateComponentError(
-            "EM broke down numerically from every start. Set reg_covar above zero, drop constant columns, bring the "
-            "others to a moderate scale, or ask for fewer components.",
-            figures={"largest absolute value": float(np.abs(plan.data.rows).max()), "floor": plan.smallest_floor},
+            f"{_ILL_DEFINED} Drop constant columns, and bring the others to a moderate scale.",
+            figures={"largest absolute value": largest, "floor": plan.smallest_floor},
         )
     degenerate = [
         isnan(objective) or not plan.degeneracy.is_proper(run) for objective, run in zip(ended, runs, strict=True)
@@ -326,9 +331,7 @@ def _well_defined(best: EMResult, plan: Plan) -> EMResult:
     if best.n_iter >= plan.settings.max_iter:
         return replace(best, converged=False)
     raise DegenerateComponentError(
-        "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
-        "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
-        "scale the input data.",
+        _ILL_DEFINED,
         figures={
             "smallest variance": float(smallest_variances(best.mixture).min()),
             "floor": plan.smallest_floor,
