@@ -200,7 +200,7 @@ def test_rows_that_are_all_equal_fit_one_component():
 def test_a_breakdown_is_an_error_with_figures():
     X = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 3.0]])
     settings = EMSettings(reg_covar=0.0)
-    with pytest.raises(DegenerateComponentError, match="reg_covar above zero") as caught:
+    with pytest.raises(DegenerateComponentError, match="increase reg_covar") as caught:
         best_fit(Data.of(X), 1, rng=rng(), covariance_type="diag", settings=settings, n_init=2)
     assert caught.value.figures["largest absolute value"] == 3.0
 
