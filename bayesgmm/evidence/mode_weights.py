@@ -231,6 +231,8 @@ def _sample(estimate: Bridge, draws: tuple[Draws, Array], proposals: tuple[Draws
     weight than an effective draw.
     """
     n, m, effective = len(source), len(proposals[1]), estimate.effective_draws
+    if estimate.log_z == -np.inf:  # no proposal lies inside the mode
+        return Sample(draws[0], np.full(n, 1.0 / n), source, effective)
     offset = np.log(effective) - np.log(m) - estimate.log_z
     of_draws, of_proposals = expit(draws[1] + offset) / n, expit(proposals[1] + offset) / effective
     inside = np.flatnonzero(of_proposals > 0)
