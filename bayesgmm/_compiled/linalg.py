@@ -82,13 +82,3 @@ def solve_cholesky(lower: Array, vector: Array) -> None:
         for k in range(i + 1, n):
             total -= lower[k, i] * vector[k]
         vector[i] = total / lower[i, i]
-
-
-@allocation_free
-def times_lower(lower: Array, vector: Array, product: Array) -> None:
-    """Write L x into ``product``."""
-    for i in range(lower.shape[0]):
-        total = 0.0
-        for j in range(i + 1):
-            total += lower[i, j] * vector[j]
-        product[i] = total
