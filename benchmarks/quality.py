@@ -171,7 +171,9 @@ def main() -> None:
         return
     seconds = np.array([outcome.seconds for outcome in found])
     print(f"misses: {sum(o.missed for o in found)} of {len(found)}")
-    print(f"processor seconds a fit: median {np.median(seconds):.3f}, longest {seconds.max():.2f}")
+    print(
+        f"processor seconds: {seconds.sum():.1f} in all, median {np.median(seconds):.4f}, longest {seconds.max():.2f}"
+    )
 
 
 def print_pixels(

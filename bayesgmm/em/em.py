@@ -1,5 +1,6 @@
 """The EM algorithm: an E-step sums expected statistics over blocks of rows, an M-step gives the next mixture."""
 
+import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -28,12 +29,14 @@ from bayesgmm.em.squarem import (
     RULES,
     Iterates,
     Rules,
+    aitken_remaining,
     check_convergence,
     next_iterate,
 )
 from bayesgmm.mixture import COMPONENT, COVARIANCE, SUMS, Mixture, Statistics, Sums, add_statistics, column_statistics
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 
+_SMALLEST_GAIN, _GAIN_PER_ROW = 1e-3, 1e-7  # nats to come at which EM stops by default
 _ROWS_PER_CALL, _STEPS_PER_CALL = 200_000, 64  # below a hundredth of a second between two calls of a callback
 
 
@@ -43,9 +46,9 @@ class EMSettings:
 
     Attributes
     ----------
-    tol : float
+    tol : float, optional
         EM stops when the remaining increase, extrapolated from the last three objectives (Aitken), is below
-        ``tol`` per row; zero means to rounding error.
+        ``tol`` per row; zero means to rounding error, and None below 1e-7 per row and 1e-3 in all.
     max_iter : int
         Maximum number of EM steps.
     reg_covar : float, (feature,) or None
@@ -55,10 +58,14 @@ class EMSettings:
         Extrapolate (SQUAREM) where plain EM would take many more steps; see `bayesgmm.em.squarem`.
     """
 
-    tol: float = 1e-6
+    tol: float | None = 1e-6
     max_iter: int = 1000
     reg_covar: RegCovar = None
     accelerate: bool = True
+
+    def smallest_gain(self, n_rows: float) -> float:
+        """The gain to come, in nats, below which EM stops on rows that weigh so much."""
+        return min(_SMALLEST_GAIN, _GAIN_PER_ROW * n_rows) if self.tol is None else self.tol * n_rows
 
 
 class EMState(NamedTuple):
@@ -100,6 +107,11 @@ class EMResult:
     history: Array
     counts: Weights
     n_floored: int
+
+    @property
+    def gain_to_come(self) -> float:
+        """The gain to come, extrapolated from the last three objectives (Aitken); infinite where there are fewer."""
+        return aitken_remaining(*self.history[-3:]) if len(self.history) >= 3 else math.inf
 
 
 def run_em(
@@ -151,7 +163,7 @@ def run_em(
             if verdict == CONVERGED or stopped or run.n_left <= 0 or not isfinite(state.objective):
                 return _result(state, verdict == CONVERGED, run.history)
         if run.block is not None:
-            verdict, statistics = run.compiled_steps(run.block, statistics)
+            verdict, statistics = run.steps_on(run.block, statistics)
         else:
             mixture = run.m_step(statistics)
             statistics = run.e_step(mixture)
@@ -198,15 +210,15 @@ class _Run:
         """What to make of the objective at a mixture: whether to go on, to stop, or to reject an extrapolation."""
         objective = statistics.log_likelihood + _penalty(mixture, self.prior)
         if not self.history:
-            self.rules = self.rules._replace(smallest_gain=self.settings.tol * float(statistics.counts.sum()))
+            self.rules = self.rules._replace(smallest_gain=self.settings.smallest_gain(float(statistics.counts.sum())))
         verdict = check_convergence(self.iterates.state, objective, self.rules.smallest_gain)
         self.history.append(float(self.iterates.state[NOW]))
         return verdict
 
-    def compiled_steps(self, block: Block, statistics: Statistics) -> tuple[int, Statistics]:
+    def steps_on(self, block: Block, statistics: Statistics) -> tuple[int, Statistics]:
         """Many M- and E-steps on one block of rows without coming back to Python."""
         sums = _sums(statistics)
-        n_taken, verdict, log_likelihood = _compiled_steps(
+        n_taken, verdict, log_likelihood = compiled_steps(
             *self.start.kernel, self.rules, *block, sums, self.pseudo, self.iterates
         )
         self.history.extend(self.iterates.objectives[:n_taken].tolist())
@@ -263,7 +275,7 @@ def _sums(statistics: Statistics) -> Sums:
     ),
     allocates=False,
 )
-def _compiled_steps(covariance, component, rules, x, row_weights, sums, prior, iterates):  # type: ignore[no-untyped-def]
+def compiled_steps(covariance, component, rules, x, row_weights, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """Steps until the objectives are full, the run ends, or no more may be taken, and past a rejected point."""
     objectives, verdict, value, n_taken = iterates.objectives, GOES_ON, 0.0, 0
     n_left = int(rules.max_iter + 1 - iterates.state[N_STEPS])

@@ -240,7 +240,8 @@ def _hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Respo
 
 def _short_hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) -> Responsibilities:
     """The same, of fewer rows."""
-    return _merged(X, k, Data(X, v).subset(max(_FEWER_MERGED, 10 * k), rng=rng))
+    size = min(max(_FEWER_MERGED, 10 * k, 5 * X.shape[1]), _MOST_MERGED)
+    return _merged(X, k, Data(X, v).subset(size, rng=rng))
 
 
 def _merged(X: Rows, k: int, some: Data) -> Responsibilities:

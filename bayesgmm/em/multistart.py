@@ -1,13 +1,16 @@
 """Multi-start EM: the best optimum that is not degenerate, and a record of every start."""
 
+import math
 import threading
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from functools import partial
 from math import isfinite, isnan, nan
+from typing import NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -18,7 +21,8 @@ from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.em.initialization import Initialisation
-from bayesgmm.em.start_plan import Plan
+from bayesgmm.em.local_search import EFFORTS, Effort, SearchData, ShortEM, search_from
+from bayesgmm.em.start_plan import OF_RACE, SAME_OPTIMUM, Plan
 from bayesgmm.exceptions import (
     DegeneracyWarning,
     DegenerateComponentError,
@@ -30,18 +34,19 @@ from bayesgmm.mixture import Equivariance, Mixture
 from bayesgmm.priors import Model, warn_of_constant_features
 from bayesgmm.validation import check_components
 
-_QUICK = 1_000_000  # numbers times components that a handful of steps take milliseconds for: not worth a thread
-_LONG = 40_000  # of them in a step: below, threads wait for each other's Python longer than they gain
+_QUICK = (
+    1e-4  # seconds of a pass over the rows that a search sees: below, threads wait for Python longer than they gain
+)
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _MOST_NAMED = 10
-_ROUNDS_END, _OFTEN = (4, 7), 3  # starts after which is asked whether the best optimum was met often, and how often
+_ROUND = 2  # starts of a race between which nobody asks whether it is over; the first is alone
+_NONE_PROPER = 3  # starts without a proper end after which a race is over
+_HEAD_START, _HOPE = 5, 20.0  # steps on all rows after which the second best of a part goes on, if so many gains help
 _ILL_DEFINED = (  # scikit-learn's sentence
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
     "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "
     "the input data."
 )
-_COSTLY = 1_000_000  # products in a step: below, ten searches cost less than the optima that one in ten finds
-
 type StartCallback = Callable[[int, EMState], object]
 
 
@@ -70,6 +75,9 @@ class Starts:
         The objective at each of the ``optima``; without a prior, the log-likelihood.
     kinds : tuple of str
         Initialization of each start: a name of `KINDS`, or ``"given"``.
+    completed : (start,) bool
+        Whether a start was run to its end on all rows, or had met one that was on a part of them; others were raced
+        out, and their objective is what the part of the rows promised.
     """
 
     __module__ = "bayesgmm.em"
@@ -84,6 +92,7 @@ class Starts:
     interrupted: bool = False
     optimum_objectives: Array = field(default_factory=lambda: np.empty(0))
     kinds: tuple[str, ...] = ()
+    completed: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
 
     @property
     def n_starts(self) -> int:
@@ -108,6 +117,18 @@ class Starts:
         return int((same_kind & close).sum())
 
     @property
+    def share_met_once(self) -> float:
+        """The share of completed starts whose optimum no other one met.
+
+        By Good and Turing (Good 1953) it estimates the chance that one more start ends somewhere new.
+        """
+        ends = np.sort(self.objectives[self.completed & ~self.degenerate])
+        if not len(ends):
+            return 1.0
+        _, met = np.unique(np.cumsum(np.diff(ends, prepend=ends[0]) > self.tolerance), return_counts=True)
+        return int((met == 1).sum()) / len(ends)
+
+    @property
     def best_is_doubtful(self) -> bool:
         """Whether one start only, of several that ran to the end, reached the best optimum."""
         several = self.n_starts >= _SEVERAL and self.n_optima > 1
@@ -120,10 +141,12 @@ def best_of_starts(
     *,
     rng: np.random.Generator,
     settings: EMSettings | None = None,
-    n_init: int = 10,
+    n_init: int | None = 10,
+    effort: Effort = EFFORTS["standard"],
     initialisation: Initialisation | None = None,
     start: Mixture | None = None,
     n_jobs: int | None = None,
+    max_seconds: float | None = None,
     callback: StartCallback | None = None,
     feature_names: Sequence[str] | None = None,
 ) -> tuple[EMResult, Starts]:
@@ -149,13 +172,19 @@ def best_of_starts(
     rng : numpy.random.Generator
         Each start draws from a child of its own: the result does not depend on ``n_jobs``.
     settings : EMSettings, optional
-    n_init : int
-        Number of starts; one if all would be identical (``start``, means or labels given).
+    n_init : int, optional
+        Number of starts; one if all would be identical (``start``, means or labels given). None is a race: starts
+        follow each other until the best optimum was met often, or until they cost many times what the first one did.
+        On many rows they are compared on some, and the best goes on.
+    effort : Effort
+        How long starts search, and a race lasts.
     initialisation : Initialisation, optional
     start : Mixture, optional
         A single mixture to start from.
     n_jobs : int, optional
         Threads, in joblib's meaning; by default one, or where a step takes long every core.
+    max_seconds : float, optional
+        After so many seconds the fit ends with the best so far, as after an interruption.
     callback : callable, optional
         Called as ``callback(index of the start, EMState)``; a true return value ends the whole fit, which
         keeps the best so far, as an interruption from the keyboard does.
@@ -197,16 +226,18 @@ def best_of_starts(
            [ 2.]]), 10)
     """
     check_components(model.n_components, round(data.total))
-    if n_init < 1:
+    if n_init is not None and n_init < 1:
         raise InputError(expected="n_init >= 1", got=f"{n_init}")
+    until = math.inf if max_seconds is None else time.monotonic() + max_seconds
     init = initialisation or Initialisation()
     data = data if init.labels is not None else data.distinct()
     degeneracy = Degeneracy.of(data, settings or EMSettings(), model)
-    plan = Plan(data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy)
-    n_starts = 1 if start is not None or init.fixed(model.n_components) else n_init
+    plan = Plan(data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy, effort)
+    alone = plan.given or (n_init is None and model.n_components == 1)
     with one_blas_thread():
-        runs, interrupted = _run_all(plan, rng.spawn(n_starts), n_jobs=n_jobs, callback=callback)
-    starts = _record(plan, runs, interrupted=interrupted)
+        race = _Race(plan, rng, 1 if alone else n_init, callback, until)
+        runs, completed = race.run(n_jobs)
+    starts = _record(plan, runs, completed, interrupted=race.stopped)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
     _report_data(plan, feature_names, degenerate=bool(starts.degenerate[starts.best]))
@@ -214,78 +245,174 @@ def best_of_starts(
     return (_ordered(best) if in_order else best), starts
 
 
-def _run_all(
-    plan: Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: StartCallback | None
-) -> tuple[list[EMResult], bool]:
-    """All starts, in worker threads so that an interruption finds the main thread and every result is kept."""
-    stop = threading.Event()
+class _Run(NamedTuple):
+    """The end of a start, what it cost, and what a race may cost that begins with it, by the model of cost."""
 
-    def run(index: int, pool: Executor | None = None, *, search: bool = True) -> EMResult | None:
-        def after_step(state: EMState) -> bool:
-            if callback is not None and callback(index, state):
-                stop.set()
-            return stop.is_set()
+    end: EMResult
+    spent: float
+    limit: float
 
-        if stop.is_set():
+
+class _Race:
+    """Starts in progress: as many as were asked for, or a race, whose starts follow each other while it is worth it."""
+
+    def __init__(
+        self, plan: Plan, rng: np.random.Generator, n_init: int | None, callback: StartCallback | None, until: float
+    ) -> None:
+        self.plan, self.rng, self.n_init, self.callback, self.until = plan, rng, n_init, callback, until
+        self.stop = threading.Event()
+        self.part = plan.part(rng)
+        self.runs: list[_Run] = []
+        self.pool: Executor | None = None
+        self.workers: Executor | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user or the clock wants an end."""
+        return self.stop.is_set() or time.monotonic() >= self.until
+
+    @property
+    def left(self) -> float:
+        """Seconds that a race may still cost, by the model of cost."""
+        return self.runs[0].limit / OF_RACE - sum(run.spent for run in self.runs)
+
+    def run(self, n_jobs: int | None) -> tuple[list[EMResult], list[bool]]:
+        """The end of every start, and whether it was run to its end on all rows."""
+        with _pool_for(self.plan.data, n_jobs) as self.pool, _workers_for(self.plan, n_jobs) as self.workers:
+            while not self.is_over:
+                n = self.n_init or (_ROUND if self.runs else 1)
+                limit = math.inf if self.n_init or not self.runs else min(self.left / n, self.runs[0].limit)
+                indices, rngs = range(len(self.runs), len(self.runs) + n), self.rng.spawn(n)
+                starts = [partial(self.start, *each, limit) for each in zip(indices, rngs, strict=True)]
+                self.runs += [run for run in self.results(starts) if run is not None]
+                if self.stopped:
+                    break
+            if not self.runs:
+                raise KeyboardInterrupt
+            ends = [run.end for run in self.runs]
+            if self.n_init is not None or self.part is None:
+                return ends, [True] * len(ends)
+            return self.results([partial(self.finish, self.part, ends)])[0]
+
+    def results[Result](self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+        """What tasks return, in worker threads so that an interruption finds this one, which waits for them."""
+        if self.workers is None:
+            return list(self.in_turn(tasks))
+        futures = [self.workers.submit(task) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        except KeyboardInterrupt:
+            self.stop.set()
+            return [future.result() for future in futures]
+        except BaseException:
+            self.stop.set()
+            raise
+
+    def in_turn[Result](self, tasks: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+        """The same where they are too short for threads: an interruption costs the one that it meets."""
+        try:
+            for task in tasks:
+                yield task()
+        except KeyboardInterrupt:
+            self.stop.set()
+
+    def start(self, index: int, rng: np.random.Generator, limit: float) -> _Run | None:
+        """One start, to its end; in a race on many rows, to its end on a part of them."""
+        if self.stopped:
             return None
-        start = plan.starting_mixture(index, rngs[index], stop.is_set, search=search)
-        return run_em(plan.data, start, prior=plan.model.prior, settings=plan.settings, callback=after_step, pool=pool)
+        plan, is_race = self.plan, self.n_init is None
+        short_em = ShortEM(plan.degeneracy, plan.settings, lambda: self.stopped, limit)
+        start = plan.starting_mixture(index, rng, short_em, in_race=is_race)
+        if self.part is not None and (is_race or self.part is not plan.data):
+            end = self.em(index, start, self.part)
+            short_em.charge(self.part, end)
+            start = end.mixture if isfinite(end.objective) else start
+        if self.part is None or not is_race:
+            end = self.em(index, start)
+            short_em.charge(plan.data, end)
+        return _Run(end, short_em.spent, short_em.limit)
 
-    if plan.coarse and plan.step_size * len(rngs) <= _QUICK:
-        return [result for index in range(len(rngs)) if (result := run(index)) is not None], stop.is_set()
-    finished: list[EMResult] = []
-    with ThreadPoolExecutor(_n_workers(plan, len(rngs), n_jobs)) as workers, _pool_for(plan.data, n_jobs) as pool:
-        for indices in _rounds(plan, len(rngs)):
-            search = indices.start == 0 or _worth_searching(plan, finished)
-            futures = [workers.submit(run, index, pool, search=search) for index in indices]
-            finished += [result for result in _results_of(futures, stop) if result is not None]
-    if not finished:
-        raise KeyboardInterrupt
-    return finished, stop.is_set()
+    def em(self, index: int, start: Mixture, part: Data | None = None, max_iter: int | None = None) -> EMResult:
+        """EM on all rows, or on a part of them."""
+
+        def after_step(state: EMState) -> bool:
+            if self.callback is not None and self.callback(index, state):
+                self.stop.set()
+            return self.stopped
+
+        settings = self.plan.settings if part is None else self.plan.settings_of_part
+        settings = settings if max_iter is None else replace(settings, max_iter=min(max_iter, settings.max_iter))
+        data, prior = self.plan.data if part is None else part, self.plan.model.prior
+        return run_em(data, start, prior=prior, settings=settings, callback=after_step, pool=self.pool)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further start is made."""
+        if self.n_init is not None or not self.runs:
+            return len(self.runs) > 0
+        effort, ends = self.plan.effort, [run.end for run in self.runs]
+        proper = [end.objective for end in ends if self.plan.degeneracy.is_proper(end)]
+        if len(ends) >= effort.most_starts or self.left <= 0 or not (proper or len(ends) < _NONE_PROPER):
+            return True
+        met = sum(max(proper, default=0.0) - objective <= self.tolerance for objective in proper)
+        return met >= effort.met
+
+    @property
+    def tolerance(self) -> float:
+        """Ends no further apart count as one optimum where starts are compared."""
+        if self.part is None:
+            return self.plan.tolerance
+        return SAME_OPTIMUM * self.plan.settings_of_part.smallest_gain(self.part.total)
+
+    def finish(self, part: Data, ends: list[EMResult]) -> tuple[list[EMResult], list[bool]]:
+        """The best end on a part of the rows, and the second best as long as it has a chance, go on with all rows."""
+        usable = [i for i, end in enumerate(ends) if isfinite(end.objective)]
+        proper = [i for i in usable if self.plan.degeneracy.is_proper(ends[i])] or usable
+        objectives = [end.objective for end in ends]
+        leaders = _distinct(objectives, sorted(proper, key=lambda i: -objectives[i]), self.tolerance)[:2]
+        completed = [False] * len(ends)
+        best: EMResult | None = None
+        for leader in leaders or range(1):
+            start = ends[leader] if best is not None else self.improved(part, ends[leader])
+            if best is not None:
+                start = self.em(leader, start.mixture, max_iter=_HEAD_START)
+                gain = start.history[-1] - start.history[-2] if len(start.history) > 1 else 0.0
+                if not start.objective + _HOPE * gain >= best.objective:
+                    continue
+            end = self.em(leader, start.mixture)
+            for i in usable:
+                if abs(objectives[i] - objectives[leader]) <= self.tolerance:
+                    ends[i], completed[i] = end, True
+            best = best or end
+        return ends, completed
+
+    def improved(self, part: Data, end: EMResult) -> EMResult:
+        """Where a search on the part of the rows ends."""
+        short_em = ShortEM(self.plan.degeneracy, self.plan.settings, lambda: self.stopped, self.runs[0].limit)
+        search_data = SearchData.of_rows(part, self.plan.degeneracy, size=part.shape[0], rng=self.rng)
+        patience = self.plan.effort.patience_for(self.plan.model.n_components)
+        return search_from(end, search_data, short_em, patience=patience, rng=self.rng) or end
 
 
-def _results_of(futures: list[Future[EMResult | None]], stop: threading.Event) -> list[EMResult | None]:
-    try:
-        return [future.result() for future in futures]
-    except KeyboardInterrupt:
-        stop.set()
-        return [future.result() for future in futures]
-    except BaseException:
-        stop.set()
-        raise
-
-
-def _rounds(plan: Plan, n_starts: int) -> list[range]:
-    """The starts, in rounds between which it is asked whether the next ones search on."""
-    ends = [end for end in _ROUNDS_END if end < n_starts] if plan.searched else []
-    return [range(first, last) for first, last in pairwise([0, *ends, n_starts])]
-
-
-def _worth_searching(plan: Plan, runs: list[EMResult]) -> bool:
-    """Whether further starts search: not if no end is proper, or if steps are costly and the best was met often."""
-    proper = [run.objective for run in runs if plan.degeneracy.is_proper(run)]
-    if not proper:
-        return False
-    products = plan.step_size * (plan.data.shape[1] if plan.model.family.parametrisation.correlated else 1)
-    met = sum(max(proper) - objective <= plan.tolerance for objective in proper)
-    return products < _COSTLY or met < _OFTEN
-
-
-def _n_workers(plan: Plan, n_starts: int, n_jobs: int | None) -> int:
-    """As many as asked for; unless the user or joblib says, all cores where steps are long."""
+def _workers_for(plan: Plan, n_jobs: int | None) -> AbstractContextManager[Executor | None]:
+    """As many as asked for; unless the user or joblib says, all cores where steps are long, and none where short."""
     n_workers = effective_n_jobs(n_jobs)
-    if n_jobs is None and n_workers == 1 and plan.step_size >= _LONG:
+    if n_workers == 1 and plan.cost.of_pass < _QUICK:
+        return nullcontext()
+    if n_jobs is None and n_workers == 1:
         n_workers = effective_n_jobs(-1)
-    return min(n_workers, n_starts)
+    return ThreadPoolExecutor(n_workers)
 
 
 def _pool_for(data: Data, n_jobs: int | None) -> AbstractContextManager[Executor | None]:
     """Threads for the blocks of rows, if there are several: as many as asked for, by default one a core."""
+    if len(data.blocks) == 1:
+        return nullcontext()
     n_threads = effective_n_jobs(-1 if n_jobs is None else n_jobs)
-    return ThreadPoolExecutor(n_threads) if len(data.blocks) > 1 and n_threads > 1 else nullcontext()
+    return ThreadPoolExecutor(n_threads) if n_threads > 1 else nullcontext()
 
 
-def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
+def _record(plan: Plan, runs: list[EMResult], completed: list[bool], *, interrupted: bool) -> Starts:
     """What the starts found. Plain Python: there are few, and a small fit takes a millisecond."""
     ended = [run.objective if isfinite(run.objective) else nan for run in runs]
     if all(isnan(objective) for objective in ended):
@@ -297,14 +424,15 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
     degenerate = [
         isnan(objective) or not plan.degeneracy.is_proper(run) for objective, run in zip(ended, runs, strict=True)
     ]
-    usable = [i for i in range(len(runs)) if not isnan(ended[i]) and (not degenerate[i] or all(degenerate))]
+    usable = [i for i in range(len(runs)) if completed[i] and not isnan(ended[i])]
+    usable = [i for i in usable if not degenerate[i]] or usable
     best_first = sorted(usable, key=lambda i: -ended[i])
     tolerance = plan.tolerance
     distinct = _distinct(ended, best_first, tolerance)
     return Starts(
         np.array(ended),
         np.array(degenerate),
-        np.array([run.converged for run in runs]),
+        np.array([run.converged and each for run, each in zip(runs, completed, strict=True)]),
         np.array([run.n_iter for run in runs]),
         best_first[0],
         tolerance,
@@ -312,6 +440,7 @@ def _record(plan: Plan, runs: list[EMResult], *, interrupted: bool) -> Starts:
         optimum_objectives=np.array([ended[i] for i in distinct]),
         kinds=tuple(plan.kind(index) for index in range(len(runs))),
         interrupted=interrupted,
+        completed=np.array(completed),
     )
 
 

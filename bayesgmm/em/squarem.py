@@ -127,6 +127,17 @@ def _four_of(array: Array) -> Array:
 
 
 @allocation_free
+def begin_again(iterates):  # type: ignore[no-untyped-def]
+    """Forget how a run came to the present point; returns the buffer that holds it."""
+    state = iterates.state
+    cap = _FIRST_CAP if state[CAP] > 0.0 else 0.0
+    state.fill(0.0)
+    state[FIRST] = state[BEFORE] = state[NOW] = state[RATE] = math.nan
+    state[CAP] = cap
+    return iterates.buffers[AT_NOW]
+
+
+@allocation_free
 def aitken_remaining(first: float, before: float, now: float) -> float:
     """Remaining gain by Aitken's extrapolation of three objectives."""
     gain = now - before

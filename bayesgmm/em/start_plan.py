@@ -1,6 +1,6 @@
 """Plan of a multi-start EM fit: what its starts have in common, and how each is made."""
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,26 +9,19 @@ from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMSettings
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, starting_mixture
-from bayesgmm.em.local_search import (
-    COARSE_RUNS,
-    RANDOM_RUNS,
-    SearchData,
-    ShortEM,
-    approached,
-    coarse_rows_for,
-    rows_for,
-    search_from,
-    small_em,
-)
+from bayesgmm.em.local_search import EFFORTS, Cost, Effort, SearchData, ShortEM, rows_for, search_from, small_em
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import Model
 
 MIXED, SMALL_EM, GIVEN = "mixed", "small_em", "given"
-KINDS_IN_TURN = ("short_kmeans", "hierarchical", SMALL_EM)  # what ``"mixed"`` makes starts by
-COARSE_KINDS = ("short_kmeans", SMALL_EM, "short_kmeans", "short_hierarchical")  # and with a loose tolerance
+KINDS_IN_TURN = ("short_kmeans", "random_from_data", "short_hierarchical", SMALL_EM)  # of ``"mixed"``
 KINDS = (*INIT_METHODS, SMALL_EM, MIXED)
-_SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
-SEARCHED_TO = 1e-6  # largest tolerance at which a search is worth its time: looser fits are asked to be quick
+SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as one optimum
+_COMPARED_ROWS = 40_000  # starts are compared on so many rows, or on twice as many as a search sees
+_QUICK = 3e-4  # seconds of a pass over all rows: below, every start is run to its end
+OF_RACE, _OF_NUMBER, _MORE_PATIENT = 0.25, 0.1, 2  # what a start may cost of a race, in one and else, and its patience
+_FIRST_STEPS = 25  # of a start, by whose cost a race is measured
+_COMPARED_TO = 1e-5  # tolerance of runs on a part of the rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +34,12 @@ class Plan:
     initialisation: Initialisation
     start: Mixture | None
     degeneracy: Degeneracy
+    effort: Effort = EFFORTS["standard"]
 
     @property
     def tolerance(self) -> float:
         """Objectives no further apart count as one optimum."""
-        return _SAME_OPTIMUM * self.settings.tol * self.data.total
+        return SAME_OPTIMUM * self.settings.smallest_gain(self.data.total)
 
     @property
     def smallest_floor(self) -> float:
@@ -53,70 +47,91 @@ class Plan:
         return float(self.degeneracy.floors.min())
 
     @property
-    def several_kinds(self) -> bool:
-        """Whether starts are made by several kinds in turn."""
-        return self.initialisation.method == MIXED
+    def given(self) -> bool:
+        """Whether the user said where to start, so that every start is the same."""
+        return self.start is not None or self.initialisation.fixed(self.model.n_components)
 
     @property
     def searched(self) -> bool:
-        """Whether starts search on, see `SEARCHED_TO`."""
-        return self.several_kinds and not self.coarse
+        """Whether starts search on: not where the user said which component is which, or no end can be proper."""
+        enough = self.degeneracy.fewest * self.model.n_components <= self.data.total
+        alone = self.model.n_components == 1 or self.start is not None or self.initialisation.labelled
+        return not alone and (enough or self.model.prior is not None)
+
+    def part(self, rng: np.random.Generator) -> Data | None:
+        """Rows on which starts are compared before the best go on; None if each runs to its end, because that is quick.
+
+        All of them, or of many times as many a random part, the same for all starts.
+        """
+        size = self.n_compared
+        if not self.searched or self.cost.of_pass < _QUICK:
+            return None
+        return self.data.subset(size, rng=rng) if self.data.shape[0] >= 2 * size else self.data
 
     @property
-    def coarse(self) -> bool:
-        """Whether the tolerance asked for is loose: starts then cost little."""
-        return self.settings.tol > SEARCHED_TO
+    def settings_of_part(self) -> EMSettings:
+        """Of runs there."""
+        return replace(self.settings, tol=max(self.settings.tol or 0.0, _COMPARED_TO))
+
+    def limit(self, n_steps: int) -> float:
+        """Seconds that a race may cost, by the model of cost, whose first start took so many steps at first.
+
+        Two steps are what any run takes to know that it has converged. Where there are more parameters than rows the
+        highest likelihood means little, and less is spent on it.
+        """
+        of_pass = Cost.of(self.model, min(self.data.shape[0], self.n_compared)).of_pass
+        seconds = self.effort.seconds * min(1.0, self.data.total / self.model.n_parameters)
+        return max(seconds, self.effort.times * (n_steps - 2) * of_pass)
 
     @property
-    def step_size(self) -> int:
-        """Numbers times components that most steps of a start read."""
-        (n_rows, n_features), k = self.data.shape, self.model.n_components
-        return (min(n_rows, rows_for(k, n_features)) if self.searched else n_rows) * n_features * k
+    def n_compared(self) -> int:
+        """How many rows starts are compared on, if there are many times as many."""
+        return max(_COMPARED_ROWS, 2 * rows_for(self.model.n_components, self.data.shape[1]))
+
+    @property
+    def cost(self) -> Cost:
+        """Of EM on all rows."""
+        return Cost.of(self.model, self.data.shape[0])
 
     def kind(self, index: int) -> str:
         """What a start is made by."""
-        if self.start is not None or self.initialisation.fixed(self.model.n_components):
+        if self.given:
             return GIVEN
-        turns = KINDS_IN_TURN if self.searched else COARSE_KINDS
-        kind = turns[index % len(turns)] if self.several_kinds else self.initialisation.method
+        mixed = self.initialisation.method == MIXED
+        kind = KINDS_IN_TURN[index % len(KINDS_IN_TURN)] if mixed else self.initialisation.method
         # Random short runs choose all parameters; where some are given, random rows stand in for them.
         return "random_from_data" if kind == SMALL_EM and self.initialisation.labelled else kind
 
-    def starting_mixture(
-        self, index: int, rng: np.random.Generator, stopped: Callable[[], bool], *, search: bool = True
-    ) -> Mixture:
-        """A start of its kind; by default it searches on, see `SEARCHED_TO`, unless the user gave parameters."""
+    def starting_mixture(self, index: int, rng: np.random.Generator, short_em: ShortEM, *, in_race: bool) -> Mixture:
+        """A start of its kind, from which a search goes on unless the user gave parameters.
+
+        Where a limit to its cost is not known yet, it is a share of what a race may cost after such a start. Outside a
+        race a search is more patient, because no further starts may follow.
+        """
         if self.start is not None:
             return self.start
-        kind, labelled = self.kind(index), self.initialisation.labelled
-        if kind != SMALL_EM and (not self.several_kinds or labelled):
+        kind, d, k = self.kind(index), self.model.n_features, self.model.n_components
+        if not self.searched and kind != SMALL_EM:
             return self.plain_start(kind, index, rng, self.data)
-        short_em = ShortEM(self.degeneracy, self.settings, stopped)
-        if self.searched:
-            # Coarse for the first start, because many users make no other.
-            search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=index == 0)
-            start = self.start_in(search_data, kind, index, rng, short_em)
-            return search_from(start, search_data, short_em, rng=rng) if search and self.may_be_proper else start
-        some = self.data.subset(coarse_rows_for(*self.data.shape, self.model.n_components), rng=rng)
+        search_data = SearchData.of_rows(self.data, self.degeneracy, size=rows_for(k, d), rng=rng)
         if kind == SMALL_EM:
-            search_data = SearchData.of_rows(self.data, self.degeneracy, rng=rng, coarse=True)
-            start = self.start_in(search_data, kind, index, rng, short_em)
+            start = self.aligned(small_em(search_data, short_em, rng=rng))
         else:
-            start = self.plain_start(kind, index, rng, some)
-        return approached(start, some, short_em, n_rows=self.data.shape[0])
-
-    def start_in(
-        self, search_data: SearchData, kind: str, index: int, rng: np.random.Generator, short_em: ShortEM
-    ) -> Mixture:
-        """A start of its kind from the rows of a search."""
-        if kind == SMALL_EM:
-            n_runs = COARSE_RUNS if self.coarse else RANDOM_RUNS
-            return self.aligned(small_em(search_data, short_em, rng=rng, n_runs=n_runs))
-        return self.plain_start(kind, index, rng, search_data.data)
+            start = self.plain_start(kind, index, rng, search_data.data)
+        if not self.searched:
+            return start
+        run = short_em.run(search_data.data, start, max_iter=_FIRST_STEPS)
+        if short_em.limit == math.inf:
+            short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run.n_iter)
+        if not run.converged and np.isfinite(run.objective):
+            run = short_em.run(search_data.data, run.mixture)
+        patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)
+        best = search_from(run, search_data, short_em, patience=patience, rng=rng)
+        return start if best is None else best.mixture
 
     def plain_start(self, kind: str, index: int, rng: np.random.Generator, data: Data) -> Mixture:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
-        turn = index // len(KINDS_IN_TURN) if self.several_kinds else index
+        turn = index + index // len(KINDS_IN_TURN) if self.initialisation.method == MIXED else index
         start = starting_mixture(
             data,
             self.model,
@@ -133,8 +148,3 @@ class Plan:
         if self.model.exchangeable or self.initialisation.labelled:
             return start
         return aligned_to_prior(start, self.model.required_prior)
-
-    @property
-    def may_be_proper(self) -> bool:
-        """Whether there are rows enough for a run that is not degenerate: otherwise a search finds nothing."""
-        return self.model.prior is not None or self.degeneracy.fewest * self.model.n_components <= self.data.total

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Data
-from bayesgmm.em import KINDS, EMResult, EMSettings, Initialisation, Starts, best_of_starts
+from bayesgmm.em import EFFORTS, KINDS, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin
 from bayesgmm.estimators._progress import progress_of_starts
@@ -29,6 +29,8 @@ from bayesgmm.mixture import bic as bic_of
 from bayesgmm.mixture import icl as icl_of
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_rows, as_sample_weight, check_components
+
+_CLOSE_ENOUGH = 1e-6  # per row: EM stops no sooner, however loose a tolerance it is given
 
 PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
     "weakly_informative": lambda X, n_components, covariance_type, weights: Prior.weakly_informative(
@@ -171,10 +173,11 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
         "covariance_type": [StrOptions(set(FAMILIES))],
-        "tol": [Number(Real, 0.0, None, closed="left")],
+        "tol": [Number(Real, 0.0, None, closed="left"), None],
         "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],
-        "n_init": [whole()],
+        "n_init": [whole(), StrOptions({"auto"})],
+        "effort": [StrOptions(set(EFFORTS))],
         "init_params": [StrOptions(set(KINDS))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
@@ -186,6 +189,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         "verbose_interval": [whole()],
         "prior": [Prior, StrOptions(set(PRIORS)), None],
         "n_jobs": N_JOBS,
+        "max_seconds": [Number(Real, 0.0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -193,10 +197,11 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         n_components: int = 1,
         *,
         covariance_type: str = "full",
-        tol: float = 1e-7,
+        tol: float | None = None,
         reg_covar: float | None = None,
         max_iter: int = 1000,
-        n_init: int = 10,
+        n_init: int | str = "auto",
+        effort: str = "standard",
         init_params: str = "mixed",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
@@ -208,6 +213,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         verbose_interval: int = 10,
         prior: Prior | str | None = None,
         n_jobs: int | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -215,6 +221,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         self.reg_covar = reg_covar
         self.max_iter = max_iter
         self.n_init = n_init
+        self.effort = effort
         self.init_params = init_params
         self.weights_init = weights_init
         self.means_init = means_init
@@ -226,6 +233,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         self.verbose_interval = verbose_interval
         self.prior = prior
         self.n_jobs = n_jobs
+        self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -262,15 +270,18 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
             data,
             model,
             rng=self._rng(),
-            settings=EMSettings(self.tol, self.max_iter, self.reg_covar),
-            n_init=self.n_init,
+            settings=EMSettings(self._tolerance(), self.max_iter, self.reg_covar),
+            n_init=None if self.n_init == "auto" else int(self.n_init),
+            effort=EFFORTS[self.effort],
             initialisation=self._initialisation(),
             start=self._last_solution(model),
             n_jobs=self.n_jobs,
+            max_seconds=self.max_seconds,
             callback=progress_of_starts(self.verbose, self.verbose_interval),
             feature_names=getattr(self, "feature_names_in_", None),
         )
         self._set_fit(result, starts, dtype=checked.dtype)
+        self.converged_ = result.converged or result.gain_to_come <= (self.tol or 0.0) * data.total
         self._training = measure(data, result.mixture)
         self._warn(starts)
         return self
@@ -413,6 +424,10 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         self.history_ = result.history
         per_row = result.history / result.counts.sum()
         self.lower_bound_, self.lower_bounds_ = float(per_row[-1]), per_row[1:].tolist()
+
+    def _tolerance(self) -> float | None:
+        """Of EM's steps, which cost so little that they go on where the user asks for less."""
+        return None if self.tol is None else min(self.tol, _CLOSE_ENOUGH)
 
     def _warn(self, starts: Starts) -> None:
         if starts.interrupted:

@@ -224,7 +224,9 @@ def bootstrap(
     check_jobs(n_jobs)
     model = Model.of_mixture(mixture, prior)
     settings = settings or EMSettings()
-    settings = Degeneracy.of(data, settings, model).with_floors(replace(settings, tol=min(settings.tol, _TOLERANCE)))
+    settings = Degeneracy.of(data, settings, model).with_floors(
+        replace(settings, tol=_TOLERANCE if settings.tol is None else min(settings.tol, _TOLERANCE))
+    )
     plan = _Plan(data, mixture, kind, model, settings, n_starts)
     results, stopped = _run_all(plan, rng.spawn(n_replicates), n_jobs=n_jobs, callback=callback)
     return _collected(plan, results, interrupted=stopped)

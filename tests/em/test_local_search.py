@@ -12,7 +12,7 @@ from bayesgmm import GaussianMixture, Mixture
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMSettings
-from bayesgmm.em.local_search import MOST_MOVES, SearchData, ShortEM, moves_for, search_from
+from bayesgmm.em.local_search import EFFORTS, SearchData, ShortEM, compiled_moves, plain_moves, search_from
 from bayesgmm.exceptions import SingleBestStartWarning
 from bayesgmm.priors.model import Model
 
@@ -38,36 +38,92 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
     assert fit.log_likelihood_ >= target - 1e-3
     starts = fit.starts_
     assert not starts.degenerate[starts.best]
-    assert starts.kinds[:3] == ("short_kmeans", "hierarchical", "small_em")
+    assert starts.kinds[:4] == ("short_kmeans", "random_from_data", "short_hierarchical", "small_em")
     assert starts.n_optima == len(starts.optimum_objectives)
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", "VEI"])
+FAMILIES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", "VEI"]
+
+
+def iris_search(covariance_type="full", rows=None):
+    """Criteria, a generator, and the data of a search."""
+    data, rng = Data.of(load_data("iris") if rows is None else rows), np.random.default_rng(0)
+    degeneracy = Degeneracy.of(data, EMSettings(), Model.of(covariance_type, 3, data.shape[1]))
+    return degeneracy, rng, SearchData.of_rows(data, degeneracy, size=5_000, rng=rng)
+
+
+def short_em_of(degeneracy, **options):
+    return ShortEM(degeneracy, degeneracy.with_floors(EMSettings()), lambda: False, **options)
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
 def test_a_move_changes_one_component_and_keeps_a_distribution(covariance_type):
-    X, rng = load_data("iris"), np.random.default_rng(0)
-    search_data = SearchData.of_rows(
-        Data.of(X), Degeneracy.of(Data.of(X), EMSettings(), Model.of(covariance_type, 3, 4)), rng=rng
-    )
+    _, rng, search_data = iris_search(covariance_type)
     before = search_data.scattered(rng)
-    after = search_data.moved(before, rng)
+    after = search_data.moved(before, rng.random(3))
     assert (after.means != before.means).any(axis=1).sum() == 1
     assert after.weights.sum() == pytest.approx(1.0)
-    assert np.isfinite(after.log_prob(X)).all()
+    assert np.isfinite(after.log_prob(load_data("iris"))).all()
     Mixture(after.weights, after.means, after.covariances, covariance_type)  # a member of the family
 
 
+def test_rows_are_chosen_in_proportion_to_their_weights():
+    data = Data.of([[0.0], [1.0], [2.0], [5.0]], [1.0, 2.0, 0.5, 4.5])
+    degeneracy = Degeneracy.of(data, EMSettings(), Model.of("full", 2, 1))
+    search_data = SearchData.of_rows(data, degeneracy, size=10, rng=np.random.default_rng(0))
+    before = search_data.scattered(np.random.default_rng(0))
+    places = [search_data.moved(before, np.array([0.0, u, 0.5])).means[0, 0] for u in (np.arange(800) + 0.5) / 800]
+    np.testing.assert_array_equal(np.unique(places, return_counts=True)[1], [100, 200, 50, 450])
+
+
+@pytest.mark.parametrize("covariance_type", FAMILIES)
+@pytest.mark.parametrize("limit", [0.002, np.inf])
+def test_compiled_moves_are_the_plain_ones(covariance_type, limit):
+    """From the ends of random starts: the same moves, the same costs, the same first clear gain."""
+    degeneracy, rng, search_data = iris_search(covariance_type)
+    gained = 0
+    for _ in range(8):
+        begin = short_em_of(degeneracy).run(search_data.data, search_data.scattered(rng))
+        chances = rng.random((20, 3))
+        plain, fast = short_em_of(degeneracy, limit=limit), short_em_of(degeneracy, limit=limit)
+        n_want, want = plain_moves(search_data, begin, chances, plain)
+        n_got, got = compiled_moves(search_data, begin, chances, fast)
+        assert (n_got, got is begin) == (n_want, want is begin)
+        assert fast.spent == pytest.approx(plain.spent, rel=1e-12)
+        if got is not begin:
+            gained += 1
+            assert (got.n_iter, got.converged, got.n_floored) == (want.n_iter, want.converged, want.n_floored)
+            assert got.objective == pytest.approx(want.objective, abs=1e-8)
+            np.testing.assert_allclose(got.counts, want.counts, atol=1e-6)
+            np.testing.assert_allclose(got.mixture.means, want.mixture.means, atol=1e-7)
+            np.testing.assert_allclose(got.mixture.covariances, want.mixture.covariances, atol=1e-7)
+            assert got.objective > begin.objective + 1e-4 * search_data.data.total
+    assert gained > 0
+
+
 def test_a_search_that_meets_no_proper_mixture_ends_early(monkeypatch):
-    X, rng, runs = load_data("iris"), np.random.default_rng(0), []
-    degeneracy = Degeneracy.of(Data.of(X), EMSettings(), Model.of("full", 3, 4))
+    degeneracy, rng, search_data = iris_search()
+    short_em, runs = short_em_of(degeneracy), []
+    begin = short_em.run(search_data.data, search_data.scattered(rng))
     monkeypatch.setattr(Degeneracy, "is_proper", lambda self, run: runs.append(run) or False)
-    search_data = SearchData.of_rows(Data.of(X), degeneracy, rng=rng)
-    start = search_data.scattered(rng)
-    assert search_from(start, search_data, ShortEM(degeneracy, EMSettings(), lambda: False), rng=rng) is start
-    assert len(runs) <= 11 < search_data.n_moves  # each move is judged twice at most
+    assert search_from(begin, search_data, short_em, patience=50, rng=rng) is None
+    assert len(runs) <= 11 < 50  # each move is judged twice at most
 
 
-def test_one_component_is_not_moved():
-    assert moves_for(1) == 0 < moves_for(2) < moves_for(50) == MOST_MOVES
+def test_a_search_costs_no_more_than_its_limit():
+    """But for the run that meets it."""
+    degeneracy, rng, search_data = iris_search()
+    free = short_em_of(degeneracy)
+    begin = free.run(search_data.data, search_data.scattered(rng))
+    longest = free.spent * 3
+    bounded = short_em_of(degeneracy, limit=0.003)
+    search_from(begin, search_data, bounded, patience=10_000, rng=rng)
+    assert 0.003 <= bounded.spent <= 0.003 + longest
+
+
+def test_many_components_are_moved_more_often():
+    standard, thorough = EFFORTS["standard"], EFFORTS["thorough"]
+    assert standard.patience_for(2) < standard.patience_for(10) < thorough.patience_for(10)
 
 
 @pytest.mark.slow

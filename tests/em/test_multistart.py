@@ -280,7 +280,7 @@ def test_an_interruption_from_the_keyboard_keeps_the_best_so_far(monkeypatch):
             wait.wait(10)
 
     best, starts = best_fit(
-        Data.of(rng().normal(size=(500, 2))), 4, rng=rng(), settings=EMSettings(tol=-1.0), callback=callback
+        Data.of(rng().normal(size=(9_000, 2))), 4, rng=rng(), settings=EMSettings(tol=-1.0), callback=callback
     )
     assert starts.interrupted
     assert starts.n_starts == 1

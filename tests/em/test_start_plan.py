@@ -6,11 +6,10 @@ from em_cases import best_fit
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import Degeneracy
-from bayesgmm.em.em import EMSettings, run_em
+from bayesgmm.em.em import EMSettings
 from bayesgmm.em.initialization import Initialisation
-from bayesgmm.em.local_search import ShortEM, approached
-from bayesgmm.em.start_plan import COARSE_KINDS, KINDS_IN_TURN
-from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.em.local_search import EFFORTS
+from bayesgmm.em.start_plan import KINDS_IN_TURN, Plan
 from bayesgmm.priors.model import Model
 
 MIXED = Initialisation("mixed")
@@ -22,30 +21,21 @@ def overlapping(n_rows, n_features=3):
     return means[rng.integers(4, size=n_rows)] + rng.normal(size=(n_rows, n_features))
 
 
-@pytest.mark.parametrize(("tol", "kinds"), [(1e-3, COARSE_KINDS), (1e-6, KINDS_IN_TURN)])
-def test_loose_fits_are_quick(tol, kinds):
-    _, starts = best_fit(
-        Data.of(overlapping(300)),
-        2,
-        rng=np.random.default_rng(0),
-        settings=EMSettings(tol),
-        n_init=5,
-        initialisation=MIXED,
-    )
-    assert starts.kinds == (*kinds, *kinds)[:5]
+def test_kinds_take_turns():
+    _, starts = best_fit(Data.of(overlapping(300)), 2, rng=np.random.default_rng(0), n_init=6, initialisation=MIXED)
+    assert starts.kinds == (*KINDS_IN_TURN, *KINDS_IN_TURN)[:6]
 
 
-@pytest.mark.parametrize(("n_rows", "tol"), [(300, 1e-3), (30_000, 1e-3), (4_000, 1e-6)])
-def test_threads_do_not_change_a_bit(n_rows, tol):
-    """Alone, in threads as asked for, and as many as there are cores."""
+@pytest.mark.parametrize(("n_rows", "n_init"), [(300, 3), (30_000, 3), (4_000, 3), (4_000, None), (110_000, None)])
+def test_threads_do_not_change_a_bit(n_rows, n_init):
+    """Alone, in threads as asked for, and as many as there are cores; a number of starts, and races."""
     X = overlapping(n_rows)
     found = [
         best_fit(
             Data.of(X),
             4,
             rng=np.random.default_rng(1),
-            settings=EMSettings(tol),
-            n_init=3,
+            n_init=n_init,
             initialisation=MIXED,
             n_jobs=n_jobs,
         )
@@ -57,16 +47,22 @@ def test_threads_do_not_change_a_bit(n_rows, tol):
         np.testing.assert_array_equal(starts.objectives, found[0][1].objectives)
 
 
-def test_on_many_rows_a_start_comes_close_on_a_few_of_them():
-    """EM on all the rows begins higher than from the start itself, and ends no lower."""
-    rng, settings = np.random.default_rng(0), EMSettings(1e-6)
-    means = 3.5 * np.eye(4, 3)
-    X = means[rng.integers(4, size=60_000)] + rng.normal(size=(60_000, 3))
-    rows = Data.of(X, np.ones(len(X))).subset(2_000, rng=np.random.default_rng(0))
-    short_em = ShortEM(Degeneracy.of(rows, settings, Model.of("full", 4, 3)), settings, lambda: False)
-    start = Mixture(np.full(4, 0.25), means + 0.7, np.tile(2.0 * np.eye(3), (4, 1, 1)))
-    close = approached(start, rows, short_em, n_rows=len(X))
-    short, long = (run_em(Data.of(X), mixture, settings=settings) for mixture in (close, start))
-    assert short.history[0] > long.history[0]
-    assert short.log_likelihood > long.log_likelihood - 1e-4 * len(X)
-    assert approached(start, rows, short_em, n_rows=4_000) is start
+def plan_of(n_rows, effort="standard"):
+    data, model, settings = Data.of(overlapping(n_rows)), Model.of("full", 4, 3), EMSettings()
+    degeneracy = Degeneracy.of(data, settings, model)
+    return Plan(data, model, degeneracy.with_floors(settings), MIXED, None, degeneracy, EFFORTS[effort])
+
+
+def test_starts_are_compared_on_a_part_where_rows_are_many():
+    rng = np.random.default_rng(0)
+    assert plan_of(300).part(rng) is None
+    middle = plan_of(30_000)
+    assert middle.part(rng) is middle.data
+    some = plan_of(110_000).part(rng)
+    assert some.shape == (40_000, 3)
+    assert some.total == pytest.approx(110_000)
+
+
+def test_a_race_may_cost_more_where_its_first_start_is_slow_and_where_more_is_asked_for():
+    plan = plan_of(30_000)
+    assert plan.limit(2) < plan.limit(10) < plan.limit(25) < plan_of(30_000, "thorough").limit(25)
