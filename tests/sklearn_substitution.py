@@ -78,8 +78,13 @@ def _module(name: str) -> ModuleType:
     return module
 
 
-def _expected(test: Callable[..., None], *, reason: str, fails_with: str) -> Callable[..., None]:
-    """The test, expected to fail, or to skip itself, with this text in the failing line or in its message."""
+def _expected(
+    test: Callable[..., None], *, reason: str, fails_with: str, some_cases: bool = False
+) -> Callable[..., None]:
+    """The test, expected to fail, or to skip itself, with this text in the failing line or in its message.
+
+    Of a test that fails in some of its cases only, the others may pass.
+    """
 
     @functools.wraps(test)
     def failing(*args: object, **kwargs: object) -> None:
@@ -89,6 +94,8 @@ def _expected(test: Callable[..., None], *, reason: str, fails_with: str) -> Cal
             lines = [frame.line for frame in traceback.extract_tb(error.__traceback__)]
             told = "\n".join([*map(str, lines[1:2]), str(error)])
         else:
+            if some_cases:
+                return
             pytest.fail(f"{test.__name__} passes: strike it from {DIFFERENCES.name}")
         assert fails_with in told
         pytest.xfail(reason)

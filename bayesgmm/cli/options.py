@@ -83,7 +83,10 @@ PriorIfAny = Annotated[
         "weakly_informative or fraley_raftery; by default none for EM, the former for NUTS.",
     ),
 ]
-Starts = Annotated[int, typer.Option(min=1, help="EM's starts for each model.", rich_help_panel=FIT)]
+Starts = Annotated[
+    int | None,
+    typer.Option(min=1, help="EM's starts for each model; by default until they agree.", rich_help_panel=FIT),
+]
 Jobs = Annotated[int | None, typer.Option(help="Threads that run starts.", rich_help_panel=FIT)]
 Header = Annotated[
     bool | None,

@@ -146,7 +146,7 @@ class ShortEM:
 
     def run(self, data: Data, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
         """One short run."""
-        settings = replace(self.settings, tol=self.tolerance, max_iter=min(max_iter, self.settings.max_iter))
+        settings = replace(self.settings, tol=self.tolerance, max_iter=max_iter)
         prior = self.degeneracy.model.prior
         run = run_em(data, start, prior=prior, settings=settings, callback=lambda state: self.stopped())
         self.charge(data, run)
@@ -321,11 +321,10 @@ def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, shor
     """`_first_gain` in compiled code."""
     model, settings, before = search_data.model, short_em.settings, best.mixture
     sums = Sums.empty(before.means.shape, before.precision_factors.shape[1:])
-    most = min(_MOST_STEPS, settings.max_iter)
-    iterates = Iterates.begin(before, accelerate=settings.accelerate, n_alone=most + 3)
+    iterates = Iterates.begin(before, accelerate=settings.accelerate, n_alone=_MOST_STEPS + 3)
     n_made, spent, gained, n_steps, converged, log_likelihood = _compiled_moves(
         *before.kernel,
-        Rules(short_em.degeneracy.floors, short_em.tolerance * search_data.data.total, most),
+        Rules(short_em.degeneracy.floors, short_em.tolerance * search_data.data.total, _MOST_STEPS),
         *search_data.data.blocks[0],
         sums,
         model.pseudo_data,
@@ -396,7 +395,7 @@ def _short_run(covariance, component, rules, x, row_weights, sums, prior, iterat
     point = iterates.log_scale[now], iterates.means[now], iterates.precision_factors[now]
     value = add_statistics(covariance, component, x, row_weights, *point, sums)
     verdict = check_convergence(iterates.state, value, rules.smallest_gain)
-    if rules.max_iter == 0 or not math.isfinite(value):
+    if not math.isfinite(value):
         return 0, False, value, math.nan
     before = iterates.state[NOW]
     n_steps, verdict, value = compiled_steps(covariance, component, rules, x, row_weights, sums, prior, iterates)
@@ -429,7 +428,7 @@ def _compiled_moves(  # type: ignore[no-untyped-def]
     limit,
 ):
     """`plain_moves`; the last run is in the iterates and the sums."""
-    head = Rules(rules.floors, rules.smallest_gain, min(_HEAD_START, rules.max_iter))
+    head = Rules(rules.floors, rules.smallest_gain, _HEAD_START)
     n_steps, converged, value = 0, False, 0.0
     for move in range(chances.shape[0]):
         _put_down(covariance, x, best, places, chances[move], iterates)

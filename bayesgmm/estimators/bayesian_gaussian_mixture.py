@@ -1,5 +1,7 @@
 """`BayesianGaussianMixture`: the posterior of a Gaussian mixture as a scikit-learn estimator."""
 
+import math
+import time
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -15,7 +17,7 @@ from sklearn.utils._param_validation import StrOptions
 from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.data import Data
 from bayesgmm.diagnostics import warn_if_unconverged
-from bayesgmm.em import KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
+from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
 from bayesgmm.estimators._posterior_display import PosteriorInHtmlMixin
 from bayesgmm.estimators._posterior_methods import PosteriorMixin
@@ -29,8 +31,8 @@ from bayesgmm.estimators._progress import progress_of_starts
 from bayesgmm.estimators._saved import fit_record
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.evidence import combine_modes
-from bayesgmm.exceptions import InputError
-from bayesgmm.inference import ENGINES, Problem, SamplerSettings, explore, fitted_tree, weights_refused
+from bayesgmm.exceptions import InputError, SamplingError
+from bayesgmm.inference import ENGINES, TOO_SHORT, Problem, SamplerSettings, explore, fitted_tree, weights_refused
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
@@ -76,8 +78,11 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         The compiled log posterior of this package, or the PyMC model of `build_model`: the same density.
     inference : {"nuts"}
         Inference algorithm.
-    n_init : int
-        Number of EM starts; the best maximum a posteriori estimate defines the coordinates of the sampler.
+    n_init : int or "auto"
+        Number of EM starts, as in `GaussianMixture`; the best maximum a posteriori estimate defines the coordinates of
+        the sampler.
+    effort : {"standard", "thorough"}
+        How long EM's starts search, as in `GaussianMixture`.
     init : {"spread", "modes", "best"}
         Where the chains start. ``"spread"``: exploratory chains run first, from the best optimum, from an emptied
         component, from a duplicated component and from the second best optimum; if they become stationary in
@@ -96,6 +101,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         The same seed gives the same draws.
     progress : bool
         Show progress and time left, in a terminal or notebook only.
+    max_seconds : float, optional
+        After so many seconds sampling ends with the draws made so far, as after Ctrl-C.
 
     Attributes
     ----------
@@ -166,9 +173,10 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         "target_accept": [Number(Real, 0.0, 1.0, closed="neither"), None],
         "engine": [StrOptions({"native", "pymc"})],
         "inference": [StrOptions({"nuts"})],
-        "n_init": [whole()],
+        "n_init": [whole(), StrOptions({"auto"})],
+        "effort": [StrOptions(set(EFFORTS))],
         "init": [StrOptions({"spread", "modes", "best"})],
-        "tol": [Number(Real, 0.0, None, closed="left")],
+        "tol": [Number(Real, 0.0, None, closed="left"), None],
         "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],
         "init_params": [StrOptions(set(KINDS))],
@@ -177,6 +185,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         "verbose_interval": [whole()],
         "random_state": SEEDS,
         "progress": ["boolean"],
+        "max_seconds": [Number(Real, 0.0, None, closed="neither"), None],
     }
 
     def __init__(
@@ -198,9 +207,10 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         target_accept: float | None = None,
         engine: str = "native",
         inference: str = "nuts",
-        n_init: int = 10,
+        n_init: int | str = "auto",
+        effort: str = "standard",
         init: str = "spread",
-        tol: float = 1e-6,
+        tol: float | None = None,
         reg_covar: float | None = None,
         max_iter: int = 1000,
         init_params: str = MIXED,
@@ -209,6 +219,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         verbose_interval: int = 10,
         random_state: int | np.random.RandomState | None = None,
         progress: bool = True,
+        max_seconds: float | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -227,6 +238,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.engine = engine
         self.inference = inference
         self.n_init = n_init
+        self.effort = effort
         self.init = init
         self.tol = tol
         self.reg_covar = reg_covar
@@ -237,6 +249,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.verbose_interval = verbose_interval
         self.random_state = random_state
         self.progress = progress
+        self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
@@ -260,6 +273,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         BayesianGaussianMixture
             Itself.
         """
+        until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
         rows = as_rows(validated(self, X, reset=True, min_samples=2))
         data = self._weighted(rows, sample_weight)
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
@@ -275,14 +289,18 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             model,
             rng=rng,
             settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, data.total, self.reg_covar)),
-            n_init=self.n_init,
+            n_init=None if self.n_init == "auto" else int(self.n_init),
+            effort=EFFORTS[self.effort],
             initialisation=Initialisation(self.init_params),
             start=self._last_solution(model),
+            max_seconds=self.max_seconds,
             callback=progress_of_starts(self.verbose, self.verbose_interval),
         )
+        if time.monotonic() >= until:
+            raise SamplingError(TOO_SHORT)
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
-        settings = self._settings(rng, sparse=model.required_prior.sparse)
+        settings = replace(self._settings(rng, sparse=model.required_prior.sparse), until=until)
         problem = Problem(different, prior, em.mixture)
         explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)

@@ -47,9 +47,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
 
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
 
-    Parameters, methods and fitted attributes are scikit-learn's. Three defaults differ, because EM steps are
-    fast: ``n_init=10`` starts instead of one, ``tol=1e-7`` instead of 1e-3 and ``max_iter=1000`` instead of 100;
-    a fourth, ``reg_covar=None`` instead of 1e-6, makes fits independent of units.
+    Parameters, methods and fitted attributes are scikit-learn's. Four defaults differ, because EM steps are fast:
+    ``n_init="auto"`` instead of one start, ``tol=None`` instead of 1e-3, ``max_iter=5000`` instead of 100 and, so that
+    fits do not depend on units, ``reg_covar=None`` instead of 1e-6.
     Components are sorted by the mean of the first feature, unless initial parameters are given or the prior is
     not exchangeable.
 
@@ -61,9 +61,11 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
         ``"tied_spherical"`` (EII) and ``"VEI"`` (diagonal covariances of one shape, each times a volume), which
         scikit-learn does not have; for one feature also mclust's V and E.
-    tol : float
+    tol : float, optional
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
-        most ``tol`` per row. scikit-learn uses the last increase instead, which says little if EM is slow.
+        most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
+        instead, which says little if EM is slow. However large ``tol`` is, EM goes on to 1e-6 per row while
+        ``max_iter`` allows it.
     reg_covar : float, optional
         Floor of the covariances: by default 1e-11 of each feature's own variance, whatever its unit (of a
         constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
@@ -71,17 +73,21 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         larger, and the objective never decreases.
     max_iter : int
         Maximum number of EM steps of a start.
-    n_init : int
-        Number of starts; the best one that is not degenerate is kept, see ``starts_``.
+    n_init : int or "auto"
+        Number of starts; the best one that is not degenerate is kept, see ``starts_``. ``"auto"`` is a race: starts
+        follow each other until five have met the best optimum, or until they have cost many times what the first one
+        did (by a model of cost, not a clock). Where a pass over the rows takes long they are compared at a looser
+        tolerance, on many rows on a random part of 40,000 or more, and the best of them go on.
+    effort : {"standard", "thorough"}
+        How long starts search, and a race lasts. ``"thorough"`` asks for ten meetings and may take 20 times as long.
     init_params : str
         Initialization: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the
-        kinds named below, or ``"mixed"``, the default, which uses k-means on at most 5,000 rows
-        (``"short_kmeans"``), Ward's clustering (``"hierarchical"``) and the best of ten short runs from random
-        rows (``"small_em"``) in turn. If ``tol`` is at most 1e-6, a local search that moves components follows,
-        see `bayesgmm.em.local_search` (after the first start on large data only). Otherwise the three are quicker:
-        k-means every second time, clusters of 100 rows (``"short_hierarchical"``), four short runs, and on large
-        data EM on a subset of the rows before EM on all. The other methods are used alone. ``"k-means++"``
-        and ``"random_from_data"`` pick K rows and assign every row to the nearest. Distances are computed on scaled
+        kinds named below, or ``"mixed"``, the default, which takes in turn: k-means on at most 5,000 rows
+        (``"short_kmeans"``), ``"random_from_data"``, Ward's clustering of a few hundred rows
+        (``"short_hierarchical"``) and the best of five short runs from random rows (``"small_em"``). Whatever the kind,
+        a local search that moves components follows on at most 5,000 rows or 50 K D, unless parameters or labels are
+        given; see `bayesgmm.em.local_search`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every
+        row to the nearest, ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled
         columns, on whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
     weights_init, means_init, precisions_init : array-like, optional
         Initial parameters, in scikit-learn's shapes. With ``means_init`` there is one start.
@@ -100,8 +106,11 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     prior : Prior, {"weakly_informative", "fraley_raftery"} or None
         For maximum a posteriori estimation; the named priors are scaled by the data.
     n_jobs : int, optional
-        Number of threads for the starts, as in joblib. By default one, or all cores if a step takes long; the result
-        is bitwise identical.
+        Number of threads, as in joblib, for starts and blocks of rows. By default one, or all cores if a step takes
+        long; the result is bitwise identical.
+    max_seconds : float, optional
+        After so many seconds the best mixture so far is kept, with a warning, as after Ctrl-C. Then the result depends
+        on the machine.
 
     Attributes
     ----------
@@ -121,7 +130,8 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     objective_, history_ : float, (step,)
         Log-likelihood, plus the log prior if there is one: at the end, and after each step; it never decreases.
     starts_ : Starts
-        The objective of every start, how often the best optimum was reached, how many starts degenerated.
+        The objective of every start, which were run to their end and which raced out, how often the best optimum was
+        reached, how likely a further start ends somewhere new, how many degenerated.
     prior_ : Prior or None
         The prior with its hyperparameter values.
     n_features_in_, feature_names_in_
@@ -143,7 +153,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         linearly dependent ones, a ``reg_covar`` above the variance of a column, and more free parameters than distinct
         rows.
     InterruptedWarning
-        If the fit was interrupted; the best mixture so far is kept.
+        If the fit was interrupted, or ran out of ``max_seconds``; the best mixture so far is kept.
 
     See Also
     --------
@@ -199,7 +209,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         covariance_type: str = "full",
         tol: float | None = None,
         reg_covar: float | None = None,
-        max_iter: int = 1000,
+        max_iter: int = 5000,
         n_init: int | str = "auto",
         effort: str = "standard",
         init_params: str = "mixed",
@@ -431,7 +441,8 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
 
     def _warn(self, starts: Starts) -> None:
         if starts.interrupted:
-            text = f"Interrupted: the best mixture of the {starts.n_starts} starts so far was kept."
+            why = "Interrupted" if self.max_seconds is None else "Interrupted, or out of max_seconds"
+            text = f"{why}: the best mixture of the {starts.n_starts} starts so far was kept."
             warnings.warn(text, InterruptedWarning, stacklevel=3)
         elif not self.converged_ and self.max_iter > 0:
             text = (

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.mode_search import explore as explore
     from bayesgmm.inference.problem import Problem as Problem
     from bayesgmm.inference.problem import weights_refused as weights_refused
+    from bayesgmm.inference.settings import TOO_SHORT as TOO_SHORT
     from bayesgmm.inference.settings import SamplerSettings as SamplerSettings
     from bayesgmm.inference.settings import Trace as Trace
 

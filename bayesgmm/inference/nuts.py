@@ -6,6 +6,7 @@ in several threads would compete at every gradient.
 
 import ctypes
 import functools
+import math
 import sys
 import time
 import warnings
@@ -24,7 +25,7 @@ from nutpie.sample import CompiledModel, in_marimo_notebook, in_notebook
 
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
-from bayesgmm.inference.settings import POINT, SamplerSettings, Trace
+from bayesgmm.inference.settings import POINT, TOO_SHORT, SamplerSettings, Trace
 from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE
 from bayesgmm.validation import as_finite
 
@@ -147,7 +148,7 @@ def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str
     begun = time.perf_counter()
     trace, interrupted = _run(model, settings)
     seconds = time.perf_counter() - begun
-    draws = _collect(trace, shapes, interrupted=interrupted, seconds=seconds)
+    draws = _collect(trace, shapes, interrupted=interrupted, seconds=seconds, until=settings.until)
     if interrupted:
         n_chains, n_draws = draws.stats["lp"].shape
         message = f"Sampling was interrupted: kept {n_draws} draws of {n_chains} chains"
@@ -307,7 +308,7 @@ def _arguments(settings: SamplerSettings, *, draws: int, tune: int) -> dict[str,
 
 
 def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
-    """The raw trace, and whether Ctrl-C ended it early."""
+    """The raw trace, and whether Ctrl-C, or the time, ended it early."""
     sampler = nutpie.sample(
         model,
         **_arguments(settings, draws=settings.draws, tune=settings.tune),
@@ -316,9 +317,10 @@ def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
         progress_bar=settings.progress and _is_watched(),
         blocking=False,
     )
+    left = None if math.isinf(settings.until) else max(settings.until - time.monotonic(), 0.0)
     try:
-        return sampler.wait(), False
-    except KeyboardInterrupt:
+        return sampler.wait(timeout=left), False
+    except (KeyboardInterrupt, TimeoutError):
         return sampler.abort(), True
     except BaseException as error:
         # a panic inside nutpie is no Exception; anything else of that kind (SystemExit) passes on
@@ -336,11 +338,15 @@ def _is_watched() -> bool:
 # ---- draws
 
 
-def _collect(trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float) -> Trace:
+def _collect(
+    trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float, until: float
+) -> Trace:
     value_batches, stat_batches = trace.get_arrow_trace()
     kept = [~_column(batch, "tuning").astype(bool) for batch in stat_batches]
     chains, n_draws = _largest_block([int(k.sum()) for k in kept])
     if n_draws == 0:
+        if time.monotonic() >= until:
+            raise SamplingError(TOO_SHORT)
         raise KeyboardInterrupt("sampling was interrupted before the first draw after warm-up")
     values = {
         name: np.stack([_values(value_batches[c], name, shape)[kept[c]][:n_draws] for c in chains])

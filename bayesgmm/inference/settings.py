@@ -1,5 +1,6 @@
 """Settings and draws of a run of NUTS."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,6 +13,7 @@ from bayesgmm.exceptions import InputError
 
 Adaptation = Literal["diag", "draw_diag", "low_rank"]
 
+TOO_SHORT = "max_seconds ended before the first draw after warm-up: allow more seconds, or ask for a smaller tune"
 POINT = "point"  # the name under which unconstrained points are stored
 
 
@@ -35,6 +37,8 @@ class SamplerSettings:
         A draw costs at most 2**max_depth gradients.
     adaptation : {"diag", "draw_diag", "low_rank"}
         Mass matrix: diagonal from draws and gradients, diagonal from draws, or diagonal plus low rank.
+    until : float
+        Time of `time.monotonic` at which the run ends with the draws made so far.
     progress : bool
         Show nutpie's progress bars in a terminal or notebook; elsewhere nothing is shown.
 
@@ -62,6 +66,7 @@ class SamplerSettings:
     max_depth: int = 10
     adaptation: Adaptation = "diag"
     progress: bool = True
+    until: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("draws", "tune", "chains", "cores", "max_depth"):
@@ -97,7 +102,7 @@ class Trace:
     chains : ndarray of int64, shape (chain,)
         Rows of ``starts`` that the chains began at; all of them unless the run was interrupted.
     interrupted : bool
-        Whether Ctrl-C ended the run early.
+        Whether Ctrl-C, or the time, ended the run early.
     seconds : float
         Wall time of the run.
     """

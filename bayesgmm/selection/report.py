@@ -37,7 +37,7 @@ class SelectionSettings:
     covariance_types: Sequence[str] | None = None
     criteria: Sequence[str] = ("bic",)
     prior: str | None = None
-    n_init: int = 10
+    n_init: int | str = "auto"
     n_jobs: int | None = None
     nuts: dict[str, Any]
     progress: bool = True

@@ -36,7 +36,7 @@ def select_components(
     criterion: str | Sequence[str] = "bic",
     prior: Prior | str | None = None,
     sample_weight: ArrayLike | None = None,
-    n_init: int = 10,
+    n_init: int | str = "auto",
     n_jobs: int | None = None,
     em: Mapping[str, Any] = _NOTHING,
     nuts: Mapping[str, Any] = _NOTHING,
@@ -76,8 +76,8 @@ def select_components(
         every K.
     sample_weight : (obs,), optional
         Frequency weights.
-    n_init : int
-        Number of EM starts per model.
+    n_init : int or "auto"
+        Number of EM starts per model, as in `GaussianMixture`.
     n_jobs : int, optional
         Number of threads for EM starts, as in joblib; results do not depend on it.
     em, nuts : mapping, optional
@@ -224,14 +224,13 @@ def _comparand(fitted: GaussianMixture, fit: Any, scores: Mapping[str, Score], n
 
 def _broken(task: Task, candidate: Candidate) -> Comparand:
     """A model that EM could not fit at all."""
-    n_starts = int(task.em["n_init"])
     return Comparand(
         log_likelihood=nan,
         n_parameters=task.model_of(candidate).n_parameters,
         scores={criterion.name: Score(nan) for criterion in task.criteria},
         n_best_reached=0,
-        n_starts=n_starts,
-        n_degenerate=n_starts,
+        n_starts=0,
+        n_degenerate=0,
         degenerate=True,
         converged=False,
         note=BROKEN,

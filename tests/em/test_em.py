@@ -230,7 +230,7 @@ def test_aitken_remaining_is_the_rest_of_a_geometric_series():
 
 
 def test_compiled_steps_do_not_recompile():
-    from bayesgmm.em.em import _compiled_steps
+    from bayesgmm.em.em import compiled_steps
     from bayesgmm.em.m_step import compiled_m_step
 
     rng = np.random.default_rng(0)
@@ -241,7 +241,7 @@ def test_compiled_steps_do_not_recompile():
             X.setflags(write=False)
             for prior in (None, Prior.weakly_informative(X).resolve(k, d, covariance_type)):
                 run_em(Data.of(X, rng.integers(1, 3, 60)), mixture, prior=prior, settings=EMSettings(max_iter=5))
-    for function in (_compiled_steps, compiled_m_step):  # a version for each family
+    for function in (compiled_steps, compiled_m_step):  # a version for each family
         assert {len(version.dispatcher.signatures) for version in function.versions.values()} == {1}
 
 

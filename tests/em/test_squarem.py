@@ -194,7 +194,7 @@ def test_without_acceleration_nothing_is_tried():
     for settings, tried in ((PLAIN, False), (FAST, True)):
         run, _, statistics = begun(Data.of(X), start, settings)
         for _ in range(20):
-            _, statistics = run.compiled_steps(run.block, statistics)
+            _, statistics = run.steps_on(run.block, statistics)
         assert (run.iterates.state[N_TRIED] > 0) == tried
 
 

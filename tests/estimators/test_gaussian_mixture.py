@@ -1,6 +1,7 @@
 """`GaussianMixture` beside scikit-learn's, method by method, and as an estimator among estimators."""
 
 import pickle
+import time
 import warnings
 
 import numpy as np
@@ -18,6 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from bayesgmm import GaussianMixture, Mixture, Prior
+from bayesgmm.data.blocks import Data
+from bayesgmm.em.em import EMSettings, run_em
+from bayesgmm.em.local_search import EFFORTS
 from bayesgmm.exceptions import InputError, InterruptedWarning
 
 
@@ -162,9 +166,13 @@ def test_priors_by_name_take_their_numbers_from_the_data():
 
 def test_starts_are_recorded():
     fit = GaussianMixture(3, random_state=0).fit(load_data("iris"))
-    assert fit.starts_.n_starts == 10
-    assert fit.starts_.objectives[fit.starts_.best] == fit.objective_
-    assert 1 <= fit.starts_.n_best_reached <= 10
+    starts = fit.starts_
+    assert starts.objectives[starts.best] == fit.objective_
+    assert starts.n_best_reached in (5, 6)  # then the race is over; starts follow each other in pairs
+    assert 5 <= starts.n_starts == len(starts.kinds)
+    assert starts.completed.all()
+    assert 0.0 <= starts.share_met_once < 1.0
+    assert GaussianMixture(3, n_init=7, random_state=0).fit(load_data("iris")).starts_.n_starts == 7
 
 
 @pytest.mark.parametrize("init_params", ["k-means++", "kmeans", "random", "random_from_data"])
@@ -241,8 +249,8 @@ def test_given_parameters_are_the_start():
 
 def test_running_out_of_steps_warns():
     X = load_data("faithful")
-    with pytest.warns(ConvergenceWarning, match="max_iter=2"):
-        fit = GaussianMixture(3, max_iter=2, random_state=0).fit(X)
+    with pytest.warns(ConvergenceWarning, match="max_iter=1,"):
+        fit = GaussianMixture(3, max_iter=1, random_state=0).fit(X)
     assert not fit.converged_
 
 
@@ -276,7 +284,8 @@ def test_verbose_shows_starts_and_steps(capsys):
     assert capsys.readouterr().out == ""
     GaussianMixture(3, n_init=2, random_state=0, verbose=1).fit(X)
     assert capsys.readouterr().out == "Start 0\nStart 1\n"
-    GaussianMixture(3, n_init=1, init_params="k-means++", random_state=0, verbose=2, prior="weakly_informative").fit(X)
+    first = {"weights_init": [0.2, 0.3, 0.5], "prior": "weakly_informative"}  # no search goes before
+    GaussianMixture(3, n_init=1, init_params="k-means++", random_state=0, verbose=2, **first).fit(X)
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].startswith("Start 0, step 10: objective -11")
 
@@ -341,3 +350,62 @@ def test_bad_rows_are_refused():
         GaussianMixture().predict(X)
     with pytest.raises(InputError, match="Invalid value for 'n_samples': 0"):
         GaussianMixture().fit(X).sample(0)
+
+
+def groups(n_rows):
+    rng = np.random.default_rng(0)
+    return rng.normal(0.0, 1.5, (4, 3))[rng.integers(4, size=n_rows)] + rng.normal(size=(n_rows, 3))
+
+
+def test_starts_on_many_rows_are_compared_on_some_and_the_best_go_on():
+    fit = GaussianMixture(4, random_state=0).fit(groups(110_000))
+    starts = fit.starts_
+    assert starts.completed[starts.best]
+    assert starts.objectives[starts.best] == fit.objective_ == pytest.approx(fit.score(groups(110_000)) * 110_000)
+    ten = GaussianMixture(4, random_state=1, n_init=3).fit(groups(110_000))
+    assert fit.log_likelihood_ == pytest.approx(ten.log_likelihood_, abs=0.05)
+    assert ten.starts_.completed.all()
+
+
+def test_the_default_tolerance_is_in_nats():
+    """However many rows there are: another thousand steps gain less than a hundredth."""
+    X = groups(30_000)
+    fit = GaussianMixture(4, random_state=0).fit(X)
+    onwards = run_em(Data.of(X), fit.mixture_, settings=EMSettings(tol=0.0))
+    assert onwards.log_likelihood - fit.log_likelihood_ < 1e-2
+
+
+def test_a_loose_tolerance_is_kept_as_a_promise_and_not_as_a_goal():
+    X = load_data("iris")
+    loose = GaussianMixture(3, tol=1e-1, n_init=1, random_state=0).fit(X)
+    assert loose.converged_
+    assert loose.log_likelihood_ == pytest.approx(-180.1855, abs=1e-2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        few = GaussianMixture(3, tol=1e-12, max_iter=2, n_init=1, random_state=0).fit(X)
+        assert not few.converged_
+        assert GaussianMixture(3, tol=1.0, max_iter=3, n_init=1, random_state=0).fit(X).converged_
+
+
+def test_thorough_fits_make_more_starts():
+    X = load_data("iris")
+    standard, thorough = (GaussianMixture(3, effort=effort, random_state=0).fit(X) for effort in EFFORTS)
+    assert thorough.starts_.n_best_reached >= 10 > standard.starts_.n_best_reached
+    assert thorough.log_likelihood_ == pytest.approx(standard.log_likelihood_, abs=1e-3)
+
+
+@pytest.mark.parametrize("n_init", ["auto", 200])
+def test_a_fit_ends_when_its_time_is_over(n_init):
+    X = groups(200_000)
+    began = time.monotonic()
+    with pytest.warns(InterruptedWarning, match="max_seconds"):
+        fit = GaussianMixture(12, random_state=0, n_init=n_init, max_seconds=0.3).fit(X)
+    assert time.monotonic() - began < 10.0  # generous: a busy machine, code to compile
+    assert np.isfinite(fit.score(X[:100]))
+    assert fit.starts_.interrupted
+
+
+@pytest.mark.parametrize("wrong", [{"n_init": "many"}, {"n_init": 0}, {"effort": "none"}, {"max_seconds": 0.0}])
+def test_wrong_settings_of_the_race_are_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        GaussianMixture(2, **wrong).fit(load_data("iris"))

@@ -44,7 +44,7 @@ def shown(value) -> str:
 def test_em_shows_the_diagram_and_the_fit(em) -> None:
     html = shown(em)
     assert "sk-top-container" in html
-    assert f"log-likelihood {em.log_likelihood_:.2f}, BIC {em.bic():.2f}; 10 of 10 starts" in html
+    assert f"log-likelihood {em.log_likelihood_:.2f}, BIC {em.bic():.2f}; {em.starts_.n_best_reached} of" in html
     assert f"<td>{em.weights_[0]:.3f}</td>" in html
     assert BAD not in html
     assert em._repr_html_().endswith(html.split("<p>EM converged")[1])
