@@ -1,7 +1,7 @@
 """The EM algorithm: an E-step sums expected statistics over blocks of rows, an M-step gives the next mixture."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -33,11 +33,33 @@ from bayesgmm.em.squarem import (
     check_convergence,
     next_iterate,
 )
-from bayesgmm.mixture import COMPONENT, COVARIANCE, SUMS, Mixture, Statistics, Sums, add_statistics, column_statistics
+from bayesgmm.mixture import (
+    COMPONENT,
+    COVARIANCE,
+    SUMS,
+    CovarianceFamily,
+    Mixture,
+    Statistics,
+    Sums,
+    add_statistics,
+    column_statistics,
+)
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 
 _SMALLEST_GAIN, _GAIN_PER_ROW = 1e-3, 1e-7  # nats to come at which EM stops by default
-_ROWS_PER_CALL, _STEPS_PER_CALL = 200_000, 64  # below a hundredth of a second between two calls of a callback
+_SECONDS_PER_CALL, _STEPS_PER_CALL = 0.03, 64  # of compiled code, which cannot be interrupted
+
+
+class HaltedError(Exception):
+    """A run was ended in its first pass over the rows, so that it has no result."""
+
+
+def pass_seconds(family: CovarianceFamily, n_components: int, n_features: int, n_rows: int) -> float:
+    """Seconds of one core, roughly, for a pass over rows in memory with its M-step: a model of cost, not a clock."""
+    k, d = n_components, n_features
+    if not family.parametrisation.correlated:
+        return 5e-6 + k * n_rows * (4e-9 + 1e-9 * d)
+    return 5e-6 + k * (n_rows * (4e-9 + 4e-10 * d + 5e-11 * d * d) + 2.5e-10 * d**3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +143,7 @@ def run_em(
     prior: ResolvedPrior | None = None,
     settings: EMSettings | None = None,
     callback: Callable[[EMState], object] | None = None,
+    halted: Callable[[], bool] | None = None,
     pool: Executor | None = None,
 ) -> EMResult:
     """Run EM from ``start`` to a maximum of the likelihood, or of the posterior density when given a prior.
@@ -137,9 +160,16 @@ def run_em(
     settings : EMSettings, optional
     callback : callable, optional
         Called with an `EMState` after an E-step; a true return value ends the run. After every one, or for
-        data in memory without a prior once in a while: every 200,000 rows read, at least every 64 steps.
+        data in memory without a prior once in a while: every hundredth of a second or so, at least every 64 steps.
+    halted : callable, optional
+        Asked between blocks of rows; if it returns true the run ends where it stood before that pass.
     pool : concurrent.futures.Executor, optional
         Threads among which the blocks of data in memory are shared out. The result is the same without.
+
+    Raises
+    ------
+    HaltedError
+        If it is halted in the first pass.
 
     Examples
     --------
@@ -153,7 +183,7 @@ def run_em(
     array([[-1.],
            [ 2.]])
     """
-    run = _Run(data, start, prior=prior, settings=settings or EMSettings(), pool=pool)
+    run = _Run(data, start, prior=prior, settings=settings or EMSettings(), halted=halted, pool=pool)
     statistics = run.e_step(start)
     verdict = run.check_convergence(statistics, start)
     while True:
@@ -166,7 +196,10 @@ def run_em(
             verdict, statistics = run.steps_on(run.block, statistics)
         else:
             mixture = run.m_step(statistics)
-            statistics = run.e_step(mixture)
+            try:
+                statistics = run.e_step(mixture)
+            except HaltedError:
+                return _result(state, False, run.history)
             verdict = run.check_convergence(statistics, mixture)
 
 
@@ -180,14 +213,16 @@ class _Run:
         *,
         prior: ResolvedPrior | None,
         settings: EMSettings,
+        halted: Callable[[], bool] | None,
         pool: Executor | None,
     ) -> None:
         n_blocks = len(data.blocks) if isinstance(data, Data) else 0
         self.data, self.start, self.prior, self.settings = data, start, prior, settings
         self.block = data.blocks[0] if isinstance(data, Data) and n_blocks == 1 and prior is None else None
+        self.halted = halted or (lambda: False)
         self.map = pool.map if pool is not None and n_blocks > 1 else map
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
-        n_alone = 0 if self.block is None else max(1, min(_ROWS_PER_CALL // len(self.block.columns.T), _STEPS_PER_CALL))
+        n_alone = 0 if self.block is None else _steps_alone(start, self.block)
         self.rules = Rules(_floors(settings.reg_covar, data, start), np.nan, settings.max_iter)
         self.iterates = Iterates.begin(start, accelerate=settings.accelerate, n_alone=1 + n_alone)
         self.history: list[float] = []
@@ -199,7 +234,13 @@ class _Run:
 
     def e_step(self, mixture: Mixture) -> Statistics:
         """Expected statistics of all rows under a mixture."""
-        return reduce(add, self.map(partial(_statistics, mixture), self.data))
+        return reduce(add, self._unless_halted(self.map(partial(_statistics, mixture), self.data)))
+
+    def _unless_halted(self, blocks: Iterable[Statistics]) -> Iterator[Statistics]:
+        for statistics in blocks:
+            if self.halted():
+                raise HaltedError
+            yield statistics
 
     def m_step(self, statistics: Statistics) -> Mixture:
         """The next mixture to evaluate: an M-step, or an extrapolation along the last two (SQUAREM)."""
@@ -242,6 +283,12 @@ class _Run:
             statistics.counts.copy(),
             int(self.iterates.state[FLOORED]),
         )
+
+
+def _steps_alone(start: Mixture, block: Block) -> int:
+    """How many steps compiled code takes before it comes back to Python."""
+    seconds = pass_seconds(start.family, start.n_components, start.n_features, block.columns.shape[1])
+    return max(1, min(int(_SECONDS_PER_CALL / seconds), _STEPS_PER_CALL))
 
 
 def _floors(reg_covar: RegCovar, data: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:

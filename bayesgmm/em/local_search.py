@@ -21,7 +21,7 @@ from bayesgmm._common import Array, Factors, Means, Weights
 from bayesgmm._compiled import IN_1, IN_2, OUT_1, OUT_3, allocation_free, linked, record_type
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
-from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, run_em
+from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, pass_seconds, run_em
 from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled
 from bayesgmm.em.moments import covariance_factor
 from bayesgmm.em.squarem import (
@@ -113,10 +113,8 @@ class Cost(NamedTuple):
     @classmethod
     def of(cls, model: Model, n_rows: int) -> "Cost":
         """Of rows in memory."""
-        k, d, of_run = model.n_components, model.n_features, 1e-5 if model.prior is None else 1e-4
-        if not model.family.parametrisation.correlated:
-            return cls(5e-6 + k * n_rows * (4e-9 + 1e-9 * d), of_run)
-        return cls(5e-6 + k * (n_rows * (4e-9 + 4e-10 * d + 5e-11 * d * d) + 2.5e-10 * d**3), of_run)
+        of_pass = pass_seconds(model.family, model.n_components, model.n_features, n_rows)
+        return cls(of_pass, 1e-5 if model.prior is None else 1e-4)
 
 
 PLACES = record_type(Places, OUT_1, OUT_3, OUT_3, types.float64, types.float64, types.int64)

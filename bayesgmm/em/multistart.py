@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bayesgmm._common import Array, IntArray, one_blas_thread
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
-from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
+from bayesgmm.em.em import EMResult, EMSettings, EMState, HaltedError, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import EFFORTS, Effort, SearchData, ShortEM, search_from
 from bayesgmm.em.start_plan import OF_RACE, SAME_OPTIMUM, Plan
@@ -41,7 +41,8 @@ _SEVERAL = 5  # starts from which on it says something that the best was reached
 _MOST_NAMED = 10
 _ROUND = 2  # starts of a race between which nobody asks whether it is over; the first is alone
 _NONE_PROPER = 3  # starts without a proper end after which a race is over
-_HEAD_START, _HOPE = 5, 20.0  # steps on all rows after which the second best of a part goes on, if so many gains help
+_GO_ON = 2  # how many ends on a part of the rows go on with all of them
+_HEAD_START, _HOPE = 5, 20.0  # steps after which the second is judged, and gains like the last that it may hope for
 _ILL_DEFINED = (  # scikit-learn's sentence
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
     "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "
@@ -323,14 +324,18 @@ class _Race:
         plan, is_race = self.plan, self.n_init is None
         short_em = ShortEM(plan.degeneracy, plan.settings, lambda: self.stopped, limit)
         start = plan.starting_mixture(index, rng, short_em, in_race=is_race)
-        if self.part is not None and (is_race or self.part is not plan.data):
-            end = self.em(index, start, self.part)
-            short_em.charge(self.part, end)
-            start = end.mixture if isfinite(end.objective) else start
-        if self.part is None or not is_race:
-            end = self.em(index, start)
-            short_em.charge(plan.data, end)
-        return _Run(end, short_em.spent, short_em.limit)
+        ends: list[EMResult] = []
+        try:
+            if self.part is not None and (is_race or self.part is not plan.data):
+                ends.append(self.em(index, start, self.part))
+                short_em.charge(self.part, ends[-1])
+                start = ends[-1].mixture if isfinite(ends[-1].objective) else start
+            if self.part is None or not is_race:
+                ends.append(self.em(index, start))
+                short_em.charge(plan.data, ends[-1])
+        except HaltedError:
+            return _Run(ends[-1], short_em.spent, short_em.limit) if ends else None
+        return _Run(ends[-1], short_em.spent, short_em.limit)
 
     def em(self, index: int, start: Mixture, part: Data | None = None, max_iter: int | None = None) -> EMResult:
         """EM on all rows, or on a part of them."""
@@ -343,7 +348,15 @@ class _Race:
         settings = self.plan.settings if part is None else self.plan.settings_of_part
         settings = settings if max_iter is None else replace(settings, max_iter=min(max_iter, settings.max_iter))
         data, prior = self.plan.data if part is None else part, self.plan.model.prior
-        return run_em(data, start, prior=prior, settings=settings, callback=after_step, pool=self.pool)
+        return run_em(
+            data,
+            start,
+            prior=prior,
+            settings=settings,
+            callback=after_step,
+            halted=lambda: self.stopped,
+            pool=self.pool,
+        )
 
     @property
     def is_over(self) -> bool:
@@ -365,26 +378,38 @@ class _Race:
         return SAME_OPTIMUM * self.plan.settings_of_part.smallest_gain(self.part.total)
 
     def finish(self, part: Data, ends: list[EMResult]) -> tuple[list[EMResult], list[bool]]:
-        """The best end on a part of the rows, and the second best as long as it has a chance, go on with all rows."""
-        usable = [i for i, end in enumerate(ends) if isfinite(end.objective)]
-        proper = [i for i in usable if self.plan.degeneracy.is_proper(ends[i])] or usable
-        objectives = [end.objective for end in ends]
-        leaders = _distinct(objectives, sorted(proper, key=lambda i: -objectives[i]), self.tolerance)[:2]
-        completed = [False] * len(ends)
-        best: EMResult | None = None
-        for leader in leaders or range(1):
-            start = ends[leader] if best is not None else self.improved(part, ends[leader])
-            if best is not None:
-                start = self.em(leader, start.mixture, max_iter=_HEAD_START)
-                gain = start.history[-1] - start.history[-2] if len(start.history) > 1 else 0.0
-                if not start.objective + _HOPE * gain >= best.objective:
-                    continue
-            end = self.em(leader, start.mixture)
-            for i in usable:
-                if abs(objectives[i] - objectives[leader]) <= self.tolerance:
-                    ends[i], completed[i] = end, True
-            best = best or end
+        """The best end on a part of the rows goes on with all rows, then the second best while it has a chance.
+
+        Further ones where none of those before stayed proper.
+        """
+        objectives, is_proper = [end.objective for end in ends], self.plan.degeneracy.is_proper
+        usable = [i for i, objective in enumerate(objectives) if isfinite(objective)]
+        proper = sorted((i for i in usable if is_proper(ends[i])), key=lambda i: -objectives[i])
+        highest = max(usable, key=lambda i: objectives[i], default=0)
+        leaders = _distinct(objectives, proper, self.tolerance) or [highest]
+        ends, completed, best = list(ends), [False] * len(ends), None
+        for place, leader in enumerate(leaders):
+            if place >= _GO_ON and best is not None:
+                break
+            end = self.on_all_rows(leader, ends[leader] if place else self.improved(part, ends[leader]), best)
+            if end is not None:
+                for i in [leader, *usable]:
+                    if i == leader or abs(objectives[i] - objectives[leader]) <= self.tolerance:
+                        ends[i], completed[i] = end, True
+                best = best or (end if is_proper(end) else None)
         return ends, completed
+
+    def on_all_rows(self, index: int, end: EMResult, best: EMResult | None) -> EMResult | None:
+        """Where an end on a part of the rows goes; None once it has no chance to come close to the best."""
+        try:
+            if best is not None:
+                end = self.em(index, end.mixture, max_iter=_HEAD_START)
+                gain = end.history[-1] - end.history[-2] if len(end.history) > 1 else 0.0
+                if not end.objective + _HOPE * gain >= best.objective:
+                    return None
+            return self.em(index, end.mixture)
+        except HaltedError:
+            return end if best is None else None
 
     def improved(self, part: Data, end: EMResult) -> EMResult:
         """Where a search on the part of the rows ends."""
