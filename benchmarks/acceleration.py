@@ -21,7 +21,7 @@ from bayesgmm._common.arrays import Array
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_acidity, load_banknote, load_diabetes, load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.em.em import EMResult, EMSettings, run_em
-from bayesgmm.em.first_m_step import first_step
+from bayesgmm.em.initialization import first_step
 from bayesgmm.em.moments import moments_of
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.model import Model

@@ -12,8 +12,7 @@ from scipy.special import softmax
 from bayesgmm._common.arrays import Array
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMResult
-from bayesgmm.em.first_m_step import first_step
-from bayesgmm.em.initialization import starting_mixture
+from bayesgmm.em.initialization import first_step, starting_mixture
 from bayesgmm.em.moments import RegCovar, moments_of
 from bayesgmm.em.multistart import Starts, best_of_starts
 from bayesgmm.mixture import covariance_family

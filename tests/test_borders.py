@@ -472,14 +472,15 @@ BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("cross_check", "force", "moment_match", "progress", "refit", "robust", "warm_start"), _SWITCHES),
     **dict.fromkeys(("false_alarms", "mass", "min_drop", "prob"), _SHARES),
     **dict.fromkeys(("ci_prob", "target_accept"), _SHARES[:-1]),
-    **dict.fromkeys(("a", "tol"), _REALS),
+    "a": _REALS,
+    **dict.fromkeys(("tol", "max_seconds"), _REALS[:-1]),
     "r_eff": _REALS[:-1],
     "random_state": _SEEDS,
     **dict.fromkeys(
         ("covariance_type", "engine", "inference", "init", "init_params", "kind", "loss", "method"), _NAMES
     ),
     **dict.fromkeys(("criterion", "divergence", "over", "quantities", "weights"), _NAMES),
-    "weight_concentration_prior_type": _NAMES,
+    **dict.fromkeys(("effort", "weight_concentration_prior_type"), _NAMES),
     **dict.fromkeys(("ci_kind", "covariance_types"), _NO_NONE),
     "methods": _NAMES,
     "variables": [5, True, "nothing", ["nothing"], {"nothing": 0}, [1.0], {"weights": 9}],

@@ -122,7 +122,7 @@ def test_rows_are_checked_at_the_border_only(given: SimpleNamespace, monkeypatch
         checked.append(args)
         return as_rows(*args, **settings)
 
-    short = BayesianGaussianMixture(2, draws=50, tune=50, chains=2, random_state=0, progress=False)
+    short = BayesianGaussianMixture(2, draws=200, tune=200, chains=2, random_state=0, progress=False)
     short.fit(given.X)  # loads all modules
     compare(given.em, short, given.X, bootstrap=2, progress=False)
     for name, module in list(sys.modules.items()):

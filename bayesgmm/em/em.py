@@ -15,6 +15,7 @@ from numba import types
 from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, linked
 from bayesgmm.data import Block, Data
+from bayesgmm.em.anderson import Anderson
 from bayesgmm.em.m_step import assembled
 from bayesgmm.em.moments import RegCovar, moments_of, variance_floors
 from bayesgmm.em.squarem import (
@@ -47,6 +48,7 @@ from bayesgmm.mixture import (
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 
 _SMALLEST_GAIN, _GAIN_PER_ROW = 1e-3, 1e-7  # nats to come at which EM stops by default
+_MANY_ROWS = 25_000  # above, a pass takes longer than what Anderson's acceleration does in Python
 _SECONDS_PER_CALL, _STEPS_PER_CALL = 0.03, 64  # of compiled code, which cannot be interrupted
 
 
@@ -213,7 +215,7 @@ class _Run:
         *,
         prior: ResolvedPrior | None,
         settings: EMSettings,
-        halted: Callable[[], bool] | None,
+        halted: Callable[[], bool] | None = None,
         pool: Executor | None,
     ) -> None:
         n_blocks = len(data.blocks) if isinstance(data, Data) else 0
@@ -225,6 +227,9 @@ class _Run:
         n_alone = 0 if self.block is None else _steps_alone(start, self.block)
         self.rules = Rules(_floors(settings.reg_covar, data, start), np.nan, settings.max_iter)
         self.iterates = Iterates.begin(start, accelerate=settings.accelerate, n_alone=1 + n_alone)
+        is_long = isinstance(data, Data) and data.shape[0] > _MANY_ROWS and self.block is None
+        alone = is_long and prior is None and settings.accelerate
+        self.anderson = Anderson(start, self.pseudo, self.rules.floors) if alone else None
         self.history: list[float] = []
 
     @property
@@ -243,7 +248,9 @@ class _Run:
             yield statistics
 
     def m_step(self, statistics: Statistics) -> Mixture:
-        """The next mixture to evaluate: an M-step, or an extrapolation along the last two (SQUAREM)."""
+        """The next mixture to evaluate: an M-step, or an extrapolation along the last ones (Anderson, or SQUAREM)."""
+        if self.anderson is not None:
+            return self.anderson.next_point(statistics)
         next_iterate(self.start.kernel[0], self.rules, _sums(statistics), self._pseudo_data(), self.iterates)
         return assembled(self.start, self.iterates.now)
 
@@ -252,9 +259,21 @@ class _Run:
         objective = statistics.log_likelihood + _penalty(mixture, self.prior)
         if not self.history:
             self.rules = self.rules._replace(smallest_gain=self.settings.smallest_gain(float(statistics.counts.sum())))
+        if self.anderson is not None:
+            verdict = self.anderson.judge(objective, self.rules.smallest_gain)
+            self.history.append(self.anderson.objective)
+            if verdict == GOES_ON and self.anderson.has_failed:
+                self._go_on_with_squarem(self.anderson)
+            return verdict
         verdict = check_convergence(self.iterates.state, objective, self.rules.smallest_gain)
         self.history.append(float(self.iterates.state[NOW]))
         return verdict
+
+    def _go_on_with_squarem(self, anderson: Anderson) -> None:
+        """From the point that was evaluated last."""
+        self.iterates = Iterates.begin(anderson.now, accelerate=True, n_alone=1)
+        self.iterates.state[NOW], self.iterates.state[N_STEPS] = anderson.objective, len(self.history)
+        self.anderson = None
 
     def steps_on(self, block: Block, statistics: Statistics) -> tuple[int, Statistics]:
         """Many M- and E-steps on one block of rows without coming back to Python."""
@@ -274,15 +293,14 @@ class _Run:
 
     def state(self, statistics: Statistics) -> EMState:
         """Where EM stands; not to be asked at a rejected point."""
-        n_steps = len(self.history) - 1
-        return EMState(
-            n_steps,
-            assembled(self.start, self.iterates.now) if n_steps else self.start,
-            self.history[-1],
-            statistics.log_likelihood,
-            statistics.counts.copy(),
-            int(self.iterates.state[FLOORED]),
-        )
+        n_steps, at = len(self.history) - 1, self.anderson
+        if at is None:
+            mixture = assembled(self.start, self.iterates.now) if n_steps else self.start
+            n_floored = int(self.iterates.state[FLOORED])
+        else:
+            mixture, n_floored = at.now, at.n_floored
+        counts = statistics.counts.copy()
+        return EMState(n_steps, mixture, self.history[-1], statistics.log_likelihood, counts, n_floored)
 
 
 def _steps_alone(start: Mixture, block: Block) -> int:

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from bayesgmm._common import Array, Factors, Means, Weights
+from bayesgmm._common import Array, Factors
 from bayesgmm._compiled import IN_1, IN_2, OUT_1, OUT_3, allocation_free, linked, record_type
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, pass_seconds, run_em
-from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled
+from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled, with_scale
 from bayesgmm.em.moments import covariance_factor
 from bayesgmm.em.squarem import (
     AT_NOW,
@@ -36,7 +36,7 @@ from bayesgmm.em.squarem import (
     begin_again,
     check_convergence,
 )
-from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, CovarianceFamily, Mixture, Sums, add_statistics
+from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Mixture, Sums, add_statistics
 from bayesgmm.priors import PSEUDO_DATA, Model
 
 MOST_ROWS = 5_000  # a search sees at most so many rows, and 50 for each free mean
@@ -205,7 +205,7 @@ class SearchData:
         factors = np.repeat(self.places.factor * size, n_blocks, axis=0)
         precision = np.repeat(self.places.precision_factor / size, n_blocks, axis=0)
         weights = np.full(n_components, 1.0 / n_components)
-        return _with_scale(family, weights, self.picked(n_components, rng), factors, precision)
+        return with_scale(family, weights, self.picked(n_components, rng), factors, precision)
 
     def new_size(self, chance: float) -> float:
         """By how much to shrink a factor, to a share of volume log-uniform between a few rows' and all of it."""
@@ -232,7 +232,7 @@ class SearchData:
             factors[one], precision[one] = factors[one] * size, precision[one] / size
         elif places.keeps == 0:
             factors[one], precision[one] = places.factor[0] * size, places.precision_factor[0] / size
-        return _with_scale(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
+        return with_scale(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
 
 
 def rows_for(n_components: int, n_features: int) -> int:
@@ -302,17 +302,6 @@ def _if_better(run: EMResult, best: EMResult | None, short_em: ShortEM) -> EMRes
     """The run if it is better than the best one and not degenerate."""
     better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
     return run if better and short_em.degeneracy.is_proper(run) else best
-
-
-def _with_scale(
-    family: CovarianceFamily, weights: Weights, means: Means, factors: Factors, precision_factors: Factors
-) -> Mixture:
-    log_det = family.log_precision_determinants(precision_factors, means.shape[1])
-    log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI
-    covariances = family.covariances(factors, *means.shape)
-    return Mixture.from_checked(
-        family, weights, np.ascontiguousarray(means), covariances, factors, precision_factors, log_scale
-    )
 
 
 def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, short_em: ShortEM) -> tuple[int, EMResult]:

@@ -25,7 +25,7 @@ from bayesgmm._compiled import (
     record_type,
     solve_cholesky,
 )
-from bayesgmm.mixture import COVARIANCE, LOG_2PI, SUMS, Mixture, Statistics, Sums, sandwich
+from bayesgmm.mixture import COVARIANCE, LOG_2PI, SUMS, CovarianceFamily, Mixture, Statistics, Sums, sandwich
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, add_mean_scale, covariance_counts
 
 
@@ -94,6 +94,18 @@ def assembled(before: Mixture, arrays: MixtureArrays) -> Mixture:
     else:
         covariances = family.expand(factors, *means.shape)
     return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale)
+
+
+def with_scale(
+    family: CovarianceFamily, weights: Weights, means: Means, factors: Factors, precision_factors: Factors
+) -> Mixture:
+    """A mixture from factors and their inverses, without checks."""
+    log_det = family.log_precision_determinants(precision_factors, means.shape[1])
+    log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI
+    covariances = family.covariances(factors, *means.shape)
+    return Mixture.from_checked(
+        family, weights, np.ascontiguousarray(means), covariances, factors, precision_factors, log_scale
+    )
 
 
 @allocation_free

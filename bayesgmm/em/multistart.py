@@ -319,7 +319,7 @@ class _Race:
 
     def start(self, index: int, rng: np.random.Generator, limit: float) -> _Run | None:
         """One start, to its end; in a race on many rows, to its end on a part of them."""
-        if self.stopped:
+        if self.stop.is_set() or (index > 0 and self.stopped):  # when time is over there is at least one end
             return None
         plan, is_race = self.plan, self.n_init is None
         short_em = ShortEM(plan.degeneracy, plan.settings, lambda: self.stopped, limit)
@@ -354,7 +354,7 @@ class _Race:
             prior=prior,
             settings=settings,
             callback=after_step,
-            halted=lambda: self.stopped,
+            halted=lambda: self.stop.is_set() or (len(self.runs) > 0 and self.stopped),
             pool=self.pool,
         )
 

@@ -48,7 +48,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
 
     Parameters, methods and fitted attributes are scikit-learn's. Four defaults differ, because EM steps are fast:
-    ``n_init="auto"`` instead of one start, ``tol=None`` instead of 1e-3, ``max_iter=5000`` instead of 100 and, so that
+    ``n_init="auto"`` instead of one start, ``tol=None`` instead of 1e-3, ``max_iter=1000`` instead of 100 and, so that
     fits do not depend on units, ``reg_covar=None`` instead of 1e-6.
     Components are sorted by the mean of the first feature, unless initial parameters are given or the prior is
     not exchangeable.
@@ -209,7 +209,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         covariance_type: str = "full",
         tol: float | None = None,
         reg_covar: float | None = None,
-        max_iter: int = 5000,
+        max_iter: int = 1000,
         n_init: int | str = "auto",
         effort: str = "standard",
         init_params: str = "mixed",

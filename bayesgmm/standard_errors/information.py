@@ -212,7 +212,7 @@ def standard_errors(
     )
     shares = _shares(information, complete, at, sums)
     covariance = at.free @ np.linalg.inv(information) @ at.free.T
-    distance = float(np.sqrt(gradient @ covariance @ gradient))
+    distance = max(float(gradient @ covariance @ gradient), 0.0) ** 0.5  # at the maximum rounding errors are left
     _warn_if_far(distance)
     if robust:
         covariance = covariance @ _squared_scores(at, data) @ covariance

@@ -196,11 +196,11 @@ def test_behaviours_choose_compiled_methods(animal):
 CODE = """
 import json
 from bayesgmm.data import Data
-from bayesgmm.em.em import EMSettings, _compiled_steps, run_em
+from bayesgmm.em.em import EMSettings, compiled_steps, run_em
 from bayesgmm.em.m_step import compiled_m_step
 from bayesgmm.em.squarem import next_iterate
 from bayesgmm.mixture import Mixture, add_statistics
-chain = [_compiled_steps, next_iterate, compiled_m_step, add_statistics]
+chain = [compiled_steps, next_iterate, compiled_m_step, add_statistics]
 before = [function.versions != {} for function in chain]
 start = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])
 run_em(Data.of([[-1.1], [-0.9], [2.0], [2.2]]), start, settings=EMSettings(max_iter=3))

@@ -25,8 +25,9 @@ TESTS = Path(__file__).parents[1]
 PYTHON, NUMBA = MODES["py"], MODES["numba"]
 # Tests that call, between them, every compiled function.
 COMPILED = (
-    "kernel", "simd", "em", "m_step", "squarem", "kmeans", "first_m_step", "log_posterior", "conditional_densities",
-    "thames_estimator", "salso", "partition_losses", "label_invariants", "cfunc", "mv_normal_mixture", "wishart_scale",
+    "kernel", "simd", "em", "m_step", "squarem", "kmeans", "initialization", "local_search", "log_posterior",
+    "conditional_densities", "thames_estimator", "salso", "partition_losses", "label_invariants", "cfunc",
+    "mv_normal_mixture", "wishart_scale",
 )  # fmt: skip
 
 

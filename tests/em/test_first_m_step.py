@@ -5,7 +5,7 @@ import pytest
 from reference import FAMILIES, load_data
 
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.first_m_step import first_step, mild_pseudo_data
+from bayesgmm.em.initialization import first_step, mild_pseudo_data
 from bayesgmm.em.moments import moments_of
 from bayesgmm.mixture import covariance_family
 from bayesgmm.priors.conjugate_counts import pseudo_data
