@@ -47,8 +47,8 @@ figure
 # ## Starts that are all alike
 #
 # EM climbs to the nearest optimum, so it matters where it starts. Many programs run k-means first. Here are five such
-# starts with five seeds by scikit-learn, run until they gain nothing, and one fit by default settings of ours, which
-# takes ten starts of three kinds and lets them search on.
+# starts with five seeds by scikit-learn, run until they gain nothing, and one fit by default settings of ours, whose
+# starts are of four kinds and search on.
 
 
 # %%

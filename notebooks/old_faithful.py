@@ -31,8 +31,8 @@ X.describe().round(2)
 # %% [markdown]
 # ## EM: one best answer
 #
-# `GaussianMixture` takes scikit-learn's parameters. It makes ten starts and records how often the best optimum
-# was reached: here every time, so it is most likely the best there is.
+# `GaussianMixture` takes scikit-learn's parameters. It makes starts until they agree and records how often
+# the best optimum was reached: here every time, so it is most likely the best there is.
 
 # %%
 em = GaussianMixture(2, random_state=1).fit(X)

@@ -95,6 +95,10 @@ class Starts:
     kinds: tuple[str, ...] = ()
     completed: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
 
+    def __post_init__(self) -> None:
+        if not len(self.completed):  # nobody said so of any
+            object.__setattr__(self, "completed", np.ones(len(self.objectives), dtype=bool))
+
     @property
     def n_starts(self) -> int:
         """How many starts were made."""
@@ -113,7 +117,7 @@ class Starts:
     @property
     def n_best_reached(self) -> int:
         """How many starts reached the optimum that was kept, itself included."""
-        same_kind = self.degenerate == self.degenerate[self.best]
+        same_kind = self.completed & (self.degenerate == self.degenerate[self.best])
         close = np.abs(self.objectives - self.objectives[self.best]) <= self.tolerance
         return int((same_kind & close).sum())
 

@@ -13,7 +13,7 @@ def progress_of_starts(verbose: int, interval: int) -> StartCallback | None:
     due: dict[int, int] = {}
 
     def show(index: int, state: EMState) -> None:
-        if state.iteration == 0:
+        if index not in due:
             console.print(f"Start {index}")
         elif verbose > 1 and state.iteration >= due[index]:
             console.print(f"Start {index}, step {state.iteration}: objective {state.objective:.6f}")

@@ -455,6 +455,6 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
             text = (
                 f"Only one of {starts.n_starts} starts reached the best of {starts.n_optima} optima (objectives {shown}"
                 f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
-                f"n_init={3 * starts.n_starts}."
+                f"n_init={3 * starts.n_starts}, or effort='thorough'."
             )
             warnings.warn(text, SingleBestStartWarning, stacklevel=3)

@@ -156,7 +156,8 @@ def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:
     left.set(xlabel="EM step of the best start", ylabel="objective")
     ended = np.where(np.isfinite(starts.objectives), starts.objectives, np.nan)
     for kept, colour, label in (
-        (~starts.degenerate, COLOURS[0], "sound"),
+        (~starts.degenerate & starts.completed, COLOURS[0], "sound"),
+        (~starts.degenerate & ~starts.completed, COLOURS[1], "raced out"),
         (starts.degenerate, COLOURS[2], "collapsed"),
     ):
         if kept.any():

@@ -116,7 +116,7 @@ def select_components(
     >>> from bayesgmm.datasets import load_old_faithful
     >>> found = select_components(load_old_faithful(), range(1, 5), ["full", "tied"], random_state=1)
     >>> print(found)
-    The best model by BIC is tied with K = 3: 2314.30 (lower is better); 10 of 10 starts reached EM's best optimum.
+    The best model by BIC is tied with K = 3: 2314.30 (lower is better); 5 of 5 starts reached EM's best optimum.
     The next best is tied with K = 4, 5.84 behind.
     Other criteria choose otherwise: AIC prefers full with K = 4; ICL prefers full with K = 2.
     >>> found.table.loc["tied", ["n_parameters", "bic"]].round(1)
