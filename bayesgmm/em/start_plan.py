@@ -127,7 +127,9 @@ class Plan:
             run = short_em.run(search_data.data, run.mixture)
         patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)
         best = search_from(run, search_data, short_em, patience=patience, rng=rng)
-        return start if best is None else best.mixture
+        if best is not None:
+            return best.mixture
+        return run.mixture if np.isfinite(run.objective) else start
 
     def plain_start(self, kind: str, index: int, rng: np.random.Generator, data: Data) -> Mixture:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
