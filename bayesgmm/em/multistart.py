@@ -40,7 +40,7 @@ _QUICK = (
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _MOST_NAMED = 10
 _ROUND = 2  # starts of a race between which nobody asks whether it is over; the first is alone
-_NONE_PROPER = 3  # starts without a proper end after which a race is over
+_NONE_PROPER, _FEW = 9, 3  # starts without a proper end after which a race is over, and where passes take long
 _GO_ON = 2  # how many ends on a part of the rows go on with all of them
 _HEAD_START, _HOPE = 5, 20.0  # steps after which the second is judged, and gains like the last that it may hope for
 _ILL_DEFINED = (  # scikit-learn's sentence
@@ -369,7 +369,8 @@ class _Race:
             return len(self.runs) > 0
         effort, ends = self.plan.effort, [run.end for run in self.runs]
         proper = [end.objective for end in ends if self.plan.degeneracy.is_proper(end)]
-        if len(ends) >= effort.most_starts or self.left <= 0 or not (proper or len(ends) < _NONE_PROPER):
+        enough = _NONE_PROPER if self.part is None else _FEW
+        if len(ends) >= effort.most_starts or self.left <= 0 or not (proper or len(ends) < enough):
             return True
         met = sum(max(proper, default=0.0) - objective <= self.tolerance for objective in proper)
         return met >= effort.met

@@ -7,7 +7,7 @@ import numpy as np
 
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
-from bayesgmm.em.em import EMSettings
+from bayesgmm.em.em import EMResult, EMSettings
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, starting_mixture
 from bayesgmm.em.local_search import EFFORTS, Cost, Effort, SearchData, ShortEM, rows_for, search_from, small_em
 from bayesgmm.mixture import Mixture
@@ -20,7 +20,7 @@ SAME_OPTIMUM = 10.0  # objectives closer than this many EM tolerances count as o
 _COMPARED_ROWS = 40_000  # starts are compared on so many rows, or on twice as many as a search sees
 _QUICK = 3e-4  # seconds of a pass over all rows: below, every start is run to its end
 OF_RACE, _OF_NUMBER, _MORE_PATIENT = 0.25, 0.1, 2  # what a start may cost of a race, in one and else, and its patience
-_FIRST_STEPS = 25  # of a start, by whose cost a race is measured
+_COARSE = 1e-3  # gain per row of a step at which others stop
 _COMPARED_TO = 1e-5  # tolerance of runs on a part of the rows
 
 
@@ -73,15 +73,19 @@ class Plan:
         """Of runs there."""
         return replace(self.settings, tol=max(self.settings.tol or 0.0, _COMPARED_TO))
 
-    def limit(self, n_steps: int) -> float:
-        """Seconds that a race may cost, by the model of cost, whose first start took so many steps at first.
+    def limit(self, first: EMResult) -> float:
+        """Seconds that a race may cost, by the model of cost, that begins with this run.
 
-        Two steps are what any run takes to know that it has converged. Where there are more parameters than rows the
-        highest likelihood means little, and less is spent on it.
+        Ten times what EM by array operations, without compiled code, takes from its second step until one gains less
+        than 1e-3 per row. Where there are more parameters than rows the highest likelihood means little, and less is
+        spent on it.
         """
-        of_pass = Cost.of(self.model, min(self.data.shape[0], self.n_compared)).of_pass
+        small = np.flatnonzero(np.diff(first.history) <= _COARSE * self.data.total)
+        n_steps = small[0] if len(small) else first.n_iter
+        n_rows, k, d = min(self.data.shape[0], self.n_compared), self.model.n_components, self.model.n_features
+        of_entry = 6e-8 + (1.3e-10 * d * d if self.model.family.parametrisation.correlated else 0.0)
         seconds = self.effort.seconds * min(1.0, self.data.total / self.model.n_parameters)
-        return max(seconds, self.effort.times * (n_steps - 2) * of_pass)
+        return max(seconds, self.effort.times * float(n_steps - 1) * (2e-4 + n_rows * k * of_entry))
 
     @property
     def n_compared(self) -> int:
@@ -120,11 +124,9 @@ class Plan:
             start = self.plain_start(kind, index, rng, search_data.data)
         if not self.searched:
             return start
-        run = short_em.run(search_data.data, start, max_iter=_FIRST_STEPS)
+        run = short_em.run(search_data.data, start)
         if short_em.limit == math.inf:
-            short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run.n_iter)
-        if not run.converged and np.isfinite(run.objective):
-            run = short_em.run(search_data.data, run.mixture)
+            short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run)
         patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)
         best = search_from(run, search_data, short_em, patience=patience, rng=rng)
         if best is not None:

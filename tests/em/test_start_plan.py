@@ -6,7 +6,7 @@ from em_cases import best_fit
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import Degeneracy
-from bayesgmm.em.em import EMSettings
+from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import EFFORTS
 from bayesgmm.em.start_plan import KINDS_IN_TURN, Plan
@@ -64,5 +64,8 @@ def test_starts_are_compared_on_a_part_where_rows_are_many():
 
 
 def test_a_race_may_cost_more_where_its_first_start_is_slow_and_where_more_is_asked_for():
-    plan = plan_of(30_000)
-    assert plan.limit(2) < plan.limit(10) < plan.limit(25) < plan_of(30_000, "thorough").limit(25)
+    plan, thorough = plan_of(30_000), plan_of(30_000, "thorough")
+    start = plan.plain_start("random", 0, np.random.default_rng(0), plan.data.subset(500, rng=np.random.default_rng(0)))
+    short, long = (run_em(plan.data, start, settings=EMSettings(max_iter=n)) for n in (3, 60))
+    assert plan.limit(short) < plan.limit(long) < thorough.limit(long)
+    assert plan_of(100).limit(short) == plan_of(50).limit(short) == EFFORTS["standard"].seconds
