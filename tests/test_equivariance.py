@@ -141,7 +141,8 @@ def test_standard_errors_follow_the_whole_group(covariance_type, seed):
 @few
 @given(seed=seeds)
 def test_the_default_fit_is_the_same_in_units_of_powers_of_two(covariance_type, seed):
-    check_same_fit(clusters(), powers_of_two(covariance_type, seed), covariance_type, tolerance=1e-9)
+    """But for the size of the objective, by whose rounding it is judged that nothing is left to gain."""
+    check_same_fit(clusters(), powers_of_two(covariance_type, seed), covariance_type, tolerance=1e-6)
 
 
 @few

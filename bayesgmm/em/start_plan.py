@@ -82,7 +82,7 @@ class Plan:
         """
         small = np.flatnonzero(np.diff(first.history) <= _COARSE * self.data.total)
         n_steps = small[0] if len(small) else first.n_iter
-        n_rows, k, d = min(self.data.shape[0], self.n_compared), self.model.n_components, self.model.n_features
+        (n_rows, d), k = self.data.shape, self.model.n_components
         of_entry = 6e-8 + (1.3e-10 * d * d if self.model.family.parametrisation.correlated else 0.0)
         seconds = self.effort.seconds * min(1.0, self.data.total / self.model.n_parameters)
         return max(seconds, self.effort.times * float(n_steps - 1) * (2e-4 + n_rows * k * of_entry))
