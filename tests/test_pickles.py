@@ -17,6 +17,7 @@ from bayesgmm.exceptions import InformationError, InputError
 from bayesgmm.priors import Gamma, Separation
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.EvidenceWarning"),  # of forty draws
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SamplingWarning"),
     pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SingleBestStartWarning"),
 ]

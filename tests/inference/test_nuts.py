@@ -243,16 +243,16 @@ def ctrl_c():
 
 def test_ctrl_c_keeps_the_draws_made_so_far(ctrl_c):
     ctrl_c(0.3)
-    with pytest.warns(InterruptedWarning, match=r"kept \d+ draws of 2 chains") as caught:
+    with pytest.warns(InterruptedWarning, match=r"kept \d+ draws of [12] chains") as caught:
         draws = draw(draws=FOREVER, cores=2, starts=STARTS[:2])
-    n_draws = draws.points.shape[1]
-    assert f"kept {n_draws} draws" in str(caught[0].message)
+    n_chains, n_draws = draws.points.shape[:2]  # on a busy machine one chain may have got so far that it counts alone
+    assert f"kept {n_draws} draws of {n_chains} chains" in str(caught[0].message)
     assert draws.interrupted
     assert 10 < n_draws < FOREVER
     assert np.isfinite(draws.points).all()
-    assert all(values.shape == (2, n_draws) for values in draws.stats.values())
+    assert all(values.shape == (n_chains, n_draws) for values in draws.stats.values())
     uninterrupted = draw(draws=10, cores=1, starts=STARTS[:2])
-    np.testing.assert_array_equal(draws.points[:, :10], uninterrupted.points)
+    np.testing.assert_array_equal(draws.points[:, :10], uninterrupted.points[draws.chains])
 
 
 def test_ctrl_c_drops_chains_that_had_not_begun(ctrl_c):
