@@ -84,7 +84,7 @@ with warnings.catch_warnings():
     )
     K = 8
     by_em = {
-        name: GaussianMixture(K, n_init=6, prior="weakly_informative", random_state=1).fit(part)
+        name: GaussianMixture(K, n_init=12, prior="weakly_informative", random_state=1).fit(part)
         for name, part in samples.items()
     }
 bic.rename_axis("components").round(0)
@@ -125,7 +125,7 @@ posteriors, checked = {}, {}
 for name, part in samples.items():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SamplingWarning)  # the verdict stands in the table
-        fit = BayesianGaussianMixture(K, draws=400, tune=300, n_init=3, random_state=1, progress=False)
+        fit = BayesianGaussianMixture(K, draws=400, tune=300, n_init=12, random_state=1, progress=False)
         posteriors[name] = fit.fit(part.sample(2000, random_state=1))
     draws = fit.posterior_["posterior"]
     share = share_of(draws["weights"].to_numpy(), draws["means"].to_numpy())
