@@ -79,7 +79,8 @@ class EMSettings:
         Smallest eigenvalue of a covariance, in squared units of the data; or smallest variances; by default a tiny
         share of each feature's own variance, see `bayesgmm.em.moments.variance_floors`.
     accelerate : bool
-        Extrapolate (SQUAREM) where plain EM would take many more steps; see `bayesgmm.em.squarem`.
+        Extrapolate where plain EM would take many more steps; see `bayesgmm.em.squarem` and, for more than 25,000 rows
+        in memory, `bayesgmm.em.anderson`.
     """
 
     tol: float | None = 1e-6
@@ -162,7 +163,7 @@ def run_em(
     settings : EMSettings, optional
     callback : callable, optional
         Called with an `EMState` after an E-step; a true return value ends the run. After every one, or for
-        data in memory without a prior once in a while: every hundredth of a second or so, at least every 64 steps.
+        data in memory without a prior once in a while: every few hundredths of a second, at least every 64 steps.
     halted : callable, optional
         Asked between blocks of rows; if it returns true the run ends where it stood before that pass.
     pool : concurrent.futures.Executor, optional
@@ -273,6 +274,7 @@ class _Run:
         """From the point that was evaluated last."""
         self.iterates = Iterates.begin(anderson.now, accelerate=True, n_alone=1)
         self.iterates.state[NOW], self.iterates.state[N_STEPS] = anderson.objective, len(self.history)
+        self.iterates.state[FLOORED] = anderson.n_floored
         self.anderson = None
 
     def steps_on(self, block: Block, statistics: Statistics) -> tuple[int, Statistics]:

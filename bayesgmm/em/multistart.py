@@ -179,8 +179,8 @@ def best_of_starts(
     settings : EMSettings, optional
     n_init : int, optional
         Number of starts; one if all would be identical (``start``, means or labels given). None is a race: starts
-        follow each other until the best optimum was met often, or until they cost many times what the first one did.
-        On many rows they are compared on some, and the best goes on.
+        follow each other until the best optimum was met often, or until they cost what the sizes of data and model and
+        the first start suggest. On many rows they are compared on some, and the best goes on.
     effort : Effort
         How long starts search, and a race lasts.
     initialisation : Initialisation, optional

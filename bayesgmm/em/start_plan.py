@@ -76,9 +76,9 @@ class Plan:
     def limit(self, first: EMResult) -> float:
         """Seconds that a race may cost, by the model of cost, that begins with this run.
 
-        Ten times what EM by array operations, without compiled code, takes from its second step until one gains less
-        than 1e-3 per row. Where there are more parameters than rows the highest likelihood means little, and less is
-        spent on it.
+        A few times what EM by array operations, without compiled code, takes from its second step until one gains
+        less than 1e-3 per row. Where there are more parameters than rows the highest likelihood means little, and
+        less is spent on it.
         """
         small = np.flatnonzero(np.diff(first.history) <= _COARSE * self.data.total)
         n_steps = small[0] if len(small) else first.n_iter

@@ -102,7 +102,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     progress : bool
         Show progress and time left, in a terminal or notebook only.
     max_seconds : float, optional
-        After so many seconds sampling ends with the draws made so far, as after Ctrl-C.
+        After so many seconds sampling ends with the draws made so far, as after Ctrl-C. Modes are still combined and
+        convergence diagnosed after that.
 
     Attributes
     ----------

@@ -75,9 +75,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         Maximum number of EM steps of a start.
     n_init : int or "auto"
         Number of starts; the best one that is not degenerate is kept, see ``starts_``. ``"auto"`` is a race: starts
-        follow each other until five have met the best optimum, or until they have cost many times what the first one
-        did (by a model of cost, not a clock). Where a pass over the rows takes long they are compared at a looser
-        tolerance, on many rows on a random part of 40,000 or more, and the best of them go on.
+        follow each other until five have met the best optimum, or until they have cost as much as a few starts take
+        without compiled code (by a model of cost, not a clock). Where a pass over the rows takes long they are compared
+        at a looser tolerance, on many rows on a random part of 40,000 or more, and the best of them go on.
     effort : {"standard", "thorough"}
         How long starts search, and a race lasts. ``"thorough"`` asks for ten meetings and may take 20 times as long.
     init_params : str

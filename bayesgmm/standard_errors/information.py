@@ -15,6 +15,7 @@ The cost is the last two sums, and they are zero where the component of a row is
 :math:`\sum_k r_{ik} (1 - r_{ik}) s_{ik} s_{ik}^\top - \sum_{k \ne l} r_{ik} r_{il} s_{ik} s_{il}^\top`.
 """
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -39,6 +40,7 @@ from bayesgmm.validation import check_number
 CI_PROB = 0.89  # ArviZ's default
 _SMALLEST_SHARE = 1e-7  # of the complete information; below it rounding decides the sign
 _FAR = 0.5  # standard errors between a mixture and its maximum that deserve a warning
+_ROUNDING = 1e-12  # of a squared distance in standard errors
 _CERTAIN = 1e-14  # a row this surely in or out of a component misses nothing there
 
 
@@ -212,7 +214,10 @@ def standard_errors(
     )
     shares = _shares(information, complete, at, sums)
     covariance = at.free @ np.linalg.inv(information) @ at.free.T
-    distance = max(float(gradient @ covariance @ gradient), 0.0) ** 0.5  # at the maximum rounding errors are left
+    squared = float(
+        gradient @ covariance @ gradient
+    )  # at the maximum rounding errors are left; else negative: a saddle
+    distance = math.sqrt(squared) if squared > 0.0 else 0.0 if squared > -_ROUNDING else math.nan
     _warn_if_far(distance)
     if robust:
         covariance = covariance @ _squared_scores(at, data) @ covariance

@@ -20,7 +20,7 @@ from bayesgmm import BayesianGaussianMixture, Prior
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em import multistart
 from bayesgmm.estimators import bayesian_gaussian_mixture as module
-from bayesgmm.exceptions import InputError, NotIdentifiedError
+from bayesgmm.exceptions import InputError, InterruptedWarning, NotIdentifiedError, SamplingError
 from bayesgmm.inference import engines
 
 SHORT = {"draws": 60, "tune": 150, "chains": 2, "random_state": 0, "progress": False}
@@ -459,3 +459,15 @@ def test_components_that_are_not_there_are_not_summarised_unless_forced():
     with pytest.raises(NotIdentifiedError, match="components"):
         fit.summary()
     assert len(fit.summary(force=True)) == 12
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SamplingWarning")  # of however many draws there are
+def test_sampling_ends_when_its_time_is_over():
+    X, endless = load_data("faithful"), {"draws": 3_000_000, "init": "best", "chains": 1, "progress": False}
+    BayesianGaussianMixture(2, draws=20, tune=20, random_state=0, progress=False).fit(X)  # compiles
+    with pytest.warns(InterruptedWarning, match="kept"):
+        fit = BayesianGaussianMixture(2, **endless, tune=50, random_state=0, max_seconds=0.6).fit(X)
+    assert 0 < fit.posterior_["posterior"].sizes["draw"] < endless["draws"]
+    assert fit.posterior_.attrs["interrupted"] == 1
+    with pytest.raises(SamplingError, match="max_seconds"):
+        BayesianGaussianMixture(2, **endless, tune=3_000_000, random_state=0, max_seconds=0.3).fit(X)
