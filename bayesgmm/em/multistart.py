@@ -78,7 +78,7 @@ class Starts:
         Initialization of each start: a name of `KINDS`, or ``"given"``.
     completed : (start,) bool
         Whether a start was run to its end on all rows, or had met one that was on a part of them; others were raced
-        out, and their objective is what the part of the rows promised.
+        out, and their objective is that of the first that was not, less the difference on that part.
     """
 
     __module__ = "bayesgmm.em"
@@ -402,6 +402,11 @@ class _Race:
                     if i == leader or abs(objectives[i] - objectives[leader]) <= self.tolerance:
                         ends[i], completed[i] = end, True
                 best = best or (end if is_proper(end) else None)
+        first = leaders[0]  # what others lie below it on the part they are taken to lie below it on all rows
+        ends = [
+            end if done else replace(end, objective=ends[first].objective + (objectives[i] - objectives[first]))
+            for i, (end, done) in enumerate(zip(ends, completed, strict=True))
+        ]
         return ends, completed
 
     def on_all_rows(self, index: int, end: EMResult, best: EMResult | None) -> EMResult | None:

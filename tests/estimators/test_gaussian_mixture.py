@@ -367,6 +367,19 @@ def test_starts_on_many_rows_are_compared_on_some_and_the_best_go_on():
     assert ten.starts_.completed.all()
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # such groups leave a ridge
+def test_starts_that_raced_out_are_told_and_lie_below_the_kept_one():
+    rng = np.random.default_rng(0)  # two of the groups overlap so much that starts on a part of the rows disagree
+    X = rng.normal(0.0, 3.0, (4, 3))[rng.integers(4, size=90_000)] + rng.normal(size=(90_000, 3))
+    found = [GaussianMixture(4, random_state=seed).fit(X).starts_ for seed in range(4)]
+    out = [(starts, ~starts.completed) for starts in found if not starts.completed.all()]
+    assert out
+    for starts, raced_out in out:
+        assert (starts.objectives[raced_out] < starts.objectives[starts.best]).all()
+        assert not starts.converged[raced_out].any()
+        assert starts.n_best_reached <= starts.completed.sum()
+
+
 def test_the_default_tolerance_is_in_nats():
     """However many rows there are: another thousand steps gain less than a hundredth."""
     X = groups(30_000)
