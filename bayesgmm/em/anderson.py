@@ -11,7 +11,7 @@ logarithms on the diagonals of factors: units of the data do not matter. Lengths
 complete data, under which the derivative :math:`J` of g is self-adjoint and :math:`f` the gradient of the objective per
 row. With :math:`\lambda` the smallest eigenvalue of :math:`I - J` among the last steps, at most
 :math:`\frac{N}{2\lambda} \lVert f_n \rVert^2` is to come in their directions; the run has converged when that has been
-little three times in a row.
+little, ten times over, five times in a row: slower directions may show only later.
 
 A point at which the objective is lower than before costs its pass: EM goes on from the plain step and forgets what it
 knew. Where that happens too often, on plateaus, SQUAREM takes over (`bayesgmm.em.squarem`). One step costs a tenth of a
@@ -29,10 +29,11 @@ from bayesgmm.mixture import Mixture, Statistics
 from bayesgmm.priors import PseudoData
 
 _WINDOW, _PLAIN_STEPS = 10, 5  # residuals that are combined, and plain steps before the first combination
-_MOST_REJECTED, _ENOUGH = 10, 3  # points in all, and estimates in a row that hardly anything is to come
+_MOST_REJECTED, _ENOUGH = 10, 5  # points in all, and estimates in a row that hardly anything is to come
 _ROUNDING = 1e-14  # a gain below this share of the objective is none
 _CUTOFF, _CERTAIN = 1e-10, 1e-5  # of singular values, relative to the largest: in combinations, for eigenvalues
 _LEAST_EIGENVALUE, _FORGET = 1e-5, 1.15  # that is believed, and how fast it is forgotten
+_DOUBT = 10.0  # what the bound is multiplied by: slower directions may show only later
 
 
 class Anderson:
@@ -67,7 +68,7 @@ class Anderson:
     @property
     def has_failed(self) -> bool:
         """Whether so many points were rejected that another method is better."""
-        return self.n_rejected >= _MOST_REJECTED
+        return self.n_rejected >= _MOST_REJECTED and 2 * self.n_rejected > self._n_steps - self.n_rejected
 
     def next_point(self, statistics: Statistics) -> Mixture:
         """The next point to evaluate, from the sums at the present one; after a rejected one, the plain step."""
@@ -115,7 +116,7 @@ class Anderson:
         point = self._point(combined)
         if point is not None:
             self._tried = point
-            self._to_come = 0.5 * total * float(information @ residual**2) * self._slowest
+            self._to_come = _DOUBT * 0.5 * total * float(information @ residual**2) * self._slowest
 
     def _coordinates(self, mixture: Mixture) -> Array:
         """Of a point relative to the base."""
