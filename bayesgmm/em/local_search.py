@@ -42,7 +42,7 @@ from bayesgmm.priors import PSEUDO_DATA, Model
 MOST_ROWS = 5_000  # a search sees at most so many rows, and 50 for each free mean
 _TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
 _FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
-_HOPELESS = 5  # moves after which a search ends that has met no proper mixture
+_HOPELESS = 5  # moves, or as many as there are components, after which a search ends that has met no proper mixture
 _HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
 _RANDOM_RUNS, _RANDOM_STEPS = 5, 5  # of `small_em`
 _UNINTERRUPTED = 0.005  # seconds of a short run that compiled code may make many of
@@ -234,6 +234,17 @@ class SearchData:
             factors[one], precision[one] = places.factor[0] * size, places.precision_factor[0] / size
         return with_scale(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
 
+    def mended(self, run: EMResult, rng: np.random.Generator) -> Mixture:
+        """A degenerate end with its narrowest component put down at a random row; of a broken one, all components."""
+        if not np.isfinite(run.objective):
+            return self.scattered(rng)
+        family, (k, d) = run.mixture.family, run.mixture.means.shape
+        log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
+        worst = int(np.argmin(run.counts) if family.shared or run.counts.min() < d + 1.0 else np.argmax(log_det))
+        chances = rng.random(3)
+        chances[0] = (worst + 0.5) / k
+        return self.moved(run.mixture, chances)
+
 
 def rows_for(n_components: int, n_features: int) -> int:
     """How many rows stand for all in a search."""
@@ -247,9 +258,9 @@ def search_from(
     best, idle = _if_better(run, None, short_em), 0
     while idle < patience and not short_em.over:
         if best is None:
-            if idle == _HOPELESS:
+            if idle == max(_HOPELESS, search_data.model.n_components):
                 break
-            n_made, run = 1, _raced(search_data, search_data.scattered(rng), None, short_em)
+            n_made, run = 1, _raced(search_data, search_data.mended(run, rng), None, short_em)
         else:
             n_made, run = _first_gain(search_data, best, rng.random((patience - idle, 3)), short_em)
         found = _if_better(run, best, short_em)

@@ -369,8 +369,9 @@ class _Race:
             return len(self.runs) > 0
         effort, ends = self.plan.effort, [run.end for run in self.runs]
         proper = [end.objective for end in ends if self.plan.degeneracy.is_proper(end)]
-        enough = _NONE_PROPER if self.part is None else _FEW
-        if len(ends) >= effort.most_starts or self.left <= 0 or not (proper or len(ends) < enough):
+        if not proper:
+            return len(ends) >= (_NONE_PROPER if self.part is None else _FEW)
+        if len(ends) >= effort.most_starts or self.left <= 0:
             return True
         met = sum(max(proper, default=0.0) - objective <= self.tolerance for objective in proper)
         return met >= effort.met

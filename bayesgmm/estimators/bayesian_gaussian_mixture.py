@@ -80,7 +80,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         Inference algorithm.
     n_init : int or "auto"
         Number of EM starts, as in `GaussianMixture`; the best maximum a posteriori estimate defines the coordinates of
-        the sampler.
+        the sampler. Ten by default, not ``"auto"``: further optima, met once, tell where other modes may be.
     effort : {"standard", "thorough"}
         How long EM's starts search, as in `GaussianMixture`.
     init : {"spread", "modes", "best"}
@@ -208,7 +208,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         target_accept: float | None = None,
         engine: str = "native",
         inference: str = "nuts",
-        n_init: int | str = "auto",
+        n_init: int | str = 10,
         effort: str = "standard",
         init: str = "spread",
         tol: float | None = None,

@@ -101,6 +101,22 @@ def test_compiled_moves_are_the_plain_ones(covariance_type, limit):
     assert gained > 0
 
 
+def test_a_degenerate_end_is_mended_by_its_narrowest_component():
+    """Thirty groups: starts end with components that share one, and all but those are good."""
+    rng = np.random.default_rng(5)
+    X = rng.uniform(0.0, 20.0, (30, 2))[rng.integers(30, size=5_000)] + 0.4 * rng.normal(size=(5_000, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingleBestStartWarning)
+        for seed in range(3):
+            starts = GaussianMixture(30, random_state=seed).fit(X).starts_
+            assert not starts.degenerate[starts.best]
+    degeneracy, rng, search_data = iris_search()
+    begin = short_em_of(degeneracy).run(search_data.data, search_data.scattered(rng))
+    narrow = int(np.linalg.slogdet(begin.mixture.covariances)[1].argmin())
+    changed = (search_data.mended(begin, rng).means != begin.mixture.means).any(axis=1)
+    np.testing.assert_array_equal(np.flatnonzero(changed), [narrow])
+
+
 def test_a_search_that_meets_no_proper_mixture_ends_early(monkeypatch):
     degeneracy, rng, search_data = iris_search()
     short_em, runs = short_em_of(degeneracy), []

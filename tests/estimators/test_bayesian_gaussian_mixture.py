@@ -71,7 +71,7 @@ def test_the_record_of_the_run(fit):
     attrs = fit.posterior_.attrs
     assert attrs["seed"] == 1
     assert attrs["engine"] == "native"
-    assert 5 <= attrs["em_best_reached"] <= attrs["em_starts"]
+    assert attrs["em_best_reached"] <= attrs["em_starts"] == 10
     assert attrs["interrupted"] == 0
     assert attrs["sampling_time"] > 0
     assert attrs["n_gradients"] > 4000
