@@ -94,6 +94,14 @@ def low_rank(n_rows: int, n_features: int, n_components: int) -> Array:
     return X
 
 
+def many_groups(n_rows: int, n_components: int) -> Array:
+    """Round groups at random places of a square."""
+    rng = np.random.default_rng(0)
+    return rng.uniform(0.0, 20.0, (n_components, 2))[rng.integers(n_components, size=n_rows)] + rng.normal(
+        0.0, 0.5, (n_rows, 2)
+    )
+
+
 def drawn(seed: int) -> Iterator[Line]:
     """Lines whose sizes and overlap are random."""
     rng = np.random.default_rng(seed)
@@ -115,6 +123,7 @@ def lines(seed: int) -> list[Line]:
         Line("digits-20", 1_797, 20, 10, lambda: PCA(20, svd_solver="full").fit_transform(load_digits().data)),
         Line("blobs", 3_000, 200, 5, lambda: make_blobs(3_000, 200, centers=5, random_state=0)[0]),
         Line("low-rank", 500, 100, 3, lambda: low_rank(500, 100, 3)),
+        Line("many-20k", 20_000, 2, 30, lambda: many_groups(20_000, 30)),
         Line("overlapping-10k", 10_000, 5, 5, lambda: overlapping(10_000, 5, 5)),
         Line("overlapping-200k", 200_000, 8, 8, lambda: overlapping(200_000, 8, 8)),
         Line("overlapping-1m", 1_000_000, 8, 8, lambda: overlapping(1_000_000, 8, 8)),

@@ -235,12 +235,15 @@ class SearchData:
         return with_scale(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
 
     def mended(self, run: EMResult, rng: np.random.Generator) -> Mixture:
-        """A degenerate end with its narrowest component put down at a random row; of a broken one, all components."""
-        if not np.isfinite(run.objective):
-            return self.scattered(rng)
+        """A degenerate end with its narrowest component put down at a random row.
+
+        Of a broken one, and where all have one covariance, which has collapsed, all components.
+        """
         family, (k, d) = run.mixture.family, run.mixture.means.shape
+        if family.shared or not np.isfinite(run.objective):
+            return self.scattered(rng)
         log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
-        worst = int(np.argmin(run.counts) if family.shared or run.counts.min() < d + 1.0 else np.argmax(log_det))
+        worst = int(np.argmin(run.counts) if run.counts.min() < d + 1.0 else np.argmax(log_det))
         chances = rng.random(3)
         chances[0] = (worst + 0.5) / k
         return self.moved(run.mixture, chances)
