@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities
 from bayesgmm.comparison.estimates import Match
 from bayesgmm.comparison.fits import Fit, FitPair
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions import (
     contingency_table,
@@ -63,7 +64,7 @@ def partitions_of(
     fits: FitPair, resp: tuple[Responsibilities, Responsibilities], pairs: list[Match], *, seed: int
 ) -> Partitions:
     """Labels of both fits, crossed."""
-    a, b = (_labels(fit, own, seed) for fit, own in zip(fits, resp, strict=True))
+    a, b = (_labels(fit, fits.data, own, seed) for fit, own in zip(fits, resp, strict=True))
     counts = contingency_table(a, b, weights=fits.data.weights, shape=[own.shape[1] for own in resp])
     names = [fit.name for fit in fits]
     index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
@@ -84,12 +85,12 @@ def partitions_of(
     )
 
 
-def _labels(fit: Fit, resp: Responsibilities, seed: int) -> IntArray:
+def _labels(fit: Fit, data: Data, resp: Responsibilities, seed: int) -> IntArray:
     """The most probable component of each row, or where components are not identified the best partition."""
     if fit.tree is None or fit.identified or len(resp) > MOST_ROWS:
         labels: IntArray = resp.argmax(axis=1)
         return labels
-    draws = flat_draws(label_draws(fit.tree, None, random_state=seed))
+    draws = flat_draws(label_draws(fit.tree, data, random_state=seed))
     return estimate_partition(
         draws[:: max(1, len(draws) // MOST_DRAWS)], random_state=seed, progress=False
     ).labels.astype(np.int64)

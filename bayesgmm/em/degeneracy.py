@@ -52,6 +52,10 @@ class Degeneracy:
             return run.n_floored == 0
         return not (bool(run.counts.min() < self.fewest) or self.collapsed(run.mixture))
 
+    def log_mass(self, run: EMResult) -> float:
+        """What runs are compared by, see `Model.log_mass`."""
+        return self.model.log_mass(run.objective, run.mixture, run.counts)
+
     @property
     def fewest(self) -> float:
         """Rows' worth of weight below which a component is emptied."""

@@ -282,10 +282,10 @@ def _first_gain(search_data: SearchData, best: EMResult, chances: Array, short_e
 
 def plain_moves(search_data: SearchData, best: EMResult, chances: Array, short_em: ShortEM) -> tuple[int, EMResult]:
     """`_first_gain` as it reads."""
-    enough = best.objective + _TOLERANCE * search_data.data.total
+    enough = short_em.degeneracy.log_mass(best) + _TOLERANCE * search_data.data.total
     for n_made, each in enumerate(chances, start=1):
         run = _raced(search_data, search_data.moved(best.mixture, each), enough, short_em)
-        gained = bool(np.isfinite(run.objective)) and run.objective > enough
+        gained = bool(np.isfinite(run.objective)) and short_em.degeneracy.log_mass(run) > enough
         if gained or short_em.over:
             return n_made, run if gained else best
     return len(chances), best
@@ -299,7 +299,7 @@ def _raced(search_data: SearchData, proposal: Mixture, enough: float | None, sho
     run = short_em.run(search_data.data, proposal, max_iter=_HEAD_START)
     if run.converged or run.n_iter < _HEAD_START or len(run.history) < 2:
         return run
-    hoped = run.objective + _HOPE * (run.history[-1] - run.history[-2])
+    hoped = short_em.degeneracy.log_mass(run) + _HOPE * (run.history[-1] - run.history[-2])
     hopeless = not short_em.degeneracy.is_proper(run) if enough is None else hoped < enough
     return run if hopeless else short_em.run(search_data.data, run.mixture)
 
@@ -308,13 +308,13 @@ def small_em(search_data: SearchData, short_em: ShortEM, *, rng: np.random.Gener
     """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
     starts = (search_data.scattered(rng) for _ in range(_RANDOM_RUNS))
     runs = [short_em.run(search_data.data, start, max_iter=_RANDOM_STEPS) for start in starts]
-    runs.sort(key=lambda run: run.objective if math.isfinite(run.objective) else -math.inf, reverse=True)
+    runs.sort(key=lambda run: short_em.degeneracy.log_mass(run) if math.isfinite(run.objective) else -math.inf, reverse=True)
     return next((run for run in runs if short_em.degeneracy.is_proper(run)), runs[0]).mixture
 
 
 def _if_better(run: EMResult, best: EMResult | None, short_em: ShortEM) -> EMResult | None:
     """The run if it is better than the best one and not degenerate."""
-    better = np.isfinite(run.objective) and (best is None or run.objective > best.objective)
+    better = np.isfinite(run.objective) and (best is None or short_em.degeneracy.log_mass(run) > short_em.degeneracy.log_mass(best))
     return run if better and short_em.degeneracy.is_proper(run) else best
 
 

@@ -64,7 +64,7 @@ class Starts:
     converged : (start,) bool
     n_iter : (start,) int
     best : int
-        The start that was kept.
+        The start that was kept: the highest objective that is not degenerate, with a prior that of the largest mass.
     tolerance : float
         Objectives closer than this are regarded as the same optimum: ten times EM's tolerance, because EM stops
         at that distance from its optimum.
@@ -161,8 +161,10 @@ def best_of_starts(
     covariance of the data, every feature in units of its standard deviation (diagonal families: the smallest ratio
     of variances; spherical: over the mean variance), or sits at the floor ``reg_covar``, or if the component holds
     fewer than D + 1 rows' worth of weight (a shared covariance: if it emptied). Such likelihoods are determined by
-    the floor. A prior bounds the objective and may favor narrow or empty components, so with a prior only the floor
-    counts. In directions without variance, constant or linearly dependent columns, a collapse cannot be detected: the
+    the floor. A prior bounds the objective, so with a prior only the floor counts; but the density of a component of
+    one row is high in a very small place, the higher the more features. With a prior the best mode is the one around
+    which the posterior has the most mass, by the complete data expected there (`ResolvedPrior.log_volume`), not the
+    highest. In directions without variance, constant or linearly dependent columns, a collapse cannot be detected: the
     warning then is about the data.
 
     Components are sorted by the mean of the first feature (ties: of the next one), unless initial parameters are
@@ -368,13 +370,13 @@ class _Race:
         if self.n_init is not None or not self.runs:
             return len(self.runs) > 0
         effort, ends = self.plan.effort, [run.end for run in self.runs]
-        proper = [end.objective for end in ends if self.plan.degeneracy.is_proper(end)]
+        proper = [end for end in ends if self.plan.degeneracy.is_proper(end)]
         if not proper:
             return len(ends) >= (_NONE_PROPER if self.part is None else _FEW)
         if len(ends) >= effort.most_starts or self.left <= 0:
             return True
-        met = sum(max(proper, default=0.0) - objective <= self.tolerance for objective in proper)
-        return met >= effort.met
+        best = max(proper, key=self.plan.degeneracy.log_mass)
+        return sum(abs(best.objective - end.objective) <= self.tolerance for end in proper) >= effort.met
 
     @property
     def tolerance(self) -> float:
@@ -390,9 +392,9 @@ class _Race:
         """
         objectives, is_proper = [end.objective for end in ends], self.plan.degeneracy.is_proper
         usable = [i for i, objective in enumerate(objectives) if isfinite(objective)]
-        proper = sorted((i for i in usable if is_proper(ends[i])), key=lambda i: -objectives[i])
-        highest = max(usable, key=lambda i: objectives[i], default=0)
-        leaders = _distinct(objectives, proper, self.tolerance) or [highest]
+        best_first = sorted(usable, key=lambda i: -self.plan.degeneracy.log_mass(ends[i]))
+        proper = [i for i in best_first if is_proper(ends[i])]
+        leaders = _distinct(objectives, proper, self.tolerance) or best_first[:1] or [0]
         ends, completed, best = list(ends), [False] * len(ends), None
         for place, leader in enumerate(leaders):
             if place >= _GO_ON and best is not None:
@@ -416,7 +418,7 @@ class _Race:
             if best is not None:
                 end = self.em(index, end.mixture, max_iter=_HEAD_START)
                 gain = end.history[-1] - end.history[-2] if len(end.history) > 1 else 0.0
-                if not end.objective + _HOPE * gain >= best.objective:
+                if not self.plan.degeneracy.log_mass(end) + _HOPE * gain >= self.plan.degeneracy.log_mass(best):
                     return None
             return self.em(index, end.mixture)
         except HaltedError:
@@ -462,7 +464,7 @@ def _record(plan: Plan, runs: list[EMResult], completed: list[bool], *, interrup
     ]
     usable = [i for i in range(len(runs)) if completed[i] and not isnan(ended[i])]
     usable = [i for i in usable if not degenerate[i]] or usable
-    best_first = sorted(usable, key=lambda i: -ended[i])
+    best_first = sorted(usable, key=lambda i: -plan.degeneracy.log_mass(runs[i]))
     tolerance = plan.tolerance
     distinct = _distinct(ended, best_first, tolerance)
     return Starts(
@@ -484,7 +486,7 @@ def _distinct(objectives: list[float], best_first: list[int], tolerance: float) 
     """One start for each optimum, best first."""
     kept: list[int] = []
     for index in best_first:
-        if not kept or objectives[kept[-1]] - objectives[index] > tolerance:
+        if all(abs(objectives[other] - objectives[index]) > tolerance for other in kept):
             kept.append(index)
     return kept
 

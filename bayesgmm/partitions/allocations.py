@@ -33,7 +33,7 @@ N_CLUSTERS = "n_clusters"
 
 
 def sample_labels(
-    posterior: Posterior, X: ArrayLike | None = None, *, random_state: RandomState = None, names: Names = NO_NAMES
+    posterior: Posterior, X: ArrayLike | Data | None = None, *, random_state: RandomState = None, names: Names = NO_NAMES
 ) -> xr.DataArray:
     r"""Draw the label of each row for each draw of the parameters.
 
@@ -94,7 +94,7 @@ def row_ids(tree: xr.DataTree) -> NDArray[np.generic]:
 
 def label_draws(
     labels_or_posterior: Posterior | ArrayLike,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     random_state: RandomState = None,
     names: Names = NO_NAMES,
@@ -152,7 +152,7 @@ def _coordinate(given: object, n: int) -> NDArray[np.generic]:
 
 def occupied_clusters(
     labels_or_posterior: Posterior | ArrayLike,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     min_size: int = 1,
     random_state: RandomState = None,

@@ -1,10 +1,12 @@
 """The model that is fitted: a mixture of K components of a covariance family, with or without a prior."""
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Self
 
 import numpy as np
 
+from bayesgmm._common import Weights
 from bayesgmm.mixture import GAUSSIAN, Component, CovarianceFamily, Mixture, covariance_family
 from bayesgmm.priors.conjugate_counts import PseudoData, pseudo_data
 from bayesgmm.priors.prior import Prior, resolve
@@ -76,6 +78,12 @@ class Model:
         """The prior of a model that cannot do without."""
         assert self.prior is not None  # noqa: S101  whoever makes the model sees to it
         return self.prior
+
+    def log_mass(self, objective: float, mixture: Mixture, counts: Weights) -> float:
+        """What modes are compared by: the log-likelihood, with a prior the log of the posterior's mass around it."""
+        if self.prior is None or not isfinite(objective):
+            return objective
+        return objective + self.prior.log_volume(mixture, counts)
 
     @property
     def exchangeable(self) -> bool:

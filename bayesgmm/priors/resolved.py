@@ -184,6 +184,35 @@ class ResolvedPrior:
         """Inverse factors (..., block, rows, columns) of full matrices (..., cluster, feature, feature)."""
         return self._one.precision_factors(covariances[..., : len(self.dof), :, :])
 
+    def log_volume(self, mixture: Mixture, counts: Weights) -> float:
+        r"""Log of the mass of the posterior around a mode over its height there, in natural coordinates.
+
+        .. math:: \log \int p(\theta \mid z)\, d\theta - \log p(\hat\theta \mid z)
+
+        for complete data z with the expected ``counts`` (cluster,) of rows, whose posterior has that mode (Cheeseman &
+        Stutz 1996). Heights alone mislead: they depend on the coordinates, and a component of one row is high and
+        narrow. Hyperparameters that have a prior stand at their means, a separation prior at what resembles it.
+        """
+        (k, d), one, prec = mixture.means.shape, self._one, mixture.precision_factors
+        total = self.concentration + counts
+        of_weights = gammaln(total).sum() - gammaln(total.sum())
+        of_weights -= (total - (not self.sparse)) @ _log_weights(mixture.weights)
+        log_det = np.broadcast_to(self.family.log_precision_determinants(prec, d), k)
+        if self.kappa.any():
+            of_means = -0.5 * d * np.log(self.kappa + counts) - log_det
+        else:
+            square = one.square(np.broadcast_to(mixture.factors, (k, *mixture.factors.shape[1:])), d)
+            within = np.swapaxes(square, -1, -2) @ self.mean_precision @ square  # in units of the component
+            of_means = -0.5 * np.linalg.slogdet(within + counts[:, None, None] * np.eye(d))[1] - log_det
+        rows = counts.sum(keepdims=True) if self.family.shared else counts
+        dof = self.dof + one.width(d) * rows
+        exponent = dof + one.prior_power(d)
+        width = one.width(d) * (self.kappa > 0).sum() / len(self.dof)  # what conjugate means add to the exponent
+        scale = (exponent + width)[:, None, None] * one.blocks(one.matrices(mixture.factors, d))
+        of_covariances = 0.5 * (exponent + width) * (d // one.width(d)) - exponent * one.power(prec, d)
+        of_covariances -= one.log_normaliser(dof, scale, d)
+        return float(of_weights + 0.5 * k * d * log(2 * pi) + of_means.sum() + of_covariances.sum())
+
     def _log_density(self, weights: Weights, means: Means, prec: Factors) -> Array:
         log_det = self.family.log_precision_determinants(prec, means.shape[-1])  # log |L^-1| per block
         power = self._one.power(prec, means.shape[-1])

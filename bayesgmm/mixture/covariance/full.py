@@ -88,21 +88,21 @@ class Full(Parametrisation):
 
     def pack(self, factors: Factors) -> Array:
         rows, columns = np.tril_indices(factors.shape[-1])
-        packed: Array = factors[..., rows, columns]
-        packed[..., rows == columns] = np.log(packed[..., rows == columns])
+        packed: Array = -self.inverse(factors)[..., rows, columns]
+        packed[..., rows == columns] = -np.log(-packed[..., rows == columns])
         return packed
 
     def unpack(self, packed: Array, d: int) -> Factors:
         rows, columns = np.tril_indices(d)
-        factors = np.zeros((*packed.shape[:-1], d, d))
-        factors[..., rows, columns] = packed
+        inverse = np.zeros((*packed.shape[:-1], d, d))
+        inverse[..., rows, columns] = -packed
         diagonal = np.arange(d)
-        factors[..., diagonal, diagonal] = np.exp(factors[..., diagonal, diagonal])
-        return factors
+        inverse[..., diagonal, diagonal] = np.exp(inverse[..., diagonal, diagonal])
+        return np.tril(self.inverse(inverse))
 
     def volume_powers(self, d: int) -> Array:
         rows, columns = self.entries(d)
-        return np.where(rows == columns, d + 1.0 - rows, 0.0)
+        return np.where(rows == columns, 2.0 * d - rows, 0.0)
 
     def width(self, d: int) -> int:
         return 1
@@ -396,15 +396,14 @@ class Full(Parametrisation):
     @allocation_free
     def place(centre, q, change, factor, prec):  # type: ignore[no-untyped-def]
         index, log_det = 0, 0.0
-        for i in range(change.shape[0]):
+        for i in range(factor.shape[0]):
             for j in range(i):
-                change[i, j] = q[index]
+                factor[i, j] = -q[index]
                 index += 1
-            change[i, i] = math.exp(q[index])
+            factor[i, i] = math.exp(-q[index])
             log_det += q[index]
             index += 1
-            for j in range(i + 1, change.shape[0]):
-                change[i, j] = 0.0
+        invert_lower(factor, change)
         multiply_lower(centre, change, factor)
         invert_lower(factor, prec)
         return log_det
@@ -430,18 +429,19 @@ class Full(Parametrisation):
     @staticmethod
     @allocation_free
     def covariance_gradient(q, change, second, total, gradient):  # type: ignore[no-untyped-def]
-        """tril(C^-T (second - total I)) and the Jacobian; returns the log Jacobian."""
-        n, jacobian = change.shape[0], 0.0
-        for j in range(n):
-            for i in range(n - 1, j - 1, -1):
-                value = second[i, j] - (total if i == j else 0.0)
-                for h in range(i + 1, n):
-                    value -= change[h, i] * gradient[h * (h + 1) // 2 + j]
-                gradient[i * (i + 1) // 2 + j] = value / change[i, i]
-        for j in range(n):
-            diagonal, power = j * (j + 1) // 2 + j, n - j + 1.0
-            jacobian += power * q[diagonal]
-            gradient[diagonal] = gradient[diagonal] * change[j, j] + power
+        """tril((second - total I) Cᵀ) and the Jacobian; returns the log Jacobian."""
+        n, index, jacobian = change.shape[0], 0, 0.0
+        for i in range(n):
+            for j in range(i + 1):
+                value = 0.0
+                for h in range(j + 1):
+                    value += second[i, h] * change[j, h]
+                gradient[index + j] = value
+            index += i
+            power = 2.0 * n - i
+            gradient[index] = (gradient[index] - total * change[i, i]) / change[i, i] + power
+            jacobian += power * q[index]
+            index += 1
         return jacobian
 
     # ---- PyMC's Ops

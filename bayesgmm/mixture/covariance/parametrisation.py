@@ -138,7 +138,7 @@ class Parametrisation(Behaviour, ABC):
 
     @abstractmethod
     def pack(self, factors: Factors) -> Array:
-        """Unconstrained coordinates (..., size) of factors: logarithms on the diagonal, what is below as it is."""
+        """Unconstrained coordinates (..., size) of factors: logs of the diagonal; below it the inverse's, negated."""
 
     @abstractmethod
     def unpack(self, packed: Array, d: int) -> Factors:
