@@ -6,14 +6,15 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from em_cases import best_fit, corrected_diabetes, mass_galaxies
+from em_cases import best_fit, corrected_diabetes, mass_galaxies, mixture_from_responsibilities
 from reference import FAMILIES, load_data
 from sklearn.datasets import load_iris
 
 from bayesgmm.data.blocks import ROWS_PER_BLOCK, Data
 from bayesgmm.em import multistart
-from bayesgmm.em.em import EMSettings
+from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation
+from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.exceptions import (
     DegeneracyWarning,
     DegenerateComponentError,
@@ -23,6 +24,7 @@ from bayesgmm.exceptions import (
 )
 from bayesgmm.mixture.information_criteria import bic, measure
 from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.priors.model import Model
 from bayesgmm.priors.prior import Prior
 
 pytestmark = pytest.mark.draws
@@ -297,3 +299,22 @@ def test_distinct_optima_are_kept_best_first():
     np.testing.assert_allclose(found[0], starts.objectives[starts.best], atol=starts.tolerance)
     good = starts.objectives[~starts.degenerate]
     assert np.abs(good[:, None] - np.array(found)).min(axis=1).max() <= starts.tolerance * 2.0
+
+
+def test_with_a_prior_the_largest_mass_wins_not_the_highest_density():
+    """In many dimensions a component of one row is the highest mode, in a place too small to matter."""
+    d, n = 20, 900
+    groups = np.repeat(np.eye(3, d) * 24.0, n // 3, axis=0)
+    X = groups + rng(1).normal(size=(n, d))
+    prior = Prior.weakly_informative(X)
+    data, model = Data.of(X), Model.of("full", 3, d, prior=prior)
+    fit, starts = best_of_starts(data, model, rng=rng(), n_init=4)
+    np.testing.assert_allclose(fit.counts, n / 3, atol=1.0)
+    resp = np.zeros((n, 3))
+    resp[0, 0], resp[1 : 2 * n // 3, 1], resp[2 * n // 3 :, 2] = 1.0, 1.0, 1.0
+    alone = run_em(data, mixture_from_responsibilities(X, resp, prior=model.prior), prior=model.prior)
+    assert alone.counts.min() < 1.5
+    assert alone.objective > fit.objective + 100.0
+    masses = [model.log_mass(end.objective, end.mixture, end.counts) for end in (fit, alone)]
+    assert masses[0] > masses[1] + 100.0
+    np.testing.assert_array_equal(starts.optima[0].means, fit.mixture.means)

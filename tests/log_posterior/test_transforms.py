@@ -4,10 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from monte_carlo import FALSE_ALARM
 from posterior_cases import SHAPES, affine_coordinates, free_parameters, numerical_gradient
 from reference import FAMILIES, random_mixture
+from scipy.stats import chi2, invwishart, kstest, norm
 
 from bayesgmm.log_posterior.transforms import Coordinates
+from bayesgmm.mixture import Mixture
 
 AFFINE = ("identity", "dense", "blocks")
 
@@ -100,3 +103,19 @@ def test_far_points_keep_their_digits():
     assert parameters.weights.sum() == pytest.approx(1.0, abs=1e-15)
     assert 0.0 < parameters.weights[0] < 1e-140
     assert np.isfinite(coordinates.log_jacobian(point))
+
+
+def test_inverse_wishart_covariances_are_normal_below_the_diagonal():
+    """Bartlett: with few degrees of freedom too, where the entries of the factor itself have heavy tails."""
+    d, dof, n = 5, 7.0, 4_000
+    centre = Mixture([1.0], np.zeros((1, d)), np.eye(d)[None])
+    drawn = invwishart(dof, np.eye(d)).rvs(n, random_state=0)
+    one = centre.family.parametrisation
+    packed = one.pack(np.linalg.cholesky(drawn))
+    rows, columns = np.tril_indices(d)
+    below = packed[:, rows != columns]
+    assert kstest(below.ravel()[:: below.shape[1] + 1], norm.cdf).pvalue > FALSE_ALARM
+    np.testing.assert_allclose(np.cov(below.T), np.eye(below.shape[1]), atol=6.0 / np.sqrt(n))
+    squares = np.exp(-2.0 * packed[:, rows == columns])
+    for i in range(d):
+        assert kstest(squares[:, i], chi2(dof - d + 1.0 + i).cdf).pvalue > FALSE_ALARM
