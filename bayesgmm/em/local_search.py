@@ -308,13 +308,17 @@ def small_em(search_data: SearchData, short_em: ShortEM, *, rng: np.random.Gener
     """The best of several very short runs from random rows (Biernacki, Celeux & Govaert 2003)."""
     starts = (search_data.scattered(rng) for _ in range(_RANDOM_RUNS))
     runs = [short_em.run(search_data.data, start, max_iter=_RANDOM_STEPS) for start in starts]
-    runs.sort(key=lambda run: short_em.degeneracy.log_mass(run) if math.isfinite(run.objective) else -math.inf, reverse=True)
+    runs.sort(
+        key=lambda run: short_em.degeneracy.log_mass(run) if math.isfinite(run.objective) else -math.inf, reverse=True
+    )
     return next((run for run in runs if short_em.degeneracy.is_proper(run)), runs[0]).mixture
 
 
 def _if_better(run: EMResult, best: EMResult | None, short_em: ShortEM) -> EMResult | None:
     """The run if it is better than the best one and not degenerate."""
-    better = np.isfinite(run.objective) and (best is None or short_em.degeneracy.log_mass(run) > short_em.degeneracy.log_mass(best))
+    better = np.isfinite(run.objective) and (
+        best is None or short_em.degeneracy.log_mass(run) > short_em.degeneracy.log_mass(best)
+    )
     return run if better and short_em.degeneracy.is_proper(run) else best
 
 

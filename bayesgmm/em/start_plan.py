@@ -110,28 +110,37 @@ class Plan:
         """A start of its kind, from which a search goes on unless the user gave parameters.
 
         Where a limit to its cost is not known yet, it is a share of what a race may cost after such a start. Outside a
-        race a search is more patient, because no further starts may follow.
+        race a search is more patient, because no further starts may follow. With a prior every other start searches by
+        the likelihood: a mode in many dimensions shrinks a component of few rows so much that it takes no others.
         """
         if self.start is not None:
             return self.start
         kind, d, k = self.kind(index), self.model.n_features, self.model.n_components
         if not self.searched and kind != SMALL_EM:
             return self.plain_start(kind, index, rng, self.data)
-        search_data = SearchData.of_rows(self.data, self.degeneracy, size=rows_for(k, d), rng=rng)
-        if kind == SMALL_EM:
-            start = self.aligned(small_em(search_data, short_em, rng=rng))
-        else:
-            start = self.plain_start(kind, index, rng, search_data.data)
-        if not self.searched:
-            return start
-        run = short_em.run(search_data.data, start)
-        if short_em.limit == math.inf:
-            short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run)
-        patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)
-        best = search_from(run, search_data, short_em, patience=patience, rng=rng)
-        if best is not None:
-            return best.mixture
+        for criteria in self.criteria(index):
+            short_em.degeneracy = criteria
+            search_data = SearchData.of_rows(self.data, criteria, size=rows_for(k, d), rng=rng)
+            if kind == SMALL_EM:
+                start = self.aligned(small_em(search_data, short_em, rng=rng))
+            else:
+                start = self.plain_start(kind, index, rng, search_data.data)
+            if not self.searched:
+                return start
+            run = short_em.run(search_data.data, start)
+            if short_em.limit == math.inf:
+                short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run)
+            patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)
+            best = search_from(run, search_data, short_em, patience=patience, rng=rng)
+            if best is not None:
+                return best.mixture
         return run.mixture if np.isfinite(run.objective) else start
+
+    def criteria(self, index: int) -> tuple[Degeneracy, ...]:
+        """By what a start searches: one after the other, until a search ends properly."""
+        if self.model.prior is None or not (self.searched and self.model.exchangeable and index % 2 == 0):
+            return (self.degeneracy,)
+        return replace(self.degeneracy, model=replace(self.model, prior=None)), self.degeneracy
 
     def plain_start(self, kind: str, index: int, rng: np.random.Generator, data: Data) -> Mixture:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""

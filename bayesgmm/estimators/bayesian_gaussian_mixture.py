@@ -32,7 +32,16 @@ from bayesgmm.estimators._saved import fit_record
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.evidence import combine_modes
 from bayesgmm.exceptions import InputError, SamplingError
-from bayesgmm.inference import ENGINES, TOO_SHORT, Problem, SamplerSettings, explore, fitted_tree, weights_refused
+from bayesgmm.inference import (
+    ENGINES,
+    TOO_SHORT,
+    Problem,
+    SamplerSettings,
+    explore,
+    fitted_tree,
+    populated_first,
+    weights_refused,
+)
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
@@ -80,7 +89,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         Inference algorithm.
     n_init : int or "auto"
         Number of EM starts, as in `GaussianMixture`; the best maximum a posteriori estimate defines the coordinates of
-        the sampler. Ten by default, not ``"auto"``: further optima, met once, tell where other modes may be.
+        the sampler, if one of comparable mass has rows in every component that one. Ten by default, not ``"auto"``:
+        further optima, met once, tell where other modes may be.
     effort : {"standard", "thorough"}
         How long EM's starts search, as in `GaussianMixture`.
     init : {"spread", "modes", "best"}
@@ -302,8 +312,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
         settings = replace(self._settings(rng, sparse=model.required_prior.sparse), until=until)
-        problem = Problem(different, prior, em.mixture)
-        explored = explore(self.init, problem, starts.optima, settings=settings, rng=rng)
+        optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
+        problem = Problem(different, prior, optima[0])
+        explored = explore(self.init, problem, optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(problem, data=data)

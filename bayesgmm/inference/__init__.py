@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.engines import ENGINES as ENGINES
     from bayesgmm.inference.engines import sample_native as sample_native
     from bayesgmm.inference.mode_search import explore as explore
+    from bayesgmm.inference.mode_search import populated_first as populated_first
     from bayesgmm.inference.problem import Problem as Problem
     from bayesgmm.inference.problem import weights_refused as weights_refused
     from bayesgmm.inference.settings import TOO_SHORT as TOO_SHORT

@@ -1,8 +1,8 @@
 """Exploratory chains for mode detection: short chains that start away from the best optimum.
 
 Agreement of chains with a common start proves nothing. Exploratory chains start at the best optimum (two), at a mixture
-with one component emptied, at one with a duplicated component, and at the second best optimum of EM, unless the
-likelihood there is too low for any weight. If they become stationary in different modes, the modes are weighted (see
+with one component emptied, at one with a duplicated component, and at the next best optima of EM, unless the likelihood
+there is too low for any weight. If they become stationary in different modes, the modes are weighted (see
 `bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
 """
 
@@ -11,16 +11,20 @@ from itertools import cycle, islice
 
 import numpy as np
 
+from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, best_of_starts
 from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes, weigh_modes
 from bayesgmm.inference.engines import Sampled, sample_native
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Mixture, measure
+from bayesgmm.priors import Model
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE, EXPLORATORY_DEPTH = 150, 150, 7
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
+_FURTHER = ("next optimum", "third optimum", "fourth optimum")
+_COMPARABLE = 20.0  # nats below the best optimum at which another may still define the coordinates
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,28 @@ class Exploration:
     far_below: list[str] = field(default_factory=list)
 
 
+def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tuple[Mixture, ...]:
+    """Optima, best first, with the one first whose smallest component has most rows, if its mass is comparable.
+
+    In its coordinates chains reach all places, also those where a component is empty; the scales at an optimum with one
+    row in a component are those of that row. If weights are to vanish, the order stays.
+    """
+    if model.required_prior.sparse:
+        return optima
+    smallest = [data.total * float(mixture.weights.min()) for mixture in optima]
+    masses = [
+        model.log_mass(measured + model.required_prior.log_prob(mixture), mixture, data.total * mixture.weights)
+        for mixture, measured in ((mixture, measure(data, mixture).log_likelihood) for mixture in optima)
+    ]
+    comparable = [i for i, mass in enumerate(masses) if mass > max(masses) - _COMPARABLE]
+    chosen = max(comparable, key=lambda i: smallest[i])
+    if chosen == 0 or smallest[chosen] < model.n_features + 1.0:
+        return optima
+    first = optima[chosen]
+    in_order = first.permute(np.lexsort(first.means.T[::-1])) if model.exchangeable else first
+    return (in_order, *(mixture for mixture in optima if mixture is not first))
+
+
 def explore(
     init: str, problem: Problem, optima: tuple[Mixture, ...], *, settings: SamplerSettings, rng: np.random.Generator
 ) -> Exploration:
@@ -164,7 +190,7 @@ def explore(
         return Exploration(replace(problem, chain_starts=starts), [c % len(optima) for c in range(settings.chains)])
     if init != "spread":
         return together
-    away = away_starts(problem, rng) | ({"next optimum": optima[1]} if len(optima) > 1 else {})
+    away = away_starts(problem, rng) | dict(zip(_FURTHER, optima[1:], strict=False))
     lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
     far_below = [name for name in away if name not in near]

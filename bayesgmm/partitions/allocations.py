@@ -33,7 +33,11 @@ N_CLUSTERS = "n_clusters"
 
 
 def sample_labels(
-    posterior: Posterior, X: ArrayLike | Data | None = None, *, random_state: RandomState = None, names: Names = NO_NAMES
+    posterior: Posterior,
+    X: ArrayLike | Data | None = None,
+    *,
+    random_state: RandomState = None,
+    names: Names = NO_NAMES,
 ) -> xr.DataArray:
     r"""Draw the label of each row for each draw of the parameters.
 

@@ -1,8 +1,9 @@
 """Exploratory chains: their starts, the modes that they find, and the starts of the chains of a fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from em_cases import best_fit
 from mode_search_cases import HARD
 from monte_carlo import bound
 from reference import FAMILIES
@@ -10,9 +11,11 @@ from sklearn.datasets import load_iris
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.inference.mode_search import away_starts, explore, run_exploratory_chains
+from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.inference.mode_search import away_starts, explore, populated_first, run_exploratory_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.priors.model import Model
 from bayesgmm.priors.prior import Prior
 
 pytestmark = pytest.mark.draws
@@ -22,8 +25,9 @@ SETTINGS = SamplerSettings(seed=1, draws=50, tune=50, progress=False)
 
 
 def problem_for(X, k, prior, covariance_type="full"):
-    em, starts = best_fit(Data.of(X), k, rng=np.random.default_rng(0), prior=prior, covariance_type=covariance_type)
-    return Problem(Data.of(X), prior, em.mixture), starts.optima
+    data, model = Data.of(X), Model.of(covariance_type, k, X.shape[1], prior=prior)
+    optima = populated_first(best_of_starts(data, model, rng=np.random.default_rng(0))[1].optima, data, model)
+    return Problem(data, prior, optima[0]), optima
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)
@@ -69,13 +73,22 @@ def test_exploratory_chains_agree_where_there_is_one_mode():
     assert found.starting_modes == [0, 0, 0, 0]
 
 
+def test_coordinates_are_those_of_an_optimum_without_empty_components():
+    """Iris, K = 3: the best optimum empties a component; another of comparable mass does not."""
+    problem, optima = problem_for(IRIS, 3, HARD)
+    counts = [len(IRIS) * mixture.weights for mixture in optima]
+    assert counts[0].min() > 5.0
+    assert counts[1].min() < 1.0
+    assert populated_first(optima[1:2], problem.data, problem.model) == optima[1:2]
+    sparse = Model.of("full", 3, 4, prior=replace(HARD, concentration=np.array(0.1)))
+    assert populated_first((optima[1], optima[0]), problem.data, sparse) == (optima[1], optima[0])
+
+
 def test_exploratory_chains_find_the_mode_that_the_optimum_hides():
-    """Iris, K = 3: most of the posterior empties a component, EM's optimum has three."""
+    """Iris, K = 3: most of the posterior empties a component."""
     problem, optima = problem_for(IRIS, 3, HARD)
     rng = np.random.default_rng(1)
-    exploratory = run_exploratory_chains(
-        problem, {**away_starts(problem, rng), "next optimum": optima[1]}, SETTINGS, rng
-    )
+    exploratory = explore("spread", problem, optima, settings=SETTINGS, rng=rng).exploratory
     assert exploratory.several
     largest = max(exploratory.modes.modes, key=lambda mode: mode.weight)
     assert abs(largest.weight - 0.94) < bound() * largest.weight_se + 0.02  # and the error of that number
