@@ -109,7 +109,9 @@ class LinkedFunction:
     def version(self, *behaviours: type) -> "Version":
         """The version for these classes of behaviours, in the order in which the signature has them."""
         if behaviours not in self.versions:
-            self.versions.setdefault(behaviours, Version(self, behaviours))
+            with global_compiler_lock:  # once: its symbols name memory of the last one made
+                if behaviours not in self.versions:
+                    self.versions[behaviours] = Version(self, behaviours)
         return self.versions[behaviours]
 
     def for_types(self, args: tuple[types.Type, ...]) -> "Version":

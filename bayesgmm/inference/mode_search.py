@@ -45,9 +45,20 @@ class ExploratoryChains:
     modes: Modes
 
     @property
+    def relevant(self) -> list[int]:
+        """The modes that carry weight, if there are separate ones."""
+        return [m for m, mode in enumerate(self.modes.modes) if self.modes.separate and mode.weight >= RELEVANT]
+
+    @property
     def several(self) -> bool:
         """Whether more than one mode carries weight."""
-        return self.modes.separate and sum(mode.weight >= RELEVANT for mode in self.modes.modes) > 1
+        return len(self.relevant) > 1
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether any mode that carries weight is not that of the two chains from the best optimum."""
+        own = self.modes.labels[self.sampled[0].chain < 2]
+        return any(m != np.bincount(own).argmax() for m in self.relevant)
 
 
 def run_exploratory_chains(
@@ -116,8 +127,7 @@ def chain_starts(
     exploratory: ExploratoryChains, problem: Problem, chains: int, rng: np.random.Generator
 ) -> tuple[tuple[Mixture, ...], list[int]]:
     """Draws of exploratory chains to start at, and their modes: each relevant one, then in proportion to weights."""
-    modes, family = exploratory.modes, problem.model.family
-    relevant = [m for m, mode in enumerate(modes.modes) if mode.weight >= RELEVANT]
+    modes, family, relevant = exploratory.modes, problem.model.family, exploratory.relevant
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
@@ -197,7 +207,7 @@ def explore(
     if not near:
         return replace(together, far_below=far_below)
     exploratory = run_exploratory_chains(problem, near, settings, rng)
-    if not exploratory.several:
+    if not exploratory.elsewhere:
         return replace(together, exploratory=exploratory, far_below=far_below)
     starts, modes = chain_starts(exploratory, problem, settings.chains, rng)
     return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below)

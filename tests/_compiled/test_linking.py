@@ -13,7 +13,17 @@ import pytest
 from numba import njit, types
 
 from bayesgmm._compiled.linalg import allocation_free
-from bayesgmm._compiled.linking import IN_1, OUT_1, Behaviour, BehaviourType, LinkedFunction, link, linked, record_type
+from bayesgmm._compiled.linking import (
+    IN_1,
+    OUT_1,
+    Behaviour,
+    BehaviourType,
+    LinkedFunction,
+    Version,
+    link,
+    linked,
+    record_type,
+)
 
 
 class Pair(NamedTuple):
@@ -150,6 +160,23 @@ def test_threads_that_come_first_compile_once():
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: fresh.dispatcher, range(8)))
     assert all(each is found[0] for each in found)
+
+
+def test_threads_that_come_first_make_one_version(monkeypatch):
+    """Its symbols name memory of the one made last: a second that is dropped leaves compiled code with freed memory."""
+    made = []
+
+    class Slow(Version):
+        def __init__(self, *args):
+            made.append(self)
+            time.sleep(0.02)
+            super().__init__(*args)
+
+    monkeypatch.setattr("bayesgmm._compiled.linking.Version", Slow)
+    fresh = LinkedFunction(types.float64(OUT_1), _sum, allocates=True)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: fresh.version(), range(8)))
+    assert made == [found[0]]
 
 
 def test_the_symbol_changes_with_the_types():
