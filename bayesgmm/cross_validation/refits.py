@@ -12,7 +12,6 @@ from joblib import effective_n_jobs
 
 from bayesgmm._common import Array, IntArray, Progress, in_threads
 from bayesgmm.data import Data
-from bayesgmm.em import EMSettings, run_em
 from bayesgmm.evidence import MIXED, bridge, combine_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference import Problem, SamplerSettings, Trace, sample_native
@@ -50,14 +49,7 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
     draws = draws_of(tree)
     best = int((log_densities(draws, data) @ data.weights).argmax())
     (likeliest,) = mixtures_of(draws, [best])
-    return at_its_optimum(Problem(data, prior, likeliest))
-
-
-def at_its_optimum(problem: Problem) -> Problem:
-    """The same problem, started at the optimum that EM reaches from the start."""
-    settings = EMSettings(reg_covar=0.0)
-    found = run_em(problem.data, problem.start, prior=problem.model.prior, settings=settings)
-    return replace(problem, start=found.mixture)
+    return Problem(data, prior, likeliest).at_optimum(likeliest)
 
 
 def mixtures_of(draws: Draws, which: Sequence[int] | IntArray) -> list[Mixture]:
@@ -178,7 +170,8 @@ def refit_rows(
 def refit_without(draws: Draws, problem: Problem, row: int, *, settings: RefitSettings, cores: int) -> Refit:
     """Draw from the posterior without one copy of a row, and bridge to the posterior with it."""
     rng = np.random.default_rng([settings.seed, row])
-    others = at_its_optimum(without(problem, row))
+    others = without(problem, row)
+    others = others.at_optimum(others.start)
     nuts = SamplerSettings(
         seed=int(rng.integers(2**63)), draws=ceil(len(draws) / _CHAINS), chains=_CHAINS, cores=cores, progress=False
     )

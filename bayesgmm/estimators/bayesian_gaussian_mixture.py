@@ -317,7 +317,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         explored = explore(self.init, problem, optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
-        kept = replace(problem, data=data)
+        kept = replace(explored.problem, data=data)
         tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
         tree = with_hyperparameters(combine_modes(tree, data, random_state=seed), rng=rng)
         tree.attrs["converged"] = int(warn_if_unconverged(tree, data))

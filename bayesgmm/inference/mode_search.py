@@ -55,10 +55,18 @@ class ExploratoryChains:
         return len(self.relevant) > 1
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether any mode that carries weight is not that of the two chains from the best optimum."""
-        own = self.modes.labels[self.sampled[0].chain < 2]
-        return any(m != np.bincount(own).argmax() for m in self.relevant)
+    def home(self) -> int:
+        """The mode of the two chains from the best optimum."""
+        return int(np.bincount(self.modes.labels[self.sampled[0].chain < 2]).argmax())
+
+    @property
+    def highest(self) -> Mixture:
+        """The draw of highest density in the mode of largest weight."""
+        (points, run), family = self.sampled, self.sampled[0].family
+        own = self.modes.labels == int(np.argmax([mode.weight for mode in self.modes.modes]))
+        best = int(np.where(own, run.stats["lp"].ravel(), -np.inf).argmax())
+        w, mu, sigma = (values[best] for values in points.arrays)
+        return Mixture(w, mu, family.compress(sigma), family.name)
 
 
 def run_exploratory_chains(
@@ -207,7 +215,9 @@ def explore(
     if not near:
         return replace(together, far_below=far_below)
     exploratory = run_exploratory_chains(problem, near, settings, rng)
-    if not exploratory.elsewhere:
+    if set(exploratory.relevant) <= {exploratory.home}:
         return replace(together, exploratory=exploratory, far_below=far_below)
+    if exploratory.home not in exploratory.relevant:
+        problem = problem.at_optimum(exploratory.highest)
     starts, modes = chain_starts(exploratory, problem, settings.chains, rng)
     return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below)

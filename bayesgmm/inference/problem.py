@@ -1,13 +1,15 @@
 """Input of every engine: a problem with starting points."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle, islice
+from typing import Self
 
 import numpy as np
 
 from bayesgmm._common import Array
 from bayesgmm.data import Data
+from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError
 from bayesgmm.log_posterior import LogPosterior, whitened_log_posterior
 from bayesgmm.mixture import Draws, Mixture, measure
@@ -49,6 +51,12 @@ class Problem:
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""
         return measure(self.data, mixture).log_likelihood
+
+    def at_optimum(self, mixture: Mixture) -> Self:
+        """The same problem with the optimum that EM reaches from a mixture as its start."""
+        settings = EMSettings(reg_covar=0.0)
+        found = run_em(self.data, mixture, prior=self.model.prior, settings=settings)
+        return replace(self, start=found.mixture)
 
     def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
         """Points (chain, n_dim): the given ones, or draws of the normal approximation.
