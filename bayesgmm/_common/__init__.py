@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayesgmm._common.html import table as table
     from bayesgmm._common.progress import PATIENCE as PATIENCE
     from bayesgmm._common.progress import Move as Move
+    from bayesgmm._common.progress import is_watched as is_watched
     from bayesgmm._common.progress import progress_bar as progress_bar
     from bayesgmm._common.text import counted as counted
     from bayesgmm._common.text import decimals_of as decimals_of

@@ -1,6 +1,7 @@
 """Progress bars with an estimate of the remaining time, shown only in terminals and notebooks."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,15 @@ type Move = Callable[[int, int], None]
 
 _SECONDS_BETWEEN = 0.1  # updates of a bar in a notebook
 PATIENCE = 2.0  # seconds of work without a bar
+_one_bar = threading.Lock()
+
+
+def is_watched() -> bool:
+    """Whether somebody sees what is written: in a terminal or a notebook."""
+    if any(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr)):
+        return True
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return hasattr(get_ipython() if get_ipython else None, "kernel")
 
 
 @contextmanager
@@ -23,35 +33,60 @@ def progress_bar(
     """A callback ``(done, total)`` that moves a bar in a terminal or notebook; None elsewhere.
 
     ``percent`` shows percentages rather than counts. With ``patience``, work that takes fewer seconds shows no bar, and
-    the bar of longer work disappears at the end.
+    the bar of longer work, which need not say how far it is, disappears at the end. Work within work that has a bar
+    shows none.
     """
-    if not show:
+    if not (show and is_watched() and _one_bar.acquire(blocking=False)):
         yield None
         return
-    from rich.console import Console
+    bar = _Bar(description, percent=percent, patience=patience)
+    timer = threading.Timer(patience, bar.open)
+    timer.daemon = True
+    try:
+        if patience > 0:
+            timer.start()
+        else:
+            bar.open()
+        yield bar.move
+    finally:
+        timer.cancel()
+        bar.close()
+        _one_bar.release()
 
-    console = Console(stderr=True)
-    if not (console.is_jupyter or console.is_terminal):
-        yield None
-        return
-    with ExitStack() as stack:
-        began, bar = time.monotonic(), None
 
-        def open_bar() -> Move | None:
+class _Bar:
+    """A bar that may open while work is in progress, in another thread."""
+
+    def __init__(self, description: str, *, percent: bool, patience: float) -> None:
+        self.description, self.percent, self.transient = description, percent, patience > 0
+        self.due = time.monotonic() + patience
+        self.lock, self.stack, self.closed = threading.Lock(), ExitStack(), False
+        self.own: Move | None = None
+
+    def open(self) -> None:
+        from rich.console import Console
+
+        with self.lock:
+            console = Console(stderr=True)
+            if self.closed or self.own is not None or not (console.is_jupyter or console.is_terminal):
+                return
             if console.is_jupyter:
-                return stack.enter_context(_notebook_bar(description, percent=percent))
-            return stack.enter_context(_terminal_bar(description, console, percent=percent, transient=patience > 0))
+                bar = _notebook_bar(self.description, percent=self.percent)
+            else:
+                bar = _terminal_bar(self.description, console, percent=self.percent, transient=self.transient)
+            self.own = self.stack.enter_context(bar)
 
-        def move(done: int, total: int) -> None:
-            nonlocal bar
-            if bar is None and time.monotonic() - began >= patience:
-                bar = open_bar()
-            if bar is not None:
-                bar(done, total)
+    def move(self, done: int, total: int) -> None:
+        if self.own is None and time.monotonic() >= self.due:
+            self.open()
+        own = self.own
+        if own is not None:
+            own(done, total)
 
-        if patience == 0:
-            bar = open_bar()
-        yield move
+    def close(self) -> None:
+        with self.lock:
+            self.closed, self.own = True, None
+            self.stack.close()
 
 
 @contextmanager

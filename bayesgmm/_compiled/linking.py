@@ -12,8 +12,9 @@ when the caller is compiled. A linked function that takes some, before its other
 
 import _thread
 import ctypes
+import sys
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial, update_wrapper
+from functools import cache, cached_property, partial, update_wrapper
 from typing import Any
 from zlib import crc32
 
@@ -28,6 +29,10 @@ from numba.core.imputils import lower_builtin, lower_constant, lower_getattr_gen
 from numba.core.typeconv import Conversion
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Signature, infer_getattr
 from numba.extending import NativeValue, register_model, typeof_impl, unbox
+
+from bayesgmm._common import is_watched
+
+_COMPILING = 20  # seconds of two cores that all functions of a posterior take
 
 # Signatures are declared, so that read-only input can never trigger another compilation.
 IN_1, IN_2, IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))
@@ -148,6 +153,8 @@ class Version:
                 self._dispatcher = njit(self.signature, **options)(self.function)
                 compiled = self._dispatcher.overloads[self.signature.args]
                 self._cell.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+                if self._dispatcher.stats.cache_misses:
+                    _tell_of_compiling()
         return self._dispatcher
 
     def _fill(self) -> None:
@@ -171,6 +178,13 @@ class Version:
         with cgutils.if_unlikely(builder, status.is_error):
             convention.return_status_propagate(builder, status)
         return result
+
+
+@cache
+def _tell_of_compiling() -> None:
+    """Say once, if somebody watches, why the first run takes long."""
+    if is_watched():
+        sys.stderr.write(f"Compiling once, about {_COMPILING} seconds: later runs load the machine code.\n")
 
 
 def linked(signature: Signature, *, allocates: bool = True) -> Callable[[Callable[..., Any]], LinkedFunction]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesgmm.em.initialization import Initialisation as Initialisation
     from bayesgmm.em.initialization import starting_mixture as starting_mixture
     from bayesgmm.em.local_search import EFFORTS as EFFORTS
+    from bayesgmm.em.local_search import Effort as Effort
     from bayesgmm.em.moments import moments_of as moments_of
     from bayesgmm.em.moments import principal_directions as principal_directions
     from bayesgmm.em.multistart import StartCallback as StartCallback

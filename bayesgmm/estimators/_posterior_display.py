@@ -65,7 +65,7 @@ class PosteriorInHtmlMixin(NotebookMixin):
         >>> from bayesgmm import BayesianGaussianMixture
         >>> from bayesgmm.datasets import load_old_faithful
         >>> X = load_old_faithful()[::4]
-        >>> fit = BayesianGaussianMixture(2, draws=500, random_state=1, progress=False).fit(X)
+        >>> fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(X)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "geyser.html")
         ...     fit.report(path, title="Old Faithful", checks=False)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -14,7 +15,7 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import Array, IntArray, Rows
+from bayesgmm._common import PATIENCE, Array, IntArray, Rows, progress_bar
 from bayesgmm.data import Data
 from bayesgmm.diagnostics import warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
@@ -295,18 +296,22 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         seed = self._seed()
         rng = np.random.default_rng(seed)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
-        em, starts = best_of_starts(
-            different,
-            model,
-            rng=rng,
-            settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, data.total, self.reg_covar)),
-            n_init=None if self.n_init == "auto" else int(self.n_init),
-            effort=EFFORTS[self.effort],
-            initialisation=Initialisation(self.init_params),
-            start=self._last_solution(model),
-            max_seconds=self.max_seconds,
-            callback=progress_of_starts(self.verbose, self.verbose_interval),
-        )
+        n_init, effort = None if self.n_init == "auto" else int(self.n_init), EFFORTS[self.effort]
+        with progress_of_starts(
+            verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort, show=self.progress
+        ) as callback:
+            em, starts = best_of_starts(
+                different,
+                model,
+                rng=rng,
+                settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, data.total, self.reg_covar)),
+                n_init=n_init,
+                effort=effort,
+                initialisation=Initialisation(self.init_params),
+                start=self._last_solution(model),
+                max_seconds=self.max_seconds,
+                callback=callback,
+            )
         if time.monotonic() >= until:
             raise SamplingError(TOO_SHORT)
         if starts.interrupted:
@@ -314,15 +319,21 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         settings = replace(self._settings(rng, sparse=model.required_prior.sparse), until=until)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
         problem = Problem(different, prior, optima[0])
-        explored = explore(self.init, problem, optima, settings=settings, rng=rng)
+        with self._stage("Searching for modes"):
+            explored = explore(self.init, problem, optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
         tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-        tree = with_hyperparameters(combine_modes(tree, data, random_state=seed), rng=rng)
-        tree.attrs["converged"] = int(warn_if_unconverged(tree, data))
+        with self._stage("Weighing modes, convergence"):
+            tree = with_hyperparameters(combine_modes(tree, data, random_state=seed), rng=rng)
+            tree.attrs["converged"] = int(warn_if_unconverged(tree, data))
         self._set_posterior(tree)
         return self
+
+    def _stage(self, description: str) -> AbstractContextManager[object]:
+        """A bar on work that takes long, which does not say how far it is."""
+        return progress_bar(description, show=self.progress, patience=PATIENCE)
 
     def fit_predict(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> IntArray:
         """Fit, and return the most probable label of each row."""

@@ -276,20 +276,24 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         self.prior_ = self._resolved_prior(data.rows, data.row_weights)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
-        result, starts = best_of_starts(
-            data,
-            model,
-            rng=self._rng(),
-            settings=EMSettings(self._tolerance(), self.max_iter, self.reg_covar),
-            n_init=None if self.n_init == "auto" else int(self.n_init),
-            effort=EFFORTS[self.effort],
-            initialisation=self._initialisation(),
-            start=self._last_solution(model),
-            n_jobs=self.n_jobs,
-            max_seconds=self.max_seconds,
-            callback=progress_of_starts(self.verbose, self.verbose_interval),
-            feature_names=getattr(self, "feature_names_in_", None),
-        )
+        n_init, effort = None if self.n_init == "auto" else int(self.n_init), EFFORTS[self.effort]
+        with progress_of_starts(
+            verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort
+        ) as callback:
+            result, starts = best_of_starts(
+                data,
+                model,
+                rng=self._rng(),
+                settings=EMSettings(self._tolerance(), self.max_iter, self.reg_covar),
+                n_init=n_init,
+                effort=effort,
+                initialisation=self._initialisation(),
+                start=self._last_solution(model),
+                n_jobs=self.n_jobs,
+                max_seconds=self.max_seconds,
+                callback=callback,
+                feature_names=getattr(self, "feature_names_in_", None),
+            )
         self._set_fit(result, starts, dtype=checked.dtype)
         self.converged_ = result.converged or result.gain_to_come <= (self.tol or 0.0) * data.total
         self._training = measure(data, result.mixture)

@@ -7,7 +7,6 @@ in several threads would compete at every gradient.
 import ctypes
 import functools
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +20,9 @@ from numba import carray, cfunc
 from numpy.typing import ArrayLike, NDArray
 from nutpie.compile_pymc import CompiledPyMCModel
 from nutpie.compiled_pyfunc import from_pyfunc
-from nutpie.sample import CompiledModel, in_marimo_notebook, in_notebook
+from nutpie.sample import CompiledModel, in_marimo_notebook
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, is_watched
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
 from bayesgmm.inference.settings import POINT, TOO_SHORT, SamplerSettings, Trace
 from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE
@@ -314,7 +313,7 @@ def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
         **_arguments(settings, draws=settings.draws, tune=settings.tune),
         target_accept=settings.target_accept,
         maxdepth=settings.max_depth,
-        progress_bar=settings.progress and _is_watched(),
+        progress_bar=settings.progress and (is_watched() or in_marimo_notebook()),
         blocking=False,
     )
     left = None if math.isinf(settings.until) else max(settings.until - time.monotonic(), 0.0)
@@ -327,12 +326,6 @@ def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise SamplingError(f"nutpie stopped: {str(error).split('Stack backtrace')[0].strip()}") from error
         raise
-
-
-def _is_watched() -> bool:
-    """Whether somebody sees a progress bar: in a terminal or a notebook."""
-    terminal = any(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
-    return terminal or in_notebook() or in_marimo_notebook()
 
 
 # ---- draws

@@ -156,7 +156,7 @@ def _coordinate(given: object, n: int) -> NDArray[np.generic]:
 
 def occupied_clusters(
     labels_or_posterior: Posterior | ArrayLike,
-    X: ArrayLike | Data | None = None,
+    X: ArrayLike | None = None,
     *,
     min_size: int = 1,
     random_state: RandomState = None,

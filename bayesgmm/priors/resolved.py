@@ -195,8 +195,8 @@ class ResolvedPrior:
         """
         (k, d), one, prec = mixture.means.shape, self._one, mixture.precision_factors
         total = self.concentration + counts
-        of_weights = gammaln(total).sum() - gammaln(total.sum())
-        of_weights -= (total - (not self.sparse)) @ _log_weights(mixture.weights)
+        of_weights = float(gammaln(total).sum()) - lgamma(total.sum())
+        of_weights -= float((total - (not self.sparse)) @ _log_weights(mixture.weights))
         log_det = np.broadcast_to(self.family.log_precision_determinants(prec, d), k)
         if self.kappa.any():
             of_means = -0.5 * d * np.log(self.kappa + counts) - log_det

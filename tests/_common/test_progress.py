@@ -4,7 +4,7 @@ import os
 import pty
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import nbformat
 import numpy as np
@@ -53,12 +53,15 @@ def test_a_notebook_shows_a_bar_that_goes_away() -> None:
 def in_terminal(code: str) -> str:
     """What a program writes to its terminal."""
     ours, theirs = pty.openpty()
-    subprocess.run([sys.executable, "-c", code], stderr=theirs, stdout=theirs, check=True)
-    os.close(theirs)
-    try:
-        return os.read(ours, 100_000).decode()
-    finally:
-        os.close(ours)
+    with subprocess.Popen([sys.executable, "-c", code], stderr=theirs, stdout=theirs) as program:
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # at its end
+            while part := os.read(ours, 100_000):
+                written += part
+    os.close(ours)
+    assert program.returncode == 0, written.decode()
+    return written.decode()
 
 
 @pytest.mark.parametrize(("patience", "shown"), [(0.0, True), (1e-9, True), (600.0, False)])
@@ -73,6 +76,43 @@ print("done")
     assert ("Working" in told) is shown
     assert ("3/4" in told) is shown
     assert told.endswith("done\r\n")
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_long_work_that_does_not_say_how_far_it_is_has_a_bar_too(inner) -> None:
+    """And work within it none: two bars would write over each other."""
+    code = f"""
+import time
+from contextlib import nullcontext
+from bayesgmm._common.progress import progress_bar
+outer = progress_bar("Outer", show=True) if {inner} else nullcontext()
+with outer, progress_bar("Inner", show=True, patience=0.1):
+    time.sleep(0.5)
+"""
+    told = in_terminal(code)
+    assert ("Inner" in told) is not inner
+    assert ("Outer" in told) is inner
+
+
+FITS = """
+import numpy as np
+from bayesgmm import BayesianGaussianMixture, GaussianMixture
+from bayesgmm._common import progress
+from bayesgmm.estimators import _progress, bayesian_gaussian_mixture
+_progress.PATIENCE = bayesian_gaussian_mixture.PATIENCE = 1e-9
+X = np.random.default_rng(0).normal(size=(60, 2))
+GaussianMixture(2, n_init=3).fit(X)
+{}
+"""
+
+
+def test_stages_of_fits_have_bars() -> None:
+    told = in_terminal(FITS.format("BayesianGaussianMixture(2, draws=50, tune=50, chains=2).fit(X)"))
+    for stage in ("EM starts", "Searching for modes", "Weighing modes, convergence"):
+        assert stage in told
+    silent = in_terminal(FITS.format("").replace("GaussianMixture(2, n_init=3)", "GaussianMixture(2, verbose=1)"))
+    assert "EM starts" not in silent
+    assert "Start 0" in silent
 
 
 def mixture_draws():

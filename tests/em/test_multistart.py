@@ -317,4 +317,4 @@ def test_with_a_prior_the_largest_mass_wins_not_the_highest_density():
     assert alone.objective > fit.objective + 100.0
     masses = [model.log_mass(end.objective, end.mixture, end.counts) for end in (fit, alone)]
     assert masses[0] > masses[1] + 100.0
-    np.testing.assert_array_equal(starts.optima[0].means, fit.mixture.means)
+    assert starts.optima[0].weights.min() > 0.3

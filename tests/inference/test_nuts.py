@@ -310,7 +310,7 @@ def test_progress_is_shown_only_to_somebody_who_watches(monkeypatch):
 
     monkeypatch.setattr(nuts.nutpie, "sample", record)
     for watched in (False, True):
-        monkeypatch.setattr(nuts, "_is_watched", lambda watched=watched: watched)
+        monkeypatch.setattr(nuts, "is_watched", lambda watched=watched: watched)
         for progress in (False, True):
             draw(draws=1, tune=1, progress=progress)
             assert shown[-1] == (watched and progress)
