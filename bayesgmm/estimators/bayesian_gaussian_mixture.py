@@ -319,6 +319,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         settings = replace(self._settings(rng, sparse=model.required_prior.sparse), until=until)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
         problem = Problem(different, prior, optima[0])
+        if self.engine == "native":
+            problem.warn_if_long(settings)
         with self._stage("Searching for modes"):
             explored = explore(self.init, problem, optima, settings=settings, rng=rng)
         sampled = ENGINES[self.engine](explored.problem, settings, rng)

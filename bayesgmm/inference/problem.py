@@ -1,5 +1,8 @@
 """Input of every engine: a problem with starting points."""
 
+import math
+import time
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle, islice
@@ -10,12 +13,16 @@ import numpy as np
 from bayesgmm._common import Array
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
-from bayesgmm.exceptions import InputError
-from bayesgmm.log_posterior import LogPosterior, whitened_log_posterior
+from bayesgmm.exceptions import InputError, SamplingWarning
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.log_posterior import DENSE_LIMIT, Coordinates, LogPosterior, whitened_log_posterior
 from bayesgmm.mixture import Draws, Mixture, measure
 from bayesgmm.priors import Model, Prior
 
 _NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
+_LONG = 120.0  # seconds of one core that are told before they begin
+_PER_ENTRY = 3.5e-10  # seconds for an entry of a whitening matrix, in a gradient
+_MANY, _LEAPFROGS = 150, (7, 15)  # leapfrog steps of a draw of up to so many coordinates, and of more
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,34 @@ class Problem:
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""
         return measure(self.data, mixture).log_likelihood
+
+    def seconds_ahead(self, settings: SamplerSettings) -> float:
+        """Seconds of one core that sampling takes, roughly, without exploratory chains."""
+        plain = LogPosterior(self.data, self.model.required_prior, Coordinates.around(self.start))
+        point, seconds = np.zeros(plain.n_dim), math.inf
+        for _ in range(3):
+            began = time.perf_counter()
+            plain(point)
+            seconds = min(seconds, time.perf_counter() - began)
+        bounds = plain.coordinates.component_bounds() if plain.n_dim > DENSE_LIMIT else np.array([0, plain.n_dim])
+        whitened = seconds + _PER_ENTRY * float((np.diff(bounds) ** 2).sum())
+        n_draws = settings.chains * (settings.tune + settings.draws)
+        leapfrogs = _LEAPFROGS[plain.n_dim > _MANY]
+        return 2 * plain.n_dim * seconds + n_draws * leapfrogs * whitened
+
+    def warn_if_long(self, settings: SamplerSettings) -> None:
+        """Say before sampling that it takes minutes, and what takes less."""
+        seconds = self.seconds_ahead(settings)
+        if seconds < _LONG:
+            return
+        (n_rows, _), n = self.data.shape, self.model.n_parameters
+        warnings.warn(
+            f"Sampling takes about {seconds / 60.0:.0f} processor minutes: {n:,} parameters, {n_rows:,} rows. Ctrl-C "
+            "and max_seconds keep the draws made so far. Fewer draws take less (draws=250), so do fewer features or "
+            'parameters (covariance_type="diag" or "tied"), and GaussianMixture with standard_errors() takes seconds.',
+            SamplingWarning,
+            stacklevel=3,
+        )
 
     def at_optimum(self, mixture: Mixture) -> Self:
         """The same problem with the optimum that EM reaches from a mixture as its start."""
