@@ -20,10 +20,12 @@ from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Mixture, measure
 from bayesgmm.priors import Model
 
-EXPLORATORY_DRAWS, EXPLORATORY_TUNE, EXPLORATORY_DEPTH = 150, 150, 7
+EXPLORATORY_DRAWS, EXPLORATORY_TUNE = 150, 150
+_DEPTH, _SHALLOW, _MANY = 7, 5, 1_000  # of trajectories, and of more coordinates than so many
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
 _FURTHER = ("next optimum", "third optimum", "fourth optimum")
+_HOPELESS, _PER_PARAMETER = 50.0, 0.1  # nats below the best mass at which an optimum is left out
 _COMPARABLE = 20.0  # nats below the best optimum at which another may still define the coordinates
 
 
@@ -83,7 +85,7 @@ def run_exploratory_chains(
         draws=EXPLORATORY_DRAWS,
         tune=EXPLORATORY_TUNE,
         chains=len(starts),
-        max_depth=EXPLORATORY_DEPTH,
+        max_depth=_DEPTH if problem.model.n_parameters <= _MANY else _SHALLOW,
         progress=False,
     )
     points, run = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
@@ -167,25 +169,25 @@ class Exploration:
 
 
 def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tuple[Mixture, ...]:
-    """Optima, best first, with the one first whose smallest component has most rows, if its mass is comparable.
+    """Optima, best first, without those of a mass far below; first the one whose smallest component has most rows.
 
-    In its coordinates chains reach all places, also those where a component is empty; the scales at an optimum with one
-    row in a component are those of that row. If weights are to vanish, the order stays.
+    In its coordinates, if its mass is comparable, chains reach all places, also those where a component is empty; the
+    scales at an optimum with one row in a component are those of that row. If weights are to vanish, it is the best.
     """
-    if model.required_prior.sparse:
-        return optima
-    smallest = [data.total * float(mixture.weights.min()) for mixture in optima]
     masses = [
         model.log_mass(measured + model.required_prior.log_prob(mixture), mixture, data.total * mixture.weights)
         for mixture, measured in ((mixture, measure(data, mixture).log_likelihood) for mixture in optima)
     ]
-    comparable = [i for i, mass in enumerate(masses) if mass > max(masses) - _COMPARABLE]
-    chosen = max(comparable, key=lambda i: smallest[i])
-    if chosen == 0 or smallest[chosen] < model.n_features + 1.0:
-        return optima
-    first = optima[chosen]
-    in_order = first.permute(np.lexsort(first.means.T[::-1])) if model.exchangeable else first
-    return (in_order, *(mixture for mixture in optima if mixture is not first))
+    lowest = max(masses) - _HOPELESS - _PER_PARAMETER * model.n_parameters
+    order = [i for i, mass in enumerate(masses) if i == 0 or mass > lowest]
+    comparable = [] if model.required_prior.sparse else [i for i in order if masses[i] > max(masses) - _COMPARABLE]
+    smallest = {i: data.total * float(optima[i].weights.min()) for i in comparable}
+    first = max(comparable, key=lambda i: smallest[i], default=0)
+    if first == 0 or smallest[first] < model.n_features + 1.0:
+        return tuple(optima[i] for i in order)
+    chosen = optima[first]
+    in_order = chosen.permute(np.lexsort(chosen.means.T[::-1])) if model.exchangeable else chosen
+    return (in_order, *(optima[i] for i in order if i != first))
 
 
 def explore(
