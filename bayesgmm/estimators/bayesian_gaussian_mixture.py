@@ -85,7 +85,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         Target acceptance rate of the step size: 0.8 by default, 0.95 under sparse priors (a concentration below one, or
         one with a prior), where longer steps miss small components. Raise it towards 1 to avoid divergences.
     engine : {"native", "pymc"}
-        The compiled log posterior of this package, or the PyMC model of `build_model`: the same density.
+        The compiled log posterior of this package, or the PyMC model of `build_model`: the same density. The former
+        takes a Metropolis step on the radius of each draw in whitened coordinates after NUTS: log-likelihoods of
+        neighbouring draws are then nearly independent.
     inference : {"nuts"}
         Inference algorithm.
     n_init : int or "auto"

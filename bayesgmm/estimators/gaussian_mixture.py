@@ -104,7 +104,8 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         1 prints the starts, 2 also the objective, ``verbose_interval`` or more steps apart.
     verbose_interval : int
     prior : Prior, {"weakly_informative", "fraley_raftery"} or None
-        For maximum a posteriori estimation; the named priors are scaled by the data.
+        For maximum a posteriori estimation; the named priors are scaled by the data. Of several optima the one with the
+        largest posterior mass around it is kept, which in many dimensions is not the highest.
     n_jobs : int, optional
         Number of threads, as in joblib, for starts and blocks of rows. By default one, or all cores if a step takes
         long; the result is bitwise identical.

@@ -1,8 +1,8 @@
 """Table of engines: samplers of the same posterior density.
 
-``native`` samples the compiled log posterior in whitened coordinates around the EM solution and imports
-neither PyMC nor PyTensor; ``pymc`` samples the model that `build_model` returns. Both start their chains at
-draws of the normal approximation at the EM solution.
+``native`` samples the compiled log posterior in whitened coordinates around the EM solution, refreshes the radius of
+each draw (see `bayesgmm.inference.refresh`) and imports neither PyMC nor PyTensor; ``pymc`` samples the model that
+`build_model` returns. Both start their chains at draws of the normal approximation at the EM solution.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import numpy as np
 
 from bayesgmm.inference.nuts import Target, sample_nuts
 from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.refresh import refreshed
 from bayesgmm.inference.settings import SamplerSettings, Trace
 from bayesgmm.log_posterior import c_log_posterior
 from bayesgmm.mixture import Draws
@@ -25,6 +26,8 @@ def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Ge
     function = c_log_posterior(*problem.start.kernel)
     target = Target(density.n_dim, function.address, density.header, keep=(function, density))
     run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)
+    if settings.refresh:
+        run = refreshed(run, target, settings, rng)
     return problem.parameters(run.points).end_to_end(), run
 
 

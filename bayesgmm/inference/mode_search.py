@@ -86,6 +86,7 @@ def run_exploratory_chains(
         tune=EXPLORATORY_TUNE,
         chains=len(starts),
         max_depth=_DEPTH if problem.model.n_parameters <= _MANY else _SHALLOW,
+        refresh=False,
         progress=False,
     )
     points, run = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)

@@ -37,6 +37,8 @@ class SamplerSettings:
         A draw costs at most 2**max_depth gradients.
     adaptation : {"diag", "draw_diag", "low_rank"}
         Mass matrix: diagonal from draws and gradients, diagonal from draws, or diagonal plus low rank.
+    refresh : bool
+        Take a step on the radius of each draw, see `bayesgmm.inference.refresh`.
     until : float
         Time of `time.monotonic` at which the run ends with the draws made so far.
     progress : bool
@@ -65,6 +67,7 @@ class SamplerSettings:
     target_accept: float = 0.8
     max_depth: int = 10
     adaptation: Adaptation = "diag"
+    refresh: bool = True
     progress: bool = True
     until: float = math.inf
 

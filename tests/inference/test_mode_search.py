@@ -12,6 +12,7 @@ from sklearn.datasets import load_iris
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.inference import mode_search
 from bayesgmm.inference.mode_search import away_starts, explore, populated_first, run_exploratory_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
@@ -95,6 +96,31 @@ def test_exploratory_chains_find_the_mode_that_the_optimum_hides():
     found = explore("spread", problem, optima, settings=SETTINGS, rng=rng)
     assert len(found.problem.chain_starts) == 4
     assert len(set(found.starting_modes)) > 1
+
+
+def test_chains_start_where_the_weight_is_in_coordinates_of_that_mode(monkeypatch):
+    """Also if no chain from the best optimum is there."""
+    problem, optima = problem_for(IRIS, 3, HARD)
+    found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1)).exploratory
+    home = found.home
+    assert home in found.relevant
+
+    other = next(m for m in found.relevant if m != home)
+    monkeypatch.setattr(mode_search, "run_exploratory_chains", lambda *_: replace(found, modes=only(found, other)))
+    moved = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    assert set(moved.starting_modes) == {other}
+    assert len(moved.problem.chain_starts) == 4
+    lowest = min(150 * mixture.weights.min() for mixture in (problem.start, moved.problem.start))
+    assert lowest < 10.0 < 150 * problem.start.weights.min()
+    monkeypatch.setattr(mode_search, "run_exploratory_chains", lambda *_: replace(found, modes=only(found, home)))
+    stayed = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    assert stayed.problem is problem
+
+
+def only(found, one):
+    """The modes with all weight at one."""
+    modes = (replace(mode, weight=float(m == one)) for m, mode in enumerate(found.modes.modes))
+    return replace(found.modes, modes=tuple(modes))
 
 
 def test_chains_start_at_distinct_optima_or_all_at_the_best():
