@@ -37,7 +37,7 @@ def refreshed(run: Trace, target: Target, settings: SamplerSettings, rng: np.ran
     def step(job: tuple[int, np.random.Generator], stop: threading.Event) -> None:
         chain, own = job
         n_draws, n_dim = points.shape[1:]
-        squares, chances = own.chisquare(n_dim, size=(n_draws,)), -own.standard_exponential(n_draws)
+        squares, chances = own.chisquare(n_dim, size=(n_draws,)), -own.standard_exponential((n_draws,))
         for s in range(n_draws):
             if stop.is_set() or time.monotonic() >= settings.until:
                 return
