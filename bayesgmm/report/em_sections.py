@@ -136,7 +136,7 @@ def em_section(em: Any, *, notes: Sequence[str] = ()) -> Section:
 
 
 def _starts(starts: Starts) -> str:
-    """How often the best optimum was reached, and how far the next one lies below, in a sentence."""
+    """How often the best optimum was reached, and the objectives of it and the next one, in a sentence."""
     ended = sentence(Fragment.DEGENERATE, starts=counted(starts.n_degenerate, "start"))
     figures = {
         "n_best": starts.n_best_reached,
@@ -145,8 +145,8 @@ def _starts(starts: Starts) -> str:
     }
     if starts.n_optima == 1:
         return sentence(EMSentence.ONE_OPTIMUM, **figures)
-    gap = starts.optimum_objectives[0] - starts.optimum_objectives[1]
-    return sentence(EMSentence.SEVERAL_OPTIMA, n_optima=starts.n_optima, gap=gap, **figures)
+    best, next_best = (float(objective) for objective in starts.optimum_objectives[:2])
+    return sentence(EMSentence.SEVERAL_OPTIMA, n_optima=starts.n_optima, best=best, next_best=next_best, **figures)
 
 
 def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:

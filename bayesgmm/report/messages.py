@@ -29,8 +29,8 @@ class EMSentence(StrEnum):
     )
     ONE_OPTIMUM = "This optimum was reached by {n_best} of {starts}{degenerate}; no other optimum was found."
     SEVERAL_OPTIMA = (
-        "This optimum was reached by {n_best} of {starts}{degenerate}; of {n_optima} different optima the next best is "
-        "lower by {gap:.3g}."
+        "This optimum was reached by {n_best} of {starts}{degenerate}; of {n_optima} different optima the next best "
+        "has the objective {next_best:.3f}, this one {best:.3f}."
     )
     NO_EM = "There is no fit by maximum likelihood."
     MAP_INSTEAD = "EM below refers to the maximum a posteriori estimate at which the chains started."
