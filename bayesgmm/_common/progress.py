@@ -1,5 +1,6 @@
 """Progress bars with an estimate of the remaining time, shown only in terminals and notebooks."""
 
+import os
 import sys
 import threading
 import time
@@ -36,7 +37,8 @@ def progress_bar(
     the bar of longer work, which need not say how far it is, disappears at the end. Work within work that has a bar
     shows none.
     """
-    if not (show and is_watched() and _one_bar.acquire(blocking=False)):
+    may_be_shown = show and (is_watched() or bool(os.environ.get("FORCE_COLOR")))  # rich obeys this variable
+    if not (may_be_shown and _one_bar.acquire(blocking=False)):
         yield None
         return
     bar = _Bar(description, percent=percent, patience=patience)
