@@ -110,8 +110,9 @@ def test_chains_start_where_the_weight_is_in_coordinates_of_that_mode(monkeypatc
     moved = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
     assert set(moved.starting_modes) == {other}
     assert len(moved.problem.chain_starts) == 4
-    lowest = min(150 * mixture.weights.min() for mixture in (problem.start, moved.problem.start))
-    assert lowest < 10.0 < 150 * problem.start.weights.min()
+    highest = replace(found, modes=only(found, other)).highest
+    assert (found.sampled[0].means[found.modes.labels == other] == highest.means).all(axis=(1, 2)).any()
+    np.testing.assert_array_equal(moved.problem.start.means, problem.at_optimum(highest).start.means)
     monkeypatch.setattr(mode_search, "run_exploratory_chains", lambda *_: replace(found, modes=only(found, home)))
     stayed = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
     assert stayed.problem is problem
