@@ -59,7 +59,7 @@ def fit_voice(rows, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SingleBestStartWarning)
         warnings.simplefilter("ignore", FewRowsWarning)
-        return GaussianMixture(**{"n_components": 4, "n_init": 4, "random_state": 0} | settings).fit(rows[features])
+        return GaussianMixture(**{"n_components": 4, "random_state": 0} | settings).fit(rows[features])
 
 
 def fit_voices(rows, **settings):

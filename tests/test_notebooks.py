@@ -26,4 +26,6 @@ def test_notebook_is_executed_whole_and_small(path: Path) -> None:
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
     assert "/ipykernel_" not in path.read_text(encoding="utf-8"), "a warning that nobody meant to show, with a path"
+    written = [output.text for cell in code for output in cell.outputs if output.get("name") == "stderr"]
+    assert not any("Warning: " in text for text in written), "a warning that nobody explains, with a path"
     assert any("assert" in cell.source for cell in code)

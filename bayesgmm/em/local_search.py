@@ -42,7 +42,7 @@ from bayesgmm.priors import PSEUDO_DATA, Model
 MOST_ROWS = 5_000  # a search sees at most so many rows, and 50 for each free mean
 _TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
 _FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
-_HOPELESS = 5  # moves, or as many as there are components, after which a search ends that has met no proper mixture
+_HOPELESS = 5  # moves that mend, or one a component, and then as many anew, of a search that meets no proper mixture
 _HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
 _RANDOM_RUNS, _RANDOM_STEPS = 5, 5  # of `small_em`
 _UNINTERRUPTED = 0.005  # seconds of a short run that compiled code may make many of
@@ -260,10 +260,13 @@ def search_from(
     """The best non-degenerate end of a chain of moves, if there is any, from where a run ended."""
     best, idle = _if_better(run, None, short_em), 0
     while idle < patience and not short_em.over:
-        if best is None:
-            if idle == max(_HOPELESS, search_data.model.n_components):
+        if best is None:  # with many components only mending succeeds, with few new ones do more often
+            n_mended = max(_HOPELESS, search_data.model.n_components)
+            if idle == n_mended + _HOPELESS:
                 break
-            n_made, run = 1, _raced(search_data, search_data.mended(run, rng), None, short_em)
+            anew = idle >= n_mended
+            proposal = search_data.scattered(rng) if anew else search_data.mended(run, rng)
+            n_made, run = 1, _raced(search_data, proposal, None, short_em)
         else:
             n_made, run = _first_gain(search_data, best, rng.random((patience - idle, 3)), short_em)
         found = _if_better(run, best, short_em)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bayesgmm._common import PATIENCE, progress_bar
 from bayesgmm.inference.nuts import Target, sample_nuts
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.refresh import refreshed
@@ -26,8 +27,9 @@ def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Ge
     function = c_log_posterior(*problem.start.kernel)
     target = Target(density.n_dim, function.address, density.header, keep=(function, density))
     run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)
-    if settings.refresh:
-        run = refreshed(run, target, settings, rng)
+    if settings.refresh and not run.interrupted:  # who interrupts wants an end
+        with progress_bar("Refreshing radii", show=settings.progress, patience=PATIENCE):
+            run = refreshed(run, target, settings, rng)
     return problem.parameters(run.points).end_to_end(), run
 
 

@@ -64,11 +64,9 @@ class ExploratoryChains:
     @property
     def highest(self) -> Mixture:
         """The draw of highest density in the mode of largest weight."""
-        (points, run), family = self.sampled, self.sampled[0].family
+        points, run = self.sampled
         own = self.modes.labels == int(np.argmax([mode.weight for mode in self.modes.modes]))
-        best = int(np.where(own, run.stats["lp"].ravel(), -np.inf).argmax())
-        w, mu, sigma = (values[best] for values in points.arrays)
-        return Mixture(w, mu, family.compress(sigma), family.name)
+        return points.mixture(int(np.where(own, run.stats["lp"].ravel(), -np.inf).argmax()))
 
 
 def run_exploratory_chains(
@@ -135,17 +133,16 @@ def _with_twin(fewer: Mixture) -> Mixture:
 
 
 def chain_starts(
-    exploratory: ExploratoryChains, problem: Problem, chains: int, rng: np.random.Generator
+    exploratory: ExploratoryChains, chains: int, rng: np.random.Generator
 ) -> tuple[tuple[Mixture, ...], list[int]]:
     """Draws of exploratory chains to start at, and their modes: each relevant one, then in proportion to weights."""
-    modes, family, relevant = exploratory.modes, problem.model.family, exploratory.relevant
+    modes, relevant = exploratory.modes, exploratory.relevant
     weights = np.array([modes.modes[m].weight for m in relevant])
     first = [relevant[i] for i in np.argsort(-weights)][:chains]
     rest = rng.choice(relevant, size=max(0, chains - len(first)), p=weights / weights.sum())
     (points, _), chosen = exploratory.sampled, [*first, *(int(m) for m in rest)]
-    picked = [rng.choice(np.flatnonzero(modes.labels == m)) for m in chosen]
-    arrays = zip(*points[np.array(picked)].arrays, strict=True)
-    return tuple(Mixture(w, mu, family.compress(sigma), family.name) for w, mu, sigma in arrays), chosen
+    picked = [int(rng.choice(np.flatnonzero(modes.labels == m))) for m in chosen]
+    return tuple(points.mixture(s) for s in picked), chosen
 
 
 @dataclass(frozen=True)
@@ -175,6 +172,8 @@ def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tu
     In its coordinates, if its mass is comparable, chains reach all places, also those where a component is empty; the
     scales at an optimum with one row in a component are those of that row. If weights are to vanish, it is the best.
     """
+    if len(optima) == 1:
+        return optima
     masses = [
         model.log_mass(measured + model.required_prior.log_prob(mixture), mixture, data.total * mixture.weights)
         for mixture, measured in ((mixture, measure(data, mixture).log_likelihood) for mixture in optima)
@@ -222,5 +221,5 @@ def explore(
         return replace(together, exploratory=exploratory, far_below=far_below)
     if exploratory.home not in exploratory.relevant:
         problem = problem.at_optimum(exploratory.highest)
-    starts, modes = chain_starts(exploratory, problem, settings.chains, rng)
+    starts, modes = chain_starts(exploratory, settings.chains, rng)
     return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below)

@@ -10,10 +10,15 @@ from monte_carlo import FALSE_ALARM, bound
 from scipy.stats import chi2, kstest, norm
 
 from bayesgmm import BayesianGaussianMixture
+from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.inference.nuts import Target
+from bayesgmm.em import best_of_starts
+from bayesgmm.inference import engines
+from bayesgmm.inference.nuts import Target, sample_nuts
+from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.refresh import refreshed
 from bayesgmm.inference.settings import POINT, SamplerSettings, Trace
+from bayesgmm.priors import Model, Prior
 
 pytestmark = pytest.mark.draws
 SETTINGS = SamplerSettings(seed=1, chains=4, draws=2_000)
@@ -59,6 +64,27 @@ def test_when_time_is_over_the_rest_stays_as_it_is():
     after = refreshed(run, target, replace(SETTINGS, until=0.0), np.random.default_rng(3))
     np.testing.assert_array_equal(after.points, run.points)
     assert not after.stats["refreshed"].any()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_sampler_s_log_density_is_the_one_that_is_compared(interrupted, monkeypatch):
+    """And who interrupts NUTS gets its draws as they are."""
+    X = np.asfortranarray(load_old_faithful().to_numpy())
+    prior = Prior.weakly_informative(X)
+    em, _ = best_of_starts(Data.of(X), Model.of("full", 2, 2, prior=prior), rng=np.random.default_rng(0), n_init=1)
+    problem, runs = Problem(Data.of(X), prior, em.mixture), []
+
+    def recorded(*args):
+        runs.append(replace(sample_nuts(*args), interrupted=interrupted))
+        return runs[-1]
+
+    monkeypatch.setattr(engines, "sample_nuts", recorded)
+    settings = SamplerSettings(seed=1, chains=2, draws=100, tune=100, progress=False)
+    _, after = engines.sample_native(problem, settings, np.random.default_rng(0))
+    for run in (runs[0], after):
+        expected = [[problem.log_posterior(y)[0] for y in chain] for chain in run.points]
+        np.testing.assert_allclose(run.stats["lp"], expected, rtol=1e-12)
+    assert ("refreshed" in after.stats) is not interrupted
 
 
 def test_log_densities_of_a_posterior_are_nearly_independent():
