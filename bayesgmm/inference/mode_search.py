@@ -174,10 +174,7 @@ def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tu
     """
     if len(optima) == 1:
         return optima
-    masses = [
-        model.log_mass(measured + model.required_prior.log_prob(mixture), mixture, data.total * mixture.weights)
-        for mixture, measured in ((mixture, measure(data, mixture).log_likelihood) for mixture in optima)
-    ]
+    masses = [_log_mass(mixture, data, model) for mixture in optima]
     lowest = max(masses) - _HOPELESS - _PER_PARAMETER * model.n_parameters
     order = [i for i, mass in enumerate(masses) if i == 0 or mass > lowest]
     comparable = [] if model.required_prior.sparse else [i for i in order if masses[i] > max(masses) - _COMPARABLE]
@@ -188,6 +185,11 @@ def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tu
     chosen = optima[first]
     in_order = chosen.permute(np.lexsort(chosen.means.T[::-1])) if model.exchangeable else chosen
     return (in_order, *(optima[i] for i in order if i != first))
+
+
+def _log_mass(mixture: Mixture, data: Data, model: Model) -> float:
+    height = measure(data, mixture).log_likelihood + model.required_prior.log_prob(mixture)
+    return model.log_mass(height, mixture, data.total * mixture.weights)
 
 
 def explore(
@@ -220,6 +222,7 @@ def explore(
     if set(exploratory.relevant) <= {exploratory.home}:
         return replace(together, exploratory=exploratory, far_below=far_below)
     if exploratory.home not in exploratory.relevant:
-        problem = problem.at_optimum(exploratory.highest)
+        others = (problem.at_optimum(exploratory.highest).start, *optima[1:])
+        problem = replace(problem, start=max(others, key=lambda each: _log_mass(each, problem.data, problem.model)))
     starts, modes = chain_starts(exploratory, settings.chains, rng)
     return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below)
