@@ -7,8 +7,9 @@ log posterior and its gradient, which is what a leapfrog step of NUTS costs, "pm
 a component for each cluster, milliseconds, the fastest of several. `--figure` also draws the curves.
 
 The second table is the default posterior of 1,000 rows of groups 8 standard deviations apart in each of as many
-directions as there are groups: processor seconds of the fit, leapfrog steps of a draw, warm-up included, the share of processor time that
-is not sampling, the worst R-hat and the smallest effective size of label-invariant quantities, and the verdict.
+directions as there are groups: processor seconds of the fit, leapfrog steps of a draw, warm-up included, the share of
+processor time that is not sampling, the worst R-hat and the smallest effective size of label-invariant quantities, and
+the verdict.
 """
 
 import argparse
