@@ -1,7 +1,7 @@
 """Sections of a report on EM: data, EM, components, partition."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -129,14 +129,14 @@ def em_section(em: Any, *, notes: Sequence[str] = ()) -> Section:
     )
     return Section(
         title="EM",
-        sentences=(first, _starts(starts)),
+        sentences=(first, *_starts(starts)),
         picture=_starts_figure(starts, em.history_, em.converged_),
         notes=tuple(notes),
     )
 
 
-def _starts(starts: Starts) -> str:
-    """How often the best optimum was reached, and the objectives of it and the next one, in a sentence."""
+def _starts(starts: Starts) -> Iterator[str]:
+    """How often the best optimum was reached, the objectives of it and the next one, and whether any is higher."""
     ended = sentence(Fragment.DEGENERATE, starts=counted(starts.n_degenerate, "start"))
     figures = {
         "n_best": starts.n_best_reached,
@@ -144,9 +144,13 @@ def _starts(starts: Starts) -> str:
         "degenerate": ended if starts.n_degenerate else "",
     }
     if starts.n_optima == 1:
-        return sentence(EMSentence.ONE_OPTIMUM, **figures)
+        yield sentence(EMSentence.ONE_OPTIMUM, **figures)
+        return
     best, next_best = (float(objective) for objective in starts.optimum_objectives[:2])
-    return sentence(EMSentence.SEVERAL_OPTIMA, n_optima=starts.n_optima, best=best, next_best=next_best, **figures)
+    yield sentence(EMSentence.SEVERAL_OPTIMA, n_optima=starts.n_optima, best=best, next_best=next_best, **figures)
+    highest = float(starts.optimum_objectives.max())
+    if highest > best:
+        yield sentence(EMSentence.HIGHER_OPTIMA, highest=highest)
 
 
 def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:

@@ -32,6 +32,10 @@ class EMSentence(StrEnum):
         "This optimum was reached by {n_best} of {starts}{degenerate}; of {n_optima} different optima the next best "
         "has the objective {next_best:.3f}, this one {best:.3f}."
     )
+    HIGHER_OPTIMA = (
+        "Optima with higher objectives exist, up to {highest:.3f}; with a prior the one that has the largest posterior "
+        "mass around it is kept."
+    )
     NO_EM = "There is no fit by maximum likelihood."
     MAP_INSTEAD = "EM below refers to the maximum a posteriori estimate at which the chains started."
 

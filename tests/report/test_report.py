@@ -11,7 +11,10 @@ import pytest
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, diagnose
 from bayesgmm.datasets import load_old_faithful
+from bayesgmm.em import Starts
 from bayesgmm.exceptions import InputError, SamplingWarning
+from bayesgmm.mixture import Mixture
+from bayesgmm.report.em_sections import _starts
 from bayesgmm.report.page import Picture, Section, Table, page, save_page
 
 FAITHFUL = load_old_faithful()
@@ -147,6 +150,19 @@ def test_em_alone(tmp_path) -> None:
     error = em.standard_errors(FAITHFUL).weights[0]
     assert f"{em.weights_[0]:.3f} ({error:.3f})" in text
     assert "97 (component 0) and 175 (component 1) rows" in told(text, "Partition")
+
+
+@pytest.mark.parametrize("objectives", [(-10.0, -12.5), (-10.0, -8.0)])
+def test_a_higher_optimum_of_less_mass_is_told(objectives) -> None:
+    """Which is where a prior may lead: the kept optimum is the first, not the highest."""
+    ends, mixture = np.array(objectives), Mixture([1.0], [[0.0]], [[[1.0]]])
+    starts = Starts(
+        ends, np.zeros(2, bool), np.ones(2, bool), np.ones(2, int), 0, 1e-3, (mixture, mixture), False, ends
+    )
+    told = list(_starts(starts))
+    assert f"next best has the objective {objectives[1]:.3f}, this one -10.000" in told[0]
+    assert [text for text in told[1:] if "up to -8.000" in text] == told[1:]
+    assert len(told) == 1 + (objectives[1] > objectives[0])
 
 
 def test_a_fit_without_a_seed_says_that_it_cannot_be_made_again(tmp_path) -> None:
