@@ -20,7 +20,7 @@ from zlib import crc32
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.datamodel import models
@@ -31,6 +31,7 @@ from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, Sig
 from numba.extending import NativeValue, register_model, typeof_impl, unbox
 
 from bayesgmm._common import is_watched
+from bayesgmm._compiled.linalg import compiled
 
 _COMPILING = 30  # seconds of two cores that all functions of a posterior take
 
@@ -149,10 +150,9 @@ class Version:
         with global_compiler_lock:  # once: callers keep the address
             if not self._cell.value:
                 link(self.function, *self.behaviours)
-                options = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": self.allocates}
-                self._dispatcher = njit(self.signature, **options)(self.function)
-                compiled = self._dispatcher.overloads[self.signature.args]
-                self._cell.value = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+                self._dispatcher = compiled(self.signature, _nrt=self.allocates)(self.function)
+                result = self._dispatcher.overloads[self.signature.args]
+                self._cell.value = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
                 if self._dispatcher.stats.cache_misses:
                     _tell_of_compiling()
         return self._dispatcher

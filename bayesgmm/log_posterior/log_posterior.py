@@ -8,11 +8,11 @@ neither new data nor a new shape or prior compiles anything again.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, types
 
 from bayesgmm._common import Array, Factors, IntArray, Means, Weights
 from bayesgmm._compiled import OUT_1, Signature, allocation_free, compiled, link, linked
@@ -123,7 +123,7 @@ def c_log_posterior(covariance: Parametrisation, component: Component) -> Any:  
 
 
 # Sums may be taken in any order, without which the compiler does not vectorise them.
-_vectorised = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, fastmath={"reassoc", "contract"})
+_vectorised = partial(compiled, _nrt=False, fastmath={"reassoc", "contract"})
 
 
 @_vectorised

@@ -1,22 +1,24 @@
 """Covariances whose smallest eigenvalues are lifted to a floor."""
 
 import math
+from functools import partial
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from bayesgmm._compiled import (
     IN_1,
     OUT_2,
     allocation_free,
     cholesky_lower,
+    compiled,
     invert_lower,
     linked,
     multiply_lower,
 )
 
 # Sums of products may be taken in any order, without which the compiler does not vectorise them.
-_sums_in_any_order = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+_sums_in_any_order = partial(compiled, fastmath={"reassoc", "contract"})
 
 _NOTHING = 1e-12  # a whitened covariance that is rounding error
 _AT_FLOOR = 1.0 + 1e-9  # times the floor
