@@ -225,7 +225,7 @@ def run_once(state: State, settings: SalsoSettings, rng: np.random.Generator, st
         _allocate(state, state.order)
     else:
         _assign(state, rng.integers(settings.max_clusters, size=len(state.labels)) if start is None else start)
-    _sweep(state, rng)
+    _sweep_until_none_moves(state, rng)
     _be_zealous(state, settings.n_zealous, rng)
     return canonical_labels(state.labels)
 
@@ -369,20 +369,25 @@ def _allocate(state: State, items: IntArray) -> None:
         _put(state, i, _best_cluster(state, i))
 
 
-@njit(**_compiled)
-def _sweep(state: State, rng: np.random.Generator) -> None:
-    """Sweep over the items in random order until none moves."""
+def _sweep_until_none_moves(state: State, rng: np.random.Generator) -> None:
+    """Sweep over the items in random order; between sweeps Ctrl-C is heard."""
     for _ in range(_MAX_SWEEPS):
-        moved = False
         rng.shuffle(state.order)
-        for i in state.order:
-            k = _best_cluster(state, i)
-            if k != state.labels[i]:
-                _take(state, i)
-                _put(state, i, k)
-                moved = True
-        if not moved:
+        if not _sweep(state):
             return
+
+
+@njit(**_compiled)
+def _sweep(state: State) -> bool:
+    """Move each item in turn to its cluster of least cost; whether any moved."""
+    moved = False
+    for i in state.order:
+        k = _best_cluster(state, i)
+        if k != state.labels[i]:
+            _take(state, i)
+            _put(state, i, k)
+            moved = True
+    return moved
 
 
 @njit(**_compiled)
@@ -403,23 +408,22 @@ def mean_loss(state: State) -> float:
 
 
 @njit(**_compiled)
+def _remove(state: State, items: IntArray) -> None:
+    for i in items:
+        _take(state, i)
+
+
 def _be_zealous(state: State, n_attempts: int, rng: np.random.Generator) -> None:
     """Destroy clusters one by one and reallocate their items; keep improvements."""
-    clusters = np.nonzero(state.sizes)[0]
-    rng.shuffle(clusters)
     loss = mean_loss(state)
-    for k in clusters[:n_attempts]:
+    for k in rng.permutation(np.nonzero(state.sizes)[0])[:n_attempts]:
         before = state.labels.copy()
-        items = np.nonzero(before == k)[0]
-        if len(items) == 0:  # emptied by an earlier attempt; numba's shuffle reads the first item
-            continue
-        rng.shuffle(items)
-        for i in items:
-            _take(state, i)
+        items = rng.permutation(np.nonzero(before == k)[0])
+        _remove(state, items)
         _allocate(state, items)
-        if abs(mean_loss(state) - loss) <= _TOLERANCE:  # the same partition again
+        if abs(mean_loss(state) - loss) <= _TOLERANCE:  # the same partition again, or it was emptied before
             continue
-        _sweep(state, rng)
+        _sweep_until_none_moves(state, rng)
         attempt = mean_loss(state)
         if attempt < loss - _TOLERANCE:
             loss = attempt
