@@ -194,7 +194,7 @@ def log_evidence(
     _check_rows(points, target)
     modes = find_modes(points, target.data, rng=rng)
     log_joint = target.log_joint(points, modes)
-    regions = [inside_of(modes, m) for m in near_modes(modes, log_joint, target)]
+    regions = [inside_of(modes, m) for m in near_modes(modes, points, target)]
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
     checks = (
         [mode_thames(own, points, log_joint, target=target, rng=rng) for own in regions]

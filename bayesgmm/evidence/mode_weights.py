@@ -12,7 +12,18 @@ from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.evidence.bridge_sampling import Bridge, bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS, Conditionals
-from bayesgmm.evidence.modes import LABELS_HELD, MIXED, Modes, Sample, Selection, evaluate, indicator_r_hat, spread
+from bayesgmm.evidence.modes import (
+    LABELS_HELD,
+    MIXED,
+    THINNED,
+    Modes,
+    Sample,
+    Selection,
+    evaluate,
+    indicator_r_hat,
+    nearest,
+    spread,
+)
 from bayesgmm.evidence.normal_proposal import NormalProposal
 from bayesgmm.mixture import Draws, Mixture, align_to
 from bayesgmm.partitions import Labels, drawn_labels
@@ -102,13 +113,13 @@ def weigh_modes(modes: Modes, points: Draws, target: Target, *, rng: np.random.G
     A mode whose highest density, likelihood times prior, is far below the typical one of another mode gets weight zero
     without an estimate.
     """
-    log_joint = target.log_joint(points, modes)
-    near, centres = near_modes(modes, log_joint, target), [mode.centre for mode in modes.modes]
+    near, centres = near_modes(modes, points, target), [mode.centre for mode in modes.modes]
     found: list[tuple[Bridge | None, Sample | None]] = [(None, None)] * len(centres)
     if len(near) == 1 < len(centres):  # all the others are far below: its evidence does not matter
         found[near[0]] = (None, draws_as_they_are(points, np.flatnonzero(modes.labels == near[0])))
         weights, errors = np.eye(len(centres))[near[0]], np.zeros(len(centres))
     else:
+        log_joint = target.log_joint(points, modes)
         for m in near:
             found[m] = mode_evidence(inside_of(modes, m), points, log_joint, target=target, rng=rng)
         weights, errors = _softmax_with_errors([estimate for estimate, _ in found])
@@ -119,11 +130,15 @@ def weigh_modes(modes: Modes, points: Draws, target: Target, *, rng: np.random.G
     return replace(modes, modes=tuple(weighted))
 
 
-def near_modes(modes: Modes, log_joint: Array, target: Target) -> list[int]:
-    """The modes that may have weight: their highest density is not far below the typical one of another."""
-    own = [log_joint[modes.labels == m] for m in range(len(modes.modes))]
-    ordinary = max(np.median(values) for values in own if len(values))
-    return [m for m, values in enumerate(own) if len(values) >= _FEWEST_DRAWS and values.max() > ordinary - target.far]
+def near_modes(modes: Modes, points: Draws, target: Target) -> list[int]:
+    """The modes that may have weight: their highest density is not far below the typical one of another.
+
+    Of at most 240 draws of each.
+    """
+    own = [np.flatnonzero(modes.labels == m) for m in range(len(modes.modes))]
+    few = [target.log_joint(points[of_mode[spread(len(of_mode), THINNED)]]) for of_mode in own]
+    ordinary = max(np.median(values) for values in few if len(values))
+    return [m for m, values in enumerate(few) if len(own[m]) >= _FEWEST_DRAWS and values.max() > ordinary - target.far]
 
 
 def draws_as_they_are(points: Draws, own: IntArray) -> Sample:
@@ -146,8 +161,10 @@ class Inside:
 
     def evaluate(self, points: Draws, data: Data) -> tuple[Array, Array]:
         """Log-likelihood of points, and whether they lie in the region."""
-        log_likelihood, nearest = evaluate(points, data, self.centres, compared=self.compared)
-        return log_likelihood, nearest == self.mode
+        log_likelihood, labels = nearest(points, data, self.centres, self.compared)
+        if log_likelihood is None:
+            log_likelihood, _ = evaluate(points, data, [])
+        return log_likelihood, labels == self.mode
 
 
 def inside_of(modes: Modes, mode: int) -> Inside:

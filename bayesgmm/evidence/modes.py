@@ -8,13 +8,14 @@ weights of the modes, however long chains stayed in each.
 
 Above 4,000 rows, partitions of 4,000 random ones are compared. A mode that moves m of n rows moves 4,000 m / n of these
 in expectation: a few if m is at least n / 1,000, and modes that differ by less may be taken for one. Likelihoods always
-count all rows.
+count all rows: there, they are computed when they are needed.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
@@ -76,7 +77,7 @@ class Mode:
     chains : list of int
         Chains with at least one percent of their draws in it.
     mean_log_likelihood : float
-        Of a single mode that of some draws: 240, fewer above 4,000 rows, at least 20.
+        Of some of the draws: 240, fewer above 4,000 rows, at least 20.
     bridge : Bridge or None
         Its evidence, over all labellings; None if not estimated: a single mode, or one so far below another that it
         has no weight.
@@ -136,17 +137,16 @@ def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: fl
     distances = _distances(_partitions(thinned, data.take(compared)))
     typical, *centres = _partitions(thinned[np.array([_medoid(distances), *_medoids(distances)])], data)
     if len(centres) == 1:
-        few = thinned[spread(len(thinned), max(_FEWEST_DRAWS, THINNED * COMPARED // data.shape[0]))]
-        return _single_mode(typical, points, float(evaluate(few, data, [])[0].mean()))
-    log_likelihood, labels = evaluate(points, data, centres, compared=compared)
+        return _single_mode(typical, points, data)
+    log_likelihood, labels = nearest(points, data, centres, compared)
     enough = np.bincount(labels, minlength=len(centres)) >= _FEWEST_DRAWS
     if not enough.all() and enough.any():  # too few for a weight: their draws go to the nearest of the others
         centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
-        log_likelihood, labels = evaluate(points, data, centres, compared=compared)
+        log_likelihood, labels = nearest(points, data, centres, compared)
     r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
     if len(centres) == 1 or not np.max(r_hats) > mixed:  # NaN: a single chain
-        return _single_mode(typical, points, float(log_likelihood.mean()))
-    modes = tuple(_mode(centre, labels == m, log_likelihood, points.chain) for m, centre in enumerate(centres))
+        return _single_mode(typical, points, data)
+    modes = tuple(_mode(centre, points, labels == m, data) for m, centre in enumerate(centres))
     return Modes(modes, labels, float(np.max(r_hats)), compared, log_likelihood)
 
 
@@ -155,15 +155,25 @@ def _compared_rows(n_rows: int, *, rng: np.random.Generator) -> Selection:
     return slice(None) if n_rows <= COMPARED else np.sort(rng.choice(n_rows, COMPARED, replace=False))
 
 
-def _single_mode(centre: Labels, points: Draws, log_likelihood: float) -> Modes:
-    mode = Mode(centre, len(np.unique(centre)), len(points), np.unique(points.chain).tolist(), log_likelihood)
-    return Modes((mode,), np.zeros(len(points), dtype=np.int64), 1.0)
+def nearest(points: Draws, data: Data, centres: Sequence[Labels], compared: Selection) -> tuple[Array | None, IntArray]:
+    """The nearest centre of each draw by the labels of the rows compared, after its log-likelihood if these are all."""
+    if isinstance(compared, slice):
+        return evaluate(points, data, centres)
+    parts = [np.ascontiguousarray(centre[compared]) for centre in centres]
+    return None, evaluate(points, data.take(compared), parts)[1]
 
 
-def _mode(centre: Labels, inside: Array, log_likelihood: Array, chain: IntArray) -> Mode:
-    visitors = [int(c) for c in np.unique(chain) if inside[chain == c].mean() >= 0.01]
-    mean = float(log_likelihood[inside].mean()) if inside.any() else np.nan
-    return Mode(centre, len(np.unique(centre)), int(inside.sum()), visitors, mean)
+def _single_mode(centre: Labels, points: Draws, data: Data) -> Modes:
+    every = np.ones(len(points), dtype=np.bool_)
+    return Modes((_mode(centre, points, every, data),), np.zeros(len(points), dtype=np.int64), 1.0)
+
+
+def _mode(centre: Labels, points: Draws, inside: NDArray[np.bool_], data: Data) -> Mode:
+    visitors = [int(c) for c in np.unique(points.chain) if inside[points.chain == c].mean() >= 0.01]
+    own = np.flatnonzero(inside)
+    few = own[spread(len(own), min(THINNED, max(_FEWEST_DRAWS, THINNED * COMPARED // data.shape[0])))]
+    mean = float(evaluate(points[few], data, [])[0].mean()) if len(few) else np.nan
+    return Mode(centre, len(np.unique(centre)), len(own), visitors, mean)
 
 
 def spread(n: int, most: int) -> IntArray:
@@ -217,21 +227,17 @@ def _medoid(distances: Array) -> int:
     return int(distances.sum(axis=1).argmin())
 
 
-def evaluate(
-    draws: Draws, data: Data, centres: Sequence[Labels], *, compared: Selection = slice(None)
-) -> tuple[Array, IntArray]:
-    """Log-likelihood of each draw, and the nearest of the centres by the labels of the rows compared."""
+def evaluate(draws: Draws, data: Data, centres: Sequence[Labels]) -> tuple[Array, IntArray]:
+    """Log-likelihood of each draw, and the nearest of the centres, by the labels of all rows."""
     log_likelihood, labels = np.empty(len(draws)), np.zeros(len(draws), dtype=np.int64)
-    parts = [np.ascontiguousarray(centre[compared]) for centre in centres] if len(centres) > 1 else []
-    n_compared = len(parts[0]) if parts else 1
-    held = np.empty((min(max(1, _LABELS_COMPARED // n_compared), len(draws)), n_compared), dtype=np.int32)
-    first = 0
-    for s, (log_density, resp) in enumerate(each_draw(draws, data, with_memberships=len(parts) > 0)):
+    held = np.empty((min(max(1, _LABELS_COMPARED // data.shape[0]), len(draws)), data.shape[0]), dtype=np.int32)
+    first, several = 0, len(centres) > 1
+    for s, (log_density, resp) in enumerate(each_draw(draws, data, with_memberships=several)):
         log_likelihood[s] = log_density @ data.weights
-        if parts:
-            held[s - first] = resp[:, compared].argmax(axis=0)
+        if several:
+            held[s - first] = resp.argmax(axis=0)
             if s - first + 1 == len(held) or s + 1 == len(draws):
-                labels[first : s + 1] = _nearest(held[: s - first + 1], parts)
+                labels[first : s + 1] = _nearest(held[: s - first + 1], centres)
                 first = s + 1
     return log_likelihood, labels
 

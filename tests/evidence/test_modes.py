@@ -8,7 +8,7 @@ from monte_carlo import bound
 from scipy.special import logsumexp
 
 from bayesgmm.data.blocks import Data
-from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, pool, weigh_modes
+from bayesgmm.evidence.mode_weights import Target, effective_size, in_proportion, inside_of, pool, weigh_modes
 from bayesgmm.evidence.modes import COMPARED, Mode, Modes, Sample, evaluate, find_modes
 from bayesgmm.mixture.covariance.family import covariance_family
 from bayesgmm.mixture.draws import Draws
@@ -117,7 +117,25 @@ def test_of_many_rows_random_ones_tell_modes_apart():
     for mode in modes.modes:
         assert mode.centre.shape == (len(X),)
         assert len(np.unique(mode.centre[7_000:7_100])) == 1
-    np.testing.assert_allclose(modes.log_likelihood[:5], evaluate(points[:5], Data.of(X), [])[0], rtol=1e-12)
+    assert modes.log_likelihood is None  # not needed yet
+    proposed, inside = inside_of(modes, 0).evaluate(points, Data.of(X))
+    np.testing.assert_allclose(proposed, evaluate(points, Data.of(X), [])[0], rtol=1e-12)
+    np.testing.assert_array_equal(inside, modes.labels == 0)
+
+
+def test_of_few_rows_likelihoods_come_with_the_modes():
+    """Two groups of rows and two chains, each with both components at one of them."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0, 1, 200), rng.normal(10, 1, 100), rng.normal(20, 1, 200)])[:, None]
+    means = np.array([[0.0, 15.0], [5.0, 20.0]])[np.repeat([0, 1], 100)] + rng.normal(0, 0.01, (200, 2))
+    variances = np.array([[1.0, 25.0], [25.0, 1.0]])[np.repeat([0, 1], 100), :, None, None]
+    family, chain = covariance_family("full"), np.repeat([0, 1], 100)
+    points = Draws(np.full((200, 2), 0.5), means[..., None], variances, family=family, chain=chain)
+    modes = find_modes(points, Data.of(X), rng=rng)
+    assert modes.separate
+    np.testing.assert_allclose(modes.log_likelihood, evaluate(points, Data.of(X), [])[0], rtol=1e-12)
+    inside = modes.log_likelihood[modes.labels == 0]
+    assert inside.min() <= modes.modes[0].mean_log_likelihood <= inside.max()
 
 
 def test_a_mode_far_below_gets_no_weight():
