@@ -34,13 +34,16 @@ from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, valid
 from bayesgmm.evidence import combine_modes
 from bayesgmm.exceptions import InputError, SamplingError
 from bayesgmm.inference import (
-    ENGINES,
+    INFERENCES,
     TOO_SHORT,
     Problem,
     SamplerSettings,
+    check_gibbs,
     explore,
     fitted_tree,
     populated_first,
+    sample_native,
+    sampler_of,
     weights_refused,
 )
 from bayesgmm.mixture import Mixture
@@ -88,8 +91,11 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         The compiled log posterior of this package, or the PyMC model of `build_model`: the same density. The former
         takes a Metropolis step on the radius of each draw in whitened coordinates after NUTS: log-likelihoods of
         neighbouring draws are then nearly independent.
-    inference : {"nuts"}
-        Inference algorithm.
+    inference : {"nuts", "gibbs"}
+        How the posterior is explored. ``"gibbs"`` is blocked Gibbs sampling, four sweeps a draw, for every prior but
+        one on variances and correlations, and every family but VEI: a second method, without gradients and tuning,
+        to check the first; faster where clusters are apart or parameters many, slower where clusters overlap (the
+        larger `StandardErrors.missing`, the slower). ``sample_weight`` must be whole numbers.
     n_init : int or "auto"
         Number of EM starts, as in `GaussianMixture`; the best maximum a posteriori estimate defines the coordinates of
         the sampler, if one of comparable mass has rows in every component that one. Ten by default, not ``"auto"``:
@@ -186,7 +192,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         "cores": [whole(), None],
         "target_accept": [Number(Real, 0.0, 1.0, closed="neither"), None],
         "engine": [StrOptions({"native", "pymc"})],
-        "inference": [StrOptions({"nuts"})],
+        "inference": [StrOptions(set(INFERENCES))],
         "n_init": [whole(), StrOptions({"auto"})],
         "effort": [StrOptions(set(EFFORTS))],
         "init": [StrOptions({"spread", "modes", "best"})],
@@ -294,10 +300,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
         different = data if self.engine == "pymc" else data.distinct()
-        prior = self._prior(different)
+        prior, sampler = self._prior(different), sampler_of(self.inference, self.engine)
         seed = self._seed()
         rng = np.random.default_rng(seed)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
+        if self.inference == "gibbs":
+            check_gibbs(model, different)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), EFFORTS[self.effort]
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort, show=self.progress
@@ -321,11 +329,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         settings = replace(self._settings(rng, sparse=model.required_prior.sparse), until=until)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
         problem = Problem(different, prior, optima[0])
-        if self.engine == "native":
+        if sampler is sample_native:
             problem.warn_if_long(settings)
         with self._stage("Searching for modes"):
-            explored = explore(self.init, problem, optima, settings=settings, rng=rng)
-        sampled = ENGINES[self.engine](explored.problem, settings, rng)
+            exploring = sample_native if self.inference == "nuts" else sampler
+            explored = explore(self.init, problem, optima, settings=settings, rng=rng, sampler=exploring)
+        sampled = sampler(explored.problem, settings, rng)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
         tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)

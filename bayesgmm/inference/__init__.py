@@ -1,4 +1,4 @@
-"""Sampling the posterior: settings, NUTS, engines, exploratory chains."""
+"""Sampling the posterior: settings, NUTS, Gibbs sampling, engines, exploratory chains."""
 
 from typing import TYPE_CHECKING
 
@@ -6,8 +6,11 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.inference.assemble import fitted_tree as fitted_tree
-    from bayesgmm.inference.engines import ENGINES as ENGINES
+    from bayesgmm.inference.engines import INFERENCES as INFERENCES
     from bayesgmm.inference.engines import sample_native as sample_native
+    from bayesgmm.inference.engines import sampler_of as sampler_of
+    from bayesgmm.inference.gibbs import check_gibbs as check_gibbs
+    from bayesgmm.inference.gibbs import sample_gibbs as sample_gibbs
     from bayesgmm.inference.mode_search import explore as explore
     from bayesgmm.inference.mode_search import populated_first as populated_first
     from bayesgmm.inference.problem import Problem as Problem

@@ -1,8 +1,9 @@
-"""Table of engines: samplers of the same posterior density.
+"""Samplers of the same posterior density: how it is explored, and by whom it is evaluated.
 
-``native`` samples the compiled log posterior in whitened coordinates around the EM solution, refreshes the radius of
-each draw (see `bayesgmm.inference.refresh`) and imports neither PyMC nor PyTensor; ``pymc`` samples the model that
-`build_model` returns. Both start their chains at draws of the normal approximation at the EM solution.
+``gibbs`` is blocked Gibbs sampling (see `bayesgmm.inference.gibbs`). Of NUTS there are two engines: ``native`` samples
+the compiled log posterior in whitened coordinates around the EM solution, refreshes the radius of each draw (see
+`bayesgmm.inference.refresh`) and imports neither PyMC nor PyTensor; ``pymc`` samples the model that `build_model`
+returns. Both start their chains at draws of the normal approximation at the EM solution.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from bayesgmm._common import PATIENCE, progress_bar
+from bayesgmm.exceptions import InputError
+from bayesgmm.inference.gibbs import sample_gibbs
 from bayesgmm.inference.nuts import Target, sample_nuts
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.refresh import refreshed
@@ -40,3 +43,15 @@ def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
 
 
 ENGINES: dict[str, Engine] = {"native": sample_native, "pymc": _sample_pymc}
+INFERENCES = ("nuts", "gibbs")
+
+
+def sampler_of(inference: str, engine: str) -> Engine:
+    """The sampler that a user names."""
+    if inference == "nuts":
+        return ENGINES[engine]
+    if engine != "native":
+        raise InputError(
+            expected='engine="native" with inference="gibbs", which evaluates no density of PyMC\'s', got=f"{engine!r}"
+        )
+    return sample_gibbs

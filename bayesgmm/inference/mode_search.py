@@ -14,7 +14,7 @@ import numpy as np
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, best_of_starts
 from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes, weigh_modes
-from bayesgmm.inference.engines import Sampled, sample_native
+from bayesgmm.inference.engines import Engine, Sampled, sample_native
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Mixture, measure
@@ -70,7 +70,12 @@ class ExploratoryChains:
 
 
 def run_exploratory_chains(
-    problem: Problem, starts: dict[str, Mixture], settings: SamplerSettings, rng: np.random.Generator
+    problem: Problem,
+    starts: dict[str, Mixture],
+    settings: SamplerSettings,
+    rng: np.random.Generator,
+    *,
+    sampler: Engine = sample_native,
 ) -> ExploratoryChains:
     """Run short chains from the best optimum, two of them, and from other starts, and group them into modes.
 
@@ -87,7 +92,7 @@ def run_exploratory_chains(
         refresh=False,
         progress=False,
     )
-    points, run = sample_native(replace(problem, chain_starts=tuple(starts.values())), short, rng)
+    points, run = sampler(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     modes = find_modes(points, problem.data, rng=rng, mixed=EXPLORATORY_MIXED)
     if modes.separate:
         modes = weigh_modes(modes, points, Target(problem.data, problem.model), rng=rng)
@@ -193,7 +198,13 @@ def _log_mass(mixture: Mixture, data: Data, model: Model) -> float:
 
 
 def explore(
-    init: str, problem: Problem, optima: tuple[Mixture, ...], *, settings: SamplerSettings, rng: np.random.Generator
+    init: str,
+    problem: Problem,
+    optima: tuple[Mixture, ...],
+    *,
+    settings: SamplerSettings,
+    rng: np.random.Generator,
+    sampler: Engine = sample_native,
 ) -> Exploration:
     """Choose the starting points of the chains.
 
@@ -205,6 +216,8 @@ def explore(
     problem : Problem
     optima : tuple of Mixture
         Distinct optima, best first.
+    sampler : callable
+        Of the exploratory chains.
     """
     together = Exploration(problem, [0] * settings.chains)
     if init == "modes" and len(optima) > 1:
@@ -218,7 +231,7 @@ def explore(
     far_below = [name for name in away if name not in near]
     if not near:
         return replace(together, far_below=far_below)
-    exploratory = run_exploratory_chains(problem, near, settings, rng)
+    exploratory = run_exploratory_chains(problem, near, settings, rng, sampler=sampler)
     if set(exploratory.relevant) <= {exploratory.home}:
         return replace(together, exploratory=exploratory, far_below=far_below)
     if exploratory.home not in exploratory.relevant:

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Weights
-from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation
+from bayesgmm.mixture import CovarianceFamily, Draws, Mixture, Parametrisation
 from bayesgmm.priors.concentrations import (
     SMALLEST_WEIGHT,
     concentration_nodes,
@@ -179,6 +179,10 @@ class ResolvedPrior:
     def log_density(self, weights: Weights, means: Means, covariances: Covariances) -> Array:
         """The same for many points (..., cluster), (..., cluster, feature) and full matrices, (...)."""
         return self._log_density(weights, means, self.precision_factors(covariances))
+
+    def log_density_of(self, draws: Draws) -> Array:
+        """The same for draws, (sample,)."""
+        return self._log_density(draws.weights, draws.means, draws.precision_factors)
 
     def precision_factors(self, covariances: Covariances) -> Factors:
         """Inverse factors (..., block, rows, columns) of full matrices (..., cluster, feature, feature)."""

@@ -395,6 +395,19 @@ class Diagonal(Parametrisation):
         for d in range(scale.shape[0]):
             drawn[d, d] = rng.chisquare(dof) * scale[d, d]
 
+    @staticmethod
+    @compiled
+    def draw_factor(rng, dof, scale, factor, prec):  # type: ignore[no-untyped-def]
+        for j in range(scale.shape[1]):
+            factor[0, j] = math.sqrt(scale[0, j] / rng.chisquare(dof))
+            prec[0, j] = 1.0 / factor[0, j]
+
+    @staticmethod
+    @compiled
+    def draw_block(rng, dof, scale, block):  # type: ignore[no-untyped-def]
+        for j in range(scale.shape[1]):
+            block[0, j] = rng.chisquare(dof) * scale[0, j]
+
 
 def diagonal(matrices: Array) -> Array:
     """Diagonals (..., D) of matrices (..., D, D)."""

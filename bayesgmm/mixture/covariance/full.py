@@ -24,7 +24,13 @@ from bayesgmm._compiled import (
 )
 from bayesgmm.mixture.covariance.floors import write_factor
 from bayesgmm.mixture.covariance.parametrisation import NEGLIGIBLE, Parametrisation
-from bayesgmm.mixture.covariance.wishart import bartlett, draw_inverse_wishart, draw_wishart, log_inverse_wishart
+from bayesgmm.mixture.covariance.wishart import (
+    bartlett,
+    draw_inverse_wishart,
+    draw_inverse_wishart_factor,
+    draw_wishart,
+    log_inverse_wishart,
+)
 from bayesgmm.mixture.kernel_layout import BLOCK, add_pair, add_products, add_single, add_two, lane_sum
 
 _LOG_2 = float(np.log(2.0))
@@ -551,6 +557,13 @@ class Full(Parametrisation):
     @compiled
     def draw_scale(rng, dof, scale, drawn):  # type: ignore[no-untyped-def]
         draw_wishart(rng, dof, scale, drawn)
+
+    draw_block = draw_scale
+
+    @staticmethod
+    @compiled
+    def draw_factor(rng, dof, scale, factor, prec):  # type: ignore[no-untyped-def]
+        draw_inverse_wishart_factor(rng, dof, scale, factor, prec)
 
 
 @compiled

@@ -52,6 +52,10 @@ class Parametrisation(Behaviour, ABC):
     mean_gradient: Any  # (C, first, gradient)
     covariance_gradient: Any  # (packed, C, second, total, gradient): with the Jacobian; returns its logarithm
 
+    # ---- compiled: Gibbs sampling
+    draw_factor: Any  # (rng, dof, scale, factor, precision factor): of an inverse Wishart, or inverse gammas
+    draw_block: Any  # (rng, dof, scale, block): Wishart, or gammas
+
     # ---- compiled: PyMC's Ops, on full matrices
     factor_shape: Any  # (d): rows and columns
     values_shape: Any  # (blocks given, k, d): blocks and size of unconstrained values

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from bayesgmm._common import Array
-from bayesgmm._compiled import cholesky_lower, compiled, invert_lower
+from bayesgmm._compiled import cholesky_lower, compiled, invert_lower, multiply_lower
 
 _LOG_2 = math.log(2.0)
 
@@ -52,6 +52,26 @@ def draw_inverse_wishart(rng, dof, scale, covariance):  # type: ignore[no-untype
             for m in range(i + 1):
                 factor[i, j] += chol[i, m] * inverse[j, m]
     _write_product(factor, covariance)
+
+
+@compiled
+def draw_inverse_wishart_factor(rng, dof, scale, factor, prec):  # type: ignore[no-untyped-def]
+    """L = C B^-1 and L^-1 = B C^-1 with S = C Cᵀ and Bᵀ B ~ Wishart(nu, I), all lower triangular.
+
+    B has the diagonal of Bartlett's factor in reverse. No product of matrices is factored: L is as exact as C.
+    """
+    n = scale.shape[0]
+    b, chol, inverse = np.zeros((n, n)), np.empty((n, n)), np.empty((n, n))
+    for i in range(n):
+        b[i, i] = np.sqrt(rng.chisquare(dof - (n - 1 - i)))
+        for j in range(i):
+            b[i, j] = rng.standard_normal()
+    if not cholesky_lower(scale, chol):
+        chol[:, :] = np.nan
+    invert_lower(b, inverse)
+    multiply_lower(chol, inverse, factor)
+    invert_lower(chol, inverse)
+    multiply_lower(b, inverse, prec)
 
 
 @compiled
