@@ -43,7 +43,7 @@ def estimates_table(
         The EM solution, K components and D features.
     posterior : DataTree
         As `BayesianGaussianMixture` leaves it in ``posterior_``: weights (chain, draw, cluster), means and
-        full covariances, aligned to ``em``.
+        full covariances or variances, aligned to ``em``.
     ci_prob, ci_kind : float, {"eti", "hdi"}, optional
         Probability and kind of the interval; ArviZ's rcParams ``stats.ci_prob`` (0.89) and
         ``stats.ci_kind`` (equal-tailed) by default.

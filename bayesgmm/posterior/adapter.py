@@ -64,7 +64,8 @@ def mixture_posterior(
     Returns
     -------
     DataTree
-        Groups ``posterior`` (``weights``, ``means``, ``covariances``), ``sample_stats`` if there is one, and
+        Groups ``posterior`` (``weights``, ``means``, ``covariances``; a large fit of this package may have
+        ``variances`` in their place), ``sample_stats`` if there is one, and
         ``observed_data`` (``y``) if the rows are known. A fit of this package is returned unchanged.
 
     Raises
