@@ -1,6 +1,7 @@
 """Estimates of every parameter with errors and intervals, from EM or from draws, in one shape."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -63,14 +64,17 @@ def _of_draws(fit: Fit, ci_prob: float) -> Estimates:
     with warnings.catch_warnings():  # the weight of a single component never varies
         warnings.simplefilter("ignore", RuntimeWarning)
         skewness = [np.nan_to_num(skew(values, axis=-1)) for values in flat]
-    figures: tuple[list[Any], ...] = (
-        [values.mean(axis=-1) for values in flat],
-        [values.std(axis=-1, ddof=1) for values in flat],
-        [both[..., 0] for both in bounds],
-        [both[..., 1] for both in bounds],
-        skewness,
+
+    def full(figures: Sequence[Any]) -> Full:
+        return Full(*figures[:2], draws.family.matrices(figures[2]))
+
+    return Estimates(
+        full([values.mean(axis=-1) for values in flat]),
+        full([values.std(axis=-1, ddof=1) for values in flat]),
+        full([both[..., 0] for both in bounds]),
+        full([both[..., 1] for both in bounds]),
+        full(skewness),
     )
-    return Estimates(*(Full(w, mu, draws.family.matrices(compact)) for w, mu, compact in figures))
 
 
 def _of_em(fit: Fit, fits: FitPair, ci_prob: float, bootstrap: Bootstrap | None) -> Estimates:
