@@ -66,7 +66,8 @@ def _of_draws(fit: Fit, ci_prob: float) -> Estimates:
         skewness = [np.nan_to_num(skew(values, axis=-1)) for values in flat]
 
     def full(figures: Sequence[Any]) -> Full:
-        return Full(*figures[:2], draws.family.matrices(figures[2]))
+        weights, means, compact = figures
+        return Full(weights, means, draws.family.matrices(compact))
 
     return Estimates(
         full([values.mean(axis=-1) for values in flat]),
