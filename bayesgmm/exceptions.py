@@ -83,6 +83,10 @@ class SamplingWarning(UserWarning):
     """The sampler reported something the user can act on: divergences, low ESS, high R-hat."""
 
 
+class CompactWarning(UserWarning):
+    """A posterior keeps variances in place of full covariance matrices, which would take much memory."""
+
+
 class LabelWarning(UserWarning):
     """Variables of a posterior that may be component-specific were not relabelled."""
 

@@ -1,8 +1,9 @@
 """Estimates of every parameter with errors and intervals, from EM or from draws, in one shape."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -12,7 +13,7 @@ from bayesgmm._common import Array, sentence
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
-from bayesgmm.mixture import FAMILIES, CovarianceFamily, Mixture, divergences
+from bayesgmm.mixture import FAMILIES, CovarianceFamily, Draws, Mixture, divergences
 from bayesgmm.prediction import interval_over_draws
 from bayesgmm.standard_errors import Bootstrap, PerParameter, standard_errors
 
@@ -56,20 +57,24 @@ def estimates_of(fit: Fit, fits: FitPair, *, ci_prob: float, bootstrap: Bootstra
 
 
 def _of_draws(fit: Fit, ci_prob: float) -> Estimates:
-    posterior = fit.tree["posterior"]  # type: ignore[index]
-    arrays = [posterior[name].to_numpy() for name in Full._fields]
-    flat = [np.moveaxis(values.reshape(-1, *values.shape[2:]), 0, -1) for values in arrays]
+    draws: Draws = fit.draws  # type: ignore[assignment]
+    flat = [np.moveaxis(values, 0, -1) for values in (draws.weights, draws.means, draws.compact)]
     interval = interval_over_draws(ci_prob, None)
     bounds = [interval(values) for values in flat]
     with warnings.catch_warnings():  # the weight of a single component never varies
         warnings.simplefilter("ignore", RuntimeWarning)
-        skewness = Full(*(np.nan_to_num(skew(values, axis=-1)) for values in flat))
+        skewness = [np.nan_to_num(skew(values, axis=-1)) for values in flat]
+
+    def full(figures: Sequence[Any]) -> Full:
+        weights, means, compact = figures
+        return Full(weights, means, draws.family.matrices(compact))
+
     return Estimates(
-        Full(*(values.mean(axis=-1) for values in flat)),
-        Full(*(values.std(axis=-1, ddof=1) for values in flat)),
-        Full(*(both[..., 0] for both in bounds)),
-        Full(*(both[..., 1] for both in bounds)),
-        skewness,
+        full([values.mean(axis=-1) for values in flat]),
+        full([values.std(axis=-1, ddof=1) for values in flat]),
+        full([both[..., 0] for both in bounds]),
+        full([both[..., 1] for both in bounds]),
+        full(skewness),
     )
 
 

@@ -1,5 +1,6 @@
 """The two fits of a comparison, EM or posterior, and their common rows, checked before any work."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,10 @@ from bayesgmm.posterior import (
     Names,
     data_of,
     draws_of,
-    is_posterior,
     mean_mixture,
     mixture_posterior,
     prior_from_json,
+    root_of,
     start_mixture,
 )
 from bayesgmm.prediction import log_predictive_density, mean_memberships
@@ -145,7 +146,7 @@ def fit_pair(
 
 def _is_bayesian(fit: Any) -> bool:
     """Whether a fit is a posterior."""
-    if is_posterior(fit):
+    if isinstance(root_of(fit), Mapping | xr.Dataset | xr.DataTree):
         return True
     if isinstance(getattr(fit, "mixture_", None), Mixture):
         return False

@@ -18,6 +18,7 @@ from bayesgmm.comparison.messages import Convergence
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture
+from bayesgmm.posterior import draws_of
 from bayesgmm.prediction import interval_over_draws
 
 _GAP = 2
@@ -42,7 +43,7 @@ def estimates_table(
         The EM solution, K components and D features.
     posterior : DataTree
         As `BayesianGaussianMixture` leaves it in ``posterior_``: weights (chain, draw, cluster), means and
-        full covariances, aligned to ``em``.
+        full covariances or variances, aligned to ``em``.
     ci_prob, ci_kind : float, {"eti", "hdi"}, optional
         Probability and kind of the interval; ArviZ's rcParams ``stats.ci_prob`` (0.89) and
         ``stats.ci_kind`` (equal-tailed) by default.
@@ -78,7 +79,7 @@ def estimates_table(
     sampled = [
         draws["weights"].to_numpy(),
         draws["means"].to_numpy().reshape(*sample_shape, -1),
-        draws["covariances"].to_numpy()[:, :, *where],
+        draws_of(posterior).entries(*where).reshape(*sample_shape, -1),
     ]
     table = _summary(np.concatenate(sampled, axis=-1), ci_prob, ci_kind)
     table.insert(0, "em", np.concatenate(estimates))

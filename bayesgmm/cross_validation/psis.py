@@ -13,6 +13,7 @@ from scipy.special import logsumexp
 from bayesgmm._common import Array, IntArray, PerRow, Progress
 from bayesgmm.data import Data
 from bayesgmm.mixture import Draws
+from bayesgmm.posterior import SAMPLE_DIMS, draws_of
 from bayesgmm.prediction import blocks_of_densities, log_densities
 
 _ROWS_COMPARED = 20
@@ -124,12 +125,16 @@ def relative_efficiency(tree: xr.DataTree) -> float:
     means. Resampled draws are in random order and seem independent: for them it is the effective size of the modes'
     samples (see `bayesgmm.evidence.mode_mean`).
     """
-    draws = tree["posterior"].to_dataset()
-    n = draws.sizes["chain"] * draws.sizes["draw"]
+    posterior = tree["posterior"].to_dataset()
+    n = posterior.sizes["chain"] * posterior.sizes["draw"]
     if "modes" in tree.attrs:
         return _of_modes(json.loads(str(tree.attrs["modes"])), n)
-    if draws.sizes["chain"] == 1:
+    if posterior.sizes["chain"] == 1:
         return 1.0
+    compact = draws_of(tree).compact.reshape(*posterior["weights"].shape[:2], -1)  # zeros never vary
+    draws = posterior.drop_vars(["covariances", "variances"], errors="ignore").assign(
+        compact=((*SAMPLE_DIMS, "entry"), compact)
+    )
     sizes = azs.ess(draws, method="mean")
     mean = np.hstack([sizes[name].to_numpy().ravel() for name in sizes.data_vars]).mean()
     return float(mean / n) if np.isfinite(mean) else 1.0

@@ -19,7 +19,6 @@ from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import (
     data_of,
     draws_of,
-    in_family,
     posterior_tree,
     prior_from_json,
     prior_to_json,
@@ -54,7 +53,7 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
 
 def mixtures_of(draws: Draws, which: Sequence[int] | IntArray) -> list[Mixture]:
     """Some of the draws."""
-    return [in_family(Mixture(*(values[s] for values in draws.arrays)), draws.family) for s in which]
+    return [draws.mixture(s) for s in which]
 
 
 @dataclass(frozen=True)

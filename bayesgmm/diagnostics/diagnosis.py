@@ -36,7 +36,7 @@ from bayesgmm.diagnostics.verdict import (
 from bayesgmm.evidence import unpooled
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import bare_draws, relabel, relabelled_sample, relabelling
-from bayesgmm.mixture import Draws, covariance_family
+from bayesgmm.mixture import Draws
 from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
 from bayesgmm.posterior import (
     CLUSTER,
@@ -246,18 +246,21 @@ def _divergences(tree: xr.DataTree) -> int:
 
 def _collapsed_share(tree: xr.DataTree, X: Rows) -> tuple[float, ...]:
     """For each chain the share of draws with a component that is far narrower than the data in some direction."""
-    covariances = tree["posterior"]["covariances"].transpose(*SAMPLE_DIMS, ...).to_numpy()
-    step = -(-covariances.shape[0] * covariances.shape[1] // _EIGENVALUE_DRAWS)
+    n_chains, n_draws = (tree["posterior"].sizes[dim] for dim in SAMPLE_DIMS)
+    chosen = np.arange(n_chains * n_draws).reshape(n_chains, -1)[:, :: -(-n_chains * n_draws // _EIGENVALUE_DRAWS)]
     varying = np.delete(np.arange(X.shape[1]), constant_features(X))
     if len(varying) == 0:
-        return (0.0,) * len(covariances)
+        return (0.0,) * n_chains
     sds = X[:, varying].std(axis=0)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.corrcoef(X[:, varying], rowvar=False)))
     usable = values > np.finfo(np.float64).eps * len(values) * values[-1]
     scaling = vectors[:, usable] / np.sqrt(values[usable])
-    own = covariances[:, ::step, :, varying[:, None], varying] / np.outer(sds, sds)
-    least = np.linalg.eigvalsh(scaling.T @ own @ scaling)[..., 0]
-    return tuple((least < COLLAPSED_RATIO).any(axis=2).mean(axis=1).tolist())
+    scaled = (
+        scaling.T @ (part.covariances[:, :, varying[:, None], varying] / np.outer(sds, sds)) @ scaling
+        for part in draws_of(tree)[chosen.ravel()].parts()
+    )
+    least = np.concatenate([np.linalg.eigvalsh(each)[..., 0] for each in scaled])  # (draw, cluster)
+    return tuple((least < COLLAPSED_RATIO).any(axis=1).reshape(n_chains, -1).mean(axis=1).tolist())
 
 
 def _pooled_modes(tree: xr.DataTree) -> tuple[PooledMode, ...]:
@@ -301,18 +304,16 @@ def _is_exchangeable(tree: xr.DataTree) -> bool:
 
 
 def parameters(tree: xr.DataTree) -> xr.Dataset:
-    """Weights, means and the different entries of covariances (chain, draw, ...)."""
-    posterior = tree["posterior"].to_dataset()
-    covariances = posterior["covariances"].transpose(*SAMPLE_DIMS, CLUSTER, ...)
-    if covariance_family(str(tree.attrs["covariance_type"])).shared:
-        covariances = covariances.isel({CLUSTER: [0]}).rename({CLUSTER: "all"})
-    rows, columns = np.tril_indices(covariances.sizes[FEATURE])
-    features = covariances[FEATURE].to_numpy()
-    entries = [f"{features[i]}, {features[j]}" for i, j in zip(rows, columns, strict=True)]
+    """Weights, means and the different entries of covariances (chain, draw, ...), of diagonal ones the variances."""
+    posterior, draws = tree["posterior"].to_dataset(), draws_of(tree)
+    features, clusters = (posterior[dim].to_numpy() for dim in (FEATURE, CLUSTER))
+    rows, columns = np.diag_indices(len(features)) if draws.family.diagonal else np.tril_indices(len(features))
+    block, blocks = ("all", clusters[:1]) if draws.family.shared else (CLUSTER, clusters)
+    own = draws.entries(np.arange(len(blocks))[:, None], rows, columns)
     lower = xr.DataArray(
-        covariances.to_numpy()[..., rows, columns],
-        dims=(*covariances.dims[:3], "entry"),
-        coords={covariances.dims[2]: covariances[covariances.dims[2]], "entry": entries},
+        own.reshape(*posterior["weights"].shape[:2], *own.shape[1:]),
+        dims=(*SAMPLE_DIMS, block, "entry"),
+        coords={block: blocks, "entry": [f"{features[i]}, {features[j]}" for i, j in zip(rows, columns, strict=True)]},
     )
     return xr.Dataset({"weights": posterior["weights"], "means": posterior["means"], "covariances": lower})
 

@@ -128,7 +128,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     ----------
     posterior_ : xarray.DataTree
         Draws and the record of the run, for use with ArviZ. Groups ``posterior`` (``weights``,
-        ``means``, ``covariances``: full matrices), ``sample_stats``, ``observed_data``, ``constant_data``.
+        ``means``, ``covariances``: full matrices; ``variances`` in their place where matrices are diagonal and would
+        take more than 256 MB, see `bayesgmm.posterior.with_covariances`), ``sample_stats``, ``observed_data``,
+        ``constant_data``.
     em_ : Mixture
         The maximum a posteriori estimate at which the chains started.
     prior_ : Prior

@@ -25,7 +25,7 @@ from bayesgmm.evidence.modes import (
     spread,
 )
 from bayesgmm.evidence.normal_proposal import NormalProposal
-from bayesgmm.mixture import Draws, Mixture, align_to
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.partitions import Labels, drawn_labels
 from bayesgmm.priors import Model, ResolvedPrior
 
@@ -77,7 +77,7 @@ class Target:
 
     def log_prior(self, points: Draws) -> Array:
         """Log prior density, (point,)."""
-        return self.prior.log_density(*points.arrays)
+        return np.concatenate([self.prior.log_density(*part.arrays) for part in points.parts()])
 
     def log_joint(self, points: Draws, modes: Modes | None = None) -> Array:
         """Log of likelihood times prior, (point,); likelihoods as found with the modes of the points, if they were."""
@@ -95,7 +95,7 @@ class Target:
         most = min(_ALLOCATIONS, max(20, LABELS_HELD // self.data.shape[0]))
         points = points[spread(len(points), most)]
         allocations = np.stack(list(drawn_labels(points, self.data, rng=rng)))
-        drawn = self.prior.hyperparameters_given(points.weights, points.covariances, rng=rng)
+        drawn = self.prior.hyperparameters_given(points.weights, points.precision_factors, rng=rng)
         prior = Conditionals.of_prior(self.prior.inverse_wishart, **drawn)
         return prior.given(self.data, allocations, points)
 
@@ -205,18 +205,17 @@ def mode_evidence(
 
 def best_mixture(points: Draws, log_joint: Array) -> Mixture:
     """The point with the highest density."""
-    best = int(np.argmax(log_joint))
-    return Mixture(*(values[best] for values in points.arrays))
+    return points.mixture(int(np.argmax(log_joint)))
 
 
 def in_labels_of(reference: Mixture, points: Draws) -> Draws:
     """Draws relabelled to resemble a mixture."""
-    return points.reordered(align_to(reference, *points.arrays))
+    return points.reordered(points.order_like(reference))
 
 
 def has_labels_of(reference: Mixture, points: Draws) -> Array:
     """Whether no relabelling of a point resembles a mixture more, (point,)."""
-    order = align_to(reference, *points.arrays)
+    order = points.order_like(reference)
     same: Array = (order == np.arange(order.shape[1])).all(axis=1)
     return same
 

@@ -18,6 +18,7 @@ from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
     OBS,
+    PARAMETERS,
     SAMPLE_DIMS,
     Names,
     Posterior,
@@ -151,9 +152,9 @@ def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, w
         exchangeable = prior_from_json(str(tree.attrs["prior"])).exchangeable
         points, order = aligned(start_mixture(tree), points, exchangeable=exchangeable)
         stats["permutation"], dims = order, [*dims, CLUSTER]
-    arrays = zip(("weights", "means", "covariances"), points.arrays, strict=True)
+    arrays = {name: getattr(points, name).reshape(draws[name].shape) for name in PARAMETERS if name in draws}
     pooled = tree.copy()
-    pooled["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v.reshape(draws[k].shape)) for k, v in arrays}))
+    pooled["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in arrays.items()}))
     pooled[UNPOOLED] = xr.DataTree(draws)
     if "sample_stats" in tree.children:
         pooled[UNPOOLED_STATS] = xr.DataTree(tree["sample_stats"].to_dataset())

@@ -1,6 +1,7 @@
 """Assemble the DataTree of a fit: draws in the labels of the EM solution, and the record of the run."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,12 +9,18 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.evidence import EXPLORATORY, modes_record
+from bayesgmm.exceptions import CompactWarning
 from bayesgmm.inference.engines import Sampled
 from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import Trace
 from bayesgmm.posterior import aligned, posterior_tree, prior_to_json
 from bayesgmm.priors import hyperparameters
+
+_COMPACT = (
+    "The posterior keeps variances (chain, draw, cluster, feature) in place of covariances: they are diagonal, and as "
+    "full matrices would take more than 256 MB. For these call bayesgmm.posterior.with_covariances(fit.posterior_)."
+)
 
 
 def fitted_tree(
@@ -41,6 +48,8 @@ def fitted_tree(
     if explored.exploratory is not None and explored.exploratory.several:
         exploratory = _tree(explored.exploratory.sampled, problem, feature_names, {})
         tree[EXPLORATORY] = xr.DataTree(exploratory["posterior"].to_dataset())
+    if "variances" in tree["posterior"]:
+        warnings.warn(_COMPACT, CompactWarning, stacklevel=3)
     return tree
 
 

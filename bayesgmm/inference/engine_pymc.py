@@ -25,7 +25,7 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     points = problem.parameters(problem.starting_points(settings.chains, rng))
     starts = dict(zip(("weights", "means", "covariances"), points.arrays, strict=True))
     k, family = problem.model.n_components, problem.model.family
-    hyper = problem.model.required_prior.model_variables_given(points.weights, points.covariances, rng=rng)
+    hyper = problem.model.required_prior.model_variables_given(points.weights, points.precision_factors, rng=rng)
     model = build_model(problem.data.rows, k, covariance_type=family.name, prior=problem.prior)
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))

@@ -40,7 +40,6 @@ from bayesgmm.validation import check_option
 _LOWEST = 1e-100  # mean memberships below it are rounding: the kernel flushes responsibilities below exp(-200)
 _ENOUGH_ROWS = 2_000  # to choose between starts
 _ONE = 1.0 - 1e-12  # Fisher's transform of a correlation stays finite
-_SAMPLES_AT_ONCE = 1_000  # in what holds (sample, component, label, feature, feature)
 
 
 @dataclass(frozen=True)
@@ -173,17 +172,16 @@ def pivotal_units(memberships: Memberships, resp: Array) -> IntArray:
 
 def component_features(draws: Draws) -> Array:
     """Means and log standard deviations of components (sample, cluster, feature), standardised."""
-    variances = np.diagonal(draws.covariances, axis1=-2, axis2=-1)
-    return _standardised(np.concatenate([draws.means, 0.5 * np.log(variances)], axis=-1))
+    return _standardised(np.concatenate([draws.means, 0.5 * np.log(draws.variances)], axis=-1))
 
 
 def _all_features(draws: Draws) -> Array:
     """`component_features`, weights, and correlations on Fisher's scale."""
-    d = draws.means.shape[2]
-    sd = np.sqrt(np.diagonal(draws.covariances, axis1=-2, axis2=-1))
-    correlations = (draws.covariances / (sd[..., :, None] * sd[..., None, :])).clip(-_ONE, _ONE)
-    rows, columns = np.tril_indices(d, -1)
-    more = np.concatenate([draws.weights[..., None], np.arctanh(correlations[..., rows, columns])], axis=-1)
+    k, d = draws.means.shape[1:]
+    sd, (rows, columns) = np.sqrt(draws.variances), np.tril_indices(1 if draws.family.diagonal else d, -1)
+    own = draws.entries(np.arange(k)[:, None], rows, columns)
+    correlations = (own / (sd[..., rows] * sd[..., columns])).clip(-_ONE, _ONE)
+    more = np.concatenate([draws.weights[..., None], np.arctanh(correlations)], axis=-1)
     return np.concatenate([component_features(draws), _standardised(more)], axis=-1)
 
 
@@ -226,7 +224,7 @@ def _optimal_assignment(memberships: Memberships, options: Options) -> Found:
         proposed = assign_all(costs, kept)
         return Sweep(total_cost(costs, kept), proposed, mean_mixture(draws, proposed))
 
-    pivots = [mixture_of(*(values[s] for values in draws.arrays)) for s in memberships.pivots]
+    pivots = [mixture_of(*draws[s : s + 1].average) for s in memberships.pivots]
     others = [sweep(pivot, kept) for pivot in pivots]
     starts = [(kept, mean_mixture(draws, kept))]
     return search(sweep, starts + [(step.proposed, step.reference) for step in others])
@@ -234,16 +232,14 @@ def _optimal_assignment(memberships: Memberships, options: Options) -> Found:
 
 def _in_common_units(draws: Draws) -> Draws:
     """Every feature divided by its standard deviation over draws and components; no longer of a narrower family."""
-    variances = np.diagonal(draws.covariances, axis1=-2, axis2=-1)
-    sd = np.sqrt(variances.mean(axis=(0, 1)) + draws.means.var(axis=(0, 1)))
+    sd = np.sqrt(draws.variances.mean(axis=(0, 1)) + draws.means.var(axis=(0, 1)))
     scaled = draws.means / sd, draws.covariances / np.outer(sd, sd)
     return Draws(draws.weights, *scaled, family=covariance_family("full"))
 
 
 def _in_parts(between: Callable[..., Array], reference: Mixture, draws: Draws) -> Array:
     """Costs (sample, component, label), some draws at a time."""
-    parts = (draws[i : i + _SAMPLES_AT_ONCE] for i in range(0, len(draws), _SAMPLES_AT_ONCE))
-    return np.concatenate([between(reference, *part.arrays) for part in parts])
+    return np.concatenate([between(reference, *part.arrays) for part in draws.parts()])
 
 
 def wasserstein(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> Array:

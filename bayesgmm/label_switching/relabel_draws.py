@@ -31,6 +31,7 @@ from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
     NO_NAMES,
+    PARAMETERS,
     Names,
     Posterior,
     data_of,
@@ -45,7 +46,6 @@ from bayesgmm.validation import check_flag, check_option, texts
 RECORD = "relabelling"
 _SCREENED = 400  # draws that tell whether labels switched: one draw in a hundred is missed with probability .02
 _MOVED = ("variables", "allocations")
-_PARAMETERS = ("weights", "means", "covariances")
 INSTEAD = (
     "Look at what does not depend on labels, as the density and the partition; or try fewer components or a stronger "
     "prior. force=True summarises the components all the same."
@@ -196,8 +196,9 @@ def relabelled_sample(tree: xr.DataTree, data: Data) -> xr.DataTree:
 
 def bare_draws(tree: xr.DataTree, *, step: int = 1) -> xr.DataTree:
     """Draws, some of them, and nothing else: labels as they are, without a record of how they came about."""
-    draws = tree["posterior"].to_dataset()[list(_PARAMETERS)].isel(draw=slice(None, None, step))
-    bare = xr.DataTree.from_dict({"posterior": draws})
+    draws = tree["posterior"].to_dataset()
+    some = draws[[name for name in PARAMETERS if name in draws]].isel(draw=slice(None, None, step))
+    bare = xr.DataTree.from_dict({"posterior": some})
     bare.attrs = {name: value for name, value in tree.attrs.items() if name != RECORD}
     return bare
 
@@ -372,5 +373,7 @@ def _reference(posterior: Posterior) -> Mixture | None:
     root = root_of(posterior)
     if not isinstance(root, xr.DataTree) or "constant_data" not in root or "em_weights" not in root["constant_data"]:
         return None
-    weights, means, covariances = (root["constant_data"][f"em_{name}"].to_numpy() for name in _PARAMETERS)
+    weights, means, covariances = (
+        root["constant_data"][f"em_{name}"].to_numpy() for name in ("weights", "means", "covariances")
+    )
     return Mixture(weights, means, covariances)

@@ -72,7 +72,7 @@ def identity(draws: Draws) -> IntArray:
 
 def mean_mixture(draws: Draws, permutation: IntArray) -> Mixture:
     """Means of weights, means and covariances over draws in other labels."""
-    return mixture_of(*(values.mean(axis=0) for values in draws.reordered(permutation).arrays))
+    return mixture_of(*draws.reordered(permutation).average)
 
 
 def mixture_of(weights: Weights, means: Means, covariances: Covariances) -> Mixture:

@@ -1,6 +1,7 @@
 """`Draws`: the parameters of many mixtures of one family."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -8,12 +9,14 @@ from typing import Self
 import numpy as np
 
 from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Rows, Weights
+from bayesgmm.mixture.alignment import align_to
 from bayesgmm.mixture.covariance.family import CovarianceFamily
 from bayesgmm.mixture.kernel import LOG_2PI
 from bayesgmm.mixture.mixture import Mixture
 
 _BY_BLOCK = ("factors", "precision_factors")
-_BY_CLUSTER = ("weights", "means", "covariances", "log_scale")
+_BY_CLUSTER = ("weights", "means", "compact", "log_scale")
+_AT_ONCE = 2**22  # numbers in the full matrices of a part: 32 MB
 type Which = IntArray | Array | slice
 
 
@@ -21,15 +24,15 @@ type Which = IntArray | Array | slice
 class Draws:
     """Draws of a mixture's parameters, from any chains.
 
-    Covariances are given as full matrices or, by `of_factors`, as factors; either is computed from the other when it is
-    first used.
+    Covariances are given as full matrices or variances or, by `of_factors`, as factors, and held as factors or compact,
+    as variances where matrices are diagonal; either is computed from the other when it is first used.
 
     Attributes
     ----------
     weights : (sample, cluster)
     means : (sample, cluster, feature)
-    covariances : (sample, cluster, feature, feature_bis)
-        Full matrices for every family.
+    compact : (sample, cluster, feature) or (sample, cluster, feature, feature_bis)
+        Variances, if the family's matrices are diagonal, or else full matrices.
     family : CovarianceFamily
     chain : (sample,)
         The chain of each; the draws of a chain are in their order. -1 for what no chain drew.
@@ -46,13 +49,15 @@ class Draws:
         self,
         weights: Weights,
         means: Means,
-        covariances: Covariances,
+        covariances: Covariances | Array,
         *,
         family: CovarianceFamily,
         chain: IntArray | None = None,
     ) -> None:
         chain = np.full(weights.shape[:-1], -1) if chain is None else chain
-        self.__dict__.update(weights=weights, means=means, covariances=covariances, family=family, chain=chain)
+        full = covariances.ndim > means.ndim
+        compact = np.diagonal(covariances, axis1=-2, axis2=-1).copy() if full and family.diagonal else covariances
+        self.__dict__.update(weights=weights, means=means, compact=compact, family=family, chain=chain)
 
     @classmethod
     def of_factors(cls, weights: Weights, means: Means, factors: Factors, *, family: CovarianceFamily) -> Self:
@@ -65,8 +70,9 @@ class Draws:
         """One set after the other."""
         if len(parts) == 1:
             return parts[0]
-        w, mu, sigma = (np.concatenate(each) for each in zip(*(part.arrays for part in parts), strict=True))
-        return cls(w, mu, sigma, family=parts[0].family, chain=np.concatenate([part.chain for part in parts]))
+        held = ("weights", "means", "compact", "chain")
+        values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in held}
+        return cls._holding(**values, family=parts[0].family)
 
     @classmethod
     def _holding(cls, **values: object) -> Self:
@@ -86,6 +92,11 @@ class Draws:
             return self
         return self[np.linspace(0, len(self) - 1, most).round().astype(np.int64)]
 
+    def parts(self) -> Iterator[Self]:
+        """The draws in their order, some at a time, so that full matrices of a part take little memory."""
+        n = max(1, _AT_ONCE // max(1, math.prod(self.means.shape[1:]) * self.means.shape[-1]))
+        return (self[i : i + n] for i in range(0, max(1, len(self)), n))
+
     def end_to_end(self, *, first: int = 0) -> Self:
         """Draws with axes (chain, draw), one chain after the other; chains are counted from ``first``."""
         chain = first + np.repeat(np.arange(len(self.weights)), self.weights.shape[1])
@@ -101,6 +112,10 @@ class Draws:
             return np.take_along_axis(values, index, axis=order.ndim - 1)
 
         return self._each(in_order, chain=self.chain, fixed=_BY_BLOCK if one_block else ())
+
+    def order_like(self, reference: Mixture) -> IntArray:
+        """Permutations (sample, cluster) that match the draws to a mixture, see `align_to`."""
+        return np.concatenate([align_to(reference, *part.arrays) for part in self.parts()])
 
     def _each(self, change: Callable[[Array], Array], *, chain: IntArray, fixed: Sequence[str] = ()) -> Self:
         """Draws of which every array at hand is changed, and those computed of it need not be computed again."""
@@ -121,7 +136,7 @@ class Draws:
 
     def mixture(self, index: int) -> Mixture:
         """One draw."""
-        covariances = self.family.compress(self.covariances[index])
+        covariances = self.family.compress(self.family.matrices(self.compact[index]))
         return Mixture(self.weights[index], self.means[index], covariances, self.family.name)
 
     @property
@@ -129,17 +144,35 @@ class Draws:
         """Weights, means, covariances."""
         return self.weights, self.means, self.covariances
 
-    @cached_property
+    @property
+    def average(self) -> tuple[Weights, Means, Covariances]:
+        """Means over the draws of weights, means and covariances, these as full matrices."""
+        weights, means, compact = (values.mean(axis=0) for values in (self.weights, self.means, self.compact))
+        return weights, means, self.family.matrices(compact)
+
+    @property
     def covariances(self) -> Covariances:
-        """Full matrices, (sample, cluster, feature, feature_bis)."""
-        return self.family.expand(self.factors, *self.means.shape[-2:])
+        """Full matrices (sample, cluster, feature, feature_bis), made anew at every use where they are diagonal."""
+        return self.family.matrices(self.compact)
+
+    @property
+    def variances(self) -> Array:
+        """Their diagonals, (sample, cluster, feature)."""
+        return self.compact if self.family.diagonal else np.diagonal(self.compact, axis1=-2, axis2=-1)
+
+    def entries(self, k: IntArray, i: IntArray, j: IntArray) -> Array:
+        """Entries (sample, ...) of the covariances at clusters, rows and columns that broadcast together."""
+        return self.compact[:, k, i] * (i == j) if self.family.diagonal else self.compact[:, k, i, j]
+
+    @cached_property
+    def compact(self) -> Array:
+        """Variances or full matrices, see above."""
+        return self.family.compact(self.factors, *self.means.shape[-2:])
 
     @cached_property
     def factors(self) -> Factors:
         """Factors of the covariances in the family's layout, (sample, block, rows, columns)."""
-        *lead, n_clusters, n_features = self.means.shape
-        blocks = (*lead, self.family.n_blocks(n_clusters), *self.family.block_shape(n_features))
-        return self.family.factors(self.family.compress(self.covariances), n_features).reshape(blocks)
+        return self.family.compact_factors(self.compact)
 
     @cached_property
     def precision_factors(self) -> Factors:

@@ -19,7 +19,6 @@ from bayesgmm.posterior import (
     Names,
     data_of,
     draws_of,
-    in_family,
     mixture_posterior,
     model_of,
     start_mixture,
@@ -112,7 +111,7 @@ def fitted_mixture_of(
 def mixture_of(draws: Draws, s: int) -> Mixture:
     """A draw as a mixture; weights that vanished are kept just above zero."""
     weights = np.maximum(draws.weights[s], _SMALLEST_WEIGHT)
-    return in_family(Mixture(weights / weights.sum(), draws.means[s], draws.covariances[s]), draws.family)
+    return Draws(weights[None] / weights.sum(), draws.means[[s]], draws.compact[[s]], family=draws.family).mixture(0)
 
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:

@@ -11,7 +11,6 @@ from scipy.stats import chi2
 from bayesgmm._common import Array, IntArray, PerRow, Progress, Rows
 from bayesgmm.data import Data
 from bayesgmm.mixture import Draws
-from bayesgmm.model_checks.fitted_mixture import mixture_of
 from bayesgmm.model_checks.gaussianity import feature_cdf
 from bayesgmm.prediction import log_densities
 
@@ -173,5 +172,4 @@ def _log_weights(values: Array, r_eff: float | None) -> tuple[Array, PerRow]:
 
 def _standard_deviations(draws: Draws) -> Array:
     """Of each feature in each component, (draw, cluster, feature)."""
-    matrices = (mixture_of(draws, s).full_covariances for s in range(len(draws)))
-    return np.sqrt([np.diagonal(each, axis1=1, axis2=2) for each in matrices])
+    return np.sqrt(draws.variances)

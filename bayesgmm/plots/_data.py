@@ -18,6 +18,7 @@ from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
     FEATURE_BIS,
+    PARAMETERS,
     SAMPLE_DIMS,
     Names,
     Posterior,
@@ -156,9 +157,11 @@ def screened_record(tree: xr.DataTree) -> Relabelling | None:
 def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:
     """The posterior of the mixture of some features: sub-vectors of means, sub-matrices of covariances."""
     index = list(features)
-    draws = tree["posterior"].to_dataset()[["weights", "means", "covariances"]]
-    result = xr.DataTree.from_dict({"posterior": draws.isel({FEATURE: index, FEATURE_BIS: index})})
-    result.attrs = {"covariance_type": "full"}
+    draws = tree["posterior"].to_dataset()
+    own = draws[[name for name in PARAMETERS if name in draws]]
+    some = own.isel({FEATURE: index, FEATURE_BIS: index}, missing_dims="ignore")
+    result = xr.DataTree.from_dict({"posterior": some})
+    result.attrs = {"covariance_type": tree.attrs["covariance_type"]}
     return result
 
 

@@ -301,7 +301,7 @@ def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
 
 def _sd(draws: Draws, j: int) -> Array:
     """Standard deviation of feature j in every draw and component, (sample, cluster)."""
-    return np.sqrt(draws.covariances[:, :, j, j])
+    return np.sqrt(draws.variances[:, :, j])
 
 
 def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:

@@ -12,7 +12,7 @@ from bayesgmm.diagnostics import invariants
 from bayesgmm.plots._canvas import Canvas, Visuals
 from bayesgmm.plots._data import in_same_labels
 from bayesgmm.plots._docs import documented
-from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, data_of, mixture_posterior
+from bayesgmm.posterior import NO_NAMES, SAMPLE_DIMS, Names, Posterior, data_of, draws_of, mixture_posterior
 from bayesgmm.validation import check_flag, check_option
 
 _KINDS = {"rank": plot_rank, "trace": plot_trace}
@@ -101,7 +101,7 @@ def plot_mixing(
 def component_parameters(tree: xr.DataTree) -> xr.Dataset:
     """Weight, mean and standard deviation (chain, draw, cluster, feature) of every component."""
     draws = tree["posterior"].to_dataset()
-    sd = np.sqrt(np.diagonal(draws["covariances"].to_numpy(), axis1=-2, axis2=-1))
+    sd = np.sqrt(draws_of(tree).variances).reshape(draws["means"].shape)
     return xr.Dataset({"weight": draws["weights"], "mean": draws["means"], "sd": (draws["means"].dims, sd)}).drop_vars(
         "feature_bis", errors="ignore"
     )

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.adapter import Posterior as Posterior
     from bayesgmm.posterior.adapter import data_of as data_of
     from bayesgmm.posterior.adapter import described_mixture as described_mixture
-    from bayesgmm.posterior.adapter import is_posterior as is_posterior
     from bayesgmm.posterior.adapter import mixture_posterior as mixture_posterior
     from bayesgmm.posterior.adapter import root_of as root_of
     from bayesgmm.posterior.adapter import variables_of as variables_of
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.tree import FEATURE as FEATURE
     from bayesgmm.posterior.tree import FEATURE_BIS as FEATURE_BIS
     from bayesgmm.posterior.tree import OBS as OBS
+    from bayesgmm.posterior.tree import PARAMETERS as PARAMETERS
     from bayesgmm.posterior.tree import SAMPLE_DIMS as SAMPLE_DIMS
     from bayesgmm.posterior.tree import aligned as aligned
     from bayesgmm.posterior.tree import check_posterior as check_posterior
     from bayesgmm.posterior.tree import check_prior as check_prior
     from bayesgmm.posterior.tree import draws_of as draws_of
-    from bayesgmm.posterior.tree import in_family as in_family
     from bayesgmm.posterior.tree import mean_mixture as mean_mixture
     from bayesgmm.posterior.tree import model_of as model_of
     from bayesgmm.posterior.tree import posterior_tree as posterior_tree
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.tree import prior_to_json as prior_to_json
     from bayesgmm.posterior.tree import provenance as provenance
     from bayesgmm.posterior.tree import start_mixture as start_mixture
+    from bayesgmm.posterior.tree import with_covariances as with_covariances
     from bayesgmm.posterior.tree import with_hyperparameters as with_hyperparameters
 
 __getattr__, __dir__, __all__ = lazy(__name__)

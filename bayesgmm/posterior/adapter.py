@@ -1,7 +1,7 @@
 """Convert PyMC, NumPyro, Stan or other draws of a mixture to the schema of this package."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,8 @@ def mixture_posterior(
     Returns
     -------
     DataTree
-        Groups ``posterior`` (``weights``, ``means``, ``covariances``), ``sample_stats`` if there is one, and
+        Groups ``posterior`` (``weights``, ``means``, ``covariances``; a large fit of this package may have
+        ``variances`` in their place), ``sample_stats`` if there is one, and
         ``observed_data`` (``y``) if the rows are known. A fit of this package is returned unchanged.
 
     Raises
@@ -108,11 +109,6 @@ def root_of(posterior: Posterior) -> Posterior:
     return xr.Dataset(dict(posterior)) if labelled else posterior
 
 
-def is_posterior(value: object) -> bool:
-    """Whether an object holds draws, rather than a fit by EM or an array."""
-    return isinstance(root_of(value), Mapping | xr.Dataset | xr.DataTree)
-
-
 def variables_of(posterior: Posterior, names: Names) -> dict[str, xr.DataArray]:
     """The variables of a posterior by name, from any container. Axes of arrays get ArviZ's default names."""
     posterior = root_of(posterior)
@@ -134,7 +130,7 @@ def variables_of(posterior: Posterior, names: Names) -> dict[str, xr.DataArray]:
 
 def described_mixture(variables: Mapping[str, xr.DataArray], names: Names) -> dict[str, tuple[str, xr.DataArray]]:
     """Variables that describe the mixture, by kind: the name, and the variable or the constant given in its place."""
-    called = _called(names)
+    called = _called(names, variables)
     if set(called) - {"weights", "means"} not in _DESCRIPTIONS:
         raise InputError(
             expected=f"names for weights, means and one of {_TOLD}", got=f"names for {tuple(names)}", hint=_NAMING
@@ -180,10 +176,11 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike | Data) -> xr.DataTree:
     return tree
 
 
-def _called(names: Names) -> dict[str, Any]:
-    """Name of each kind of variable; covariances unless something else describes them."""
-    own = {} if {*names} & {*MATRICES, *SCALES} else {"covariances": "covariances"}
-    return {"weights": "weights", "means": "means", **own, **names}
+def _called(names: Names, variables: Collection[str] = ()) -> dict[str, Any]:
+    """Name of each kind of variable; covariances, or variances if only they are there, unless names tell of others."""
+    told = {*names} & {*MATRICES, *SCALES}
+    own = "variances" if "variances" in variables and "covariances" not in variables else "covariances"
+    return {"weights": "weights", "means": "means", **({} if told else {own: own}), **names}
 
 
 def _as_array(value: Any, name: str) -> Any:

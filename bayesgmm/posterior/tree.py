@@ -1,7 +1,8 @@
 """Schema of the posterior DataTree: draws, data, the EM start and the record of the run.
 
-Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family; hyperparameters
-that have a prior, see `with_hyperparameters`),
+Groups: ``posterior`` (weights, means, covariances; covariances are full matrices for every family, but variances take
+their place where matrices are diagonal and would take more than 256 MB, see `with_covariances`; hyperparameters that
+have a prior, see `with_hyperparameters`),
 ``sample_stats`` (nutpie's, and ``permutation``: the component behind each label), ``observed_data`` (y),
 ``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights).
 Root attributes describe the run.
@@ -9,7 +10,7 @@ Root attributes describe the run.
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,13 +21,20 @@ import xarray as xr
 
 from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, align_to, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, covariance_family
 from bayesgmm.priors import FORMS, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
 SAMPLE_DIMS = ("chain", "draw")
-_VARIABLES = {"weights": (CLUSTER,), "means": (CLUSTER, FEATURE), "covariances": (CLUSTER, FEATURE, FEATURE_BIS)}
+PARAMETERS = {
+    "weights": (CLUSTER,),
+    "means": (CLUSTER, FEATURE),
+    "covariances": (CLUSTER, FEATURE, FEATURE_BIS),
+    "variances": (CLUSTER, FEATURE),  # in place of diagonal covariances
+}
+_FULL, _COMPACT = ("weights", "means", "covariances"), ("weights", "means", "variances")
+LARGEST = 256 * 2**20  # bytes of full diagonal matrices above which variances are kept
 _HYPERPARAMETERS: dict[str, tuple[str, ...]] = {"prior_scale": (FEATURE, FEATURE_BIS), "prior_concentration": ()}
 _HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma, "variances": Separation}
 _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
@@ -34,9 +42,9 @@ _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 
 def draws_of(tree: xr.DataTree, *, groups: Sequence[str] = ("posterior",)) -> Draws:
     """All draws of a posterior, chains end to end, and those of further groups after them."""
-    family, parts, n_chains = covariance_family(str(tree.attrs["covariance_type"])), [], 0
+    family, parts, n_chains = _family_of(tree), [], 0
     for group in groups:
-        arrays = (tree[group][name].to_numpy() for name in _VARIABLES)
+        arrays = (tree[group][name].to_numpy() for name in _held(tree[group].data_vars, family))
         parts.append(Draws(*arrays, family=family).end_to_end(first=n_chains))
         n_chains += tree[group].sizes["chain"]
     return Draws.joined(parts)
@@ -49,7 +57,7 @@ def aligned(reference: Mixture, draws: Draws, *, exchangeable: bool) -> tuple[Dr
     """
     if not exchangeable:
         return draws, np.broadcast_to(np.arange(draws.weights.shape[-1]), draws.weights.shape).copy()
-    order = align_to(reference, *draws.arrays)
+    order = draws.order_like(reference)
     return draws.reordered(order), order
 
 
@@ -85,14 +93,15 @@ def posterior_tree(
     """
     names = list(feature_names)
     coords = {CLUSTER: np.arange(start.n_components), FEATURE: names, FEATURE_BIS: names}
+    held = _COMPACT if start.family.diagonal and _full_size(draws) > LARGEST else _FULL
     em = {"weights": start.weights, "means": start.means, "covariances": start.full_covariances}
-    constants = {f"em_{name}": (_VARIABLES[name], values) for name, values in em.items()}
+    constants = {f"em_{name}": (PARAMETERS[name], values) for name, values in em.items()}
     fixed = xr.Dataset({**constants, **(hyperparameters or {})}, coords)
     if row_weights is not None:
         fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(row_weights=(OBS, row_weights))
     shape = next(iter(stats.values())).shape[:2]
     groups = {
-        "posterior": _sample_dataset(dict(zip(_VARIABLES, draws.arrays, strict=True)), shape, coords),
+        "posterior": _sample_dataset({name: getattr(draws, name) for name in held}, shape, coords),
         "sample_stats": _sample_dataset(stats, shape, {CLUSTER: coords[CLUSTER]}),
         "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
         "constant_data": fixed,
@@ -109,13 +118,62 @@ def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.D
     hyperparameters are integrated out or discarded in sampling, and drawn from their exact conditional here.
     """
     prior, posterior = model_of(tree).prior, tree["posterior"].to_dataset()
-    if prior is None:
+    if prior is None or (prior.scale_prior is None and prior.concentration_prior is None):
         return tree
-    drawn = prior.hyperparameters_given(*(posterior[name].to_numpy() for name in ("weights", "covariances")), rng=rng)
-    if drawn:
-        named = {name: ((*SAMPLE_DIMS, *_HYPERPARAMETERS[name]), value) for name, value in drawn.items()}
-        tree["posterior"] = xr.DataTree(posterior.assign(named))
+    draws, shape = draws_of(tree), posterior["weights"].shape[:2]
+    drawn = prior.hyperparameters_given(draws.weights, draws.precision_factors, rng=rng)
+    named = {
+        name: ((*SAMPLE_DIMS, *_HYPERPARAMETERS[name]), value.reshape(*shape, *value.shape[1:]))
+        for name, value in drawn.items()
+    }
+    tree["posterior"] = xr.DataTree(posterior.assign(named))
     return tree
+
+
+def with_covariances(tree: xr.DataTree) -> xr.DataTree:
+    """The posterior with full covariances, which `BayesianGaussianMixture` leaves out where variances say all.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A posterior of this package. Thin it first if it is large.
+
+    Returns
+    -------
+    DataTree
+        A copy whose group ``posterior`` has ``covariances`` (chain, draw, cluster, feature, feature_bis) in place of
+        ``variances`` (chain, draw, cluster, feature): those on the diagonal, zeros elsewhere. The tree itself if it has
+        covariances.
+
+    Examples
+    --------
+    >>> from bayesgmm import BayesianGaussianMixture
+    >>> from bayesgmm.datasets import load_old_faithful
+    >>> from bayesgmm.posterior import with_covariances
+    >>> fit = BayesianGaussianMixture(2, covariance_type="diag", random_state=1, progress=False)
+    >>> tree = fit.fit(load_old_faithful()).posterior_
+    >>> dict(with_covariances(tree)["posterior"]["covariances"].sizes)
+    {'chain': 4, 'draw': 1000, 'cluster': 2, 'feature': 2, 'feature_bis': 2}
+    """
+    posterior, family = tree["posterior"].to_dataset(), _family_of(tree)
+    if _held(posterior, family) == _FULL:
+        return tree
+    dims = (*SAMPLE_DIMS, *PARAMETERS["covariances"])
+    matrices = family.matrices(posterior["variances"].transpose(*dims[:-1]).to_numpy())
+    full = posterior.assign(covariances=(dims, matrices)).assign_coords({FEATURE_BIS: posterior[FEATURE].to_numpy()})
+    result = tree.copy()
+    result["posterior"] = xr.DataTree(full.drop_vars("variances"))
+    return result
+
+
+def _held(variables: Iterable[Hashable], family: CovarianceFamily) -> tuple[str, str, str]:
+    """Names of the parameters among a posterior's variables."""
+    return _COMPACT if family.diagonal and {"variances", "covariances"} & {*variables} == {"variances"} else _FULL
+
+
+def _full_size(draws: Draws) -> int:
+    """Bytes of the full covariances of draws."""
+    return draws.means.nbytes * draws.means.shape[-1]
 
 
 def _sample_dataset(
@@ -124,7 +182,7 @@ def _sample_dataset(
     """Variables by name, their draws laid out as (chain, draw)."""
     data = {}
     for name, values in variables.items():
-        own = _VARIABLES.get(name, (CLUSTER,) if name == "permutation" else ())
+        own = PARAMETERS.get(name, (CLUSTER,) if name == "permutation" else ())
         data[name] = ((*SAMPLE_DIMS, *own), values.reshape(*shape, *values.shape[values.ndim - len(own) :]))
     sample = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, shape, strict=True)}
     return xr.Dataset(data, {**sample, **coords})
@@ -145,7 +203,7 @@ def in_order(tree: xr.DataTree) -> xr.DataTree:
         Weights, means or covariances are missing, or have lost or gained a dimension.
     """
     draws = tree["posterior"].to_dataset()
-    wanted = {name: (*SAMPLE_DIMS, *own) for name, own in _VARIABLES.items()}
+    wanted = {name: (*SAMPLE_DIMS, *PARAMETERS[name]) for name in _held(draws, _family_of(tree))}
     found = {name: draws[name].dims if name in draws else () for name in wanted}
     if found == wanted:
         return tree
@@ -157,7 +215,8 @@ def in_order(tree: xr.DataTree) -> xr.DataTree:
                 hint="Keep all dimensions, as in isel(chain=[0]).",
             )
     result = tree.copy()
-    result["posterior"] = xr.DataTree(draws.transpose(*wanted["covariances"], ...))
+    order = (*SAMPLE_DIMS, *PARAMETERS["covariances"])
+    result["posterior"] = xr.DataTree(draws.transpose(*order, ..., missing_dims="ignore"))
     return result
 
 
@@ -172,7 +231,7 @@ def model_of(tree: xr.DataTree, prior: Prior | None = None) -> Model:
 def start_mixture(tree: xr.DataTree) -> Mixture:
     """The EM solution stored with a posterior."""
     data = tree["constant_data"]
-    weights, means, covariances = (data[f"em_{name}"].to_numpy() for name in _VARIABLES)
+    weights, means, covariances = (data[f"em_{name}"].to_numpy() for name in _FULL)
     return in_family(Mixture(weights, means, covariances), _family_of(tree))
 
 
@@ -187,10 +246,9 @@ def _family_of(tree: xr.DataTree) -> CovarianceFamily:
 
 def mean_mixture(tree: xr.DataTree) -> Mixture:
     """Posterior means of weights, means and covariances as a mixture of the fit's family."""
-    means = tree["posterior"].to_dataset().mean(SAMPLE_DIMS)
-    weights = means["weights"].to_numpy()
-    full = Mixture(weights / weights.sum(), means["means"].to_numpy(), means["covariances"].to_numpy(), "full")
-    return in_family(full, _family_of(tree))
+    draws = draws_of(tree)
+    weights, means, covariances = draws.average
+    return in_family(Mixture(weights / weights.sum(), means, covariances, "full"), draws.family)
 
 
 def prior_to_json(prior: Prior) -> str:
@@ -220,9 +278,10 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
         raise InputError(expected="a posterior of this package", got=f"one without its groups ({', '.join(missing)})")
     d = tree["observed_data"]["y"].sizes[FEATURE]
     sizes = {CLUSTER: n_components, FEATURE: d, FEATURE_BIS: d}
-    for group, prefix, leading in (("posterior", "", SAMPLE_DIMS), ("constant_data", "em_", ())):
-        for name, dims in _VARIABLES.items():
-            found = tree[group][prefix + name]
+    held = _held(tree["posterior"].data_vars, _family_of(tree))
+    for group, names, prefix, leading in (("posterior", held, "", SAMPLE_DIMS), ("constant_data", _FULL, "em_", ())):
+        for name in names:
+            found, dims = tree[group][prefix + name], PARAMETERS[name]
             if found.dims != (*leading, *dims) or any(found.sizes[dim] != sizes[dim] for dim in dims):
                 wanted = ", ".join(f"{dim}: {sizes[dim]}" for dim in dims)
                 raise InputError(expected=f"{group}/{prefix}{name} with {wanted}", got=f"{dict(found.sizes)}")

@@ -345,7 +345,8 @@ class Prior:
             Empty if every hyperparameter is a number.
         """
         k, d = covariances.shape[-3:-1]
-        return self.resolve(k, d, covariance_type).hyperparameters_given(weights, covariances, rng=rng)
+        own = self.resolve(k, d, covariance_type)
+        return own.hyperparameters_given(weights, own.precision_factors(covariances), rng=rng)
 
     def model_variables_given(
         self,
@@ -361,7 +362,8 @@ class Prior:
         :math:`\alpha_k`; normalized to sum to one, the gamma variables are the weights.
         """
         k, d = covariances.shape[-3:-1]
-        return self.resolve(k, d, covariance_type).model_variables_given(weights, covariances, rng=rng)
+        own = self.resolve(k, d, covariance_type)
+        return own.model_variables_given(weights, own.precision_factors(covariances), rng=rng)
 
 
 def _checked(

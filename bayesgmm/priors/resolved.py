@@ -259,30 +259,26 @@ class ResolvedPrior:
         """V^-1 + sum_g Sigma_g^-1 of a scale with a prior, in its family's shape (..., rows, columns)."""
         return self.scale_precision[0] + self._one.precisions(prec).sum(axis=-3)
 
-    def hyperparameters_given(
-        self, weights: Weights, covariances: Covariances, *, rng: np.random.Generator
-    ) -> dict[str, Array]:
-        """Draws of the hyperparameters that have a prior, see `Prior.hyperparameters_given`."""
+    def hyperparameters_given(self, weights: Weights, prec: Factors, *, rng: np.random.Generator) -> dict[str, Array]:
+        """Draws of the hyperparameters that have a prior, see `Prior.hyperparameters_given`; by inverse factors."""
         drawn = {}
         if self.scale_prior is not None:
-            drawn["prior_scale"] = self._draw_scales(covariances, rng)
+            drawn["prior_scale"] = self._draw_scales(prec, rng)
         if self.concentration_prior is not None:
             drawn["prior_concentration"] = draw_concentrations(self.concentration_prior, weights, rng=rng)
         return drawn
 
-    def model_variables_given(
-        self, weights: Weights, covariances: Covariances, *, rng: np.random.Generator
-    ) -> dict[str, Array]:
+    def model_variables_given(self, weights: Weights, prec: Factors, *, rng: np.random.Generator) -> dict[str, Array]:
         """Draws of what the PyMC model has besides the parameters, see `Prior.model_variables_given`."""
-        drawn = self.hyperparameters_given(weights, covariances, rng=rng)
+        drawn = self.hyperparameters_given(weights, prec, rng=rng)
         if self.sparse:
             total = weights.shape[-1] * drawn.get("prior_concentration", np.asarray(self.concentration.mean()))
             drawn["log_gammas"] = draw_log_gammas(total, weights, rng=rng)
         return drawn
 
-    def _draw_scales(self, covariances: Covariances, rng: np.random.Generator) -> Array:
-        """Draws of S given the covariances of each point (..., cluster, feature, feature), (..., feature, feature)."""
-        inner = self.sum_of_precisions(self.precision_factors(covariances))
+    def _draw_scales(self, prec: Factors, rng: np.random.Generator) -> Array:
+        """Draws of S given inverse factors of each point (..., block, rows, columns), (..., feature, feature)."""
+        inner = self.sum_of_precisions(prec)
         counts = np.full(inner.shape[:-2], self.scale_count[0])
         drawn = self._one.draw_wisharts(counts, self._one.inverse(inner), rng)
         return self._one.square(drawn, self.mean.shape[1])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from reference import FAMILIES, random_mixture
 
+import bayesgmm.mixture.draws
+from bayesgmm.mixture.alignment import align_to
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 
@@ -47,11 +49,33 @@ def test_views_are_those_of_each_mixture(mixtures, make):
     assert (draws.chain == -1).all()
 
 
-def test_full_covariances_are_made_when_they_are_asked_for(mixtures):
+def test_compact_covariances_are_made_when_they_are_asked_for(mixtures):
     draws = narrow(mixtures)
     assert draws[:2].log_scale.shape == (2, 3)
-    assert "covariances" not in vars(draws)
-    assert draws.covariances is draws.covariances
+    assert "compact" not in vars(draws)
+    assert draws.compact is draws.compact
+
+
+@pytest.mark.parametrize("make", [full, narrow])
+def test_diagonal_covariances_are_held_as_variances(mixtures, make):
+    draws, diagonal = make(mixtures), mixtures[0].family.diagonal
+    assert diagonal == (not np.triu(mixtures[0].full_covariances, 1).any())
+    assert draws.compact.ndim == (3 if diagonal else 4)
+    again = Draws(draws.weights, draws.means, draws.compact, family=draws.family)
+    assert_same(again, mixtures)
+
+
+@pytest.mark.parametrize("make", [full, narrow])
+def test_entries_means_and_permutations_are_those_of_full_matrices(mixtures, make, monkeypatch):
+    draws, every = make(mixtures), stacked(mixtures, "covariances")
+    rows, columns = np.tril_indices(every.shape[-1])
+    k = np.arange(3)[:, None]
+    np.testing.assert_allclose(draws.entries(k, rows, columns), every[:, k, rows, columns], rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(draws.variances, np.diagonal(every, axis1=-2, axis2=-1), rtol=1e-12)
+    np.testing.assert_allclose(draws.average[2], every.mean(axis=0), rtol=1e-12, atol=1e-13)
+    monkeypatch.setattr(bayesgmm.mixture.draws, "_AT_ONCE", 2 * every[0].size)
+    assert [len(part) for part in draws.parts()] == [2] * (N // 2)
+    np.testing.assert_array_equal(draws.order_like(mixtures[0]), align_to(mixtures[0], *draws.arrays))
 
 
 @pytest.mark.parametrize("warm", [False, True])

@@ -10,15 +10,20 @@ import xarray as xr
 from pretend_posterior import em_fit, pretend_posterior
 from reference import FAMILIES, load_data, random_mixture
 
+import bayesgmm.posterior.tree
+from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.posterior.tree import (
     aligned,
+    draws_of,
     in_family,
+    in_order,
     mean_mixture,
     posterior_tree,
     prior_from_json,
     prior_to_json,
     start_mixture,
+    with_covariances,
 )
 from bayesgmm.priors.prior import Prior
 
@@ -101,6 +106,34 @@ def test_a_family_survives_full_matrices(covariance_type):
     mixture = random_mixture(np.random.default_rng(0), covariance_type, (3, 2))
     as_full = type(mixture)(mixture.weights, mixture.means, mixture.full_covariances, "full")
     np.testing.assert_allclose(in_family(as_full, mixture.family).covariances, mixture.covariances, rtol=1e-12)
+
+
+# ---- variances in place of covariances
+
+
+def test_large_diagonal_covariances_are_kept_as_variances(tree, frame, monkeypatch):
+    em = em_fit(frame, 2, tree.attrs["covariance_type"])
+    full_size = tree["posterior"]["covariances"].nbytes
+    monkeypatch.setattr(bayesgmm.posterior.tree, "LARGEST", full_size)
+    xr.testing.assert_identical(pretend_posterior(frame, em)["posterior"], tree["posterior"])
+    monkeypatch.setattr(bayesgmm.posterior.tree, "LARGEST", full_size - 1)
+    compact = pretend_posterior(frame, em)
+    if not em.family.diagonal:
+        xr.testing.assert_identical(compact["posterior"], tree["posterior"])
+        return
+    assert [*compact["posterior"].data_vars] == ["weights", "means", "variances"]
+    assert compact["posterior"]["variances"].dims == (*SAMPLE, "cluster", "feature")
+    xr.testing.assert_identical(with_covariances(compact)["posterior"].to_dataset(), tree["posterior"].to_dataset())
+    assert with_covariances(tree) is tree
+    for found, wanted in zip(draws_of(compact).arrays, draws_of(tree).arrays, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(mean_mixture(compact).factors, mean_mixture(tree).factors)
+    turned = compact.copy()
+    turned["posterior"] = xr.DataTree(compact["posterior"].to_dataset().transpose("feature", "draw", "cluster", ...))
+    xr.testing.assert_identical(in_order(turned)["posterior"], compact["posterior"])
+    turned["posterior"] = xr.DataTree(compact["posterior"].to_dataset().isel(feature=0))
+    with pytest.raises(InputError, match="means"):
+        in_order(turned)
 
 
 # ---- alignment

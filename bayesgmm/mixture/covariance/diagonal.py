@@ -48,7 +48,7 @@ class Diagonal(Parametrisation):
         return diagonal(matrices)[..., None, :].copy()
 
     def uncorrelated(self, values: Array) -> Array:
-        return values[None]
+        return values[..., None, :]
 
     def inverse(self, values: Array) -> Array:
         return 1.0 / values

@@ -1,10 +1,12 @@
 """Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical.
 
 A family is a parametrisation of one covariance (see `bayesgmm.mixture.covariance.parametrisation`) and a sharing: each
-component its own covariance, or one for all. Two shapes of the same covariances are in use:
+component its own covariance, or one for all. Three shapes of the same covariances are in use:
 
 - *covariances*, scikit-learn's for its four families: full (K, D, D), tied (D, D), diag (K, D), spherical (K,);
   full matrices (K, D, D) for the others;
+- *compact* covariances, the same for all families but where most entries are zero: full matrices (K, D, D), or
+  variances (K, D) where matrices are diagonal;
 - *factors* (G, rows, columns), G = K or 1: lower Cholesky factors (G, D, D) for full residuals, standard
   deviations (G, 1, D) for diagonal and (G, 1, 1) for spherical ones. A *block* is one of the G.
 """
@@ -84,6 +86,11 @@ class CovarianceFamily:
         """Whether ``covariances_`` are matrices."""
         return not self.in_scikit_learn or len(self.parametrisation.natural_shape(1)) == 2
 
+    @property
+    def diagonal(self) -> bool:
+        """Whether covariances are diagonal matrices, so that variances say all."""
+        return not self.parametrisation.correlated
+
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""
         return 1 if self.shared else n_components
@@ -126,18 +133,18 @@ class CovarianceFamily:
             blocks = np.ascontiguousarray(covariances, dtype=np.float64)
             return self.parametrisation.factors(blocks.reshape(-1, *self.block_shape(n_features)))
         matrices = np.asarray(covariances, dtype=np.float64)
-        factors = self._nearest(matrices[..., :1, :, :] if self.shared else matrices)
+        factors = self._nearest(self.parametrisation.blocks(matrices[..., :1, :, :] if self.shared else matrices))
         sds = np.sqrt(np.maximum(np.diagonal(matrices, axis1=-2, axis2=-1), 0.0))
         expected = self.parametrisation.matrices(factors, n_features)
         if (np.abs(matrices - expected) > 1e-8 * sds[..., None, :] * sds[..., :, None]).any():
             raise np.linalg.LinAlgError(f"{self.name} covariances are {self.description}")
         return factors.reshape(-1, *self.block_shape(n_features))
 
-    def _nearest(self, matrices: Covariances) -> Factors:
+    def _nearest(self, blocks: Array) -> Factors:
         """Factors (..., G, rows, columns) of members of the family, what is tied together averaged in coordinates."""
-        one, d = self.parametrisation, matrices.shape[-1]
-        factors = one.factors(one.blocks(matrices))
-        restriction = self.restriction(*matrices.shape[-3:-1])
+        one, (g, _, d) = self.parametrisation, blocks.shape[-3:]
+        factors = one.factors(blocks)
+        restriction = self.restriction(g, d)
         if restriction is None:
             return factors
         free = one.free(one.pack(factors), np)
@@ -170,7 +177,23 @@ class CovarianceFamily:
             blocks = one.compress(covariances)
             return blocks.mean(axis=axis) if self.shared else blocks.copy()
         matrices = covariances.mean(axis=axis, keepdims=True) if self.shared else covariances
-        return self.expand(self._nearest(matrices), *covariances.shape[-3:-1])
+        return self.expand(self._nearest(one.blocks(matrices)), *covariances.shape[-3:-1])
+
+    def compact(self, factors: Factors, n_components: int, n_features: int) -> Array:
+        """Factors (..., G, rows, columns) to compact covariances, with any leading axes."""
+        if not self.diagonal:
+            return self.expand(factors, n_components, n_features)
+        variances = np.square(factors[..., 0, :])
+        return np.broadcast_to(variances, (*variances.shape[:-2], n_components, n_features)).copy()
+
+    def compact_factors(self, compact: Array) -> Factors:
+        """Compact covariances to factors (..., G, rows, columns), averaging what the family ties together."""
+        blocks = self.parametrisation.uncorrelated(compact) if self.diagonal else compact
+        return self._nearest(blocks.mean(axis=-3, keepdims=True) if self.shared else blocks)
+
+    def matrices(self, compact: Array) -> Covariances:
+        """Compact covariances to full matrices (..., K, D, D)."""
+        return compact[..., None] * np.eye(compact.shape[-1]) if self.diagonal else compact
 
     def includes(self, other: "CovarianceFamily") -> bool:
         """Whether the other's covariances are members of this family, as far as sizes and sharing tell."""

@@ -70,7 +70,7 @@ class Full(Parametrisation):
         return matrices
 
     def uncorrelated(self, values: Array) -> Array:
-        return np.diag(values)
+        return values[..., None] * np.eye(values.shape[-1])
 
     def inverse(self, values: Array) -> Array:
         return np.linalg.inv(values)

@@ -112,7 +112,7 @@ class Parametrisation(Behaviour, ABC):
 
     @abstractmethod
     def uncorrelated(self, values: Array) -> Array:
-        """The block with these variances (D,), or the factor with these standard deviations, and no correlations."""
+        """Blocks with these variances (..., D), or factors with these standard deviations, and no correlations."""
 
     @abstractmethod
     def inverse(self, values: Array) -> Array:

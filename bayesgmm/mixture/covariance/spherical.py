@@ -29,7 +29,7 @@ class Spherical(Diagonal):
         return np.asarray(diagonal(matrices).mean(axis=-1)[..., None, None])
 
     def uncorrelated(self, values: Array) -> Array:
-        return values.mean(keepdims=True)[None]
+        return np.asarray(values.mean(axis=-1)[..., None, None])
 
     def log_determinants(self, factors: Factors, d: int) -> Array:
         return super().log_determinants(factors, d) * d
