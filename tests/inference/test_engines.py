@@ -1,4 +1,4 @@
-"""Both engines draw from the posterior: against closed forms, against exact draws, and against each other.
+"""Every sampler draws from the posterior: against closed forms, against exact draws, and against each other.
 
 Means and standard deviations are compared by z-scores on Monte Carlo standard errors. The largest of
 all scores is compared with a bound for so many.
@@ -18,6 +18,7 @@ from reference import FAMILIES, load_data
 from bayesgmm._common.arrays import Array
 from bayesgmm.data.blocks import Data
 from bayesgmm.inference.engines import ENGINES
+from bayesgmm.inference.gibbs import sample_gibbs
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture.alignment import align_to
@@ -25,6 +26,8 @@ from bayesgmm.mixture.draws import Draws
 from bayesgmm.priors.prior import Prior
 
 SEED = 20
+SAMPLERS = ENGINES | {"gibbs": sample_gibbs}
+QUICK = ("native", "gibbs")
 
 
 def problem(X, n_components, prior, covariance_type="full") -> Problem:
@@ -36,10 +39,10 @@ def problem(X, n_components, prior, covariance_type="full") -> Problem:
     return Problem(Data.of(X), prior, found.mixture)
 
 
-def run(engine: str, given: Problem, *, seed=SEED, **settings) -> Draws:
+def run(sampler: str, given: Problem, *, seed=SEED, **settings) -> Draws:
     """Draws with axes (chain, draw)."""
     settings = SamplerSettings(seed=seed, progress=False, **{"draws": 1000, **settings})
-    draws, trace = ENGINES[engine](given, settings, np.random.default_rng(seed))
+    draws, trace = SAMPLERS[sampler](given, settings, np.random.default_rng(seed))
     shape = trace.stats["lp"].shape
     assert (draws.chain.reshape(shape) == np.arange(len(trace.chains))[:, None]).all()
     return Draws(*(values.reshape(*shape, *values.shape[1:]) for values in draws.arrays), family=draws.family)
@@ -124,8 +127,9 @@ def conjugate_prior(d=3, **changed):
 
 
 @pytest.mark.draws
+@pytest.mark.parametrize("sampler", QUICK)
 @pytest.mark.parametrize("covariance_type", ["full", "tied"])
-def test_one_component_against_the_closed_form(covariance_type):
+def test_one_component_against_the_closed_form(covariance_type, sampler):
     X, prior = small_data(), conjugate_prior()
     n, d = X.shape
     kappa, mean, dof, scale = updated(prior, np.array(float(n)), X.sum(axis=0), X.T @ X)
@@ -134,7 +138,7 @@ def test_one_component_against_the_closed_form(covariance_type):
     diagonal = np.diag(scale)
     variance = ((dof - d + 1) * scale**2 + (dof - d - 1) * np.outer(diagonal, diagonal)) / factor
     lower = np.tril_indices(d)
-    draws = run("native", problem(X, 1, prior, covariance_type), draws=4000)
+    draws = run(sampler, problem(X, 1, prior, covariance_type), draws=4000)
     np.testing.assert_array_equal(draws.weights, 1.0)
     got = np.concatenate([draws.means[:, :, 0], draws.covariances[:, :, 0][(..., *lower)]], axis=-1)
     truth = np.concatenate([mean, centre[lower]])
@@ -143,8 +147,9 @@ def test_one_component_against_the_closed_form(covariance_type):
 
 
 @pytest.mark.draws
+@pytest.mark.parametrize("sampler", QUICK)
 @pytest.mark.parametrize("covariance_type", ["diag", "spherical"])
-def test_one_component_of_independent_features_against_the_closed_form(covariance_type):
+def test_one_component_of_independent_features_against_the_closed_form(covariance_type, sampler):
     X, prior = small_data(), conjugate_prior()
     n, d = X.shape
     kappa, mean, _, scale = updated(prior, np.array(float(n)), X.sum(axis=0), X.T @ X)
@@ -154,7 +159,7 @@ def test_one_component_of_independent_features_against_the_closed_form(covarianc
     if covariance_type == "spherical":
         rate = np.full(d, (0.5 * np.trace(prior.scale) / d) + 0.5 * np.trace(scale - prior.scale))
     centre, spread = rate / (shape - 1), rate / ((shape - 1) * np.sqrt(shape - 2))
-    draws = run("native", problem(X, 1, prior, covariance_type), draws=4000)
+    draws = run(sampler, problem(X, 1, prior, covariance_type), draws=4000)
     covariances = draws.covariances[:, :, 0]
     assert not covariances[(..., *np.tril_indices(d, -1))].any()
     free = slice(None) if covariance_type == "diag" else slice(0, 1)
@@ -172,13 +177,13 @@ def exact(X, prior, n_components=2, size=8000):
     return sorted_quantities(*(draws[name][None] for name in ("weights", "means", "covariances")))
 
 
-@pytest.mark.slow
 @pytest.mark.draws
-def test_two_features_against_exact_draws():
+@pytest.mark.parametrize("sampler", [pytest.param("native", marks=pytest.mark.slow), "gibbs"])
+def test_two_features_against_exact_draws(sampler):
     rng = np.random.default_rng(3)
     X = rng.normal(size=(10, 2)) + np.repeat([[0.0, 0.0], [3.0, 1.0]], 5, axis=0)
     prior = conjugate_prior(2, dof=6.0, concentration=3.0)
-    got = sorted_quantities(*run("native", problem(X, 2, prior), draws=4000, target_accept=0.9).arrays)
+    got = sorted_quantities(*run(sampler, problem(X, 2, prior), draws=4000, target_accept=0.9).arrays)
     compare(got, exact(X, prior)).check()
 
 
@@ -201,9 +206,9 @@ def assert_two_modes_visited(ratio: Array) -> None:
     assert (left < 0.8).all()
 
 
-def two_modes(engine: str) -> Draws:
+def two_modes(sampler: str) -> Draws:
     """Three equal groups, two components: the middle group joins the left or the right one."""
-    return run(engine, problem(THREE_GROUPS, 2, WIDE), draws=5000, target_accept=0.9)
+    return run(sampler, problem(THREE_GROUPS, 2, WIDE), draws=5000, target_accept=0.9)
 
 
 def check_two_modes(draws: Draws) -> None:
@@ -214,10 +219,20 @@ def check_two_modes(draws: Draws) -> None:
     compare(sorted_quantities(*draws.arrays), exact(THREE_GROUPS, WIDE)).check()
 
 
-@pytest.mark.slow
 @pytest.mark.draws
-def test_two_modes_that_chains_pass_between_against_exact_draws():
-    check_two_modes(two_modes("native"))
+@pytest.mark.parametrize("sampler", [pytest.param("native", marks=pytest.mark.slow), "gibbs"])
+def test_two_modes_that_chains_pass_between_against_exact_draws(sampler):
+    check_two_modes(two_modes(sampler))
+
+
+@pytest.mark.draws
+def test_three_components_of_seven_rows_against_exact_draws_by_gibbs():
+    X, prior = (
+        THREE_GROUPS[[0, 1, 2, 5, 6, 9, 11]],
+        Prior.normal_inverse_wishart(mean=[0.0], kappa=0.3, dof=6.0, scale=[[2.0]], concentration=2.0),
+    )
+    got = sorted_quantities(*run("gibbs", problem(X, 3, prior), draws=8000).arrays)
+    compare(got, exact(X, prior, 3, size=16_000)).check()
 
 
 @pytest.mark.slow
@@ -235,7 +250,7 @@ def test_two_modes_by_the_pymc_engine():
     compare(sorted_quantities(*draws.arrays), sorted_quantities(*two_modes("native").arrays)).check()
 
 
-# ---- both engines on Iris
+# ---- all samplers on Iris
 
 
 def iris() -> Array:
@@ -288,25 +303,27 @@ def log_densities(given: Problem, draws: Draws) -> Array:
 @pytest.mark.draws
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IRIS)
-def test_both_engines_draw_from_the_same_posterior_on_iris(name):
+@pytest.mark.parametrize("other", ["pymc", "gibbs"])
+def test_samplers_draw_from_the_same_posterior_on_iris(name, other):
     given = iris_problem(name)
-    native, pymc = (run(engine, given, draws=3000, seed=seed) for engine, seed in (("native", 1), ("pymc", 2)))
-    for draws in (native, pymc):
+    native, others = (run(sampler, given, draws=3000, seed=seed) for sampler, seed in (("native", 1), (other, 2)))
+    for draws in (native, others):
         assert max(az.rhat(column) for column in np.moveaxis(log_densities(given, draws), 2, 0)) < 1.01
-    compare(aligned_quantities(given, native), aligned_quantities(given, pymc)).check()
-    compare(log_densities(given, native), log_densities(given, pymc)).check()
+    compare(aligned_quantities(given, native), aligned_quantities(given, others)).check()
+    compare(log_densities(given, native), log_densities(given, others)).check()
 
 
 # ---- seeds and starts
 
 
-def draws_on_faithful(engine="native", **settings) -> Draws:
+def draws_on_faithful(sampler="native", **settings) -> Draws:
     X = load_data("faithful")
-    return run(engine, problem(X, 2, Prior.weakly_informative(X)), **{"draws": 50, "tune": 100, **settings})
+    return run(sampler, problem(X, 2, Prior.weakly_informative(X)), **{"draws": 50, "tune": 100, **settings})
 
 
-def test_the_same_seed_gives_the_same_draws_whatever_the_cores():
-    one, two, other = draws_on_faithful(cores=1), draws_on_faithful(cores=4), draws_on_faithful(cores=1, seed=21)
+@pytest.mark.parametrize("sampler", QUICK)
+def test_the_same_seed_gives_the_same_draws_whatever_the_cores(sampler):
+    one, two, other = (draws_on_faithful(sampler, cores=c, seed=seed) for c, seed in ((1, 20), (4, 20), (1, 21)))
     for a, b in zip(one.arrays, two.arrays, strict=True):
         np.testing.assert_array_equal(a, b)
     assert (one.means != other.means).all()

@@ -1,0 +1,279 @@
+"""Gibbs sampling: its conditional distributions, whole sweeps by Geweke's joint test, rows with weights, refusals."""
+
+import time
+from dataclasses import replace
+
+import arviz as az
+import numpy as np
+import pytest
+from monte_carlo import FALSE_ALARM, bound
+from reference import FAMILIES, load_data
+from scipy.stats import ks_2samp
+
+from bayesgmm import BayesianGaussianMixture, Prior
+from bayesgmm._compiled import link
+from bayesgmm.data import Data
+from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError
+from bayesgmm.inference import Problem, SamplerSettings, gibbs
+from bayesgmm.inference.gibbs import check_gibbs, sample_gibbs
+from bayesgmm.mixture import Mixture, covariance_family
+from bayesgmm.mixture.covariance.family import Diagonal, Full, Spherical
+from bayesgmm.priors import Gamma, Model
+from bayesgmm.priors.concentrations import draw_concentrations
+from bayesgmm.priors.sample import draw_mixtures
+
+CONJUGATE = [name for name in FAMILIES if name != "VEI"]
+PARAMETRISATIONS = {"full": (Full(), 3, 3), "diag": (Diagonal(), 1, 3), "spherical": (Spherical(), 1, 1)}
+pytestmark = pytest.mark.draws
+
+
+# ---- single blocks
+
+
+@pytest.mark.parametrize("name", PARAMETRISATIONS)
+def test_a_covariance_is_drawn_as_numpy_draws_it(name):
+    one, rows, columns = PARAMETRISATIONS[name]
+    rng, root = np.random.default_rng(0), np.random.default_rng(1).normal(size=(rows, columns))
+    scale = root @ root.T + np.eye(rows) if rows > 1 else root**2 + 0.5
+    factors, inverses = np.empty((2, 4_000, rows, columns))
+    for factor, inverse in zip(factors, inverses, strict=True):
+        one.draw_factor(rng, 7.5, scale, factor, inverse)
+    if rows > 1:
+        np.testing.assert_allclose(factors @ inverses, np.broadcast_to(np.eye(rows), factors.shape), atol=1e-12)
+        assert not factors[:, *np.triu_indices(rows, 1)].any()
+    else:
+        np.testing.assert_allclose(factors * inverses, 1.0, rtol=1e-14)
+    others = one.draw_factors(np.full(4_000, 7.5), np.broadcast_to(scale, factors.shape), rng)
+    for drawn, expected in zip(
+        np.moveaxis(one.matrices(factors, 3), 0, -1).reshape(9, -1),
+        np.moveaxis(one.matrices(one.factors(_square(others, rows)), 3), 0, -1).reshape(9, -1),
+        strict=True,
+    ):
+        assert ks_2samp(drawn, expected).pvalue > FALSE_ALARM or not drawn.any()
+
+
+def _square(factors, rows):
+    return factors @ np.swapaxes(factors, -1, -2) if rows > 1 else factors**2
+
+
+@pytest.mark.parametrize("name", PARAMETRISATIONS)
+def test_a_scale_is_drawn_as_numpy_draws_it(name):
+    one, rows, columns = PARAMETRISATIONS[name]
+    rng, root = np.random.default_rng(0), np.random.default_rng(1).normal(size=(rows, columns))
+    scale, drawn = (root @ root.T + np.eye(rows) if rows > 1 else root**2 + 0.5), np.empty((4_000, rows, columns))
+    for each in drawn:
+        one.draw_block(rng, 5.5, scale, each)
+    others = one.draw_wisharts(np.full(4_000, 5.5), np.broadcast_to(scale, drawn.shape), rng)
+    for own, expected in zip(drawn.reshape(4_000, -1).T, others.reshape(4_000, -1).T, strict=True):
+        assert ks_2samp(own, expected).pvalue > FALSE_ALARM
+
+
+@pytest.mark.parametrize("weights", [[0.2, 0.3, 0.5], [1e-9, 0.4, 0.6], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
+def test_a_concentration_is_drawn_as_by_inversion(weights):
+    """By slices from where the last draw was; a weight of zero is one that is no greater than the smallest number."""
+    rng, law, weights = np.random.default_rng(0), Gamma(2.0, 3.0), np.array(weights)
+    smallest = np.maximum(weights, np.finfo(np.float64).tiny)
+    own, e = np.empty(20_000), 0.5
+    for i in range(len(own)):
+        arguments = np.array([2.0, 3.0]), 3, np.log(smallest).sum(), int((weights == 0.0).sum())
+        own[i] = e = gibbs._draw_concentration(rng, *arguments, e)
+    thinned = own[::10]
+    expected = draw_concentrations(law, np.broadcast_to(weights, (8_000, 3)), rng=rng)
+    assert ks_2samp(thinned, expected).pvalue > FALSE_ALARM
+
+
+# ---- whole sweeps
+
+
+def priors():
+    """A prior of each form for any family, of tails that have the moments that standard errors need."""
+    scale = np.array([[1.5, 0.3], [0.3, 0.8]])
+    common = {"mean": np.array([0.3, -0.2]), "dof": 9.0, "scale": 6.0 * scale}
+    yield "independent", Prior.independent(mean_covariance=2.0 * scale, concentration=1.7, **common)
+    yield "conjugate", Prior.normal_inverse_wishart(kappa=0.7, concentration=1.7, **common)
+    yield "sparse", Prior.normal_inverse_wishart(kappa=0.7, concentration=0.2, **common)
+    yield "concentration", Prior.independent(mean_covariance=2.0 * scale, concentration=Gamma(2.0, 1.5), **common)
+    common |= {"scale": Prior.wishart(6.0, scale), "concentration": 1.7}
+    yield "scale", Prior.independent(mean_covariance=2.0 * scale, **common)
+    yield "scale, conjugate", Prior.normal_inverse_wishart(kappa=0.7, **common)
+
+
+PRIORS = dict(priors())
+
+
+@pytest.mark.parametrize("form", PRIORS)
+@pytest.mark.parametrize("family", CONJUGATE)
+def test_parameters_and_rows_together_keep_their_joint_distribution(family, form):
+    """Geweke (2004): rows drawn given parameters, then parameters given rows, leave the prior as it is."""
+    n, k, d, steps = 5, 2, 2, 4_000
+    model = Model.of(family, k, d, prior=PRIORS[form])
+    prior, rng = model.required_prior, np.random.default_rng(11)
+    weights, means, covariances = draw_mixtures(prior, steps, rng=rng)
+    mixture = Mixture(weights[0], means[0], model.family.compress(covariances[0]), family)
+    data = Data(np.asfortranarray(np.zeros((n, d))))
+    rows, own = gibbs._rows(data), gibbs._compiled_prior(prior)
+    at, (covariance, component) = gibbs._chain_at(mixture, prior, data), mixture.kernel
+    link(gibbs._sweeps, type(covariance), type(component))
+    kept = gibbs._room(at, steps)
+    for s in range(steps):
+        labels = rng.choice(k, size=n, p=at.weights / at.weights.sum())
+        full = model.family.expand(at.factors, k, d)
+        rows.rows[:] = at.means[labels] + (np.linalg.cholesky(full[labels]) @ rng.normal(size=(n, d, 1)))[..., 0]
+        rows.columns[:] = rows.rows.T
+        gibbs._sweeps(covariance, component, rng, rows, own, at, kept, s, 1)
+    got = _moments(kept.weights, kept.means, model.family.expand(kept.factors, k, d))
+    expected = _moments(weights, means, covariances)
+    scores = (got.mean(axis=0) - expected.mean(axis=0)) / np.hypot(_errors(got), _errors(expected))
+    assert np.abs(scores).max() < bound(got.shape[1]), scores.round(1)
+
+
+def _moments(weights, means, covariances):
+    """Functions of the parameters (draw, function) of any order of the components, and their squares."""
+    sd = np.sqrt(np.diagonal(covariances, axis1=-2, axis2=-1))
+    correlation = covariances[..., 0, 1] / sd.prod(axis=-1)
+    each = [np.log(np.maximum(weights, 1e-3)), means[..., 0], means[..., 1], np.log(sd[..., 0]), correlation]
+    both = [np.moveaxis(np.stack([values.mean(axis=-1), values.prod(axis=-1)]), 0, -1) for values in each]
+    return np.concatenate([*both, (weights**2).sum(axis=-1, keepdims=True)], axis=-1)
+
+
+def _errors(values):
+    spread = np.array([az.mcse(column[None]) for column in values.T])
+    return np.where(values.std(axis=0) > 0, spread, 1.0)
+
+
+def faithful_problem(family="full", data=None, **prior):
+    data = Data.of(load_data("faithful")) if data is None else data
+    given = Prior.weakly_informative(data.rows, sample_weight=data.row_weights, **prior)
+    start = Mixture(
+        [0.36, 0.64], [[2.04, 54.5], [4.29, 80.0]], np.array([[[0.07, 0.4], [0.4, 34.0]], [[0.17, 0.9], [0.9, 36.0]]])
+    )
+    family = covariance_family(family)
+    covariances = family.compress(start.full_covariances)
+    return Problem(data, given, Mixture(start.weights, start.means, covariances, family.name))
+
+
+def test_whole_weights_count_rows():
+    """Draws by 100 rows, each of which stands for up to six, are distributed as those by all rows one by one."""
+    rng = np.random.default_rng(4)
+    rows, counts = load_data("faithful")[:100], rng.integers(1, 7, 100)
+    settings = SamplerSettings(seed=1, draws=3_000, progress=False)
+    given = faithful_problem(data=Data(np.asfortranarray(rows), counts.astype(float)))
+    weighted, trace = sample_gibbs(given, settings, rng)
+    repeated, other = sample_gibbs(
+        faithful_problem(data=Data(np.asfortranarray(np.repeat(rows, counts, axis=0)))), settings, rng
+    )
+    quantities = [(trace.stats["lp"], other.stats["lp"])]
+    for a, b in zip(weighted.arrays, repeated.arrays, strict=True):
+        columns = zip(a.reshape(12_000, -1).T, b.reshape(12_000, -1).T, strict=True)
+        quantities += [(x.reshape(4, -1), y.reshape(4, -1)) for x, y in columns]
+    scores = [(a.mean() - b.mean()) / np.hypot(az.mcse(a), az.mcse(b)) for a, b in quantities]
+    assert np.abs(scores).max() < bound(len(scores))
+
+
+def test_log_densities_are_those_of_the_draws():
+    given = faithful_problem()
+    draws, trace = sample_gibbs(given, SamplerSettings(seed=1, draws=5, progress=False), np.random.default_rng(0))
+    mixtures = [draws.mixture(s) for s in range(len(draws))]
+    expected = [given.log_likelihood(each) + given.model.required_prior.log_prob(each) for each in mixtures]
+    np.testing.assert_allclose(trace.stats["lp"].ravel(), expected, rtol=1e-12)
+    np.testing.assert_array_equal(draws.chain, np.repeat(np.arange(4), 5))
+
+
+# ---- the estimator
+
+
+@pytest.mark.parametrize("family", CONJUGATE)
+def test_a_fit_by_gibbs_is_a_fit_by_nuts(family):
+    X, sampled = load_data("faithful"), []
+    for inference in ("nuts", "gibbs"):
+        model = BayesianGaussianMixture(2, covariance_type=family, inference=inference, random_state=3, progress=False)
+        tree = model.fit(X).posterior_
+        assert model.converged_
+        posterior = tree["posterior"].to_dataset()
+        diagonal = np.diagonal(posterior["covariances"].to_numpy(), axis1=-2, axis2=-1)
+        parts = (posterior["weights"].to_numpy(), posterior["means"].to_numpy(), np.log(diagonal))
+        sampled.append(np.concatenate([part.reshape(4, 1000, -1) for part in parts], axis=-1))
+    scores = [
+        (a.mean() - b.mean()) / np.hypot(az.mcse(a), az.mcse(b))
+        for a, b in zip(*(np.moveaxis(each, -1, 0) for each in sampled), strict=True)
+    ]
+    assert np.abs(scores).max() < bound(len(scores))
+    assert tree["sample_stats"]["lp"].shape == (4, 1000)
+    assert tree.attrs["n_gradients"] == 0
+
+
+def refused():
+    X = load_data("faithful")
+    common = {"n_components": 2, "inference": "gibbs"}
+    fixed = Prior.separation(
+        mean=X.mean(axis=0), mean_covariance=np.cov(X.T), variance_shape=2.0, variance_scale=1.0, eta=1.5
+    )
+    yield {**common, "prior": fixed}, None, "variances and correlations"
+    yield {**common, "covariance_type": "VEI"}, None, "VEI"
+    yield {**common, "engine": "pymc"}, None, "native"
+    yield common, np.where(np.arange(len(X)) < 3, 0.5, 1.0), r"got 0\.5"
+
+
+@pytest.mark.parametrize(("parameters", "weights", "told"), list(refused()))
+def test_what_has_no_conditional_distribution_is_refused_before_any_work(parameters, weights, told):
+    began = time.perf_counter()
+    with pytest.raises(InputError, match=told):
+        BayesianGaussianMixture(**parameters).fit(load_data("faithful"), sample_weight=weights)
+    assert time.perf_counter() - began < 5.0
+
+
+def test_fewer_draws_when_time_is_over():
+    given = faithful_problem()
+    check_gibbs(given.model, given.data)
+    sample_gibbs(given, SamplerSettings(seed=1, draws=1, tune=1, progress=False), np.random.default_rng(0))  # compiled
+    settings = SamplerSettings(seed=1, draws=10**6, tune=1, progress=False, until=time.monotonic() + 1.0)
+    with pytest.warns(InterruptedWarning, match="of 1000000 draws"):
+        draws, trace = sample_gibbs(given, settings, np.random.default_rng(0))
+    assert trace.interrupted
+    assert time.monotonic() - settings.until < 2.0
+    n_chains, n_draws = trace.stats["lp"].shape
+    assert n_chains == 4
+    assert 1 <= n_draws < 10**6
+    assert len(draws) == 4 * n_draws
+    with pytest.raises(SamplingError):
+        sample_gibbs(given, replace(settings, tune=10**6, until=0.0), np.random.default_rng(0))
+
+
+def test_ctrl_c_keeps_the_draws_so_far(monkeypatch):
+    given, calls = faithful_problem(), []
+    in_threads = gibbs.in_threads
+
+    def interrupted(task, items, **options):
+        calls.append(len(items))
+
+        def last(item, stop):
+            result = task(item, stop)
+            if len(calls) == 4:
+                stop.set()
+            return result
+
+        return in_threads(last, items, **options)
+
+    monkeypatch.setattr(gibbs, "in_threads", interrupted)
+    settings = SamplerSettings(seed=1, draws=10**5, tune=1, progress=False)
+    with pytest.warns(InterruptedWarning):
+        draws, trace = sample_gibbs(given, settings, np.random.default_rng(0))
+    assert len(calls) == 4
+    assert trace.interrupted
+    assert 4 <= len(draws) < 4 * 10**5
+    assert np.isfinite(trace.stats["lp"]).all()
+    calls[:] = [0, 0, 0]
+    with pytest.raises(KeyboardInterrupt):
+        sample_gibbs(given, replace(settings, tune=10**5), np.random.default_rng(0))
+
+
+def test_weights_of_a_sparse_prior_do_not_vanish():
+    """Four components on two groups with a concentration of .01: empty components have weights that are tiny, not 0."""
+    X = load_data("faithful")
+    model = BayesianGaussianMixture(
+        4, prior=Prior.weakly_informative(X, concentration=0.01), inference="gibbs", random_state=1, progress=False
+    )
+    weights = model.fit(X).posterior_["posterior"]["weights"].to_numpy()
+    assert weights.min() > 0.0
+    np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-9)
+    assert np.median(weights.min(axis=-1)) < 1e-12
