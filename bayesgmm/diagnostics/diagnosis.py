@@ -1,6 +1,7 @@
 """`diagnose`: convergence diagnostics of a mixture's posterior, one verdict, findings and next steps."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
@@ -14,7 +15,7 @@ from bayesgmm._common import Array, Rows, folded, listing, numbered, paragraph, 
 from bayesgmm.data import Data
 from bayesgmm.diagnostics.findings import findings_of, next_steps_of
 from bayesgmm.diagnostics.label_invariants import invariants
-from bayesgmm.diagnostics.messages import VERDICT, Figure
+from bayesgmm.diagnostics.messages import OTHER_SAMPLER, VERDICT, Figure
 from bayesgmm.diagnostics.rhat_ess import (
     MAX_R_HAT,
     MIN_ESS_PER_CHAIN,
@@ -28,13 +29,14 @@ from bayesgmm.diagnostics.rhat_ess import (
 from bayesgmm.diagnostics.verdict import (
     COLLAPSED_RATIO,
     EMPTY_COUNT,
+    NOT_MIXED,
     ChainGroup,
     Figures,
     PooledMode,
     verdict_of,
 )
 from bayesgmm.evidence import unpooled
-from bayesgmm.exceptions import InputError
+from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.label_switching import bare_draws, relabel, relabelled_sample, relabelling
 from bayesgmm.mixture import Draws
 from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
@@ -48,13 +50,18 @@ from bayesgmm.posterior import (
     data_of,
     draws_of,
     mixture_posterior,
+    model_of,
     prior_from_json,
+    start_mixture,
 )
 from bayesgmm.prediction import each_draw
 from bayesgmm.priors import constant_features
+from bayesgmm.standard_errors import standard_errors
 from bayesgmm.validation import whole_numbers
 
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
+MUCH_MISSING = 0.5  # of the information on a parameter: above it Gibbs sampling mixes worse than NUTS
+_MANY_PARAMETERS = 500  # whose information takes long
 _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
 
@@ -137,6 +144,9 @@ def diagnose(
 
     Above 4,000 rows, an evenly spaced subset is used, since any function of the parameters can show whether chains mix.
 
+    If chains of a fit of this package are not mixed, the fraction of information on the parameters that unknown labels
+    take away tells whether the other sampler, NUTS or Gibbs sampling, mixes better: if so, a next step says so.
+
     Agreement of chains is no proof of convergence: if all started at one optimum, without exploratory chains, a finding
     says so.
 
@@ -178,9 +188,34 @@ def diagnose(
     """
     given = mixture_posterior(posterior, X, names=names)
     tree = unpooled(given)
-    figures = _figures(given, data_of(tree, X), starting_modes=_starting_modes(tree, starting_mode))
+    data = data_of(tree, X)
+    figures = _figures(given, data, starting_modes=_starting_modes(tree, starting_mode))
     verdict = verdict_of(figures)
-    return Diagnosis(verdict, findings_of(figures), next_steps_of(figures, verdict), figures)
+    steps = next_steps_of(figures, verdict)
+    if verdict == NOT_MIXED and not figures.is_too_short:
+        steps += _other_sampler(tree, data)
+    return Diagnosis(verdict, findings_of(figures), steps, figures)
+
+
+def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
+    """Whether the other sampler mixes better, by the information at the EM solution that unknown labels take away."""
+    own = json.loads(str(tree.attrs.get("settings", "{}"))).get("inference")
+    if own is None:
+        return ()
+    model, prior = model_of(tree), prior_from_json(str(tree.attrs["prior"]))
+    sampled = (prior.scale_prior, prior.concentration_prior, prior.variances)
+    numbers = all(each is None for each in sampled)  # for others there is no information, nor Gibbs sampling for some
+    restriction = model.family.restriction(model.n_components, model.n_features)
+    if model.n_parameters > _MANY_PARAMETERS or not numbers or restriction is not None:
+        return ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InformationWarning)  # of a mixture that is no maximum for some of the rows
+        try:
+            missing = float(standard_errors(_some(data), start_mixture(tree), prior=prior).missing[0])
+        except InformationError:
+            return ()
+    wins = "nuts" if missing > MUCH_MISSING else "gibbs"
+    return () if wins == own else (sentence(OTHER_SAMPLER[own], missing=missing),)
 
 
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -196,9 +231,14 @@ def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int
 # ---- figures
 
 
+def _some(data: Data) -> Data:
+    """Evenly spaced rows."""
+    return data.take(slice(None, None, -(-data.shape[0] // MOST_ROWS)))
+
+
 def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] | None) -> Figures:
     tree, modes = unpooled(given), _pooled_modes(given)
-    some = data.take(slice(None, None, -(-data.shape[0] // MOST_ROWS)))
+    some = _some(data)
     every = data.total / some.total  # rows that each stands for
     found, labels = invariants(tree, some), _label_figures(tree, some)
     found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})

@@ -1,4 +1,4 @@
-"""Marginal likelihood (evidence) of a mixture by bridge sampling, with THAMES as a check."""
+"""Marginal likelihood (evidence) of a mixture by bridge sampling or tempering, with THAMES as a check."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,12 +11,14 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import listing, table
 from bayesgmm.evidence.bridge_sampling import Bridge
+from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS
 from bayesgmm.evidence.mode_weights import Target, inside_of, mode_evidence, near_modes
 from bayesgmm.evidence.modes import find_modes
 from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.evidence.thames_estimator import Thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
+from bayesgmm.gibbs import refusal, tempered_evidence
 from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
     NO_NAMES,
@@ -32,6 +34,10 @@ from bayesgmm.validation import check_flag, check_type, generator_of
 
 DISAGREE = 3.0  # standard errors by which two estimates may differ: exceeded by chance once in 370 checks
 _TOO_WIDE = 0.3  # standard error, in nats, from which a check or a Bayes factor is uninformative
+
+_EMPTY_COUNT = float(np.log(2.0))  # expected rows below which a component is more probably empty than not
+_EMPTY_SHARE = 0.01  # of the draws with an empty component, from which bridge sampling is not relied on
+_MOST_MEMBERSHIPS = 10_000  # rows times components above which tempering takes minutes
 
 _IMPOSSIBLE = -1e12  # log density of a row a million standard deviations away
 
@@ -62,17 +68,20 @@ class Evidence:
     Attributes
     ----------
     log_evidence, se : float
-        Natural logarithm, including all normalizing constants, and its standard error, by bridge sampling.
+        Natural logarithm, including all normalizing constants, and its standard error: by bridge sampling, or by
+        tempering if that is higher by more than three standard errors, or more precise.
     bridge : Estimate
         Bridge sampling.
     thames : Estimate or None
-        The truncated harmonic mean; None if it was not requested, or there were too few draws.
+        The truncated harmonic mean; None if it was not requested, there were too few draws, or tempering decided.
     n_modes : int
         Number of modes between which the chains do not move freely; their evidences were added.
     effective_draws : float
         Effective sample size of the draws, summed over modes.
     findings : tuple of str
         Reasons to doubt the estimate, and limits of the check; empty if there are none.
+    tempered : Estimate or None
+        Tempering, where components are empty in some of the draws, or more than 8.
     """
 
     __module__ = "bayesgmm.evidence"
@@ -84,15 +93,21 @@ class Evidence:
     n_modes: int
     effective_draws: float
     findings: tuple[str, ...]
+    tempered: Estimate | None = None
 
     def __str__(self) -> str:
-        lines = [f"log evidence {Estimate(self.log_evidence, self.se)}", f"  bridge sampling {self.bridge}"]
-        lines += [f"  THAMES {self.thames}"] if self.thames is not None else []
+        lines = [f"log evidence {Estimate(self.log_evidence, self.se)}"]
+        lines += [f"  {method} {estimate}" for method, estimate in self._estimates]
         return "\n".join([*lines, f"  effective draws {self.effective_draws:.0f}", *self.findings])
 
+    @property
+    def _estimates(self) -> list[tuple[str, str]]:
+        each = {"bridge sampling": self.bridge, "THAMES": self.thames, "tempering": self.tempered}
+        return [(method, str(estimate)) for method, estimate in each.items() if estimate is not None]
+
     def _repr_html_(self) -> str:
-        rows = [("bridge sampling", str(self.bridge))] + ([("THAMES", str(self.thames))] if self.thames else [])
-        shown = table(("log evidence", ""), [*rows, ("effective draws", f"{self.effective_draws:,.0f}")])
+        rows = [*self._estimates, ("effective draws", f"{self.effective_draws:,.0f}")]
+        shown = table(("log evidence", ""), rows)
         return shown + listing(self.findings)
 
 
@@ -123,6 +138,16 @@ def log_evidence(
     permuted. Half of the draws define the proposal, the others give the estimate; the standard error uses effective
     sample sizes. If chains stay in several modes, the evidence of each is estimated over its own region, and they are
     added.
+
+    With more components than clusters bridge sampling comes out low: draws and proposal do not cover what empty
+    components do. If a component has fewer than log 2 expected rows in a hundredth of the draws, or there are more than
+    8, the evidence is estimated by tempering too (Del Moral, Doucet & Jasra 2006), see `bayesgmm.gibbs.tempering`:
+    1,000 particles from the prior are moved by Gibbs sweeps while the likelihood is raised to it by powers. It does
+    without draws and labellings, but where clusters are far apart, particles may miss them. Both come out low if they
+    miss something (an unbiased estimate exceeds the evidence by t nats with a probability of at most exp(-t)): if they
+    differ by more than three standard errors the higher one decides, or else the more precise one. It takes
+    seconds for a hundred rows. Above 10,000 rows times components, and for priors that are not conjugate given the
+    labels, a finding says that bridge sampling may be low.
 
     The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
     with bridge sampling and is less precise.
@@ -167,7 +192,8 @@ def log_evidence(
     References
     ----------
     Meng & Wong (1996), Statistica Sinica 6. Frühwirth-Schnatter (2004), Econometrics Journal 7. Metodiev, Irons,
-    Perrot-Dockès, Latouche & Raftery (2025), arXiv:2504.21812.
+    Perrot-Dockès, Latouche & Raftery (2025), arXiv:2504.21812. Del Moral, Doucet & Jasra (2006), J. R. Statist. Soc. B
+    68.
 
     Examples
     --------
@@ -196,15 +222,27 @@ def log_evidence(
     log_joint = target.log_joint(points, modes)
     regions = [inside_of(modes, m) for m in near_modes(modes, points, target)]
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
+    bridge, effective = _total(bridges), float(sum(found.effective_draws for found in bridges))
+    doubt, tempered = _doubt(points, target), None
+    if doubt and not (unable := _unable(target)):
+        found = tempered_evidence(target.data, target.model, rng=rng)
+        tempered, doubt = Estimate(found.log_z, found.se), ""
+        gain, error = tempered.log_evidence - bridge.log_evidence, sqrt(tempered.se**2 + bridge.se**2)
+        if gain > DISAGREE * error or (tempered.se < bridge.se and gain > -DISAGREE * error):
+            findings = [_decided(bridge, tempered)] if gain > DISAGREE * error else []
+            findings += _precision(tempered)
+            own = tempered.log_evidence, tempered.se
+            return Evidence(*own, bridge, None, len(regions), effective, tuple(findings), tempered)
     checks = (
         [mode_thames(own, points, log_joint, target=target, rng=rng) for own in regions]
         if cross_check and target.conjugate
         else []
     )
-    bridge, check = _total(bridges), _total(checks) if checks else None
-    findings = [*_chains(tree), *_modes(len(regions)), *_disagreement(bridge, check), *_precision(bridge)]
-    effective = float(sum(found.effective_draws for found in bridges))
-    return Evidence(bridge.log_evidence, bridge.se, bridge, check, len(regions), effective, tuple(findings))
+    check = _total(checks) if checks else None
+    findings = [f"{doubt}: bridge sampling may be too low, and tempering {unable}."] if doubt else []
+    findings += [*_chains(tree), *_modes(len(regions)), *_disagreement(bridge, check), *_precision(bridge)]
+    own = bridge.log_evidence, bridge.se
+    return Evidence(*own, bridge, check, len(regions), effective, tuple(findings), tempered)
 
 
 def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
@@ -213,6 +251,28 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     if model.prior is None:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
     return Target(data_of(tree), model)
+
+
+def _doubt(points: Draws, target: Target) -> str:
+    """Why bridge sampling is not relied on, or nothing."""
+    empty = float((points.weights.min(axis=1) * target.data.total < _EMPTY_COUNT).mean())
+    if target.model.n_components > 1 and empty > _EMPTY_SHARE:
+        return f"A component is empty in {empty:.0%} of the draws"
+    return f"There are more than {MOST_COMPONENTS} components" if target.one_labelling else ""
+
+
+def _decided(bridge: Estimate, tempered: Estimate) -> str:
+    """Finding of two estimates of which the lower one misses something."""
+    return f"Bridge sampling, {bridge}, misses some of the posterior: tempering, {tempered}, decides."
+
+
+def _unable(target: Target) -> str:
+    """Why tempering is not done, or nothing."""
+    if refusal(target.model, target.data) is not None:
+        return "needs a model that is conjugate given the labels, and whole weights"
+    if target.data.shape[0] * target.model.n_components > _MOST_MEMBERSHIPS:
+        return "takes minutes with so many rows"
+    return ""
 
 
 def _check_rows(points: Draws, target: Target) -> None:

@@ -77,7 +77,7 @@ class Target:
 
     def log_prior(self, points: Draws) -> Array:
         """Log prior density, (point,)."""
-        return np.concatenate([self.prior.log_density(*part.arrays) for part in points.parts()])
+        return self.prior.log_density_of(points)
 
     def log_joint(self, points: Draws, modes: Modes | None = None) -> Array:
         """Log of likelihood times prior, (point,); likelihoods as found with the modes of the points, if they were."""

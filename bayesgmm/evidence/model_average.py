@@ -10,8 +10,9 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from bayesgmm._common import Array, PerRow, frame_table
+from bayesgmm._common import Array, PerRow, frame_table, listing
 from bayesgmm.evidence.marginal_likelihood import Evidence, log_evidence
+from bayesgmm.evidence.mode_weights import RELEVANT
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions import MAX_MEMORY, OBS_BIS, similarity_matrix
 from bayesgmm.posterior import CLUSTER, OBS, data_of, draws_of, mixture_posterior
@@ -34,12 +35,15 @@ class ModelAverage:
         and its standard error ``probability_se``.
     fits : tuple
         The fits, in the same order.
+    findings : tuple of str
+        Reasons to doubt the evidences of models of at least 1 % probability; empty if there are none.
     """
 
     __module__ = "bayesgmm.evidence"
 
     table: pd.DataFrame
     fits: tuple[Any, ...]
+    findings: tuple[str, ...] = ()
 
     @property
     def probabilities(self) -> pd.DataFrame:
@@ -78,10 +82,10 @@ class ModelAverage:
         return xr.DataArray(values, total.coords, (OBS, OBS_BIS), name="similarity")
 
     def __str__(self) -> str:
-        return self.table.to_string()
+        return "\n".join([self.table.to_string(), *self.findings])
 
     def _repr_html_(self) -> str:
-        return frame_table(self.table)
+        return frame_table(self.table) + listing(self.findings)
 
     def _relevant(self) -> list[tuple[float, xr.DataTree]]:
         probability = self.table["probability"].to_numpy()
@@ -155,7 +159,10 @@ def average_models(
     if len(found) != len(members) or not all(hasattr(each, "log_evidence") for each in found):
         raise InputError(expected=f"{len(members)} evidences, one a fit, of log_evidence", got=f"{found!r}")
     table = _table(trees, found, prior)
-    return ModelAverage(table if named is None else table.set_axis(list(named)), members)
+    table = table if named is None else table.set_axis(list(named))
+    rows = zip(table.index, table["probability"], found, strict=True)
+    findings = [f"{name}: {told}" for name, p, own in rows if p >= RELEVANT for told in own.findings]
+    return ModelAverage(table, members, tuple(findings))
 
 
 def _table(trees: Sequence[xr.DataTree], found: Sequence[Evidence], prior: PriorOnK) -> pd.DataFrame:

@@ -210,6 +210,21 @@ def test_a_run_that_hardly_moves_has_not_mixed(old_faithful):
     assert "more draws" in found.next_steps[0]
 
 
+@SHORT
+@pytest.mark.parametrize(("sampler", "distance", "better"), [("nuts", 6.0, "gibbs"), ("gibbs", 3.0, "nuts")])
+def test_the_information_that_labels_take_away_tells_which_sampler_is_better(sampler, distance, better):
+    """Two groups apart or overlapping, and sixty draws a chain, ten times over."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(0.0, 1.0, 300), rng.normal(distance, 1.0, 300)])[:, None]
+    for inference in ("nuts", "gibbs"):
+        tree = fit(X, 2, inference=inference).posterior_
+        found = diagnose(tree.isel(draw=np.repeat(np.arange(60), 10)))
+        assert found.verdict == "not mixed"
+        steps = [step for step in found.next_steps if "unknown labels" in step]
+        assert len(steps) == (inference == sampler)
+        assert all(f"inference='{better}'" in step for step in steps)
+
+
 def test_a_component_too_many_is_empty():
     """Draws of one component that has all the rows, and of one that has less than half a row in three draws of four."""
     rng, shape = np.random.default_rng(3), (4, 300)

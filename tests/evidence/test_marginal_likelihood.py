@@ -22,6 +22,7 @@ from bayesgmm.evidence.marginal_likelihood import Estimate, Evidence, target_of_
 from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.exceptions import EvidenceWarning, InputError
+from bayesgmm.gibbs import Tempered
 from bayesgmm.mixture.covariance.family import covariance_family
 from bayesgmm.mixture.draws import Draws
 
@@ -112,6 +113,45 @@ def test_one_labelling_of_too_many_is_as_exact(overlapping, monkeypatch):
     exact = logsumexp(exact_log_evidences(SEVEN, OVERLAPPING, 2)[1])
     assert found.se < 0.05
     assert abs(found.log_evidence - exact) < bound() * found.se
+
+
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SamplingWarning")
+@pytest.mark.parametrize(("k", "known"), [pytest.param(6, -225.92, marks=pytest.mark.slow), (10, -227.38)])
+def test_surplus_components_by_tempering(k, known):
+    """Galaxies, Richardson & Green's prior; the values are those of an independent program, known to a tenth."""
+    X = load_data("galaxies")
+    model = BayesianGaussianMixture(
+        k, prior=Prior.richardson_green(X), inference="gibbs", init="best", random_state=1, progress=False
+    )
+    found = log_evidence(model.fit(X), random_state=1)
+    assert found.se < 0.3
+    assert abs(found.log_evidence - known) < bound() * np.hypot(found.se, 0.1)
+    assert found.tempered is not None
+    assert found.log_evidence >= found.bridge.log_evidence - 3.0 * np.hypot(found.se, found.bridge.se)
+    assert f"tempering {found.tempered}" in str(found)
+
+
+@pytest.mark.parametrize(("gain", "decides"), [(2.0, "tempered"), (0.2, "tempered"), (-2.0, "bridge")])
+def test_the_higher_estimate_decides_or_else_the_more_precise_one(overlapping, monkeypatch, gain, decides):
+    """Of bridge sampling with an error of .1 and tempering with one of .05."""
+    monkeypatch.setattr(evidence, "_total", lambda _parts: Estimate(-14.6, 0.1))
+    monkeypatch.setattr(evidence, "tempered_evidence", lambda *_args, **_rest: Tempered(-14.6 + gain, 0.05, 1))
+    found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, cross_check=False, random_state=1)
+    assert found.tempered == Estimate(-14.6 + gain, 0.05)
+    assert (found.log_evidence, found.se) == (
+        (found.tempered if decides == "tempered" else found.bridge).log_evidence,
+        0.05 if decides == "tempered" else 0.1,
+    )
+    assert [text for text in found.findings if "misses" in text] == list(found.findings)
+    assert len(found.findings) == (gain == 2.0)
+
+
+@pytest.mark.parametrize("most", [0, 10_000])
+def test_what_tempering_cannot_do_is_told(overlapping, monkeypatch, most):
+    monkeypatch.setattr(evidence, "_MOST_MEMBERSHIPS", most)
+    found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, random_state=1)
+    assert ("bridge sampling may be too low, and tempering takes minutes" in " ".join(found.findings)) == (most == 0)
+    assert (found.tempered is None) == (most == 0)
 
 
 def test_modes_in_which_chains_stay_add_up():

@@ -1,5 +1,7 @@
 """Fits weighed by their evidences: arithmetic by hand, and averages of what single fits say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import poisson
@@ -40,6 +42,16 @@ def test_probabilities_by_hand(fits):
     np.testing.assert_allclose(by_k.loc[2, "probability_se"], by_k.loc[1, "probability_se"])  # they sum to one
     assert average.log_bayes_factors.loc["K=2, full", "K=1, full"] == pytest.approx(1.0)
     assert "probability" in str(average)
+
+
+def test_what_evidences_rest_on_is_told_of_models_that_count(fits):
+    doubted = [replace(each, findings=(f"doubt {i}",)) for i, each in enumerate(EVIDENCES)]
+    doubted[2] = replace(doubted[2], log_evidence=-40.0)
+    average = average_models(fits, evidences=doubted)
+    assert average.findings == ("K=1, full: doubt 0", "K=2, full: doubt 1")
+    assert str(average).endswith("K=1, full: doubt 0\nK=2, full: doubt 1")
+    assert "doubt 1" in average._repr_html_()
+    assert average_models(fits, evidences=EVIDENCES).findings == ()
 
 
 def test_standard_errors_of_probabilities_by_simulation(fits):

@@ -1,0 +1,15 @@
+"""Blocked Gibbs sampling in compiled code: sweeps, and the evidence by tempering them."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.gibbs.sweep import SWEEPS as SWEEPS
+    from bayesgmm.gibbs.sweep import Kept as Kept
+    from bayesgmm.gibbs.sweep import Sweeps as Sweeps
+    from bayesgmm.gibbs.sweep import refusal as refusal
+    from bayesgmm.gibbs.tempering import Tempered as Tempered
+    from bayesgmm.gibbs.tempering import tempered_evidence as tempered_evidence
+
+__getattr__, __dir__, __all__ = lazy(__name__)

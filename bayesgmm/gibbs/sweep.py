@@ -1,0 +1,363 @@
+r"""One sweep of blocked Gibbs sampling: labels given the parameters, then each block of parameters given the labels.
+
+A sweep draws, with :math:`n_k` rows in component k,
+
+- the label of every row from its memberships (of a row with weight w the multinomial counts of w rows);
+- weights from :math:`Dirichlet(\alpha + n)`;
+- covariances from inverse Wisharts, or variances from inverse gammas: given the means where these are independent of
+  them, with the means integrated out where they are conjugate;
+- means from normals, given the covariances;
+- a scale S with a prior from its Wishart, given the covariances; a concentration with a prior by slice sampling (Neal
+  2003), given the weights.
+
+Where densities of rows given their labels are taken to a power, the same holds with the power's share of each row.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesgmm._common import Array, Factors, Means, Weights
+from bayesgmm._compiled import allocation_free, cholesky_lower, compiled, link, solve_cholesky
+from bayesgmm.data import Data
+from bayesgmm.mixture import LOG_2PI, Mixture, pointwise
+from bayesgmm.priors import SMALLEST_WEIGHT, Model, ResolvedPrior
+
+SWEEPS = 4  # of a draw, which then costs about as much as one of NUTS
+_SLICE = 1.0  # width of the first interval of a slice, in log concentrations
+
+
+class ConjugatePrior(NamedTuple):
+    """A prior as compiled code reads it, see `ResolvedPrior`."""
+
+    concentration: Weights
+    concentration_prior: Array  # shape and rate, or empty
+    mean: Means
+    kappa: Weights
+    mean_precision: Array
+    dof: Array
+    scale: Factors
+    scale_precision: Factors
+    scale_count: Array
+
+
+class Rows(NamedTuple):
+    """Rows by features, as the kernel reads them, and one by one; and how many rows each is, or nothing."""
+
+    columns: Array
+    rows: Array
+    counts: NDArray[np.int64]
+
+
+class Chain(NamedTuple):
+    """Where a chain is, and room for sums over the rows of each component, which are relative to its mean."""
+
+    weights: Weights
+    means: Means
+    factors: Factors
+    precision_factors: Factors
+    concentration: Weights
+    scale: Factors
+    tempered: Factors
+    log_scale: Weights
+    log_density: Array
+    memberships: Array
+    counts: Weights
+    first: Means
+    second: Factors
+
+
+class Kept(NamedTuple):
+    """What is kept of the draws of a chain, (draw, ...)."""
+
+    weights: Array
+    means: Array
+    factors: Array
+    log_likelihood: Array
+
+    @classmethod
+    def room(cls, chain: Chain, n_draws: int) -> "Kept":
+        """Room for draws."""
+        shapes = (chain.weights.shape, chain.means.shape, chain.factors.shape, ())
+        return cls(*(np.empty((n_draws, *shape)) for shape in shapes))
+
+
+class Sweeps:
+    """Gibbs sampling of the posterior of a model given rows, see this module; for a prior that `refusal` accepts."""
+
+    def __init__(self, data: Data, model: Model) -> None:
+        counts = np.empty(0) if data.row_weights is None else data.row_weights
+        self.rows = Rows(np.array(data.rows.T, order="C"), np.array(data.rows, order="C"), counts.astype(np.int64))
+        self.model, self.prior = model, _compiled_prior(model.required_prior)
+        self.kernel = model.family.parametrisation, model.component
+
+    def chain(self, start: Mixture) -> Chain:
+        """A chain that begins at a mixture, hyperparameters at their means."""
+        (k, d), n, prior = start.means.shape, len(self.rows.rows), self.model.required_prior
+        factors = np.array(start.factors, order="C")
+        return Chain(
+            np.maximum(start.weights, SMALLEST_WEIGHT),
+            start.means.copy(),
+            factors,
+            np.array(start.precision_factors, order="C"),
+            prior.concentration.copy(),
+            np.array(prior.scale),
+            np.empty_like(factors),
+            np.empty(k),
+            np.empty(n),
+            np.empty((k, n)),
+            np.empty(k),
+            np.empty((k, d)),
+            np.empty_like(factors),
+        )
+
+    def run(self, rng: np.random.Generator, chain: Chain, kept: Kept, *, first: int, n: int) -> None:
+        """Make ``n`` draws, the last of `SWEEPS` sweeps each, the first of which has the number ``first``.
+
+        Those from number zero on are kept.
+        """
+        link(_draws, *map(type, self.kernel))
+        _draws(*self.kernel, rng, self.rows, self.prior, chain, kept, first, n)
+
+
+def refusal(model: Model, data: Data) -> tuple[str, str] | None:
+    """What is expected and what came, unless every block has a known distribution given the others."""
+    if model.required_prior.separation is not None:
+        return "a prior that is conjugate given the labels, for Gibbs sampling", "one on variances and correlations"
+    if model.family.restriction(model.n_components, model.n_features) is not None:
+        return "a family whose covariances are conjugate given the labels, for Gibbs sampling", model.family.name
+    weights = data.row_weights
+    if weights is not None and (weights != np.floor(weights)).any():
+        fraction = weights[weights != np.floor(weights)][0]
+        return "whole sample_weight for Gibbs sampling, which gives every row a component", f"{fraction:g}"
+    return None
+
+
+def _compiled_prior(prior: ResolvedPrior) -> ConjugatePrior:
+    gamma = prior.concentration_prior
+    arrays = (
+        prior.concentration,
+        np.empty(0) if gamma is None else np.array([gamma.shape, gamma.rate]),
+        prior.mean,
+        prior.kappa,
+        prior.mean_precision,
+        prior.dof,
+        prior.scale,
+        prior.scale_precision,
+        prior.scale_count,
+    )
+    return ConjugatePrior(*(np.require(array, np.float64, ["C", "W"]) for array in arrays))
+
+
+@compiled
+def _draws(covariance, component, rng, rows, prior, at, kept, first, n):  # type: ignore[no-untyped-def]
+    """``n`` draws; those from number zero on are kept, the first has the number ``first``."""
+    evaluate(covariance, component, rows, at, 1.0)
+    for s in range(first, first + n):
+        for _ in range(SWEEPS):
+            sweep(covariance, component, rng, rows, prior, at, 1.0)
+        if s >= 0:
+            kept.weights[s], kept.means[s], kept.factors[s] = at.weights, at.means, at.factors
+            kept.log_likelihood[s] = total_log_density(rows, at)
+
+
+@compiled
+def sweep(covariance, component, rng, rows, prior, at, power):  # type: ignore[no-untyped-def]
+    """One sweep, from memberships to memberships; of the rows' densities given their labels that power is taken."""
+    _draw_labels(covariance, rng, rows, at)
+    _draw_weights(rng, prior, at)
+    if power != 1.0:
+        at.counts[:], at.first[:], at.second[:] = power * at.counts, power * at.first, power * at.second
+    _draw_covariances(covariance, rng, prior, at)
+    _draw_means(covariance, rng, prior, at)
+    _draw_hyperparameters(covariance, rng, prior, at)
+    evaluate(covariance, component, rows, at, power)
+
+
+@allocation_free
+def total_log_density(rows, at):  # type: ignore[no-untyped-def]
+    """The log-likelihood, as it was evaluated."""
+    total = 0.0
+    for i in range(at.log_density.shape[0]):
+        total += at.log_density[i] * (rows.counts[i] if rows.counts.shape[0] else 1)
+    return total
+
+
+@compiled
+def evaluate(covariance, component, rows, at, power):  # type: ignore[no-untyped-def]
+    """Log densities and memberships of all rows, of w_k N(x | mu_k, Sigma_k)^power."""
+    n_blocks, (k, d) = at.precision_factors.shape[0], at.means.shape
+    for c in range(k):
+        log_det = covariance.log_determinant(at.precision_factors[min(c, n_blocks - 1)], d)
+        at.log_scale[c] = math.log(at.weights[c]) + power * (log_det - 0.5 * d * LOG_2PI)
+    at.tempered[:] = math.sqrt(power) * at.precision_factors
+    arguments = (rows.columns, at.log_scale, at.means, at.tempered, at.log_density, at.memberships)
+    pointwise(covariance, component, *arguments)
+
+
+@compiled
+def _draw_labels(covariance, rng, rows, at):  # type: ignore[no-untyped-def]
+    """Counts, and first and second moments about its mean, of the rows that each component is given."""
+    k, z = at.means.shape[0], np.empty(at.means.shape[1])
+    at.counts[:], at.first[:], at.second[:] = 0.0, 0.0, 0.0
+    for i in range(rows.rows.shape[0]):
+        left, mass = rows.counts[i] if rows.counts.shape[0] else 1, 0.0
+        for c in range(k):
+            mass += at.memberships[c, i]
+        if left == 1:
+            c, u = 0, rng.random() * mass - at.memberships[0, i]
+            while u >= 0.0 and c < k - 1:
+                c += 1
+                u -= at.memberships[c, i]
+            _give(covariance, at, c, 1.0, rows.rows[i], z)
+            continue
+        for c in range(k):
+            share = at.memberships[c, i]
+            n = left if c == k - 1 or share >= mass else rng.binomial(left, share / mass)
+            mass -= share
+            left -= n
+            if n > 0:
+                _give(covariance, at, c, float(n), rows.rows[i], z)
+
+
+@allocation_free
+def _give(covariance, at, c, n, row, z):  # type: ignore[no-untyped-def]
+    """Count a row n times in a component."""
+    at.counts[c] += n
+    for j in range(z.shape[0]):
+        z[j] = row[j] - at.means[c, j]
+        at.first[c, j] += n * z[j]
+    covariance.add_outer(n, z, z, at.second[min(c, at.second.shape[0] - 1)])
+
+
+@compiled
+def _draw_weights(rng, prior, at):  # type: ignore[no-untyped-def]
+    """From their Dirichlet distribution, by the logarithms of gamma variables, which do not vanish."""
+    k, highest, total = at.weights.shape[0], -np.inf, 0.0
+    for c in range(k):
+        shape = at.concentration[c] + at.counts[c]
+        log_gamma = math.log(rng.standard_gamma(shape + 1.0)) + math.log1p(-rng.random()) / shape
+        at.weights[c] = log_gamma
+        highest = max(highest, log_gamma)
+    for c in range(k):
+        at.weights[c] = math.exp(at.weights[c] - highest)
+        total += at.weights[c]
+    for c in range(k):
+        at.weights[c] = max(at.weights[c] / total, SMALLEST_WEIGHT)
+
+
+@compiled
+def _draw_covariances(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
+    """Given the labels, and given the means unless these are conjugate: then those are integrated out."""
+    n_blocks, (k, d) = at.second.shape[0], at.means.shape
+    away, width = np.empty(d), covariance.n_alike(d)
+    for c in range(k):
+        n, kappa = at.counts[c], prior.kappa[c]
+        if kappa > 0.0 and n > 0.0:
+            for j in range(d):
+                away[j] = at.means[c, j] + at.first[c, j] / n - prior.mean[c, j]
+            block = at.second[min(c, n_blocks - 1)]
+            covariance.add_outer(-1.0 / n, at.first[c], at.first[c], block)
+            covariance.add_outer(kappa * n / (kappa + n), away, away, block)
+    for g in range(n_blocks):
+        dof = prior.dof[g]
+        for c in range(k):
+            if min(c, n_blocks - 1) == g:
+                dof += width * at.counts[c]
+        at.second[g] += at.scale[g]
+        covariance.draw_factor(rng, dof, at.second[g], at.factors[g], at.precision_factors[g])
+
+
+@compiled
+def _draw_means(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
+    """Given labels and covariances, as displacements from where they were."""
+    n_blocks, (k, d) = at.second.shape[0], at.means.shape
+    noise, moved, half, pull = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    precision, root = np.empty((d, d)), np.empty((d, d))
+    for c in range(k):
+        n, kappa, g = at.counts[c], prior.kappa[c], min(c, n_blocks - 1)
+        for j in range(d):
+            noise[j] = rng.standard_normal()
+            pull[j] = prior.mean[c, j] - at.means[c, j]
+        if kappa > 0.0:
+            covariance.multiply(at.factors[g], noise, moved)
+            for j in range(d):
+                at.means[c, j] += (kappa * pull[j] + at.first[c, j]) / (kappa + n) + moved[j] / math.sqrt(kappa + n)
+            continue
+        prec = at.precision_factors[g]
+        for j in range(d):
+            half[:] = 0.0
+            half[j] = 1.0
+            covariance.multiply(prec, half, moved)
+            covariance.multiply_transposed(prec, moved, half)
+            for i in range(d):
+                precision[i, j] = prior.mean_precision[c, i, j] + n * half[i]
+        covariance.multiply(prec, at.first[c], half)
+        covariance.multiply_transposed(prec, half, moved)
+        for i in range(d):
+            for j in range(d):
+                moved[i] += prior.mean_precision[c, i, j] * pull[j]
+        cholesky_lower(precision, root)
+        _add_noise_of_precision(root, noise, moved)
+        solve_cholesky(root, moved)
+        for j in range(d):
+            at.means[c, j] += moved[j]
+
+
+@allocation_free
+def _add_noise_of_precision(root, noise, vector):  # type: ignore[no-untyped-def]
+    """vector += R z: a normal with the precision matrix R Rᵀ, times it."""
+    for i in range(root.shape[0]):
+        for j in range(i + 1):
+            vector[i] += root[i, j] * noise[j]
+
+
+@compiled
+def _draw_hyperparameters(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
+    """A scale and a concentration that have a prior."""
+    if prior.scale_count.shape[0]:
+        inverse = np.empty(at.scale.shape[1:])
+        covariance.write_mean_scale(at.precision_factors, prior.scale_precision[0], 1.0, inverse)
+        covariance.draw_block(rng, prior.scale_count[0], inverse, at.scale[0])
+        for g in range(1, at.scale.shape[0]):
+            at.scale[g] = at.scale[0]
+    if prior.concentration_prior.shape[0]:
+        k, total, n_lost = at.weights.shape[0], 0.0, 0
+        for c in range(k):
+            total += math.log(at.weights[c])
+            n_lost += at.weights[c] <= SMALLEST_WEIGHT
+        at.concentration[:] = _draw_concentration(rng, prior.concentration_prior, k, total, n_lost, at.concentration[0])
+
+
+@compiled
+def _draw_concentration(rng, gamma, k, total, n_lost, now):  # type: ignore[no-untyped-def]
+    """A concentration given the sum of k log weights, by slice sampling of its logarithm.
+
+    Of weights at the smallest number it is only known that they are no greater.
+    """
+    t = math.log(now)
+    level = _log_concentration(t, gamma, k, total, n_lost) - rng.standard_exponential()
+    low = t - _SLICE * rng.random()
+    high = low + _SLICE
+    while _log_concentration(low, gamma, k, total, n_lost) > level:
+        low -= _SLICE
+    while _log_concentration(high, gamma, k, total, n_lost) > level:
+        high += _SLICE
+    while True:
+        other = low + (high - low) * rng.random()
+        if _log_concentration(other, gamma, k, total, n_lost) > level:
+            return math.exp(other)
+        if other < t:
+            low = other
+        else:
+            high = other
+
+
+@allocation_free
+def _log_concentration(t, gamma, k, total, n_lost):  # type: ignore[no-untyped-def]
+    """Log density of t = log e: Gamma(shape, rate) of e, Dirichlet of the weights."""
+    e = math.exp(t)
+    of_e = (gamma[0] - n_lost) * t - gamma[1] * e
+    return of_e + math.lgamma(k * e) - k * math.lgamma(e) + e * total
