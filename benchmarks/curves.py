@@ -9,9 +9,9 @@ log posterior and its gradient, which is what a leapfrog step of NUTS costs, "pm
 a component for each cluster, milliseconds, the fastest of several. The figure is drawn anew.
 
 The second table is the default posterior of 1,000 rows of groups 20 standard deviations apart (nearer ones are better
-described by fewer components, if these have hundreds of parameters): processor seconds of the fit, leapfrog steps of a draw, warm-up included, the share of
-processor time that is not sampling, the worst R-hat and the smallest effective size of label-invariant quantities, and
-the verdict.
+described by fewer components, if these have hundreds of parameters): processor seconds of the fit, leapfrog steps of a
+draw, warm-up included, the share of processor time that is not sampling, the worst R-hat and the smallest effective
+size of label-invariant quantities, and the verdict.
 """
 
 import argparse

@@ -52,6 +52,8 @@ LINES = {
     "iris, K = 3": Line(lambda: load_iris().data, 3, "tied"),
     "2,000 x 5 apart, K = 4": Line(lambda: apart(2_000, 5, 4), 4),
     "2,000 x 5 overlapping, K = 4": Line(lambda: overlapping(2_000, 5, 4), 4),
+    "2,000 x 5 much overlapping, K = 4": Line(lambda: overlapping(2_000, 5, 4, spread=0.7), 4),
+    "2,000 x 2 much overlapping, K = 3": Line(lambda: overlapping(2_000, 2, 3, spread=1.0), 3),
     "1,000 x 20 apart, K = 3": Line(lambda: apart(1_000, 20, 3), 3),
     "1,000 x 20 apart, K = 3, diag": Line(lambda: apart(1_000, 20, 3), 3, "diag"),
     "5,000 x 10 overlapping, K = 10": Line(lambda: overlapping(5_000, 10, 10), 10),

@@ -28,6 +28,7 @@ from bayesgmm.cli.options import (
     File,
     Force,
     Header,
+    Inference,
     Jobs,
     Output,
     Overwrite,
@@ -143,6 +144,7 @@ def fit(
     cores: Cores = None,
     target_accept: TargetAccept = 0.8,
     engine: Engine = "native",
+    inference: Inference = "nuts",
     seed: Seed = None,
     output: Output = None,
     report: Report = False,
@@ -151,7 +153,7 @@ def fit(
     quiet: Quiet = False,
     progress: Progress = True,
 ) -> None:
-    """Fit a Gaussian mixture to the columns of a CSV or Parquet file, by EM and by NUTS.
+    """Fit a Gaussian mixture to the columns of a CSV or Parquet file, by EM and by NUTS or Gibbs sampling.
 
     All columns used must be numeric, without missing values.
     Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
@@ -177,6 +179,7 @@ def fit(
         "cores": cores,
         "target_accept": target_accept,
         "engine": engine,
+        "inference": inference,
         "seed": secrets.randbelow(2**32) if seed is None else seed,
         "progress": progress and not quiet,
     }
@@ -327,7 +330,7 @@ def _report(outcome: "Outcome", *, force: bool) -> None:
 
     console = Console(highlight=False, markup=False)
     console.print(_em_line(outcome))
-    console.print(_nuts_line(outcome))
+    console.print(_posterior_line(outcome))
     console.print()
     if force or outcome.components is None or outcome.components.identified:
         console.print(estimates_renderable(outcome.table, width=min(console.width, 100)))
@@ -348,12 +351,14 @@ def _em_line(outcome: "Outcome") -> str:
     )
 
 
-def _nuts_line(outcome: "Outcome") -> str:
+def _posterior_line(outcome: "Outcome") -> str:
+    from bayesgmm.inference import sampler_name
+
     tree = outcome.bayes.posterior_
     sizes, attributes = tree["posterior"].sizes, tree.attrs
     return (
-        f"NUTS: {sizes['chain']} chains x {sizes['draw']:,} draws in {attributes['sampling_time']:.1f} s; "
-        f"seed {attributes['seed']}"
+        f"{sampler_name(tree)}: {sizes['chain']} chains x {sizes['draw']:,} draws in "
+        f"{attributes['sampling_time']:.1f} s; seed {attributes['seed']}"
     )
 
 

@@ -40,6 +40,7 @@ class JobSettings:
     cores: int | None = None
     target_accept: float = 0.8
     engine: str = "native"
+    inference: str = "nuts"
     progress: bool = True
 
 
@@ -73,7 +74,7 @@ class Outcome:
 
 
 def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
-    """Fit by EM (maximum likelihood) and by NUTS with the chosen prior.
+    """Fit by EM (maximum likelihood) and by NUTS or Gibbs sampling with the chosen prior.
 
     Examples
     --------

@@ -121,6 +121,9 @@ Engine = Annotated[
         panel=SAMPLER,
     ),
 ]
+Inference = Annotated[
+    str, _named("INFERENCES", "inference", "nuts, or gibbs (Gibbs sampling), to check one by the other.", panel=SAMPLER)
+]
 Seed = Annotated[
     int | None,
     typer.Option(

@@ -60,7 +60,7 @@ from bayesgmm.standard_errors import standard_errors
 from bayesgmm.validation import whole_numbers
 
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
-MUCH_MISSING = 0.5  # of the information on a parameter: above it Gibbs sampling mixes worse than NUTS
+MUCH_MISSING = 0.7  # of the information on a parameter: above it Gibbs sampling mixes worse than NUTS
 _MANY_PARAMETERS = 500  # whose information takes long
 _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
@@ -199,8 +199,7 @@ def diagnose(
 
 def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
     """Whether the other sampler mixes better, by the information at the EM solution that unknown labels take away."""
-    own = json.loads(str(tree.attrs.get("settings", "{}"))).get("inference")
-    if own is None:
+    if "inference" not in tree.attrs:
         return ()
     model, prior = model_of(tree), prior_from_json(str(tree.attrs["prior"]))
     sampled = (prior.scale_prior, prior.concentration_prior, prior.variances)
@@ -215,7 +214,7 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
         except InformationError:
             return ()
     wins = "nuts" if missing > MUCH_MISSING else "gibbs"
-    return () if wins == own else (sentence(OTHER_SAMPLER[own], missing=missing),)
+    return () if wins == tree.attrs["inference"] else (sentence(OTHER_SAMPLER[wins], missing=missing),)
 
 
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:

@@ -97,10 +97,10 @@ STEPS = {
     ),
 }
 OTHER_SAMPLER = {
-    "nuts": "Try inference='gibbs': unknown labels take away at most {missing:share} of the information on any "
-    "parameter, and neighbouring draws of Gibbs sampling are no more alike than that.",
-    "gibbs": "Try inference='nuts': unknown labels take away up to {missing:share} of the information on a parameter, "
-    "and neighbouring draws of Gibbs sampling are as much alike.",
+    "gibbs": "Try inference='gibbs': unknown labels take away at most {missing:share} of the information on any "
+    "parameter, and neighbouring sweeps of Gibbs sampling are no more alike than that.",
+    "nuts": "Try inference='nuts': unknown labels take away up to {missing:share} of the information on a parameter, "
+    "and neighbouring sweeps of Gibbs sampling are as much alike.",
 }
 SPARSE_STEPS = {
     CONVERGED: ("Report how many components are occupied: occupied_clusters().",),

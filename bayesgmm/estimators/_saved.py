@@ -30,6 +30,7 @@ def fit_record(settings: Mapping[str, Any], *, named_features: bool, starts: Sta
         "settings": json.dumps(kept, default=_plain),
         "seed": settings["random_state"],
         "engine": settings["engine"],
+        "inference": settings["inference"],
         "named_features": int(named_features),
         "em_starts": starts.n_starts,
         "em_best_reached": starts.n_best_reached,

@@ -94,8 +94,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     inference : {"nuts", "gibbs"}
         How the posterior is explored. ``"gibbs"`` is blocked Gibbs sampling, four sweeps a draw, for every prior but
         one on variances and correlations, and every family but VEI: a second method, without gradients and tuning,
-        to check the first; faster where clusters are apart or parameters many, slower where clusters overlap (the
-        larger `StandardErrors.missing`, the slower). ``sample_weight`` must be whole numbers.
+        to check the first; faster with many parameters, slower where clusters overlap so much that labels take away
+        more than about 70 % of the information on a parameter (`StandardErrors.missing`). ``sample_weight`` must be
+        whole numbers.
     n_init : int or "auto"
         Number of EM starts, as in `GaussianMixture`; the best maximum a posteriori estimate defines the coordinates of
         the sampler, if one of comparable mass has rows in every component that one. Ten by default, not ``"auto"``:

@@ -9,6 +9,7 @@ returns. Both start their chains at draws of the normal approximation at the EM 
 from collections.abc import Callable
 
 import numpy as np
+import xarray as xr
 
 from bayesgmm._common import PATIENCE, progress_bar
 from bayesgmm.exceptions import InputError
@@ -43,7 +44,12 @@ def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
 
 
 ENGINES: dict[str, Engine] = {"native": sample_native, "pymc": _sample_pymc}
-INFERENCES = ("nuts", "gibbs")
+INFERENCES = {"nuts": "NUTS", "gibbs": "Gibbs sampling"}
+
+
+def sampler_name(tree: xr.DataTree) -> str:
+    """What a posterior was sampled by."""
+    return INFERENCES[str(tree.attrs.get("inference", "nuts"))]
 
 
 def sampler_of(inference: str, engine: str) -> Engine:

@@ -52,8 +52,8 @@ class PosteriorSentence(StrEnum):
     """Draws, components and partition."""
 
     SAMPLED = (
-        "The posterior was sampled by NUTS: {chains} of {draws} in {seconds:.1f} s{stopped} (engine {engine}, seed "
-        "{seed}), under {prior}."
+        "The posterior was sampled by {sampler}: {chains} of {draws} in {seconds:.1f} s{stopped} (engine {engine}, "
+        "seed {seed}), under {prior}."
     )
     FARTHEST = (
         "EM and the posterior mean differ most in {parameter}: {em} and {mean}, {gap:.2f} posterior standard "

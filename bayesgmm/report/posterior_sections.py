@@ -12,6 +12,7 @@ from bayesgmm._common import Rows, counted, decimals_of, listed, sentence, shown
 from bayesgmm.comparison import component_intervals, estimates_cells, mean_and_bounds, verdict_lines
 from bayesgmm.data import Data
 from bayesgmm.diagnostics import MOST_ROWS, Diagnosis
+from bayesgmm.inference import sampler_name
 from bayesgmm.label_switching import Relabelling
 from bayesgmm.mixture import Mixture
 from bayesgmm.partitions import (
@@ -98,6 +99,7 @@ def posterior_section(found: Posterior) -> Section:
     sizes, attributes = found.tree["posterior"].sizes, found.tree.attrs
     first = sentence(
         PosteriorSentence.SAMPLED,
+        sampler=sampler_name(found.tree),
         chains=counted(sizes["chain"], "chain"),
         draws=counted(sizes["draw"], "draw"),
         seconds=attributes["sampling_time"],

@@ -17,6 +17,7 @@ from bayesgmm.exceptions import (
     NotIdentifiedError,
     SamplingError,
 )
+from bayesgmm.inference import sampler_name
 from bayesgmm.io import check_target
 from bayesgmm.mixture import Mixture
 from bayesgmm.plots import screened_record
@@ -129,7 +130,7 @@ def write_report(
     left_out = {"Comparison"} if em is None else set()
     left_out |= set() if settings.checks else {"Checks"}
     builders = {title: build for title, build in builders.items() if title not in left_out}
-    _write(builders, path, settings, subtitle=_subtitle(bayes, sample, "EM and NUTS"))
+    _write(builders, path, settings, subtitle=_subtitle(bayes, sample, f"EM and {sampler_name(tree)}"))
 
 
 def _no_em(notes: Sequence[str]) -> Section:

@@ -19,7 +19,7 @@ from bayesgmm.cli import job
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.estimators import PRIORS
 from bayesgmm.exceptions import DegenerateComponentError, InterruptedWarning, SamplingError
-from bayesgmm.inference.engines import ENGINES
+from bayesgmm.inference.engines import ENGINES, INFERENCES
 from bayesgmm.io.files import OUTPUT_FILES, SELECTION_FILES
 from bayesgmm.mixture import FAMILIES
 from bayesgmm.selection.criteria import CRITERIA
@@ -111,6 +111,7 @@ def test_version(capsys) -> None:
         ("fit", "covariance", FAMILIES),
         ("fit", "prior", PRIORS),
         ("fit", "engine", ENGINES),
+        ("fit", "inference", INFERENCES),
         ("select", "criterion", CRITERIA),
     ],
 )
