@@ -69,7 +69,7 @@ class Evidence:
     ----------
     log_evidence, se : float
         Natural logarithm, including all normalizing constants, and its standard error: by bridge sampling, or by
-        tempering if that is higher by more than three standard errors, or more precise.
+        tempering where that decides.
     bridge : Estimate
         Bridge sampling.
     thames : Estimate or None
@@ -144,9 +144,9 @@ def log_evidence(
     8, the evidence is estimated by tempering too (Del Moral, Doucet & Jasra 2006), see `bayesgmm.gibbs.tempering`:
     1,000 particles from the prior are moved by Gibbs sweeps while the likelihood is raised to it by powers. It does
     without draws and labellings, but where clusters are far apart, particles may miss them. Both come out low if they
-    miss something (an unbiased estimate exceeds the evidence by t nats with a probability of at most exp(-t)): if they
-    differ by more than three standard errors the higher one decides, or else the more precise one. It takes
-    seconds for a hundred rows. Above 10,000 rows times components, and for priors that are not conjugate given the
+    miss something (an unbiased estimate exceeds the evidence by t nats with a probability of at most exp(-t)). So
+    tempering decides if it is higher by more than three standard errors, or more precise and not lower by more than
+    one. It takes seconds for a hundred rows. Above 10,000 rows times components, and for priors that are not conjugate given the
     labels, a finding says that bridge sampling may be low.
 
     The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
@@ -228,7 +228,7 @@ def log_evidence(
         found = tempered_evidence(target.data, target.model, rng=rng)
         tempered, doubt = Estimate(found.log_z, found.se), ""
         gain, error = tempered.log_evidence - bridge.log_evidence, sqrt(tempered.se**2 + bridge.se**2)
-        if gain > DISAGREE * error or (tempered.se < bridge.se and gain > -DISAGREE * error):
+        if gain > DISAGREE * error or (tempered.se < bridge.se and gain > -error):
             findings = [_decided(bridge, tempered)] if gain > DISAGREE * error else []
             findings += _precision(tempered)
             own = tempered.log_evidence, tempered.se

@@ -131,8 +131,12 @@ def test_surplus_components_by_tempering(k, known):
     assert f"tempering {found.tempered}" in str(found)
 
 
-@pytest.mark.parametrize(("gain", "decides"), [(2.0, "tempered"), (0.2, "tempered"), (-2.0, "bridge")])
-def test_the_higher_estimate_decides_or_else_the_more_precise_one(overlapping, monkeypatch, gain, decides):
+@pytest.mark.parametrize(
+    ("gain", "decides"), [(2.0, "tempered"), (0.2, "tempered"), (-0.2, "bridge"), (-2.0, "bridge")]
+)
+def test_a_higher_estimate_by_tempering_decides_and_a_more_precise_one_that_is_not_lower(
+    overlapping, monkeypatch, gain, decides
+):
     """Of bridge sampling with an error of .1 and tempering with one of .05."""
     monkeypatch.setattr(evidence, "_total", lambda _parts: Estimate(-14.6, 0.1))
     monkeypatch.setattr(evidence, "tempered_evidence", lambda *_args, **_rest: Tempered(-14.6 + gain, 0.05, 1))
