@@ -146,8 +146,8 @@ def log_evidence(
     without draws and labellings, but where clusters are far apart, particles may miss them. Both come out low if they
     miss something (an unbiased estimate exceeds the evidence by t nats with a probability of at most exp(-t)). So
     tempering decides if it is higher by more than three standard errors, or more precise and not lower by more than
-    one. It takes seconds for a hundred rows. Above 10,000 rows times components, and for priors that are not conjugate given the
-    labels, a finding says that bridge sampling may be low.
+    one. It takes seconds for a hundred rows. Above 10,000 rows times components, and for priors that are not conjugate
+    given the labels, a finding says that bridge sampling may be low.
 
     The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
     with bridge sampling and is less precise.
