@@ -73,7 +73,7 @@ class Evidence:
     bridge : Estimate
         Bridge sampling.
     thames : Estimate or None
-        The truncated harmonic mean; None if it was not requested, there were too few draws, or tempering decided.
+        The truncated harmonic mean; None if it was not requested, or there were too few draws.
     n_modes : int
         Number of modes between which the chains do not move freely; their evidences were added.
     effective_draws : float
@@ -222,27 +222,29 @@ def log_evidence(
     log_joint = target.log_joint(points, modes)
     regions = [inside_of(modes, m) for m in near_modes(modes, points, target)]
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
-    bridge, effective = _total(bridges), float(sum(found.effective_draws for found in bridges))
-    doubt, tempered = _doubt(points, target), None
-    if doubt and not (unable := _unable(target)):
-        found = tempered_evidence(target.data, target.model, rng=rng)
-        tempered, doubt = Estimate(found.log_z, found.se), ""
-        gain, error = tempered.log_evidence - bridge.log_evidence, sqrt(tempered.se**2 + bridge.se**2)
-        if gain > DISAGREE * error or (tempered.se < bridge.se and gain > -error):
-            findings = [_decided(bridge, tempered)] if gain > DISAGREE * error else []
-            findings += _precision(tempered)
-            own = tempered.log_evidence, tempered.se
-            return Evidence(*own, bridge, None, len(regions), effective, tuple(findings), tempered)
     checks = (
         [mode_thames(own, points, log_joint, target=target, rng=rng) for own in regions]
         if cross_check and target.conjugate
         else []
     )
-    check = _total(checks) if checks else None
-    findings = [f"{doubt}: bridge sampling may be too low, and tempering {unable}."] if doubt else []
-    findings += [*_chains(tree), *_modes(len(regions)), *_disagreement(bridge, check), *_precision(bridge)]
-    own = bridge.log_evidence, bridge.se
-    return Evidence(*own, bridge, check, len(regions), effective, tuple(findings), tempered)
+    bridge, check, tempered = _total(bridges), _total(checks) if checks else None, None
+    findings, own = [*_chains(tree), *_modes(len(regions))], bridge
+    doubt = _doubt(points, target)
+    if doubt and (unable := _unable(target)):
+        findings.append(f"{doubt}: bridge sampling may be too low, and tempering {unable}.")
+    elif doubt:
+        found = tempered_evidence(target.data, target.model, rng=rng)
+        tempered = Estimate(found.log_z, found.se)
+        gain, error = tempered.log_evidence - bridge.log_evidence, sqrt(tempered.se**2 + bridge.se**2)
+        if gain > DISAGREE * error:
+            own, findings = tempered, [_decided(bridge, tempered)]
+        elif tempered.se < bridge.se and gain > -error:
+            own, findings = tempered, []
+    if own is bridge:
+        findings += _disagreement(bridge, check)
+    effective = float(sum(found.effective_draws for found in bridges))
+    findings += _precision(own)
+    return Evidence(own.log_evidence, own.se, bridge, check, len(regions), effective, tuple(findings), tempered)
 
 
 def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:

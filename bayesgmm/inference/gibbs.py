@@ -94,7 +94,8 @@ def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
 
 def _joined(kept: list[Kept], n_draws: int, problem: Problem) -> tuple[Draws, Array]:
     """All draws, chains end to end, and their log densities (chain, draw)."""
-    weights, means, factors, log_likelihood = (np.stack(each)[:, :n_draws] for each in zip(*kept, strict=True))
+    made = (np.stack([array[:n_draws] for array in each]) for each in zip(*kept, strict=True))
+    weights, means, factors, log_likelihood = made
     draws = Draws.of_factors(weights, means, factors, family=problem.start.family).end_to_end()
     log_prior = problem.model.required_prior.log_density_of(draws)
     return draws, log_likelihood + log_prior.reshape(log_likelihood.shape)

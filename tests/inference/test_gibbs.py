@@ -109,7 +109,7 @@ def test_fewer_draws_when_time_is_over():
     with pytest.warns(InterruptedWarning, match="of 1000000 draws"):
         draws, trace = sample_gibbs(given, settings, np.random.default_rng(0))
     assert trace.interrupted
-    assert time.monotonic() - settings.until < 2.0
+    assert time.monotonic() - settings.until < 5.0
     n_chains, n_draws = trace.stats["lp"].shape
     assert n_chains == 4
     assert 1 <= n_draws < 10**6
