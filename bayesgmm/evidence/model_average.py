@@ -161,7 +161,7 @@ def average_models(
     table = _table(trees, found, prior)
     table = table if named is None else table.set_axis(list(named))
     rows = zip(table.index, table["probability"], found, strict=True)
-    findings = [f"{name}: {told}" for name, p, own in rows if p >= RELEVANT for told in own.findings]
+    findings = [f"{name}: {told}" for name, p, own in rows if p >= RELEVANT for told in getattr(own, "findings", ())]
     return ModelAverage(table, members, tuple(findings))
 
 
