@@ -332,7 +332,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         settings = replace(self._settings(rng, sparse=model.required_prior.sparse), until=until)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
         problem = Problem(different, prior, optima[0])
-        if sampler is sample_native:
+        if (self.inference, self.engine) == ("nuts", "native"):
             problem.warn_if_long(settings)
         with self._stage("Searching for modes"):
             exploring = sample_native if self.inference == "nuts" else sampler

@@ -92,6 +92,7 @@ class Sweeps:
         self.rows = Rows(np.array(data.rows.T, order="C"), np.array(data.rows, order="C"), counts.astype(np.int64))
         self.model, self.prior = model, _compiled_prior(model.required_prior)
         self.kernel = model.family.parametrisation, model.component
+        link(_draws, *map(type, self.kernel))
 
     def chain(self, start: Mixture) -> Chain:
         """A chain that begins at a mixture, hyperparameters at their means."""
@@ -118,7 +119,6 @@ class Sweeps:
 
         Those from number zero on are kept.
         """
-        link(_draws, *map(type, self.kernel))
         _draws(*self.kernel, rng, self.rows, self.prior, chain, kept, first, n)
 
 

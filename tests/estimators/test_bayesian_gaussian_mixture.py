@@ -375,15 +375,15 @@ INTERRUPTED = """
 import os, signal, threading, warnings
 import numpy as np
 from bayesgmm import BayesianGaussianMixture
-from bayesgmm.estimators import bayesian_gaussian_mixture as module
+from bayesgmm.inference import ENGINES
 X = np.concatenate([np.random.default_rng(0).normal(size=(50, 1)) + c for c in (0, 6)])
 settings = dict(random_state=0, progress=False, chains=2, cores=2)
 BayesianGaussianMixture(2, draws=20, tune=20, **settings).fit(X)  # compiled code is loaded
-sample = module.ENGINES["native"]
+sample = ENGINES["native"]
 def press_ctrl_c_soon(*arguments):
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     return sample(*arguments)
-module.ENGINES["native"] = press_ctrl_c_soon
+ENGINES["native"] = press_ctrl_c_soon
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     fit = BayesianGaussianMixture(2, draws=2_000_000, tune=100, **settings).fit(X)

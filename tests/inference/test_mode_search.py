@@ -106,7 +106,9 @@ def test_chains_start_where_the_weight_is_in_coordinates_of_that_mode(monkeypatc
     assert home in found.relevant
 
     other = next(m for m in found.relevant if m != home)
-    monkeypatch.setattr(mode_search, "run_exploratory_chains", lambda *_: replace(found, modes=only(found, other)))
+    monkeypatch.setattr(
+        mode_search, "run_exploratory_chains", lambda *_, **__: replace(found, modes=only(found, other))
+    )
     moved = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
     assert set(moved.starting_modes) == {other}
     assert len(moved.problem.chain_starts) == 4
@@ -115,7 +117,7 @@ def test_chains_start_where_the_weight_is_in_coordinates_of_that_mode(monkeypatc
     others = [problem.at_optimum(highest).start, *optima[1:]]
     (chosen,) = [mixture for mixture in others if np.array_equal(mixture.means, moved.problem.start.means)]
     assert mass(chosen, problem) == max(mass(mixture, problem) for mixture in others)
-    monkeypatch.setattr(mode_search, "run_exploratory_chains", lambda *_: replace(found, modes=only(found, home)))
+    monkeypatch.setattr(mode_search, "run_exploratory_chains", lambda *_, **__: replace(found, modes=only(found, home)))
     stayed = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
     assert stayed.problem is problem
 
