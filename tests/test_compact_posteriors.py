@@ -165,7 +165,7 @@ def test_files_keep_the_variances(fits, tmp_path):
 def test_a_report_has_the_same_sections(fits, tmp_path):
     texts = []
     for number, fit in enumerate(fits):
-        fit.report(tmp_path / f"{number}.html")
+        fit.report(tmp_path / f"{number}.html", checks=False)
         texts.append(re.findall(r"<h[23].*?</h[23]>", (tmp_path / f"{number}.html").read_text(encoding="utf-8")))
     assert texts[0] == texts[1]
     assert len(texts[0]) > 3

@@ -55,7 +55,7 @@ DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
 
 
 class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
-    r"""Posterior of a Gaussian mixture, sampled by NUTS from starting points found by EM.
+    r"""Posterior of a Gaussian mixture, sampled by NUTS or Gibbs sampling from starting points found by EM.
 
     .. math::
 

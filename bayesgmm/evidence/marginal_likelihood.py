@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import listing, table
+from bayesgmm._common import PATIENCE, listing, progress_bar, table
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS
 from bayesgmm.evidence.mode_weights import Target, inside_of, mode_evidence, near_modes
@@ -37,7 +37,8 @@ _TOO_WIDE = 0.3  # standard error, in nats, from which a check or a Bayes factor
 
 _EMPTY_COUNT = float(np.log(2.0))  # expected rows below which a component is more probably empty than not
 _EMPTY_SHARE = 0.01  # of the draws with an empty component, from which bridge sampling is not relied on
-_MOST_MEMBERSHIPS = 10_000  # rows times components above which tempering takes minutes
+_UNSURE = 0.1  # its standard error, below which it is
+_MOST_WORK = 40_000  # rows times components times squared features and one, above which tempering takes minutes
 
 _IMPOSSIBLE = -1e12  # log density of a row a million standard deviations away
 
@@ -81,7 +82,7 @@ class Evidence:
     findings : tuple of str
         Reasons to doubt the estimate, and limits of the check; empty if there are none.
     tempered : Estimate or None
-        Tempering, where components are empty in some of the draws, or more than 8.
+        Tempering, where bridge sampling is not relied on.
     """
 
     __module__ = "bayesgmm.evidence"
@@ -120,6 +121,7 @@ def log_evidence(
     cross_check: bool = True,
     names: Names = NO_NAMES,
     random_state: int | None = None,
+    progress: bool = True,
 ) -> Evidence:
     r"""Log evidence :math:`\log \int p(X \mid \theta)\, p(\theta)\, d\theta` of a mixture, with a standard error.
 
@@ -139,15 +141,15 @@ def log_evidence(
     sample sizes. If chains stay in several modes, the evidence of each is estimated over its own region, and they are
     added.
 
-    With more components than clusters bridge sampling comes out low: draws and proposal do not cover what empty
-    components do. If a component has fewer than log 2 expected rows in a hundredth of the draws, or there are more than
-    8, the evidence is estimated by tempering too (Del Moral, Doucet & Jasra 2006), see `bayesgmm.gibbs.tempering`:
-    1,000 particles from the prior are moved by Gibbs sweeps while the likelihood is raised to it by powers. It does
-    without draws and labellings, but where clusters are far apart, particles may miss them. Both come out low if they
-    miss something (an unbiased estimate exceeds the evidence by t nats with a probability of at most exp(-t)). So
-    tempering decides if it is higher by more than three standard errors, or more precise and not lower by more than
-    one. It takes seconds for a hundred rows. Above 10,000 rows times components, and for priors that are not conjugate
-    given the labels, a finding says that bridge sampling may be low.
+    With many more components than clusters bridge sampling comes out low: draws and proposal do not cover what empty
+    components do. If there are more than 8, or its standard error is above 0.1 and a component has fewer than log 2
+    expected rows in a hundredth of the draws, the evidence is estimated by tempering too (Del Moral, Doucet & Jasra
+    2006), see `bayesgmm.gibbs.tempering`: 1,000 particles from the prior are moved by Gibbs sweeps while the likelihood
+    is raised to it by powers. It does without draws and labellings, but where clusters are far apart, particles may
+    miss them. Both come out low if they miss something (an unbiased estimate exceeds the evidence by t nats with a
+    probability of at most exp(-t)). So tempering decides if it is higher by more than three standard errors, or more
+    precise and not lower by more than one. For priors that are not conjugate given the labels, and where it would take
+    minutes, a finding says that bridge sampling may be low.
 
     The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
     with bridge sampling and is less precise.
@@ -168,6 +170,8 @@ def log_evidence(
         Names of the posterior's variables.
     random_state : int, optional
         For allocations and proposals.
+    progress : bool
+        Show a progress bar, in a terminal or notebook only.
 
     Returns
     -------
@@ -206,7 +210,7 @@ def log_evidence(
     >>> found.findings
     ()
     """
-    check_flag(cross_check=cross_check)
+    check_flag(cross_check=cross_check, progress=progress)
     check_type(Prior, optional=True, prior=prior)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
@@ -229,11 +233,12 @@ def log_evidence(
     )
     bridge, check, tempered = _total(bridges), _total(checks) if checks else None, None
     findings, own = [*_chains(tree), *_modes(len(regions))], bridge
-    doubt = _doubt(points, target)
+    doubt = _doubt(points, bridge, target)
     if doubt and (unable := _unable(target)):
         findings.append(f"{doubt}: bridge sampling may be too low, and tempering {unable}.")
     elif doubt:
-        found = tempered_evidence(target.data, target.model, rng=rng)
+        with progress_bar("Tempering", show=progress, percent=True, patience=PATIENCE) as move:
+            found = tempered_evidence(target.data, target.model, rng=rng, callback=move)
         tempered = Estimate(found.log_z, found.se)
         gain, error = tempered.log_evidence - bridge.log_evidence, sqrt(tempered.se**2 + bridge.se**2)
         if gain > DISAGREE * error:
@@ -255,12 +260,13 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     return Target(data_of(tree), model)
 
 
-def _doubt(points: Draws, target: Target) -> str:
+def _doubt(points: Draws, bridge: Estimate, target: Target) -> str:
     """Why bridge sampling is not relied on, or nothing."""
+    if target.model.exchangeable and target.model.n_components > MOST_COMPONENTS:
+        return f"There are more than {MOST_COMPONENTS} components"
     empty = float((points.weights.min(axis=1) * target.data.total < _EMPTY_COUNT).mean())
-    if target.model.n_components > 1 and empty > _EMPTY_SHARE:
-        return f"A component is empty in {empty:.0%} of the draws"
-    return f"There are more than {MOST_COMPONENTS} components" if target.one_labelling else ""
+    unsure = bridge.se > _UNSURE and target.model.n_components > 1 and empty > _EMPTY_SHARE
+    return f"A component is empty in {empty:.0%} of the draws" if unsure else ""
 
 
 def _decided(bridge: Estimate, tempered: Estimate) -> str:
@@ -272,8 +278,8 @@ def _unable(target: Target) -> str:
     """Why tempering is not done, or nothing."""
     if refusal(target.model, target.data) is not None:
         return "needs a model that is conjugate given the labels, and whole weights"
-    if target.data.shape[0] * target.model.n_components > _MOST_MEMBERSHIPS:
-        return "takes minutes with so many rows"
+    (n, d), k = target.data.shape, target.model.n_components
+    return "would take minutes" if n * k * (1 + d) ** 2 > _MOST_WORK else ""
     return ""
 
 

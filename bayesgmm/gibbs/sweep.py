@@ -51,8 +51,8 @@ class Rows(NamedTuple):
     counts: NDArray[np.int64]
 
 
-class Chain(NamedTuple):
-    """Where a chain is, and room for sums over the rows of each component, which are relative to its mean."""
+class Point(NamedTuple):
+    """Parameters and hyperparameters, of one draw or, with a leading axis, of many."""
 
     weights: Weights
     means: Means
@@ -60,6 +60,12 @@ class Chain(NamedTuple):
     precision_factors: Factors
     concentration: Weights
     scale: Factors
+
+
+class Chain(NamedTuple):
+    """Where a chain is, and room for sums over the rows of each component, which are relative to its mean."""
+
+    at: Point
     tempered: Factors
     log_scale: Weights
     log_density: Array
@@ -80,7 +86,7 @@ class Kept(NamedTuple):
     @classmethod
     def room(cls, chain: Chain, n_draws: int) -> "Kept":
         """Room for draws."""
-        shapes = (chain.weights.shape, chain.means.shape, chain.factors.shape, ())
+        shapes = (chain.at.weights.shape, chain.at.means.shape, chain.at.factors.shape, ())
         return cls(*(np.empty((n_draws, *shape)) for shape in shapes))
 
 
@@ -98,13 +104,16 @@ class Sweeps:
         """A chain that begins at a mixture, hyperparameters at their means."""
         (k, d), n, prior = start.means.shape, len(self.rows.rows), self.model.required_prior
         factors = np.array(start.factors, order="C")
-        return Chain(
+        at = Point(
             np.maximum(start.weights, SMALLEST_WEIGHT),
             start.means.copy(),
             factors,
             np.array(start.precision_factors, order="C"),
             prior.concentration.copy(),
             np.array(prior.scale),
+        )
+        return Chain(
+            at,
             np.empty_like(factors),
             np.empty(k),
             np.empty(n),
@@ -152,92 +161,99 @@ def _compiled_prior(prior: ResolvedPrior) -> ConjugatePrior:
 
 
 @compiled
-def _draws(covariance, component, rng, rows, prior, at, kept, first, n):  # type: ignore[no-untyped-def]
+def _draws(covariance, component, rng, rows, prior, chain, kept, first, n):  # type: ignore[no-untyped-def]
     """``n`` draws; those from number zero on are kept, the first has the number ``first``."""
-    evaluate(covariance, component, rows, at, 1.0)
+    evaluate(covariance, component, rows, chain, 1.0)
     for s in range(first, first + n):
         for _ in range(SWEEPS):
-            sweep(covariance, component, rng, rows, prior, at, 1.0)
+            sweep(covariance, component, rng, rows, prior, chain, 1.0)
         if s >= 0:
-            kept.weights[s], kept.means[s], kept.factors[s] = at.weights, at.means, at.factors
-            kept.log_likelihood[s] = total_log_density(rows, at)
+            kept.weights[s], kept.means[s], kept.factors[s] = chain.at.weights, chain.at.means, chain.at.factors
+            kept.log_likelihood[s] = total_log_density(rows, chain)
 
 
 @compiled
-def sweep(covariance, component, rng, rows, prior, at, power):  # type: ignore[no-untyped-def]
+def sweep(covariance, component, rng, rows, prior, chain, power):  # type: ignore[no-untyped-def]
     """One sweep, from memberships to memberships; of the rows' densities given their labels that power is taken."""
-    _draw_labels(covariance, rng, rows, at)
-    _draw_weights(rng, prior, at)
+    _draw_labels(covariance, rng, rows, chain)
+    _draw_weights(rng, prior, chain)
     if power != 1.0:
-        at.counts[:], at.first[:], at.second[:] = power * at.counts, power * at.first, power * at.second
-    _draw_covariances(covariance, rng, prior, at)
-    _draw_means(covariance, rng, prior, at)
-    _draw_hyperparameters(covariance, rng, prior, at)
-    evaluate(covariance, component, rows, at, power)
+        chain.counts[:], chain.first[:], chain.second[:] = (
+            power * chain.counts,
+            power * chain.first,
+            power * chain.second,
+        )
+    _draw_covariances(covariance, rng, prior, chain)
+    _draw_means(covariance, rng, prior, chain)
+    _draw_hyperparameters(covariance, rng, prior, chain)
+    evaluate(covariance, component, rows, chain, power)
 
 
 @allocation_free
-def total_log_density(rows, at):  # type: ignore[no-untyped-def]
+def total_log_density(rows, chain):  # type: ignore[no-untyped-def]
     """The log-likelihood, as it was evaluated."""
     total = 0.0
-    for i in range(at.log_density.shape[0]):
-        total += at.log_density[i] * (rows.counts[i] if rows.counts.shape[0] else 1)
+    for i in range(chain.log_density.shape[0]):
+        total += chain.log_density[i] * (rows.counts[i] if rows.counts.shape[0] else 1)
     return total
 
 
 @compiled
-def evaluate(covariance, component, rows, at, power):  # type: ignore[no-untyped-def]
+def evaluate(covariance, component, rows, chain, power):  # type: ignore[no-untyped-def]
     """Log densities and memberships of all rows, of w_k N(x | mu_k, Sigma_k)^power."""
+    at = chain.at
     n_blocks, (k, d) = at.precision_factors.shape[0], at.means.shape
     for c in range(k):
         log_det = covariance.log_determinant(at.precision_factors[min(c, n_blocks - 1)], d)
-        at.log_scale[c] = math.log(at.weights[c]) + power * (log_det - 0.5 * d * LOG_2PI)
-    at.tempered[:] = math.sqrt(power) * at.precision_factors
-    arguments = (rows.columns, at.log_scale, at.means, at.tempered, at.log_density, at.memberships)
+        chain.log_scale[c] = math.log(at.weights[c]) + power * (log_det - 0.5 * d * LOG_2PI)
+    chain.tempered[:] = math.sqrt(power) * at.precision_factors
+    arguments = (rows.columns, chain.log_scale, at.means, chain.tempered, chain.log_density, chain.memberships)
     pointwise(covariance, component, *arguments)
 
 
 @compiled
-def _draw_labels(covariance, rng, rows, at):  # type: ignore[no-untyped-def]
+def _draw_labels(covariance, rng, rows, chain):  # type: ignore[no-untyped-def]
     """Counts, and first and second moments about its mean, of the rows that each component is given."""
+    at = chain.at
     k, z = at.means.shape[0], np.empty(at.means.shape[1])
-    at.counts[:], at.first[:], at.second[:] = 0.0, 0.0, 0.0
+    chain.counts[:], chain.first[:], chain.second[:] = 0.0, 0.0, 0.0
     for i in range(rows.rows.shape[0]):
         left, mass = rows.counts[i] if rows.counts.shape[0] else 1, 0.0
         for c in range(k):
-            mass += at.memberships[c, i]
+            mass += chain.memberships[c, i]
         if left == 1:
-            c, u = 0, rng.random() * mass - at.memberships[0, i]
+            c, u = 0, rng.random() * mass - chain.memberships[0, i]
             while u >= 0.0 and c < k - 1:
                 c += 1
-                u -= at.memberships[c, i]
-            _give(covariance, at, c, 1.0, rows.rows[i], z)
+                u -= chain.memberships[c, i]
+            _give(covariance, chain, c, 1.0, rows.rows[i], z)
             continue
         for c in range(k):
-            share = at.memberships[c, i]
+            share = chain.memberships[c, i]
             n = left if c == k - 1 or share >= mass else rng.binomial(left, share / mass)
             mass -= share
             left -= n
             if n > 0:
-                _give(covariance, at, c, float(n), rows.rows[i], z)
+                _give(covariance, chain, c, float(n), rows.rows[i], z)
 
 
 @allocation_free
-def _give(covariance, at, c, n, row, z):  # type: ignore[no-untyped-def]
+def _give(covariance, chain, c, n, row, z):  # type: ignore[no-untyped-def]
     """Count a row n times in a component."""
-    at.counts[c] += n
+    chain.counts[c] += n
     for j in range(z.shape[0]):
-        z[j] = row[j] - at.means[c, j]
-        at.first[c, j] += n * z[j]
-    covariance.add_outer(n, z, z, at.second[min(c, at.second.shape[0] - 1)])
+        z[j] = row[j] - chain.at.means[c, j]
+        chain.first[c, j] += n * z[j]
+    covariance.add_outer(n, z, z, chain.second[min(c, chain.second.shape[0] - 1)])
 
 
 @compiled
-def _draw_weights(rng, prior, at):  # type: ignore[no-untyped-def]
+def _draw_weights(rng, prior, chain):  # type: ignore[no-untyped-def]
     """From their Dirichlet distribution, by the logarithms of gamma variables, which do not vanish."""
+    at = chain.at
     k, highest, total = at.weights.shape[0], -np.inf, 0.0
     for c in range(k):
-        shape = at.concentration[c] + at.counts[c]
+        shape = at.concentration[c] + chain.counts[c]
         log_gamma = math.log(rng.standard_gamma(shape + 1.0)) + math.log1p(-rng.random()) / shape
         at.weights[c] = log_gamma
         highest = max(highest, log_gamma)
@@ -249,42 +265,45 @@ def _draw_weights(rng, prior, at):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _draw_covariances(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
+def _draw_covariances(covariance, rng, prior, chain):  # type: ignore[no-untyped-def]
     """Given the labels, and given the means unless these are conjugate: then those are integrated out."""
-    n_blocks, (k, d) = at.second.shape[0], at.means.shape
+    at = chain.at
+    n_blocks, (k, d) = chain.second.shape[0], at.means.shape
     away, width = np.empty(d), covariance.n_alike(d)
     for c in range(k):
-        n, kappa = at.counts[c], prior.kappa[c]
+        n, kappa = chain.counts[c], prior.kappa[c]
         if kappa > 0.0 and n > 0.0:
             for j in range(d):
-                away[j] = at.means[c, j] + at.first[c, j] / n - prior.mean[c, j]
-            block = at.second[min(c, n_blocks - 1)]
-            covariance.add_outer(-1.0 / n, at.first[c], at.first[c], block)
+                away[j] = at.means[c, j] + chain.first[c, j] / n - prior.mean[c, j]
+            block = chain.second[min(c, n_blocks - 1)]
+            covariance.add_outer(-1.0 / n, chain.first[c], chain.first[c], block)
             covariance.add_outer(kappa * n / (kappa + n), away, away, block)
     for g in range(n_blocks):
         dof = prior.dof[g]
         for c in range(k):
             if min(c, n_blocks - 1) == g:
-                dof += width * at.counts[c]
-        at.second[g] += at.scale[g]
-        covariance.draw_factor(rng, dof, at.second[g], at.factors[g], at.precision_factors[g])
+                dof += width * chain.counts[c]
+        chain.second[g] += at.scale[g]
+        covariance.draw_factor(rng, dof, chain.second[g], at.factors[g], at.precision_factors[g])
 
 
 @compiled
-def _draw_means(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
+def _draw_means(covariance, rng, prior, chain):  # type: ignore[no-untyped-def]
     """Given labels and covariances, as displacements from where they were."""
-    n_blocks, (k, d) = at.second.shape[0], at.means.shape
+    at = chain.at
+    n_blocks, (k, d) = chain.second.shape[0], at.means.shape
     noise, moved, half, pull = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
     precision, root = np.empty((d, d)), np.empty((d, d))
     for c in range(k):
-        n, kappa, g = at.counts[c], prior.kappa[c], min(c, n_blocks - 1)
+        n, kappa, g = chain.counts[c], prior.kappa[c], min(c, n_blocks - 1)
         for j in range(d):
             noise[j] = rng.standard_normal()
             pull[j] = prior.mean[c, j] - at.means[c, j]
         if kappa > 0.0:
             covariance.multiply(at.factors[g], noise, moved)
             for j in range(d):
-                at.means[c, j] += (kappa * pull[j] + at.first[c, j]) / (kappa + n) + moved[j] / math.sqrt(kappa + n)
+                mean = (kappa * pull[j] + chain.first[c, j]) / (kappa + n)
+                at.means[c, j] += mean + moved[j] / math.sqrt(kappa + n)
             continue
         prec = at.precision_factors[g]
         for j in range(d):
@@ -294,7 +313,7 @@ def _draw_means(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
             covariance.multiply_transposed(prec, moved, half)
             for i in range(d):
                 precision[i, j] = prior.mean_precision[c, i, j] + n * half[i]
-        covariance.multiply(prec, at.first[c], half)
+        covariance.multiply(prec, chain.first[c], half)
         covariance.multiply_transposed(prec, half, moved)
         for i in range(d):
             for j in range(d):
@@ -315,8 +334,9 @@ def _add_noise_of_precision(root, noise, vector):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _draw_hyperparameters(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
+def _draw_hyperparameters(covariance, rng, prior, chain):  # type: ignore[no-untyped-def]
     """A scale and a concentration that have a prior."""
+    at = chain.at
     if prior.scale_count.shape[0]:
         inverse = np.empty(at.scale.shape[1:])
         covariance.write_mean_scale(at.precision_factors, prior.scale_precision[0], 1.0, inverse)

@@ -19,16 +19,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import joblib
 import numpy as np
 
-from bayesgmm._common import Array, Factors, IntArray, Means, Weights, in_threads
+from bayesgmm._common import Array, IntArray, Progress, in_threads
 from bayesgmm._compiled import compiled, link
 from bayesgmm.data import Data
 from bayesgmm.exceptions import SamplingError
-from bayesgmm.gibbs.sweep import Sweeps, evaluate, sweep, total_log_density
+from bayesgmm.gibbs.sweep import Point, Sweeps, evaluate, sweep, total_log_density
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import SMALLEST_WEIGHT, Model, draw_mixtures
 
@@ -37,6 +36,7 @@ _EFFECTIVE = 0.7  # share of the particles that weights leave effective, from a 
 _PARTS = 8  # of the particles, moved in threads; their number is fixed, so that draws do not depend on the machine
 _FIRST, _STEP = 1e-8, 1e-5  # powers, and shares of one, over which slopes are taken
 _HALVINGS = 60
+_SHARES, _DECADES = 100, 10.0  # of progress; the first power is about exp(-10)
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,6 @@ class Tempered:
     n_powers: int
 
 
-class _Particles(NamedTuple):
-    """Parameters and hyperparameters, (particle, ...)."""
-
-    weights: Weights
-    means: Means
-    factors: Factors
-    precision_factors: Factors
-    concentration: Weights
-    scale: Factors
-
-
 def tempered_evidence(
     data: Data,
     model: Model,
@@ -74,6 +63,7 @@ def tempered_evidence(
     rng: np.random.Generator,
     n_particles: int = PARTICLES,
     n_sweeps: int = SWEEPS_A_POWER,
+    callback: Progress | None = None,
 ) -> Tempered:
     """The log evidence of a model that `refusal` accepts, see this module.
 
@@ -87,6 +77,8 @@ def tempered_evidence(
         The standard error falls with its root.
     n_sweeps : int
         Of every particle at every power. Too few leave particles behind: the estimate comes out low.
+    callback : callable, optional
+        Called as ``callback(done, total)``, by the logarithm of the power.
 
     Raises
     ------
@@ -114,7 +106,7 @@ def tempered_evidence(
         values = np.empty(n_particles)
 
         def part(p: int, stop: threading.Event) -> threading.Event:
-            own = _Particles(*(array[parts[p]] for array in particles))
+            own = Point(*(array[parts[p]] for array in particles))
             _moved(*sweeps.kernel, generators[p], sweeps.rows, sweeps.prior, chains[p], own, power, n, values[parts[p]])
             return stop
 
@@ -133,9 +125,11 @@ def tempered_evidence(
         log_z += float(log_weights.max()) + math.log(weights.mean())
         variance += float(weights.var() / weights.mean() ** 2) / n_particles
         chosen = rng.choice(n_particles, size=n_particles, p=weights / weights.sum())
-        particles = _Particles(*(np.ascontiguousarray(array[chosen]) for array in particles))
+        particles = Point(*(np.ascontiguousarray(array[chosen]) for array in particles))
         power, ancestors, n_powers = after, ancestors[chosen], n_powers + 1
         now = log_likelihoods(power, n_sweeps)
+        if callback is not None:
+            callback(int(_SHARES * max(0.0, 1.0 + math.log(power) / _DECADES)), _SHARES)
     return Tempered(log_z, math.sqrt(max(variance, _variance_by_ancestors(ancestors, n_powers))), n_powers)
 
 
@@ -164,7 +158,7 @@ def _variance_by_ancestors(ancestors: IntArray, n_powers: int) -> float:
     return 1.0 - (n / (n - 1.0)) ** (n_powers + 1) * (1.0 - together)
 
 
-def _prior_particles(model: Model, n: int, *, rng: np.random.Generator) -> _Particles:
+def _prior_particles(model: Model, n: int, *, rng: np.random.Generator) -> Point:
     prior, one = model.required_prior, model.family.parametrisation
     weights, means, covariances = draw_mixtures(prior, n, rng=rng)
     precision_factors = prior.precision_factors(covariances)
@@ -177,20 +171,21 @@ def _prior_particles(model: Model, n: int, *, rng: np.random.Generator) -> _Part
         scale = np.broadcast_to(one.blocks(drawn["prior_scale"])[:, None], scale.shape)
     weights = np.maximum(weights, SMALLEST_WEIGHT)
     arrays = (weights, means, one.inverse(precision_factors), precision_factors, concentration, scale)
-    return _Particles(*(np.array(array, order="C") for array in arrays))
+    return Point(*(np.array(array, order="C") for array in arrays))
 
 
 @compiled
-def _moved(covariance, component, rng, rows, prior, at, particles, power, n_sweeps, values):  # type: ignore[no-untyped-def]
+def _moved(covariance, component, rng, rows, prior, chain, particles, power, n_sweeps, values):  # type: ignore[no-untyped-def]
     """Log-likelihoods of particles at a power, after sweeps that move them."""
+    at = chain.at
     for i in range(values.shape[0]):
         at.weights[:], at.means[:], at.factors[:] = particles.weights[i], particles.means[i], particles.factors[i]
         at.precision_factors[:] = particles.precision_factors[i]
         at.concentration[:], at.scale[:] = particles.concentration[i], particles.scale[i]
-        evaluate(covariance, component, rows, at, power)
+        evaluate(covariance, component, rows, chain, power)
         for _ in range(n_sweeps):
-            sweep(covariance, component, rng, rows, prior, at, power)
-        values[i] = total_log_density(rows, at)
+            sweep(covariance, component, rng, rows, prior, chain, power)
+        values[i] = total_log_density(rows, chain)
         if n_sweeps:
             particles.weights[i], particles.means[i], particles.factors[i] = at.weights, at.means, at.factors
             particles.precision_factors[i] = at.precision_factors

@@ -83,8 +83,8 @@ def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
     if n_draws < 1:
         raise KeyboardInterrupt("interrupted before the first draw") if stop.is_set() else SamplingError(TOO_SHORT)
     if interrupted:
-        text = f"Interrupted: {n_draws} of {settings.draws} draws of each chain are kept."
-        warnings.warn(text, InterruptedWarning, stacklevel=3)
+        message = f"Sampling was interrupted: kept {n_draws} of {settings.draws} draws of each chain."
+        warnings.warn(message, InterruptedWarning, stacklevel=3)
     draws, lp = _joined(kept, n_draws, problem)
     if not np.isfinite(lp).all():
         raise SamplingError("Gibbs sampling left the numbers: a covariance was singular to rounding error")

@@ -105,14 +105,14 @@ def test_parameters_and_rows_together_keep_their_joint_distribution(family, form
     weights, means, covariances = draw_mixtures(prior, steps, rng=rng)
     mixture = Mixture(weights[0], means[0], model.family.compress(covariances[0]), family)
     sweeps = Sweeps(Data(np.asfortranarray(np.zeros((n, d)))), model)
-    at, rows = sweeps.chain(mixture), sweeps.rows
-    kept = Kept.room(at, steps)
+    chain, rows = sweeps.chain(mixture), sweeps.rows
+    at, kept = chain.at, Kept.room(chain, steps)
     for s in range(steps):
         labels = rng.choice(k, size=n, p=at.weights / at.weights.sum())
         full = model.family.expand(at.factors, k, d)
         rows.rows[:] = at.means[labels] + (np.linalg.cholesky(full[labels]) @ rng.normal(size=(n, d, 1)))[..., 0]
         rows.columns[:] = rows.rows.T
-        sweeps.run(rng, at, kept, first=s, n=1)
+        sweeps.run(rng, chain, kept, first=s, n=1)
     got = _moments(kept.weights, kept.means, model.family.expand(kept.factors, k, d))
     expected = _moments(weights, means, covariances)
     scores = (got.mean(axis=0) - expected.mean(axis=0)) / np.hypot(_errors(got), _errors(expected))
