@@ -81,7 +81,9 @@ ANSWERS: dict[str, Callable[[SimpleNamespace, Data], Any]] = {
     "uncertainty": lambda g, data: membership_uncertainty(g.tree, g.X),
     "relabelling": lambda g, data: relabel(g.tree, data, progress=False)["posterior"].to_dataset(),
     "modes": lambda g, data: find_modes(g.draws, data, rng=np.random.default_rng(0)).modes[0].mean_log_likelihood,
-    "proposal": lambda g, data: Target(data, Model.of("full", 2, 2, prior=PRIOR)).proposal(g.draws, rng=rng()).scale,
+    "proposal": lambda g, data: (
+        Target(data, Model.of("full", 2, 2, prior=PRIOR)).conditionals(g.draws, rng=rng()).scale
+    ),
     "evidence": lambda g, data: log_evidence(g.tree, g.X, prior=PRIOR, random_state=1).log_evidence,
     "log-likelihood": lambda g, data: Problem(data, PRIOR, MIXTURE).log_likelihood(MIXTURE),
     "invariants": lambda g, data: invariants(g.tree, data),

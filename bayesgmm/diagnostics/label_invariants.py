@@ -89,7 +89,7 @@ def invariants(
     data = data_of(tree, X)
     if (weights := as_row_weights(row_weights, data.shape[0])) is not None:
         data = data.with_weights(weights)
-    draws = in_order(draws_of(tree))
+    draws = by_weight(draws_of(tree))
     anchors, pairs = anchor_rows(data.rows, n_anchors), row_pairs(data.shape[0], n_pairs)
     log_likelihood, entropy, counts = _over_rows(draws, data)
     log_density, together = _at_rows(draws, data, anchors, pairs)
@@ -145,7 +145,7 @@ def row_pairs(n_rows: int, n_pairs: int) -> IntArray:
     return pairs[np.sort(first)[:n_pairs]]
 
 
-def in_order(draws: Draws) -> Draws:
+def by_weight(draws: Draws) -> Draws:
     """The components of every draw by falling weight; ties by their means, then by the size of their covariances."""
     keys = np.stack([draws.log_scale, *np.moveaxis(draws.means, 2, 0)[::-1], -draws.weights])
     return draws.reordered(np.lexsort(keys, axis=-1))

@@ -280,7 +280,6 @@ def _unable(target: Target) -> str:
         return "needs a model that is conjugate given the labels, and whole weights"
     (n, d), k = target.data.shape, target.model.n_components
     return "would take minutes" if n * k * (1 + d) ** 2 > _MOST_WORK else ""
-    return ""
 
 
 def _check_rows(points: Draws, target: Target) -> None:

@@ -24,8 +24,8 @@ from bayesgmm.evidence.modes import (
     nearest,
     spread,
 )
-from bayesgmm.evidence.normal_proposal import NormalProposal
-from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.evidence.proposal import Proposal, best_mixture, in_labels_of
+from bayesgmm.mixture import Draws
 from bayesgmm.partitions import Labels, drawn_labels
 from bayesgmm.priors import Model, ResolvedPrior
 
@@ -57,13 +57,8 @@ class Target:
 
     @property
     def symmetric(self) -> bool:
-        """Whether densities are averaged over labellings: not if labels are identified, nor if there are too many."""
+        """Whether conditional densities are averaged over labellings, of which there must not be too many."""
         return self.model.exchangeable and self.conjugate and self.model.n_components <= MOST_COMPONENTS
-
-    @property
-    def one_labelling(self) -> bool:
-        """Whether integrals are taken over one labelling of many that are equivalent."""
-        return self.model.exchangeable and not self.symmetric
 
     @property
     def conjugate(self) -> bool:
@@ -85,26 +80,14 @@ class Target:
         log_likelihood = evaluate(points, self.data, [])[0] if known is None else known
         return log_likelihood + self.log_prior(points)
 
-    def proposal(self, points: Draws, *, rng: np.random.Generator) -> Conditionals | NormalProposal:
-        """Densities given allocations of the rows and hyperparameters, one draw of them for each of some points.
-
-        A normal density in unconstrained coordinates where these are not conjugate.
-        """
-        if not self.conjugate:
-            return NormalProposal.following(points)
+    def conditionals(self, points: Draws, *, rng: np.random.Generator) -> Conditionals:
+        """Densities given allocations of the rows and hyperparameters, one draw of them for each of some points."""
         most = min(_ALLOCATIONS, max(20, LABELS_HELD // self.data.shape[0]))
         points = points[spread(len(points), most)]
         allocations = np.stack(list(drawn_labels(points, self.data, rng=rng)))
         drawn = self.prior.hyperparameters_given(points.weights, points.precision_factors, rng=rng)
         prior = Conditionals.of_prior(self.prior.inverse_wishart, **drawn)
         return prior.given(self.data, allocations, points)
-
-    def log_density(self, density: Conditionals | NormalProposal, points: Draws) -> Array:
-        """Log of a density of parameters, (point,)."""
-        if isinstance(density, Conditionals) and self.symmetric:
-            return density.log_density(points)
-        labelled = density.log_labelled_density(points)
-        return np.logaddexp.reduce(labelled, axis=1) - np.log(labelled.shape[1])
 
 
 def weigh_modes(modes: Modes, points: Draws, target: Target, *, rng: np.random.Generator) -> Modes:
@@ -176,23 +159,21 @@ def inside_of(modes: Modes, mode: int) -> Inside:
 def mode_evidence(
     inside: Inside, points: Draws, log_joint: Array, *, target: Target, rng: np.random.Generator
 ) -> tuple[Bridge, Sample]:
-    """Bridge sampling of one mode: every other draw defines the proposal, the rest gives the estimate.
+    """Bridge sampling of one mode: half of the draws define the proposal, the others give the estimate.
 
-    With too many components for sums over all labellings the integral is that over one of them, times their number.
+    If labels carry no meaning, the integral is that over one labelling, times their number.
     """
     mine, joint = points[inside.own], log_joint[inside.own]
-    labels = best_mixture(mine, joint) if target.one_labelling else None
+    labels = best_mixture(mine, joint) if target.model.exchangeable else None
     mine = mine if labels is None else in_labels_of(labels, mine)
-    built, kept = np.arange(0, len(mine), 2), np.arange(1, len(mine), 2)
-    proposal = target.proposal(mine[built], rng=rng)
-    n = n_evaluations(target, _PROPOSALS)
-    proposed = proposal.sample(n, rng=rng)
+    built, kept = halves(mine.chain)
+    conditionals = target.conditionals(mine[built], rng=rng) if target.conjugate else None
+    proposal = Proposal.of(conditionals, mine[built], labels, symmetric=target.symmetric, rng=rng)
+    proposed = proposal.sample(n_evaluations(target, _PROPOSALS), rng=rng)
     log_likelihood, counted = inside.evaluate(proposed, target.data)
-    ratio = log_likelihood + target.log_prior(proposed) - target.log_density(proposal, proposed)
-    if labels is not None:
-        counted[counted] = has_labels_of(labels, proposed[counted])
-    ratio = np.where(counted, ratio, -np.inf)
-    of_draws = joint[kept] - target.log_density(proposal, mine[kept])
+    ratio = log_likelihood + target.log_prior(proposed) - proposal.log_density(proposed)
+    ratio = np.where(np.logical_and(counted, proposal.counts(proposed)), ratio, -np.inf)
+    of_draws = joint[kept] - proposal.log_density(mine[kept])
     at_most = within_mode_size(mine, joint)
     estimate = bridge(
         of_draws, ratio, effective_size=lambda series: min(at_most, effective_size(series, mine.chain[kept]))
@@ -203,21 +184,15 @@ def mode_evidence(
     return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
 
 
-def best_mixture(points: Draws, log_joint: Array) -> Mixture:
-    """The point with the highest density."""
-    return points.mixture(int(np.argmax(log_joint)))
+def halves(chain: IntArray) -> tuple[IntArray, IntArray]:
+    """The first and the second half of the draws of each chain, whose draws are in their order.
 
-
-def in_labels_of(reference: Mixture, points: Draws) -> Draws:
-    """Draws relabelled to resemble a mixture."""
-    return points.reordered(points.order_like(reference))
-
-
-def has_labels_of(reference: Mixture, points: Draws) -> Array:
-    """Whether no relabelling of a point resembles a mixture more, (point,)."""
-    order = points.order_like(reference)
-    same: Array = (order == np.arange(order.shape[1])).all(axis=1)
-    return same
+    Neighbours depend on each other: with every other draw in either half, what is fitted to one would fit the other.
+    """
+    places = [np.flatnonzero(chain == c) for c in np.unique(chain)]
+    first = np.concatenate([own[: (len(own) + 1) // 2] for own in places])
+    second = np.concatenate([own[(len(own) + 1) // 2 :] for own in places])
+    return np.sort(first), np.sort(second)
 
 
 def n_evaluations(target: Target, most: int) -> int:

@@ -13,7 +13,7 @@ from bayesgmm._common import Array, Factors
 from bayesgmm.log_posterior import Coordinates
 from bayesgmm.mixture import LOG_2PI, Draws
 
-_WIDER = 1.2  # than the draws, in standard deviations: a proposal should have the longer tails
+_WIDER = 1.05  # than the draws, in standard deviations: a proposal should have the longer tails
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class NormalProposal:
     def following(cls, draws: Draws) -> Self:
         """The proposal with mean and covariance of some draws."""
         coordinates = Coordinates.around(draws.mixture(0))
-        points = _points(coordinates, draws)
+        points = coordinates.points(draws)
         covariance = np.cov(points, rowvar=False).reshape(points.shape[1], -1)
         ridge = 1e-10 * np.diag(np.maximum(np.diagonal(covariance), np.finfo(np.float64).tiny))
         return cls(coordinates, points.mean(axis=0), _WIDER * np.linalg.cholesky(covariance + ridge))
@@ -45,13 +45,9 @@ class NormalProposal:
         """Draw ``n`` points."""
         return self.coordinates.parameters(self.mean + rng.standard_normal((n, len(self.mean))) @ self.factor.T)
 
-    def log_labelled_density(self, draws: Draws) -> Array:
-        """Log density of each draw, in the free parameters of the family, (draw, 1)."""
-        points = _points(self.coordinates, draws)
+    def log_density(self, draws: Draws) -> Array:
+        """Log density of each draw, in the free parameters of the family, (draw,)."""
+        points = self.coordinates.points(draws)
         z = solve_triangular(self.factor, (points - self.mean).T, lower=True)
         log_density = -0.5 * (np.square(z).sum(axis=0) + len(z) * LOG_2PI) - np.log(np.diagonal(self.factor)).sum()
-        return (log_density - self.coordinates.log_jacobian(points))[:, None]
-
-
-def _points(coordinates: Coordinates, draws: Draws) -> Array:
-    return np.stack([coordinates.point(draws.mixture(s)) for s in range(len(draws))])
+        return np.asarray(log_density - self.coordinates.log_jacobian(points))

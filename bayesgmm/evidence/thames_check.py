@@ -13,12 +13,12 @@ from bayesgmm._common import Array, Covariances
 from bayesgmm.evidence.mode_weights import (
     Inside,
     Target,
-    best_mixture,
     effective_size,
-    in_labels_of,
+    halves,
     n_evaluations,
     within_mode_size,
 )
+from bayesgmm.evidence.proposal import best_mixture, in_labels_of
 from bayesgmm.evidence.thames_estimator import Blocks, Thames, thames
 from bayesgmm.mixture import CovarianceFamily, Draws
 
@@ -27,7 +27,7 @@ _LOG_2, _LOG_2PI = np.log(2.0), np.log(2.0 * np.pi)
 
 
 def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Target, rng: np.random.Generator) -> Thames:
-    """The evidence of one mode: every other draw defines ellipsoid and region, the rest gives the mean.
+    """The evidence of one mode: half of the draws define ellipsoid and region, the others give the mean.
 
     NaN for a mode with too few draws.
     """
@@ -36,7 +36,8 @@ def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Targ
     if target.model.exchangeable:
         own = in_labels_of(best_mixture(own, values), own)
     blocks = space.blocks(own, rng)
-    if len(blocks[::2]) <= blocks.flat.shape[1] + 1:  # no ellipsoid
+    fitted, kept = halves(own.chain)
+    if len(fitted) <= blocks.flat.shape[1] + 1:  # no ellipsoid
         return Thames(np.nan, np.inf, 0.0, np.nan)
     values = values + space.log_jacobian(blocks)
     at_most = within_mode_size(own, log_joint[inside.own])
@@ -48,11 +49,11 @@ def mode_thames(inside: Inside, points: Draws, log_joint: Array, *, target: Targ
         return np.where(counted, total, -np.inf)
 
     return thames(
-        blocks[::2],
-        blocks[1::2],
-        log_densities=(values[::2], values[1::2]),
+        blocks[fitted],
+        blocks[kept],
+        log_densities=(values[fitted], values[kept]),
         log_density=log_density,
-        effective_size=lambda series: min(at_most, effective_size(series, own.chain[1::2])),
+        effective_size=lambda series: min(at_most, effective_size(series, own.chain[kept])),
         rng=rng,
         symmetric=target.model.exchangeable,
         n_uniform=n_evaluations(target, _MOST_UNIFORM),

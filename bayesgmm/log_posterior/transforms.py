@@ -22,7 +22,7 @@ from typing import Self
 
 import numpy as np
 
-from bayesgmm._common import Array, IntArray
+from bayesgmm._common import Array, Factors, IntArray, Means, Weights
 from bayesgmm.log_posterior.log_weights import SparseWeights
 from bayesgmm.mixture import LOG_2PI, Draws, Mixture
 from bayesgmm.priors import SMALLEST_WEIGHT
@@ -143,16 +143,24 @@ class Coordinates:
 
     def point(self, mixture: Mixture) -> Array:
         """The point (n_dim,) of a mixture of the same family and size."""
-        centre, family = self.centre, self.centre.family
-        log_w = np.log(mixture.weights)
+        return self._points(mixture.weights, mixture.means, mixture.factors)
+
+    def points(self, draws: Draws) -> Array:
+        """The points (sample, n_dim) of draws of the same family and size."""
+        return self._points(draws.weights, draws.means, draws.factors)
+
+    def _points(self, weights: Weights, means: Means, factors: Factors) -> Array:
+        centre, one = self.centre, self.centre.family.parametrisation
+        log_w = np.log(weights)
         places = log_w if self.sparse_weights is None else self.sparse_weights.places(log_w)
         u = places - self.log_places
-        one = family.parametrisation
-        m = one.times(centre.precision_factors, mixture.means - centre.means)
-        change = one.pack(one.product(centre.precision_factors, mixture.factors))
-        q = self._join(u[:-1] - u[-1] if self.sparse_weights is None else u, m, change)
+        u = u[..., :-1] - u[..., -1:] if self.sparse_weights is None else u
+        m = one.times(centre.precision_factors, means - centre.means)
+        change = one.pack(one.product(centre.precision_factors, factors))
+        q = self._join(u, m, change) - self.shift
         pieces = zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True)
-        return np.concatenate([np.linalg.solve(a, (q - self.shift)[i:j]) for i, j, a in pieces])
+        flat = q.reshape(-1, q.shape[-1]).T
+        return np.concatenate([np.linalg.solve(a, flat[i:j]) for i, j, a in pieces]).T.reshape(q.shape)
 
     @property
     def log_constant(self) -> float:
@@ -178,7 +186,9 @@ class Coordinates:
         return u, own[..., :d], own[..., d:]
 
     def _join(self, u: Array, m: Array, c: Array) -> Array:
+        lead = u.shape[:-1]
         if len(self.restriction):
-            c = np.linalg.lstsq(self.restriction, c.ravel())[0]
-        own = np.concatenate([m.ravel(), c.ravel()] if self._shared else [m, c], axis=-1).ravel()
-        return np.concatenate([u, own])
+            c = c.reshape(*lead, -1) @ np.linalg.pinv(self.restriction).T
+        if self._shared:
+            return np.concatenate([u, m.reshape(*lead, -1), c.reshape(*lead, -1)], axis=-1)
+        return np.concatenate([u, np.concatenate([m, c], axis=-1).reshape(*lead, -1)], axis=-1)

@@ -256,7 +256,7 @@ def test_galaxies_under_the_prior_of_richardson_and_green(version, k, want, tole
 
 def importance_sampled(X, target, points, *, n, rng):
     """Log evidence and standard error of two components by draws of conditionals and of a broad density, half each."""
-    close, middle = target.proposal(points[:: len(points) // 150], rng=rng), X.mean()
+    close, middle = target.conditionals(points[:: len(points) // 150], rng=rng), X.mean()
     scale = np.exp(rng.uniform(np.log(0.3), np.log(60.0), (n, 1)))
     arrays = rng.dirichlet([1.0, 1.0], n), rng.normal(middle, 8.0, (n, 2, 1)), scale / rng.gamma(2.0, 1.0, (n, 2))
     broad = Draws(*arrays[:2], arrays[2][..., None, None], family=covariance_family("full"))

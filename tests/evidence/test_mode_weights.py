@@ -43,7 +43,7 @@ def test_the_mass_of_a_conjugate_mode_with_certain_allocations_is_its_evidence(c
     data, model, run = mode_of_two(covariance_type)
     mixture, target = run.mixture, Target(data, model)
     point = Draws(mixture.weights[None], mixture.means[None], mixture.full_covariances[None], family=mixture.family)
-    given = target.proposal(point, rng=np.random.default_rng(0))
+    given = target.conditionals(point, rng=np.random.default_rng(0))
     evidence = target.log_joint(point)[0] - given.log_labelled_density(point)[0, 0]
     assert model.log_mass(run.objective, mixture, run.counts) == pytest.approx(evidence, abs=1e-6)
 

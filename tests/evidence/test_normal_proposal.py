@@ -22,7 +22,7 @@ def test_the_density_is_that_of_its_draws(covariance_type):
     proposal = NormalProposal.following(draws)
     other = NormalProposal(around, np.zeros(around.n_dim), 0.36 * np.eye(around.n_dim))
     drawn = proposal.sample(4_000, rng=rng)
-    ratios = np.exp(other.log_labelled_density(drawn) - proposal.log_labelled_density(drawn))
+    ratios = np.exp(other.log_density(drawn) - proposal.log_density(drawn))
     assert abs(ratios.mean() - 1.0) < 5.0 * ratios.std() / np.sqrt(len(ratios))
 
 

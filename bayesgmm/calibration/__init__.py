@@ -1,0 +1,11 @@
+"""Simulation-based calibration of a prior and a sampler: `calibrate`."""
+
+from typing import TYPE_CHECKING
+
+from bayesgmm._common.lazy import lazy
+
+if TYPE_CHECKING:
+    from bayesgmm.calibration.calibrate import calibrate as calibrate
+    from bayesgmm.calibration.calibration import Calibration as Calibration
+
+__getattr__, __dir__, __all__ = lazy(__name__)
