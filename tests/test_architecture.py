@@ -16,7 +16,7 @@ PACKAGES = (
     "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "mixture", "priors", "em",
     "standard_errors", "log_posterior", "gibbs", "posterior", "prediction", "pymc_model", "partitions",
     "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "plots", "comparison",
-    "model_checks", "report", "estimators", "selection", "cli",
+    "model_checks", "report", "estimators", "selection", "calibration", "cli",
 )  # fmt: skip
 MOST_MODULES, MOST_LINES, MOST_NAMES = 12, 600, 30
 
@@ -34,6 +34,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "inference": {*DRAWS, "nutpie", "pyarrow", "pymc", "pytensor"},
     "estimators": {*FIGURES, "sklearn"},
     "selection": {*FIGURES, "sklearn"},
+    "calibration": FIGURES,
     "cli": {"pandas", "rich", "typer"},
 }
 for allowed, packages in (

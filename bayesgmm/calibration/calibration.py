@@ -102,8 +102,8 @@ class Calibration:
     def plot(self, quantities: str | Sequence[str] | None = None) -> "Figure":
         """Distribution functions of the ranks minus the uniform one, a panel a variable, with simultaneous bands.
 
-        Dark is the band that holds 95 % of such curves whole, light the one that decides: it holds all curves of the
-        figure's table together with a probability of 0.999.
+        Dark is the band that 95 % of such curves do not leave, light the one that decides: if posteriors are
+        calibrated, all curves of the table stay in it with a probability of 0.999.
 
         Parameters
         ----------

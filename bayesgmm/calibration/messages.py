@@ -7,22 +7,18 @@ class Finding(StrEnum):
     """Whether posteriors are calibrated, and what stands behind the answer."""
 
     CALIBRATED = (
-        "Calibrated as far as {simulations} can tell: the ranks of none of {n} quantities depart from uniform "
-        "(smallest p {p:p}, {name}; {limit:.1g} would be small). Ranks whose distribution function is wrong by less "
-        "than {reach:.2f} may still pass."
+        "Posteriors are calibrated, as far as {simulations} can tell: the ranks of none of {n} quantities depart from "
+        "uniform (smallest p {p:p}, {name}; {limit:.1g} would be small). Ranks whose distribution function is wrong by "
+        "less than {reach:.2f} may still pass."
     )
     NOT_CALIBRATED = (
-        "Not calibrated: of {n} quantities, the ranks of {which} depart from uniform in {simulations} (p below "
-        "{limit:.1g}; all are that large together with a probability of {together:g} if posteriors are calibrated)."
+        "Posteriors are not calibrated: of {n} quantities, the ranks of {which} depart from uniform in {simulations} "
+        "(p below {limit:.1g}; if posteriors are calibrated, any p is that small with a probability of {together:g})."
     )
-    DEPARTURE = "{name}: {what} (p {p:p})."
-    UNCONVERGED = (
-        "{n_bad} of {n} fits warned that they had not converged or stayed in several modes; they count like the others."
-    )
-    FEW_DRAWS = (
-        "In {n_bad} of {n} posteriors fewer than {least} draws were nearly independent; ranks among so few say less."
-    )
-    INTERRUPTED = "Interrupted: {n_done} of {n} simulations were done and are kept."
+    DEPARTURE = "What ranks say of {name}: {what} (p {p:p})."
+    UNCONVERGED = "Not converged, or in several modes, were {n_bad} of {n} fits; they count like the others."
+    FEW_DRAWS = "Nearly independent draws were fewer than {least} in {n_bad} of {n} posteriors: ranks there say less."
+    INTERRUPTED = "Calibration was interrupted after {n_done} of {n} simulations, which are kept."
 
 
 class Departure(StrEnum):

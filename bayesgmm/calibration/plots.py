@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.calibration.uniformity import AT, band, counts_up_to
@@ -17,6 +18,7 @@ _PANEL = (2.7, 2.2)  # inches
 _ACROSS = 4
 _SMALL = 8
 _INNER = 0.95
+_SHADES = (0.12, 0.3)
 
 
 def draw_calibration(ranks: xr.Dataset, quantities: str | Sequence[str] | None, *, limit: float) -> Figure:
@@ -27,7 +29,7 @@ def draw_calibration(ranks: xr.Dataset, quantities: str | Sequence[str] | None, 
         raise InputError(expected=f"quantities among {', '.join(known)}", got=f"{quantities!r}")
     across = min(_ACROSS, len(chosen))
     down = ceil(len(chosen) / across)
-    figure = ClusterFigure(figsize=(_PANEL[0] * across, _PANEL[1] * down + 0.3), layout="constrained")
+    figure = ClusterFigure(figsize=(_PANEL[0] * across, _PANEL[1] * down + 0.5), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     bands = [_edges(ranks.sizes["simulation"], probability) for probability in (1.0 - limit, _INNER)]
     for panel, name in zip(panels.ravel(), chosen, strict=False):
@@ -40,12 +42,15 @@ def draw_calibration(ranks: xr.Dataset, quantities: str | Sequence[str] | None, 
         panel.set_xlabel("rank of the truth", fontsize=_SMALL)
     for row in panels:
         row[0].set_ylabel("ECDF − uniform", fontsize=_SMALL)
+    labels = "the verdict: all curves stay inside with probability 0.999", f"{_INNER:.0%} of curves stay inside"
+    handles = [Patch(color=COLOURS[0], alpha=alpha, label=label) for alpha, label in zip(_SHADES, labels, strict=True)]
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=_SMALL)
     return figure
 
 
 def _draw(panel: Axes, ranks: xr.DataArray, bands: Sequence[tuple[Array, Array]]) -> None:
     at = np.concatenate([[0.0], AT, [1.0]])
-    for (lower, upper), alpha in zip(bands, (0.12, 0.2), strict=True):
+    for (lower, upper), alpha in zip(bands, _SHADES, strict=True):
         panel.fill_between(at, lower, upper, color=COLOURS[0], alpha=alpha, linewidth=0)
     panel.axhline(0.0, color="#999999", linewidth=0.6)
     values = ranks.transpose("simulation", ...).to_numpy()

@@ -125,21 +125,23 @@ def log_evidence(
 ) -> Evidence:
     r"""Log evidence :math:`\log \int p(X \mid \theta)\, p(\theta)\, d\theta` of a mixture, with a standard error.
 
-    Bridge sampling (Meng & Wong 1996) between the posterior and a proposal that follows it closely
-    (Frühwirth-Schnatter 2004): the density of the parameters given allocations of the rows, averaged over
-    allocations drawn for up to 200 posterior draws and over all K! labellings,
+    Bridge sampling (Meng & Wong 1996) between the posterior and a proposal that follows it closely. Half of its points
+    have the density of the parameters given allocations of the rows, averaged over allocations drawn for up to 200
+    posterior draws and over all K! labellings (Frühwirth-Schnatter 2004),
 
-    .. math:: q(\theta) = \frac{1}{L\,K!} \sum_{l=1}^{L} \sum_{\sigma} p(\sigma\theta \mid X, z_l), \qquad
+    .. math:: q_1(\theta) = \frac{1}{L\,K!} \sum_{l=1}^{L} \sum_{\sigma} p(\sigma\theta \mid X, z_l), \qquad
         \hat Z = \frac{\frac1M \sum_m \alpha(\tilde\theta_m)\, p(X, \tilde\theta_m)}
                       {\frac1N \sum_n \alpha(\theta_n)\, q(\theta_n)},
 
-    with the optimal :math:`\alpha = 1 / (s_1\, p(X, \cdot) + s_2 \hat Z q)`. The sum over labellings is a permanent,
-    which is exact however much components overlap (a term :math:`\log K!` alone is not). Above 8 components, the
-    integral is taken over one labelling, to which proposals are confined, and :math:`\log K!` is added, which is
-    exact too, but less precise if components overlap. Under a prior that is not exchangeable, labels are not
-    permuted. Half of the draws define the proposal, the others give the estimate; the standard error uses effective
-    sample sizes. If chains stay in several modes, the evidence of each is estimated over its own region, and they are
-    added.
+    with the optimal :math:`\alpha = 1 / (s_1\, p(X, \cdot) + s_2 \hat Z q)`. The others have a normal density in
+    unconstrained coordinates with the mean and covariance of the draws: where clusters overlap and parameters are many,
+    allocations leave gaps. It is left out if half of it is in other labellings, or if there are fewer than two draws a
+    parameter, or more than 500 parameters. The integral is taken over one labelling, times K!, into which points are
+    relabelled; the sum over labellings is a permanent, so that this is exact however much components overlap. Above 8
+    components points in other labellings do not count instead, which is exact too, but less precise if components
+    overlap. Under a prior that is not exchangeable, labels are not permuted. The first half of each chain defines the
+    proposal, the second gives the estimate; the standard error uses effective sample sizes. If chains stay in several
+    modes, the evidence of each is estimated over its own region, and they are added.
 
     With many more components than clusters bridge sampling comes out low: draws and proposal do not cover what empty
     components do. If there are more than 8, or its standard error is above 0.1 and a component has fewer than log 2

@@ -77,12 +77,12 @@ def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
             done += size
             if move is not None:
                 move(settings.chains * done, settings.chains * total)
-            interrupted = (stop.is_set() or time.monotonic() >= settings.until) and done < total
+            interrupted = stop.is_set() or (time.monotonic() >= settings.until and done < total)
             size = max(1, math.ceil(size * min(2.0, _ROUND / max(time.monotonic() - round_began, 1e-9))))
     n_draws = done - settings.tune
     if n_draws < 1:
         raise KeyboardInterrupt("interrupted before the first draw") if stop.is_set() else SamplingError(TOO_SHORT)
-    if interrupted:
+    if interrupted and done < total:
         message = f"Sampling was interrupted: kept {n_draws} of {settings.draws} draws of each chain."
         warnings.warn(message, InterruptedWarning, stacklevel=3)
     draws, lp = _joined(kept, n_draws, problem)

@@ -6,6 +6,7 @@ there is too low for any weight. If they become stationary in different modes, t
 `bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
 """
 
+import time
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 
@@ -26,6 +27,7 @@ EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow n
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
 _FURTHER = ("next optimum", "third optimum", "fourth optimum")
 _HOPELESS, _PER_PARAMETER = 50.0, 0.1  # nats below the best mass at which an optimum is left out
+_INTERRUPTED = "interrupted before the first draw"
 _COMPARABLE = 20.0  # nats below the best optimum at which another may still define the coordinates
 
 
@@ -93,6 +95,8 @@ def run_exploratory_chains(
         progress=False,
     )
     points, run = sampler(replace(problem, chain_starts=tuple(starts.values())), short, rng)
+    if run.interrupted and time.monotonic() < settings.until:
+        raise KeyboardInterrupt(_INTERRUPTED)
     modes = find_modes(points, problem.data, rng=rng, mixed=EXPLORATORY_MIXED)
     if modes.separate:
         modes = weigh_modes(modes, points, Target(problem.data, problem.model), rng=rng)
@@ -104,13 +108,15 @@ def away_starts(problem: Problem, rng: np.random.Generator) -> dict[str, Mixture
     k = problem.model.n_components
     if k == 1 or not problem.model.exchangeable:
         return {}
-    fewer, _ = best_of_starts(
+    fewer, found = best_of_starts(
         problem.data,
         problem.model.with_components(k - 1),
         rng=rng,
         settings=EMSettings(reg_covar=0.0),
         n_init=_STARTS_OF_FEWER,
     )
+    if found.interrupted:
+        raise KeyboardInterrupt(_INTERRUPTED)
     return {"one emptied": _with_empty(fewer.mixture, problem, rng), "two in one place": _with_twin(fewer.mixture)}
 
 

@@ -34,19 +34,21 @@ def refreshed(run: Trace, target: Target, settings: SamplerSettings, rng: np.ran
     points, lp = run.points.copy(), run.stats["lp"].copy()
     replaced = np.zeros(lp.shape, dtype=bool)
 
-    def step(job: tuple[int, np.random.Generator], stop: threading.Event) -> None:
+    def step(job: tuple[int, np.random.Generator], stop: threading.Event) -> threading.Event:
         chain, own = job
         n_draws, n_dim = points.shape[1:]
         squares, chances = own.chisquare(n_dim, size=(n_draws,)), -own.standard_exponential((n_draws,))
         for s in range(n_draws):
             if stop.is_set() or time.monotonic() >= settings.until:
-                return
+                break
             y = points[chain, s]
             square = y @ y
             z = y * np.sqrt(squares[s] / square)
             status, value, _ = target(z)
             if status == FINITE and chances[s] < value - lp[chain, s] + 0.5 * (squares[s] - square):
                 points[chain, s], lp[chain, s], replaced[chain, s] = z, value, True
+        return stop
 
-    in_threads(step, list(enumerate(rng.spawn(len(points)))), n_workers=settings.n_cores)
-    return replace(run, values={**run.values, POINT: points}, stats={**run.stats, "lp": lp, REFRESHED: replaced})
+    stop = in_threads(step, list(enumerate(rng.spawn(len(points)))), n_workers=settings.n_cores)[0]
+    values, stats = {**run.values, POINT: points}, {**run.stats, "lp": lp, REFRESHED: replaced}
+    return replace(run, values=values, stats=stats, interrupted=run.interrupted or stop.is_set())

@@ -143,3 +143,29 @@ def test_chains_start_at_distinct_optima_or_all_at_the_best():
     back = at_modes.problem.parameters(points)
     np.testing.assert_allclose(back.means[1], optima[1].means, rtol=1e-9)
     assert explore("best", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1)).starting_modes == [0] * 4
+
+
+@pytest.mark.parametrize("where", ["chains", "starts"])
+def test_ctrl_c_in_the_search_ends_it(where, monkeypatch):
+    """Whoever interrupts the search for modes does not want the sampling that would follow."""
+    problem, optima = problem_for(IRIS, 2, Prior.weakly_informative(IRIS))
+    settings = replace(SETTINGS, draws=10, tune=10)
+    if where == "starts":
+        own = mode_search.best_of_starts
+
+        def stopped(*arguments, **options):
+            best, starts = own(*arguments, **options)
+            return best, replace(starts, interrupted=True)
+
+        monkeypatch.setattr(mode_search, "best_of_starts", stopped)
+
+    def cut_short(*arguments):
+        draws, run = mode_search.sample_native(*arguments)
+        return draws, replace(run, interrupted=where == "chains")
+
+    search = {
+        "starts": lambda rng: explore("spread", problem, optima, settings=settings, rng=rng),
+        "chains": lambda rng: run_exploratory_chains(problem, {}, settings, rng, sampler=cut_short),
+    }
+    with pytest.raises(KeyboardInterrupt, match="before the first draw"):
+        search[where](np.random.default_rng(1))

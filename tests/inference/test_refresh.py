@@ -13,7 +13,7 @@ from bayesgmm import BayesianGaussianMixture
 from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em import best_of_starts
-from bayesgmm.inference import engines
+from bayesgmm.inference import engines, refresh
 from bayesgmm.inference.nuts import Target, sample_nuts
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.refresh import refreshed
@@ -64,6 +64,24 @@ def test_when_time_is_over_the_rest_stays_as_it_is():
     after = refreshed(run, target, replace(SETTINGS, until=0.0), np.random.default_rng(3))
     np.testing.assert_array_equal(after.points, run.points)
     assert not after.stats["refreshed"].any()
+
+
+def test_ctrl_c_is_on_record(monkeypatch):
+    run, target = independent_draws([0.0], [1.0], n=20)
+    in_threads = refresh.in_threads
+
+    def interrupted(task, items, **options):
+        def stopped(item, stop):
+            stop.set()
+            return task(item, stop)
+
+        return in_threads(stopped, items, **options)
+
+    monkeypatch.setattr(refresh, "in_threads", interrupted)
+    after = refreshed(run, target, SETTINGS, np.random.default_rng(3))
+    assert after.interrupted
+    assert not run.interrupted
+    np.testing.assert_array_equal(after.points, run.points)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
