@@ -125,7 +125,7 @@ def calibrate(
     generator = generator_of(random_state)
     resolved = _resolved(prior, n_rows, n_components, n_features, covariance_type)
     seed = int(generator.integers(2**53))  # exact in files
-    design = Design(prior_to_json(resolved), n_rows, n_components, covariance_type, inference, seed)
+    design = Design(prior_to_json(resolved), int(n_rows), int(n_components), covariance_type, inference, seed)
     if inference == "gibbs":
         check_gibbs(design.model, Data(_standard_rows(n_rows, resolved.n_features)))
     file = None if path is None else check_target(path, overwrite=True)

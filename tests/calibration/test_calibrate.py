@@ -209,7 +209,8 @@ def test_every_family_is_simulated(covariance_type):
 
 
 def test_sampled_hyperparameters_are_drawn_for_each_truth():
-    found = calibrate(Prior.malsiner_walli, n_features=1, n_simulations=2, inference="gibbs", **SMALL)
+    settings = {**SMALL, "n_rows": np.int64(12)}
+    found = calibrate(Prior.malsiner_walli, n_features=1, n_simulations=2, inference="gibbs", **settings)
     assert 0.0 < float(found.ranks["log_likelihood"].min()) < 1.0
 
 
