@@ -13,6 +13,7 @@ from scipy.stats import cramervonmises
 
 from bayesgmm._common import (
     Array,
+    IntArray,
     Rows,
     counted,
     folded,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 NO_STATISTICS: Mapping[str, Quantity] = {}
 _FEWEST_ROWS = 10
+_MOST_LEFT_OUT = 5_000
 _SHOWN = 200  # data sets in the figure
 _FEWEST_REPLICATES = 39  # two-sided p-values of 0.05 exist
 
@@ -63,11 +65,12 @@ class ModelCheck:
         statistics of ``gaussianity``.
     pit : pandas.DataFrame
         For each row the predictive distribution function of each feature at its value, and of the density
-        (``density``); leave-one-out if there is a posterior. Uniform if the model is right.
+        (``density``); leave-one-out if there is a posterior, then of at most 5,000 rows, drawn at random, whose numbers
+        are the index. Uniform if the model is right.
     pit_table : pandas.DataFrame
         For each column of ``pit`` the Cramér-von Mises distance from uniformity, and ``p``: for features by simulation
         with refits, for the density as if rows were independent, which is conservative.
-    pareto_k : (obs,)
+    pareto_k : (row of pit,)
         Pareto k of the leave-one-out importance weights.
     bayesian : bool
         Whether predictions include parameter uncertainty; otherwise EM's solution was plugged in.
@@ -231,13 +234,17 @@ def check_model(
         )
         simulated = reference(fitted.draws, rng=rng)
         callback = _part(bar, 0.9, 1.0)
+        which = _rows_left_out(fitted, rng)
+        some = fitted.data if len(which) == fitted.data.shape[0] else fitted.data.take(which)
         cdf = predictive_cdf(
-            fitted.draws, fitted.data, simulated, left_out=fitted.bayesian, r_eff=fitted.r_eff, callback=callback
+            fitted.draws, some, simulated, left_out=fitted.bayesian, r_eff=fitted.r_eff, callback=callback
         )
-    pit = pd.DataFrame(cdf.features, columns=fitted.features).assign(density=cdf.tail)
-    pit_table, gaussianity = _pit_table(pit.iloc[fitted.copies], gof), _gaussianity(gof)
+    pit = pd.DataFrame(cdf.features, which, fitted.features).assign(density=cdf.tail)
+    of_copies = pit.loc[fitted.copies[np.isin(fitted.copies, which)]]
+    pit_table, gaussianity = _pit_table(of_copies, gof), _gaussianity(gof)
     findings = _findings(fitted, gof=gof, table=table, pit_table=pit_table, cdf=cdf)
-    drawing = Drawing(rows, predicted, gof.replicated, gof.feature_differences)
+    curves = gof.feature_differences * np.sqrt(fitted.data.shape[0] / len(which))  # of so many rows
+    drawing = Drawing(rows, predicted, gof.replicated, curves)
     return ModelCheck(table, gaussianity, gof.p_value, pit, pit_table, cdf.pareto_k, fitted.bayesian, findings, drawing)
 
 
@@ -246,6 +253,14 @@ def _check_rows(rows: Rows) -> None:
         raise InputError(expected=f"at least {_FEWEST_ROWS} rows", got=f"{len(rows)}")
     if rows.std(axis=0).min() == 0:
         raise InputError(expected="features that vary", got="a constant one")
+
+
+def _rows_left_out(fitted: FittedMixture, rng: np.random.Generator) -> IntArray:
+    """The rows whose LOO-PIT is computed: all, or 5,000 drawn at random, which show a distribution as well."""
+    n = fitted.data.shape[0]
+    if not fitted.bayesian or n <= _MOST_LEFT_OUT:
+        return np.arange(n)
+    return np.sort(rng.choice(n, _MOST_LEFT_OUT, replace=False))
 
 
 type Callback = Callable[[int, int], object]
@@ -352,4 +367,6 @@ def _caveats(fitted: FittedMixture, cdf: PredictiveCDF) -> list[str]:
         return [sentence(Finding.PLUG_IN)]
     limit = good_k(len(fitted.draws))
     n_bad = int((cdf.pareto_k > limit).sum())
-    return [sentence(Finding.LARGE_K, n_bad=n_bad, n=fitted.data.shape[0], limit=limit)] if n_bad else []
+    n, n_rows = len(cdf.pareto_k), fitted.data.shape[0]
+    told = [sentence(Finding.SOME_ROWS, n=n, n_rows=n_rows)] if n < n_rows else []
+    return [*told, sentence(Finding.LARGE_K, n_bad=n_bad, n=n, limit=limit)] if n_bad else told

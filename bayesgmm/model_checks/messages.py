@@ -30,6 +30,7 @@ class Finding(StrEnum):
     UNUSUAL = "Unusual among predicted data, of {n} test quantities: {quantities}."
     PIT = "Not predicted well individually (PIT not uniform): {features}."
     PLUG_IN = "EM's solution was plugged in: predictions ignore parameter uncertainty."
+    SOME_ROWS = "Left out one by one were {n} of {n_rows} rows, drawn at random."
     LARGE_K = "Leave-one-out is not reliable for {n_bad} of {n} rows (Pareto k above {limit:.2f})."
 
 
@@ -40,6 +41,7 @@ class OutlierFinding(StrEnum):
     STRANGEST = "The most improbable rows, with their tail probabilities: {rows}."
     FALSE_ALARMS = "False alarms are expected for about {n:.1f} rows."
     PLUG_IN = "EM's solution was plugged in: parameters are treated as known{own_rows}."
+    SOME_ROWS = "Left out one by one were {n} of {n_rows} rows, drawn at random."
     LARGE_K = (
         "Leaving out changes the posterior a lot for {n_bad} rows (Pareto k above {limit:.2f}): their scores "
         "understate how improbable they are."

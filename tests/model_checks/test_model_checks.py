@@ -9,6 +9,7 @@ from scipy.stats import kurtosis, skew
 from bayesgmm import GaussianMixture, check_model
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.exceptions import InputError
+from bayesgmm.model_checks import checks
 from bayesgmm.model_checks.quantities import quantities, quantity_table
 
 pytestmark = pytest.mark.draws
@@ -113,3 +114,19 @@ def test_what_is_refused():
         check_model(fit, FRAME, sample_weight=np.full(272, 0.5), progress=False)
     with pytest.raises(InputError, match="a number, or one for each"):
         check_model(fit, FRAME, statistics={"bad": lambda X: X}, **QUICK)
+
+
+def test_of_many_rows_some_are_left_out(two, monkeypatch):
+    """Those that are have the values that they have among all; the band of the figure is that of so few."""
+    monkeypatch.setattr(checks, "_MOST_LEFT_OUT", 68)
+    some = check_model(pretend_posterior(FRAME, em_fit(FRAME, 2), draws=60), **QUICK)
+    assert some.pit.shape == (68, 3)
+    assert some.pit.index.is_unique
+    features = list(FRAME.columns)
+    pd.testing.assert_frame_equal(some.pit[features], two.pit.loc[some.pit.index, features])
+    np.testing.assert_allclose(some.pareto_k, two.pareto_k[some.pit.index])
+    assert "Left out one by one were 68 of 272 rows" in str(some)
+    assert "Left out one by one" not in str(two)
+    np.testing.assert_allclose(some._drawing.transforms, 2.0 * two._drawing.transforms)
+    em = check_model(GaussianMixture(2, random_state=0).fit(FRAME), FRAME, **QUICK)
+    assert len(em.pit) == 272
