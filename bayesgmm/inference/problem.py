@@ -70,7 +70,7 @@ class Problem:
         bounds = plain.coordinates.component_bounds() if plain.n_dim > DENSE_LIMIT else np.array([0, plain.n_dim])
         whitened = seconds + _PER_ENTRY * float((np.diff(bounds) ** 2).sum())
         n_draws = settings.chains * (settings.tune + settings.draws)
-        leapfrogs = _LEAPFROGS[plain.n_dim > _MANY]
+        leapfrogs = min(_LEAPFROGS[plain.n_dim > _MANY], 2**settings.max_depth - 1)
         return 2 * plain.n_dim * seconds + n_draws * leapfrogs * whitened
 
     def warn_if_long(self, settings: SamplerSettings) -> None:

@@ -11,6 +11,7 @@ import arviz as az
 import numpy as np
 import pandas as pd
 import pytest
+from monte_carlo import bound
 from reference import load_data
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -471,3 +472,23 @@ def test_sampling_ends_when_its_time_is_over():
     assert fit.posterior_.attrs["interrupted"] == 1
     with pytest.raises(SamplingError, match="max_seconds"):
         BayesianGaussianMixture(2, **endless, tune=3_000_000, random_state=0, max_seconds=0.3).fit(X)
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("concentration", [1.0, 0.5])
+def test_many_rows_have_short_trajectories(concentration, monkeypatch):
+    """And the same posterior. Sparse priors keep theirs: longer steps would miss small components."""
+    X = load_old_faithful()
+    settings = {"prior": Prior.weakly_informative(X, concentration=concentration), "progress": False}
+    usual = BayesianGaussianMixture(2, random_state=1, **settings).fit(X)
+    monkeypatch.setattr(module, "MANY_ROWS", 200)
+    short = BayesianGaussianMixture(2, random_state=2, **settings).fit(X)
+    steps = [int(fit.posterior_["sample_stats"]["n_steps"].max()) for fit in (usual, short)]
+    assert steps[0] > 3
+    assert (steps[1] <= 3) is (concentration == 1.0)
+    assert short.converged_
+    for name in ("weights", "means"):
+        own, other = (fit.posterior_["posterior"][name] for fit in (usual, short))
+        errors = np.hypot(az.mcse(own), az.mcse(other))
+        scores = (own.mean(["chain", "draw"]) - other.mean(["chain", "draw"])) / errors
+        assert float(abs(scores).max()) < bound(scores.size)
