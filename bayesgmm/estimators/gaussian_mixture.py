@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Data
-from bayesgmm.em import EFFORTS, KINDS, EMResult, EMSettings, Initialisation, Starts, best_of_starts
+from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin
 from bayesgmm.estimators._progress import progress_of_starts
@@ -30,6 +30,7 @@ from bayesgmm.mixture import icl as icl_of
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_rows, as_sample_weight, check_components
 
+_TIGHT, _LONGER = 1e-5, 4.0  # a tolerance from which on starts search so many times as long
 _CLOSE_ENOUGH = 1e-6  # per row: EM stops no sooner, however loose a tolerance it is given
 
 PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
@@ -65,7 +66,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
         instead, which says little if EM is slow. However large ``tol`` is, EM goes on to 1e-6 per row while
-        ``max_iter`` allows it.
+        ``max_iter`` allows it. At 1e-5 or less starts also search up to four times as long.
     reg_covar : float, optional
         Floor of the covariances: by default 1e-11 of each feature's own variance, whatever its unit (of a
         constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
@@ -277,7 +278,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         self.prior_ = self._resolved_prior(data.rows, data.row_weights)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
-        n_init, effort = None if self.n_init == "auto" else int(self.n_init), EFFORTS[self.effort]
+        n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort
         ) as callback:
@@ -439,6 +440,12 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         self.history_ = result.history
         per_row = result.history / result.counts.sum()
         self.lower_bound_, self.lower_bounds_ = float(per_row[-1]), per_row[1:].tolist()
+
+    def _searching(self) -> Effort:
+        """How long starts search: who asks for a tight tolerance has time for more, as EM would take it elsewhere."""
+        effort = EFFORTS[self.effort]
+        tight = self.tol is not None and self.tol <= _TIGHT
+        return effort._replace(times=_LONGER * effort.times) if tight else effort
 
     def _tolerance(self) -> float | None:
         """Of EM's steps, which cost so little that they go on where the user asks for less."""

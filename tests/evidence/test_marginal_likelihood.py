@@ -126,9 +126,9 @@ def test_surplus_components_by_tempering(k, known):
     found = log_evidence(model.fit(X), random_state=1)
     assert found.se < 0.3
     assert abs(found.log_evidence - known) < bound() * np.hypot(found.se, 0.1)
-    assert found.tempered is not None
+    assert (found.tempered is not None) or k <= 8  # there bridge sampling may be precise enough
     assert found.log_evidence >= found.bridge.log_evidence - 3.0 * np.hypot(found.se, found.bridge.se)
-    assert f"tempering {found.tempered}" in str(found)
+    assert (f"tempering {found.tempered}" in str(found)) is (found.tempered is not None)
 
 
 @pytest.mark.parametrize(
