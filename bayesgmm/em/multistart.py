@@ -22,7 +22,7 @@ from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, HaltedError, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import EFFORTS, Effort, SearchData, ShortEM, search_from
-from bayesgmm.em.start_plan import OF_RACE, SAME_OPTIMUM, Plan
+from bayesgmm.em.start_plan import KINDS_IN_TURN, OF_RACE, SAME_OPTIMUM, Plan
 from bayesgmm.exceptions import (
     DegeneracyWarning,
     DegenerateComponentError,
@@ -41,6 +41,7 @@ _SEVERAL = 5  # starts from which on it says something that the best was reached
 _MOST_NAMED = 10
 _ROUND = 2  # starts of a race between which nobody asks whether it is over; the first is alone
 _NONE_PROPER, _FEW = 9, 3  # starts without a proper end after which a race is over, and where passes take long
+_UNSEARCHED = 8  # starts without a search that are made at most where no searched one ended properly
 _GO_ON = 2  # how many ends on a part of the rows go on with all of them
 _HEAD_START, _HOPE = 5, 20.0  # steps after which the second is judged, and gains like the last that it may hope for
 _ILL_DEFINED = (  # scikit-learn's sentence
@@ -298,6 +299,8 @@ class _Race:
                 raise KeyboardInterrupt
             ends = [run.end for run in self.runs]
             if self.n_init is not None or self.part is None:
+                if self.n_init is not None and not any(map(self.plan.degeneracy.is_proper, ends)):
+                    ends[0] = next(iter(self.results([self.without_search])), None) or ends[0]
                 return ends, [True] * len(ends)
             return self.results([partial(self.finish, self.part, ends)])[0]
 
@@ -363,6 +366,19 @@ class _Race:
             halted=lambda: self.stop.is_set() or (len(self.runs) > 0 and self.stopped),
             pool=self.pool,
         )
+
+    def without_search(self) -> EMResult | None:
+        """A proper end of a start without a search, if that sees a part of the rows; None if there is none."""
+        for index in range(_UNSEARCHED if self.plan.searched_in_part else 0):
+            if self.stopped:
+                break
+            try:
+                end = self.em(index, self.plan.plain_start(KINDS_IN_TURN[index % 3], index, self.rng, self.plan.data))
+            except HaltedError:
+                break
+            if self.plan.degeneracy.is_proper(end):
+                return end
+        return None
 
     @property
     def is_over(self) -> bool:

@@ -52,6 +52,12 @@ class Plan:
         return self.start is not None or self.initialisation.fixed(self.model.n_components)
 
     @property
+    def searched_in_part(self) -> bool:
+        """Whether starts search on, on a part of the rows."""
+        k, d = self.model.n_components, self.model.n_features
+        return self.searched and not self.given and rows_for(k, d) < self.data.shape[0]
+
+    @property
     def searched(self) -> bool:
         """Whether starts search on: not where the user said which component is which, or no end can be proper."""
         enough = self.degeneracy.fewest * self.model.n_components <= self.data.total

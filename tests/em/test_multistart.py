@@ -15,6 +15,7 @@ from bayesgmm.em import multistart
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation
 from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.em.start_plan import Plan
 from bayesgmm.exceptions import (
     DegeneracyWarning,
     DegenerateComponentError,
@@ -318,3 +319,21 @@ def test_with_a_prior_the_largest_mass_wins_not_the_highest_density():
     masses = [model.log_mass(end.objective, end.mixture, end.counts) for end in (fit, alone)]
     assert masses[0] > masses[1] + 100.0
     assert starts.optima[0].weights.min() > 0.3
+
+
+@pytest.mark.parametrize("n_rows", [6_000, 4_000])
+def test_where_searches_on_a_part_end_in_spikes_starts_without_one_are_made(n_rows, monkeypatch):
+    """On few rows a search has seen all there is, and its end stands."""
+    centres = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    X = np.asfortranarray(np.repeat(centres, n_rows // 3 + 1, axis=0)[:n_rows] + rng().normal(size=(n_rows, 2)))
+    spike = Mixture([0.001, 0.333, 0.666], [X[0], [9.0, 0.0], [0.0, 4.0]], [np.eye(2) * s for s in (1e-9, 1.0, 20.0)])
+    monkeypatch.setattr(Plan, "starting_mixture", lambda self, *arguments, **options: spike)
+    fits = lambda: best_of_starts(Data.of(X), Model.of("full", 3, 2), rng=rng(1), n_init=1)  # noqa: E731
+    if n_rows > 5_000:
+        result, starts = fits()
+        np.testing.assert_allclose(sorted(result.mixture.weights), 1 / 3, atol=0.01)
+        assert not starts.degenerate.any()
+        assert starts.n_starts == 1
+    else:
+        with pytest.warns(DegeneracyWarning, match="Every start"):
+            fits()
