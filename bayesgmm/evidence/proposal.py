@@ -5,7 +5,7 @@ narrow: where clusters overlap, a few hundred of them do not fill a space of man
 close to normal in unconstrained coordinates. The mean of both densities covers what either covers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Self
 
@@ -53,14 +53,13 @@ class Proposal:
         rng: np.random.Generator,
     ) -> Self:
         """These conditional densities, and a normal one if the draws are enough for it and it is in the labelling."""
-        n_dim = draws.family.n_parameters(*draws.means.shape[1:])
-        if conditionals is not None and not len(draws) > _DRAWS_PER_DIMENSION * n_dim <= _MOST_DIMENSIONS:
-            return cls(conditionals, None, labels, symmetric)
+        alone, n_dim = cls(conditionals, None, labels, symmetric), draws.family.n_parameters(*draws.means.shape[1:])
+        unknown = n_dim > _MOST_DIMENSIONS or len(draws) <= _DRAWS_PER_DIMENSION * n_dim
+        if conditionals is not None and unknown:
+            return alone
         normal = NormalProposal.following(draws)
-        found = cls(conditionals, normal, labels, symmetric)
-        if conditionals is None or found.counts(normal.sample(_PILOT, rng=rng)).mean() >= _IN_LABELLING:
-            return found
-        return cls(conditionals, None, labels, symmetric)
+        inside = alone.counts(normal.sample(_PILOT, rng=rng)).mean() >= _IN_LABELLING
+        return replace(alone, normal=normal) if inside or conditionals is None else alone
 
     def sample(self, n: int, *, rng: np.random.Generator) -> Draws:
         """Draw ``n`` points, half of them from either density if there are two."""
