@@ -15,7 +15,7 @@ from _measuring import timed
 from bayesgmm import calibrate
 
 LINES = [(inference, family) for inference in ("nuts", "gibbs") for family in ("full", "diag")]
-HEADER = "| sampler | family | simulations | quantities | smallest p | of | limit | did not converge | s |\n|" + "---|" * 9
+HEADER = "| sampler | family | simulations | quantities | smallest p | of | limit | not converged | s |\n|" + "---|" * 9
 
 
 def main() -> None:
