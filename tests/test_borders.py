@@ -117,6 +117,7 @@ WITHOUT_ROWS = {
     "ModelCheck",
     "MvNormalMixture",
     "OutlierScores",
+    "calibrate",
     "component_summary",
     "datasets",
     "exceptions",
@@ -464,6 +465,8 @@ _FROM_ZERO = [value for value in _NUMBERS_OF if value is True or value != 0]
 BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("chains", "draws", "max_n", "max_rows", "min_size", "n_components", "n_init"), _NUMBERS_OF),
     **dict.fromkeys(("n_replicates", "n_rows", "n_runs", "n_samples", "n_starts", "num_samples"), _NUMBERS_OF),
+    "n_simulations": _NUMBERS_OF,
+    "n_features": [value for value in _NUMBERS_OF if value is not None],
     **dict.fromkeys(("verbose_interval",), _NUMBERS_OF),
     **dict.fromkeys(("bootstrap", "max_iter", "n_draws", "n_zealous"), _FROM_ZERO),
     **dict.fromkeys(("cores", "folds", "max_clusters", "n", "tune"), _NUMBERS_OF[:-1]),
@@ -518,6 +521,7 @@ _BAD_POSTERIORS = [None, 5, "fit", GaussianMixture(2), BayesianGaussianMixture(2
 
 # A call that is right, for each public function.
 ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
+    "calibrate": lambda f: {"prior": PRIOR, "n_rows": 9, "n_components": 1, "n_simulations": 1, "progress": False},
     "average_models": lambda f: {"fits": [f.bayes], "evidences": [SimpleNamespace(log_evidence=0.0, se=0.1)]},
     "build_model": lambda f: {"X": ROWS, "n_components": 2},
     "check_model": lambda f: {"fit": f.em, "X": ROWS, **_QUIET},

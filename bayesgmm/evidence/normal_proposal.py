@@ -49,5 +49,7 @@ class NormalProposal:
         """Log density of each draw, in the free parameters of the family, (draw,)."""
         points = self.coordinates.points(draws)
         z = solve_triangular(self.factor, (points - self.mean).T, lower=True)
-        log_density = -0.5 * (np.square(z).sum(axis=0) + len(z) * LOG_2PI) - np.log(np.diagonal(self.factor)).sum()
+        with np.errstate(over="ignore"):  # of a point however far away, where there is no density
+            squares = np.square(z).sum(axis=0)
+        log_density = -0.5 * (squares + len(z) * LOG_2PI) - np.log(np.diagonal(self.factor)).sum()
         return np.asarray(log_density - self.coordinates.log_jacobian(points))
