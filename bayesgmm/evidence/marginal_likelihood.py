@@ -150,8 +150,8 @@ def log_evidence(
     is raised to it by powers. It does without draws and labellings, but where clusters are far apart, particles may
     miss them. Both come out low if they miss something (an unbiased estimate exceeds the evidence by t nats with a
     probability of at most exp(-t)). So tempering decides if it is higher by more than three standard errors, or more
-    precise and not lower by more than one. For priors that are not conjugate given the labels, and where it would take
-    minutes, a finding says that bridge sampling may be low.
+    precise and not lower by more than one, or by three where bridge sampling is not known to 0.3. For priors that are
+    not conjugate given the labels, and where it would take minutes, a finding says that bridge sampling may be low.
 
     The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
     with bridge sampling and is less precise.
@@ -245,7 +245,7 @@ def log_evidence(
         gain, error = tempered.log_evidence - bridge.log_evidence, sqrt(tempered.se**2 + bridge.se**2)
         if gain > DISAGREE * error:
             own, findings = tempered, [_decided(bridge, tempered)]
-        elif tempered.se < bridge.se and gain > -error:
+        elif tempered.se < bridge.se and gain > -(DISAGREE if bridge.se > _TOO_WIDE else 1.0) * error:
             own, findings = tempered, []
     if own is bridge:
         findings += _disagreement(bridge, check)

@@ -150,6 +150,15 @@ def test_a_higher_estimate_by_tempering_decides_and_a_more_precise_one_that_is_n
     assert len(found.findings) == (gain == 2.0)
 
 
+@pytest.mark.parametrize(("gain", "decides"), [(-0.8, "tempered"), (-2.0, "bridge")])
+def test_bridge_sampling_that_knows_little_does_not_overrule(overlapping, monkeypatch, gain, decides):
+    """Its error is .5: 1.6 errors are no reason to distrust a lower estimate ten times as precise, 4 are."""
+    monkeypatch.setattr(evidence, "_total", lambda _parts: Estimate(-14.6, 0.5))
+    monkeypatch.setattr(evidence, "tempered_evidence", lambda *_args, **_rest: Tempered(-14.6 + gain, 0.05, 1))
+    found = log_evidence(as_posterior(overlapping), SEVEN, prior=OVERLAPPING, cross_check=False, random_state=1)
+    assert found.se == (0.05 if decides == "tempered" else 0.5)
+
+
 @pytest.mark.parametrize("most", [0, 10_000])
 def test_what_tempering_cannot_do_is_told(overlapping, monkeypatch, most):
     monkeypatch.setattr(evidence, "_MOST_WORK", most)
