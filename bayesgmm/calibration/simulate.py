@@ -64,7 +64,9 @@ def simulate(design: Design, number: int) -> xr.Dataset:
     try:
         tree = _posterior(design, rows, seed=int(rng.integers(2**31)))
     except Exception as error:
-        error.add_note(f"In simulation {number} of calibrate(..., random_state={design.seed}).")
+        error.add_note(
+            f"In simulation {number}, which begins with numpy.random.default_rng([{design.seed}, {number}])."
+        )
         raise
     if tree.attrs.get("interrupted"):
         raise KeyboardInterrupt
@@ -118,11 +120,8 @@ def _with_draws(tree: xr.DataTree, draws: Draws) -> xr.DataTree:
     own = tree["posterior"].to_dataset().isel({dim: [0] for dim in SAMPLE_DIMS})
     held = [name for name in ("weights", "means", "covariances", "variances") if name in own]
     new = own.assign({name: own[name].copy(data=getattr(draws, name)[None]) for name in held})
-    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=tree.attrs), **_others(tree), "posterior": new})
-
-
-def _others(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    return {name: tree[name].to_dataset() for name in ("observed_data", "constant_data")}
+    data = {name: tree[name].to_dataset() for name in ("observed_data", "constant_data")}
+    return xr.DataTree.from_dict({"/": xr.Dataset(attrs=tree.attrs), **data, "posterior": new})
 
 
 def spaced(draws: xr.Dataset) -> xr.Dataset:

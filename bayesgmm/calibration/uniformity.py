@@ -31,7 +31,7 @@ def p_value(values: Array) -> float:
     """Probability that as many uniform values would have a point as improbable as the least probable of these."""
     n, counts = len(values), counts_up_to(values)
     least = np.minimum(binom.cdf(counts, n, AT), binom.sf(counts - 1, n, AT)).min()
-    return 1.0 - _inside(*_bounds(float(least), n), n)
+    return max(0.0, 1.0 - _inside(*_bounds(float(least), n), n))  # rounding
 
 
 def band(n: int, probability: float) -> tuple[IntArray, IntArray]:

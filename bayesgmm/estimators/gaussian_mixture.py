@@ -66,7 +66,7 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
         instead, which says little if EM is slow. However large ``tol`` is, EM goes on to 1e-6 per row while
-        ``max_iter`` allows it. At 1e-5 or less starts also search up to four times as long.
+        ``max_iter`` allows it. At 1e-5 or less a number of starts search up to four times as long.
     reg_covar : float, optional
         Floor of the covariances: by default 1e-11 of each feature's own variance, whatever its unit (of a
         constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
@@ -442,9 +442,9 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         self.lower_bound_, self.lower_bounds_ = float(per_row[-1]), per_row[1:].tolist()
 
     def _searching(self) -> Effort:
-        """How long starts search: who asks for a tight tolerance has time for more, as EM would take it elsewhere."""
+        """How long starts search: longer where a tight tolerance is asked for, which EM elsewhere would take."""
         effort = EFFORTS[self.effort]
-        tight = self.tol is not None and self.tol <= _TIGHT
+        tight = self.n_init != "auto" and self.tol is not None and self.tol <= _TIGHT
         return effort._replace(times=_LONGER * effort.times) if tight else effort
 
     def _tolerance(self) -> float | None:

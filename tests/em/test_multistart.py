@@ -326,7 +326,8 @@ def test_where_searches_on_a_part_end_in_spikes_starts_without_one_are_made(n_ro
     """On few rows a search has seen all there is, and its end stands."""
     centres = np.array([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
     X = np.asfortranarray(np.repeat(centres, n_rows // 3 + 1, axis=0)[:n_rows] + rng().normal(size=(n_rows, 2)))
-    spike = Mixture([0.001, 0.333, 0.666], [X[0], [9.0, 0.0], [0.0, 4.0]], [np.eye(2) * s for s in (1e-9, 1.0, 20.0)])
+    X[:2] = [4.5, 4.5]  # twice the same row: a component that begins there shrinks to nothing
+    spike = Mixture([0.001, 0.333, 0.666], [X[0], [9.0, 0.0], [0.0, 4.0]], [np.eye(2) * s for s in (0.1, 1.0, 20.0)])
     monkeypatch.setattr(Plan, "starting_mixture", lambda self, *arguments, **options: spike)
     fits = lambda: best_of_starts(Data.of(X), Model.of("full", 3, 2), rng=rng(1), n_init=1)  # noqa: E731
     if n_rows > 5_000:

@@ -487,6 +487,8 @@ def test_many_rows_have_short_trajectories(concentration, monkeypatch):
     assert steps[0] > 3
     assert (steps[1] <= 3) is (concentration == 1.0)
     assert short.converged_
+    own = BayesianGaussianMixture(2, random_state=2, target_accept=0.8, draws=50, chains=2, **settings).fit(X)
+    assert int(own.posterior_["sample_stats"]["n_steps"].max()) > 3
     for name in ("weights", "means"):
         own, other = (fit.posterior_["posterior"][name] for fit in (usual, short))
         errors = np.hypot(az.mcse(own), az.mcse(other))
