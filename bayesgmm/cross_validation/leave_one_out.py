@@ -15,6 +15,7 @@ from bayesgmm.cross_validation.moment_matching import match_rows
 from bayesgmm.cross_validation.psis import Pointwise, good_k, largest_r_hat, relative_efficiency, smoothed_rows
 from bayesgmm.cross_validation.refits import Refits, RefitSettings, problem_of, refit_rows
 from bayesgmm.data import Data
+from bayesgmm.evidence import is_resampled
 from bayesgmm.exceptions import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
 from bayesgmm.posterior import NO_NAMES, OBS, SAMPLE_DIMS, Names, Posterior, data_of, draws_of, mixture_posterior
 from bayesgmm.prediction import log_densities
@@ -228,7 +229,7 @@ def _refitted(found: Pointwise, refits: Refits) -> Pointwise:
 def _warn_of_chains_apart(tree: xr.DataTree, data: Data) -> None:
     """Warn of chains that stay in different modes; resampled draws have correct shares and no chains."""
     sizes = tree["posterior"].sizes
-    if "modes" in tree.attrs or sizes["chain"] == 1:
+    if is_resampled(tree) or sizes["chain"] == 1:
         return
     r_hat = largest_r_hat(draws_of(tree), data, shape=(sizes["chain"], sizes["draw"]))
     if r_hat > UNMIXED:

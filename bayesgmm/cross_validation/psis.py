@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 from bayesgmm._common import Array, IntArray, PerRow, Progress
 from bayesgmm.data import Data
+from bayesgmm.evidence import is_resampled
 from bayesgmm.mixture import Draws
 from bayesgmm.posterior import SAMPLE_DIMS, draws_of
 from bayesgmm.prediction import blocks_of_densities, log_densities
@@ -127,7 +128,7 @@ def relative_efficiency(tree: xr.DataTree) -> float:
     """
     posterior = tree["posterior"].to_dataset()
     n = posterior.sizes["chain"] * posterior.sizes["draw"]
-    if "modes" in tree.attrs:
+    if is_resampled(tree):
         return _of_modes(json.loads(str(tree.attrs["modes"])), n)
     if posterior.sizes["chain"] == 1:
         return 1.0

@@ -72,7 +72,8 @@ class Diagnosis:
     Attributes
     ----------
     verdict : str
-        ``"converged"``, ``"converged, labels switched"``, ``"several real modes"``, ``"not mixed"``,
+        ``"converged"``, ``"converged, labels switched"``, ``"several modes, weighed"``, ``"several real modes"``,
+        ``"not mixed"``,
         ``"collapsed or empty component"`` or ``"divergences"``; the precedence is in `diagnose`.
     findings : tuple of str
         Findings, the most severe first. With the verdict ``"converged"`` they do not invalidate the draws.
@@ -138,9 +139,10 @@ def diagnose(
        finding reports the number of occupied components, and whether the chains change it;
     6. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
        relabelled parameters if components are identified, or nested R-hat by starting mode (Margossian et al. 2024);
-    7. ``converged, labels switched``: R-hat of the parameters before relabelling is above 1.01, more than a draw
+    7. ``several modes, weighed``: chains jump between several modes, in proportion to their weights;
+    8. ``converged, labels switched``: R-hat of the parameters before relabelling is above 1.01, more than a draw
        in a hundred has other labels than the rest, or the components are not identified;
-    8. ``converged``.
+    9. ``converged``.
 
     Above 4,000 rows, an evenly spaced subset is used, since any function of the parameters can show whether chains mix.
 
@@ -214,7 +216,7 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
         except InformationError:
             return ()
     wins = "nuts" if missing > MUCH_MISSING else "gibbs"
-    return () if wins == tree.attrs["inference"] else (sentence(OTHER_SAMPLER[wins], missing=missing),)
+    return () if wins == tree.attrs["inference"] or "sampler" in tree.attrs else (sentence(OTHER_SAMPLER[wins], missing=missing),)
 
 
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:
@@ -241,7 +243,7 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
     every = data.total / some.total  # rows that each stands for
     found, labels = invariants(tree, some), _label_figures(tree, some)
     found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})
-    counts = invariants(given, some)["count"] * every if modes else found["count"]
+    counts = found["count"] if given is tree else invariants(given, some)["count"] * every
     sizes, by_chain = tree["posterior"].sizes, found.mean("draw")
     return Figures(
         n_chains=sizes["chain"],
@@ -263,6 +265,9 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
         lp=_floats(by_chain["lp"]) if "lp" in by_chain else None,
         islands=_chain_groups(tree, some, found),
         modes=modes,
+        resampled=given is not tree,
+        n_random_starts=int(json.loads(str(tree.attrs.get("random_starts", "{}"))).get("n", 0)),
+        missing=float(tree.attrs["missing"]) if "missing" in tree.attrs else None,
         occupancy=sparse_occupancy(tree, given, some),
     )
 
@@ -435,6 +440,8 @@ def _other_figures(figures: Figures) -> list[str]:
     ]
     if figures.scouts:
         lines.append(sentence(Figure.EXPLORATORY, starts=", ".join(figures.scouts)))
+    if figures.missing is not None:
+        lines.append(sentence(Figure.MISSING, n=figures.n_random_starts, missing=figures.missing))
     if figures.nested_r_hat is not None:
         lines.append(sentence(Figure.NESTED_R_HAT, r_hat=figures.nested_r_hat))
     return lines

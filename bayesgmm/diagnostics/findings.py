@@ -20,6 +20,7 @@ from bayesgmm.diagnostics.verdict import (
     COLLAPSED_RATIO,
     DEGENERATE,
     MAX_DEGENERATE,
+    MAX_MISSING,
     MAX_WEIGHT_SE,
     SEVERAL_MODES,
     SWITCHED,
@@ -33,7 +34,7 @@ def findings_of(figures: Figures) -> tuple[str, ...]:
     """Everything that was found, one sentence each, the gravest first."""
     if figures.is_too_short:
         return (sentence(Finding.TOO_FEW_DRAWS),)
-    parts = (_divergences, _degenerate, _occupied, _pooled, _groups, _mixing, _labels, _starts)
+    parts = (_divergences, _degenerate, _occupied, _pooled, _weighed, _groups, _mixing, _labels, _starts, _missing)
     return tuple(finding for part in parts for finding in part(figures))
 
 
@@ -82,6 +83,19 @@ def _pooled(f: Figures) -> list[str]:
     vague = max(mode.weight_se or 0.0 for mode in f.modes) > MAX_WEIGHT_SE
     uncertain = [sentence(Finding.UNCERTAIN_WEIGHTS, limit=MAX_WEIGHT_SE)] if vague else []
     return [sentence(Finding.POOLED, n_modes=len(f.modes)), *modes, *uncertain]
+
+
+def _weighed(f: Figures) -> list[str]:
+    if not f.is_weighed:
+        return []
+    modes = [sentence(Finding.MODE, number=i, figures=_mode(mode, f.n_chains)) for i, mode in enumerate(f.modes)]
+    return [sentence(Finding.WEIGHED, n_modes=len(f.modes)), *modes]
+
+
+def _missing(f: Figures) -> list[str]:
+    if f.missing is None or f.missing <= MAX_MISSING:
+        return []
+    return [sentence(Finding.MISSING, missing=f.missing, n=f.n_random_starts)]
 
 
 def _mode(mode: PooledMode, n_chains: int) -> str:
@@ -155,7 +169,7 @@ def _disagreement(what: str, mixing: Mixing, n_chains: int) -> list[str]:
 
 
 def _labels(f: Figures) -> list[str]:
-    if not f.has_switched or f.has_several_modes:
+    if not f.has_switched or f.has_several_modes or f.is_weighed:
         return []
     if not f.identified:
         return [sentence(Finding.NOT_IDENTIFIED), *f.label_findings]
@@ -163,7 +177,7 @@ def _labels(f: Figures) -> list[str]:
 
 
 def _starts(f: Figures) -> list[str]:
-    if f.n_components == 1 or len(f.islands) > 1 or f.is_pooled or f.scouts:
+    if f.n_components == 1 or len(f.islands) > 1 or f.is_pooled or f.scouts or f.missing is not None:
         return []
     if f.n_chains == 1:
         return [sentence(Finding.SINGLE_CHAIN)]

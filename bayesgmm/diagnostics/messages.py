@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from bayesgmm.diagnostics.verdict import CONVERGED, DIVERGENCES, NOT_MIXED, SEVERAL_MODES, SWITCHED
+from bayesgmm.diagnostics.verdict import CONVERGED, DIVERGENCES, NOT_MIXED, SEVERAL_MODES, SWITCHED, WEIGHED
 
 VERDICT = "Verdict: {verdict}"
 WARNING = "Verdict: {verdict}. {findings} What to do next: {next_steps}"
@@ -21,6 +21,10 @@ class Finding(StrEnum):
     MOSTLY_EMPTY = "A component is empty in {shares}: the data need fewer than {n_components} components."
 
     POOLED = "The posterior was resampled from {n_modes} modes, assuming that there are no others."
+    WEIGHED = "Chains jump between {n_modes} modes, in proportion to their weights."
+    MISSING = (
+        "Modes may be missing: up to {missing:share} of the posterior, as far as {n} random starts of short chains tell."
+    )
     MODE = "The mode with number {number} has {figures}."
     UNCERTAIN_WEIGHTS = "The weights are uncertain: their standard errors are above {limit}."
 
@@ -63,6 +67,7 @@ class Figure(StrEnum):
     GROUPS = "Groups of chains: {groups}"
     DEGENERATE = "Draws with an empty component: {empty:share}; with a collapsed one: {collapsed:share}"
     EXPLORATORY = "Exploratory chains searched for other modes from: {starts}"
+    MISSING = "Modes that {n} random starts of short chains did not meet hold at most {missing:share} of the posterior"
     NESTED_R_HAT = "Nested R-hat by starting mode: {r_hat:r_hat}"
 
 
@@ -79,6 +84,11 @@ _AVERAGE_NOTHING = "Do not average over these chains yet, neither parameters nor
 LOOK_AT_PARTITIONS = "Look at what needs no labels: similarity_matrix(), estimate_partition(), the density."
 STEPS = {
     CONVERGED: ("Summarize the posterior: summary(), similarity_matrix(), estimate_partition().",),
+    WEIGHED: (
+        "Quote the weights of the modes with their standard errors: mode_mean().",
+        "Look at the modes one by one (sample_stats['mode']): an average over different partitions describes none.",
+        LOOK_AT_PARTITIONS,
+    ),
     SEVERAL_MODES: (
         _AVERAGE_NOTHING,
         "Weight the modes by their evidence: combine_modes() resamples the draws in the right proportions; "

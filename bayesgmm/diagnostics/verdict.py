@@ -9,10 +9,14 @@ from bayesgmm.partitions import Occupancy
 CONVERGED = "converged"
 SWITCHED = "converged, labels switched"
 SEVERAL_MODES = "several real modes"
+WEIGHED = "several modes, weighed"
 NOT_MIXED = "not mixed"
 DEGENERATE = "collapsed or empty component"
 DIVERGENCES = "divergences"
 
+SUCCESSES = (CONVERGED, WEIGHED)
+
+MAX_MISSING = 0.1  # of the posterior that modes may hold that were not met, above which a fit warns
 MAX_DIVERGING = 1e-3  # share of draws
 MAX_DIVERGING_POOLED = 1e-2  # likewise; pooled draws are weighed by the density itself, and only coverage suffers
 EMPTY_COUNT = log(2.0)  # expected rows below which a component more probably has none than some (Poisson)
@@ -117,7 +121,13 @@ class Figures:
         Means by chain; ``lp`` is None if the sampler did not keep it.
     islands : tuple of ChainGroup
     modes : tuple of PooledMode
-        If modes were pooled.
+        If modes were pooled, or chains visit several.
+    resampled : bool
+        Whether modes were pooled.
+    n_random_starts : int
+        Random starts of short chains that searched for modes.
+    missing : float, optional
+        Bound of the weight of modes that they did not meet.
     occupancy : Occupancy, optional
         How many components hold rows, under a sparse prior: there empty components are meant to be.
     """
@@ -143,6 +153,9 @@ class Figures:
     lp: tuple[float, ...] | None
     islands: tuple[ChainGroup, ...]
     modes: tuple[PooledMode, ...]
+    resampled: bool = False
+    n_random_starts: int = 0
+    missing: float | None = None
     occupancy: Occupancy | None = None
 
     @property
@@ -179,7 +192,12 @@ class Figures:
     @property
     def is_pooled(self) -> bool:
         """Whether the posterior was resampled from several modes."""
-        return len(self.modes) > 1
+        return self.resampled and len(self.modes) > 1
+
+    @property
+    def is_weighed(self) -> bool:
+        """Whether chains visit several modes, so that their shares of the draws are their weights."""
+        return not self.resampled and len(self.modes) > 1
 
     @property
     def has_several_modes(self) -> bool:
@@ -211,8 +229,9 @@ def verdict_of(figures: Figures) -> str:
     4. ``several real modes``: at least two groups of stationary chains, or modes that were pooled;
     5. ``collapsed or empty component``, if one is empty in most draws: bad mixing is often its symptom;
     6. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
-    7. ``converged, labels switched``: only labels stand in the way;
-    8. ``converged``.
+    7. ``several modes, weighed``: chains visit several modes in proportion to their weights;
+    8. ``converged, labels switched``: only labels stand in the way;
+    9. ``converged``.
     """  # noqa: D400
     rules = (
         (figures.is_too_short, NOT_MIXED),
@@ -221,6 +240,7 @@ def verdict_of(figures: Figures) -> str:
         (figures.has_several_modes, SEVERAL_MODES),
         (figures.has_empty, DEGENERATE),
         (not figures.is_mixed, NOT_MIXED),
+        (figures.is_weighed, WEIGHED),
         (figures.has_switched, SWITCHED),
     )
     return next((verdict for holds, verdict in rules if holds), CONVERGED)

@@ -342,13 +342,23 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             problem.warn_if_long(settings)
         with self._stage("Searching for modes"):
             exploring = sample_native if self.inference == "nuts" else sampler
-            explored = explore(self.init, problem, optima, settings=settings, rng=rng, sampler=exploring)
-        sampled = sampler(explored.problem, settings, rng)
+            explored = explore(
+                self.init,
+                problem,
+                optima,
+                settings=settings,
+                rng=rng,
+                sampler=exploring,
+                random_starts=self.engine == "native",
+            )
+        sampled = explored.sample(sampler, settings, rng)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
         tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
         with self._stage("Weighing modes, convergence"):
-            tree = with_hyperparameters(combine_modes(tree, data, random_state=seed), rng=rng)
+            if explored.jumps is None:
+                tree = combine_modes(tree, data, random_state=seed)
+            tree = with_hyperparameters(tree, rng=rng)
             tree.attrs["converged"] = int(warn_if_unconverged(tree, data))
         self._set_posterior(tree)
         return self

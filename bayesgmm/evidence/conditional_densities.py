@@ -13,6 +13,7 @@ numbers far from zero lose what distinguishes them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import lgamma, log, pi
 from typing import Self
 
@@ -27,6 +28,7 @@ from bayesgmm.priors import ResolvedPrior
 
 MOST_COMPONENTS = 8  # a permanent costs 2^K K steps: at 8 seconds in all, at 10 a minute
 _BLOCK_VALUES = 4_000_000  # doubles held at once, 32 MB
+_NEGLIGIBLE = 45.0  # nats: less than a rounding error, also of thousands
 _ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
 
 
@@ -137,7 +139,7 @@ class Conditionals:
 
     def log_density(self, points: Draws) -> Array:
         """Log of the average density over allocations and labellings, (point,)."""
-        own, shared = self._coefficients()
+        own, shared = self._coefficients
         if not self.family.shared:
             own, shared = own + shared, np.zeros_like(shared)
         held = own.shape[1] * max(own.shape[0] * own.shape[1], own.shape[2])
@@ -146,7 +148,8 @@ class Conditionals:
 
     def log_labelled_density(self, points: Draws) -> Array:
         """Log densities (point, allocation) with component k under label k."""
-        own, shared = self._coefficients()
+        own, shared = self._coefficients
+        own = own.copy()
         own[:, : shared.shape[1]] += shared  # the density of a covariance common to all components counts once
         own = own.reshape(len(own), -1)
         parts = self._features(points, own.shape[1])
@@ -158,6 +161,7 @@ class Conditionals:
         for first in range(0, len(points), size):
             yield _features(points[first : first + size], self.origin, conjugate=conjugate)
 
+    @cached_property
     def _coefficients(self) -> tuple[Array, Array]:
         """Coefficients of the features, of weights and means (allocation, cluster, feature) and of covariances."""
         d, conjugate = self.mean.shape[2], bool(self.kappa.any())
@@ -262,9 +266,7 @@ def _log_averages(features: Array, own: Array, shared: Array) -> Array:
     (n, k), n_allocations = features.shape[:2], len(own)
     every = features.reshape(n * k, -1) @ own.reshape(n_allocations * k, -1).T
     tables = every.reshape(n, k, n_allocations, k).swapaxes(1, 2)  # components before labels: the permanent is the same
-    terms = log_mean_permanents(np.ascontiguousarray(tables)) + features[:, 0] @ shared.T
-    averages: Array = np.logaddexp.reduce(terms, axis=1) - log(n_allocations)
-    return averages
+    return log_mean_densities(np.ascontiguousarray(tables), features[:, 0] @ shared.T)
 
 
 def _outer(vectors: Array) -> Array:
@@ -276,33 +278,63 @@ def _times(matrices: Array, vectors: Array) -> Array:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def log_mean_permanents(tables: Array) -> Array:
-    """Log of the mean over permutations of prod_k exp(table[k, permutation[k]]), for tables (.., .., K, K).
+def log_mean_densities(tables: Array, offsets: Array) -> Array:
+    """Log of the mean over allocations of exp(offset) times the mean over permutations of prod_k exp(table[k, perm[k]]).
 
-    The permanent is summed over subsets of columns, 2^K K steps; rows, then columns are scaled by their maxima.
+    For tables (point, allocation, K, K) and offsets (point, allocation). No such product is above that of the largest
+    entries of its rows, by which allocations that do not count beside another are left out.
     """
     n, m, k = tables.shape[0], tables.shape[1], tables.shape[2]
-    result, scaled, partial = np.empty((n, m)), np.empty((k, k)), np.empty(1 << k)
+    result, most = np.empty(n), np.empty(m)
+    scaled, partial = np.empty((k, k)), np.empty(1 << k)
     sizes = np.zeros(1 << k, dtype=np.int64)
     for subset in range(1, 1 << k):
         sizes[subset] = sizes[subset >> 1] + (subset & 1)
     for i in range(n):
         for j in range(m):
-            shift = -lgamma(k + 1.0)
+            bound = offsets[i, j]
             for a in range(k):
-                highest = tables[i, j, a].max()
-                shift += highest
-                scaled[a] = tables[i, j, a] - highest
-            for b in range(k):
-                highest = scaled[:, b].max()
-                shift += highest
-                scaled[:, b] = np.exp(scaled[:, b] - highest)
-            partial[0] = 1.0
-            for subset in range(1, 1 << k):
-                total, row = 0.0, sizes[subset] - 1
+                highest = -np.inf
                 for b in range(k):
-                    if subset >> b & 1:
-                        total += partial[subset ^ (1 << b)] * scaled[row, b]
-                partial[subset] = total
-            result[i, j] = shift + np.log(partial[(1 << k) - 1])
+                    highest = max(highest, tables[i, j, a, b])
+                bound += highest
+            most[j] = bound
+        first = most.argmax()
+        highest = offsets[i, first] + log_mean_permanent(tables[i, first], scaled, partial, sizes)
+        total = 1.0
+        for j in range(m):
+            if j != first and most[j] > highest - _NEGLIGIBLE:
+                value = offsets[i, j] + log_mean_permanent(tables[i, j], scaled, partial, sizes)
+                if value > highest:
+                    total, highest = total * np.exp(highest - value) + 1.0, value
+                elif value > -np.inf:
+                    total += np.exp(value - highest)
+        result[i] = highest + np.log(total / m)
     return result
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def log_mean_permanent(table: Array, scaled: Array, partial: Array, sizes: IntArray) -> float:
+    """Log of the mean over permutations of prod_k exp(table[k, permutation[k]]), with room for what is computed.
+
+    The permanent is summed over subsets of columns, of known sizes, 2^K K steps; rows, then columns are scaled by their
+    maxima.
+    """
+    k = len(table)
+    shift = -lgamma(k + 1.0)
+    for a in range(k):
+        highest = table[a].max()
+        shift += highest
+        scaled[a] = table[a] - highest
+    for b in range(k):
+        highest = scaled[:, b].max()
+        shift += highest
+        scaled[:, b] = np.exp(scaled[:, b] - highest)
+    partial[0] = 1.0
+    for subset in range(1, 1 << k):
+        total, row = 0.0, sizes[subset] - 1
+        for b in range(k):
+            if subset >> b & 1:
+                total += partial[subset ^ (1 << b)] * scaled[row, b]
+        partial[subset] = total
+    return shift + np.log(partial[(1 << k) - 1])

@@ -20,13 +20,14 @@ from bayesgmm.evidence.modes import (
     Sample,
     Selection,
     evaluate,
+    find_modes,
     indicator_r_hat,
     nearest,
     spread,
 )
 from bayesgmm.evidence.proposal import Proposal, best_mixture, in_labels_of
 from bayesgmm.mixture import Draws
-from bayesgmm.partitions import Labels, drawn_labels
+from bayesgmm.partitions import Labels, drawn_labels, monte_carlo_errors
 from bayesgmm.priors import Model, ResolvedPrior
 
 RELEVANT = 0.01  # modes of less weight hardly change results
@@ -111,6 +112,18 @@ def weigh_modes(modes: Modes, points: Draws, target: Target, *, rng: np.random.G
         for mode, (estimate, sample), w, e in zip(modes.modes, found, weights, errors, strict=True)
     )
     return replace(modes, modes=tuple(weighted))
+
+
+def visited_modes(points: Draws, data: Data, *, rng: np.random.Generator) -> Modes:
+    """Modes of chains that visit all of them, which weigh as much as their share of the draws."""
+    modes, n_chains = find_modes(points, data, rng=rng, mixed=None), len(np.unique(points.chain))
+    inside = modes.labels == np.arange(len(modes.modes))[:, None]
+    errors = monte_carlo_errors(inside.reshape(len(inside), n_chains, -1).astype(np.float64))
+    weighed = (
+        replace(mode, weight=float(own.mean()), weight_se=float(error))
+        for mode, own, error in zip(modes.modes, inside, errors, strict=True)
+    )
+    return replace(modes, modes=tuple(weighed))
 
 
 def near_modes(modes: Modes, points: Draws, target: Target) -> list[int]:

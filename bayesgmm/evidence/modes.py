@@ -28,7 +28,7 @@ from bayesgmm.partitions import Labels, discrete_r_hat, losses
 from bayesgmm.prediction import each_draw
 
 THINNED = 240  # draws whose partitions are compared pairwise
-MOST_MODES = 6
+MOST_MODES = 12
 SEPARATED = 0.5  # silhouette above which groups of partitions are considered separate (Kaufman & Rousseeuw 1990)
 SMALLEST_SHARE = 0.02  # of the thinned draws: fewer are outliers, not a mode
 MIXED = 1.05  # R-hat of the indicator of a mode, below which chains move freely in and out of it
@@ -127,15 +127,15 @@ class Modes:
         return len(self.modes) > 1
 
 
-def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: float = MIXED) -> Modes:
+def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: float | None = MIXED) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
 
-    Chains move freely if no indicator of a group has an R-hat above ``mixed``. Row weights do not enter partitions.
-    Above 4,000 rows, partitions of 4,000 rows drawn by ``rng`` are compared, see this module.
+    Chains move freely if no indicator of a group has an R-hat above ``mixed``; if that is None, all groups are modes,
+    as where chains jump between them. Row weights do not enter partitions. Above 4,000 rows, partitions of 4,000 rows drawn by ``rng`` are compared, see this module.
     """
     thinned, compared = points[_thinned(points.chain)], _compared_rows(data.shape[0], rng=rng)
-    distances = _distances(_partitions(thinned, data.take(compared)))
-    typical, *centres = _partitions(thinned[np.array([_medoid(distances), *_medoids(distances)])], data)
+    distances = _distances(partitions_of(thinned, data.take(compared)))
+    typical, *centres = partitions_of(thinned[np.array([_medoid(distances), *_medoids(distances)])], data)
     if len(centres) == 1:
         return _single_mode(typical, points, data)
     log_likelihood, labels = nearest(points, data, centres, compared)
@@ -144,7 +144,7 @@ def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: fl
         centres = [centre for centre, kept in zip(centres, enough, strict=True) if kept]
         log_likelihood, labels = nearest(points, data, centres, compared)
     r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
-    if len(centres) == 1 or not np.max(r_hats) > mixed:  # NaN: a single chain
+    if len(centres) == 1 or (mixed is not None and not np.max(r_hats) > mixed):  # NaN: a single chain
         return _single_mode(typical, points, data)
     modes = tuple(_mode(centre, points, labels == m, data) for m, centre in enumerate(centres))
     return Modes(modes, labels, float(np.max(r_hats)), compared, log_likelihood)
@@ -187,7 +187,7 @@ def _thinned(chain: IntArray) -> IntArray:
     return np.concatenate([own[spread(len(own), max(2, THINNED // len(chains)))] for own in chains])
 
 
-def _partitions(draws: Draws, data: Data) -> Labels:
+def partitions_of(draws: Draws, data: Data) -> Labels:
     """Every row to its most probable component, (draw, obs) of int32."""
     return np.stack([resp.argmax(axis=0) for _, resp in each_draw(draws, data, with_memberships=True)]).astype(np.int32)
 

@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, PerRow
+from bayesgmm._common import Array, IntArray, PerRow
 from bayesgmm.data import Data
 from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proportion, pool, weigh_modes
 from bayesgmm.evidence.modes import Modes, find_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws
+from bayesgmm.partitions import monte_carlo_errors
 from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
@@ -36,7 +37,7 @@ from bayesgmm.priors import Prior
 from bayesgmm.validation import as_finite, check_option, check_type, generator_of
 
 UNPOOLED, UNPOOLED_STATS, EXPLORATORY = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
-WEIGHTS = ("evidence", "stacking")
+WEIGHTS, VISITS = ("evidence", "stacking"), "visits"
 _STACKING_STEPS, _STACKED = 100_000, 1e-9
 _DRAWS_PER_MODE, _VALUES = 500, 20_000_000  # for stacking: draws of a mode, and log densities held at once
 
@@ -137,6 +138,11 @@ def unpooled(tree: xr.DataTree) -> xr.DataTree:
     return raw
 
 
+def is_resampled(tree: xr.DataTree) -> bool:
+    """Whether draws were resampled from modes, so that their order tells nothing."""
+    return tree.attrs.get("mode_weights") in WEIGHTS
+
+
 def points_of_tree(tree: xr.DataTree) -> Draws:
     """The draws of a posterior, chains end to end, followed by those of exploratory chains if they are stored."""
     return draws_of(tree, groups=[group for group in ("posterior", EXPLORATORY) if group in tree.children])
@@ -186,17 +192,20 @@ def modes_record(modes: Modes) -> list[dict[str, object]]:
 def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     r"""Posterior mean of a quantity over weighted modes, and its standard error.
 
+    Of draws that were resampled by the evidences of modes
+
     .. math:: \bar g = \sum_m w_m \bar g_m, \quad
         se^2 = \sum_m se(w_m)^2 (\bar g_m - \bar g)^2 + \sum_m w_m^2\, var_m(g) (1 / n_m + 1 / r_m)
 
-    with :math:`n_m` the effective size of mode m's sample and :math:`r_m` the draws resampled from it.
+    with :math:`n_m` the effective size of mode m's sample and :math:`r_m` the draws resampled from it. Of chains that
+    visit all modes it is the mean of the draws, with the Monte Carlo error of chains.
 
     Parameters
     ----------
     values : (chain, draw)
-        The quantity at the draws of a pooled posterior.
+        The quantity at the draws of the posterior.
     tree : DataTree
-        Result of `combine_modes` with ``weights="evidence"``.
+        A fit with several modes, or the result of `combine_modes` with ``weights="evidence"``.
 
     Returns
     -------
@@ -205,16 +214,12 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     Raises
     ------
     InputError
-        ``tree`` holds no combined modes, or ``values`` are not one number per draw.
+        ``tree`` has no record of modes, or ``values`` are not one number per draw.
     """
-    if not isinstance(tree, xr.DataTree) or "modes" not in tree.attrs:
-        raise InputError(expected="a posterior that combine_modes gave", got="one without a record of its modes")
-    given = np.asarray(values)
-    flat = as_finite(given.astype(np.float64) if given.dtype == bool else given, name="values").ravel()
-    labels = tree["sample_stats"]["mode"].to_numpy().ravel()
-    if flat.shape != labels.shape:
-        raise InputError(expected=f"a value for each of {len(labels)} draws", got=f"{len(flat)}")
-    record = json.loads(str(tree.attrs["modes"]))
+    flat, labels, record = _of_modes(values, tree)
+    if not is_resampled(tree):
+        chains = flat.reshape(tree["posterior"].sizes["chain"], -1)
+        return float(flat.mean()), float(monte_carlo_errors(chains[None])[0])
     own = [(mode, flat[labels == m]) for m, mode in enumerate(record) if (labels == m).any()]
     weights, errors, sizes = (
         np.array([mode[name] for mode, _ in own]) for name in ("weight", "weight_se", "effective_size")
@@ -222,6 +227,48 @@ def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
     means, variances, counts = (np.array([moment(part) for _, part in own]) for moment in (np.mean, np.var, len))
     mean = float(weights @ means / weights.sum())
     return mean, float(np.sqrt(errors**2 @ (means - mean) ** 2 + weights**2 @ (variances / sizes + variances / counts)))
+
+
+def mode_mean_range(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:
+    """The range of a posterior mean if all the weight that modes may have that were not met were at one that was.
+
+    At the one with the smallest mean of the quantity, or with the largest, with the bound of that weight,
+    ``posterior_.attrs["missing"]``. The range is no interval: it tells how much may depend on what was not met.
+
+    Parameters
+    ----------
+    values : (chain, draw)
+        The quantity at the draws of the posterior.
+    tree : DataTree
+        A fit of which modes were searched by random starts.
+
+    Returns
+    -------
+    lowest, highest : float
+
+    Raises
+    ------
+    InputError
+        ``tree`` has no record of modes or of what may be missing, or ``values`` are not one number per draw.
+    """
+    flat, labels, _ = _of_modes(values, tree)
+    if "missing" not in tree.attrs:
+        raise InputError(expected="a fit of which modes were searched by random starts", got="one without the record")
+    share, mean = float(tree.attrs["missing"]), mode_mean(values, tree)[0]
+    means = [flat[labels == m].mean() for m in np.unique(labels)]
+    return float((1.0 - share) * mean + share * min(means)), float((1.0 - share) * mean + share * max(means))
+
+
+def _of_modes(values: ArrayLike, tree: xr.DataTree) -> tuple[Array, IntArray, list[dict[str, float]]]:
+    """The quantity and the mode of every draw, and the record of the modes."""
+    if not isinstance(tree, xr.DataTree) or "modes" not in tree.attrs:
+        raise InputError(expected="a posterior with several modes", got="one without a record of its modes")
+    given = np.asarray(values)
+    flat = as_finite(given.astype(np.float64) if given.dtype == bool else given, name="values").ravel()
+    labels = tree["sample_stats"]["mode"].to_numpy().ravel()
+    if flat.shape != labels.shape:
+        raise InputError(expected=f"a value for each of {len(labels)} draws", got=f"{len(flat)}")
+    return flat, labels, json.loads(str(tree.attrs["modes"]))
 
 
 def stacked(modes: Modes, points: Draws, data: Data) -> Modes:

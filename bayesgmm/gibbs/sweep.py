@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bayesgmm._common import Array, Factors, Means, Weights
 from bayesgmm._compiled import allocation_free, cholesky_lower, compiled, link, solve_cholesky
 from bayesgmm.data import Data
-from bayesgmm.mixture import LOG_2PI, Mixture, pointwise
+from bayesgmm.mixture import LOG_2PI, Draws, Mixture, pointwise
 from bayesgmm.priors import SMALLEST_WEIGHT, Model, ResolvedPrior
 
 SWEEPS = 4  # of a draw, which then costs about as much as one of NUTS
@@ -122,6 +122,17 @@ class Sweeps:
             np.empty((k, d)),
             np.empty_like(factors),
         )
+
+    def place(self, chain: Chain, draws: Draws, s: int, *, rng: np.random.Generator) -> None:
+        """Put a chain at one of some draws, with hyperparameters drawn given it."""
+        prior, at, weights = self.model.required_prior, chain.at, np.maximum(draws.weights[s], SMALLEST_WEIGHT)
+        at.weights[:], at.means[:], at.factors[:] = weights, draws.means[s], draws.factors[s]
+        at.precision_factors[:] = draws.precision_factors[s]
+        drawn = prior.hyperparameters_given(weights[None], at.precision_factors[None], rng=rng)
+        if "prior_concentration" in drawn:
+            at.concentration[:] = drawn["prior_concentration"][0]
+        if "prior_scale" in drawn:
+            at.scale[:] = self.model.family.parametrisation.blocks(drawn["prior_scale"])
 
     def run(self, rng: np.random.Generator, chain: Chain, kept: Kept, *, first: int, n: int) -> None:
         """Make ``n`` draws, the last of `SWEEPS` sweeps each, the first of which has the number ``first``.

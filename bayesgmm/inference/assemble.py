@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.evidence import EXPLORATORY, modes_record
+from bayesgmm.data import Data
+from bayesgmm.evidence import EXPLORATORY, VISITS, modes_record, visited_modes
 from bayesgmm.exceptions import CompactWarning
 from bayesgmm.inference.engines import Sampled
 from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.random_search import RandomSearch, missing_weight
 from bayesgmm.inference.settings import Trace
-from bayesgmm.posterior import aligned, posterior_tree, prior_to_json
+from bayesgmm.mixture import Draws
+from bayesgmm.posterior import SAMPLE_DIMS, aligned, draws_of, posterior_tree, prior_to_json
 from bayesgmm.priors import hyperparameters
 
 _COMPACT = (
@@ -48,14 +51,36 @@ def fitted_tree(
     if explored.exploratory is not None and explored.exploratory.several:
         exploratory = _tree(explored.exploratory.sampled, problem, feature_names, {})
         tree[EXPLORATORY] = xr.DataTree(exploratory["posterior"].to_dataset())
+    if explored.search is not None:
+        _record_search(tree, explored.search, draws_of(tree), problem.data)
     if "variances" in tree["posterior"]:
         warnings.warn(_COMPACT, CompactWarning, stacklevel=3)
     return tree
 
 
+def _record_search(tree: xr.DataTree, search: RandomSearch, draws: Draws, data: Data) -> None:
+    """What random starts found, and the modes of chains that jump between them."""
+    n, jumped, modes = len(search.near), tree.attrs.get("sampler") == "jumps", None
+    if jumped and search.apart:
+        modes = visited_modes(draws, data, rng=np.random.default_rng(0))
+    if modes is not None and modes.separate:
+        counts, weights = search.counts(modes), np.array([mode.weight for mode in modes.modes])
+        tree.attrs |= {"modes": json.dumps(modes_record(modes)), "mode_weights": VISITS}
+        sizes = tree["posterior"].sizes
+        labels = modes.labels.reshape(sizes["chain"], sizes["draw"])
+        tree["sample_stats"] = tree["sample_stats"].to_dataset().assign(mode=(SAMPLE_DIMS, labels))
+    else:
+        counts, weights = np.array([search.near.sum()]), np.ones(1)
+    tree.attrs["random_starts"] = json.dumps({"n": n, "ended": counts.tolist()})
+    if jumped or not search.apart:
+        tree.attrs["missing"] = missing_weight(weights, counts, n)
+
+
 def _starting_record(explored: Exploration, run: Trace) -> dict[str, str]:
     """Starting points of the chains that were kept, and results of the exploratory chains."""
     record = {"starting_modes": json.dumps([explored.starting_modes[c] for c in run.chains])}
+    if explored.sampler is not None:
+        record["sampler"] = explored.sampler
     if explored.exploratory is not None or explored.far_below:
         names = [] if explored.exploratory is None else explored.exploratory.names
         modes = [] if explored.exploratory is None else modes_record(explored.exploratory.modes)

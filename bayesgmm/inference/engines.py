@@ -45,11 +45,12 @@ def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
 
 ENGINES: dict[str, Engine] = {"native": sample_native, "pymc": _sample_pymc}
 INFERENCES = {"nuts": "NUTS", "gibbs": "Gibbs sampling"}
+SAMPLERS = {**INFERENCES, "jumps": "Gibbs sampling with jumps"}
 
 
 def sampler_name(tree: xr.DataTree) -> str:
     """What a posterior was sampled by."""
-    return INFERENCES[str(tree.attrs.get("inference", "nuts"))]
+    return SAMPLERS[str(tree.attrs.get("sampler", tree.attrs.get("inference", "nuts")))]
 
 
 def sampler_of(inference: str, engine: str) -> Engine:

@@ -16,7 +16,10 @@ from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, best_of_starts
 from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes, weigh_modes
 from bayesgmm.inference.engines import Engine, Sampled, sample_native
+from bayesgmm.inference.gibbs import sample_gibbs
+from bayesgmm.inference.jumps import Jumps, adapted_jumps, sample_with_jumps
 from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.random_search import RandomSearch, can_search, search_from_random_starts
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Mixture, measure
 from bayesgmm.priors import Model
@@ -28,6 +31,7 @@ _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
 _FURTHER = ("next optimum", "third optimum", "fourth optimum")
 _HOPELESS, _PER_PARAMETER = 50.0, 0.1  # nats below the best mass at which an optimum is left out
 _INTERRUPTED = "interrupted before the first draw"
+_MOST_JUMPING = 120  # parameters: of more, the density of candidates does not cover the posterior
 _COMPARABLE = 20.0  # nats below the best optimum at which another may still define the coordinates
 
 
@@ -169,12 +173,27 @@ class Exploration:
     exploratory : ExploratoryChains or None
     far_below : list of str
         Starts that no exploratory chain was run from, because the likelihood there is too low.
+    search : RandomSearch or None
+        From random starts.
+    sampler : {"gibbs", "jumps"}, optional
+        What the chains of the fit are better made by than the sampler that was asked for.
+    jumps : Jumps or None
+        Of chains that jump.
     """
 
     problem: Problem
     starting_modes: list[int]
     exploratory: ExploratoryChains | None = None
     far_below: list[str] = field(default_factory=list)
+    search: RandomSearch | None = None
+    sampler: str | None = None
+    jumps: Jumps | None = None
+
+    def sample(self, asked: Engine, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
+        """Draws of the chains of the fit."""
+        if self.jumps is not None:
+            return sample_with_jumps(self.jumps, self.problem, settings, rng)
+        return (sample_gibbs if self.sampler == "gibbs" else asked)(self.problem, settings, rng)
 
 
 def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tuple[Mixture, ...]:
@@ -211,8 +230,14 @@ def explore(
     settings: SamplerSettings,
     rng: np.random.Generator,
     sampler: Engine = sample_native,
+    random_starts: bool = True,
 ) -> Exploration:
     """Choose the starting points of the chains.
+
+    With ``"spread"``, short Gibbs chains from random starts come first where they are possible
+    (`bayesgmm.inference.random_search`). If they lie apart, or a component has few rows, so that its posterior is no
+    normal one, the chains of the fit jump between all places (`bayesgmm.inference.jumps`) if the parameters are not too
+    many. If they move freely, chains start together. In other cases exploratory chains follow.
 
     Parameters
     ----------
@@ -224,6 +249,8 @@ def explore(
         Distinct optima, best first.
     sampler : callable
         Of the exploratory chains.
+    random_starts : bool
+        Whether chains may begin at random starts, and another sampler may be chosen.
     """
     together = Exploration(problem, [0] * settings.chains)
     if init == "modes" and len(optima) > 1:
@@ -231,7 +258,14 @@ def explore(
         return Exploration(replace(problem, chain_starts=starts), [c % len(optima) for c in range(settings.chains)])
     if init != "spread":
         return together
-    away = away_starts(problem, rng) | dict(zip(_FURTHER, optima[1:], strict=False))
+    further = optima[1:]
+    if random_starts and can_search(problem.model, problem.data):
+        search = search_from_random_starts(problem, optima, rng=rng)
+        together = _with_sampler(replace(together, search=search), rng)
+        if together.sampler is not None or not search.apart:
+            return together
+        further = (*further, *search.places)
+    away = away_starts(problem, rng) | dict(zip(_FURTHER, further, strict=False))
     lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
     far_below = [name for name in away if name not in near]
@@ -244,4 +278,16 @@ def explore(
         others = (problem.at_optimum(exploratory.highest).start, *optima[1:])
         problem = replace(problem, start=max(others, key=lambda each: _log_mass(each, problem.data, problem.model)))
     starts, modes = chain_starts(exploratory, settings.chains, rng)
-    return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below)
+    return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below, together.search)
+
+
+def _with_sampler(together: Exploration, rng: np.random.Generator) -> Exploration:
+    """The exploration with a sampler that suits what random starts found better than NUTS, if there is one."""
+    problem, search = together.problem, together.search
+    if search is None or not (search.apart or search.has_small):
+        return together
+    if problem.model.n_parameters <= _MOST_JUMPING:
+        jumps = adapted_jumps(problem, search.draws, rng=rng)
+        if jumps.usable or not search.apart:
+            return replace(together, sampler="jumps", jumps=jumps)
+    return replace(together, sampler="gibbs") if search.has_empty and not search.apart else together

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesgmm.partitions.allocations import sparse_occupancy as sparse_occupancy
     from bayesgmm.partitions.occupancy import Occupancy as Occupancy
     from bayesgmm.partitions.occupancy import discrete_r_hat as discrete_r_hat
+    from bayesgmm.partitions.occupancy import monte_carlo_errors as monte_carlo_errors
     from bayesgmm.partitions.partition_losses import Labels as Labels
     from bayesgmm.partitions.partition_losses import canonical_labels as canonical_labels
     from bayesgmm.partitions.partition_losses import contingency_table as contingency_table

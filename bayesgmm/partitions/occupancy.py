@@ -91,7 +91,7 @@ def occupancy(n_occupied: IntArray, most: int) -> Occupancy:
     change_rate = (np.diff(n_occupied, axis=1) != 0).mean(axis=1) if n_occupied.shape[1] > 1 else np.zeros(len(values))
     return Occupancy(
         tuple(indicators.mean(axis=(1, 2)).tolist()),
-        tuple(standard_errors(indicators).tolist()),
+        tuple(monte_carlo_errors(indicators).tolist()),
         r_hat,
         ess,
         tuple(np.asarray(change_rate).tolist()),
@@ -117,8 +117,8 @@ def _two(values: Array) -> Array:
     return values if len(values) > 1 or half < _LEAST_DRAWS else values[0, : 2 * half].reshape(2, half)
 
 
-def standard_errors(indicators: Array) -> Array:
-    """Monte Carlo standard errors of means over the last two axes, chain and draw, by effective sample size."""
+def monte_carlo_errors(indicators: Array) -> Array:
+    """Monte Carlo standard errors of means of series (quantity, chain, draw), by effective sample size."""
     errors = np.zeros(len(indicators))
     for j in np.flatnonzero(np.ptp(indicators, axis=(1, 2)) > 0):
         enough = indicators.shape[2] >= _LEAST_DRAWS

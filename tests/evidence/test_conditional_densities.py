@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import kstest, multivariate_normal
 
 from bayesgmm.data import Data
-from bayesgmm.evidence.conditional_densities import Conditionals, log_mean_permanents
+from bayesgmm.evidence.conditional_densities import Conditionals, log_mean_densities
 from bayesgmm.mixture.draws import Draws
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
@@ -161,12 +161,20 @@ def test_draws_of_one_covariance_have_the_right_distribution():
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
-def test_permanents_equal_the_sum_over_permutations(k):
+@pytest.mark.parametrize("apart", [0.1, 30.0, 300.0])
+def test_averages_equal_the_sums_over_allocations_and_permutations(k, apart):
+    """Also where nearly all allocations are left out because they do not count."""
     rng = np.random.default_rng(k)
-    tables = rng.normal(scale=30.0, size=(3, 2, k, k)) - 500.0
-    got = log_mean_permanents(tables)
+    tables, offsets = rng.normal(scale=apart, size=(6, 40, k, k)) - 500.0, rng.normal(scale=apart, size=(6, 40))
     sums = [tables[..., range(k), list(order)].sum(axis=-1) for order in permutations(range(k))]
-    np.testing.assert_allclose(got, logsumexp(sums, axis=0) - log(factorial(k)), rtol=1e-12)
+    want = logsumexp(offsets + logsumexp(sums, axis=0) - log(factorial(k)), axis=1) - log(40)
+    np.testing.assert_allclose(log_mean_densities(tables, offsets), want, rtol=1e-12)
+
+
+def test_allocations_without_density_do_not_count():
+    tables, offsets = np.zeros((1, 3, 2, 2)), np.array([[0.0, -np.inf, -np.inf]])
+    assert log_mean_densities(tables, offsets)[0] == pytest.approx(-log(3))
+    assert log_mean_densities(tables, offsets - np.inf)[0] == -np.inf
 
 
 def test_labels_do_not_matter_and_allocations_are_averaged():

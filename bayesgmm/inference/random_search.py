@@ -1,0 +1,194 @@
+r"""Search for modes by short Gibbs chains from random starts, and what it may have missed.
+
+R chains begin at random rows and end after some ninety sweeps in a mode of the posterior, of up to 1,000 random rows if
+there are more. From every different partition that they end in, and from the optima of EM, a chain goes on with all
+rows; those of a mass far below that of another are left out. Where the others lie apart, chains of the fit have to visit
+each (`bayesgmm.inference.jumps`).
+
+What no chain met is bounded by
+
+.. math:: \sum_{m: c_m = 1} w_m + \frac{3}{R} \max\Bigl(1, \max_m \frac{w_m}{c_m / R}\Bigr)
+
+with :math:`w_m` the weight of a mode and :math:`c_m` the number of random starts that ended in it: Good and Turing's
+estimate, and the rule of three for a mode that random starts reach as seldom as the seldomest that is known, at most.
+Nothing bounds a mode that random starts do not reach.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from arviz_stats.base import array_stats
+from numpy.typing import NDArray
+
+from bayesgmm._common import Array, IntArray
+from bayesgmm.data import Data
+from bayesgmm.diagnostics import EMPTY_COUNT
+from bayesgmm.evidence import Modes, Target, partitions_of
+from bayesgmm.gibbs import Sweeps, random_starts, refusal, run_chains
+from bayesgmm.inference.problem import Problem
+from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.partitions import Labels, losses
+from bayesgmm.priors import Model
+
+MOST_ROWS = 4_000  # above, sweeps take long beside the gradients of NUTS
+_SEARCHED_ROWS = 1_000
+_STARTS, _WORK = (64, 128), 4e7  # least and most; rows times components times entries of a covariance of all starts
+_BURN, _SETTLED = 21, 10  # draws of four sweeps: of random starts, and with all rows
+_DRAWS, _FURTHER = 50, 150  # that are kept; of chains that lie apart: with more they may not
+_DISTINCT, _MOST_DISTINCT = 0.2, 24  # bits of variation of information; partitions that are followed
+_HOPELESS, _PER_PARAMETER = 20.0, 0.1  # nats below the largest mass, and for each parameter
+APART = 1.2  # R-hat of distances to partitions, above which chains do not move freely
+_FEW_ROWS = 2.0  # rows of a component for each of its coordinates, D + 1, below which its posterior is no normal one
+_OFTEN = 0.01  # share of draws
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Where random starts and the optima of EM led to.
+
+    Attributes
+    ----------
+    draws : Draws
+        Of a Gibbs chain in each place that may have weight, chains end to end.
+    ends : (start, obs)
+        The partition that each random start ended in, of some rows.
+    rows : (obs,)
+        Those rows.
+    near : (start,)
+        Whether the mass there is not far below.
+    apart : bool
+        Whether the chains do not move freely between each other's places.
+    has_small, has_empty : bool
+        Whether a component has few rows in some of the draws, or none.
+    """
+
+    draws: Draws
+    ends: Labels
+    rows: IntArray
+    near: NDArray[np.bool_]
+    apart: bool
+    has_small: bool
+    has_empty: bool
+
+    @property
+    def places(self) -> list[Mixture]:
+        """The last draw of each chain."""
+        return [self.draws.mixture(int(np.flatnonzero(self.draws.chain == c)[-1])) for c in np.unique(self.draws.chain)]
+
+    def counts(self, modes: Modes) -> IntArray:
+        """Random starts that ended in each mode."""
+        centres = [mode.centre[self.rows] for mode in modes.modes]
+        nearest = np.stack([losses(self.ends, centre, loss="vi") for centre in centres]).argmin(axis=0)
+        return np.bincount(nearest[self.near], minlength=len(centres))
+
+
+def missing_weight(weights: Array, counts: IntArray, n_starts: int) -> float:
+    """Bound of the weight of modes that were not met, given those of the others, see this module; at most one.
+
+    A mode that only EM led to counts as met by one random start.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> missing_weight(np.array([1.0]), np.array([128]), 128)
+    0.0234375
+    >>> missing_weight(np.array([0.9, 0.1]), np.array([63, 1]), 64) > 0.1 + 3 / 64
+    True
+    """
+    counts = np.maximum(counts, 1)
+    seldom = float((weights * n_starts / counts).max(initial=1.0))
+    return min(1.0, float(weights[counts == 1].sum()) + 3.0 / n_starts * seldom)
+
+
+def can_search(model: Model, data: Data) -> bool:
+    """Whether Gibbs sampling is possible, labels carry no meaning, and there are not too many rows or components."""
+    gibbs = Target(data, model).symmetric and refusal(model, data) is None
+    return gibbs and 1 < model.n_components <= data.shape[0] <= MOST_ROWS
+
+
+def search_from_random_starts(
+    problem: Problem, optima: tuple[Mixture, ...], *, rng: np.random.Generator
+) -> RandomSearch:
+    """The modes that chains from random starts end in, and EM, see this module."""
+    data, model = problem.data, problem.model
+    target, sweeps, some = Target(data, model), Sweeps(data, model), _some_rows(data, rng)
+    ends, labels = _random_ends(data.take(some), model, rng=rng)
+    first, place = distinct_partitions(labels, ends.log_joint)
+    starts = [*(ends.draws.mixture(int(i)) for i in first), *optima]
+    settled = _run(sweeps, target, starts, burn=_SETTLED, n=1, rng=rng)
+    masses = _log_masses(settled, problem)
+    is_near = masses > masses.max() - _HOPELESS - _PER_PARAMETER * model.n_parameters
+    near = np.flatnonzero(is_near)
+    chosen, _ = distinct_partitions(partitions_of(settled.draws[near], data), masses[near])
+    points, apart = _run(sweeps, target, settled.mixtures(near[chosen]), burn=0, n=_DRAWS, rng=rng), False
+    if len(chosen) > 1 and _lie_apart(points, data):
+        lasts = np.arange(1, len(chosen) + 1) * _DRAWS - 1
+        points = _run(sweeps, target, points.mixtures(lasts), burn=0, n=_FURTHER, rng=rng)
+        apart = _lie_apart(points, data)
+    smallest = data.total * points.draws.weights.min(axis=1)
+    few, none = _FEW_ROWS * (model.n_features + 1), EMPTY_COUNT
+    has_small, has_empty = (bool((smallest < most).mean() > _OFTEN) for most in (few, none))
+    return RandomSearch(points.draws, labels, some, is_near[place], apart, has_small, has_empty)
+
+
+class _Points(NamedTuple):
+    """Draws of chains, end to end, and their log densities."""
+
+    draws: Draws
+    log_joint: Array
+
+    def mixtures(self, which: IntArray) -> list[Mixture]:
+        """Some of the draws."""
+        return [self.draws.mixture(int(s)) for s in which]
+
+
+def _run(
+    sweeps: Sweeps, target: Target, starts: list[Mixture], *, burn: int, n: int, rng: np.random.Generator
+) -> _Points:
+    draws, log_likelihood = run_chains(sweeps, starts, burn=burn, n=n, rng=rng)
+    return _Points(draws, log_likelihood + target.log_prior(draws))
+
+
+def _some_rows(data: Data, rng: np.random.Generator) -> IntArray:
+    """All rows, or so many random ones."""
+    n = data.shape[0]
+    return np.sort(rng.choice(n, size=min(n, _SEARCHED_ROWS), replace=False))
+
+
+def _random_ends(data: Data, model: Model, *, rng: np.random.Generator) -> tuple[_Points, Labels]:
+    """Ends of random starts, and their partitions."""
+    (n, d), k = data.shape, model.n_components
+    n_starts = int(np.clip(_WORK // (n * k * (10 + d * d)), *_STARTS))
+    starts = random_starts(data, model, n_starts, rng=rng)
+    ends = _run(Sweeps(data, model), Target(data, model), starts, burn=_BURN, n=1, rng=rng)
+    return ends, partitions_of(ends.draws, data)
+
+
+def distinct_partitions(labels: Labels, height: Array) -> tuple[IntArray, IntArray]:
+    """Partitions that differ from all higher ones, at most some, and for each partition the nearest of them."""
+    chosen: list[int] = []
+    distance, nearest = np.full(len(labels), np.inf), np.zeros(len(labels), dtype=np.int64)
+    for i in np.argsort(-height, kind="stable"):
+        if distance[i] > _DISTINCT and len(chosen) < _MOST_DISTINCT:
+            own = losses(labels, labels[i], loss="vi")
+            nearest[own < distance], distance = len(chosen), np.minimum(own, distance)
+            chosen.append(int(i))
+    return np.array(chosen), nearest
+
+
+def _log_masses(points: _Points, problem: Problem) -> Array:
+    """Roughly the log mass of the mode that each draw is in."""
+    counts, mixtures = problem.data.total * points.draws.weights, points.mixtures(np.arange(len(points.draws)))
+    each = zip(points.log_joint, mixtures, counts, strict=True)
+    return np.array([problem.model.log_mass(height, mixture, own) for height, mixture, own in each])
+
+
+def _lie_apart(points: _Points, data: Data) -> bool:
+    """Whether chains do not move freely, by R-hat of the distances of partitions from the last one of each chain."""
+    labels, n_chains = partitions_of(points.draws, data), int(points.draws.chain.max()) + 1
+    lasts = labels.reshape(n_chains, -1, labels.shape[1])[:, -1]
+    distances = np.stack([losses(labels, last, loss="vi") for last in lasts])
+    with np.errstate(invalid="ignore", divide="ignore"):  # a chain that does not move
+        r_hats = array_stats.rhat(distances.reshape(len(lasts), n_chains, -1), chain_axis=1, draw_axis=2)
+    return bool(np.nan_to_num(r_hats, nan=1.0, posinf=np.inf).max() > APART)
