@@ -96,7 +96,7 @@ def _root(
 
 @app.command()
 def demo(
-    draws: Draws = 1000,
+    draws: Draws = None,
     tune: Tune = 400,
     chains: Chains = 4,
     cores: Cores = None,
@@ -138,11 +138,11 @@ def fit(
     covariance: Family = "full",
     prior: PriorName = "weakly_informative",
     header: Header = None,
-    draws: Draws = 1000,
+    draws: Draws = None,
     tune: Tune = 400,
     chains: Chains = 4,
     cores: Cores = None,
-    target_accept: TargetAccept = 0.8,
+    target_accept: TargetAccept = None,
     engine: Engine = "native",
     inference: Inference = "nuts",
     seed: Seed = None,
@@ -199,7 +199,7 @@ def select(
     header: Header = None,
     starts: Starts = None,
     jobs: Jobs = None,
-    draws: Draws = 1000,
+    draws: Draws = None,
     tune: Tune = 400,
     chains: Chains = 4,
     cores: Cores = None,

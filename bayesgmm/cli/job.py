@@ -34,11 +34,11 @@ class JobSettings:
     seed: int
     covariance_type: str = "full"
     prior: str = "weakly_informative"
-    draws: int = 1000
+    draws: int | None = None
     tune: int = 400
     chains: int = 4
     cores: int | None = None
-    target_accept: float = 0.8
+    target_accept: float | None = None
     engine: str = "native"
     inference: str = "nuts"
     progress: bool = True

@@ -96,7 +96,12 @@ Header = Annotated[
         rich_help_panel=FIT,
     ),
 ]
-Draws = Annotated[int, typer.Option(min=4, help="Draws kept per chain.", rich_help_panel=SAMPLER)]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        min=4, help="Draws kept per chain; by default 1,000, or up to 4,000 if that is too few.", rich_help_panel=SAMPLER
+    ),
+]
 Tune = Annotated[int, typer.Option(min=1, help="Draws of warm-up per chain.", rich_help_panel=SAMPLER)]
 Chains = Annotated[int, typer.Option(min=1, help="Number of chains.", rich_help_panel=SAMPLER)]
 Cores = Annotated[
@@ -104,11 +109,11 @@ Cores = Annotated[
     typer.Option(min=1, help="Chains that run in parallel; as many as possible by default.", rich_help_panel=SAMPLER),
 ]
 TargetAccept = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=0.01,
         max=0.999,
-        help="Acceptance rate; raise it towards 1 against divergences.",
+        help="Acceptance rate, 0.8 by default; raise it towards 1 against divergences.",
         rich_help_panel=SAMPLER,
     ),
 ]

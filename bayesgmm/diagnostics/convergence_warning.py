@@ -2,22 +2,18 @@
 
 import warnings
 
-import xarray as xr
-
 from bayesgmm._common import sentence
-from bayesgmm.data import Data
-from bayesgmm.diagnostics.diagnosis import Diagnosis, diagnose
+from bayesgmm.diagnostics.diagnosis import Diagnosis
 from bayesgmm.diagnostics.messages import WARNING
 from bayesgmm.diagnostics.verdict import MAX_MISSING, SUCCESSES
 from bayesgmm.exceptions import SamplingWarning
 
 
-def warn_if_unconverged(tree: xr.DataTree, data: Data | None = None) -> bool:
+def warn_if_unconverged(found: Diagnosis) -> bool:
     """Warn with verdict, findings and next steps unless the chains converged; return whether they did.
 
     Chains that visit several modes in proportion to their weights have. If modes may be missing, it warns all the same.
     """
-    found = diagnose(tree, data)
     converged = found.verdict in SUCCESSES
     if not converged or (found.figures.missing or 0.0) > MAX_MISSING:
         warnings.warn(warning_text(found), SamplingWarning, stacklevel=3)

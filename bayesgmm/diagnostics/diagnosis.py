@@ -134,12 +134,12 @@ def diagnose(
        below a millionth of the data's;
     4. ``several real modes``: two groups or more of stationary chains (split R-hat up to 1.1 and at least 25 effective
        draws), or modes that were pooled in proportion to their evidence (`combine_modes`);
-    5. ``collapsed or empty component``: in most draws a component has fewer than log 2 expected rows, so that it is
+    5. ``several modes, weighed``: chains jump between several modes, in proportion to their weights, and are mixed;
+    6. ``collapsed or empty component``: in most draws a component has fewer than log 2 expected rows, so that it is
        more probably empty than not, unless the prior is sparse (a concentration below one, or with a prior): then a
        finding reports the number of occupied components, and whether the chains change it;
-    6. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
+    7. ``not mixed``: R-hat above 1.01, or a bulk or tail effective sample size below 100 a chain, of invariants, of
        relabelled parameters if components are identified, or nested R-hat by starting mode (Margossian et al. 2024);
-    7. ``several modes, weighed``: chains jump between several modes, in proportion to their weights;
     8. ``converged, labels switched``: R-hat of the parameters before relabelling is above 1.01, more than a draw
        in a hundred has other labels than the rest, or the components are not identified;
     9. ``converged``.
@@ -216,7 +216,11 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
         except InformationError:
             return ()
     wins = "nuts" if missing > MUCH_MISSING else "gibbs"
-    return () if wins == tree.attrs["inference"] or "sampler" in tree.attrs else (sentence(OTHER_SAMPLER[wins], missing=missing),)
+    return (
+        ()
+        if wins == tree.attrs["inference"] or "sampler" in tree.attrs
+        else (sentence(OTHER_SAMPLER[wins], missing=missing),)
+    )
 
 
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:

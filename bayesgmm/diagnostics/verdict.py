@@ -227,9 +227,9 @@ def verdict_of(figures: Figures) -> str:
     3. ``collapsed or empty component``, if one has collapsed: a spike of the density is an artefact of the prior, and
        weighing it as a mode would only let it win;
     4. ``several real modes``: at least two groups of stationary chains, or modes that were pooled;
-    5. ``collapsed or empty component``, if one is empty in most draws: bad mixing is often its symptom;
-    6. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
-    7. ``several modes, weighed``: chains visit several modes in proportion to their weights;
+    5. ``several modes, weighed``: chains visit several modes, in proportion to their weights, and are mixed;
+    6. ``collapsed or empty component``, if one is empty in most draws: bad mixing is often its symptom;
+    7. ``not mixed``: R-hat above 1.01 or an effective sample size below 100 a chain;
     8. ``converged, labels switched``: only labels stand in the way;
     9. ``converged``.
     """  # noqa: D400
@@ -238,9 +238,9 @@ def verdict_of(figures: Figures) -> str:
         (figures.has_divergences, DIVERGENCES),
         (figures.has_collapsed, DEGENERATE),
         (figures.has_several_modes, SEVERAL_MODES),
+        (figures.is_weighed and figures.is_mixed, WEIGHED),
         (figures.has_empty, DEGENERATE),
         (not figures.is_mixed, NOT_MIXED),
-        (figures.is_weighed, WEIGHED),
         (figures.has_switched, SWITCHED),
     )
     return next((verdict for holds, verdict in rules if holds), CONVERGED)

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import PATIENCE, Array, IntArray, Rows, progress_bar
 from bayesgmm.data import Data
-from bayesgmm.diagnostics import warn_if_unconverged
+from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
 from bayesgmm.estimators._posterior_display import PosteriorInHtmlMixin
@@ -37,11 +37,13 @@ from bayesgmm.inference import (
     INFERENCES,
     TOO_SHORT,
     Problem,
+    Sampled,
     SamplerSettings,
     check_gibbs,
     explore,
     fitted_tree,
     populated_first,
+    sample_enough,
     sample_native,
     sampler_of,
     weights_refused,
@@ -51,7 +53,8 @@ from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, wit
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_rows, as_sample_weight, check_components
 
-DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT = 400, 0.8, 0.95
+DEFAULT_DRAWS, MOST_DRAWS = 1_000, 4_000
+DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT, CAREFUL_ACCEPT = 400, 0.8, 0.95, 0.95
 # Of so many rows the posterior is close to normal and a gradient takes long: 3 leapfrog steps a draw in place of 7
 # leave fewer effective draws of means, and as many of their squares, at less than half the cost.
 MANY_ROWS, MANY_TUNE, MANY_ACCEPT, MANY_DEPTH = 250_000, 200, 0.65, 2
@@ -83,8 +86,14 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         take scikit-learn's defaults. With ``covariance_type="full"`` the model is then exactly scikit-learn's.
     weight_concentration_prior_type : {"dirichlet_distribution"}
         scikit-learn's other type, ``"dirichlet_process"``, is a different model and not supported.
-    draws, tune, chains : int
-        Draws and warm-up draws (400 by default) per chain, and number of chains. With 250,000 rows or more the default
+    draws : int, optional
+        Draws of each chain. By default 1,000, and where figures of convergence are not fine for lack of draws only,
+        2,000 or 4,000.
+    max_draws : int, optional
+        Draws up to which sampling goes on, judged after ``draws`` and each time they have doubled: 4,000 by default, or
+        exactly ``draws`` if these are given.
+    tune, chains : int
+        Draws of warm-up (400 by default) of each chain, and number of chains. With 250,000 rows or more the default
         is 200 draws of warm-up and at most 3 leapfrog steps a draw, which halves the time and leaves fewer effective
         draws of means; a ``target_accept`` of your own has trajectories of full length.
     cores : int, optional
@@ -195,7 +204,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         "mean_prior": [None, "array-like"],
         "degrees_of_freedom_prior": [None, Number(Real, 0.0, None, closed="neither")],
         "covariance_prior": [None, "array-like", Number(Real, 0.0, None, closed="neither")],
-        "draws": [whole()],
+        "draws": [whole(), None],
+        "max_draws": [whole(), None],
         "tune": [whole(), None],
         "chains": [whole()],
         "cores": [whole(), None],
@@ -229,7 +239,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         mean_prior: ArrayLike | None = None,
         degrees_of_freedom_prior: float | None = None,
         covariance_prior: ArrayLike | None = None,
-        draws: int = 1000,
+        draws: int | None = None,
+        max_draws: int | None = None,
         tune: int | None = None,
         chains: int = 4,
         cores: int | None = None,
@@ -260,6 +271,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.degrees_of_freedom_prior = degrees_of_freedom_prior
         self.covariance_prior = covariance_prior
         self.draws = draws
+        self.max_draws = max_draws
         self.tune = tune
         self.chains = chains
         self.cores = cores
@@ -302,6 +314,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         BayesianGaussianMixture
             Itself.
         """
+        self._most_draws()  # before any work
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
         rows = as_rows(validated(self, X, reset=True, min_samples=2))
         data = self._weighted(rows, sample_weight)
@@ -351,15 +364,21 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 sampler=exploring,
                 random_starts=self.engine == "native",
             )
-        sampled = explored.sample(sampler, settings, rng)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
-        tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-        with self._stage("Weighing modes, convergence"):
-            if explored.jumps is None:
-                tree = combine_modes(tree, data, random_state=seed)
-            tree = with_hyperparameters(tree, rng=rng)
-            tree.attrs["converged"] = int(warn_if_unconverged(tree, data))
+
+        def judge(sampled: Sampled) -> tuple[xr.DataTree, Diagnosis]:
+            with self._stage("Weighing modes, convergence"):
+                tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
+                tree = tree if explored.jumps is not None else combine_modes(tree, data, random_state=seed)
+                return tree, diagnose(tree, data)
+
+        careful = CAREFUL_ACCEPT if self.target_accept is None and self.inference == "nuts" else None
+        tree, found = sample_enough(
+            explored, sampler, settings, rng, most=self._most_draws(), careful=careful, judge=judge
+        )
+        tree = with_hyperparameters(tree, rng=rng)
+        tree.attrs["converged"] = int(warn_if_unconverged(found))
         self._set_posterior(tree)
         return self
 
@@ -412,7 +431,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             tune, accept, depth = MANY_TUNE, MANY_ACCEPT, MANY_DEPTH
         return SamplerSettings(
             seed=int(rng.integers(2**63)),
-            draws=self.draws,
+            draws=min(DEFAULT_DRAWS, self._most_draws()) if self.draws is None else self.draws,
             tune=tune if self.tune is None else self.tune,
             chains=self.chains,
             cores=self.cores,
@@ -420,6 +439,14 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             max_depth=depth,
             progress=self.progress,
         )
+
+    def _most_draws(self) -> int:
+        """Draws a chain up to which sampling goes on."""
+        if self.max_draws is not None:
+            if self.max_draws < (self.draws or 1):
+                raise InputError(expected=f"max_draws of at least draws={self.draws}", got=f"{self.max_draws}")
+            return self.max_draws
+        return MOST_DRAWS if self.draws is None else self.draws
 
     def _names(self) -> list[str]:
         names = getattr(self, "feature_names_in_", None)

@@ -279,7 +279,7 @@ def _times(matrices: Array, vectors: Array) -> Array:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def log_mean_densities(tables: Array, offsets: Array) -> Array:
-    """Log of the mean over allocations of exp(offset) times the mean over permutations of prod_k exp(table[k, perm[k]]).
+    """Log of the mean over allocations of exp(offset) times the mean over permutations of prod_k exp(table[k, p(k)]).
 
     For tables (point, allocation, K, K) and offsets (point, allocation). No such product is above that of the largest
     entries of its rows, by which allocations that do not count beside another are left out.

@@ -1,8 +1,8 @@
 """Short Gibbs chains from given or random starts, which end in the modes of a posterior.
 
-A chain that begins at random rows as means is at the height of the posterior after some ten sweeps and then stays in the
-mode in whose reach it began. No temperature is needed: chains meet narrow modes that annealing, which begins where some
-component is empty, passes by.
+A chain that begins at random rows as means is at the height of the posterior after some ten sweeps and then stays in
+the mode in whose reach it began. No temperature is needed: chains meet narrow modes that annealing, which begins where
+some component is empty, passes by.
 """
 
 import threading

@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from bayesgmm.inference.assemble import fitted_tree as fitted_tree
     from bayesgmm.inference.engines import ENGINES as ENGINES
     from bayesgmm.inference.engines import INFERENCES as INFERENCES
+    from bayesgmm.inference.engines import Sampled as Sampled
     from bayesgmm.inference.engines import sample_native as sample_native
     from bayesgmm.inference.engines import sampler_name as sampler_name
     from bayesgmm.inference.engines import sampler_of as sampler_of
+    from bayesgmm.inference.enough_draws import sample_enough as sample_enough
     from bayesgmm.inference.gibbs import check_gibbs as check_gibbs
     from bayesgmm.inference.gibbs import sample_gibbs as sample_gibbs
     from bayesgmm.inference.mode_search import explore as explore

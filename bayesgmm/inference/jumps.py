@@ -2,8 +2,8 @@ r"""Gibbs sampling with jumps between modes: one chain that visits all of them.
 
 Between the sweeps of Gibbs sampling a chain may leave for one of m points drawn from a density q of all parameters,
 whatever its place: of these and its own point, one is chosen with a probability proportional to p / q (iterated
-sampling importance resampling, which leaves the posterior p as it is; Andrieu, Lee & Vihola 2018). So draws of all modes
-come in proportion, no mode needs a border or an evidence of its own, and R-hat tells what it tells of any chain.
+sampling importance resampling, which leaves the posterior p as it is; Andrieu, Lee & Vihola 2018). So draws of all
+modes come in proportion, no mode needs a border or an evidence of its own, and R-hat tells what it tells of any chain.
 
 q is the mean of the densities of the parameters given allocations of the rows (`bayesgmm.evidence.Conditionals`), all
 labellings alike, for allocations from every mode that was met. It is adapted before the chains begin: allocations are
@@ -13,9 +13,11 @@ drawn anew for points of q resampled in proportion to p / q (population Monte Ca
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesgmm._common import Array, one_blas_thread, progress_bar
 from bayesgmm.evidence import Conditionals, Target
@@ -23,7 +25,7 @@ from bayesgmm.exceptions import InterruptedWarning, SamplingError
 from bayesgmm.gibbs import Kept, Sweeps, run_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
-from bayesgmm.mixture import Draws
+from bayesgmm.mixture import Draws, Mixture
 
 JUMPED = "jumped"  # name of the statistic that says which draws began at another point
 _ROUNDS, _PROPOSALS = 4, 1_000  # of adaptation, and points of q in each
@@ -63,6 +65,11 @@ class Jumps:
         """Share of the points that are effective (Kish)."""
         return 1.0 / float(np.square(self.weights).sum()) / len(self.points)
 
+    def starts(self, n: int, rng: np.random.Generator) -> tuple[Mixture, ...]:
+        """``n`` points, resampled by their weights."""
+        chosen = rng.choice(len(self.points), size=n, p=self.weights)
+        return tuple(self.points.mixture(int(s)) for s in chosen)
+
     @property
     def usable(self) -> bool:
         """Whether jumps may be frequent enough for chains to visit all modes."""
@@ -98,7 +105,7 @@ def _jumps(target: Target, given: Draws, rng: np.random.Generator) -> Jumps:
 def sample_with_jumps(
     jumps: Jumps, problem: Problem, settings: SamplerSettings, rng: np.random.Generator
 ) -> tuple[Draws, Trace]:
-    """Draw from the posterior; every chain begins at a point of q, resampled by its weight.
+    """Draw from the posterior; a chain begins where it is told, or at a point of q, resampled by its weight.
 
     Draws are those after a jump or none. Of the settings numbers of chains and draws and the time are used.
 
@@ -121,9 +128,9 @@ def sample_with_jumps(
     """
     began = time.perf_counter()
     target, sweeps = Target(problem.data, problem.model), Sweeps(problem.data, problem.model)
-    walk = _Walk(jumps, target, sweeps, settings.chains, rng)
+    walk = _Walk(jumps, target, sweeps, problem.chain_starts or jumps.starts(settings.chains, rng), rng)
     total, done, stopped = _BURN + settings.draws, 0, False
-    kept: list[tuple[Draws, Array, Array]] = []
+    kept: list[_Step] = []
     try:
         with one_blas_thread(), progress_bar("Gibbs sampling with jumps", show=settings.progress) as move:
             for done in range(1, total + 1):
@@ -148,24 +155,29 @@ def sample_with_jumps(
         warnings.warn(message, InterruptedWarning, stacklevel=3)
     draws = Draws.joined([points for points, _, _ in kept])
     by_chain = np.arange(len(draws)).reshape(len(kept), settings.chains).T
-    draws, stats = draws[by_chain].end_to_end(), {
-        "lp": np.stack([lp for _, lp, _ in kept], axis=1),
-        JUMPED: np.stack([moved for _, _, moved in kept], axis=1),
-    }
+    draws, stats = (
+        draws[by_chain].end_to_end(),
+        {
+            "lp": np.stack([lp for _, lp, _ in kept], axis=1),
+            JUMPED: np.stack([moved for _, _, moved in kept], axis=1),
+        },
+    )
     nothing, seconds = np.zeros(settings.chains, dtype=np.int64), time.perf_counter() - began
     return draws, Trace({}, stats, nothing, np.arange(settings.chains), interrupted, seconds)
+
+
+type _Step = tuple[Draws, Array, NDArray[np.bool_]]
 
 
 class _Walk:
     """Chains side by side, and candidates of their next jumps."""
 
-    def __init__(self, jumps: Jumps, target: Target, sweeps: Sweeps, n_chains: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, jumps: Jumps, target: Target, sweeps: Sweeps, starts: Sequence[Mixture], rng: np.random.Generator
+    ) -> None:
         self.jumps, self.target, self.sweeps, self.rng = jumps, target, sweeps, rng
-        starts = jumps.points[rng.choice(len(jumps.points), size=n_chains, p=jumps.weights)]
-        self.chains = [sweeps.chain(starts.mixture(c)) for c in range(n_chains)]
-        for c, chain in enumerate(self.chains):
-            sweeps.place(chain, starts, c, rng=rng)
-        self.most = int(np.clip(_OF_ALL >> starts.weights.shape[1], 1, _MOST_CANDIDATES))
+        self.chains = [sweeps.chain(start) for start in starts]
+        self.most = int(np.clip(_OF_ALL >> target.model.n_components, 1, _MOST_CANDIDATES))
         self.rooms, self.n_candidates = [Kept.room(chain, 1) for chain in self.chains], min(_CANDIDATES, self.most)
         self.used, self.n_moved = _BLOCK, 0
 
@@ -175,7 +187,7 @@ class _Walk:
         n = round(self.n_candidates * _OFTEN / share) if share >= _SELDOM else 1
         self.n_candidates, self.used = int(np.clip(n, 1, self.most)), _BLOCK
 
-    def step(self) -> tuple[Draws, Array, Array]:
+    def step(self) -> _Step:
         """The next draw of each chain, its log density, and whether it came by a jump."""
         if self.used == _BLOCK:
             self._propose()
@@ -205,8 +217,6 @@ class _Walk:
         """The chains' points after sweeps, and their log densities."""
         for chain, room in zip(self.chains, self.rooms, strict=True):
             self.sweeps.run(self.rng, chain, room, first=0, n=1)
-        weights, means, factors, log_likelihood = (
-            np.concatenate(each) for each in zip(*self.rooms, strict=True)
-        )
+        weights, means, factors, log_likelihood = (np.concatenate(each) for each in zip(*self.rooms, strict=True))
         points = Draws.of_factors(weights, means, factors, family=self.sweeps.model.family)
         return points, log_likelihood + self.target.log_prior(points)

@@ -9,6 +9,7 @@ there is too low for any weight. If they become stationary in different modes, t
 import time
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
+from typing import Self
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from bayesgmm.inference.jumps import Jumps, adapted_jumps, sample_with_jumps
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.random_search import RandomSearch, can_search, search_from_random_starts
 from bayesgmm.inference.settings import SamplerSettings
-from bayesgmm.mixture import Mixture, measure
+from bayesgmm.mixture import Draws, Mixture, measure
 from bayesgmm.priors import Model
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE = 150, 150
@@ -188,6 +189,11 @@ class Exploration:
     search: RandomSearch | None = None
     sampler: str | None = None
     jumps: Jumps | None = None
+
+    def going_on(self, draws: Draws) -> Self:
+        """The same, with chains that start at the last of some draws."""
+        lasts = [int(np.flatnonzero(draws.chain == c)[-1]) for c in np.unique(draws.chain)]
+        return replace(self, problem=replace(self.problem, chain_starts=tuple(draws.mixture(s) for s in lasts)))
 
     def sample(self, asked: Engine, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
         """Draws of the chains of the fit."""

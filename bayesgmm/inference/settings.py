@@ -1,8 +1,8 @@
 """Settings and draws of a run of NUTS."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self, get_args
 
 import joblib
 import numpy as np
@@ -116,6 +116,22 @@ class Trace:
     chains: IntArray
     interrupted: bool
     seconds: float
+
+    @property
+    def n_draws(self) -> int:
+        """Draws of each chain."""
+        return int(self.stats["lp"].shape[1])
+
+    def followed_by(self, later: Self) -> Self:
+        """The run and one that went on from its last draws."""
+        return replace(
+            self,
+            values={name: np.concatenate([own, later.values[name]], axis=1) for name, own in self.values.items()},
+            stats={name: np.concatenate([own, later.stats[name]], axis=1) for name, own in self.stats.items()},
+            n_gradients=self.n_gradients + later.n_gradients,
+            interrupted=later.interrupted,
+            seconds=self.seconds + later.seconds,
+        )
 
     @property
     def points(self) -> Array:

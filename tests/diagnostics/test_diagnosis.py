@@ -92,7 +92,8 @@ def test_chains_that_started_together_are_flagged_though_they_agree(old_faithful
     assert "same optimum: agreement is no proof" in words(diagnose(old_faithful))
     assert "agreement" not in words(diagnose(old_faithful, starting_mode=[0, 0, 1, 1]))
     spread = diagnose(fit(FAITHFUL, 2, init="spread", draws=1_000))
-    assert spread.figures.scouts
+    assert spread.figures.n_random_starts == 128
+    assert spread.figures.missing == pytest.approx(3 / 128)
     assert spread.findings == ()
 
 

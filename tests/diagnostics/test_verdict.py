@@ -13,7 +13,9 @@ from bayesgmm.diagnostics.verdict import (
     DIVERGENCES,
     NOT_MIXED,
     SEVERAL_MODES,
+    SUCCESSES,
     SWITCHED,
+    WEIGHED,
     ChainGroup,
     Figures,
     PooledMode,
@@ -104,10 +106,13 @@ def test_each_alone(wrong, verdict, words):
         ({"invariants": Mixing(np.nan, np.nan, np.nan, "")}, NOT_MIXED),
         ({"n_divergences": 4}, CONVERGED),
         ({"n_divergences": 5}, DIVERGENCES),
-        ({"n_divergences": 5, "modes": POOLED}, SEVERAL_MODES),
-        ({"n_divergences": 41, "modes": POOLED}, DIVERGENCES),
-        ({"modes": POOLED[:1]}, CONVERGED),
-        ({"modes": POOLED, "empty_share": (0.9,) * 4}, SEVERAL_MODES),
+        ({"n_divergences": 5, "modes": POOLED, "resampled": True}, SEVERAL_MODES),
+        ({"n_divergences": 41, "modes": POOLED, "resampled": True}, DIVERGENCES),
+        ({"modes": POOLED[:1], "resampled": True}, CONVERGED),
+        ({"modes": POOLED, "resampled": True, "empty_share": (0.9,) * 4}, SEVERAL_MODES),
+        ({"modes": POOLED, "empty_share": (0.9,) * 4}, WEIGHED),
+        ({"modes": POOLED, "invariants": BAD}, NOT_MIXED),
+        ({"modes": POOLED, "relabelled": None, "identified": False}, WEIGHED),
         ({"islands": (group(0, 1), group(2, 3, settled=False)), "invariants": BAD}, NOT_MIXED),
         ({"empty_share": (0.4,) * 4}, CONVERGED),
         ({"collapsed_share": (0.05,) * 4}, CONVERGED),
@@ -150,14 +155,22 @@ def test_without_a_log_posterior_groups_differ_in_log_likelihood():
     assert "log-likelihood -2.0 in the mean and +0.0 at its best" in found[2]
 
 
-def test_pooled_modes_are_quoted_with_standard_errors():
+def test_modes_that_chains_visit_are_quoted_and_no_reason_to_warn():
     figures = changed({"modes": POOLED})
+    assert findings_of(figures)[0] == "The chains jump between 2 modes, in proportion to their weights."
+    assert "weight 0.940 ± 0.004" in findings_of(figures)[1]
+    assert "mode_mean()" in next_steps_of(figures, WEIGHED)[0]
+    assert WEIGHED in SUCCESSES
+
+
+def test_pooled_modes_are_quoted_with_standard_errors():
+    figures = changed({"modes": POOLED, "resampled": True})
     assert findings_of(figures)[1:] == (
         "The mode with number 0 has weight 0.940 ± 0.004, 2 clusters with rows, 2,500 effective draws, chains 0, 1.",
         "The mode with number 1 has weight 0.060 ± 0.004, 3 clusters with rows, 900 effective draws, chains 2, 3.",
     )
     assert "standard errors" in next_steps_of(figures, SEVERAL_MODES)[0]
-    vague = changed({"modes": (replace(POOLED[0], weight_se=0.2), POOLED[1])})
+    vague = changed({"resampled": True, "modes": (replace(POOLED[0], weight_se=0.2), POOLED[1])})
     assert "The weights are uncertain" in findings_of(vague)[-1]
 
 

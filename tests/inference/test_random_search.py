@@ -1,0 +1,134 @@
+"""Search from random starts: every mode of symmetric data, what is left out, and the bound of what may be missing."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from mode_search_cases import copies
+from scipy.stats import binom
+
+from bayesgmm.data import Data
+from bayesgmm.datasets import load_old_faithful
+from bayesgmm.em import best_of_starts
+from bayesgmm.evidence import visited_modes
+from bayesgmm.inference import random_search
+from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.random_search import (
+    can_search,
+    distinct_partitions,
+    missing_weight,
+    search_from_random_starts,
+)
+from bayesgmm.priors import Model, Prior
+
+pytestmark = pytest.mark.draws
+FAITHFUL = np.asarray(load_old_faithful())
+
+
+@cache
+def searched(name, seed=1):
+    X, k = {"five copies": (copies(5), 4), "old faithful": (FAITHFUL, 2), "four groups": (four_groups(), 4)}[name]
+    prior, rng = Prior.weakly_informative(X), np.random.default_rng(seed)
+    data, model = Data.of(X), Model.of("full", k, X.shape[1], prior=prior)
+    optima = best_of_starts(data, model, rng=rng, n_init=3)[1].optima
+    problem = Problem(data, prior, optima[0])
+    return search_from_random_starts(problem, optima, rng=rng), problem
+
+
+def separate(X):
+    """A prior on variances and correlations."""
+    return Prior.separation(
+        mean=[0.0, 0.0], mean_covariance=np.eye(2), variance_shape=[2.0, 2.0], variance_scale=[1.0, 1.0], eta=2.0
+    )
+
+
+def four_groups():
+    """Far apart, and more rows than are searched."""
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.normal(size=(300, 2)) + centre for centre in ((0, 0), (12, 0), (0, 12), (12, 12))])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_mode_of_symmetric_data_is_met(seed):
+    """Five copies of a cluster, one component fewer: as many ways to join two neighbours, all alike."""
+    found, problem = searched("five copies", seed)
+    assert found.apart
+    assert found.near.all()
+    places = {merged(labels) for labels in random_search.partitions_of(found.draws, problem.data)}
+    assert places >= {frozenset((i, (i + 1) % 5)) for i in range(5)}
+    counts = found.counts(visited_modes(found.draws, problem.data, rng=np.random.default_rng(0)))
+    assert counts.sum() == len(found.near) == 128
+
+
+def merged(labels):
+    """The copies that lie together, if just two do."""
+    of_copy = [np.bincount(own).argmax() for own in labels.reshape(5, -1)]
+    return frozenset(i for i in range(5) if of_copy.count(of_copy[i]) == 2)
+
+
+@pytest.mark.parametrize("name", ["old faithful", "four groups"])
+def test_clear_clusters_are_one_place_in_which_chains_move_freely(name):
+    found, problem = searched(name)
+    assert not found.apart
+    assert not found.has_small
+    assert not found.has_empty
+    assert len(found.places) == 1
+    assert len(found.rows) == min(problem.data.shape[0], 1_000)
+    assert found.near.sum() > 10
+    if name == "four groups":  # starts that join two of them end far below
+        assert not found.near.all()
+
+
+def test_distinct_partitions_are_the_highest_of_those_alike():
+    labels = np.array([[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0]], dtype=np.int32)
+    first, nearest = distinct_partitions(labels, np.array([1.0, 2.0, 0.0, 3.0]))
+    assert first.tolist() == [3, 1, 2]
+    assert nearest.tolist() == [1, 1, 2, 0]
+
+
+def test_the_bound_counts_what_was_met_once_and_what_is_met_seldom():
+    assert missing_weight(np.array([1.0]), np.array([100]), 100) == pytest.approx(0.03)
+    assert missing_weight(np.array([1.0]), np.array([50]), 100) == pytest.approx(0.06)
+    assert missing_weight(np.array([0.9, 0.1]), np.array([50, 1]), 100) == pytest.approx(0.1 + 0.03 * 10)
+    assert missing_weight(np.array([0.9, 0.1]), np.array([50, 0]), 100) == pytest.approx(0.1 + 0.03 * 10)
+    assert missing_weight(np.array([0.5, 0.5]), np.array([0, 0]), 100) == 1.0
+
+
+def test_the_bound_holds_in_nineteen_of_twenty_searches():
+    """Modes that random starts reach in proportion to weights, more often or more seldom, by simulation."""
+    rng, n, n_cases = np.random.default_rng(0), 128, 2_000
+    held = 0
+    for _ in range(n_cases):
+        weights = rng.dirichlet(np.full(int(rng.integers(2, 9)), 0.7))
+        reached = weights * rng.uniform(0.3, 1.0, size=len(weights))
+        counts = rng.multinomial(n, reached / reached.sum())
+        met = counts > 0
+        held += weights[~met].sum() <= missing_weight(weights[met] / weights[met].sum(), counts[met], n)
+    assert binom.sf(n_cases - held - 1, n_cases, 0.05) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("prior", "k", "family", "n", "possible"),
+    [
+        (Prior.weakly_informative, 3, "full", 50, True),
+        (Prior.weakly_informative, 1, "full", 50, False),
+        (Prior.weakly_informative, 9, "full", 50, False),
+        (Prior.weakly_informative, 3, "VEI", 50, False),
+        (separate, 3, "full", 50, False),
+        (Prior.weakly_informative, 3, "full", 4_001, False),
+    ],
+)
+def test_it_is_done_where_gibbs_sampling_is_possible_and_takes_little(prior, k, family, n, possible):
+    X = np.random.default_rng(0).normal(size=(n, 2))
+    assert can_search(Model.of(family, k, 2, prior=prior(X)), Data.of(X)) == possible
+
+
+def test_ctrl_c_ends_it(monkeypatch):
+    found, problem = searched("old faithful")
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt("interrupted before the first draw")
+
+    monkeypatch.setattr(random_search, "run_chains", stopped)
+    with pytest.raises(KeyboardInterrupt, match="before the first draw"):
+        search_from_random_starts(problem, (found.places[0],), rng=np.random.default_rng(0))
