@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bayesgmm.evidence import combine_modes as combine_modes
     from bayesgmm.evidence import log_evidence as log_evidence
     from bayesgmm.evidence import mode_mean as mode_mean
+    from bayesgmm.evidence import mode_mean_range as mode_mean_range
     from bayesgmm.label_switching import compare_relabellings as compare_relabellings
     from bayesgmm.label_switching import component_summary as component_summary
     from bayesgmm.label_switching import relabel as relabel

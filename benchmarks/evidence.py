@@ -8,10 +8,6 @@ returns, and for each method that it used, the fits that had an estimate, their 
 mean square of the reported standard errors, and the median seconds of `log_evidence`, all methods together. "known" is
 the value of an independent program, sequential importance sampling over observations, itself known to .1, and z the
 largest error of a fit in standard errors, those of the known value included.
-
-The second table has drawn data with up to four components more than clusters, one fit each. "reference" is the mean of
-two runs of tempering with 2,000 particles and 60 sweeps a power (`log_evidence` has 1,000 and 20); where they are
-further apart than four standard errors they have missed clusters, and there is no z.
 """
 
 import argparse
@@ -21,18 +17,12 @@ import warnings
 import numpy as np
 
 from bayesgmm import BayesianGaussianMixture, Prior, log_evidence
-from bayesgmm._common.arrays import Array
-from bayesgmm.data import Data
 from bayesgmm.datasets import load_galaxies, load_old_faithful
 from bayesgmm.evidence import Estimate, Evidence
 from bayesgmm.exceptions import EvidenceWarning, SamplingWarning
-from bayesgmm.gibbs import tempered_evidence
-from bayesgmm.priors import Model
 
 KNOWN = {3: -227.01, 4: -226.23, 5: -225.83, 6: -225.92, 7: -225.96, 8: -226.45, 9: -226.85, 10: -227.38}
 KNOWN_TO = 0.1
-APART = 4.0
-DRAWN = "| clusters | K | family | rows | returned | se | reference | se | z |\n|" + "---|" * 9
 HEADER = "| data | K | estimate | fits | mean | sd | se | known | z | seconds |\n|" + "---|" * 10
 
 
@@ -42,40 +32,10 @@ def estimates(found: Evidence) -> dict[str, Estimate | None]:
     return {"returned": own, "bridge sampling": found.bridge, "THAMES": found.thames, "tempering": found.tempered}
 
 
-def groups(rng: np.random.Generator) -> tuple[Array, int]:
-    """Round groups that touch or overlap, and how many."""
-    n_groups, n_features, n = int(rng.integers(1, 4)), int(rng.integers(1, 3)), int(rng.integers(60, 121))
-    centres = rng.normal(0.0, 2.0, (n_groups, n_features))
-    return centres[rng.integers(n_groups, size=n)] + rng.normal(size=(n, n_features)), n_groups
-
-
-def drawn(seed: int, n_cases: int, size: tuple[int, int]) -> None:
-    """The second table, with references of so many particles and sweeps."""
-    print(f"\n{DRAWN}", flush=True)
-    rng = np.random.default_rng(seed)
-    for case in range(n_cases):
-        X, n_groups = groups(rng)
-        k, family = n_groups + case % 5, ("full", "diag", "tied")[int(rng.integers(3))]
-        fit = BayesianGaussianMixture(k, covariance_type=family, random_state=case, progress=False).fit(X)
-        found = log_evidence(fit, cross_check=False, random_state=case, progress=False)
-        model = Model.of(family, k, X.shape[1], prior=fit.prior_)
-        runs = [
-            tempered_evidence(Data.of(X), model, rng=each, n_particles=size[0], n_sweeps=size[1])
-            for each in rng.spawn(2)
-        ]
-        values, se = np.array([run.log_z for run in runs]), float(np.hypot(*(run.se for run in runs)) / 2.0)
-        usable = abs(values[0] - values[1]) < APART * 2.0 * se
-        z = f"{(found.log_evidence - values.mean()) / np.hypot(found.se, se):.1f}" if usable else "–"
-        cells = (n_groups, k, family, len(X), f"{found.log_evidence:.3f}", f"{found.se:.3f}")
-        print(f"| {' | '.join(map(str, cells))} | {values.mean():.3f} | {se:.3f} | {z} |", flush=True)
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", type=int, default=4)
-    parser.add_argument("--drawn", type=int, default=20, help="data sets of the second table")
-    parser.add_argument("--seed", type=int, default=0, help="of those")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, seconds: does the script run?")
     options = parser.parse_args()
     n_fits, n_draws = (2, 100) if options.quick else (options.fits, 1000)
@@ -103,7 +63,6 @@ def main() -> None:
             told = " | " if np.isnan(known) else f"{known:.2f} | {z:.1f}"
             cells = (name, k, method, len(values), f"{mean:.3f}", f"{sd:.3f}", f"{se:.3f}", told)
             print(f"| {' | '.join(map(str, cells))} | {np.median(seconds):.1f} |", flush=True)
-    drawn(options.seed, *((1, (50, 2)) if options.quick else (options.drawn, (2_000, 60))))
 
 
 if __name__ == "__main__":

@@ -123,6 +123,7 @@ WITHOUT_ROWS = {
     "exceptions",
     "load",
     "mode_mean",
+    "mode_mean_range",
     "partition_loss",
     "restore_labels",
 }
@@ -469,7 +470,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "n_features": [value for value in _NUMBERS_OF if value is not None],
     **dict.fromkeys(("verbose_interval",), _NUMBERS_OF),
     **dict.fromkeys(("bootstrap", "max_iter", "n_draws", "n_zealous"), _FROM_ZERO),
-    **dict.fromkeys(("cores", "folds", "max_clusters", "n", "tune"), _NUMBERS_OF[:-1]),
+    **dict.fromkeys(("cores", "folds", "max_clusters", "max_draws", "n", "tune"), _NUMBERS_OF[:-1]),
     "max_memory": [value for value in _NUMBERS_OF if value != 10**30],
     "n_jobs": [True, 0, 1.5, float("nan"), "2", 10**30, [2]],
     **dict.fromkeys(("cross_check", "force", "moment_match", "progress", "refit", "robust", "warm_start"), _SWITCHES),
@@ -537,6 +538,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "loo": lambda f: {"posterior": f.bayes, **_QUIET},
     "membership_uncertainty": lambda f: {"posterior": f.bayes},
     "mode_mean": lambda f: {"values": np.zeros(40), "tree": f.tree},
+    "mode_mean_range": lambda f: {"values": np.zeros(40), "tree": f.tree},
     "occupied_clusters": lambda f: {"labels_or_posterior": LABELS},
     "outlier_scores": lambda f: {"fit": f.em, "X": ROWS, **_QUIET},
     "partition_loss": lambda f: {"truth": LABELS, "estimate": LABELS[0]},
@@ -561,6 +563,7 @@ RIGHT = {
     ("select_components", "n_components", "[2]"),
     ("log_evidence", "covariance_type", "None"),
     ("plot_similarity", "partition", "None"),
+    ("BayesianGaussianMixture", "draws", "None"),
 }
 METHODS: dict[str, Callable[..., Any]] = {
     "GaussianMixture": lambda f, **given: GaussianMixture(**{"n_components": 2, "n_init": 2} | given).fit(ROWS),

@@ -183,6 +183,7 @@ def test_a_dataset_of_its_draws_is_read_too(fits):
 
 @pytest.mark.filterwarnings("ignore:.*:bayesgmm.exceptions.CompactWarning")
 @pytest.mark.filterwarnings("ignore:.*:bayesgmm.exceptions.SamplingWarning")  # the chains are short
+@pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ParetoWarning")  # 300 draws are few
 def test_models_are_selected_by_posteriors_with_variances(monkeypatch):
     nuts = {"chains": 2, "draws": 150, "tune": 200}
     settings = {"criterion": "loo", "nuts": nuts, "random_state": 0, "progress": False}

@@ -193,7 +193,7 @@ def test_exploratory_chains_use_weights():
     """Two groups of which one counts for next to nothing: with weights the emptied component is within reach."""
     X = np.concatenate([np.random.default_rng(0).normal(0.0, 1.0, 60), [4.0, 4.2, 4.1]])[:, None]
     light = np.append(np.ones(60), np.full(3, 0.01))
-    one, other = (fitted(X, v, draws=50, tune=100, chains=1) for v in (light, np.append(np.ones(60), np.full(3, 30.0))))
+    one, other = (fitted(X, v, draws=50, tune=100, chains=1) for v in (light, np.append(np.ones(60), np.full(3, 30.5))))
     records = [json.loads(fit.posterior_.attrs["scouts"]) for fit in (one, other)]
     assert "one emptied" in records[0]["starts"]
     assert "one emptied" in records[1]["far_below"]

@@ -99,7 +99,9 @@ Header = Annotated[
 Draws = Annotated[
     int | None,
     typer.Option(
-        min=4, help="Draws kept per chain; by default 1,000, or up to 4,000 if that is too few.", rich_help_panel=SAMPLER
+        min=4,
+        help="Draws kept per chain; by default 1,000, or up to 4,000 if that is too few.",
+        rich_help_panel=SAMPLER,
     ),
 ]
 Tune = Annotated[int, typer.Option(min=1, help="Draws of warm-up per chain.", rich_help_panel=SAMPLER)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT as MAX_R_HAT
     from bayesgmm.diagnostics.rhat_ess import MIN_ESS_PER_CHAIN as MIN_ESS_PER_CHAIN
     from bayesgmm.diagnostics.rhat_ess import Mixing as Mixing
+    from bayesgmm.diagnostics.verdict import DEGENERATE as DEGENERATE
     from bayesgmm.diagnostics.verdict import DIVERGENCES as DIVERGENCES
     from bayesgmm.diagnostics.verdict import EMPTY_COUNT as EMPTY_COUNT
     from bayesgmm.diagnostics.verdict import NOT_MIXED as NOT_MIXED

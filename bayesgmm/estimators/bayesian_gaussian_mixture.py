@@ -111,18 +111,23 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         one on variances and correlations, and every family but VEI: a second method, without gradients and tuning,
         to check the first; faster with many parameters, slower where clusters overlap so much that labels take away
         more than about 70 % of the information on a parameter (`StandardErrors.missing`). ``sample_weight`` must be
-        whole numbers.
+        whole numbers. Where random starts find several modes, or components of few rows, chains are made by Gibbs
+        sampling with jumps between all places, whichever was asked for (``init="spread"`` and ``engine="native"``
+        only; ``posterior_.attrs["sampler"]`` tells).
     n_init : int or "auto"
         Number of EM starts, as in `GaussianMixture`; the best maximum a posteriori estimate defines the coordinates of
         the sampler, if one of comparable mass has rows in every component that one. Ten by default, not ``"auto"``:
         further optima, met once, tell where other modes may be.
     effort : {"standard", "thorough"}
-        How long EM's starts search, as in `GaussianMixture`.
+        How long EM's starts search, as in `GaussianMixture`; ``"thorough"`` also runs three times as many short chains
+        from random starts, which brings the bound of what they may miss down to a third.
     init : {"spread", "modes", "best"}
-        Where the chains start. ``"spread"``: exploratory chains run first, from the best optimum, from an emptied
-        component, from a duplicated component and from the second best optimum; if they become stationary in
-        different modes, the chains start in each of relevant weight, otherwise all at the best optimum. ``"modes"``:
-        at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which cannot detect other modes.
+        Where the chains start. ``"spread"``: short Gibbs chains from up to 128 random starts look for modes first; if
+        there is one, the chains start at the best optimum. With more than 4,000 rows, 8 components or, where there are
+        several modes, 120 parameters, and for priors that are not conjugate given the labels, exploratory chains of
+        NUTS start at the best optimum, with a component emptied or duplicated, and at further optima; if they become
+        stationary in different modes, the chains start in each of relevant weight. ``"modes"``: at the distinct optima
+        of EM in turn. ``"best"``: all at the best optimum, which cannot detect other modes.
     tol, max_iter, init_params
         For the EM starts, as in `GaussianMixture`.
     reg_covar : float, optional
@@ -158,7 +163,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     precisions_, precisions_cholesky_ : ndarray
         Inverses of ``covariances_``, which are not the posterior means of the precisions.
     converged_ : bool
-        Whether the chains converged according to `bayesgmm.diagnose`.
+        Whether the chains converged according to `bayesgmm.diagnose`: its verdict is ``"converged"`` or ``"several
+        modes, weighed"``.
     n_iter_ : int
         EM steps to the optimum that defines the coordinates of the sampler.
     n_features_in_, feature_names_in_
@@ -172,8 +178,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     Warns
     -----
     SamplingWarning
-        If chains diverged, did not mix, or stayed in several modes, see `bayesgmm.diagnose`. Modes are combined
-        by their evidences, see `bayesgmm.combine_modes`, and always with this warning.
+        If chains diverged, did not mix, or stayed in several modes, see `bayesgmm.diagnose`: these are combined by
+        their evidences, see `bayesgmm.combine_modes`. Or if modes may be missing that hold more than a tenth of the
+        posterior, as far as random starts tell (``posterior_.attrs["missing"]``).
 
     See Also
     --------
@@ -363,6 +370,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 rng=rng,
                 sampler=exploring,
                 random_starts=self.engine == "native",
+                thorough=self.effort == "thorough",
             )
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)

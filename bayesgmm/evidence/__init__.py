@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesgmm.evidence.marginal_likelihood import log_evidence as log_evidence
     from bayesgmm.evidence.mode_weights import RELEVANT as RELEVANT
     from bayesgmm.evidence.mode_weights import Target as Target
+    from bayesgmm.evidence.mode_weights import log_masses as log_masses
     from bayesgmm.evidence.mode_weights import visited_modes as visited_modes
     from bayesgmm.evidence.mode_weights import weigh_modes as weigh_modes
     from bayesgmm.evidence.model_average import ModelAverage as ModelAverage

@@ -32,7 +32,8 @@ from bayesgmm.priors import Model, ResolvedPrior
 
 RELEVANT = 0.01  # modes of less weight hardly change results
 _ALLOCATIONS, _PROPOSALS, _FEWEST_PROPOSALS = 200, 4_000, 500
-_FEWEST_DRAWS = 4  # of a mode to be weighted: two for the proposal, two for the estimate
+_OF_A_POINT = 8  # allocations, for its mass
+_FEWEST_DRAWS = 2  # of a mode to be weighted, for the proposal and for the estimate
 _SHORTEST = 10  # draws of a chain needed to estimate its autocorrelation
 _EVALUATIONS = 400_000_000  # rows times components of all proposals: about two seconds
 
@@ -83,8 +84,7 @@ class Target:
 
     def conditionals(self, points: Draws, *, rng: np.random.Generator) -> Conditionals:
         """Densities given allocations of the rows and hyperparameters, one draw of them for each of some points."""
-        most = min(_ALLOCATIONS, max(20, LABELS_HELD // self.data.shape[0]))
-        points = points[spread(len(points), most)]
+        points = points[spread(len(points), most_allocations(self.data))]
         allocations = np.stack(list(drawn_labels(points, self.data, rng=rng)))
         drawn = self.prior.hyperparameters_given(points.weights, points.precision_factors, rng=rng)
         prior = Conditionals.of_prior(self.prior.inverse_wishart, **drawn)
@@ -126,6 +126,26 @@ def visited_modes(points: Draws, data: Data, *, rng: np.random.Generator) -> Mod
     return replace(modes, modes=tuple(weighed))
 
 
+def log_masses(points: Draws, log_joint: Array, target: Target, *, rng: np.random.Generator) -> Array:
+    """Roughly the log mass of the mode that each point is in, by the identity of Chib (1995) with a few allocations.
+
+    The log density less that of the parameters given allocations, and hyperparameters, drawn for them: exact where
+    these are certain and the prior conjugate, and it does not depend on where in the mode the point is.
+    """
+    size = most_allocations(target.data)
+    parts = [points[i : i + size] for i in range(0, len(points), size)]
+    given = [
+        np.concatenate([np.diagonal(target.conditionals(part, rng=rng).log_labelled_density(part)) for part in parts])
+        for _ in range(_OF_A_POINT)
+    ]
+    return np.asarray(log_joint - np.logaddexp.reduce(given) + np.log(_OF_A_POINT))
+
+
+def most_allocations(data: Data) -> int:
+    """How many allocations of the rows are held at once."""
+    return min(_ALLOCATIONS, max(20, LABELS_HELD // data.shape[0]))
+
+
 def near_modes(modes: Modes, points: Draws, target: Target) -> list[int]:
     """The modes that may have weight: their highest density is not far below the typical one of another.
 
@@ -134,7 +154,8 @@ def near_modes(modes: Modes, points: Draws, target: Target) -> list[int]:
     own = [np.flatnonzero(modes.labels == m) for m in range(len(modes.modes))]
     few = [target.log_joint(points[of_mode[spread(len(of_mode), THINNED)]]) for of_mode in own]
     ordinary = max(np.median(values) for values in few if len(values))
-    return [m for m, values in enumerate(few) if len(own[m]) >= _FEWEST_DRAWS and values.max() > ordinary - target.far]
+    enough = [min(map(len, halves(points.chain[of_mode]))) >= _FEWEST_DRAWS for of_mode in own]
+    return [m for m, values in enumerate(few) if enough[m] and values.max() > ordinary - target.far]
 
 
 def draws_as_they_are(points: Draws, own: IntArray) -> Sample:

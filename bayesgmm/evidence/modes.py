@@ -130,9 +130,9 @@ class Modes:
 def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: float | None = MIXED) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
 
-    Chains move freely if no indicator of a group has an R-hat above ``mixed``; if that is None, all groups are modes, as
-    where chains jump between them. Row weights do not enter partitions. Above 4,000 rows, partitions of 4,000 rows drawn
-    by ``rng`` are compared, see this module.
+    Chains move freely if no indicator of a group has an R-hat above ``mixed``; if that is None, all groups are modes,
+    as where chains jump between them. Row weights do not enter partitions. Above 4,000 rows, partitions of 4,000 rows
+    drawn by ``rng`` are compared, see this module.
     """
     thinned, compared = points[_thinned(points.chain)], _compared_rows(data.shape[0], rng=rng)
     distances = _distances(partitions_of(thinned, data.take(compared)))

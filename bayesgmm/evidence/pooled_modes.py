@@ -14,7 +14,7 @@ from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proport
 from bayesgmm.evidence.modes import Modes, find_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws
-from bayesgmm.partitions import monte_carlo_errors
+from bayesgmm.partitions import Labels, monte_carlo_errors
 from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
@@ -170,8 +170,8 @@ def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, w
     return with_hyperparameters(pooled, rng=rng)
 
 
-def modes_record(modes: Modes) -> list[dict[str, object]]:
-    """The modes in types that JSON can store."""
+def modes_record(modes: Modes, row_weights: PerRow | None = None) -> list[dict[str, object]]:
+    """The modes in types that JSON can store; of weighted rows with the weight of each cluster."""
     return [
         {
             "weight": mode.weight,
@@ -179,7 +179,7 @@ def modes_record(modes: Modes) -> list[dict[str, object]]:
             "log_evidence": None if mode.bridge is None else mode.bridge.log_z,
             "log_evidence_se": None if mode.bridge is None else mode.bridge.se,
             "n_clusters": mode.n_clusters,
-            "cluster_sizes": sorted(np.unique(mode.centre, return_counts=True)[1].tolist(), reverse=True),
+            "cluster_sizes": sorted(_sizes(mode.centre, row_weights), reverse=True),
             "n_draws": mode.n_draws,
             "chains": mode.chains,
             "mean_log_likelihood": mode.mean_log_likelihood,
@@ -187,6 +187,11 @@ def modes_record(modes: Modes) -> list[dict[str, object]]:
         }
         for mode in modes.modes
     ]
+
+
+def _sizes(labels: Labels, row_weights: PerRow | None) -> list[float]:
+    sizes = np.bincount(labels, weights=row_weights)
+    return [float(size) if size % 1.0 else int(size) for size in sizes[sizes > 0]]
 
 
 def mode_mean(values: ArrayLike, tree: xr.DataTree) -> tuple[float, float]:

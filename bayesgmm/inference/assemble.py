@@ -52,20 +52,20 @@ def fitted_tree(
         exploratory = _tree(explored.exploratory.sampled, problem, feature_names, {})
         tree[EXPLORATORY] = xr.DataTree(exploratory["posterior"].to_dataset())
     if explored.search is not None:
-        _record_search(tree, explored.search, draws_of(tree), problem.data)
+        _record_search(tree, explored.search, draws_of(tree), explored.problem.data)
     if "variances" in tree["posterior"]:
         warnings.warn(_COMPACT, CompactWarning, stacklevel=3)
     return tree
 
 
 def _record_search(tree: xr.DataTree, search: RandomSearch, draws: Draws, data: Data) -> None:
-    """What random starts found, and the modes of chains that jump between them."""
+    """What random starts found, and the modes of chains that jump between them; of rows that differ."""
     n, jumped, modes = len(search.near), tree.attrs.get("sampler") == "jumps", None
     if jumped and search.apart:
         modes = visited_modes(draws, data, rng=np.random.default_rng(0))
     if modes is not None and modes.separate:
         counts, weights = search.counts(modes), np.array([mode.weight for mode in modes.modes])
-        tree.attrs |= {"modes": json.dumps(modes_record(modes)), "mode_weights": VISITS}
+        tree.attrs |= {"modes": json.dumps(modes_record(modes, data.row_weights)), "mode_weights": VISITS}
         sizes = tree["posterior"].sizes
         labels = modes.labels.reshape(sizes["chain"], sizes["draw"])
         tree["sample_stats"] = tree["sample_stats"].to_dataset().assign(mode=(SAMPLE_DIMS, labels))

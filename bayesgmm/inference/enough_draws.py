@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from bayesgmm.diagnostics import DIVERGENCES, NOT_MIXED, Diagnosis
+from bayesgmm.diagnostics import DEGENERATE, DIVERGENCES, NOT_MIXED, Diagnosis
 from bayesgmm.exceptions import InterruptedWarning, SamplingError
 from bayesgmm.inference.engines import Engine, Sampled
 from bayesgmm.inference.mode_search import Exploration
@@ -20,7 +20,6 @@ from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Draws
 
 type Judged = tuple[xr.DataTree, Diagnosis]
-_CLOSE = 1.1  # R-hat of label-invariant quantities up to which four times as many draws may be enough
 
 
 def sample_enough(
@@ -73,9 +72,9 @@ def sample_enough(
 
 
 def _is_short(found: Diagnosis) -> bool:
-    """Whether it is only draws that are missing."""
+    """Whether it is only draws that are missing: chains are not mixed, and do not lie apart."""
     figures = found.figures
-    return found.verdict == NOT_MIXED and len(figures.islands) == 1 and figures.invariants.r_hat <= _CLOSE
+    return found.verdict in (NOT_MIXED, DEGENERATE) and not figures.is_mixed and len(figures.islands) == 1
 
 
 def _may_go_on(sampled: Sampled, settings: SamplerSettings) -> bool:

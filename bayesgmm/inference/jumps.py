@@ -8,19 +8,21 @@ modes come in proportion, no mode needs a border or an evidence of its own, and 
 q is the mean of the densities of the parameters given allocations of the rows (`bayesgmm.evidence.Conditionals`), all
 labellings alike, for allocations from every mode that was met. It is adapted before the chains begin: allocations are
 drawn anew for points of q resampled in proportion to p / q (population Monte Carlo; Cappe, Guillin, Marin & Robert
-2004). A part is always of the draws that it began with, so that a mode of little weight stays in reach.
+2004). A part is always of draws in all places that were met, of those most that q covers least.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from bayesgmm._common import Array, one_blas_thread, progress_bar
-from bayesgmm.evidence import Conditionals, Target
+from bayesgmm.evidence import Conditionals, Target, log_masses
 from bayesgmm.exceptions import InterruptedWarning, SamplingError
 from bayesgmm.gibbs import Kept, Sweeps, run_chains
 from bayesgmm.inference.problem import Problem
@@ -30,7 +32,9 @@ from bayesgmm.mixture import Draws, Mixture
 JUMPED = "jumped"  # name of the statistic that says which draws began at another point
 _ROUNDS, _PROPOSALS = 4, 1_000  # of adaptation, and points of q in each
 _ALLOCATIONS, _KEPT = 200, 0.25  # of q, and the share of them that are of the first draws
-_MOVES = 4  # draws of Gibbs sampling that move them on, so that they spread beyond q
+_KNOWN, _MOVES = 64, 3  # draws of chains, and places, that q is to cover; draws of sweeps that move them on
+_PREFERRED = 4.0  # nats above the mean of p / q from which on places are not preferred any more
+_WORST, _HELD, _COUNTS = 0.9, 4.0, 5.0  # quantile of places; nats above which chains would not leave it; that count
 _LEAST = 0.004  # effective share of the points of q below which jumps are too rare
 _BURN, _BLOCK = 40, 40  # draws before the first that is kept; draws whose candidates are drawn at once
 _CANDIDATES, _MOST_CANDIDATES, _OF_ALL = 4, 12, 128  # points of a jump: at first, at most, and at most times 2^K
@@ -47,11 +51,15 @@ class Jumps:
     points : Draws
     log_ratio : (point,)
         log p - log q, p the likelihood times the prior.
+    held : float
+        How far log p - log q is above the log of the mean of p / q where chains are held longest: at the worst of the
+        draws in places of some mass.
     """
 
     density: Conditionals
     points: Draws
     log_ratio: Array
+    held: float = 0.0
 
     @property
     def weights(self) -> Array:
@@ -61,9 +69,18 @@ class Jumps:
         return normalised
 
     @property
+    def log_mean(self) -> float:
+        """Log of the mean of p / q over the points: the log evidence of what q covers."""
+        return float(logsumexp(self.log_ratio)) - math.log(len(self.log_ratio))
+
+    @property
     def effective(self) -> float:
         """Share of the points that are effective (Kish)."""
         return 1.0 / float(np.square(self.weights).sum()) / len(self.points)
+
+    def log_ratio_at(self, draws: Draws, target: Target) -> Array:
+        """log p - log q of draws."""
+        return target.log_joint(draws) - self.density.log_density(draws)
 
     def starts(self, n: int, rng: np.random.Generator) -> tuple[Mixture, ...]:
         """``n`` points, resampled by their weights."""
@@ -72,21 +89,31 @@ class Jumps:
 
     @property
     def usable(self) -> bool:
-        """Whether jumps may be frequent enough for chains to visit all modes."""
-        return self.effective >= _LEAST
+        """Whether jumps may be frequent enough for chains to visit and leave all modes."""
+        return self.effective >= _LEAST and self.held <= _HELD
 
 
-def adapted_jumps(problem: Problem, draws: Draws, *, rng: np.random.Generator) -> Jumps:
-    """q from draws of chains in all modes, in proportions that need not be right."""
+def adapted_jumps(problem: Problem, draws: Draws, places: Draws, *, rng: np.random.Generator) -> Jumps:
+    """q from draws of chains in different places, and from one draw in each of many, in whatever proportions."""
     target, sweeps = Target(problem.data, problem.model), Sweeps(problem.data, problem.model)
-    found = _jumps(target, _resampled(draws, None, _ALLOCATIONS, rng), rng)
+    known = Draws.joined([draws.thinned(_KNOWN), places.thinned(_KNOWN)])
+    found = _jumps(target, _resampled(known, None, _ALLOCATIONS, rng), rng)
     for _ in range(_ROUNDS - 1):
         n_kept = int(_KEPT * _ALLOCATIONS)
-        own = _resampled(found.points, found.weights, _ALLOCATIONS - n_kept, rng)
-        own, _ = run_chains(sweeps, [own.mixture(s) for s in range(len(own))], burn=_MOVES - 1, n=1, rng=rng)
-        first = _resampled(draws, None, n_kept, rng)
+        own = _moved(sweeps, _resampled(found.points, found.weights, _ALLOCATIONS - n_kept, rng), rng)
+        known = _moved(sweeps, known, rng)
+        wanted = np.exp(0.5 * np.clip(found.log_ratio_at(known, target) - found.log_mean, -_PREFERRED, _PREFERRED))
+        first = _resampled(known, wanted, n_kept, rng)
         found = _jumps(target, Draws.joined([own, first]), rng)
-    return found
+    known = _moved(sweeps, known, rng)
+    counts = log_masses(known, target.log_joint(known), target, rng=rng) > found.log_mean - _COUNTS
+    above = found.log_ratio_at(known, target)[counts] - found.log_mean
+    return replace(found, held=float(np.quantile(above, _WORST)) if counts.any() else 0.0)
+
+
+def _moved(sweeps: Sweeps, draws: Draws, rng: np.random.Generator) -> Draws:
+    """The draws after some sweeps, so that they spread beyond q."""
+    return run_chains(sweeps, [draws.mixture(s) for s in range(len(draws))], burn=_MOVES - 1, n=1, rng=rng)[0]
 
 
 def _resampled(draws: Draws, weights: Array | None, n: int, rng: np.random.Generator) -> Draws:

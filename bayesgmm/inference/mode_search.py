@@ -237,6 +237,7 @@ def explore(
     rng: np.random.Generator,
     sampler: Engine = sample_native,
     random_starts: bool = True,
+    thorough: bool = False,
 ) -> Exploration:
     """Choose the starting points of the chains.
 
@@ -257,6 +258,8 @@ def explore(
         Of the exploratory chains.
     random_starts : bool
         Whether chains may begin at random starts, and another sampler may be chosen.
+    thorough : bool
+        Whether random starts are three times as many.
     """
     together = Exploration(problem, [0] * settings.chains)
     if init == "modes" and len(optima) > 1:
@@ -266,11 +269,11 @@ def explore(
         return together
     further = optima[1:]
     if random_starts and can_search(problem.model, problem.data):
-        search = search_from_random_starts(problem, optima, rng=rng)
+        search = search_from_random_starts(problem, optima, rng=rng, thorough=thorough)
         together = _with_sampler(replace(together, search=search), rng)
         if together.sampler is not None or not search.apart:
             return together
-        further = (*further, *search.places)
+        further = (*further, *search.lasts)
     away = away_starts(problem, rng) | dict(zip(_FURTHER, further, strict=False))
     lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
@@ -293,7 +296,7 @@ def _with_sampler(together: Exploration, rng: np.random.Generator) -> Exploratio
     if search is None or not (search.apart or search.has_small):
         return together
     if problem.model.n_parameters <= _MOST_JUMPING:
-        jumps = adapted_jumps(problem, search.draws, rng=rng)
+        jumps = adapted_jumps(problem, search.draws, search.places, rng=rng)
         if jumps.usable or not search.apart:
             return replace(together, sampler="jumps", jumps=jumps)
     return replace(together, sampler="gibbs") if search.has_empty and not search.apart else together

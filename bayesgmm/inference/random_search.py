@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.diagnostics import EMPTY_COUNT
-from bayesgmm.evidence import Modes, Target, partitions_of
+from bayesgmm.evidence import Modes, Target, log_masses, partitions_of
 from bayesgmm.gibbs import Sweeps, random_starts, refusal, run_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.mixture import Draws, Mixture
@@ -34,6 +34,7 @@ from bayesgmm.priors import Model
 MOST_ROWS = 4_000  # above, sweeps take long beside the gradients of NUTS
 _SEARCHED_ROWS = 1_000
 _STARTS, _WORK = (64, 128), 4e7  # least and most; rows times components times entries of a covariance of all starts
+_THOROUGH = 3  # times as many: the bound is then a third
 _BURN, _SETTLED = 21, 10  # draws of four sweeps: of random starts, and with all rows
 _DRAWS, _FURTHER = 50, 150  # that are kept; of chains that lie apart: with more they may not
 _DISTINCT, _MOST_DISTINCT = 0.2, 24  # bits of variation of information; partitions that are followed
@@ -50,7 +51,9 @@ class RandomSearch:
     Attributes
     ----------
     draws : Draws
-        Of a Gibbs chain in each place that may have weight, chains end to end.
+        Of Gibbs chains in different places that may have weight, chains end to end.
+    places : Draws
+        One in each place, alike or not.
     ends : (start, obs)
         The partition that each random start ended in, of some rows.
     rows : (obs,)
@@ -64,6 +67,7 @@ class RandomSearch:
     """
 
     draws: Draws
+    places: Draws
     ends: Labels
     rows: IntArray
     near: NDArray[np.bool_]
@@ -72,7 +76,7 @@ class RandomSearch:
     has_empty: bool
 
     @property
-    def places(self) -> list[Mixture]:
+    def lasts(self) -> list[Mixture]:
         """The last draw of each chain."""
         return [self.draws.mixture(int(np.flatnonzero(self.draws.chain == c)[-1])) for c in np.unique(self.draws.chain)]
 
@@ -108,19 +112,21 @@ def can_search(model: Model, data: Data) -> bool:
 
 
 def search_from_random_starts(
-    problem: Problem, optima: tuple[Mixture, ...], *, rng: np.random.Generator
+    problem: Problem, optima: tuple[Mixture, ...], *, rng: np.random.Generator, thorough: bool = False
 ) -> RandomSearch:
-    """The modes that chains from random starts end in, and EM, see this module."""
+    """The modes that chains from random starts end in, and EM, see this module; three times as many if thorough."""
     data, model = problem.data, problem.model
     target, sweeps, some = Target(data, model), Sweeps(data, model), _some_rows(data, rng)
-    ends, labels = _random_ends(data.take(some), model, rng=rng)
-    first, place = distinct_partitions(labels, ends.log_joint)
-    starts = [*(ends.draws.mixture(int(i)) for i in first), *optima]
+    ends = _random_ends(data.take(some), model, rng=rng, times=_THOROUGH if thorough else 1)
+    labels, n_starts = partitions_of(ends.draws, data.take(some)), len(ends.draws)
+    starts = [*(ends.mixtures(np.arange(n_starts)) if len(some) < data.shape[0] else []), *optima]
     settled = _run(sweeps, target, starts, burn=_SETTLED, n=1, rng=rng)
-    masses = _log_masses(settled, target, rng)
+    if len(some) == data.shape[0]:
+        settled = ends.followed_by(settled)
+    masses = log_masses(settled.draws, settled.log_joint, target, rng=rng)
     is_near = masses > masses.max() - _HOPELESS - _PER_PARAMETER * model.n_parameters
     near = np.flatnonzero(is_near)
-    chosen, _ = distinct_partitions(partitions_of(settled.draws[near], data), masses[near])
+    chosen = distinct_partitions(partitions_of(settled.draws[near], data), masses[near])
     points, apart = _run(sweeps, target, settled.mixtures(near[chosen]), burn=0, n=_DRAWS, rng=rng), False
     if len(chosen) > 1 and _lie_apart(points, data):
         lasts = np.arange(1, len(chosen) + 1) * _DRAWS - 1
@@ -129,7 +135,8 @@ def search_from_random_starts(
     smallest = data.total * points.draws.weights.min(axis=1)
     few, none = _FEW_ROWS * (model.n_features + 1), EMPTY_COUNT
     has_small, has_empty = (bool((smallest < most).mean() > _OFTEN) for most in (few, none))
-    return RandomSearch(points.draws, labels, some, is_near[place], apart, has_small, has_empty)
+    places = settled.draws[near]
+    return RandomSearch(points.draws, places, labels, some, is_near[:n_starts], apart, has_small, has_empty)
 
 
 class _Points(NamedTuple):
@@ -137,6 +144,10 @@ class _Points(NamedTuple):
 
     draws: Draws
     log_joint: Array
+
+    def followed_by(self, others: "_Points") -> "_Points":
+        """These and others."""
+        return _Points(Draws.joined([self.draws, others.draws]), np.append(self.log_joint, others.log_joint))
 
     def mixtures(self, which: IntArray) -> list[Mixture]:
         """Some of the draws."""
@@ -156,35 +167,23 @@ def _some_rows(data: Data, rng: np.random.Generator) -> IntArray:
     return np.sort(rng.choice(n, size=min(n, _SEARCHED_ROWS), replace=False))
 
 
-def _random_ends(data: Data, model: Model, *, rng: np.random.Generator) -> tuple[_Points, Labels]:
-    """Ends of random starts, and their partitions."""
+def _random_ends(data: Data, model: Model, *, rng: np.random.Generator, times: int) -> _Points:
+    """Ends of random starts."""
     (n, d), k = data.shape, model.n_components
-    n_starts = int(np.clip(_WORK // (n * k * (10 + d * d)), *_STARTS))
+    n_starts = times * int(np.clip(_WORK // (n * k * (10 + d * d)), *_STARTS))
     starts = random_starts(data, model, n_starts, rng=rng)
-    ends = _run(Sweeps(data, model), Target(data, model), starts, burn=_BURN, n=1, rng=rng)
-    return ends, partitions_of(ends.draws, data)
+    return _run(Sweeps(data, model), Target(data, model), starts, burn=_BURN, n=1, rng=rng)
 
 
-def distinct_partitions(labels: Labels, height: Array) -> tuple[IntArray, IntArray]:
-    """Partitions that differ from all higher ones, at most some, and for each partition the nearest of them."""
+def distinct_partitions(labels: Labels, height: Array) -> IntArray:
+    """Which partitions differ from all higher ones, at most some."""
     chosen: list[int] = []
-    distance, nearest = np.full(len(labels), np.inf), np.zeros(len(labels), dtype=np.int64)
+    distance = np.full(len(labels), np.inf)
     for i in np.argsort(-height, kind="stable"):
         if distance[i] > _DISTINCT and len(chosen) < _MOST_DISTINCT:
-            own = losses(labels, labels[i], loss="vi")
-            nearest[own < distance], distance = len(chosen), np.minimum(own, distance)
+            distance = np.minimum(distance, losses(labels, labels[i], loss="vi"))
             chosen.append(int(i))
-    return np.array(chosen), nearest
-
-
-def _log_masses(points: _Points, target: Target, rng: np.random.Generator) -> Array:
-    """Roughly the log mass of the mode that each draw is in, by the identity of Chib (1995) with one allocation each.
-
-    The log density less that of the parameters given an allocation drawn for them, which is exact where that is certain
-    and the prior conjugate, and does not depend on where in the mode the draw is.
-    """
-    given = target.conditionals(points.draws, rng=rng).log_labelled_density(points.draws)
-    return points.log_joint - np.diagonal(given)
+    return np.array(chosen)
 
 
 def _lie_apart(points: _Points, data: Data) -> bool:

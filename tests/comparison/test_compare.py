@@ -109,10 +109,10 @@ def test_components_are_matched_whatever_their_numbers(em, bayes) -> None:
 
 def test_small_components_of_galaxies_disagree_and_it_says_why(galaxies) -> None:
     flagged = galaxies.flagged
-    assert "covariances[0, x0, x0]" in flagged.index
+    assert "covariances[2, x0, x0]" in flagged.index
     assert "covariances[1, x0, x0]" not in flagged.index
-    assert flagged.loc["covariances[0, x0, x0]", "why"].find("small component") >= 0
-    assert flagged.loc["covariances[0, x0, x0]", "why"].find("skewed posterior") >= 0
+    assert flagged.loc["covariances[2, x0, x0]", "why"].find("small component") >= 0
+    assert flagged.loc["covariances[2, x0, x0]", "why"].find("skewed posterior") >= 0
     named = {reason for why in flagged["why"] for reason in why.split(", ")}
     assert named <= set(REASONS)
     assert "too few for the normal approximation" in str(galaxies)

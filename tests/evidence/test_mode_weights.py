@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from mode_cases import CONJUGATE, LEFT, RIGHT, THREE_GROUPS, exact_log_evidences, stuck_chains
 from reference import FAMILIES
 
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.evidence.bridge_sampling import Bridge
-from bayesgmm.evidence.mode_weights import Target, _sample
+from bayesgmm.evidence.mode_weights import Target, _sample, log_masses, visited_modes
 from bayesgmm.log_posterior import whitened_log_posterior
 from bayesgmm.mixture import Draws, Mixture, covariance_family
 from bayesgmm.priors import Model, Prior
@@ -71,3 +72,34 @@ def test_the_mass_does_not_depend_on_units_while_height_does():
     before, after = (m.log_mass(r.objective, r.mixture, r.counts) for m, r in ((model, run), (other, again)))
     assert after == pytest.approx(before - shift, abs=1e-5)
     assert abs(again.objective - (run.objective - shift)) > 1.0
+
+
+def test_the_mass_of_a_point_is_the_evidence_of_its_allocation_wherever_it_is():
+    """Of rows that certainly lie as they do, over one labelling."""
+    allocations, log_z = exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)
+    points = stuck_chains(40)
+    target = Target(Data.of(THREE_GROUPS), Model.of("full", 2, 1, prior=CONJUGATE))
+    masses = log_masses(points, target.log_joint(points), target, rng=np.random.default_rng(0))
+    for chain, labels in enumerate((LEFT, RIGHT)):
+        want = log_z[(allocations == labels).all(axis=1)][0]
+        np.testing.assert_allclose(np.median(masses[points.chain == chain]), want, atol=0.1)
+
+
+def test_modes_that_chains_visit_weigh_their_shares_of_the_draws():
+    """The same draws, of one mode and of another, in random order."""
+    rng, points = np.random.default_rng(0), stuck_chains(400)
+    shuffled = points[rng.permutation(len(points))]
+    shuffled.__dict__["chain"] = np.repeat(np.arange(3), 400)
+    found = visited_modes(shuffled, Data.of(THREE_GROUPS), rng=rng)
+    assert sorted(mode.weight for mode in found.modes) == pytest.approx([1 / 3, 2 / 3])
+    for mode in found.modes:
+        assert mode.weight_se == pytest.approx(np.sqrt(2 / 9 / 1_200), rel=0.25)
+        assert mode.sample is None
+
+
+def test_a_single_chain_may_visit_several_modes():
+    rng, points = np.random.default_rng(0), stuck_chains(200)
+    shuffled = points[rng.permutation(len(points))]
+    shuffled.__dict__["chain"] = np.zeros(600, dtype=np.int64)
+    found = visited_modes(shuffled, Data.of(THREE_GROUPS), rng=rng)
+    assert sorted(mode.weight for mode in found.modes) == pytest.approx([1 / 3, 2 / 3])

@@ -15,7 +15,7 @@ from bayesgmm import BayesianGaussianMixture, combine_modes, load
 from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.evidence.modes import find_modes
-from bayesgmm.evidence.pooled_modes import UNPOOLED, mode_mean, unpooled
+from bayesgmm.evidence.pooled_modes import UNPOOLED, VISITS, mode_mean, mode_mean_range, unpooled
 from bayesgmm.exceptions import InputError, SamplingWarning
 from bayesgmm.mixture.covariance.family import covariance_family
 from bayesgmm.mixture.draws import Draws
@@ -100,12 +100,38 @@ def test_mode_means_carry_both_errors(stuck):
     assert abs(got - want) < bound() * error + OTHERWISE
 
 
+def visiting(missing=0.1):
+    """Four chains of 250 draws, a quantity of which is 0 or 1 by mode, and twice as often 1."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((4, 250)) < 2 / 3).astype(int)
+    stats = xr.Dataset({"mode": (("chain", "draw"), labels)})
+    draws = xr.Dataset({"weights": (("chain", "draw", "cluster"), np.ones((4, 250, 1)))})
+    tree = xr.DataTree.from_dict({"posterior": draws, "sample_stats": stats})
+    tree.attrs = {"modes": "[]", "mode_weights": VISITS, "missing": missing}
+    return tree, labels.astype(float)
+
+
+def test_means_over_modes_that_chains_visit_have_errors_of_chains():
+    tree, values = visiting()
+    mean, error = mode_mean(values, tree)
+    assert mean == pytest.approx(values.mean())
+    assert error == pytest.approx(values.std() / np.sqrt(1_000), rel=0.25)
+
+
+def test_the_range_of_a_mean_puts_what_may_be_missing_at_the_modes_that_were_met():
+    tree, values = visiting(missing=0.1)
+    mean = values.mean()
+    assert mode_mean_range(values, tree) == pytest.approx((0.9 * mean, 0.9 * mean + 0.1))
+    del tree.attrs["missing"]
+    with pytest.raises(InputError, match="random starts"):
+        mode_mean_range(values, tree)
+
+
 def test_one_mode_is_left_alone():
     fit = BayesianGaussianMixture(2, random_state=1, progress=False).fit(load_old_faithful())
     assert combine_modes(fit) is fit.posterior_
     assert UNPOOLED not in fit.posterior_.children
-    exploratory = json.loads(fit.posterior_.attrs["scouts"])
-    assert exploratory["far_below"] == ["one emptied", "two in one place"]
+    assert json.loads(fit.posterior_.attrs["random_starts"]) == {"n": 128, "ended": [128]}
 
 
 def smallest_clusters(tree, rng):

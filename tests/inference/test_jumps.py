@@ -48,7 +48,7 @@ def test_two_modes_have_their_weights_by_enumeration(n_left):
     allocations, log_z = exact_log_evidences(THREE_GROUPS, CONJUGATE, 2)
     p = np.exp(log_z - np.logaddexp.reduce(log_z))
     problem, started = both_modes(rng, n_left)
-    jumps = adapted_jumps(problem, started, rng=rng)
+    jumps = adapted_jumps(problem, started, started, rng=rng)
     assert jumps.usable
     draws, run = sample_with_jumps(jumps, problem, SETTINGS, rng)
     assert 0.05 < run.stats[module.JUMPED].mean() < 0.95
@@ -65,13 +65,13 @@ def test_two_modes_have_their_weights_by_enumeration(n_left):
 def test_chains_equal_those_of_plain_gibbs_sampling(covariance_type, prior):
     """With overlapping components, which it crosses, hyperparameters that are sampled, and weights of rows."""
     rng = np.random.default_rng(3)
-    X = np.concatenate([rng.normal(size=(30, 2)), rng.normal(size=(30, 2)) + [2.5, 0.0]])
+    X = np.concatenate([rng.normal(size=(30, 2)), rng.normal(size=(30, 2)) + np.array([2.5, 0.0])])
     made = {"weakly_informative": Prior.weakly_informative, "malsiner_walli": Prior.malsiner_walli}[prior](X)
     data = Data(X, rng.integers(1, 3, size=60).astype(float))
     start = Mixture(np.full(2, 0.5), X[[0, 40]], compressed(covariance_type, X), covariance_type)
     problem = Problem(data, made, start)
     plain = sample_gibbs(problem, replace(SETTINGS, draws=2_000), rng)
-    jumps = adapted_jumps(problem, plain[0].thinned(100), rng=rng)
+    jumps = adapted_jumps(problem, plain[0].thinned(100), plain[0].thinned(20), rng=rng)
     jumping = sample_with_jumps(jumps, problem, replace(SETTINGS, draws=2_000), rng)
     assert jumping[1].stats[module.JUMPED].mean() > 0.01
     for a, b in zip(quantities(*plain), quantities(*jumping), strict=True):
@@ -97,7 +97,7 @@ def z_between(a, b):
 def test_candidates_are_as_many_as_it_takes():
     rng = np.random.default_rng(0)
     problem, draws = both_modes(rng)
-    jumps = adapted_jumps(problem, draws, rng=rng)
+    jumps = adapted_jumps(problem, draws, draws, rng=rng)
     walk = module._Walk(
         jumps, Target(problem.data, problem.model), Sweeps(problem.data, problem.model), jumps.starts(4, rng), rng
     )
@@ -111,7 +111,7 @@ def test_candidates_are_as_many_as_it_takes():
 def test_chains_begin_where_they_are_told():
     rng = np.random.default_rng(0)
     problem, draws = both_modes(rng)
-    jumps = adapted_jumps(problem, draws, rng=rng)
+    jumps = adapted_jumps(problem, draws, draws, rng=rng)
     starts = tuple(draws.mixture(s) for s in range(3))
     seen = []
 
@@ -129,7 +129,7 @@ def test_chains_begin_where_they_are_told():
 def test_ctrl_c_keeps_what_was_drawn(monkeypatch):
     rng = np.random.default_rng(0)
     problem, draws = both_modes(rng)
-    jumps = adapted_jumps(problem, draws, rng=rng)
+    jumps = adapted_jumps(problem, draws, draws, rng=rng)
     own, n_calls = module._Walk.step, [0]
 
     def interrupted(walk):
@@ -165,7 +165,9 @@ def test_a_chain_is_put_at_a_draw():
         sweeps.place(chain, draws, 3, rng=rng)
         scales.append(chain.at.scale[0].copy())
     np.testing.assert_array_equal(chain.at.means, draws.means[3])
-    np.testing.assert_allclose(chain.at.factors @ chain.at.precision_factors, np.broadcast_to(np.eye(2), (2, 2, 2)), atol=1e-9)
+    np.testing.assert_allclose(
+        chain.at.factors @ chain.at.precision_factors, np.broadcast_to(np.eye(2), (2, 2, 2)), atol=1e-9
+    )
     expected = problem.model.required_prior.hyperparameters_given(
         np.repeat(draws.weights[3:4], 4_000, axis=0), np.repeat(draws.precision_factors[3:4], 4_000, axis=0), rng=rng
     )["prior_scale"]

@@ -63,7 +63,7 @@ def test_no_away_starts_where_there_is_nothing_to_empty():
 def test_exploratory_chains_agree_where_there_is_one_mode():
     X = np.asfortranarray(load_old_faithful().to_numpy())
     problem, optima = problem_for(X, 2, Prior.weakly_informative(X))
-    found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1), random_starts=False)
     assert found.exploratory is None
     assert found.far_below == ["one emptied", "two in one place"]  # a single cluster is 160 nats lower
     assert found.problem.chain_starts == ()
@@ -89,11 +89,11 @@ def test_exploratory_chains_find_the_mode_that_the_optimum_hides():
     """Iris, K = 3: most of the posterior empties a component."""
     problem, optima = problem_for(IRIS, 3, HARD)
     rng = np.random.default_rng(1)
-    exploratory = explore("spread", problem, optima, settings=SETTINGS, rng=rng).exploratory
+    exploratory = explore("spread", problem, optima, settings=SETTINGS, rng=rng, random_starts=False).exploratory
     assert exploratory.several
     largest = max(exploratory.modes.modes, key=lambda mode: mode.weight)
     assert abs(largest.weight - 0.94) < bound() * largest.weight_se + 0.02  # and the error of that number
-    found = explore("spread", problem, optima, settings=SETTINGS, rng=rng)
+    found = explore("spread", problem, optima, settings=SETTINGS, rng=rng, random_starts=False)
     assert len(found.problem.chain_starts) == 4
     assert len(set(found.starting_modes)) > 1
 
@@ -101,7 +101,9 @@ def test_exploratory_chains_find_the_mode_that_the_optimum_hides():
 def test_chains_start_where_the_weight_is_in_coordinates_of_that_mode(monkeypatch):
     """Also if no chain from the best optimum is there."""
     problem, optima = problem_for(IRIS, 3, HARD)
-    found = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1)).exploratory
+    found = explore(
+        "spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1), random_starts=False
+    ).exploratory
     home = found.home
     assert home in found.relevant
 
@@ -109,7 +111,7 @@ def test_chains_start_where_the_weight_is_in_coordinates_of_that_mode(monkeypatc
     monkeypatch.setattr(
         mode_search, "run_exploratory_chains", lambda *_, **__: replace(found, modes=only(found, other))
     )
-    moved = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    moved = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1), random_starts=False)
     assert set(moved.starting_modes) == {other}
     assert len(moved.problem.chain_starts) == 4
     highest = replace(found, modes=only(found, other)).highest
@@ -118,7 +120,7 @@ def test_chains_start_where_the_weight_is_in_coordinates_of_that_mode(monkeypatc
     (chosen,) = [mixture for mixture in others if np.array_equal(mixture.means, moved.problem.start.means)]
     assert mass(chosen, problem) == max(mass(mixture, problem) for mixture in others)
     monkeypatch.setattr(mode_search, "run_exploratory_chains", lambda *_, **__: replace(found, modes=only(found, home)))
-    stayed = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    stayed = explore("spread", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1), random_starts=False)
     assert stayed.problem is problem
 
 
@@ -136,13 +138,18 @@ def only(found, one):
 def test_chains_start_at_distinct_optima_or_all_at_the_best():
     problem, optima = problem_for(IRIS, 3, HARD)
     assert len(optima) > 1
-    at_modes = explore("modes", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1))
+    at_modes = explore("modes", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1), random_starts=False)
     assert at_modes.starting_modes == [c % len(optima) for c in range(4)]
     assert at_modes.problem.chain_starts[1] is optima[1]
     points = at_modes.problem.starting_points(4, np.random.default_rng(1))
     back = at_modes.problem.parameters(points)
     np.testing.assert_allclose(back.means[1], optima[1].means, rtol=1e-9)
-    assert explore("best", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1)).starting_modes == [0] * 4
+    assert (
+        explore(
+            "best", problem, optima, settings=SETTINGS, rng=np.random.default_rng(1), random_starts=False
+        ).starting_modes
+        == [0] * 4
+    )
 
 
 @pytest.mark.parametrize("where", ["chains", "starts"])
@@ -164,7 +171,7 @@ def test_ctrl_c_in_the_search_ends_it(where, monkeypatch):
         return draws, replace(run, interrupted=where == "chains")
 
     search = {
-        "starts": lambda rng: explore("spread", problem, optima, settings=settings, rng=rng),
+        "starts": lambda rng: explore("spread", problem, optima, settings=settings, rng=rng, random_starts=False),
         "chains": lambda rng: run_exploratory_chains(problem, {}, settings, rng, sampler=cut_short),
     }
     with pytest.raises(KeyboardInterrupt, match="before the first draw"):
