@@ -100,7 +100,7 @@ def cases() -> Iterator[Case]:
     yield Case("iris", iris, 3, "rows 70, 130", together(70, 130))
     yield Case("iris, hard prior", iris, 3, "rows 70, 130", together(70, 130), None, HARD)
     for k in (3, 4, 5, 6):
-        yield Case("galaxies", galaxies, k, "rows 6, 40", together(6, 40), None, Prior.richardson_green(galaxies))
+        yield Case("galaxies", galaxies, k, "smallest weight", smallest_weight, None, Prior.richardson_green(galaxies))
     yield Case("acidity", acidity, 3, "smallest weight", smallest_weight)
     rng = np.random.default_rng(0)
     few = np.concatenate([rng.normal(size=(997, 2)), rng.normal(12.0, 0.3, (3, 2))])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics.verdict import DEGENERATE as DEGENERATE
     from bayesgmm.diagnostics.verdict import DIVERGENCES as DIVERGENCES
     from bayesgmm.diagnostics.verdict import EMPTY_COUNT as EMPTY_COUNT
+    from bayesgmm.diagnostics.verdict import MAX_MISSING as MAX_MISSING
     from bayesgmm.diagnostics.verdict import NOT_MIXED as NOT_MIXED
     from bayesgmm.diagnostics.verdict import ChainGroup as ChainGroup
     from bayesgmm.diagnostics.verdict import Figures as Figures

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesgmm.data import Data
-from bayesgmm.evidence import EXPLORATORY, VISITS, modes_record, visited_modes
+from bayesgmm._common import IntArray
+from bayesgmm.diagnostics import MAX_MISSING
+from bayesgmm.evidence import EXPLORATORY, VISITS, Modes, modes_record, visited_modes
 from bayesgmm.exceptions import CompactWarning
 from bayesgmm.inference.engines import Sampled
 from bayesgmm.inference.mode_search import Exploration
@@ -51,29 +52,41 @@ def fitted_tree(
     if explored.exploratory is not None and explored.exploratory.several:
         exploratory = _tree(explored.exploratory.sampled, problem, feature_names, {})
         tree[EXPLORATORY] = xr.DataTree(exploratory["posterior"].to_dataset())
-    if explored.search is not None:
-        _record_search(tree, explored.search, draws_of(tree), explored.problem.data)
+    _record_search(tree, explored, draws_of(tree))
     if "variances" in tree["posterior"]:
         warnings.warn(_COMPACT, CompactWarning, stacklevel=3)
     return tree
 
 
-def _record_search(tree: xr.DataTree, search: RandomSearch, draws: Draws, data: Data) -> None:
-    """What random starts found, and the modes of chains that jump between them; of rows that differ."""
-    n, jumped, modes = len(search.near), tree.attrs.get("sampler") == "jumps", None
-    if jumped and search.apart:
-        modes = visited_modes(draws, data, rng=np.random.default_rng(0))
+def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws) -> None:
+    """What random starts found, and the modes of chains that jump between them, both of rows that differ.
+
+    Where modes may be missing, more random starts are counted.
+    """
+    search, data, jumped = explored.search, explored.problem.data, explored.jumps is not None
+    if search is None:
+        return
+    modes = visited_modes(draws, data, rng=np.random.default_rng(0)) if jumped and search.apart else None
     if modes is not None and modes.separate:
-        counts, weights = search.counts(modes), np.array([mode.weight for mode in modes.modes])
         tree.attrs |= {"modes": json.dumps(modes_record(modes, data.row_weights)), "mode_weights": VISITS}
         sizes = tree["posterior"].sizes
         labels = modes.labels.reshape(sizes["chain"], sizes["draw"])
         tree["sample_stats"] = tree["sample_stats"].to_dataset().assign(mode=(SAMPLE_DIMS, labels))
-    else:
-        counts, weights = np.array([search.near.sum()]), np.ones(1)
-    tree.attrs["random_starts"] = json.dumps({"n": n, "ended": counts.tolist()})
     if jumped or not search.apart:
-        tree.attrs["missing"] = missing_weight(weights, counts, n)
+        missing, counts = _missing(search, modes)
+        if missing > MAX_MISSING:
+            search = explored.searched_more or search
+            missing, counts = _missing(search, modes)
+        ended = {"n": len(search.near), "ended": counts.tolist()}
+        tree.attrs |= {"missing": missing, "random_starts": json.dumps(ended)}
+
+
+def _missing(search: RandomSearch, modes: Modes | None) -> tuple[float, IntArray]:
+    """Bound of the weight of modes that were not met, and the number of random starts that ended in each that was."""
+    counts, weights = np.array([search.near.sum()]), np.ones(1)
+    if modes is not None and modes.separate:
+        counts, weights = search.counts(modes), np.array([mode.weight for mode in modes.modes])
+    return missing_weight(weights, counts, len(search.near)), counts
 
 
 def _starting_record(explored: Exploration, run: Trace) -> dict[str, str]:

@@ -8,6 +8,7 @@ there is too low for any weight. If they become stationary in different modes, t
 
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import cycle, islice
 from typing import Self
 
@@ -20,7 +21,7 @@ from bayesgmm.inference.engines import Engine, Sampled, sample_native
 from bayesgmm.inference.gibbs import sample_gibbs
 from bayesgmm.inference.jumps import Jumps, adapted_jumps, sample_with_jumps
 from bayesgmm.inference.problem import Problem
-from bayesgmm.inference.random_search import RandomSearch, can_search, search_from_random_starts
+from bayesgmm.inference.random_search import RandomSearch, can_search, search_from_random_starts, with_more_starts
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Draws, Mixture, measure
 from bayesgmm.priors import Model
@@ -189,6 +190,13 @@ class Exploration:
     search: RandomSearch | None = None
     sampler: str | None = None
     jumps: Jumps | None = None
+
+    @cached_property
+    def searched_more(self) -> RandomSearch | None:
+        """The search from random starts, with more of them counted."""
+        return (
+            None if self.search is None else with_more_starts(self.search, self.problem, rng=np.random.default_rng(0))
+        )
 
     def going_on(self, draws: Draws) -> Self:
         """The same, with chains that start at the last of some draws."""

@@ -14,7 +14,7 @@ estimate, and the rule of three for a mode that random starts reach as seldom as
 Nothing bounds a mode that random starts do not reach.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,8 @@ class RandomSearch:
         Those rows.
     near : (start,)
         Whether the mass there is not far below.
+    lowest : float
+        The log mass from which on it is not.
     apart : bool
         Whether the chains do not move freely between each other's places.
     has_small, has_empty : bool
@@ -71,6 +73,7 @@ class RandomSearch:
     ends: Labels
     rows: IntArray
     near: NDArray[np.bool_]
+    lowest: float
     apart: bool
     has_small: bool
     has_empty: bool
@@ -116,27 +119,39 @@ def search_from_random_starts(
 ) -> RandomSearch:
     """The modes that chains from random starts end in, and EM, see this module; three times as many if thorough."""
     data, model = problem.data, problem.model
-    target, sweeps, some = Target(data, model), Sweeps(data, model), _some_rows(data, rng)
-    ends = _random_ends(data.take(some), model, rng=rng, times=_THOROUGH if thorough else 1)
-    labels, n_starts = partitions_of(ends.draws, data.take(some)), len(ends.draws)
-    starts = [*(ends.mixtures(np.arange(n_starts)) if len(some) < data.shape[0] else []), *optima]
+    target, sweeps, rows = Target(data, model), Sweeps(data, model), _some_rows(data, rng)
+    some = data.take(rows)  # by whose labels partitions are compared
+    ends = _random_ends(some, model, rng=rng, times=_THOROUGH if thorough else 1)
+    n_starts, is_part = len(ends.draws), len(rows) < data.shape[0]
+    starts = [*(ends.mixtures(np.arange(n_starts)) if is_part else []), *optima]
     settled = _run(sweeps, target, starts, burn=_SETTLED, n=1, rng=rng)
-    if len(some) == data.shape[0]:
-        settled = ends.followed_by(settled)
+    settled = settled if is_part else ends.followed_by(settled)
     masses = log_masses(settled.draws, settled.log_joint, target, rng=rng)
-    is_near = masses > masses.max() - _HOPELESS - _PER_PARAMETER * model.n_parameters
+    lowest = float(masses.max()) - _HOPELESS - _PER_PARAMETER * model.n_parameters
+    is_near = masses > lowest
     near = np.flatnonzero(is_near)
-    chosen = distinct_partitions(partitions_of(settled.draws[near], data), masses[near])
+    chosen = distinct_partitions(partitions_of(settled.draws[near], some), masses[near])
     points, apart = _run(sweeps, target, settled.mixtures(near[chosen]), burn=0, n=_DRAWS, rng=rng), False
-    if len(chosen) > 1 and _lie_apart(points, data):
+    if len(chosen) > 1 and _lie_apart(points, some):
         lasts = np.arange(1, len(chosen) + 1) * _DRAWS - 1
         points = _run(sweeps, target, points.mixtures(lasts), burn=0, n=_FURTHER, rng=rng)
-        apart = _lie_apart(points, data)
+        apart = _lie_apart(points, some)
     smallest = data.total * points.draws.weights.min(axis=1)
     few, none = _FEW_ROWS * (model.n_features + 1), EMPTY_COUNT
     has_small, has_empty = (bool((smallest < most).mean() > _OFTEN) for most in (few, none))
-    places = settled.draws[near]
-    return RandomSearch(points.draws, places, labels, some, is_near[:n_starts], apart, has_small, has_empty)
+    places, labels = settled.draws[near], partitions_of(ends.draws, some)
+    return RandomSearch(points.draws, places, labels, rows, is_near[:n_starts], lowest, apart, has_small, has_empty)
+
+
+def with_more_starts(search: RandomSearch, problem: Problem, *, rng: np.random.Generator) -> RandomSearch:
+    """The search with three times as many random starts more, which are only counted; as it is if it saw few rows."""
+    data, model = problem.data, problem.model
+    if len(search.rows) < data.shape[0]:
+        return search
+    ends = _random_ends(data, model, rng=rng, times=_THOROUGH)
+    masses = log_masses(ends.draws, ends.log_joint, Target(data, model), rng=rng)
+    labels = np.concatenate([search.ends, partitions_of(ends.draws, data)])
+    return replace(search, ends=labels, near=np.append(search.near, masses > search.lowest))
 
 
 class _Points(NamedTuple):

@@ -79,6 +79,18 @@ def test_clear_clusters_are_one_place_in_which_chains_move_freely(name):
         assert not found.near.all()
 
 
+def test_more_random_starts_are_counted_by_the_same_rule():
+    found, problem = searched("five copies")
+    more = random_search.with_more_starts(found, problem, rng=np.random.default_rng(0))
+    assert more.ends.shape == (4 * 128, 50)
+    assert len(more.near) == 4 * 128
+    np.testing.assert_array_equal(more.ends[:128], found.ends)
+    modes = visited_modes(found.draws, problem.data, rng=np.random.default_rng(0))
+    assert more.counts(modes).sum() == more.near.sum() > 3 * 128
+    part, problem = searched("four groups")  # of which a part of the rows was searched
+    assert random_search.with_more_starts(part, problem, rng=np.random.default_rng(0)) is part
+
+
 def test_distinct_partitions_are_the_highest_of_those_alike():
     labels = np.array([[0, 0, 1, 1], [1, 1, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0]], dtype=np.int32)
     assert distinct_partitions(labels, np.array([1.0, 2.0, 0.0, 3.0])).tolist() == [3, 1, 2]
