@@ -132,7 +132,7 @@ def posterior_line(d: int, k: int, family: str, *, n_rows: int) -> str:
         (_, seconds), fit = timed(lambda: model.fit(X))
     tree, found = fit.posterior_, diagnose(fit)
     sampling = min(tree.attrs["sampling_time"] * min(2, tree["posterior"].sizes["chain"]) / seconds, 1.0)
-    leapfrogs = tree.attrs["n_gradients"] / (model.chains * (model.draws + DEFAULT_TUNE))  # pooled modes keep no more
+    leapfrogs = tree.attrs["n_gradients"] / (model.chains * (tree["posterior"].sizes["draw"] + DEFAULT_TUNE))
     mixing, parameters = found.figures.invariants, Model.of(family, k, d).n_parameters
     return (
         f"| {d} | {k} | {family} | {parameters:,} | {seconds:.1f} | "

@@ -205,7 +205,7 @@ def command_line(words: Sequence[str], settings: Mapping[str, Any]) -> str:
 
     Examples
     --------
-    >>> command_line(["fit", "a file.csv"], {"n_components": 2, "draws": 1000, "seed": 1})
+    >>> command_line(["fit", "a file.csv"], {"n_components": 2, "draws": None, "seed": 1})
     "bayesgmm fit 'a file.csv' --components 2 --seed 1"
     """
     from bayesgmm.cli.job import JobSettings
