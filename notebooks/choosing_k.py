@@ -59,11 +59,11 @@ by_em.plot(["bic", "aic", "icl"])
 # BIC stands in for the log evidence of a model, whatever its prior. The evidence itself needs a prior; the one of
 # Richardson & Green (1997) was made for data like these: means anywhere in the range, variances whose common scale
 # is unknown too. Every fit gets its evidence by bridge sampling and, as a check, by a second method (THAMES) that
-# shares nothing with it but the draws. Steps are kept small (`target_accept`), because surplus components wander.
+# shares nothing with it but the draws.
 
 # %%
 prior = Prior.richardson_green(X)
-settings = {"draws": 2000, "target_accept": 0.95, "random_state": 1, "progress": False}
+settings = {"draws": 2000, "random_state": 1, "progress": False}
 fits, evidences, verdicts = {}, {}, {}
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", SamplingWarning)  # the verdicts stand in the table
@@ -85,9 +85,9 @@ by_evidence = pd.DataFrame(
 by_evidence.round(2)
 
 # %% [markdown]
-# The verdicts are about the components of each fit. With four or more, chains find it hard to go from one way of
-# dividing the middle hump to the next, and say so: do not quote a component's mean there. The evidence needs less,
-# an average over the whole posterior, and two methods agree on it.
+# The verdicts are about the components of each fit. With four or more, chains go from one way of dividing the middle
+# hump to the next, and labels switch: do not quote a component's mean there. The evidence needs less, an average over
+# the whole posterior, and two methods agree on it.
 #
 # With every number of components equally likely beforehand, evidences become probabilities:
 
