@@ -278,7 +278,9 @@ def explore(
     further = optima[1:]
     if random_starts and can_search(problem.model, problem.data):
         search = search_from_random_starts(problem, optima, rng=rng, thorough=thorough)
-        together = _with_sampler(replace(together, search=search), rng)
+        if search.better is not None:
+            problem = problem.at_optimum(search.better)
+        together = _with_sampler(replace(together, problem=problem, search=search), rng)
         if together.sampler is not None or not search.apart:
             return together
         further = (*further, *search.lasts)

@@ -62,6 +62,8 @@ class RandomSearch:
         Whether the mass there is not far below.
     lowest : float
         The log mass from which on it is not.
+    better : Mixture, optional
+        The draw of the largest mass, if that of EM's best optimum is far below.
     apart : bool
         Whether the chains do not move freely between each other's places.
     has_small, has_empty : bool
@@ -74,6 +76,7 @@ class RandomSearch:
     rows: IntArray
     near: NDArray[np.bool_]
     lowest: float
+    better: Mixture | None
     apart: bool
     has_small: bool
     has_empty: bool
@@ -139,8 +142,18 @@ def search_from_random_starts(
     smallest = data.total * points.draws.weights.min(axis=1)
     few, none = _FEW_ROWS * (model.n_features + 1), EMPTY_COUNT
     has_small, has_empty = (bool((smallest < most).mean() > _OFTEN) for most in (few, none))
-    places, labels = settled.draws[near], partitions_of(ends.draws, some)
-    return RandomSearch(points.draws, places, labels, rows, is_near[:n_starts], lowest, apart, has_small, has_empty)
+    return RandomSearch(
+        draws=points.draws,
+        places=settled.draws[near],
+        ends=partitions_of(ends.draws, some),
+        rows=rows,
+        near=is_near[:n_starts],
+        lowest=lowest,
+        better=None if is_near[n_starts] else settled.draws.mixture(int(masses.argmax())),
+        apart=apart,
+        has_small=has_small,
+        has_empty=has_empty,
+    )
 
 
 def with_more_starts(search: RandomSearch, problem: Problem, *, rng: np.random.Generator) -> RandomSearch:

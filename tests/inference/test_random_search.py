@@ -1,5 +1,6 @@
 """Search from random starts: every mode of symmetric data, what is left out, and the bound of what may be missing."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,6 +13,7 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em import best_of_starts
 from bayesgmm.evidence import visited_modes
 from bayesgmm.inference import random_search
+from bayesgmm.inference.mode_search import explore
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.random_search import (
     can_search,
@@ -19,6 +21,8 @@ from bayesgmm.inference.random_search import (
     missing_weight,
     search_from_random_starts,
 )
+from bayesgmm.inference.settings import SamplerSettings
+from bayesgmm.mixture import Mixture
 from bayesgmm.priors import Model, Prior
 
 pytestmark = pytest.mark.draws
@@ -77,6 +81,22 @@ def test_clear_clusters_are_one_place_in_which_chains_move_freely(name):
     assert found.near.sum() > 10
     if name == "four groups":  # starts that join two of them end far below
         assert not found.near.all()
+
+
+def test_a_place_far_better_than_the_optima_of_em_is_told_and_chains_start_there(monkeypatch):
+    found, problem = searched("four groups")
+    assert found.better is None
+    own = random_search.log_masses
+
+    def without_optima(points, log_joint, target, *, rng):
+        return own(points, log_joint, target, rng=rng) - 1e6 * (np.arange(len(points)) >= 128)
+
+    monkeypatch.setattr(random_search, "log_masses", without_optima)
+    joined = Mixture(np.array([0.5, 0.25, 0.2, 0.05]), problem.start.means, problem.start.covariances)
+    settings, rng = SamplerSettings(seed=1, progress=False), np.random.default_rng(0)
+    explored = explore("spread", replace(problem, start=joined), (joined,), settings=settings, rng=rng)
+    assert explored.search.better is not None
+    np.testing.assert_allclose(explored.problem.start.weights, 0.25, atol=0.01)
 
 
 def test_more_random_starts_are_counted_by_the_same_rule():
