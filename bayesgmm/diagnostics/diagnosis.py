@@ -73,8 +73,7 @@ class Diagnosis:
     ----------
     verdict : str
         ``"converged"``, ``"converged, labels switched"``, ``"several modes, weighed"``, ``"several real modes"``,
-        ``"not mixed"``,
-        ``"collapsed or empty component"`` or ``"divergences"``; the precedence is in `diagnose`.
+        ``"not mixed"``, ``"collapsed or empty component"`` or ``"divergences"``; the precedence is in `diagnose`.
     findings : tuple of str
         Findings, the most severe first. With the verdict ``"converged"`` they do not invalidate the draws.
     next_steps : tuple of str
@@ -201,7 +200,7 @@ def diagnose(
 
 def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
     """Whether the other sampler mixes better, by the information at the EM solution that unknown labels take away."""
-    if "inference" not in tree.attrs:
+    if "inference" not in tree.attrs or "sampler" in tree.attrs:  # whose draws these are, or what a fit chose itself
         return ()
     model, prior = model_of(tree), prior_from_json(str(tree.attrs["prior"]))
     sampled = (prior.scale_prior, prior.concentration_prior, prior.variances)
@@ -216,11 +215,7 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
         except InformationError:
             return ()
     wins = "nuts" if missing > MUCH_MISSING else "gibbs"
-    return (
-        ()
-        if wins == tree.attrs["inference"] or "sampler" in tree.attrs
-        else (sentence(OTHER_SAMPLER[wins], missing=missing),)
-    )
+    return () if wins == tree.attrs["inference"] else (sentence(OTHER_SAMPLER[wins], missing=missing),)
 
 
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:

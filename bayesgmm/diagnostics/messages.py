@@ -97,7 +97,7 @@ STEPS = {
         "Compare the partitions of the groups: a stronger prior or another number of components may leave only one.",
     ),
     NOT_MIXED: (
-        "Take more draws: draws=4000, tune=1000.",
+        "Take more draws: max_draws=16000, tune=1000.",
         "Try fewer components or a stronger prior: components that the data do not separate mix slowly.",
         "If chains jump between modes now and then, start them in each: init='modes'.",
     ),
@@ -117,7 +117,7 @@ SPARSE_STEPS = {
     CONVERGED: ("Report how many components are occupied: occupied_clusters().",),
     SWITCHED: ("Report how many components are occupied: occupied_clusters(); which ones are occupied varies.",),
     NOT_MIXED: (
-        "Take more draws: draws=4000, tune=1000.",
+        "Take more draws: max_draws=16000, tune=1000.",
         "Start where other components are occupied: init='spread', then combine_modes().",
         "Try fewer components: K far above the number of occupied ones only costs time.",
     ),

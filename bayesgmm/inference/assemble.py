@@ -15,7 +15,7 @@ from bayesgmm.exceptions import CompactWarning
 from bayesgmm.inference.engines import Sampled
 from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.inference.problem import Problem
-from bayesgmm.inference.random_search import RandomSearch, missing_weight
+from bayesgmm.inference.random_search import RandomSearch, missing_weight, with_more_starts
 from bayesgmm.inference.settings import Trace
 from bayesgmm.mixture import Draws
 from bayesgmm.posterior import SAMPLE_DIMS, aligned, draws_of, posterior_tree, prior_to_json
@@ -75,7 +75,7 @@ def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws) -> No
     if jumped or not search.apart:
         missing, counts = _missing(search, modes)
         if missing > MAX_MISSING:
-            search = explored.searched_more or search
+            search = with_more_starts(search, explored.problem, rng=np.random.default_rng(0))
             missing, counts = _missing(search, modes)
         ended = {"n": len(search.near), "ended": counts.tolist()}
         tree.attrs |= {"missing": missing, "random_starts": json.dumps(ended)}

@@ -51,23 +51,22 @@ def sample_enough(
     """
     sampled = explored.sample(asked, settings, rng)
     judged = judge(sampled)
-    if careful is not None and judged[1].verdict == DIVERGENCES and _may_go_on(sampled, settings):
-        settings = replace(_anew(settings, rng), target_accept=careful, tune=2 * settings.tune)
-        again = explored.sample(asked, settings, rng)
-        sampled, judged = again, judge(again)
-    while _is_short(judged[1]) and sampled[1].n_draws < most and _may_go_on(sampled, settings):
-        n = min(sampled[1].n_draws, most - sampled[1].n_draws)
-        further = replace(_anew(settings, rng), draws=n, tune=max(1, settings.tune // 2))
-        try:
+    try:
+        if careful is not None and judged[1].verdict == DIVERGENCES and _may_go_on(sampled, settings):
+            settings = replace(_anew(settings, rng), target_accept=careful, tune=2 * settings.tune)
+            again = explored.sample(asked, settings, rng)
+            judged, sampled = judge(again), again
+        while _is_short(judged[1]) and sampled[1].n_draws < most and _may_go_on(sampled, settings):
+            n = min(sampled[1].n_draws, most - sampled[1].n_draws)
+            further = replace(_anew(settings, rng), draws=n, tune=max(1, settings.tune // 2))
             more = explored.going_on(sampled[0]).sample(asked, further, rng)
-        except (KeyboardInterrupt, SamplingError) as error:
-            message = f"Sampling ended with {sampled[1].n_draws} draws of each chain, before more were made: {error}."
-            warnings.warn(message, InterruptedWarning, stacklevel=3)
-            break
-        if len(more[1].chains) < len(sampled[1].chains):  # interrupted: a part of the chains
-            break
-        sampled = _joined(sampled, more)
-        judged = judge(sampled)
+            if len(more[1].chains) < len(sampled[1].chains):  # interrupted: a part of the chains
+                break
+            longer = _joined(sampled, more)
+            judged, sampled = judge(longer), longer
+    except (KeyboardInterrupt, SamplingError) as error:
+        message = f"Sampling ended with {sampled[1].n_draws} draws of each chain, before more were made: {error}."
+        warnings.warn(message, InterruptedWarning, stacklevel=3)
     return judged
 
 

@@ -29,7 +29,7 @@ from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
 from bayesgmm.mixture import Draws, Mixture
 
-JUMPED = "jumped"  # name of the statistic that says which draws began at another point
+JUMPED = "jumped"  # name of the statistic that says which draws came by a jump
 _ROUNDS, _PROPOSALS = 4, 1_000  # of adaptation, and points of q in each
 _ALLOCATIONS, _KEPT = 200, 0.25  # of q, and the share of them that are of the first draws
 _KNOWN, _MOVES = 64, 3  # draws of chains, and places, that q is to cover; draws of sweeps that move them on

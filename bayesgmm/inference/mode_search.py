@@ -1,14 +1,14 @@
-"""Exploratory chains for mode detection: short chains that start away from the best optimum.
+"""Mode detection before the chains of a fit: random starts, or else exploratory chains.
 
-Agreement of chains with a common start proves nothing. Exploratory chains start at the best optimum (two), at a mixture
-with one component emptied, at one with a duplicated component, and at the next best optima of EM, unless the likelihood
-there is too low for any weight. If they become stationary in different modes, the modes are weighted (see
-`bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
+Agreement of chains with a common start proves nothing. Where Gibbs sampling is possible, short chains from random
+starts look for modes (see `bayesgmm.inference.random_search`). Elsewhere exploratory chains start at the best optimum
+(two), at a mixture with one component emptied, at one with a duplicated component, and at the next best optima of EM,
+unless the likelihood there is too low for any weight. If they become stationary in different modes, the modes are
+weighted (see `bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
 """
 
 import time
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import cycle, islice
 from typing import Self
 
@@ -21,7 +21,7 @@ from bayesgmm.inference.engines import Engine, Sampled, sample_native
 from bayesgmm.inference.gibbs import sample_gibbs
 from bayesgmm.inference.jumps import Jumps, adapted_jumps, sample_with_jumps
 from bayesgmm.inference.problem import Problem
-from bayesgmm.inference.random_search import RandomSearch, can_search, search_from_random_starts, with_more_starts
+from bayesgmm.inference.random_search import RandomSearch, can_search, search_from_random_starts
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Draws, Mixture, measure
 from bayesgmm.priors import Model
@@ -190,13 +190,6 @@ class Exploration:
     search: RandomSearch | None = None
     sampler: str | None = None
     jumps: Jumps | None = None
-
-    @cached_property
-    def searched_more(self) -> RandomSearch | None:
-        """The search from random starts, with more of them counted."""
-        return (
-            None if self.search is None else with_more_starts(self.search, self.problem, rng=np.random.default_rng(0))
-        )
 
     def going_on(self, draws: Draws) -> Self:
         """The same, with chains that start at the last of some draws."""

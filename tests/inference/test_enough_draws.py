@@ -99,11 +99,12 @@ def test_after_divergences_steps_are_smaller_and_draws_made_anew():
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt("Ctrl-C"), SamplingError("no time")])
-def test_what_ends_the_second_run_does_not_lose_the_first(error):
+@pytest.mark.parametrize("first", [NOT_MIXED, DIVERGENCES])
+def test_what_ends_the_second_run_does_not_lose_the_first(first, error):
     explored = Pretended()
     explored.error = error
     with pytest.warns(InterruptedWarning, match="ended with 10 draws of each chain"):
-        assert run(explored, [NOT_MIXED])[1].n_draws == 10
+        assert run(explored, [first], careful=0.95)[1].n_draws == 10
 
 
 @pytest.mark.draws
