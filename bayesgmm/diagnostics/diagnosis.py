@@ -308,9 +308,14 @@ def _collapsed_share(tree: xr.DataTree, X: Rows) -> tuple[float, ...]:
 
 def _pooled_modes(tree: xr.DataTree) -> tuple[PooledMode, ...]:
     known = json.loads(str(tree.attrs.get("modes", "[]")))
-    names = [field.name for field in fields(PooledMode) if field.name != "chains"]
+    names = [field.name for field in fields(PooledMode) if field.name not in ("chains", "cluster_sizes")]
     return tuple(
-        PooledMode(**{name: mode.get(name) for name in names}, chains=tuple(mode.get("chains", ()))) for mode in known
+        PooledMode(
+            **{name: mode.get(name) for name in names},
+            chains=tuple(mode.get("chains", ())),
+            cluster_sizes=tuple(mode.get("cluster_sizes", ())),
+        )
+        for mode in known
     )
 
 

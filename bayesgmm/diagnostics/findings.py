@@ -100,7 +100,9 @@ def _missing(f: Figures) -> list[str]:
 
 def _mode(mode: PooledMode, n_chains: int) -> str:
     parts = [f"weight {with_error(mode.weight, mode.weight_se, 'probability')}"]
-    if mode.n_clusters is not None:
+    if mode.cluster_sizes:
+        parts.append(sentence(Fragment.CLUSTERS, sizes=", ".join(f"{size:g}" for size in mode.cluster_sizes)))
+    elif mode.n_clusters is not None:
         parts.append(_clusters(mode.n_clusters))
     if mode.effective_size is not None:
         parts.append(sentence(Fragment.EFFECTIVE_DRAWS, n=mode.effective_size))

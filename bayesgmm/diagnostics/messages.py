@@ -76,6 +76,7 @@ class Fragment(StrEnum):
     """Parts of sentences."""
 
     SHARES = "{share:share} of the draws ({chains})"
+    CLUSTERS = "clusters of {sizes} rows"
     EFFECTIVE_DRAWS = "{n:count} effective draws"
     LEVEL = "mean log-likelihood {log_likelihood:.1f}, {clusters}"
     NOT_SETTLED = ", not stationary"

@@ -63,7 +63,7 @@ class ChainGroup:
 
 @dataclass(frozen=True)
 class PooledMode:
-    """A mode in the proportion in which its draws were pooled.
+    """A mode in the proportion in which its draws were pooled, or chains visited it.
 
     Attributes
     ----------
@@ -75,6 +75,8 @@ class PooledMode:
     n_clusters : int, optional
     chains : tuple of int
         Those with draws in it; numbers beyond the chains are exploratory chains.
+    cluster_sizes : tuple of float
+        Rows of its clusters, the largest first; empty if not known.
     """
 
     weight: float
@@ -84,6 +86,7 @@ class PooledMode:
     effective_size: float | None
     n_clusters: int | None
     chains: tuple[int, ...]
+    cluster_sizes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,9 @@ def test_without_a_log_posterior_groups_differ_in_log_likelihood():
 def test_modes_that_chains_visit_are_quoted_and_no_reason_to_warn():
     figures = changed({"modes": POOLED})
     assert findings_of(figures)[0] == "The chains jump between 2 modes, in proportion to their weights."
-    assert "weight 0.940 ± 0.004" in findings_of(figures)[1]
+    assert "weight 0.940 ± 0.004, 2 clusters with rows" in findings_of(figures)[1]
+    known = changed({"modes": (replace(POOLED[0], cluster_sizes=(60, 31.5)), POOLED[1])})
+    assert "weight 0.940 ± 0.004, clusters of 60, 31.5 rows" in findings_of(known)[1]
     assert "mode_mean()" in next_steps_of(figures, WEIGHED)[0]
     assert WEIGHED in SUCCESSES
 
