@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from bayesgmm._common import Array, one_blas_thread, progress_bar
-from bayesgmm.evidence import Conditionals, Target, log_masses
+from bayesgmm.evidence import Conditionals, Target
 from bayesgmm.exceptions import InterruptedWarning, SamplingError
 from bayesgmm.gibbs import Kept, Sweeps, run_chains
 from bayesgmm.inference.problem import Problem
@@ -34,7 +34,7 @@ _ROUNDS, _PROPOSALS = 4, 1_000  # of adaptation, and points of q in each
 _ALLOCATIONS, _KEPT = 200, 0.25  # of q, and the share of them that are of the first draws
 _KNOWN, _MOVES = 64, 3  # draws of chains, and places, that q is to cover; draws of sweeps that move them on
 _PREFERRED = 4.0  # nats above the mean of p / q from which on places are not preferred any more
-_WORST, _HELD, _COUNTS = 0.9, 4.0, 5.0  # quantile of places; nats above which chains would not leave it; that count
+_PILOTS, _ENOUGH = 4, 0.03  # short chains, and share of their draws that have to jump
 _LEAST = 0.004  # effective share of the points of q below which jumps are too rare
 _BURN, _BLOCK = 40, 40  # draws before the first that is kept; draws whose candidates are drawn at once
 _CANDIDATES, _MOST_CANDIDATES, _OF_ALL = 4, 12, 128  # points of a jump: at first, at most, and at most times 2^K
@@ -51,15 +51,14 @@ class Jumps:
     points : Draws
     log_ratio : (point,)
         log p - log q, p the likelihood times the prior.
-    held : float
-        How far log p - log q is above the log of the mean of p / q where chains are held longest: at the worst of the
-        draws in places of some mass.
+    share : float
+        Share of the draws of short chains that jumped.
     """
 
     density: Conditionals
     points: Draws
     log_ratio: Array
-    held: float = 0.0
+    share: float = 1.0
 
     @property
     def weights(self) -> Array:
@@ -89,8 +88,8 @@ class Jumps:
 
     @property
     def usable(self) -> bool:
-        """Whether jumps may be frequent enough for chains to visit and leave all modes."""
-        return self.effective >= _LEAST and self.held <= _HELD
+        """Whether jumps are frequent enough for chains to visit and leave all modes."""
+        return self.effective >= _LEAST and self.share >= _ENOUGH
 
 
 def adapted_jumps(problem: Problem, draws: Draws, places: Draws, *, rng: np.random.Generator) -> Jumps:
@@ -105,10 +104,10 @@ def adapted_jumps(problem: Problem, draws: Draws, places: Draws, *, rng: np.rand
         wanted = np.exp(0.5 * np.clip(found.log_ratio_at(known, target) - found.log_mean, -_PREFERRED, _PREFERRED))
         first = _resampled(known, wanted, n_kept, rng)
         found = _jumps(target, Draws.joined([own, first]), rng)
-    known = _moved(sweeps, known, rng)
-    counts = log_masses(known, target.log_joint(known), target, rng=rng) > found.log_mean - _COUNTS
-    above = found.log_ratio_at(known, target)[counts] - found.log_mean
-    return replace(found, held=float(np.quantile(above, _WORST)) if counts.any() else 0.0)
+    walk = _Walk(found, target, sweeps, found.starts(_PILOTS, rng), rng)
+    for _ in range(_BURN):
+        walk.step()
+    return replace(found, share=walk.n_moved / (_PILOTS * _BURN))
 
 
 def _moved(sweeps: Sweeps, draws: Draws, rng: np.random.Generator) -> Draws:

@@ -300,6 +300,6 @@ def _with_sampler(together: Exploration, rng: np.random.Generator) -> Exploratio
         return together
     if problem.model.n_parameters <= _MOST_JUMPING:
         jumps = adapted_jumps(problem, search.draws, search.places, rng=rng)
-        if jumps.usable or not search.apart:
+        if jumps.usable:
             return replace(together, sampler="jumps", jumps=jumps)
     return replace(together, sampler="gibbs") if search.has_empty and not search.apart else together

@@ -157,13 +157,15 @@ def search_from_random_starts(
 
 
 def with_more_starts(search: RandomSearch, problem: Problem, *, rng: np.random.Generator) -> RandomSearch:
-    """The search with three times as many random starts more, which are only counted; as it is if it saw few rows."""
+    """The search with three times as many random starts more, which are only counted."""
     data, model = problem.data, problem.model
+    target, some = Target(data, model), data.take(search.rows)
+    settled = ends = _random_ends(some, model, rng=rng, times=_THOROUGH)
     if len(search.rows) < data.shape[0]:
-        return search
-    ends = _random_ends(data, model, rng=rng, times=_THOROUGH)
-    masses = log_masses(ends.draws, ends.log_joint, Target(data, model), rng=rng)
-    labels = np.concatenate([search.ends, partitions_of(ends.draws, data)])
+        starts = ends.mixtures(np.arange(len(ends.draws)))
+        settled = _run(Sweeps(data, model), target, starts, burn=_SETTLED, n=1, rng=rng)
+    masses = log_masses(settled.draws, settled.log_joint, target, rng=rng)
+    labels = np.concatenate([search.ends, partitions_of(ends.draws, some)])
     return replace(search, ends=labels, near=np.append(search.near, masses > search.lowest))
 
 

@@ -109,7 +109,9 @@ def test_more_random_starts_are_counted_by_the_same_rule():
     modes = visited_modes(found.draws, problem.data, rng=np.random.default_rng(0))
     assert more.counts(modes).sum() == more.near.sum() > 3 * 128
     part, problem = searched("four groups")  # of which a part of the rows was searched
-    assert random_search.with_more_starts(part, problem, rng=np.random.default_rng(0)) is part
+    more = random_search.with_more_starts(part, problem, rng=np.random.default_rng(0))
+    assert more.ends.shape == (4 * 128, 1_000)
+    assert more.near[128:].mean() == pytest.approx(part.near.mean(), abs=0.2)  # four errors
 
 
 def test_distinct_partitions_are_the_highest_of_those_alike():
