@@ -62,13 +62,13 @@ def value_and_gradient(family: CovarianceFamily, X: Any, *parameters: Any) -> tu
 
 def _rows_and_legality(family: CovarianceFamily, X: Any, weights: Any, means: Any, covariances: Any) -> tuple:
     """Log densities (n,), and whether the parameters are legal; if not, they are those of another mixture."""
-    k, d = means.shape
+    d = means.shape[-1]
     legal = _legal(family, covariances).all() & (weights >= 0.0).all() & (weights > 0.0).any()
-    weights, means = jnp.where(legal, weights, 1.0 / k), jnp.where(legal, means, 0.0)
-    prec = _precision_factors(family, jnp.where(legal, covariances, jnp.eye(d)))
-    occupied = weights > 0.0
-    log_scale = jnp.where(occupied, jnp.log(jnp.where(occupied, weights, 1.0)), -jnp.inf)
-    log_scale += jnp.log(_diagonal(prec)).sum(axis=-1) - 0.5 * d * LOG_2PI
+    occupied = (weights > 0.0) & jnp.isfinite(_diagonal(covariances)).all(axis=-1)
+    log_weights = jnp.where(occupied, jnp.log(jnp.where(occupied, weights, 1.0)), -jnp.inf)
+    means = jnp.where(legal, means, 0.0)
+    prec = _precision_factors(family, jnp.where((legal & occupied)[:, None, None], covariances, jnp.eye(d)))
+    log_scale = jnp.where(legal, log_weights, 0.0) + jnp.log(_diagonal(prec)).sum(axis=-1) - 0.5 * d * LOG_2PI
     squares = jax.vmap(lambda mean, inverse: jnp.square((X - mean) @ inverse.T).sum(axis=-1))(means, prec)
     return logsumexp(log_scale[:, None] - 0.5 * squares, axis=0), legal
 
@@ -78,7 +78,8 @@ def _rows_and_legality(family: CovarianceFamily, X: Any, weights: Any, means: An
 
 def stack_cholesky(covariances: Any) -> jax.Array:
     """Lower factors of a stack, NaN where there is none."""
-    return jax.lax.linalg.cholesky(_read_lower(covariances), symmetrize_input=False)
+    factors = jax.lax.linalg.cholesky(_read_lower(covariances), symmetrize_input=False)
+    return jnp.where(jnp.isnan(factors).any(axis=(-2, -1), keepdims=True), jnp.nan, factors)
 
 
 def stack_cholesky_pullback(factors: Any, d_factors: Any) -> jax.Array:
@@ -124,8 +125,9 @@ def inverse_wishart(family: CovarianceFamily, covariances: Any, dof: Any, scale:
 def _inverse_wishart(family: CovarianceFamily, covariances: Any, dof: Any, scale: Any) -> jax.Array:
     n, d = family.n_blocks(len(covariances)), covariances.shape[-1]
     covariances, half, scale = covariances[:n], 0.5 * dof[:n], scale[:n]
-    legal = (_legal(family, covariances) & _legal(family, scale)).all()
+    legal = (_legal(family, covariances) & _legal(family, scale) & jnp.isfinite(half)).all()
     covariances, scale = (jnp.where(legal, matrices, jnp.eye(d)) for matrices in (covariances, scale))
+    half = jnp.where(legal, half, 0.5 * d)
     if family.parametrisation.correlated:
         inverse, root = _precision_factors(family, covariances), stack_cholesky(scale)
         log_dets = [jnp.log(_diagonal(lower)).sum(axis=-1) for lower in (inverse, root)]
@@ -158,7 +160,7 @@ def _symmetric_change(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.A
 def _legal(family: CovarianceFamily, matrices: jax.Array) -> jax.Array:
     """Whether each matrix is positive definite."""
     if family.parametrisation.correlated:
-        return ~jnp.isnan(stack_cholesky(matrices)).any(axis=(-2, -1))
+        return ~jnp.isnan(stack_cholesky(matrices)[..., 0, 0])
     return (_variances(family, matrices) > 0.0).all(axis=-1)
 
 
