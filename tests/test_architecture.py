@@ -46,8 +46,8 @@ for allowed, packages in (
     (FIGURES, ("plots", "comparison", "model_checks", "report")),
 ):
     THIRD_PARTIES.update((package, allowed) for package in packages)
-# The model and PyMC's own sampler are asked for by name.
-EXCEPTIONS = {"bayesgmm.estimators._posterior_methods": {"pymc"}}
+# The model and PyMC's own sampler are asked for by name, and so are samplers that run on JAX.
+EXCEPTIONS = {"bayesgmm.estimators._posterior_methods": {"pymc"}, "bayesgmm.pymc_model.jax": {"jax"}}
 
 
 def package_modules() -> dict[str, Path]:

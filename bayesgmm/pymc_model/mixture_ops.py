@@ -24,7 +24,7 @@ import inspect
 import math
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -272,9 +272,14 @@ class CheckedShapes(InferredShapes, Op):
         inputs = [pt.as_tensor_variable(value) for value in (tensor, lengths)]
         return Apply(self, inputs, [inputs[0].type()])
 
+    def check(self, lengths: Iterable[int | None]) -> None:
+        """Raise `InputError` unless the lengths agree; what is not known passes."""
+        rest = iter(lengths)
+        self.arguments.check(*([next(rest) for _ in letters] for _, letters in self.arguments.parts))
+
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Check; see `Op.perform`."""
-        self.arguments.compiled.py_func(inputs[1])
+        self.check(inputs[1])
         output_storage[0][0] = inputs[0]
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
