@@ -25,6 +25,7 @@ class _FittedByEM(Protocol):
 
     def _fitted(self) -> Mixture: ...
     def _validated(self, X: ArrayLike) -> Array: ...
+    def _weighted(self, X: ArrayLike, sample_weight: ArrayLike | None) -> Data: ...
     def _rng(self) -> np.random.Generator: ...
 
 
@@ -81,8 +82,7 @@ class StandardErrorsMixin:
         (array([[0.08, 0.92]]), array([[0.1, 0.1]]))
         """
         check_flag(robust=robust)
-        mixture, rows = self._fitted(), as_rows(self._validated(X))
-        data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+        mixture, data = self._fitted(), self._weighted(X, sample_weight)
         return standard_errors_of(data, mixture, prior=getattr(self, "prior_", None), robust=robust)
 
     def bootstrap(

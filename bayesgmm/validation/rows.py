@@ -1,5 +1,6 @@
 """Validators of data: arrays and dataframes as checked rows and weights, or an `InputError` before any work."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
@@ -127,6 +128,12 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
     >>> read_table([[1.0, 2.0]]).feature_names
     ['x0', 'x1']
     """
+    if is_elsewhere(X):
+        raise InputError(
+            expected=f"{name} in memory, an array or a dataframe",
+            got=f"rows elsewhere: {X!r:.60}",
+            hint="Take a sample: bayesgmm.open_source(...).sample(100_000).",
+        )
     frame = None if isinstance(X, np.ndarray | list | tuple) else frame_of(X)
     if frame is None:
         rows = as_numbers(X, name=name)
@@ -144,6 +151,13 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
         refuse_gaps(rows, names)
         _refuse_huge(rows, names, name)
     return Table(np.asfortranarray(rows), names)
+
+
+def is_elsewhere(X: object) -> bool:
+    """Whether X says where rows are: paths, a Zarr array, or a source of rows (`bayesgmm.Source`)."""
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and all(isinstance(each, str | os.PathLike) for each in X)
+    return isinstance(X, str | os.PathLike) or hasattr(X, "fingerprint") or hasattr(X, "store_path")
 
 
 def default_names(n_features: int) -> list[str]:
