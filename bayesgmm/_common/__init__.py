@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from bayesgmm._common.text import shown as shown
     from bayesgmm._common.text import with_error as with_error
     from bayesgmm._common.threads import Progress as Progress
-    from bayesgmm._common.threads import ReusedBuffer as ReusedBuffer
     from bayesgmm._common.threads import in_threads as in_threads
     from bayesgmm._common.threads import one_blas_thread as one_blas_thread
     from bayesgmm._common.version import __version__ as __version__

@@ -1,4 +1,4 @@
-"""Threads: a cancellable map that keeps completed results, buffers of their own, and BLAS with one thread."""
+"""Threads: a cancellable map, where an interruption keeps completed results, and BLAS with one thread."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -6,9 +6,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 type Progress = Callable[[int, int], object]
 
@@ -44,20 +41,6 @@ def in_threads[Item, Result](
             stop.set()
             raise
         return [future.result() for future in futures]
-
-
-class ReusedBuffer(threading.local):
-    """One array a thread, used again for block after block: what was in it before is overwritten."""
-
-    def __init__(self) -> None:
-        self._bytes = np.empty(0, dtype=np.uint8)
-
-    def array(self, shape: tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
-        """A C-contiguous array with anything in it."""
-        n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if len(self._bytes) < n_bytes:
-            self._bytes = np.empty(n_bytes, dtype=np.uint8)
-        return self._bytes[:n_bytes].view(dtype).reshape(shape)
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

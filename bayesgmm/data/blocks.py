@@ -38,6 +38,13 @@ class Block(NamedTuple):
         """Itself: it is in memory."""
         yield self
 
+    def pieces(self, size: int) -> Iterator["Data"]:
+        """The rows in order, at most ``size`` at a time."""
+        for start in range(0, self.n_rows, size):
+            part = slice(start, start + size)
+            rows = np.ascontiguousarray(self.columns[:, part]).T
+            yield Data(rows, self.row_weights[part] if len(self.row_weights) else None)
+
 
 class Handle(Protocol):
     """Rows that may be elsewhere, and are read where they are used."""
@@ -133,11 +140,7 @@ class Data:
 
     def pieces(self, size: int) -> Iterator["Data"]:
         """The rows in order, at most ``size`` at a time."""
-        for columns, row_weights in self:
-            for start in range(0, columns.shape[1], size):
-                part = slice(start, start + size)
-                rows = np.ascontiguousarray(columns[:, part]).T
-                yield Data(rows, row_weights[part] if len(row_weights) else None)
+        return chain.from_iterable(block.pieces(size) for block in self)
 
     def take(self, which: IntArray | slice) -> "Data":
         """Some of the rows, by their numbers, with their weights."""

@@ -9,8 +9,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Columns, IntArray, ReusedBuffer, Rows
+from bayesgmm._common import Array, Columns, IntArray, Rows
 from bayesgmm.data.blocks import ONE_EACH, ROWS_PER_BLOCK, Block, Data
+from bayesgmm.data.buffers import ReusedBuffer
 from bayesgmm.data.totals import in_order, threads_for
 from bayesgmm.exceptions import InputError
 from bayesgmm.validation import LARGEST, are_moderate, as_numbers, default_names

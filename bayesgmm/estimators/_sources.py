@@ -117,7 +117,6 @@ class _FittedByEM(Protocol):
     """What the methods need of the estimator."""
 
     n_jobs: int | None
-    source_: FittedSource | None
 
     def _fitted(self) -> Mixture: ...
     def _rows(self, X: Any) -> tuple[Data, np.dtype]: ...

@@ -43,7 +43,7 @@ class StandardErrorsMixin:
 
         Parameters
         ----------
-        X : (obs, feature)
+        X : (obs, feature), or rows elsewhere
             The rows of the fit, which the estimator does not store.
         sample_weight : (obs,), optional
             Frequency weights of the fit.
@@ -83,7 +83,8 @@ class StandardErrorsMixin:
         """
         check_flag(robust=robust)
         mixture, data = self._fitted(), self._weighted(X, sample_weight)
-        return standard_errors_of(data, mixture, prior=getattr(self, "prior_", None), robust=robust)
+        prior = getattr(self, "prior_", None)
+        return standard_errors_of(data, mixture, prior=prior, robust=robust, n_jobs=self.n_jobs)
 
     def bootstrap(
         self: _FittedByEM,

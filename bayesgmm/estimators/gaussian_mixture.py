@@ -138,6 +138,8 @@ class GaussianMixture(
         reached, how likely a further start ends somewhere new, how many degenerated.
     prior_ : Prior or None
         The prior with its hyperparameter values.
+    source_ : FittedSource
+        Of a fit of rows that are not in memory: where they are, their number and fingerprint, and a sample of them.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -274,7 +276,7 @@ class GaussianMixture(
             For data, weights or parameters that cannot be used, see `bayesgmm.validation.read_table`. Weights that sum
             to one are rejected: together they would be one observation.
         """
-        self.source_: FittedSource | None = None
+        self.__dict__.pop("source_", None)
         if is_elsewhere(X):
             data, dtype = self._first_pass(X, sample_weight), np.dtype(np.float64)
         else:

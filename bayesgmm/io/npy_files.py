@@ -6,15 +6,16 @@ from typing import BinaryIO
 
 import numpy as np
 
-from bayesgmm._common import Array, ReusedBuffer, Rows
-from bayesgmm.data import rows_at_a_time
+from bayesgmm._common import Array, Columns, IntArray, Rows
+from bayesgmm.data import ReusedBuffer, rows_at_a_time
 from bayesgmm.exceptions import InputError
 from bayesgmm.io.stored_files import FileRows, StoredFile, read_fully
 from bayesgmm.validation import chosen_names, default_names
 
 _READS_PER_BLOCK = 4
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_buffer = ReusedBuffer()
+_ROWS_TRANSPOSED = 12_500
+_columns, _part = ReusedBuffer(), ReusedBuffer()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,13 @@ class NpyBlock:
     shape: tuple[int, int]
     dtype: np.dtype
     is_fortran: bool
-    which: Sequence[int] | None
+    which: slice | list[int]
     first_row: int
     n_rows: int
+
+    @property
+    def _used(self) -> IntArray:
+        return np.arange(self.shape[1])[self.which]
 
     @property
     def name(self) -> str:
@@ -36,29 +41,31 @@ class NpyBlock:
         return self.file.path
 
     def read(self) -> Iterator[Rows]:
-        """The rows, in the type of the file."""
+        """The rows in double precision."""
         most, end = rows_at_a_time(self.shape[1]), self.first_row + self.n_rows
-        part = self._columns if self.is_fortran else self._rows
+        copy_into = self._from_columns if self.is_fortran else self._from_rows
         with self.file.open() as file:
             for first in range(self.first_row, end, most):
-                rows = part(file, first, min(most, end - first))
-                yield rows if self.which is None else rows[:, self.which]
+                columns = _columns.array((len(self._used), min(most, end - first)))
+                copy_into(columns, file, first)
+                yield columns.T
 
-    def _rows(self, file: BinaryIO, first: int, n: int) -> Array:
-        rows = _buffer.array((n, self.shape[1]), self.dtype)
-        self._fill(file, first * self.shape[1], rows)
-        return rows
+    def _from_rows(self, columns: Columns, file: BinaryIO, first: int) -> None:
+        """In parts that stay in a processor's cache until they are transposed."""
+        part, n_rows = _part.array((_ROWS_TRANSPOSED, self.shape[1]), self.dtype), columns.shape[1]
+        for start in range(0, n_rows, _ROWS_TRANSPOSED):
+            rows = part[: n_rows - start]
+            self._fill(rows, file, (first + start) * self.shape[1])
+            columns[:, start : start + len(rows)] = rows.T[self.which]
 
-    def _columns(self, file: BinaryIO, first: int, n: int) -> Array:
-        columns = _buffer.array((self.shape[1], n), self.dtype)
-        for j, column in enumerate(columns):
-            self._fill(file, j * self.shape[0] + first, column)
-        return columns.T
+    def _from_columns(self, columns: Columns, file: BinaryIO, first: int) -> None:
+        for column, j in zip(columns, self._used, strict=True):
+            values = _part.array(column.shape, self.dtype)
+            self._fill(values, file, j * self.shape[0] + first)
+            column[:] = values
 
-    def _fill(self, file: BinaryIO, place: int, array: Array) -> None:
-        read_fully(
-            file, self.offset + place * self.dtype.itemsize, memoryview(array.view(np.uint8)).cast("B"), self.name
-        )
+    def _fill(self, array: Array, file: BinaryIO, place: int) -> None:
+        read_fully(file, self.offset + place * self.dtype.itemsize, memoryview(array).cast("B"), self.name)
 
 
 def npy_rows(file: StoredFile, columns: Sequence[str] | None) -> FileRows:
@@ -80,9 +87,10 @@ def npy_rows(file: StoredFile, columns: Sequence[str] | None) -> FileRows:
     if file.size < offset + shape[0] * shape[1] * dtype.itemsize:
         raise InputError(expected=f"all {shape[0]:,} rows in {file.path}", got="fewer: the file was cut off")
     available, per_block = default_names(shape[1]), _READS_PER_BLOCK * rows_at_a_time(shape[1])
-    which = None if columns is None else [available.index(name) for name in chosen_names(available, columns)]
+    which = slice(None) if columns is None else [available.index(name) for name in chosen_names(available, columns)]
     blocks = [
         NpyBlock(file, offset, shape, dtype, is_fortran, which, first, min(per_block, shape[0] - first))
         for first in range(0, shape[0], per_block)
     ]
-    return FileRows(blocks, shape[1] if which is None else len(which), None if columns is None else list(columns))
+    n_features = shape[1] if columns is None else len(columns)
+    return FileRows(blocks, n_features, None if columns is None else list(columns))

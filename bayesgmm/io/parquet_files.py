@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayesgmm._common import Array, ReusedBuffer, Rows, quoted
-from bayesgmm.data import rows_at_a_time
+from bayesgmm._common import Array, Rows, quoted
+from bayesgmm.data import ReusedBuffer, rows_at_a_time
 from bayesgmm.exceptions import InputError
 from bayesgmm.io.stored_files import FileRows, StoredFile
 from bayesgmm.io.whole_files import whole_file
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+_READS = 4  # of so many blocks for the kernel at once; measured by benchmarks/sources.py
+_BYTES_AT_A_TIME = 2**18  # of a column
 _buffer = ReusedBuffer()
 
 
@@ -40,17 +42,20 @@ class RowGroup:
 
     def read(self) -> Iterator[Rows]:
         """The rows in double precision, missing values as NaN."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        size = rows_at_a_time(len(self.columns))
-        with self.file.open() as file:
-            parquet = pq.ParquetFile(file, metadata=self.metadata)
-            batches = parquet.iter_batches(size, [self.group], columns=list(self.columns), use_threads=False)
-            for batch in batches:
-                columns = _buffer.array((len(self.columns), batch.num_rows))
-                for j, column in enumerate(self.columns):
-                    columns[j] = batch.column(column).to_numpy(zero_copy_only=False)
-                yield columns.T
+        size, names = rows_at_a_time(len(self.columns)), list(self.columns)
+        self.file.check()
+        with pa.OSFile(self.name) as file:
+            parquet = pq.ParquetFile(file, metadata=self.metadata, buffer_size=_BYTES_AT_A_TIME)
+            for batch in parquet.iter_batches(_READS * size, [self.group], columns=names, use_threads=False):
+                decoded = [batch.column(name).to_numpy(zero_copy_only=False) for name in names]
+                for start in range(0, batch.num_rows, size):
+                    columns = _buffer.array((len(names), min(size, batch.num_rows - start)))
+                    for column, values in zip(columns, decoded, strict=True):
+                        column[:] = values[start : start + size]
+                    yield columns.T
 
 
 def parquet_rows(file: StoredFile, columns: Sequence[str] | None) -> FileRows:

@@ -18,7 +18,7 @@ from bayesgmm.io.csv_blocks import csv_rows
 from bayesgmm.io.npy_files import npy_rows
 from bayesgmm.io.parquet_files import parquet_rows
 from bayesgmm.io.stored_files import FileRows, StoredFile, fingerprint_of
-from bayesgmm.io.zarr_arrays import opened_zarr, zarr_ends, zarr_rows
+from bayesgmm.io.zarr_arrays import opened_zarr, zarr_excerpts, zarr_rows
 from bayesgmm.validation import check_whole, default_names, generator_of
 
 type _Reader = Callable[[StoredFile, Sequence[str] | None], FileRows]
@@ -44,6 +44,7 @@ class OpenSource:
     n_features : int
     feature_names : list of str or None
     fingerprint : str
+        Of files a checksum of their sizes, of bytes spread over them and of the names of the columns.
     paths : tuple of str
         The files, in order; empty for other sources.
     """
@@ -172,8 +173,8 @@ def _of_files(files: Mapping[str, Any], columns: Sequence[str] | None) -> OpenSo
     blocks = [block for rows in found for block in rows.blocks]
     if not blocks:
         raise InputError(expected="at least one row", got=f"none in {quoted(list(files))}")
-    ends = [zarr_ends(file) if hasattr(file, "chunks") else file.ends() for file in files.values()]
-    fingerprint = fingerprint_of([*ends, repr(found[0].names).encode()])
+    seen = [zarr_excerpts(file) if hasattr(file, "chunks") else file.excerpts() for file in files.values()]
+    fingerprint = fingerprint_of([*seen, repr(found[0].names).encode()])
     return OpenSource(blocks, found[0].n_features, found[0].names, fingerprint)
 
 

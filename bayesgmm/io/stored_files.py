@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 from bayesgmm.data import SourceBlock
 from bayesgmm.exceptions import InputError
 
-_ENDS = 2**16  # bytes at both ends of a file of which its fingerprint is made
+_EXCERPT, _N_EXCERPTS = 2**12, 64  # bytes, of which the fingerprint of a file is made
 
 
 class StoredFile(NamedTuple):
@@ -28,29 +28,33 @@ class StoredFile(NamedTuple):
             raise InputError(expected="files of rows", got=f"no file at {path}") from error
         return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
 
-    def open(self) -> BinaryIO:
-        """The file, to be read; an error if it is not what it was."""
-        try:
-            file = open(self.path, "rb", buffering=0)  # noqa: PTH123, SIM115  for the caller
-        except OSError as error:
-            expected = f"to read {self.path} once more"
-            raise InputError(expected=expected, got=f"an error of the system ({error.strerror})") from error
-        found = os.fstat(file.fileno())
-        if (found.st_size, found.st_mtime_ns, found.st_ino) != self[1:]:
-            file.close()
+    def check(self) -> None:
+        """An error if it is not what it was."""
+        if StoredFile.of(self.path) != self:
             raise InputError(
                 expected=f"rows in {self.path} that stay as they are while they are read",
                 got="a file that has changed meanwhile",
                 hint="Start again when nothing writes to it any more.",
             )
-        return file
 
-    def ends(self) -> bytes:
-        """Its size, first and last bytes: other rows hardly have the same."""
+    def open(self) -> BinaryIO:
+        """The file, to be read."""
+        self.check()
+        try:
+            return open(self.path, "rb", buffering=0)  # noqa: PTH123  for the caller
+        except OSError as error:
+            expected = f"a file that can be read at {self.path}"
+            raise InputError(expected=expected, got=f"an error of the system ({error.strerror})") from error
+
+    def excerpts(self) -> bytes:
+        """Its size and some bytes, spread evenly from the first to the last: a file written anew has others."""
+        last = max(0, self.size - _EXCERPT)
         with self.open() as file:
-            first = file.read(_ENDS)
-            file.seek(max(0, self.size - _ENDS))
-            return str(self.size).encode() + first + file.read(_ENDS)
+            found = [str(self.size).encode()]
+            for i in range(_N_EXCERPTS):
+                file.seek(i * last // (_N_EXCERPTS - 1))
+                found.append(file.read(_EXCERPT))
+        return b"".join(found)
 
 
 class FileRows(NamedTuple):
@@ -71,10 +75,16 @@ def fingerprint_of(parts: Sequence[bytes]) -> str:
 
 def read_fully(file: BinaryIO, start: int, buffer: memoryview, path: str) -> None:
     """Fill a buffer from a place in a file."""
-    file.seek(start)
     n_read = 0
     while n_read < len(buffer):
-        n = file.readinto(buffer[n_read:])  # type: ignore[attr-defined]
+        n = _read_into(file, start + n_read, buffer[n_read:])
         if not n:
             raise InputError(expected=f"{path} to go on", got="its end", hint="The file is damaged: write it again.")
         n_read += n
+
+
+def _read_into(file: BinaryIO, start: int, buffer: memoryview) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(file.fileno(), [buffer], start)
+    file.seek(start)
+    return file.readinto(buffer)  # type: ignore[attr-defined]

@@ -60,8 +60,8 @@ def zarr_rows(array: Any, columns: Sequence[str] | None) -> FileRows:
     return FileRows(blocks, n_features if which is None else len(which), None if columns is None else list(columns))
 
 
-def zarr_ends(array: Any) -> bytes:
-    """What its fingerprint is made of: its description, and its first and last chunk."""
+def zarr_excerpts(array: Any) -> bytes:
+    """What its fingerprint is made of: its description, and its first and last chunks."""
     described = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True).encode()
     n_rows, chunk = array.shape[0], array.chunks[0]
     ends = (array[:chunk], array[max(0, n_rows - chunk) :])
