@@ -1,7 +1,7 @@
 """Rows elsewhere: opened with the features of the fit, recorded with it, and results written block by block."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,9 @@ from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_fo
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Mixture, covariance_family, row_densities, row_memberships
 from bayesgmm.validation import check_flag
+
+type RowsLike = ArrayLike | os.PathLike[str] | Sequence[os.PathLike[str]] | Source
+"""Rows in memory, or where they are."""
 
 
 def opened(estimator: Any, X: Any, *, reset: bool = False) -> Source:
@@ -128,7 +131,7 @@ class SourcesMixin:
     def predict_to(
         self: _FittedByEM,
         path: str | os.PathLike[str],
-        X: ArrayLike | None = None,
+        X: RowsLike | None = None,
         *,
         proba: bool = False,
         overwrite: bool = False,
@@ -178,7 +181,7 @@ class SourcesMixin:
         _write(self, path, X, columns, overwrite=overwrite)
 
     def score_samples_to(
-        self: _FittedByEM, path: str | os.PathLike[str], X: ArrayLike | None = None, *, overwrite: bool = False
+        self: _FittedByEM, path: str | os.PathLike[str], X: RowsLike | None = None, *, overwrite: bool = False
     ) -> None:
         """Write the log density of each row to a Parquet file with a column ``log_density``; see `predict_to`."""
         mixture = self._fitted()
@@ -192,7 +195,7 @@ class SourcesMixin:
 def _write(
     estimator: _FittedByEM,
     path: str | os.PathLike[str],
-    X: ArrayLike | None,
+    X: RowsLike | None,
     columns: Callable[[Iterable[Block]], dict[str, Array]],
     *,
     overwrite: bool,

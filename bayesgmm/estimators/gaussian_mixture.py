@@ -19,7 +19,14 @@ from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisa
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
 from bayesgmm.estimators._saved import EMFileMixin
-from bayesgmm.estimators._sources import FittedSource, SourcesMixin, opened, read_source, without_weights
+from bayesgmm.estimators._sources import (
+    FittedSource,
+    RowsLike,
+    SourcesMixin,
+    opened,
+    read_source,
+    without_weights,
+)
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
 from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
 from bayesgmm.exceptions import InputError, InterruptedWarning, SingleBestStartWarning
@@ -252,14 +259,18 @@ class GaussianMixture(
         self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit by EM from several starts.
 
         Ctrl-C keeps the best mixture so far, with a warning.
 
         Parameters
         ----------
-        X : array-like or dataframe, (obs, feature)
+        X : array-like or dataframe, (obs, feature), or rows elsewhere
+            A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array or another `Source`, see
+            `open_source`. At most 100,000 rows are read into memory; more are read block by block, once to check them
+            and once in each step of EM. Then starts are compared on a random sample of 100,000, which also scales
+            named priors, and the best of them go on with all rows.
         y : ignored
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice, zero excludes it. They enter the number of rows
@@ -311,25 +322,25 @@ class GaussianMixture(
         self._warn(starts)
         return self
 
-    def fit_predict(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
+    def fit_predict(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
         """Fit, and return the most probable component of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def predict_proba(self, X: ArrayLike) -> Responsibilities:
+    def predict_proba(self, X: RowsLike) -> Responsibilities:
         """Probability of each component for each row, (obs, cluster)."""
         return self._by_row(row_memberships, X)
 
-    def predict(self, X: ArrayLike) -> IntArray:
+    def predict(self, X: RowsLike) -> IntArray:
         """The most probable component of each row, (obs,)."""
         if is_elsewhere(X):
             return self._by_row(lambda blocks, mixture: row_memberships(blocks, mixture).argmax(axis=1), X)
         return self.predict_proba(X).argmax(axis=1)
 
-    def score_samples(self, X: ArrayLike) -> PerRow:
+    def score_samples(self, X: RowsLike) -> PerRow:
         """Log density of each row, (obs,)."""
         return self._by_row(row_densities, X)
 
-    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density per row, with ``sample_weight`` (obs,) the weighted mean."""
         if is_elsewhere(X):
             measured = self._measured(X, sample_weight)
@@ -352,21 +363,21 @@ class GaussianMixture(
         """`n_parameters` under scikit-learn's private name, which scripts use."""
         return self.n_parameters()
 
-    def aic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def aic(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's criterion, lower is better; of the rows and weights of the fit by default.
 
         See `bayesgmm.mixture.aic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
         """
         return aic_of(self._measured(X, sample_weight))
 
-    def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def bic(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Schwarz's criterion, lower is better; of the rows and weights of the fit by default.
 
         See `bayesgmm.mixture.bic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
         """
         return bic_of(self._measured(X, sample_weight))
 
-    def icl(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def icl(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Integrated completed likelihood, lower is better; of the rows and weights of the fit by default.
 
         See `bayesgmm.mixture.icl`: BIC plus a penalty for uncertain assignments. Rows of ``X`` count once each,
@@ -395,7 +406,7 @@ class GaussianMixture(
         names: list[str] = super()._get_param_names()
         return names
 
-    def _validated(self, X: ArrayLike, *, reset: bool = False) -> Array:
+    def _validated(self, X: Any, *, reset: bool = False) -> Array:
         """Rows as they came, float32 or float64."""
         return validated(self, X, dtypes=(np.float64, np.float32), reset=reset, min_samples=2 if reset else 1)
 
@@ -417,7 +428,7 @@ class GaussianMixture(
         checked = self._validated(X)
         return Data.of(checked), np.result_type(checked, self.means_)
 
-    def _by_row(self, task: Callable[[Iterable[Block], Mixture], Any], X: ArrayLike) -> Any:
+    def _by_row(self, task: Callable[[Iterable[Block], Mixture], Any], X: RowsLike) -> Any:
         """What a task gives for each row."""
         mixture, (data, dtype) = self._fitted(), self._rows(X)
         with threads_for(data, self.n_jobs) as pool:
@@ -426,7 +437,7 @@ class GaussianMixture(
         with np.errstate(over="ignore"):  # below single precision: -inf
             return found.astype(dtype, copy=False) if found.dtype.kind == "f" else found
 
-    def _weighted(self, X: ArrayLike, sample_weight: ArrayLike | None) -> Data:
+    def _weighted(self, X: RowsLike, sample_weight: ArrayLike | None) -> Data:
         """Rows, wherever they are, with their weights."""
         if is_elsewhere(X):
             without_weights(sample_weight)
@@ -437,7 +448,7 @@ class GaussianMixture(
     def _fitted(self) -> Mixture:
         return self.mixture_
 
-    def _measured(self, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Measured:
+    def _measured(self, X: RowsLike | None, sample_weight: ArrayLike | None) -> Measured:
         mixture = self._fitted()
         if X is not None:
             data = self._weighted(X, sample_weight)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.io.files import EM_FILES as EM_FILES
     from bayesgmm.io.files import OUTPUT_FILES as OUTPUT_FILES
     from bayesgmm.io.files import REPORT_FILE as REPORT_FILE
     from bayesgmm.io.files import SELECTION_FILES as SELECTION_FILES
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bayesgmm.io.posix import ended_by_sigterm as ended_by_sigterm
     from bayesgmm.io.sources import OpenSource as OpenSource
     from bayesgmm.io.sources import open_source as open_source
+    from bayesgmm.io.sources import read_or_open as read_or_open
     from bayesgmm.io.whole_files import check_target as check_target
     from bayesgmm.io.whole_files import write_whole as write_whole
 

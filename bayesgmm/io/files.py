@@ -25,6 +25,11 @@ OUTPUT_FILES = {
     "clusters.png": "the figure",
 }
 REPORT_FILE = {"report.html": "everything on one page, for a browser"}
+EM_FILES = {
+    "fit.nc": "the fit; bayesgmm.load opens it",
+    "estimates.csv": "weights, means and covariances, every digit",
+    "memberships.parquet": "each row's cluster and its probabilities",
+}
 SELECTION_FILES = {
     "selection.csv": "the table, every digit",
     "selection.png": "the figure",

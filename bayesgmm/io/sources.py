@@ -15,6 +15,7 @@ from bayesgmm._common import quoted
 from bayesgmm.data import Source, SourceBlock, SourceData
 from bayesgmm.exceptions import InputError
 from bayesgmm.io.csv_blocks import csv_rows
+from bayesgmm.io.files import read_file
 from bayesgmm.io.npy_files import npy_rows
 from bayesgmm.io.parquet_files import parquet_rows
 from bayesgmm.io.stored_files import FileRows, StoredFile, fingerprint_of
@@ -31,6 +32,7 @@ _READERS: dict[str, _Reader] = {
     ".tsv": csv_rows,
     ".txt": csv_rows,
 }
+_FEW_BYTES, _FEW_ROWS = 2**28, 1_000_000  # that the command line reads into memory
 _KINDS = "files that end in .npy, .parquet, .pq, .csv, .tsv or .txt, or folders that end in .zarr"
 
 
@@ -62,6 +64,16 @@ class OpenSource:
         """How many rows there are."""
         return sum(block.n_rows for block in self.blocks)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of rows and features, as of an array."""
+        return self.n_rows, self.n_features
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the features, as of a dataframe; ``x0``, ``x1``, ... where they have none."""
+        return self.feature_names or default_names(self.n_features)
+
     def sample(self, n: int, *, random_state: int | None = None) -> pd.DataFrame:
         """Random rows in memory, in their order, for all that needs an array; all of them if there are no more.
 
@@ -74,8 +86,7 @@ class OpenSource:
         check_whole(least=1, n=n)
         rng = generator_of(random_state)
         chosen = np.sort(rng.choice(self.n_rows, min(n, self.n_rows), replace=False, shuffle=False))
-        names = self.feature_names or default_names(self.n_features)
-        return pd.DataFrame(SourceData(self).picked(chosen), columns=pd.Index(names))
+        return pd.DataFrame(SourceData(self).picked(chosen), columns=pd.Index(self.columns))
 
 
 def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
@@ -96,7 +107,7 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
     Returns
     -------
     OpenSource
-        A `Source` with ``n_rows`` and ``sample(n)``.
+        A `Source` with ``n_rows``, ``shape``, ``columns`` and ``sample(n)``.
 
     Raises
     ------
@@ -131,6 +142,23 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
         got=type(X).__name__ if columns is None else f"columns of {type(X).__name__}",
         hint="Arrays and dataframes go to estimators as they are.",
     )
+
+
+def read_or_open(
+    path: str | os.PathLike[str], *, columns: Sequence[str] | None = None, header: bool | None = None
+) -> pd.DataFrame | OpenSource:
+    """Columns in memory where there are few rows, else a source; for the command line.
+
+    A CSV or Parquet file below 256 MB is read by `read_file`, anything else is opened; at most 1,000,000 rows of that
+    are read too. Entries of ``columns`` may be several names with commas between them.
+    """
+    if os.path.isfile(path) and Path(path).suffix.lower() != ".npy" and os.path.getsize(path) < _FEW_BYTES:  # noqa: PTH113, PTH202
+        return read_file(path, columns=columns, header=header)
+    if header is False:
+        raise InputError(expected="names in the first line of large or several files", got="--no-header")
+    names = None if columns is None else [part.strip() for entry in columns for part in entry.split(",")]
+    source = open_source(path, columns=names)
+    return source.sample(source.n_rows) if source.n_rows <= _FEW_ROWS else source
 
 
 def _of_source(X: Source) -> OpenSource:

@@ -123,9 +123,9 @@ class Short(MadeBlock):
 
 
 def test_a_block_of_other_length_than_it_says_is_an_error():
+    source = Other(Short(rows(400), 0))
     with pytest.raises(InputError, match="read 400 rows of made; got 399"):
-        read_short = Other(Short(rows(400), 0))
-        SourceData.read_once(read_short, rng=np.random.default_rng(0))
+        SourceData.read_once(source, rng=np.random.default_rng(0))
 
 
 # ---- sums over blocks

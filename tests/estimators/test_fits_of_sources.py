@@ -98,7 +98,7 @@ def test_settings_that_say_where_to_start(tmp_path):
 
 
 def test_standard_errors_are_those_of_memory(tmp_path):
-    X, source = rows(), write("Parquet, ragged groups", tmp_path)
+    X, source = pd.DataFrame(rows(), columns=NAMES), write("Parquet, ragged groups", tmp_path)
     fit = GaussianMixture(2, **TO_THE_END).fit(source)
     for robust in (False, True):
         memory, elsewhere = (fit.standard_errors(each, robust=robust) for each in (X, source))
@@ -114,7 +114,8 @@ def test_selection_is_that_of_memory(tmp_path):
     np.testing.assert_allclose(found.astype(float), wanted.astype(float), rtol=1e-6)
     alone = GaussianMixture(2, random_state=1, tol=1e-10, prior="weakly_informative").fit(source)
     among = select_components(source, 2, "full", prior="weakly_informative", random_state=1, progress=False)
-    assert among.best.prior_ == alone.prior_
+    for part in ("mean", "scale", "dof"):
+        np.testing.assert_array_equal(getattr(among.best.prior_, part), getattr(alone.prior_, part))
     for refused in ({"criterion": "loo"}, {"sample_weight": np.ones(1_003)}):
         with pytest.raises(InputError, match="for rows that are not in memory"):
             select_components(source, 2, progress=False, **refused)
@@ -130,7 +131,7 @@ def test_features_are_those_of_the_fit(tmp_path):
     frame.assign(site="north")[["c", "site", "b", "a"]].to_parquet(tmp_path / "other" / "rows.parquet")
     np.testing.assert_array_equal(fit.predict(tmp_path / "other" / "rows.parquet"), fit.predict(frame))
     frame[["a", "b"]].to_parquet(tmp_path / "other" / "rows.parquet")
-    with pytest.raises(InputError, match="columns among 'a' and 'b'.*got 'c'"):
+    with pytest.raises(InputError, match=r"columns among 'a' and 'b'.*got 'c'"):
         fit.predict(tmp_path / "other" / "rows.parquet")
     unnamed = GaussianMixture(2, random_state=0).fit(rows())
     np.testing.assert_array_equal(unnamed.predict(write("Parquet", tmp_path)), unnamed.predict(rows()))
@@ -171,7 +172,7 @@ def test_what_needs_all_rows_says_how_to_take_a_sample(tmp_path):
             BayesianGaussianMixture(2).fit,
             Prior.weakly_informative,
         ):
-            with pytest.raises(InputError, match=r"in memory.*got rows elsewhere.*open_source\(.*\)\.sample\(100_000\)"):
+            with pytest.raises(InputError, match=r"in memory.*got rows elsewhere.*\.sample\(100_000\)"):
                 use(X)
     assert BayesianGaussianMixture(2, draws=20, tune=30, chains=2, progress=False, n_init=1)._validate_params() is None
 
@@ -197,9 +198,10 @@ class Interrupting(MadeBlock):
         yield self.part
 
 
-@pytest.mark.parametrize("at", [2, 6, 20])
+@pytest.mark.parametrize("at", [12, 40])
 def test_ctrl_c_keeps_the_best_mixture(at, monkeypatch):
     source = MadeSource(rows())
+    monkeypatch.setattr("bayesgmm.em.multistart._QUICK", 0.0)  # starts in threads, as on many rows
     monkeypatch.setattr(Interrupting, "n_read", 0)
     monkeypatch.setattr(Interrupting, "at", at, raising=False)
     source.blocks[3] = Interrupting(source.blocks[3].part, 510)
@@ -232,19 +234,20 @@ def test_out_of_time(tmp_path):
 def test_results_are_written_block_by_block(kind, tmp_path):
     source = write(kind, tmp_path)
     fit = GaussianMixture(2, random_state=0).fit(source)
+    X = pd.DataFrame(rows(), columns=NAMES) if hasattr(fit, "feature_names_in_") else rows()
     fit.predict_to(tmp_path / "clusters.parquet")
     fit.predict_to(tmp_path / "shares.parquet", source, proba=True)
-    fit.score_samples_to(tmp_path / "densities.parquet", rows())
+    fit.score_samples_to(tmp_path / "densities.parquet", X)
     found, shares = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("clusters", "shares"))
     assert found["cluster"].dtype == np.int32
-    np.testing.assert_array_equal(found["cluster"], fit.predict(rows()))
-    np.testing.assert_allclose(shares[["p0", "p1"]], fit.predict_proba(rows()), atol=1e-12)
+    np.testing.assert_array_equal(found["cluster"], fit.predict(X))
+    np.testing.assert_allclose(shares[["p0", "p1"]], fit.predict_proba(X), atol=1e-12)
     densities = pd.read_parquet(tmp_path / "densities.parquet")["log_density"]
-    np.testing.assert_allclose(densities, fit.score_samples(rows()), rtol=1e-12)
+    np.testing.assert_allclose(densities, fit.score_samples(X), rtol=1e-12)
     for write_to in (fit.predict_to, fit.score_samples_to):
         with pytest.raises(InputError, match="overwrite=True"):
             write_to(tmp_path / "clusters.parquet")
-    fit.predict_to(tmp_path / "clusters.parquet", rows(10), overwrite=True)
+    fit.predict_to(tmp_path / "clusters.parquet", X[:10], overwrite=True)
     assert len(pd.read_parquet(tmp_path / "clusters.parquet")) == 10
 
 
@@ -261,7 +264,8 @@ def test_a_fit_comes_back_with_its_source(tmp_path, monkeypatch):
     np.testing.assert_array_equal(again.source_.sample, fit.source_.sample)
     assert len(again.source_.sample) == 300
     again.predict_to("clusters.parquet")
-    np.testing.assert_array_equal(pd.read_parquet("clusters.parquet")["cluster"], fit.predict(rows()))
+    X = pd.DataFrame(rows(), columns=NAMES)
+    np.testing.assert_array_equal(pd.read_parquet("clusters.parquet")["cluster"], fit.predict(X))
     (tmp_path / "part-2.parquet").unlink()
     with pytest.raises(InputError, match=r"the 4 file\(s\) of the fit; got no file at '.*part-2\.parquet'"):
         again.predict_to("more.parquet")
@@ -306,5 +310,5 @@ def test_memory_does_not_grow_with_the_rows(kind, most, tmp_path):
         pd.DataFrame(X, columns=NAMES).to_parquet(tmp_path / "rows.parquet")
     path = next(tmp_path.glob("rows.*"))
     command = [sys.executable, "-W", "ignore", "-c", PEAK, str(tmp_path / "few.npy"), str(path)]
-    grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+    grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert grown < most

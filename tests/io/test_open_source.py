@@ -41,14 +41,14 @@ def test_columns_are_chosen_and_ordered_by_name(kind, tmp_path):
     source = open_source(X, columns=[names[2], names[0]])
     np.testing.assert_array_equal(everything(source), rows()[:, [2, 0]] * scale(kind))
     assert (source.n_features, source.feature_names) == (2, [names[2], names[0]])
-    with pytest.raises(InputError, match="columns among .*got 'none'"):
+    with pytest.raises(InputError, match=r"columns among .*got 'none'"):
         open_source(X, columns=["none"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_source_can_be_pickled_and_samples_its_rows(kind, tmp_path):
     source = open_source(write(kind, tmp_path))
-    again = pickle.loads(pickle.dumps(source))  # noqa: S301
+    again = pickle.loads(pickle.dumps(source))
     one, other = (each.sample(20, random_state=3) for each in (source, again))
     pd.testing.assert_frame_equal(one, other)
     assert list(one.columns) == (source.feature_names or ["x0", "x1", "x2"])
@@ -192,7 +192,7 @@ def test_files_must_have_the_columns_of_the_first(tmp_path):
     np.save(tmp_path / "narrow.npy", rows()[:, :2])
     with pytest.raises(InputError, match=r"3 columns without names in .*narrow\.npy.*got 2 columns"):
         open_source([tmp_path / "rows.npy", tmp_path / "narrow.npy"])
-    with pytest.raises(InputError, match=r"3 columns without names in .*got the columns 'a', 'b', 'c'"):
+    with pytest.raises(InputError, match=r"3 columns without names in .*got the columns 'a', 'b' and 'c'"):
         open_source([tmp_path / "rows.npy", first])
     with pytest.raises(InputError, match="each file once"):
         open_source([first, first])
