@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from bayesgmm.comparison import estimates_table
@@ -118,7 +117,7 @@ def em_table(em: GaussianMixture, names: Sequence[str]) -> pd.DataFrame:
     """Every parameter of a fit by EM."""
     mixture, d = em.mixture_, len(names)
     found = {f"weights[{k}]": weight for k, weight in enumerate(mixture.weights)}
-    found |= {f"means[{k}, {names[j]}]": mean for (k, j), mean in np.ndenumerate(mixture.means)}
+    found |= {f"means[{k}, {names[j]}]": mean for k, row in enumerate(mixture.means) for j, mean in enumerate(row)}
     for k, matrix in enumerate(mixture.full_covariances):
         found |= {f"covariances[{k}, {names[i]}, {names[j]}]": matrix[i, j] for i in range(d) for j in range(i + 1)}
     return pd.DataFrame({"em": found}).rename_axis("parameter")

@@ -20,7 +20,7 @@ from bayesgmm.io.npy_files import npy_rows
 from bayesgmm.io.parquet_files import parquet_rows
 from bayesgmm.io.stored_files import FileRows, StoredFile, fingerprint_of
 from bayesgmm.io.zarr_arrays import opened_zarr, zarr_excerpts, zarr_rows
-from bayesgmm.validation import check_whole, default_names, generator_of
+from bayesgmm.validation import check_whole, default_names, generator_of, texts
 
 type _Reader = Callable[[StoredFile, Sequence[str] | None], FileRows]
 
@@ -129,6 +129,8 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
            [80.1]])
     (272, (3, 1))
     """
+    if columns is not None and not (columns := list(texts(columns, "columns"))):
+        raise InputError(expected="at least one of columns", got="none")
     if isinstance(X, str | os.PathLike):
         return _of_paths([X], columns)
     if isinstance(X, list | tuple) and X and all(isinstance(each, str | os.PathLike) for each in X):
