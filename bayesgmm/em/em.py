@@ -242,10 +242,11 @@ class _Run:
     def e_step(self, mixture: Mixture) -> Statistics:
         """Expected statistics of all rows under a mixture."""
 
-        def statistics(block: Block) -> Statistics:
+        def of_block(block: Block) -> Statistics:
             return column_statistics(block.columns, mixture, block.row_weights)
 
-        return reduce(add, self._unless_halted(over_blocks(statistics, self.data, self.pool)))
+        in_order = map(of_block, [self.block]) if self.block else over_blocks(of_block, self.data, self.pool)
+        return reduce(add, self._unless_halted(in_order))
 
     def _unless_halted(self, blocks: Iterable[Statistics]) -> Iterator[Statistics]:
         for statistics in blocks:

@@ -422,7 +422,6 @@ class GaussianMixture(
 
     def _rows(self, X: Any) -> tuple[Data, np.dtype]:
         """Rows, wherever they are, and the type of results: that of rows and parameters, as in scikit-learn."""
-        self._fitted()
         if is_elsewhere(X):
             return SourceData(opened(self, X)), np.result_type(np.float64, self.means_)
         checked = self._validated(X)
