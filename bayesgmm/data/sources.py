@@ -272,9 +272,10 @@ class SourceData(Data):
 
     @cached_property
     def handles(self) -> tuple[StoredBlock, ...]:
-        """The blocks of the source."""
+        """The blocks of the source that have rows."""
         names = tuple(map(str, self.source.feature_names or default_names(self.source.n_features)))
-        return tuple(StoredBlock(block, names, self.first_look is not None) for block in self.source.blocks)
+        is_checked = self.first_look is not None
+        return tuple(StoredBlock(block, names, is_checked) for block in self.source.blocks if block.n_rows)
 
     @property
     def shape(self) -> tuple[int, int]:

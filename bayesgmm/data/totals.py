@@ -14,7 +14,7 @@ from joblib import effective_n_jobs
 from bayesgmm._common import Columns, PerRow
 from bayesgmm.data.blocks import Block, Data, Handle
 
-_AHEAD = 2 * (cpu_count() or 1)  # blocks that are under way before the first result is taken
+_AHEAD = 4 * (cpu_count() or 1)  # blocks that are under way before the first result is taken
 
 
 def over_blocks[Result](

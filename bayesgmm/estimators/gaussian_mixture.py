@@ -1,5 +1,6 @@
 """`GaussianMixture`: EM as a scikit-learn estimator."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -287,6 +288,7 @@ class GaussianMixture(
             For data, weights or parameters that cannot be used, see `bayesgmm.validation.read_table`. Weights that sum
             to one are rejected: together they would be one observation.
         """
+        begun = time.monotonic()
         self.__dict__.pop("source_", None)
         if is_elsewhere(X):
             data, dtype = self._first_pass(X, sample_weight), np.dtype(np.float64)
@@ -311,7 +313,7 @@ class GaussianMixture(
                 initialisation=self._initialisation(),
                 start=self._last_solution(model),
                 n_jobs=self.n_jobs,
-                max_seconds=self.max_seconds,
+                max_seconds=None if self.max_seconds is None else self.max_seconds - (time.monotonic() - begun),
                 callback=callback,
                 feature_names=getattr(self, "feature_names_in_", None),
             )
@@ -413,10 +415,12 @@ class GaussianMixture(
     def _first_pass(self, X: Any, sample_weight: object) -> Data:
         """Rows elsewhere, read once."""
         without_weights(sample_weight)
+        if self.labels_init is not None:
+            raise InputError(expected="labels_init with rows in memory", got="rows elsewhere", hint="Use means_init.")
         source = opened(self, X, reset=True)
         data = read_source(self, source)
-        if self.labels_init is not None:
-            raise InputError(expected="labels_init with rows in memory", got=f"rows elsewhere ({data.shape[0]:,})")
+        if data.shape[0] < 2:
+            raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
         self.source_ = FittedSource.of(source, data)
         return data
 

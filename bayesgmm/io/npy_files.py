@@ -42,18 +42,20 @@ class NpyBlock:
 
     def read(self) -> Iterator[Rows]:
         """The rows in double precision."""
-        most, end = rows_at_a_time(self.shape[1]), self.first_row + self.n_rows
+        most, end, n_used = rows_at_a_time(self.shape[1]), self.first_row + self.n_rows, len(self._used)
         copy_into = self._from_columns if self.is_fortran else self._from_rows
         with self.file.open() as file:
             for first in range(self.first_row, end, most):
-                columns = _columns.array((len(self._used), min(most, end - first)))
+                columns = _columns.array((n_used, min(most, end - first)))
                 copy_into(columns, file, first)
                 yield columns.T
 
     def _from_rows(self, columns: Columns, file: BinaryIO, first: int) -> None:
         """In parts that stay in a processor's cache until they are transposed."""
-        part, n_rows = _part.array((_ROWS_TRANSPOSED, self.shape[1]), self.dtype), columns.shape[1]
-        for start in range(0, n_rows, _ROWS_TRANSPOSED):
+        n_rows = columns.shape[1]
+        most = min(_ROWS_TRANSPOSED, n_rows)
+        part = _part.array((most, self.shape[1]), self.dtype)
+        for start in range(0, n_rows, most):
             rows = part[: n_rows - start]
             self._fill(rows, file, (first + start) * self.shape[1])
             columns[:, start : start + len(rows)] = rows.T[self.which]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ class RowGroup:
 
         size, names = rows_at_a_time(len(self.columns)), list(self.columns)
         self.file.check()
-        with pa.OSFile(self.name) as file:
+        with _refused(self.name), pa.OSFile(self.name) as file:
             parquet = pq.ParquetFile(file, metadata=self.metadata, buffer_size=_BYTES_AT_A_TIME)
             for batch in parquet.iter_batches(_READS * size, [self.group], columns=names, use_threads=False):
                 decoded = [batch.column(name).to_numpy(zero_copy_only=False) for name in names]
@@ -60,18 +61,11 @@ class RowGroup:
 
 def parquet_rows(file: StoredFile, columns: Sequence[str] | None) -> FileRows:
     """The blocks of a file; its columns, by default all but pandas's index, must be numbers."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with file.open() as opened:
-            parquet = pq.ParquetFile(opened)
-            metadata, schema = parquet.metadata, parquet.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            expected="a Parquet file", got=f"{file.path}, which cannot be read as one ({reason})"
-        ) from error
+    with _refused(file.path), file.open() as opened:
+        parquet = pq.ParquetFile(opened)
+        metadata, schema = parquet.metadata, parquet.schema_arrow
     names = chosen_names([name for name in schema.names if name not in _index_columns(schema)], columns)
     _check_types(schema, names, file.path)
     sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
@@ -82,6 +76,18 @@ def parquet_rows(file: StoredFile, columns: Sequence[str] | None) -> FileRows:
         if size
     ]
     return FileRows(blocks, len(names), names)
+
+
+@contextmanager
+def _refused(path: str) -> Iterator[None]:
+    """Turn pyarrow's errors into an `InputError` that names the file."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(expected="a Parquet file", got=f"{path}, which cannot be read as one ({reason})") from error
 
 
 def _index_columns(schema: "pa.Schema") -> list[str]:

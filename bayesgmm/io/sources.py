@@ -20,7 +20,7 @@ from bayesgmm.io.npy_files import npy_rows
 from bayesgmm.io.parquet_files import parquet_rows
 from bayesgmm.io.stored_files import FileRows, StoredFile, fingerprint_of
 from bayesgmm.io.zarr_arrays import opened_zarr, zarr_excerpts, zarr_rows
-from bayesgmm.validation import check_whole, default_names, generator_of, texts
+from bayesgmm.validation import check_whole, default_names, generator_of, is_zarr, texts
 
 type _Reader = Callable[[StoredFile, Sequence[str] | None], FileRows]
 
@@ -135,7 +135,7 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
         return _of_paths([X], columns)
     if isinstance(X, list | tuple) and X and all(isinstance(each, str | os.PathLike) for each in X):
         return _of_paths(X, columns)
-    if hasattr(X, "store_path") and hasattr(X, "chunks"):
+    if is_zarr(X):
         return _of_files({str(X.store_path): X}, columns)
     if isinstance(X, Source) and columns is None:
         return X if isinstance(X, OpenSource) else _of_source(X)
@@ -151,10 +151,10 @@ def read_or_open(
 ) -> pd.DataFrame | OpenSource:
     """Columns in memory where there are few rows, else a source; for the command line.
 
-    A CSV or Parquet file below 256 MB is read by `read_file`, anything else is opened; at most 1,000,000 rows of that
-    are read too. Entries of ``columns`` may be several names with commas between them.
+    A CSV or Parquet file below 256 MB, or compressed, is read by `read_file`, anything else is opened; at most
+    1,000,000 rows of that are read too. Entries of ``columns`` may be several names with commas between them.
     """
-    if os.path.isfile(path) and Path(path).suffix.lower() != ".npy" and os.path.getsize(path) < _FEW_BYTES:  # noqa: PTH113, PTH202
+    if _is_for_pandas(path):
         return read_file(path, columns=columns, header=header)
     if header is False:
         raise InputError(expected="names in the first line of large or several files", got="--no-header")
@@ -163,9 +163,20 @@ def read_or_open(
     return source.sample(source.n_rows) if source.n_rows <= _FEW_ROWS else source
 
 
+def _is_for_pandas(path: str | os.PathLike[str]) -> bool:
+    if not os.path.isfile(path):  # noqa: PTH113  which takes names that no file can have
+        return False
+    ending = Path(path).suffix.lower()
+    return ending not in _READERS or (ending != ".npy" and Path(path).stat().st_size < _FEW_BYTES)
+
+
 def _of_source(X: Source) -> OpenSource:
-    names = X.feature_names
-    return OpenSource(X.blocks, X.n_features, None if names is None else list(map(str, names)), str(X.fingerprint))
+    names = None if X.feature_names is None else list(map(str, X.feature_names))
+    if names is not None and len(names) != X.n_features:
+        raise InputError(expected=f"{X.n_features} feature_names of a source", got=f"{len(names)}")
+    if not any(block.n_rows for block in X.blocks):
+        raise InputError(expected="at least one row of a source", got="blocks without rows")
+    return OpenSource(X.blocks, X.n_features, names, str(X.fingerprint))
 
 
 def _of_paths(given: Sequence[str | os.PathLike[str]], columns: Sequence[str] | None) -> OpenSource:
@@ -203,13 +214,13 @@ def _of_files(files: Mapping[str, Any], columns: Sequence[str] | None) -> OpenSo
     blocks = [block for rows in found for block in rows.blocks]
     if not blocks:
         raise InputError(expected="at least one row", got=f"none in {quoted(list(files))}")
-    seen = [zarr_excerpts(file) if hasattr(file, "chunks") else file.excerpts() for file in files.values()]
+    seen = [zarr_excerpts(file) if is_zarr(file) else file.excerpts() for file in files.values()]
     fingerprint = fingerprint_of([*seen, repr(found[0].names).encode()])
     return OpenSource(blocks, found[0].n_features, found[0].names, fingerprint)
 
 
 def _rows_of(path: str, file: Any, columns: Sequence[str] | None) -> FileRows:
-    if hasattr(file, "chunks"):
+    if is_zarr(file):
         return zarr_rows(file, columns)
     if (reader := _READERS.get(Path(path).suffix.lower())) is None:
         raise InputError(

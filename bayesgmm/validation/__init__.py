@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bayesgmm.validation.rows import default_names as default_names
     from bayesgmm.validation.rows import is_elsewhere as is_elsewhere
     from bayesgmm.validation.rows import is_plain as is_plain
+    from bayesgmm.validation.rows import is_zarr as is_zarr
     from bayesgmm.validation.rows import read_table as read_table
 
 __getattr__, __dir__, __all__ = lazy(__name__)

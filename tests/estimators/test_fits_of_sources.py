@@ -181,6 +181,13 @@ def test_too_few_rows_for_the_components(tmp_path):
     X = rows(3)
     with pytest.raises(InputError, match="n_components"):
         GaussianMixture(4).fit(write(".npy", tmp_path, X))
+    with pytest.raises(InputError, match="at least two rows to fit; got 1"):
+        GaussianMixture(1).fit(write(".npy", tmp_path, X[:1]))
+
+
+def test_columns_may_have_any_name():
+    frame = pd.DataFrame(rows(60), columns=["fingerprint", "store_path", "blocks"])
+    assert GaussianMixture(1).fit(frame).n_features_in_ == 3
 
 
 # ---- interruption

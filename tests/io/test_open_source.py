@@ -90,6 +90,15 @@ def test_nulls_in_parquet_files(tmp_path):
         everything(open_source(tmp_path / "rows.parquet"))
 
 
+def test_a_damaged_row_group_is_told_as_such(tmp_path):
+    path = Path(write("Parquet", tmp_path))
+    content = bytearray(path.read_bytes())
+    content[200:3_000] = bytes(2_800)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"Parquet file; got .*rows\.parquet, which cannot be read as one"):
+        everything(open_source(path))
+
+
 @pytest.mark.parametrize("kind", [".npy", ".npy, Fortran order", "Parquet", "CSV"])
 def test_a_file_that_changes_between_passes_is_an_error(kind, tmp_path):
     path = write(kind, tmp_path)
@@ -213,6 +222,21 @@ def test_files_must_have_the_columns_of_the_first(tmp_path):
 def test_what_is_no_source_is_refused(X, message):
     with pytest.raises(InputError, match=message):
         open_source(X)
+
+
+def test_a_made_source_is_checked():
+    source = MadeSource(rows())
+    source.feature_names = ["a", "b"]
+    with pytest.raises(InputError, match="3 feature_names of a source; got 2"):
+        open_source(source)
+    with pytest.raises(InputError, match="at least one row of a source"):
+        open_source(MadeSource(rows(0)))
+
+
+def test_blocks_without_rows_are_passed_over():
+    source = MadeSource(rows())
+    source.blocks.insert(2, type(source.blocks[0])(rows(0), 340))
+    np.testing.assert_array_equal(everything(open_source(source)), rows())
 
 
 def test_columns_of_other_sources_are_not_chosen():
