@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
@@ -26,6 +27,9 @@ class StoredFile(NamedTuple):
             found = os.stat(path)  # noqa: PTH116  names that no file can have are errors here
         except (OSError, ValueError) as error:
             raise InputError(expected="files of rows", got=f"no file at {path}") from error
+        if stat.S_ISDIR(found.st_mode):
+            hint = f"Say which files in it: '{path}/*.parquet'."
+            raise InputError(expected="files of rows", got=f"a folder at {path}", hint=hint)
         return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
 
     def check(self) -> None:

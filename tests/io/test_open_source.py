@@ -213,6 +213,7 @@ def test_files_must_have_the_columns_of_the_first(tmp_path):
         ("nowhere.npy", "no file at nowhere.npy"),
         ("nowhere-*.npy", r"no file at nowhere-\*"),
         ("bad\0name.npy", "no file at"),
+        (".", r"a folder at \..*\./\*\.parquet"),
         ("nowhere.zarr", "Zarr array; got nowhere.zarr"),
         (rows(), "path or glob.*got ndarray.*estimators as they are"),
         ([], "path or glob.*got list"),
