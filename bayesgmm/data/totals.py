@@ -14,7 +14,7 @@ from joblib import effective_n_jobs
 from bayesgmm._common import Columns, PerRow
 from bayesgmm.data.blocks import Block, Data, Handle
 
-_AHEAD = 4 * (cpu_count() or 1)  # blocks that are under way before the first result is taken
+_AHEAD = cpu_count() or 1  # handles that are under way before the first result is taken, of sums four times as many
 
 
 def over_blocks[Result](
@@ -25,7 +25,7 @@ def over_blocks[Result](
     Blocks are loaded where the task runs, in the threads of the pool if there is one. The sums are the same without.
     """
     handles = data.handles if isinstance(data, Data) else (Block(*block) for block in data)
-    return in_order(partial(_of_handle, task), handles, pool)
+    return in_order(partial(_of_handle, task), handles, pool, ahead=4 * _AHEAD)
 
 
 def total(task: Callable[[Block], Any], data: Data, pool: Executor | None = None) -> Any:
@@ -45,7 +45,7 @@ def _of_handle(task: Callable[[Block], Any], handle: Handle) -> Any:
 
 
 def in_order[Item, Result](
-    task: Callable[[Item], Result], items: Iterable[Item], pool: Executor | None
+    task: Callable[[Item], Result], items: Iterable[Item], pool: Executor | None, *, ahead: int = _AHEAD
 ) -> Iterator[Result]:
     """What a task gives for each item, in their order: as `Executor.map`, but only a few results ahead."""
     if pool is None:
@@ -55,7 +55,7 @@ def in_order[Item, Result](
     try:
         for item in items:
             pending.append(pool.submit(task, item))
-            if len(pending) >= _AHEAD:
+            if len(pending) >= ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

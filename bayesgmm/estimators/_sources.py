@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PATIENCE, Array, Move, Rows, progress_bar, quoted
+from bayesgmm._common import PATIENCE, Array, IntArray, Move, Rows, progress_bar, quoted
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Mixture, covariance_family, row_densities, row_memberships
@@ -116,6 +116,11 @@ class FittedSource:
         return source
 
 
+def row_labels(blocks: Iterable[Block], mixture: Mixture) -> IntArray:
+    """The most probable component of each row of some blocks, (obs,)."""
+    return np.concatenate([row_memberships([block], mixture).argmax(axis=1) for block in blocks])
+
+
 class _FittedByEM(Protocol):
     """What the methods need of the estimator."""
 
@@ -173,8 +178,8 @@ class SourcesMixin:
         check_flag(proba=proba)
         mixture = self._fitted()
 
-        def columns(blocks: Iterable[Block]) -> dict[str, Array]:
-            resp = row_memberships(blocks, mixture)
+        def columns(block: Block) -> dict[str, Array]:
+            resp = row_memberships([block], mixture)
             shares = {f"p{k}": each for k, each in enumerate(np.ascontiguousarray(resp.T))} if proba else {}
             return {"cluster": resp.argmax(axis=1).astype(np.int32), **shares}
 
@@ -186,8 +191,8 @@ class SourcesMixin:
         """Write the log density of each row to a Parquet file with a column ``log_density``; see `predict_to`."""
         mixture = self._fitted()
 
-        def columns(blocks: Iterable[Block]) -> dict[str, Array]:
-            return {"log_density": row_densities(blocks, mixture)}
+        def columns(block: Block) -> dict[str, Array]:
+            return {"log_density": row_densities([block], mixture)}
 
         _write(self, path, X, columns, overwrite=overwrite)
 
@@ -196,11 +201,15 @@ def _write(
     estimator: _FittedByEM,
     path: str | os.PathLike[str],
     X: RowsLike | None,
-    columns: Callable[[Iterable[Block]], dict[str, Array]],
+    columns: Callable[[Block], dict[str, Array]],
     *,
     overwrite: bool,
 ) -> None:
     from bayesgmm.io import check_target, write_parquet
+
+    def of_handle(blocks: Iterable[Block]) -> dict[str, Array]:
+        parts = list(map(columns, blocks))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     check_flag(overwrite=overwrite)
     check_target(path, overwrite=overwrite)
@@ -209,7 +218,7 @@ def _write(
         progress_bar("Writing rows", show=True, percent=True, patience=PATIENCE) as progress,
         threads_for(data, estimator.n_jobs) as pool,
     ):
-        write_parquet(path, _shown(by_handle(columns, data, pool), len(data.handles), progress), overwrite=overwrite)
+        write_parquet(path, _shown(by_handle(of_handle, data, pool), len(data.handles), progress), overwrite=overwrite)
 
 
 def _rows_of_fit(estimator: Any) -> Source:

@@ -26,6 +26,7 @@ from bayesgmm.estimators._sources import (
     SourcesMixin,
     opened,
     read_source,
+    row_labels,
     without_weights,
 )
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
@@ -335,7 +336,7 @@ class GaussianMixture(
     def predict(self, X: RowsLike) -> IntArray:
         """The most probable component of each row, (obs,)."""
         if is_elsewhere(X):
-            return self._by_row(lambda blocks, mixture: row_memberships(blocks, mixture).argmax(axis=1), X)
+            return self._by_row(row_labels, X)
         return self.predict_proba(X).argmax(axis=1)
 
     def score_samples(self, X: RowsLike) -> PerRow:

@@ -49,7 +49,7 @@ class RowGroup:
         size, names = rows_at_a_time(len(self.columns)), list(self.columns)
         self.file.check()
         with _refused(self.name), pa.OSFile(self.name) as file:
-            parquet = pq.ParquetFile(file, metadata=self.metadata, buffer_size=_BYTES_AT_A_TIME)
+            parquet = pq.ParquetFile(file, metadata=self.metadata, buffer_size=_BYTES_AT_A_TIME, pre_buffer=False)
             for batch in parquet.iter_batches(_READS * size, [self.group], columns=names, use_threads=False):
                 decoded = [batch.column(name).to_numpy(zero_copy_only=False) for name in names]
                 for start in range(0, batch.num_rows, size):

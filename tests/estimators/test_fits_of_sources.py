@@ -297,7 +297,7 @@ import re, sys
 from bayesgmm import GaussianMixture
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
-GaussianMixture(3, random_state=0).fit(sys.argv[1])
+GaussianMixture(3, random_state=0).fit(sys.argv[1]).predict_to(sys.argv[1] + ".clusters")
 before = peak()
 fit = GaussianMixture(3, random_state=0, n_init=1, max_iter=20, tol=1e-3).fit(sys.argv[2])
 fit.predict_to(sys.argv[2] + ".clusters")
@@ -310,12 +310,12 @@ print(peak() - before)
 @pytest.mark.parametrize(("kind", "most"), [(".npy", 60.0), ("Parquet", 120.0)])
 def test_memory_does_not_grow_with_the_rows(kind, most, tmp_path):
     X = MIXTURE.sample(8_000_000, rng=np.random.default_rng(0))[0]  # 183 MB
-    np.save(tmp_path / "few.npy", X[:120_000])
-    if kind == ".npy":
-        np.save(tmp_path / "rows.npy", X)
-    else:
-        pd.DataFrame(X, columns=NAMES).to_parquet(tmp_path / "rows.parquet")
-    path = next(tmp_path.glob("rows.*"))
-    command = [sys.executable, "-W", "ignore", "-c", PEAK, str(tmp_path / "few.npy"), str(path)]
+    for name, part in (("few", X[:120_000]), ("rows", X)):
+        if kind == ".npy":
+            np.save(tmp_path / f"{name}.npy", part)
+        else:
+            pd.DataFrame(part, columns=NAMES).to_parquet(tmp_path / f"{name}.parquet")
+    paths = [str(next(tmp_path.glob(f"{name}.*"))) for name in ("few", "rows")]
+    command = [sys.executable, "-W", "ignore", "-c", PEAK, *paths]
     grown = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert grown < most
