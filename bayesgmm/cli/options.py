@@ -34,7 +34,11 @@ def _named(
 
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="CSV file with column names in its first line, or Parquet file.")
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="CSV file with column names in its first line, Parquet or .npy file, or a pattern for several, in quotes.",
+    ),
 ]
 Columns = Annotated[
     list[str] | None,
@@ -194,7 +198,7 @@ def source_of_file(
     """Provenance of the rows of a file."""
     names = [str(name) for name in columns]
     arguments = f"{file!r}, columns={names!r}" + ("" if header is None else f", header={header}")
-    code = f"from bayesgmm.io import read_file\n\nX = read_file({arguments})"
+    code = f"from bayesgmm.io import read_or_open\n\nX = read_or_open({arguments})"
     chosen = [word for name in names for word in ("--columns", name)]
     heading = [] if header is None else ["--header" if header else "--no-header"]
     return Provenance(code, command_line(["fit", file, *chosen, *heading], settings))

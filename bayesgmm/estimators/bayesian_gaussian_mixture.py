@@ -20,6 +20,7 @@ from bayesgmm.data import Data
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
+from bayesgmm.estimators._display import progress_of_starts
 from bayesgmm.estimators._posterior_display import PosteriorInHtmlMixin
 from bayesgmm.estimators._posterior_methods import PosteriorMixin
 from bayesgmm.estimators._prior_parameters import (
@@ -28,7 +29,6 @@ from bayesgmm.estimators._prior_parameters import (
     check_prior_type,
     fitted_prior_parameters,
 )
-from bayesgmm.estimators._progress import progress_of_starts
 from bayesgmm.estimators._saved import fit_record
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.evidence import combine_modes
