@@ -1,10 +1,10 @@
-"""Mode detection before the chains of a fit: random starts, or else exploratory chains.
+"""Mode detection before the chains of a fit: random starts, and exploratory chains where EM followed them.
 
-Agreement of chains with a common start proves nothing. Where Gibbs sampling is possible, short chains from random
-starts look for modes (see `bayesgmm.inference.random_search`). Elsewhere exploratory chains start at the best optimum
-(two), at a mixture with one component emptied, at one with a duplicated component, and at the next best optima of EM,
-unless the likelihood there is too low for any weight. If they become stationary in different modes, the modes are
-weighted (see `bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
+Agreement of chains with a common start proves nothing. Short Gibbs chains, or EM, from random starts look for modes
+(see `bayesgmm.inference.random_search`). After EM exploratory chains start at the best optimum (two), at a mixture with
+one component emptied, at one with a duplicated component, and at the other optima that EM came to, unless the
+likelihood there is too low for any weight. If they become stationary in different modes, the modes are weighted (see
+`bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
 """
 
 import time
@@ -237,10 +237,10 @@ def explore(
 ) -> Exploration:
     """Choose the starting points of the chains.
 
-    With ``"spread"``, short Gibbs chains from random starts come first where they are possible
-    (`bayesgmm.inference.random_search`). If they lie apart, or a component has few rows, so that its posterior is no
-    normal one, the chains of the fit jump between all places (`bayesgmm.inference.jumps`) if the parameters are not too
-    many. If they move freely, chains start together. In other cases exploratory chains follow.
+    With ``"spread"``, the search from random starts comes first (`bayesgmm.inference.random_search`). If its Gibbs
+    chains lie apart, or a component has few rows, so that its posterior is no normal one, the chains of the fit jump
+    between all places (`bayesgmm.inference.jumps`) if they do so often enough, or else start in the different ones. If
+    they move freely, chains start together. After EM exploratory chains follow.
 
     Parameters
     ----------
