@@ -44,6 +44,7 @@ from bayesgmm.cli.options import (
     Starts,
     TargetAccept,
     Tune,
+    in_flags,
     sizes_in,
     source_of_demo,
     source_of_file,
@@ -381,7 +382,7 @@ def _report(outcome: "Outcome", *, force: bool) -> None:
         console.print("Use the similarity matrix and the partition instead, or print the table anyway with --force.")
     console.print()
     for line in convergence_lines(outcome.bayes.posterior_):
-        console.print(line)
+        console.print(in_flags(line))
 
 
 def _em_line(em: "GaussianMixture") -> str:

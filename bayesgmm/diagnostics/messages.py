@@ -51,8 +51,8 @@ class Finding(StrEnum):
 
     SINGLE_CHAIN = "A single chain cannot be compared with others."
     UNKNOWN_STARTS = (
-        "Where the chains started is not known: if at the same optimum, their agreement is no proof that there is no "
-        "other mode."
+        "Other modes were not looked for: where the chains started is not known, and if at the same optimum, their "
+        "agreement is no proof that there is none."
     )
     SAME_START = (
         "All chains started at the same optimum: agreement is no proof that there is no other mode; use init='spread'."

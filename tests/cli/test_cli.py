@@ -341,6 +341,14 @@ def test_components_that_are_not_there_are_not_summarised_unless_forced(capsys, 
     assert "89% ETI" in out
 
 
+def test_advice_names_options(capsys, faithful_csv) -> None:
+    status, out, _ = run(capsys, "fit", faithful_csv, "-k", "1", "--draws", "20", "--seed", "1")
+    printed = " ".join(out.split())
+    assert status == 0
+    assert "Take more draws: --draws 16000, --tune 1000." in printed
+    assert "max_draws" not in printed
+
+
 def test_output_is_not_overwritten_unless_asked(capsys, faithful_csv) -> None:
     folder = faithful_csv.parent / "bayesgmm-geyser-output"
     folder.mkdir()
