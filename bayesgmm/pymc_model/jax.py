@@ -63,7 +63,7 @@ def value_and_gradient(family: CovarianceFamily, X: Any, *parameters: Any) -> tu
 def _rows_and_legality(family: CovarianceFamily, X: Any, weights: Any, means: Any, covariances: Any) -> tuple:
     """Log densities (n,), and whether the parameters are legal; if not, they are those of another mixture."""
     d = means.shape[-1]
-    legal = _legal(family, covariances).all() & (weights >= 0.0).all() & (weights > 0.0).any()
+    legal = _legal(family, covariances).all() & (weights >= 0.0).all() & (weights > 0.0).any() & ~jnp.isnan(means).any()
     occupied = (weights > 0.0) & jnp.isfinite(_diagonal(covariances)).all(axis=-1)
     log_weights = jnp.where(occupied, jnp.log(jnp.where(occupied, weights, 1.0)), -jnp.inf)
     means = jnp.where(legal, means, 0.0)

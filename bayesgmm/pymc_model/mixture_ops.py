@@ -74,7 +74,7 @@ def _prepare(covariance, X, weights, means, covariances):  # type: ignore[no-unt
     valid, positive = True, 0
     for k in range(n_components):
         log_scale[k] = covariance.whiten_matrix(covariances[k], prec[k])
-        valid = valid and weights[k] >= 0.0 and not np.isnan(log_scale[k])
+        valid = valid and weights[k] >= 0.0 and not np.isnan(log_scale[k]) and not np.isnan(means[k]).any()
         positive += weights[k] > 0.0
         log_scale[k] += -0.5 * n_features * LOG_2PI + (math.log(weights[k]) if weights[k] > 0.0 else -np.inf)
     return valid and positive > 0, columns, log_scale, mu, prec
@@ -82,7 +82,7 @@ def _prepare(covariance, X, weights, means, covariances):  # type: ignore[no-unt
 
 @_compiled
 def log_density(covariance, component, X, weights, means, covariances):  # type: ignore[no-untyped-def]
-    """Log density of each row (obs,); -inf everywhere if a covariance is not positive definite."""
+    """Log density of each row (obs,); -inf everywhere if a covariance is not positive definite, or a mean NaN."""
     valid, columns, log_scale, mu, prec = _prepare(covariance, X, weights, means, covariances)
     result = np.full(X.shape[0], -np.inf)
     if valid:

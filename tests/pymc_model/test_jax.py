@@ -79,6 +79,7 @@ MIXTURES = {
     "negative weight": change(1, -0.1, 0),
     "NaN weight": change(1, np.nan, 0),
     "far mean": change(2, 1e200, 0),
+    "NaN mean": change(2, np.nan, 0, 1),
     "NaN covariance": change(3, np.nan, 0),
     "infinite variance": change(3, np.inf, 0, 1, 1),
     "variance of zero": change(3, 0.0, 1),
