@@ -18,7 +18,7 @@ from bayesgmm.gibbs.sweep import Kept, Sweeps
 from bayesgmm.mixture import Draws, Mixture, row_densities
 from bayesgmm.priors import Model
 
-_METHODS = ("random_from_data", "k-means++", "kmeans")  # any rows as means, rows that lie apart, or centres of clusters
+_METHODS = ("random_from_data", "k-means++", "random_from_data", "kmeans")  # any rows, rows apart, centres of clusters
 _SEEDED, _AMONG = 3, 8  # every third start has a small component, at the least likely of an eighth of the rows
 _SMALL = 0.1  # of the covariance that its prior has most weight at
 
@@ -31,8 +31,7 @@ def random_starts(data: Data, model: Model, n: int, *, rng: np.random.Generator)
     """
     starts = []
     for i in range(n):
-        method = Initialisation(_METHODS[(i + i // _SEEDED) % len(_METHODS)])
-        seeded = i % _SEEDED == 0 and not model.family.shared
+        method, seeded = Initialisation(_METHODS[i % len(_METHODS)]), i % _SEEDED == 0 and not model.family.shared
         own = model.with_components(model.n_components - 1) if seeded else model
         start = starting_mixture(data, own, rng=rng, initialisation=method)
         starts.append(_with_component_at_a_row(start, data, model, rng) if seeded else start)
