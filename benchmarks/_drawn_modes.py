@@ -19,8 +19,8 @@ from bayesgmm.partitions import losses
 
 SUCCESSES = ("converged", "converged, labels switched", "several modes, weighed", "collapsed or empty component")
 WRONG, LEAST = 4.5, 0.02  # combined Monte Carlo errors, and difference, from which on an answer is wrong
-DOUBTFUL, WANTED = 2.0, 0.015  # combined errors above which, and error of the reference below which, it goes on
-SWEEPS = (1_000, 4_000, 16_000)  # of a reference
+DOUBTFUL, WANTED = 2.0, 0.02  # combined errors above which, and error of the reference below which, it goes on
+SWEEPS = (2_500, 10_000)  # of a reference
 REGIONS, THINNED = 12, 400  # regions of partitions at most, and draws that they are made of
 
 
@@ -178,7 +178,7 @@ def compared(seed: int, n_cases: int) -> str:
     held = sum(each.missed <= each.bound for each in bounded)
     verdicts = Counter(each.verdict for each in known).most_common()
     told = [str(each) for each in known if each.wrong or each.missed > each.bound]
-    bounds, missed = [each.bound for each in bounded], [each.missed for each in bounded]
+    bounds, missed = [each.bound for each in bounded] or [1.0], [each.missed for each in bounded] or [0.0]
     counted = (
         f"{len(answers)} data sets, {len(known)} with a reference: {', '.join(f'{n} {name}' for name, n in verdicts)}.",
         f"Wrong but called a success: {sum(each.succeeded for each in wrong)} ({len(wrong)} wrong in all).",

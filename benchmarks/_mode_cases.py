@@ -83,10 +83,10 @@ def cases() -> Iterator[Case]:
         yield Case(f"{n} copies", copies(n), k, neighbours, 0.5 if k == 2 and n == 4 else 1.0 / n)
     for seed in range(5):
         X, first = copies(5, 7, 0.4, seed), {"first neighbours together": together(0, 7)}
-        yield Case(f"noisy groups {seed}", X, 4, first, sweeps=8_000)
+        yield Case(f"noisy groups {seed}", X, 4, first, sweeps=20_000)
     species = {"rows 70, 130 together": together(70, 130)}
     yield Case("iris", iris, 3, species, sweeps=8_000)
-    yield Case("iris, hard prior", iris, 3, species, prior=HARD, sweeps=5_000)
+    yield Case("iris, hard prior", iris, 3, species, prior=HARD, sweeps=10_000)
     both = {"smallest weight": smallest_weight, "rows 7, 77 together": together(7, 77)}
     for k in (3, 4, 5, 6):
         yield Case("galaxies", galaxies, k, both, prior=Prior.richardson_green(galaxies), sweeps=5_000)

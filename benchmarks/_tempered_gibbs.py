@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]
 
-TUNING = (100, 200, 400)  # sweeps of the rounds in which powers are spaced
+_TUNING, _LAST_TUNING = (100, 200, 400), (0.125, 0.25)  # sweeps of rounds in which powers are spaced; shares of all
 _TRIES = 2  # split-merge moves a sweep
 
 
@@ -49,7 +49,8 @@ def tempered(X: Array, k: int, prior: Any, *, sweeps: int, seeds: Sequence[Any],
     """
     X = np.ascontiguousarray(X, dtype=float)
     model, generators = _model(X, prior), [np.random.default_rng(seed) for seed in seeds]
-    powers = _spaced_powers(model, k, generators[0])
+    tuning = (*_TUNING, *(int(share * sweeps) for share in _LAST_TUNING))
+    powers = _spaced_powers(model, k, tuning, generators[0])
     runs = [_run(model, k, powers, sweeps, kept, rng) for rng in generators]
     rates = np.concatenate([rates for _, rates, _ in runs])
     weights, means, covariances = (np.stack(parts) for parts in zip(*(draws for draws, *_ in runs), strict=True))
@@ -130,11 +131,11 @@ def _random_states(model: _Model, k: int, n: int, rng: np.random.Generator) -> _
     )
 
 
-def _spaced_powers(model: _Model, k: int, rng: np.random.Generator) -> Array:
+def _spaced_powers(model: _Model, k: int, tuning: Sequence[int], rng: np.random.Generator) -> Array:
     """Powers between which exchanges are refused equally often, by short runs."""
     n, d = model.x.shape
     powers = np.geomspace(1.0, min(0.5, k * (d + 2) / n), 12)
-    for length in TUNING:
+    for length in tuning:
         states = _random_states(model, k, len(powers), rng)
         _exchange(model, states, powers, length // 2, 0, _room(0, k, d), rng)
         rejected, _ = _exchange(model, states, powers, length, 0, _room(0, k, d), rng)
