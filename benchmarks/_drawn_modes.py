@@ -19,8 +19,8 @@ from bayesgmm.partitions import losses
 
 SUCCESSES = ("converged", "converged, labels switched", "several modes, weighed", "collapsed or empty component")
 WRONG, LEAST = 4.5, 0.02  # combined Monte Carlo errors, and difference, from which on an answer is wrong
-DOUBTFUL, WANTED = 2.0, 0.02  # combined errors above which, and error of the reference below which, it goes on
-SWEEPS = (2_500, 10_000)  # of a reference
+DOUBTFUL, WANTED = 2.0, 0.04  # combined errors above which, and error of the reference below which, it goes on
+SWEEPS = (2_000, 10_000)  # of a reference
 REGIONS, THINNED = 12, 400  # regions of partitions at most, and draws that they are made of
 
 
