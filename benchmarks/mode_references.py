@@ -73,7 +73,7 @@ def read() -> dict[str, Any]:
 def main() -> None:
     """Make references, print them and write them after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="beginnings of names of sets")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="beginnings of sets, as they are printed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="one set, seconds, nothing is written")
     options = parser.parse_args()
@@ -84,7 +84,7 @@ def main() -> None:
         print(told(case.key, reference(case, sweeps=200)))
         return
     for case in cases():
-        if case.sweeps and (options.only is None or case.name.startswith(tuple(options.only))):
+        if case.sweeps and (options.only is None or case.key.startswith(tuple(options.only))):
             found = reference(case, sweeps=case.sweeps, seed=options.seed)
             print(told(case.key, found), flush=True)
             written = {"made_by": "benchmarks/mode_references.py", "references": read() | {case.key: found}}
