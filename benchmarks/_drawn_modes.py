@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from _mode_cases import Case, smallest_weight, together
+from _mode_cases import Case, generator, smallest_weight, together
 from _tempered_gibbs import Parameters, labels_of, tempered
 from mode_references import N_RUNS, mean_and_error, mixed
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -29,7 +29,7 @@ def drawn_case(seed: int, i: int) -> Case:
 
     A quarter of the groups have one to three rows; a quarter of the sets are rounded, so that rows are tied.
     """
-    rng = np.random.default_rng([seed, i])
+    rng = generator([seed, i])
     n, d, k = int(rng.integers(8, 61)), int(rng.integers(1, 4)), int(rng.integers(2, 5))
     n_groups = int(rng.integers(1, k + 2))
     shares = np.where(rng.random(n_groups) < 0.25, rng.integers(1, 4, n_groups) / n, rng.uniform(0.5, 1.5, n_groups))

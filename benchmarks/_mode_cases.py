@@ -38,7 +38,7 @@ class Case(NamedTuple):
         return f"{self.name}, K = {self.k}"
 
 
-def generator(seed: int) -> np.random.Generator:
+def generator(seed: int | list[int]) -> np.random.Generator:
     """As ``np.random.default_rng``, whose seeds tests may shift: rows that have a reference stay the same."""
     return np.random.Generator(np.random.PCG64(seed))
 

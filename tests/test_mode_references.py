@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from _drawn_modes import fitted, parameters_of
+from _drawn_modes import drawn_case, fitted, parameters_of
 from _mode_cases import cases
 from _tempered_gibbs import labels_of, tempered
 from exact_posterior import updated
@@ -17,9 +17,11 @@ from bayesgmm.priors import Prior
 
 pytestmark = [pytest.mark.slow, pytest.mark.draws]
 FEW = np.array([0.0, 0.3, 0.9, 2.0, 2.2, 4.0, 4.1])[:, None]
+TIED = np.repeat([0.0, 2.0, 4.0, 6.0], [3, 2, 2, 2])[:, None]
 PLANE = np.array([[0, 0], [0.3, 0.1], [0.2, 1.0], [2, 2.2], [2.1, 1.5], [4, 0.1], [4.1, 0.5]])
 REFERENCES = {case.key: case for case in cases() if read().get(case.key, {"mixed": False})["mixed"]}
 MOST = 4.5  # combined Monte Carlo errors
+NARROW = Prior.normal_inverse_wishart(mean=[3.0], kappa=0.1, dof=3.0, scale=[[0.02]])
 IN_PLANE = Prior.normal_inverse_wishart(mean=[1.0, 1.0], kappa=0.1, dof=5.0, scale=[[0.4, 0.1], [0.1, 0.3]])
 
 
@@ -63,8 +65,9 @@ def log_evidences_by_quadrature(X, prior, k):
         (FEW, Prior.richardson_green(FEW), 3, log_evidences_by_quadrature),
         (THREE_GROUPS, CONJUGATE, 2, conjugate_log_evidences),
         (PLANE, IN_PLANE, 3, conjugate_log_evidences),
+        (TIED, NARROW, 3, conjugate_log_evidences),
     ],
-    ids=["default", "sampled scale", "conjugate", "conjugate, in the plane"],
+    ids=["default", "sampled scale", "conjugate", "conjugate, in the plane", "ties"],
 )
 def test_tempered_gibbs_sampling_has_the_exact_posterior(X, prior, k, exact):
     """Probabilities of all pairs of rows to lie together, by enumeration of all allocations."""
@@ -79,6 +82,15 @@ def test_tempered_gibbs_sampling_has_the_exact_posterior(X, prior, k, exact):
         series = (resp[..., i] * resp[..., j]).sum(axis=2)
         assert abs(z_score(series, p[labels[:, i] == labels[:, j]].sum())) < bound(4 * len(pairs)), (i, j)
     np.testing.assert_array_equal(labels_of(run.draws, X), resp.argmax(axis=2))
+
+
+def test_split_merge_moves_leave_the_posterior_of_tied_rows_as_it_is():
+    """Beside Gibbs sampling alone, in one dimension and with half of the rows tied."""
+    case = drawn_case(1, 6)
+    runs = [tempered(case.X, 3, case.own_prior, sweeps=4_000, seeds=[1, 2, 3, 4], tries=tries) for tries in (0, 2)]
+    for name, of in case.quantities.items():
+        (alone, own, _), (mean, error, _) = (mean_and_error(of(run.draws, case.X)) for run in runs)
+        assert abs(mean - alone) / np.hypot(own, error) < bound(len(case.quantities)), (name, alone, mean)
 
 
 def weighted(draws, row):
