@@ -85,7 +85,7 @@ def cases() -> Iterator[Case]:
         X, first = copies(5, 7, 0.4, seed), {"first neighbours together": together(0, 7)}
         yield Case(f"noisy groups {seed}", X, 4, first, sweeps=20_000)
     species = {"rows 70, 130 together": together(70, 130)}
-    yield Case("iris", iris, 3, species, sweeps=8_000)
+    yield Case("iris", iris, 3, species, sweeps=24_000)
     yield Case("iris, hard prior", iris, 3, species, prior=HARD, sweeps=10_000)
     both = {"smallest weight": smallest_weight, "rows 7, 77 together": together(7, 77)}
     for k in (3, 4, 5, 6):
@@ -93,7 +93,7 @@ def cases() -> Iterator[Case]:
     yield Case("acidity", acidity, 3, both, sweeps=4_000)
     rng = generator(0)
     few = np.concatenate([rng.normal(size=(997, 2)), rng.normal(12.0, 0.3, (3, 2))])
-    yield Case("997 + 3 rows", few, 2, {"component elsewhere": far_away}, sweeps=6_000)
+    yield Case("997 + 3 rows", few, 2, {"component elsewhere": far_away})
     crossed = np.concatenate([rng.normal(size=(250, 2)) * [1, 9], rng.normal(size=(250, 2)) * [9, 1]])
     for k in (2, 3):
         yield Case("crossed clusters", crossed, k, {"smallest weight": smallest_weight})
