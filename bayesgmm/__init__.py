@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesgmm.comparison import compare as compare
     from bayesgmm.cross_validation import compute_log_likelihood as compute_log_likelihood
     from bayesgmm.cross_validation import loo as loo
+    from bayesgmm.data import Source as Source
     from bayesgmm.diagnostics import Diagnosis as Diagnosis
     from bayesgmm.diagnostics import diagnose as diagnose
     from bayesgmm.estimators import BayesianGaussianMixture as BayesianGaussianMixture
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bayesgmm.evidence import log_evidence as log_evidence
     from bayesgmm.evidence import mode_mean as mode_mean
     from bayesgmm.evidence import mode_mean_range as mode_mean_range
+    from bayesgmm.io import open_source as open_source
     from bayesgmm.label_switching import compare_relabellings as compare_relabellings
     from bayesgmm.label_switching import component_summary as component_summary
     from bayesgmm.label_switching import relabel as relabel

@@ -29,7 +29,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "_common": {*NUMERICAL, "rich"},
     "validation": {*NUMERICAL, "narwhals"},
     "datasets": {"pandas"},
-    "io": {*TABLES, "h5py"},
+    "io": {*TABLES, "h5py", "pyarrow", "zarr"},
     "pymc_model": {*NUMERICAL, "pymc", "pytensor"},
     "inference": {*DRAWS, "nutpie", "pyarrow", "pymc", "pytensor"},
     "estimators": {*FIGURES, "sklearn"},
@@ -46,8 +46,8 @@ for allowed, packages in (
     (FIGURES, ("plots", "comparison", "model_checks", "report")),
 ):
     THIRD_PARTIES.update((package, allowed) for package in packages)
-# The model and PyMC's own sampler are asked for by name.
-EXCEPTIONS = {"bayesgmm.estimators._posterior_methods": {"pymc"}}
+# The model and PyMC's own sampler are asked for by name, and so are samplers that run on JAX.
+EXCEPTIONS = {"bayesgmm.estimators._posterior_methods": {"pymc"}, "bayesgmm.pymc_model.jax": {"jax"}}
 
 
 def package_modules() -> dict[str, Path]:

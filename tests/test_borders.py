@@ -38,14 +38,17 @@ SHORT = {"draws": 20, "tune": 30, "chains": 2, "init": "best", "n_init": 2, "ran
 
 
 @pytest.fixture(scope="module")
-def fits() -> SimpleNamespace:
-    """The fits that all entries share."""
+def fits(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The fits that all entries share, and a file of rows."""
+    path = tmp_path_factory.mktemp("rows") / "rows.parquet"
+    FRAME.to_parquet(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         bayes = BayesianGaussianMixture(2, **SHORT).fit(ROWS)
         tree = bayesgmm.relabel(bayes, progress=False)
-    em = GaussianMixture(2, n_init=2, random_state=0)
-    return SimpleNamespace(em=em.fit(ROWS), named=GaussianMixture(2, n_init=2).fit(FRAME), bayes=bayes, tree=tree)
+    em = GaussianMixture(2, n_init=2, random_state=0).fit(ROWS)
+    named = GaussianMixture(2, n_init=2).fit(FRAME)
+    return SimpleNamespace(em=em, named=named, bayes=bayes, tree=tree, path=path)
 
 
 # ---- every entry that takes rows: what feeds it
@@ -61,6 +64,8 @@ OF_ROWS: dict[str, Entry] = {
     "GaussianMixture.predict_proba": lambda f, X: f.em.predict_proba(X),
     "GaussianMixture.score_samples": lambda f, X: f.em.score_samples(X),
     "GaussianMixture.score": lambda f, X: f.em.score(X),
+    "GaussianMixture.predict_to": lambda f, X: f.em.predict_to("unwritten.parquet", X),
+    "GaussianMixture.score_samples_to": lambda f, X: f.em.score_samples_to("unwritten.parquet", X),
     "GaussianMixture.aic": lambda f, X: f.em.aic(X),
     "GaussianMixture.bic": lambda f, X: f.em.bic(X),
     "GaussianMixture.icl": lambda f, X: f.em.icl(X),
@@ -117,6 +122,7 @@ WITHOUT_ROWS = {
     "ModelCheck",
     "MvNormalMixture",
     "OutlierScores",
+    "Source",
     "calibrate",
     "component_summary",
     "datasets",
@@ -124,6 +130,7 @@ WITHOUT_ROWS = {
     "load",
     "mode_mean",
     "mode_mean_range",
+    "open_source",
     "partition_loss",
     "restore_labels",
 }
@@ -188,7 +195,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "one axis of a frame": (FRAME["a"], "Expected 2D array, got 1D.*reshape"),
     "three axes": (ROWS[None], "Expected 2D array, got 3D"),
     "a number": (3.0, "Expected 2D array, got 0D"),
-    "a word": ("rows.csv", "text"),
+    "a path": ("nowhere.csv", "rows elsewhere: 'nowhere.csv'.*sample|no file at nowhere.csv"),
     "no rows": (ROWS[:0], r"0 sample\(s\)"),
     "no columns": (ROWS[:, :0], r"0 feature\(s\)"),
     "frame without rows": (FRAME[:0], r"0 sample\(s\)"),
@@ -473,7 +480,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("cores", "folds", "max_clusters", "max_draws", "n", "tune"), _NUMBERS_OF[:-1]),
     "max_memory": [value for value in _NUMBERS_OF if value != 10**30],
     "n_jobs": [True, 0, 1.5, float("nan"), "2", 10**30, [2]],
-    **dict.fromkeys(("cross_check", "force", "moment_match", "progress", "refit", "robust", "warm_start"), _SWITCHES),
+    **dict.fromkeys(("cross_check", "force", "moment_match", "proba", "progress", "refit"), _SWITCHES),
+    **dict.fromkeys(("robust", "warm_start"), _SWITCHES),
     **dict.fromkeys(("false_alarms", "mass", "min_drop", "prob"), _SHARES),
     **dict.fromkeys(("ci_prob", "target_accept"), _SHARES[:-1]),
     "a": _REALS,
@@ -505,6 +513,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "features": [99, -1, "c", ["c"], [0, 0], [True], [], 1.5, {}],
     "feature_names": [["a"], ["a", "a"], 5, "ab"],
     "classes": [5, LABELS[0][:-1], LABELS],
+    "columns": [5, True, [1], [], "nonsense", ["nonsense"], ["a", "a"]],
     "by": [99, -1, "c", 1.5, None, True],
     "parts": [*_NAMES, []],
     "hdi_probs": [0.5, [], [0.0], [1.5], ["a"], [float("nan")]],
@@ -540,6 +549,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "mode_mean": lambda f: {"values": np.zeros(40), "tree": f.tree},
     "mode_mean_range": lambda f: {"values": np.zeros(40), "tree": f.tree},
     "occupied_clusters": lambda f: {"labels_or_posterior": LABELS},
+    "open_source": lambda f: {"X": f.path},
     "outlier_scores": lambda f: {"fit": f.em, "X": ROWS, **_QUIET},
     "partition_loss": lambda f: {"truth": LABELS, "estimate": LABELS[0]},
     "plot_clusters": lambda f: {"fit": f.bayes},
@@ -572,6 +582,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     ),
     "GaussianMixture.sample": lambda f, **given: f.em.sample(**given),
     "GaussianMixture.standard_errors": lambda f, **given: f.em.standard_errors(ROWS, **given),
+    "GaussianMixture.predict_to": lambda f, **given: f.em.predict_to("unwritten.parquet", ROWS, **given),
     "GaussianMixture.bootstrap": lambda f, **given: f.em.bootstrap(ROWS, **{**_QUIET, **given}),
     "BayesianGaussianMixture.sample": lambda f, **given: f.bayes.sample(**given),
     "BayesianGaussianMixture.membership": lambda f, **given: f.bayes.membership(**given),

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
@@ -30,8 +30,9 @@ def in_threads[Item, Result](
     """
     stop = threading.Event()
     with one_blas_thread(), ThreadPoolExecutor(max(1, min(n_workers, len(items)))) as workers:
-        futures = [workers.submit(task, item, stop) for item in items]
+        futures: list[Future[Result]] = []
         try:
+            futures.extend(workers.submit(task, item, stop) for item in items)
             for n_done, _ in enumerate(as_completed(futures), start=1):
                 if callback is not None and not stop.is_set() and callback(n_done, len(items)):
                     stop.set()
@@ -40,6 +41,7 @@ def in_threads[Item, Result](
         except BaseException:
             stop.set()
             raise
+        futures.extend(workers.submit(task, item, stop) for item in items[len(futures) :])
         return [future.result() for future in futures]
 
 

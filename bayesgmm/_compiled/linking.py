@@ -33,7 +33,7 @@ from numba.extending import NativeValue, register_model, typeof_impl, unbox
 from bayesgmm._common import is_watched
 from bayesgmm._compiled.linalg import compiled
 
-_COMPILING = 50  # seconds of two cores that all functions of a posterior take
+_COMPILING = 45  # seconds of a core that all functions of a posterior take
 
 # Signatures are declared, so that read-only input can never trigger another compilation.
 IN_1, IN_2, IN_3 = (types.Array(types.float64, n_axes, "C", readonly=True) for n_axes in (1, 2, 3))

@@ -4,6 +4,7 @@ Commands import what they need when they run, so that ``--help`` is fast.
 """
 
 import os
+import re
 import secrets
 import sys
 import warnings
@@ -43,6 +44,7 @@ from bayesgmm.cli.options import (
     Starts,
     TargetAccept,
     Tune,
+    in_flags,
     sizes_in,
     source_of_demo,
     source_of_file,
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesgmm.cli.job import Outcome
+    from bayesgmm.estimators import GaussianMixture
+    from bayesgmm.io import OpenSource
 
 DEMO_SEED = 1
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
@@ -153,10 +157,12 @@ def fit(
     quiet: Quiet = False,
     progress: Progress = True,
 ) -> None:
-    """Fit a Gaussian mixture to the columns of a CSV or Parquet file, by EM and by NUTS or Gibbs sampling.
+    """Fit a Gaussian mixture to the columns of a file, by EM and by NUTS or Gibbs sampling.
 
     All columns used must be numeric, without missing values.
     Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
+    More than 1,000,000 rows in several files or a large one stay on disk and are fitted by EM alone: fit.nc,
+    estimates.csv, memberships.parquet.
 
     [bold]Examples[/bold]
 
@@ -165,10 +171,11 @@ def fit(
         bayesgmm fit customers.csv -k 4 --columns age,income --covariance diag
 
         bayesgmm fit customers.parquet -k 4 --output run2 --seed 1 --draws 2000
+
+        bayesgmm fit 'part-*.parquet' -k 5 --columns a,b
     """
-    frame = _read(file, columns, header)
-    if components > len(frame):
-        raise InputError(expected=f"--components no larger than the number of rows ({len(frame)})", got=f"{components}")
+    rows = _read(file, columns, header)
+    _check_components(components, rows)
     settings = {
         "n_components": components,
         "covariance_type": covariance,
@@ -183,9 +190,16 @@ def fit(
         "seed": secrets.randbelow(2**32) if seed is None else seed,
         "progress": progress and not quiet,
     }
-    folder = Path(f"bayesgmm-{file.name.split('.')[0]}-output") if output is None else output
-    source = source_of_file(file.name, list(frame.columns), header, settings=settings) if report else None
-    _run(file.name, frame, settings, shown=Shown(overwrite, force, quiet, source), folder=folder)
+    folder = Path(f"bayesgmm-{_stem(file)}-output") if output is None else output
+    from bayesgmm.io import OpenSource
+
+    if isinstance(rows, OpenSource):
+        if report:
+            raise InputError(expected="no --report of rows that stay on disk", got="--report", hint="Fit a sample.")
+        _run_em(file.name, rows, settings, shown=Shown(overwrite, force, quiet), folder=folder)
+        return
+    source = source_of_file(file.name, list(rows.columns), header, settings=settings) if report else None
+    _run(file.name, rows, settings, shown=Shown(overwrite, force, quiet, source), folder=folder)
 
 
 @app.command()
@@ -220,13 +234,12 @@ def select(
         bayesgmm select customers.csv -k 1:4 --criterion evidence --criterion loo --covariance full
     """
     sizes = sizes_in(components)
-    frame = _read(file, columns, header)
-    if sizes[-1] > len(frame):
-        raise InputError(expected=f"--components no larger than the number of rows ({len(frame)})", got=f"{sizes[-1]}")
+    rows = _read(file, columns, header)
+    _check_components(sizes[-1], rows)
     from bayesgmm.mixture import covariance_family
 
     for name in covariance or []:
-        covariance_family(name, len(frame.columns))
+        covariance_family(name, rows.shape[1])
     settings: dict[str, Any] = {
         "n_components": sizes,
         "covariance_types": covariance or None,
@@ -238,22 +251,53 @@ def select(
         "seed": secrets.randbelow(2**31) if seed is None else seed,
         "progress": progress and not quiet,
     }
-    folder = Path(f"bayesgmm-{file.name.split('.')[0]}-selection") if output is None else output
-    _compare(file.name, frame, settings, folder=folder, overwrite=overwrite, quiet=quiet)
+    folder = Path(f"bayesgmm-{_stem(file)}-selection") if output is None else output
+    _compare(file.name, rows, settings, folder=folder, overwrite=overwrite, quiet=quiet)
 
 
-def _read(file: Path, columns: list[str] | None, header: bool | None) -> "pd.DataFrame":
-    """Read the table; errors about columns that are not numeric name the option that chooses others."""
-    from bayesgmm.io import read_file
+type Rows = "pd.DataFrame | OpenSource"
+
+
+def _read(file: Path, columns: list[str] | None, header: bool | None) -> Rows:
+    """Read or open the rows; errors about columns that are not numeric name the option that chooses others."""
+    from bayesgmm.io import read_or_open
 
     try:
         with _plain_warnings(quiet=False):
-            return read_file(file, columns=columns, header=header)
+            return read_or_open(file, columns=columns, header=header)
     except InputError as error:
         if not error.alternatives:
             raise
         hint = f"Choose numeric ones: --columns {','.join(error.alternatives[:5])}"
         raise InputError(expected=error.expected, got=error.got, hint=hint) from error
+
+
+def _check_components(components: int, rows: Rows) -> None:
+    if components > rows.shape[0]:
+        expected = f"--components no larger than the number of rows ({rows.shape[0]})"
+        raise InputError(expected=expected, got=f"{components}")
+
+
+def _stem(file: Path) -> str:
+    """The name of a file, or of several, in the name of a folder."""
+    return re.sub(r"[^\w-]+", "", file.name.split(".")[0]).strip("-_") or "rows"
+
+
+def _run_em(title: str, source: "OpenSource", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
+    """Fit rows that stay on disk, print and write."""
+    from bayesgmm.io import EM_FILES, staged_output
+
+    with _plain_warnings(shown.quiet), staged_output(folder, EM_FILES, overwrite=shown.overwrite) as stage:
+        if not shown.quiet:
+            _introduce(title, source, settings)
+        from bayesgmm.cli.job import JobSettings, fit_by_em, write_em_outputs
+
+        em = fit_by_em(source, JobSettings(**settings))
+        if not shown.quiet:
+            _say(_em_line(em), "The posterior is not sampled for so many rows: see standard_errors, or fit a sample.")
+        write_em_outputs(em, source, stage)
+    if not shown.quiet:
+        _say_files(folder, EM_FILES)
 
 
 def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
@@ -274,18 +318,16 @@ def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder:
         _say_files(folder, files)
 
 
-def _compare(
-    title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, overwrite: bool, quiet: bool
-) -> None:
+def _compare(title: str, rows: Rows, settings: dict[str, Any], *, folder: Path, overwrite: bool, quiet: bool) -> None:
     """Compare models, print and write."""
     from bayesgmm.io import SELECTION_FILES, staged_output
 
     with _plain_warnings(quiet), staged_output(folder, SELECTION_FILES, overwrite=overwrite) as stage:
         if not quiet:
-            _say(f"{title}: {_columns(frame)}; K = {', '.join(map(str, settings['n_components']))}", "")
+            _say(f"{title}: {_columns(rows)}; K = {', '.join(map(str, settings['n_components']))}", "")
         from bayesgmm.selection import SelectionSettings, compare_models, selection_renderable, write_selection
 
-        found = compare_models(frame, SelectionSettings(**settings))
+        found = compare_models(rows, SelectionSettings(**settings))
         if not quiet:
             from rich.console import Console
 
@@ -308,13 +350,13 @@ def _say_files(folder: Path, files: dict[str, str]) -> None:
     _say(f"\n{folder}{os.sep}", *(f"  {name:{width}}  {purpose}" for name, purpose in files.items()))
 
 
-def _columns(frame: "pd.DataFrame") -> str:
-    return f"{len(frame):,} rows of {listed(map(str, frame.columns))}"
+def _columns(rows: Rows) -> str:
+    return f"{rows.shape[0]:,} rows of {listed(map(str, rows.columns))}"
 
 
-def _introduce(title: str, frame: "pd.DataFrame", settings: dict[str, Any]) -> None:
+def _introduce(title: str, rows: Rows, settings: dict[str, Any]) -> None:
     _say(
-        f"{title}: {_columns(frame)}; K = {settings['n_components']}, "
+        f"{title}: {_columns(rows)}; K = {settings['n_components']}, "
         f"{settings.get('covariance_type', 'full')} covariances"
     )
 
@@ -329,7 +371,7 @@ def _report(outcome: "Outcome", *, force: bool) -> None:
     from bayesgmm.comparison import convergence_lines, estimates_renderable
 
     console = Console(highlight=False, markup=False)
-    console.print(_em_line(outcome))
+    console.print(_em_line(outcome.em))
     console.print(_posterior_line(outcome))
     console.print()
     if force or outcome.components is None or outcome.components.identified:
@@ -340,11 +382,11 @@ def _report(outcome: "Outcome", *, force: bool) -> None:
         console.print("Use the similarity matrix and the partition instead, or print the table anyway with --force.")
     console.print()
     for line in convergence_lines(outcome.bayes.posterior_):
-        console.print(line)
+        console.print(in_flags(line))
 
 
-def _em_line(outcome: "Outcome") -> str:
-    em, starts = outcome.em, outcome.em.starts_
+def _em_line(em: "GaussianMixture") -> str:
+    starts = em.starts_
     return (
         f"EM: log-likelihood {em.log_likelihood_:.2f} at its maximum, BIC {em.bic():.2f}; "
         f"reached by {starts.n_best_reached} of {starts.n_starts} starts"

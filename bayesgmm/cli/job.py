@@ -1,5 +1,9 @@
-"""Work of ``demo`` and ``fit``: fit a table by EM and by NUTS, compare both, write the output files."""
+"""Work of ``demo`` and ``fit``: fit a table by EM and by NUTS, compare both, write the output files.
 
+Rows that are too many for memory are fitted by EM.
+"""
+
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +13,7 @@ from bayesgmm.comparison import estimates_table
 from bayesgmm.data import Data
 from bayesgmm.estimators import PRIORS, BayesianGaussianMixture, GaussianMixture, in_labels_of
 from bayesgmm.exceptions import InputError
+from bayesgmm.io import OpenSource
 from bayesgmm.label_switching import Relabelling, component_record
 from bayesgmm.mixture import Mixture
 from bayesgmm.plots import plot_clusters
@@ -97,6 +102,32 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
     mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)
     return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
+
+
+def fit_by_em(source: OpenSource, settings: JobSettings) -> GaussianMixture:
+    """Fit rows that are not in memory, by EM (maximum likelihood)."""
+    em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed)
+    em.fit(source)
+    if em.starts_.interrupted:
+        raise KeyboardInterrupt
+    return em
+
+
+def em_table(em: GaussianMixture, names: Sequence[str]) -> pd.DataFrame:
+    """Every parameter of a fit by EM."""
+    mixture, d = em.mixture_, len(names)
+    found = {f"weights[{k}]": weight for k, weight in enumerate(mixture.weights)}
+    found |= {f"means[{k}, {names[j]}]": mean for k, row in enumerate(mixture.means) for j, mean in enumerate(row)}
+    for k, matrix in enumerate(mixture.full_covariances):
+        found |= {f"covariances[{k}, {names[i]}, {names[j]}]": matrix[i, j] for i in range(d) for j in range(i + 1)}
+    return pd.DataFrame({"em": found}).rename_axis("parameter")
+
+
+def write_em_outputs(em: GaussianMixture, source: OpenSource, folder: Path) -> None:
+    """Write the files of `bayesgmm.io.EM_FILES` to a folder that exists."""
+    em.save(folder / "fit.nc")
+    em_table(em, source.columns).to_csv(folder / "estimates.csv")
+    em.predict_to(folder / "memberships.parquet", source, proba=True)
 
 
 def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Options shared by several commands of the command line."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -12,6 +13,23 @@ import typer
 from bayesgmm.exceptions import InputError
 
 FIT, SAMPLER, OUTPUT = "Model", "Sampler", "Output"
+_FLAGS = {"n_components": "components", "covariance_type": "covariance", "max_draws": "draws"}  # with another name
+_ADVISED = re.compile(r"\b(max_draws|tune|target_accept|inference)(=| to )'?([\w.]+)'?")
+
+
+def _flag(parameter: str) -> str:
+    return f"--{_FLAGS.get(parameter, parameter).replace('_', '-')}"
+
+
+def in_flags(advice: str) -> str:
+    """Advice with options of the command line in the place of parameters.
+
+    Examples
+    --------
+    >>> in_flags("Take more draws: max_draws=16000, tune=1000.")
+    'Take more draws: --draws 16000, --tune 1000.'
+    """
+    return _ADVISED.sub(lambda found: f"{_flag(found[1])}{found[2].replace('=', ' ')}{found[3]}", advice)
 
 
 def _named(
@@ -34,7 +52,11 @@ def _named(
 
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", help="CSV file with column names in its first line, or Parquet file.")
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="CSV file with column names in its first line, Parquet or .npy file, or a pattern for several, in quotes.",
+    ),
 ]
 Columns = Annotated[
     list[str] | None,
@@ -170,7 +192,6 @@ def sizes_in(components: str) -> list[int]:
     return sorted(set(sizes))
 
 
-_FLAGS = {"n_components": "components", "covariance_type": "covariance"}  # options with another name
 _SILENT = ("progress",)
 
 
@@ -194,7 +215,7 @@ def source_of_file(
     """Provenance of the rows of a file."""
     names = [str(name) for name in columns]
     arguments = f"{file!r}, columns={names!r}" + ("" if header is None else f", header={header}")
-    code = f"from bayesgmm.io import read_file\n\nX = read_file({arguments})"
+    code = f"from bayesgmm.io import read_or_open\n\nX = read_or_open({arguments})"
     chosen = [word for name in names for word in ("--columns", name)]
     heading = [] if header is None else ["--header" if header else "--no-header"]
     return Provenance(code, command_line(["fit", file, *chosen, *heading], settings))
@@ -212,6 +233,6 @@ def command_line(words: Sequence[str], settings: Mapping[str, Any]) -> str:
 
     defaults = {field.name: field.default for field in fields(JobSettings)}
     given = {name: value for name, value in settings.items() if defaults[name] != value}
-    pairs = [(f"--{_FLAGS.get(name, name).replace('_', '-')}", str(value)) for name, value in given.items()]
+    pairs = [(_flag(name), str(value)) for name, value in given.items()]
     options = [part for pair in pairs if pair[0].lstrip("-") not in _SILENT for part in pair]
     return shlex.join(["bayesgmm", *words, *options])

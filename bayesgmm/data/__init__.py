@@ -1,4 +1,4 @@
-"""`Data`: validated rows in blocks, with their weights."""
+"""`Data`: validated rows in blocks, with their weights; sources of rows elsewhere, and sums over blocks."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,16 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
+    from bayesgmm.data.buffers import ReusedBuffer as ReusedBuffer
+    from bayesgmm.data.sources import Source as Source
+    from bayesgmm.data.sources import SourceBlock as SourceBlock
+    from bayesgmm.data.sources import SourceData as SourceData
+    from bayesgmm.data.sources import rows_at_a_time as rows_at_a_time
+    from bayesgmm.data.totals import by_handle as by_handle
+    from bayesgmm.data.totals import in_order as in_order
+    from bayesgmm.data.totals import over_blocks as over_blocks
+    from bayesgmm.data.totals import threads_for as threads_for
+    from bayesgmm.data.totals import total as total
     from bayesgmm.data.unique_rows import distinct_rows as distinct_rows
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from itertools import chain
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,7 @@ from bayesgmm.data.unique_rows import distinct_rows
 from bayesgmm.validation import as_row_weights, as_rows
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
-_ONE_EACH = np.empty(0)
+ONE_EACH = np.empty(0)
 
 
 class Block(NamedTuple):
@@ -27,6 +28,33 @@ class Block(NamedTuple):
 
     columns: Columns
     row_weights: PerRow
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+        return self.columns.shape[1]
+
+    def read(self) -> Iterator["Block"]:
+        """Itself: it is in memory."""
+        yield self
+
+    def pieces(self, size: int) -> Iterator["Data"]:
+        """The rows in order, at most ``size`` at a time."""
+        for start in range(0, self.n_rows, size):
+            part = slice(start, start + size)
+            rows = np.ascontiguousarray(self.columns[:, part]).T
+            yield Data(rows, self.row_weights[part] if len(self.row_weights) else None)
+
+
+class Handle(Protocol):
+    """Rows that may be elsewhere, and are read where they are used."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many there are."""
+
+    def read(self) -> Iterator[Block]:
+        """The rows in blocks, of which each may overwrite the one before."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +120,27 @@ class Data:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """One block up to `ROWS_PER_BLOCK` rows, if only an empty one, else copies of so many rows."""
-        weights = _ONE_EACH if self.row_weights is None else self.row_weights
+        weights = ONE_EACH if self.row_weights is None else self.row_weights
         parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, max(1, len(self.rows)), ROWS_PER_BLOCK))
         return tuple(Block(np.ascontiguousarray(self.rows.T[:, part]), weights[part]) for part in parts)
 
+    @cached_property
+    def handles(self) -> Sequence[Handle]:
+        """Blocks to read, here those in memory; what works on handles works on rows anywhere."""
+        return self.blocks
+
+    @property
+    def sample(self) -> "Data":
+        """Rows in memory that stand for all: all of them."""
+        return self
+
     def __iter__(self) -> Iterator[Block]:
-        return iter(self.blocks)
+        """Blocks in order; of rows elsewhere each may overwrite the one before."""
+        return chain.from_iterable(handle.read() for handle in self.handles)
 
     def pieces(self, size: int) -> Iterator["Data"]:
         """The rows in order, at most ``size`` at a time."""
-        for columns, row_weights in self:
-            for start in range(0, columns.shape[1], size):
-                part = slice(start, start + size)
-                rows = np.ascontiguousarray(columns[:, part]).T
-                yield Data(rows, row_weights[part] if len(row_weights) else None)
+        return chain.from_iterable(block.pieces(size) for block in self)
 
     def take(self, which: IntArray | slice) -> "Data":
         """Some of the rows, by their numbers, with their weights."""

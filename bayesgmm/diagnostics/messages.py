@@ -23,8 +23,7 @@ class Finding(StrEnum):
     POOLED = "The posterior was resampled from {n_modes} modes, assuming that there are no others."
     WEIGHED = "The chains jump between {n_modes} modes, in proportion to their weights."
     MISSING = (
-        "Modes may be missing: up to {missing:share} of the posterior, as far as {n} short chains from random starts "
-        "tell."
+        "Modes may be missing: up to {missing:share} of the posterior, as far as {n} random starts of the search tell."
     )
     MODE = "The mode with number {number} has {figures}."
     UNCERTAIN_WEIGHTS = "The weights are uncertain: their standard errors are above {limit}."
@@ -52,8 +51,8 @@ class Finding(StrEnum):
 
     SINGLE_CHAIN = "A single chain cannot be compared with others."
     UNKNOWN_STARTS = (
-        "Where the chains started is not known: if at the same optimum, their agreement is no proof that there is no "
-        "other mode."
+        "Other modes were not looked for: where the chains started is not known, and if at the same optimum, their "
+        "agreement is no proof that there is none."
     )
     SAME_START = (
         "All chains started at the same optimum: agreement is no proof that there is no other mode; use init='spread'."
@@ -68,7 +67,7 @@ class Figure(StrEnum):
     GROUPS = "Groups of chains: {groups}"
     DEGENERATE = "Draws with an empty component: {empty:share}; with a collapsed one: {collapsed:share}"
     EXPLORATORY = "Exploratory chains searched for other modes from: {starts}"
-    MISSING = "Modes that {n} short chains from random starts did not meet: at most {missing:share} of the posterior"
+    MISSING = "Modes that {n} random starts did not lead to: at most {missing:share} of the posterior"
     NESTED_R_HAT = "Nested R-hat by starting mode: {r_hat:r_hat}"
 
 

@@ -128,7 +128,7 @@ class Figures:
     resampled : bool
         Whether modes were pooled.
     n_random_starts : int
-        Random starts of short chains that searched for modes.
+        Random starts of the search for modes.
     missing : float, optional
         Bound of the weight of modes that they did not meet.
     occupancy : Occupancy, optional

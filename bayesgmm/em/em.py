@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import reduce
 from math import isfinite
 from operator import add
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from numba import types
 
 from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, linked
-from bayesgmm.data import Block, Data
+from bayesgmm.data import Block, Data, over_blocks
 from bayesgmm.em.anderson import Anderson
 from bayesgmm.em.m_step import assembled
 from bayesgmm.em.moments import RegCovar, moments_of, variance_floors
@@ -167,7 +167,7 @@ def run_em(
     halted : callable, optional
         Asked between blocks of rows; if it returns true the run ends where it stood before that pass.
     pool : concurrent.futures.Executor, optional
-        Threads among which the blocks of data in memory are shared out. The result is the same without.
+        Threads among which the blocks of data are shared out. The result is the same without.
 
     Raises
     ------
@@ -219,11 +219,12 @@ class _Run:
         halted: Callable[[], bool] | None = None,
         pool: Executor | None,
     ) -> None:
-        n_blocks = len(data.blocks) if isinstance(data, Data) else 0
+        handles = data.handles if isinstance(data, Data) else ()
         self.data, self.start, self.prior, self.settings = data, start, prior, settings
-        self.block = data.blocks[0] if isinstance(data, Data) and n_blocks == 1 and prior is None else None
+        only = handles[0] if len(handles) == 1 and prior is None else None
+        self.block = only if isinstance(only, Block) else None
         self.halted = halted or (lambda: False)
-        self.map = pool.map if pool is not None and n_blocks > 1 else map
+        self.pool = pool if len(handles) > 1 else None
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
         n_alone = 0 if self.block is None else _steps_alone(start, self.block)
         self.rules = Rules(_floors(settings.reg_covar, data, start), np.nan, settings.max_iter)
@@ -240,7 +241,12 @@ class _Run:
 
     def e_step(self, mixture: Mixture) -> Statistics:
         """Expected statistics of all rows under a mixture."""
-        return reduce(add, self._unless_halted(self.map(partial(_statistics, mixture), self.data)))
+
+        def of_block(block: Block) -> Statistics:
+            return column_statistics(block.columns, mixture, block.row_weights)
+
+        in_order = map(of_block, [self.block]) if self.block else over_blocks(of_block, self.data, self.pool)
+        return reduce(add, self._unless_halted(in_order))
 
     def _unless_halted(self, blocks: Iterable[Statistics]) -> Iterator[Statistics]:
         for statistics in blocks:
@@ -318,10 +324,6 @@ def _floors(reg_covar: RegCovar, data: Iterable[tuple[Columns, PerRow]], start: 
     if reg_covar is not None:
         return np.full(start.n_features, reg_covar, dtype=np.float64)
     return variance_floors(None, moments_of(data, start.family), start.family)
-
-
-def _statistics(mixture: Mixture, block: tuple[Columns, PerRow]) -> Statistics:
-    return column_statistics(block[0], mixture, block[1])
 
 
 def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow
+from bayesgmm.data import SourceData
 from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, column_statistics
 from bayesgmm.priors import OF_CONSTANT, constant_features
 
@@ -39,6 +40,8 @@ class Moments(NamedTuple):
 def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamily = FAMILIES["full"]) -> Moments:
     """Mean and covariance of rows, maximum likelihood: the kernel's sums for one component in the middle.
 
+    Those of a source were found when it was read first.
+
     Examples
     --------
     >>> from bayesgmm.data import Data
@@ -46,6 +49,8 @@ def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamil
     >>> moments_of(Data.of([[0.0], [2.0], [7.0]], row_weights=[1, 1, 0]))
     Moments(mean=array([1.]), covariance=array([[1.]]))
     """
+    if isinstance(blocks, SourceData):
+        return _summarised(blocks, family)
     counted = [(x, weights if len(weights) else np.ones(x.shape[1])) for x, weights in blocks]
     total = sum(weights.sum() for _, weights in counted)
     mean = reduce(add, (x @ (weights / total) for x, weights in counted))
@@ -55,9 +60,23 @@ def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamil
     middle = Mixture.from_checked(seen, np.ones(1), mean[None], unit, unit, unit, np.zeros(1))
     second = reduce(add, (column_statistics(x, middle, weights).second[0] for x, weights in counted))
     moments = Moments(mean, second / total)
-    constant = _constant(moments, counted)
+    return _without_rounding(moments, _constant(moments, counted))
+
+
+def _summarised(data: SourceData, family: CovarianceFamily) -> Moments:
+    """Those of the first pass over the rows of a source."""
+    summary = data.summary
+    covariance = summary.scatter / summary.n_rows
+    if not family.parametrisation.correlated and len(covariance) == len(summary.mean):
+        covariance = np.diagonal(covariance)[None].copy()
+    ranges = np.stack([summary.lowest, summary.highest])
+    return _without_rounding(Moments(summary.mean, covariance), constant_features(ranges))
+
+
+def _without_rounding(moments: Moments, constant: IntArray) -> Moments:
+    """Moments in which constant features have variance zero."""
     moments.covariance[:, constant] = 0.0
-    if seen.parametrisation.correlated:
+    if len(moments.covariance) == len(moments.mean):
         moments.covariance[constant] = 0.0
     return moments
 

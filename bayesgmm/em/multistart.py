@@ -17,7 +17,7 @@ from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray, one_blas_thread
-from bayesgmm.data import Data
+from bayesgmm.data import Data, threads_for
 from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, HaltedError, run_em
 from bayesgmm.em.initialization import Initialisation
@@ -174,7 +174,8 @@ def best_of_starts(
     Parameters
     ----------
     data : Data
-        Weighted rows and repeated rows give bitwise identical results.
+        Weighted rows and repeated rows in memory give bitwise identical results. Starts of rows elsewhere see a sample
+        of them; the best go on with all.
     model : Model
         A prior makes the objective the log posterior density.
     rng : numpy.random.Generator
@@ -286,7 +287,7 @@ class _Race:
 
     def run(self, n_jobs: int | None) -> tuple[list[EMResult], list[bool]]:
         """The end of every start, and whether it was run to its end on all rows."""
-        with _pool_for(self.plan.data, n_jobs) as self.pool, _workers_for(self.plan, n_jobs) as self.workers:
+        with threads_for(self.plan.data, n_jobs) as self.pool, _workers_for(self.plan, n_jobs) as self.workers:
             while not self.is_over:
                 n = self.n_init or (_ROUND if self.runs else 1)
                 limit = math.inf if self.n_init or not self.runs else min(self.left / n, self.runs[0].limit)
@@ -373,7 +374,9 @@ class _Race:
             if self.stopped:
                 break
             try:
-                end = self.em(index, self.plan.plain_start(KINDS_IN_TURN[index % 3], index, self.rng, self.plan.data))
+                end = self.em(
+                    index, self.plan.plain_start(KINDS_IN_TURN[index % 3], index, self.rng, self.plan.data.sample)
+                )
             except HaltedError:
                 break
             if self.plan.degeneracy.is_proper(end):
@@ -458,19 +461,11 @@ def _workers_for(plan: Plan, n_jobs: int | None) -> AbstractContextManager[Execu
     return ThreadPoolExecutor(n_workers)
 
 
-def _pool_for(data: Data, n_jobs: int | None) -> AbstractContextManager[Executor | None]:
-    """Threads for the blocks of rows, if there are several: as many as asked for, by default one a core."""
-    if len(data.blocks) == 1:
-        return nullcontext()
-    n_threads = effective_n_jobs(-1 if n_jobs is None else n_jobs)
-    return ThreadPoolExecutor(n_threads) if n_threads > 1 else nullcontext()
-
-
 def _record(plan: Plan, runs: list[EMResult], completed: list[bool], *, interrupted: bool) -> Starts:
     """What the starts found. Plain Python: there are few, and a small fit takes a millisecond."""
     ended = [run.objective if isfinite(run.objective) else nan for run in runs]
     if all(isnan(objective) for objective in ended):
-        largest = float(np.abs(plan.data.rows).max())
+        largest = float(np.abs(plan.data.sample.rows).max())
         raise DegenerateComponentError(
             f"{_ILL_DEFINED} Drop constant columns, and bring the others to a moderate scale.",
             figures={"largest absolute value": largest, "floor": plan.smallest_floor},

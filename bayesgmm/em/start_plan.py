@@ -72,7 +72,7 @@ class Plan:
         size = self.n_compared
         if not self.searched or self.cost.of_pass < _QUICK:
             return None
-        return self.data.subset(size, rng=rng) if self.data.shape[0] >= 2 * size else self.data
+        return self.data.subset(size, rng=rng) if self.data.shape[0] >= 2 * size else self.data.sample
 
     @property
     def settings_of_part(self) -> EMSettings:
@@ -123,7 +123,7 @@ class Plan:
             return self.start
         kind, d, k = self.kind(index), self.model.n_features, self.model.n_components
         if not self.searched and kind != SMALL_EM:
-            return self.plain_start(kind, index, rng, self.data)
+            return self.plain_start(kind, index, rng, self.data.sample)
         for criteria in self.criteria(index):
             short_em.degeneracy = criteria
             search_data = SearchData.of_rows(self.data, criteria, size=rows_for(k, d), rng=rng)

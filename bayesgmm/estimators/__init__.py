@@ -7,6 +7,7 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.estimators._attributes import Attributes as Attributes
     from bayesgmm.estimators._posterior_display import in_labels_of as in_labels_of
+    from bayesgmm.estimators._sources import FittedSource as FittedSource
     from bayesgmm.estimators._validation import InvalidParameterError as InvalidParameterError
     from bayesgmm.estimators.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
     from bayesgmm.estimators.gaussian_mixture import PRIORS as PRIORS

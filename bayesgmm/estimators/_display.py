@@ -1,13 +1,16 @@
-"""Report and notebook display of a fit by EM."""
+"""Report, notebook display and progress of a fit by EM."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm._common import paragraph, shown, table
+from bayesgmm._common import PATIENCE, paragraph, progress_bar, shown, table
+from bayesgmm.em import Effort, EMState, StartCallback
 from bayesgmm.validation import as_rows, as_sample_weight
 
 _MOST_COMPONENTS = 20
@@ -126,3 +129,34 @@ def feature_names(estimator: Any) -> list[str]:
     """Names of columns, or x0, x1, ..."""
     names = getattr(estimator, "feature_names_in_", None)
     return [f"x{j}" for j in range(np.shape(estimator.means_)[1])] if names is None else [str(name) for name in names]
+
+
+@contextmanager
+def progress_of_starts(
+    *, verbose: int, interval: int, n_init: int | None, effort: Effort, show: bool = True
+) -> Iterator[StartCallback | None]:
+    """A callback that shows how starts go; None where nobody watches."""
+    if verbose:
+        yield _printed(verbose, interval)
+        return
+    description, n_starts = ("EM starts", n_init) if n_init else ("EM starts, at most", effort.most_starts)
+    with progress_bar(description, show=show, patience=PATIENCE) as move:
+        yield None if move is None else lambda index, _state: move(index, n_starts)
+
+
+def _printed(verbose: int, interval: int) -> StartCallback:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    due: dict[int, int] = {}
+
+    def show(index: int, state: EMState) -> None:
+        if index not in due:
+            console.print(f"Start {index}")
+        elif verbose > 1 and state.iteration >= due[index]:
+            console.print(f"Start {index}, step {state.iteration}: objective {state.objective:.6f}")
+        else:
+            return
+        due[index] = state.iteration + interval
+
+    return show

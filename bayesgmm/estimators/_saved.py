@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm.em import Starts
 from bayesgmm.estimators._attributes import Attributes
+from bayesgmm.estimators._sources import FittedSource
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Equivariance, Measured, Mixture, covariance_family
 from bayesgmm.priors import Prior
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 _OTHERS = ("converged_", "n_iter_", "log_likelihood_", "objective_", "lower_bound_", "lower_bounds_", "n_features_in_")
+_SOURCE = ("paths", "n_rows", "fingerprint")
 _PARTS = ("weights", "means", "covariances", "factors", "precision_factors", "log_scale")  # of a mixture
 
 
@@ -121,6 +123,8 @@ def _em_tree(estimator: Any) -> "xr.DataTree":
             {name: ("optimum" if name == "optimum_objectives" else "start", value) for name, value in arrays.items()}
         )
         groups["history"] = xr.Dataset({"objective": ("step", estimator.history_)})
+    if (source := getattr(estimator, "source_", None)) is not None:
+        groups["sample"] = xr.Dataset({"rows": (("obs", "feature"), source.sample)})
     tree = xr.DataTree.from_dict(groups)
     tree.attrs = {**_em_record(estimator, starts), **provenance()}
     return tree
@@ -134,6 +138,8 @@ def _em_record(estimator: Any, starts: Starts | None) -> dict[str, str]:
         "feature_names": getattr(estimator, "feature_names_in_", None),
         "prior": getattr(estimator, "prior_", None),
     }
+    if (source := getattr(estimator, "source_", None)) is not None:
+        record["source"] = {name: getattr(source, name) for name in _SOURCE}
     if starts is not None:
         values = _starts_fields(starts).items()
         record["starts"] = {name: value for name, value in values if not isinstance(value, np.ndarray)}
@@ -172,6 +178,10 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     estimator.starts_ = Starts(**arrays, **{**rest, "kinds": tuple(rest["kinds"])}, optima=tuple(optima))
     estimator.history_ = tree["history"]["objective"].to_numpy()
     estimator._training = Measured(**json.loads(str(tree.attrs["training"])))
+    if "source" in tree.attrs:
+        kept = json.loads(str(tree.attrs["source"]))
+        sample = np.asfortranarray(tree["sample"]["rows"].to_numpy())
+        estimator.source_ = FittedSource(**{**kept, "paths": tuple(kept["paths"])}, sample=sample)
 
 
 def prior_of(numbers: Mapping[str, Any]) -> Prior:

@@ -1,6 +1,6 @@
 """Standard errors and bootstrap of `GaussianMixture`."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, progress_bar
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings
+from bayesgmm.estimators._sources import RowsLike
 from bayesgmm.mixture import Mixture
 from bayesgmm.standard_errors import Bootstrap, StandardErrors
 from bayesgmm.standard_errors import bootstrap as bootstrap_of
@@ -25,6 +26,7 @@ class _FittedByEM(Protocol):
 
     def _fitted(self) -> Mixture: ...
     def _validated(self, X: ArrayLike) -> Array: ...
+    def _weighted(self, X: Any, sample_weight: ArrayLike | None) -> Data: ...
     def _rng(self) -> np.random.Generator: ...
 
 
@@ -32,7 +34,7 @@ class StandardErrorsMixin:
     """Standard errors and intervals of an estimator fitted by EM."""
 
     def standard_errors(
-        self: _FittedByEM, X: ArrayLike, sample_weight: ArrayLike | None = None, *, robust: bool = False
+        self: _FittedByEM, X: RowsLike, sample_weight: ArrayLike | None = None, *, robust: bool = False
     ) -> StandardErrors:
         """Standard errors and intervals from the observed information (Louis 1982), in one pass.
 
@@ -42,7 +44,7 @@ class StandardErrorsMixin:
 
         Parameters
         ----------
-        X : (obs, feature)
+        X : (obs, feature), or rows elsewhere
             The rows of the fit, which the estimator does not store.
         sample_weight : (obs,), optional
             Frequency weights of the fit.
@@ -81,9 +83,9 @@ class StandardErrorsMixin:
         (array([[0.08, 0.92]]), array([[0.1, 0.1]]))
         """
         check_flag(robust=robust)
-        mixture, rows = self._fitted(), as_rows(self._validated(X))
-        data = Data(rows, as_sample_weight(sample_weight, len(rows)))
-        return standard_errors_of(data, mixture, prior=getattr(self, "prior_", None), robust=robust)
+        mixture, data = self._fitted(), self._weighted(X, sample_weight)
+        prior = getattr(self, "prior_", None)
+        return standard_errors_of(data, mixture, prior=prior, robust=robust, n_jobs=self.n_jobs)
 
     def bootstrap(
         self: _FittedByEM,

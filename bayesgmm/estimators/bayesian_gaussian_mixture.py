@@ -20,6 +20,7 @@ from bayesgmm.data import Data
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
+from bayesgmm.estimators._display import progress_of_starts
 from bayesgmm.estimators._posterior_display import PosteriorInHtmlMixin
 from bayesgmm.estimators._posterior_methods import PosteriorMixin
 from bayesgmm.estimators._prior_parameters import (
@@ -28,7 +29,6 @@ from bayesgmm.estimators._prior_parameters import (
     check_prior_type,
     fitted_prior_parameters,
 )
-from bayesgmm.estimators._progress import progress_of_starts
 from bayesgmm.estimators._saved import fit_record
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.evidence import combine_modes
@@ -119,15 +119,16 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         the sampler, if one of comparable mass has rows in every component that one. Ten by default, not ``"auto"``:
         further optima, met once, tell where other modes may be.
     effort : {"standard", "thorough"}
-        How long EM's starts search, as in `GaussianMixture`; ``"thorough"`` also runs three times as many short chains
-        from random starts, which brings the bound of what they may miss down to a third.
+        How long EM's starts search, as in `GaussianMixture`; ``"thorough"`` also makes three times as many random
+        starts of the search for modes, which brings the bound of what they may miss down to a third.
     init : {"spread", "modes", "best"}
         Where the chains start. ``"spread"``: short Gibbs chains from up to 128 random starts look for modes first; if
-        there is one, the chains start at the best optimum. With more than 4,000 rows, 8 components or, where there are
-        several modes, 120 parameters, and for priors that are not conjugate given the labels, exploratory chains of
-        NUTS start at the best optimum, with a component emptied or duplicated, and at further optima; if they become
-        stationary in different modes, the chains start in each of relevant weight. ``"modes"``: at the distinct optima
-        of EM in turn. ``"best"``: all at the best optimum, which cannot detect other modes.
+        there is one, the chains start at the best optimum, else, unless they jump, in the different places. With more
+        than 4,000 rows, and for priors that are not conjugate given the labels, EM runs from the random starts, and
+        exploratory chains of NUTS start at its optima that are not far below the best, and with a component emptied or
+        duplicated; if they become stationary in different modes, the chains start in each of relevant weight.
+        ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which cannot detect
+        other modes.
     tol, max_iter, init_params
         For the EM starts, as in `GaussianMixture`.
     reg_covar : float, optional

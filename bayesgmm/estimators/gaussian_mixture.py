@@ -1,7 +1,8 @@
 """`GaussianMixture`: EM as a scikit-learn estimator."""
 
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -14,12 +15,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Data
+from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
-from bayesgmm.estimators._display import EMInHtmlMixin
-from bayesgmm.estimators._progress import progress_of_starts
+from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
 from bayesgmm.estimators._saved import EMFileMixin
+from bayesgmm.estimators._sources import (
+    FittedSource,
+    RowsLike,
+    SourcesMixin,
+    opened,
+    read_source,
+    row_labels,
+    without_weights,
+)
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
 from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
 from bayesgmm.exceptions import InputError, InterruptedWarning, SingleBestStartWarning
@@ -28,7 +37,7 @@ from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
 from bayesgmm.mixture import icl as icl_of
 from bayesgmm.priors import Model, Prior
-from bayesgmm.validation import as_rows, as_sample_weight, check_components
+from bayesgmm.validation import as_rows, as_sample_weight, check_components, is_elsewhere
 
 _TIGHT, _LONGER = 1e-5, 4.0  # a tolerance from which on starts search so many times as long
 _CLOSE_ENOUGH = 1e-6  # per row: EM stops no sooner, however loose a tolerance it is given
@@ -43,7 +52,9 @@ PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
 }
 
 
-class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
+class GaussianMixture(
+    EMFileMixin, SourcesMixin, StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator
+):
     r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori with a prior.
 
     .. math:: p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)
@@ -136,6 +147,8 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         reached, how likely a further start ends somewhere new, how many degenerated.
     prior_ : Prior or None
         The prior with its hyperparameter values.
+    source_ : FittedSource
+        Of a fit of rows that are not in memory: where they are, their number and fingerprint, and a sample of them.
     n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -248,14 +261,18 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit by EM from several starts.
 
         Ctrl-C keeps the best mixture so far, with a warning.
 
         Parameters
         ----------
-        X : array-like or dataframe, (obs, feature)
+        X : array-like or dataframe, (obs, feature), or rows elsewhere
+            A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array or another `Source`, see
+            `open_source`. At most 100,000 rows are read into memory; more are read block by block, once to check them
+            and once in each step of EM. Then starts are compared on a random sample of 100,000, which also scales
+            named priors, and the best of them go on with all rows.
         y : ignored
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice, zero excludes it. They enter the number of rows
@@ -272,11 +289,16 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
             For data, weights or parameters that cannot be used, see `bayesgmm.validation.read_table`. Weights that sum
             to one are rejected: together they would be one observation.
         """
-        checked = self._validated(X, reset=True)
-        rows = as_rows(checked)
-        data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+        begun = time.monotonic()
+        self.__dict__.pop("source_", None)
+        if is_elsewhere(X):
+            data, dtype = self._first_pass(X, sample_weight), np.dtype(np.float64)
+        else:
+            checked = self._validated(X, reset=True)
+            rows, dtype = as_rows(checked), checked.dtype
+            data = Data(rows, as_sample_weight(sample_weight, len(rows)))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
-        self.prior_ = self._resolved_prior(data.rows, data.row_weights)
+        self.prior_ = self._resolved_prior(data.sample.rows, data.sample.row_weights)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
@@ -292,38 +314,40 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
                 initialisation=self._initialisation(),
                 start=self._last_solution(model),
                 n_jobs=self.n_jobs,
-                max_seconds=self.max_seconds,
+                max_seconds=None if self.max_seconds is None else self.max_seconds - (time.monotonic() - begun),
                 callback=callback,
                 feature_names=getattr(self, "feature_names_in_", None),
             )
-        self._set_fit(result, starts, dtype=checked.dtype)
+        self._set_fit(result, starts, dtype=dtype)
         self.converged_ = result.converged or result.gain_to_come <= (self.tol or 0.0) * data.total
-        self._training = measure(data, result.mixture)
+        with threads_for(data, self.n_jobs) as pool:
+            self._training = measure(data, result.mixture, pool)
         self._warn(starts)
         return self
 
-    def fit_predict(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
+    def fit_predict(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
         """Fit, and return the most probable component of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def predict_proba(self, X: ArrayLike) -> Responsibilities:
+    def predict_proba(self, X: RowsLike) -> Responsibilities:
         """Probability of each component for each row, (obs, cluster)."""
-        mixture, checked = self._fitted(), self._validated(X)
-        return row_memberships(Data.of(checked), mixture).astype(self._precision(checked), copy=False)
+        return self._by_row(row_memberships, X)
 
-    def predict(self, X: ArrayLike) -> IntArray:
+    def predict(self, X: RowsLike) -> IntArray:
         """The most probable component of each row, (obs,)."""
+        if is_elsewhere(X):
+            return self._by_row(row_labels, X)
         return self.predict_proba(X).argmax(axis=1)
 
-    def score_samples(self, X: ArrayLike) -> PerRow:
+    def score_samples(self, X: RowsLike) -> PerRow:
         """Log density of each row, (obs,)."""
-        mixture, checked = self._fitted(), self._validated(X)
-        log_density = row_densities(Data.of(checked), mixture)
-        with np.errstate(over="ignore"):  # below single precision: -inf
-            return log_density.astype(self._precision(checked), copy=False)
+        return self._by_row(row_densities, X)
 
-    def score(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density per row, with ``sample_weight`` (obs,) the weighted mean."""
+        if is_elsewhere(X):
+            measured = self._measured(X, sample_weight)
+            return measured.log_likelihood / measured.n_rows
         log_density = self.score_samples(X)
         weights = as_sample_weight(sample_weight, len(log_density), relative=True)
         return float(np.average(log_density, weights=weights))
@@ -342,21 +366,21 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         """`n_parameters` under scikit-learn's private name, which scripts use."""
         return self.n_parameters()
 
-    def aic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def aic(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's criterion, lower is better; of the rows and weights of the fit by default.
 
         See `bayesgmm.mixture.aic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
         """
         return aic_of(self._measured(X, sample_weight))
 
-    def bic(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def bic(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Schwarz's criterion, lower is better; of the rows and weights of the fit by default.
 
         See `bayesgmm.mixture.bic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
         """
         return bic_of(self._measured(X, sample_weight))
 
-    def icl(self, X: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+    def icl(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
         """Integrated completed likelihood, lower is better; of the rows and weights of the fit by default.
 
         See `bayesgmm.mixture.icl`: BIC plus a penalty for uncertain assignments. Rows of ``X`` count once each,
@@ -385,22 +409,55 @@ class GaussianMixture(EMFileMixin, StandardErrorsMixin, EMInHtmlMixin, Validated
         names: list[str] = super()._get_param_names()
         return names
 
-    def _validated(self, X: ArrayLike, *, reset: bool = False) -> Array:
+    def _validated(self, X: Any, *, reset: bool = False) -> Array:
         """Rows as they came, float32 or float64."""
         return validated(self, X, dtypes=(np.float64, np.float32), reset=reset, min_samples=2 if reset else 1)
 
-    def _precision(self, checked: Array) -> np.dtype:
-        """The type of results for these rows: that of rows and parameters together, as in scikit-learn."""
-        return np.result_type(checked, self.means_)
+    def _first_pass(self, X: Any, sample_weight: object) -> Data:
+        """Rows elsewhere, read once."""
+        without_weights(sample_weight)
+        if self.labels_init is not None:
+            raise InputError(expected="labels_init with rows in memory", got="rows elsewhere", hint="Use means_init.")
+        source = opened(self, X, reset=True)
+        data = read_source(self, source)
+        if data.shape[0] < 2:
+            raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
+        self.source_ = FittedSource.of(source, data)
+        return data
+
+    def _rows(self, X: Any) -> tuple[Data, np.dtype]:
+        """Rows, wherever they are, and the type of results: that of rows and parameters, as in scikit-learn."""
+        if is_elsewhere(X):
+            return SourceData(opened(self, X)), np.result_type(np.float64, self.means_)
+        checked = self._validated(X)
+        return Data.of(checked), np.result_type(checked, self.means_)
+
+    def _by_row(self, task: Callable[[Iterable[Block], Mixture], Any], X: RowsLike) -> Any:
+        """What a task gives for each row."""
+        mixture, (data, dtype) = self._fitted(), self._rows(X)
+        with threads_for(data, self.n_jobs) as pool:
+            parts = list(by_handle(lambda blocks: task(blocks, mixture), data, pool))
+        found = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        with np.errstate(over="ignore"):  # below single precision: -inf
+            return found.astype(dtype, copy=False) if found.dtype.kind == "f" else found
+
+    def _weighted(self, X: RowsLike, sample_weight: ArrayLike | None) -> Data:
+        """Rows, wherever they are, with their weights."""
+        if is_elsewhere(X):
+            without_weights(sample_weight)
+            return self._rows(X)[0]
+        rows = as_rows(self._validated(X))
+        return Data(rows, as_sample_weight(sample_weight, len(rows)))
 
     def _fitted(self) -> Mixture:
         return self.mixture_
 
-    def _measured(self, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Measured:
+    def _measured(self, X: RowsLike | None, sample_weight: ArrayLike | None) -> Measured:
         mixture = self._fitted()
         if X is not None:
-            rows = as_rows(self._validated(X))
-            return measure(Data(rows, as_sample_weight(sample_weight, len(rows))), mixture)
+            data = self._weighted(X, sample_weight)
+            with threads_for(data, self.n_jobs) as pool:
+                return measure(data, mixture, pool)
         training: Measured | None = getattr(self, "_training", None)
         if training is None or sample_weight is not None:
             given = "sample_weight without X" if training else "no rows, and parameters that were set without a fit"

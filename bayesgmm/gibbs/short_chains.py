@@ -18,20 +18,21 @@ from bayesgmm.gibbs.sweep import Kept, Sweeps
 from bayesgmm.mixture import Draws, Mixture, row_densities
 from bayesgmm.priors import Model
 
-_METHODS = ("random_from_data", "k-means++")  # any rows as means, or rows that lie apart
+_METHODS = ("random_from_data", "k-means++", "kmeans")  # any rows as means, rows that lie apart, or centres of clusters
 _SEEDED, _AMONG = 3, 8  # every third start has a small component, at the least likely of an eighth of the rows
 _SMALL = 0.1  # of the covariance that its prior has most weight at
 
 
 def random_starts(data: Data, model: Model, n: int, *, rng: np.random.Generator) -> list[Mixture]:
-    """``n`` mixtures: with any rows as means, with rows that lie apart and, of either, with one component at a row.
+    """``n`` mixtures: with any rows as means, rows that lie apart, or centres by k-means; some with one at a row.
 
     That row is likely to be an outlier, or to have few others beside it: modes with a small component are as many as
     places for it, and other starts meet few of them.
     """
     starts = []
     for i in range(n):
-        method, seeded = Initialisation(_METHODS[i % len(_METHODS)]), i % _SEEDED == 0 and not model.family.shared
+        method = Initialisation(_METHODS[(i + i // _SEEDED) % len(_METHODS)])
+        seeded = i % _SEEDED == 0 and not model.family.shared
         own = model.with_components(model.n_components - 1) if seeded else model
         start = starting_mixture(data, own, rng=rng, initialisation=method)
         starts.append(_with_component_at_a_row(start, data, model, rng) if seeded else start)
@@ -40,7 +41,7 @@ def random_starts(data: Data, model: Model, n: int, *, rng: np.random.Generator)
 
 def _with_component_at_a_row(start: Mixture, data: Data, model: Model, rng: np.random.Generator) -> Mixture:
     """One component more, small, at the row of least density among some."""
-    (n, d), prior = data.shape, model.required_prior
+    (n, d), prior = data.shape, model.required_prior.inverse_wishart
     some = rng.choice(n, size=max(1, n // _AMONG), replace=False)
     row = data.rows[some[row_densities(data.take(some), start).argmin()]]
     root = np.sqrt(_SMALL / (prior.dof[-1] + d + 1.0)) * model.family.parametrisation.scale_roots(prior.scale[-1:])

@@ -17,12 +17,24 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 from bayesgmm._common import Array, Factors, Means, Weights
-from bayesgmm._compiled import allocation_free, cholesky_lower, compiled, link, solve_cholesky
+from bayesgmm._compiled import (
+    IN_1,
+    OUT_1,
+    OUT_2,
+    OUT_3,
+    allocation_free,
+    cholesky_lower,
+    compiled,
+    linked,
+    record_type,
+    solve_cholesky,
+)
 from bayesgmm.data import Data
-from bayesgmm.mixture import LOG_2PI, Draws, Mixture, pointwise
+from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, Draws, Mixture, pointwise
 from bayesgmm.priors import SMALLEST_WEIGHT, Model, ResolvedPrior
 
 SWEEPS = 4  # of a draw, which then costs about as much as one of NUTS
@@ -90,6 +102,14 @@ class Kept(NamedTuple):
         return cls(*(np.empty((n_draws, *shape)) for shape in shapes))
 
 
+OUT_4 = types.Array(types.float64, 4, "C")
+PRIOR = record_type(ConjugatePrior, OUT_1, OUT_1, OUT_2, OUT_1, OUT_3, OUT_1, OUT_3, OUT_3, OUT_1)
+ROWS = record_type(Rows, OUT_2, OUT_2, types.int64[::1])
+POINT = record_type(Point, OUT_1, OUT_2, OUT_3, OUT_3, OUT_1, OUT_3)
+CHAIN = record_type(Chain, POINT, OUT_3, OUT_1, OUT_1, OUT_2, OUT_1, OUT_2, OUT_3)
+_KEPT = record_type(Kept, OUT_2, OUT_3, OUT_4, OUT_1)
+
+
 class Sweeps:
     """Gibbs sampling of the posterior of a model given rows, see this module; for a prior that `refusal` accepts."""
 
@@ -98,7 +118,6 @@ class Sweeps:
         self.rows = Rows(np.array(data.rows.T, order="C"), np.array(data.rows, order="C"), counts.astype(np.int64))
         self.model, self.prior = model, _compiled_prior(model.required_prior)
         self.kernel = model.family.parametrisation, model.component
-        link(_draws, *map(type, self.kernel))
 
     def chain(self, start: Mixture) -> Chain:
         """A chain that begins at a mixture, hyperparameters at their means."""
@@ -171,7 +190,10 @@ def _compiled_prior(prior: ResolvedPrior) -> ConjugatePrior:
     return ConjugatePrior(*(np.require(array, np.float64, ["C", "W"]) for array in arrays))
 
 
-@compiled
+@linked(
+    types.void(COVARIANCE, COMPONENT, types.npy_rng, ROWS, PRIOR, CHAIN, _KEPT, types.int64, types.int64),
+    allocates=False,
+)
 def _draws(covariance, component, rng, rows, prior, chain, kept, first, n):  # type: ignore[no-untyped-def]
     """``n`` draws; those from number zero on are kept, the first has the number ``first``."""
     evaluate(covariance, component, rows, chain, 1.0)
@@ -179,25 +201,32 @@ def _draws(covariance, component, rng, rows, prior, chain, kept, first, n):  # t
         for _ in range(SWEEPS):
             sweep(covariance, component, rng, rows, prior, chain, 1.0)
         if s >= 0:
-            kept.weights[s], kept.means[s], kept.factors[s] = chain.at.weights, chain.at.means, chain.at.factors
+            write_multiple(1.0, chain.at.weights, kept.weights[s])
+            write_multiple(1.0, chain.at.means, kept.means[s])
+            write_multiple(1.0, chain.at.factors, kept.factors[s])
             kept.log_likelihood[s] = total_log_density(rows, chain)
 
 
-@compiled
+@linked(types.void(COVARIANCE, COMPONENT, types.npy_rng, ROWS, PRIOR, CHAIN, types.float64))
 def sweep(covariance, component, rng, rows, prior, chain, power):  # type: ignore[no-untyped-def]
     """One sweep, from memberships to memberships; of the rows' densities given their labels that power is taken."""
     _draw_labels(covariance, rng, rows, chain)
     _draw_weights(rng, prior, chain)
     if power != 1.0:
-        chain.counts[:], chain.first[:], chain.second[:] = (
-            power * chain.counts,
-            power * chain.first,
-            power * chain.second,
-        )
+        write_multiple(power, chain.counts, chain.counts)
+        write_multiple(power, chain.first, chain.first)
+        write_multiple(power, chain.second, chain.second)
     _draw_covariances(covariance, rng, prior, chain)
     _draw_means(covariance, rng, prior, chain)
     _draw_hyperparameters(covariance, rng, prior, chain)
     evaluate(covariance, component, rows, chain, power)
+
+
+@allocation_free
+def write_multiple(factor, array, product):  # type: ignore[no-untyped-def]
+    """product = factor * array; assigning an array to a slice takes seconds to compile, for the text of its error."""
+    for index in np.ndindex(array.shape):
+        product[index] = factor * array[index]
 
 
 @allocation_free
@@ -209,7 +238,7 @@ def total_log_density(rows, chain):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@linked(types.void(COVARIANCE, COMPONENT, ROWS, CHAIN, types.float64), allocates=False)
 def evaluate(covariance, component, rows, chain, power):  # type: ignore[no-untyped-def]
     """Log densities and memberships of all rows, of w_k N(x | mu_k, Sigma_k)^power."""
     at = chain.at
@@ -217,7 +246,7 @@ def evaluate(covariance, component, rows, chain, power):  # type: ignore[no-unty
     for c in range(k):
         log_det = covariance.log_determinant(at.precision_factors[min(c, n_blocks - 1)], d)
         chain.log_scale[c] = math.log(at.weights[c]) + power * (log_det - 0.5 * d * LOG_2PI)
-    chain.tempered[:] = math.sqrt(power) * at.precision_factors
+    write_multiple(math.sqrt(power), at.precision_factors, chain.tempered)
     arguments = (rows.columns, chain.log_scale, at.means, chain.tempered, chain.log_density, chain.memberships)
     pointwise(covariance, component, *arguments)
 
@@ -238,14 +267,24 @@ def _draw_labels(covariance, rng, rows, chain):  # type: ignore[no-untyped-def]
                 c += 1
                 u -= chain.memberships[c, i]
             _give(covariance, chain, c, 1.0, rows.rows[i], z)
-            continue
-        for c in range(k):
-            share = chain.memberships[c, i]
-            n = left if c == k - 1 or share >= mass else rng.binomial(left, share / mass)
-            mass -= share
-            left -= n
-            if n > 0:
-                _give(covariance, chain, c, float(n), rows.rows[i], z)
+        else:
+            _share_out(covariance, rng, chain, i, left, mass, rows.rows[i], z)
+
+
+@linked(
+    types.void(COVARIANCE, types.npy_rng, CHAIN, types.int64, types.int64, types.float64, OUT_1, OUT_1),
+    allocates=False,
+)
+def _share_out(covariance, rng, chain, i, left, mass, row, z):  # type: ignore[no-untyped-def]
+    """Give the components their shares of ``left`` rows that are alike, whose memberships sum to ``mass``."""
+    k = chain.counts.shape[0]
+    for c in range(k):
+        share = chain.memberships[c, i]
+        n = left if c == k - 1 or share >= mass else rng.binomial(left, share / mass)
+        mass -= share
+        left -= n
+        if n > 0:
+            _give(covariance, chain, c, float(n), row, z)
 
 
 @allocation_free
@@ -294,7 +333,8 @@ def _draw_covariances(covariance, rng, prior, chain):  # type: ignore[no-untyped
         for c in range(k):
             if min(c, n_blocks - 1) == g:
                 dof += width * chain.counts[c]
-        chain.second[g] += at.scale[g]
+        for index in np.ndindex(at.scale.shape[1:]):
+            chain.second[g][index] += at.scale[g][index]
         covariance.draw_factor(rng, dof, chain.second[g], at.factors[g], at.precision_factors[g])
 
 
@@ -344,16 +384,22 @@ def _add_noise_of_precision(root, noise, vector):  # type: ignore[no-untyped-def
             vector[i] += root[i, j] * noise[j]
 
 
+@linked(types.void(COVARIANCE, types.npy_rng, PRIOR, POINT))
+def _draw_scale(covariance, rng, prior, at):  # type: ignore[no-untyped-def]
+    """One scale of all blocks."""
+    inverse = np.empty(at.scale.shape[1:])
+    covariance.write_mean_scale(at.precision_factors, prior.scale_precision[0], 1.0, inverse)
+    covariance.draw_block(rng, prior.scale_count[0], inverse, at.scale[0])
+    for g in range(1, at.scale.shape[0]):
+        write_multiple(1.0, at.scale[0], at.scale[g])
+
+
 @compiled
 def _draw_hyperparameters(covariance, rng, prior, chain):  # type: ignore[no-untyped-def]
     """A scale and a concentration that have a prior."""
     at = chain.at
     if prior.scale_count.shape[0]:
-        inverse = np.empty(at.scale.shape[1:])
-        covariance.write_mean_scale(at.precision_factors, prior.scale_precision[0], 1.0, inverse)
-        covariance.draw_block(rng, prior.scale_count[0], inverse, at.scale[0])
-        for g in range(1, at.scale.shape[0]):
-            at.scale[g] = at.scale[0]
+        _draw_scale(covariance, rng, prior, at)
     if prior.concentration_prior.shape[0]:
         k, total, n_lost = at.weights.shape[0], 0.0, 0
         for c in range(k):
@@ -362,7 +408,7 @@ def _draw_hyperparameters(covariance, rng, prior, chain):  # type: ignore[no-unt
         at.concentration[:] = _draw_concentration(rng, prior.concentration_prior, k, total, n_lost, at.concentration[0])
 
 
-@compiled
+@linked(types.float64(types.npy_rng, IN_1, types.int64, types.float64, types.int64, types.float64))
 def _draw_concentration(rng, gamma, k, total, n_lost, now):  # type: ignore[no-untyped-def]
     """A concentration given the sum of k log weights, by slice sampling of its logarithm.
 

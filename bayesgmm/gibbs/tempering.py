@@ -22,13 +22,25 @@ from itertools import pairwise
 
 import joblib
 import numpy as np
+from numba import types
 
 from bayesgmm._common import Array, IntArray, Progress, in_threads
-from bayesgmm._compiled import compiled, link
+from bayesgmm._compiled import OUT_1, OUT_2, OUT_3, allocation_free, linked, record_type
 from bayesgmm.data import Data
 from bayesgmm.exceptions import SamplingError
-from bayesgmm.gibbs.sweep import Point, Sweeps, evaluate, sweep, total_log_density
-from bayesgmm.mixture import Mixture
+from bayesgmm.gibbs.sweep import (
+    CHAIN,
+    OUT_4,
+    PRIOR,
+    ROWS,
+    Point,
+    Sweeps,
+    evaluate,
+    sweep,
+    total_log_density,
+    write_multiple,
+)
+from bayesgmm.mixture import COMPONENT, COVARIANCE, Mixture
 from bayesgmm.priors import SMALLEST_WEIGHT, Model, draw_mixtures
 
 PARTICLES, SWEEPS_A_POWER = 1_000, 20
@@ -99,7 +111,6 @@ def tempered_evidence(
     edges = np.linspace(0, n_particles, _PARTS + 1).astype(int).tolist()
     parts = [slice(*each) for each in pairwise(edges)]
     chains, generators = [sweeps.chain(first) for _ in parts], rng.spawn(len(parts))
-    link(_moved, *map(type, sweeps.kernel))
 
     def log_likelihoods(power: float, n: int = 0) -> Array:
         """Of all particles at a power, after so many sweeps."""
@@ -174,19 +185,37 @@ def _prior_particles(model: Model, n: int, *, rng: np.random.Generator) -> Point
     return Point(*(np.array(array, order="C") for array in arrays))
 
 
-@compiled
+_POINTS = record_type(Point, OUT_2, OUT_3, OUT_4, OUT_4, OUT_2, OUT_4)
+
+
+@linked(
+    types.void(COVARIANCE, COMPONENT, types.npy_rng, ROWS, PRIOR, CHAIN, _POINTS, types.float64, types.int64, OUT_1)
+)
 def _moved(covariance, component, rng, rows, prior, chain, particles, power, n_sweeps, values):  # type: ignore[no-untyped-def]
     """Log-likelihoods of particles at a power, after sweeps that move them."""
-    at = chain.at
     for i in range(values.shape[0]):
-        at.weights[:], at.means[:], at.factors[:] = particles.weights[i], particles.means[i], particles.factors[i]
-        at.precision_factors[:] = particles.precision_factors[i]
-        at.concentration[:], at.scale[:] = particles.concentration[i], particles.scale[i]
+        own = Point(
+            particles.weights[i],
+            particles.means[i],
+            particles.factors[i],
+            particles.precision_factors[i],
+            particles.concentration[i],
+            particles.scale[i],
+        )
+        _copy(own, chain.at)
         evaluate(covariance, component, rows, chain, power)
         for _ in range(n_sweeps):
             sweep(covariance, component, rng, rows, prior, chain, power)
         values[i] = total_log_density(rows, chain)
         if n_sweeps:
-            particles.weights[i], particles.means[i], particles.factors[i] = at.weights, at.means, at.factors
-            particles.precision_factors[i] = at.precision_factors
-            particles.concentration[i], particles.scale[i] = at.concentration, at.scale
+            _copy(chain.at, own)
+
+
+@allocation_free
+def _copy(point, copy):  # type: ignore[no-untyped-def]
+    write_multiple(1.0, point.weights, copy.weights)
+    write_multiple(1.0, point.means, copy.means)
+    write_multiple(1.0, point.factors, copy.factors)
+    write_multiple(1.0, point.precision_factors, copy.precision_factors)
+    write_multiple(1.0, point.concentration, copy.concentration)
+    write_multiple(1.0, point.scale, copy.scale)

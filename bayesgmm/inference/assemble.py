@@ -61,24 +61,25 @@ def fitted_tree(
 def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws) -> None:
     """What random starts found, and the modes of chains that jump between them, both of rows that differ.
 
-    Where modes may be missing, more random starts are counted.
+    Where modes may be missing, more random starts are counted. Places between which chains move freely are one mode.
     """
     search, data, jumped = explored.search, explored.problem.data, explored.jumps is not None
     if search is None:
         return
-    modes = visited_modes(draws, data, rng=np.random.default_rng(0)) if jumped and search.apart else None
-    if modes is not None and modes.separate:
-        tree.attrs |= {"modes": json.dumps(modes_record(modes, data.row_weights)), "mode_weights": VISITS}
-        sizes = tree["posterior"].sizes
-        labels = modes.labels.reshape(sizes["chain"], sizes["draw"])
-        tree["sample_stats"] = tree["sample_stats"].to_dataset().assign(mode=(SAMPLE_DIMS, labels))
-    if jumped or not search.apart:
+    modes = None if explored.exploratory is None else explored.exploratory.modes
+    if jumped and search.apart:
+        modes = visited_modes(draws, data, rng=np.random.default_rng(0))
+        if modes.separate:
+            tree.attrs |= {"modes": json.dumps(modes_record(modes, data.row_weights)), "mode_weights": VISITS}
+            sizes = tree["posterior"].sizes
+            labels = modes.labels.reshape(sizes["chain"], sizes["draw"])
+            tree["sample_stats"] = tree["sample_stats"].to_dataset().assign(mode=(SAMPLE_DIMS, labels))
+    missing, counts = _missing(search, modes)
+    if missing > MAX_MISSING:
+        search = with_more_starts(search, explored.problem, rng=np.random.default_rng(0))
         missing, counts = _missing(search, modes)
-        if missing > MAX_MISSING:
-            search = with_more_starts(search, explored.problem, rng=np.random.default_rng(0))
-            missing, counts = _missing(search, modes)
-        ended = {"n": len(search.near), "ended": counts.tolist()}
-        tree.attrs |= {"missing": missing, "random_starts": json.dumps(ended)}
+    ended = {"n": len(search.near), "ended": counts.tolist()}
+    tree.attrs |= {"missing": missing, "random_starts": json.dumps(ended)}
 
 
 def _missing(search: RandomSearch, modes: Modes | None) -> tuple[float, IntArray]:

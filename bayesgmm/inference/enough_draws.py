@@ -1,7 +1,7 @@
 """Sampling until figures of convergence are fine: smaller steps against divergences, and further draws.
 
 Chains that disagree because they are short go on: they are judged after so many draws, after as many more, and so on up
-to a limit, and all draws are kept. Chains that lie apart are not helped by more of the same.
+to a limit, and all draws are kept. Chains that stay in different modes are not helped by more of the same.
 """
 
 import time
@@ -71,9 +71,8 @@ def sample_enough(
 
 
 def _is_short(found: Diagnosis) -> bool:
-    """Whether it is only draws that are missing: chains are not mixed, and do not lie apart."""
-    figures = found.figures
-    return found.verdict in (NOT_MIXED, DEGENERATE) and not figures.is_mixed and len(figures.islands) == 1
+    """Whether it is only draws that are missing: chains are not mixed, and do not stay in different modes."""
+    return found.verdict in (NOT_MIXED, DEGENERATE) and not found.figures.is_mixed
 
 
 def _may_go_on(sampled: Sampled, settings: SamplerSettings) -> bool:

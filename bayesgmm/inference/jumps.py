@@ -34,8 +34,7 @@ _ROUNDS, _PROPOSALS = 4, 1_000  # of adaptation, and points of q in each
 _ALLOCATIONS, _KEPT = 200, 0.25  # of q, and the share of them that are of the first draws
 _KNOWN, _MOVES = 64, 3  # draws of chains, and places, that q is to cover; draws of sweeps that move them on
 _PREFERRED = 4.0  # nats above the mean of p / q from which on places are not preferred any more
-_PILOTS, _ENOUGH = 4, 0.03  # short chains, and share of their draws that have to jump
-_LEAST = 0.004  # effective share of the points of q below which jumps are too rare
+_PILOTS, _ENOUGH = 4, 0.1  # short chains, and share of their draws that have to jump
 _BURN, _BLOCK = 40, 40  # draws before the first that is kept; draws whose candidates are drawn at once
 _CANDIDATES, _MOST_CANDIDATES, _OF_ALL = 4, 12, 128  # points of a jump: at first, at most, and at most times 2^K
 _OFTEN, _SELDOM = 0.3, 0.06  # share of draws that are to jump; fewer, and more candidates do not help
@@ -72,11 +71,6 @@ class Jumps:
         """Log of the mean of p / q over the points: the log evidence of what q covers."""
         return float(logsumexp(self.log_ratio)) - math.log(len(self.log_ratio))
 
-    @property
-    def effective(self) -> float:
-        """Share of the points that are effective (Kish)."""
-        return 1.0 / float(np.square(self.weights).sum()) / len(self.points)
-
     def log_ratio_at(self, draws: Draws, target: Target) -> Array:
         """log p - log q of draws."""
         return target.log_joint(draws) - self.density.log_density(draws)
@@ -89,7 +83,7 @@ class Jumps:
     @property
     def usable(self) -> bool:
         """Whether jumps are frequent enough for chains to visit and leave all modes."""
-        return self.effective >= _LEAST and self.share >= _ENOUGH
+        return self.share >= _ENOUGH
 
 
 def adapted_jumps(problem: Problem, draws: Draws, places: Draws, *, rng: np.random.Generator) -> Jumps:

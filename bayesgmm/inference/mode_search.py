@@ -1,10 +1,10 @@
-"""Mode detection before the chains of a fit: random starts, or else exploratory chains.
+"""Mode detection before the chains of a fit: random starts, and exploratory chains where EM followed them.
 
-Agreement of chains with a common start proves nothing. Where Gibbs sampling is possible, short chains from random
-starts look for modes (see `bayesgmm.inference.random_search`). Elsewhere exploratory chains start at the best optimum
-(two), at a mixture with one component emptied, at one with a duplicated component, and at the next best optima of EM,
-unless the likelihood there is too low for any weight. If they become stationary in different modes, the modes are
-weighted (see `bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
+Agreement of chains with a common start proves nothing. Short Gibbs chains, or EM, from random starts look for modes
+(see `bayesgmm.inference.random_search`). After EM exploratory chains start at the best optimum (two), at a mixture with
+one component emptied, at one with a duplicated component, and at the other optima that EM came to, unless the
+likelihood there is too low for any weight. If they become stationary in different modes, the modes are weighted (see
+`bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
 """
 
 import time
@@ -20,17 +20,17 @@ from bayesgmm.evidence import RELEVANT, Conditionals, Modes, Target, find_modes,
 from bayesgmm.inference.engines import Engine, Sampled, sample_native
 from bayesgmm.inference.gibbs import sample_gibbs
 from bayesgmm.inference.jumps import Jumps, adapted_jumps, sample_with_jumps
-from bayesgmm.inference.problem import Problem
+from bayesgmm.inference.problem import Problem, log_mass
 from bayesgmm.inference.random_search import RandomSearch, can_search, search_from_random_starts
 from bayesgmm.inference.settings import SamplerSettings
-from bayesgmm.mixture import Draws, Mixture, measure
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.priors import Model
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE = 150, 150
 _DEPTH, _SHALLOW, _MANY = 7, 5, 1_000  # of trajectories, and of more coordinates than so many
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
-_FURTHER = ("next optimum", "third optimum", "fourth optimum")
+_FURTHER = ("next optimum", "third optimum", "fourth optimum", "fifth optimum", "sixth optimum")
 _HOPELESS, _PER_PARAMETER = 50.0, 0.1  # nats below the best mass at which an optimum is left out
 _INTERRUPTED = "interrupted before the first draw"
 _MOST_JUMPING = 120  # parameters: of more, the density of candidates does not cover the posterior
@@ -211,7 +211,7 @@ def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tu
     """
     if len(optima) == 1:
         return optima
-    masses = [_log_mass(mixture, data, model) for mixture in optima]
+    masses = [log_mass(mixture, data, model) for mixture in optima]
     lowest = max(masses) - _HOPELESS - _PER_PARAMETER * model.n_parameters
     order = [i for i, mass in enumerate(masses) if i == 0 or mass > lowest]
     comparable = [] if model.required_prior.sparse else [i for i in order if masses[i] > max(masses) - _COMPARABLE]
@@ -222,11 +222,6 @@ def populated_first(optima: tuple[Mixture, ...], data: Data, model: Model) -> tu
     chosen = optima[first]
     in_order = chosen.permute(np.lexsort(chosen.means.T[::-1])) if model.exchangeable else chosen
     return (in_order, *(optima[i] for i in order if i != first))
-
-
-def _log_mass(mixture: Mixture, data: Data, model: Model) -> float:
-    height = measure(data, mixture).log_likelihood + model.required_prior.log_prob(mixture)
-    return model.log_mass(height, mixture, data.total * mixture.weights)
 
 
 def explore(
@@ -242,10 +237,10 @@ def explore(
 ) -> Exploration:
     """Choose the starting points of the chains.
 
-    With ``"spread"``, short Gibbs chains from random starts come first where they are possible
-    (`bayesgmm.inference.random_search`). If they lie apart, or a component has few rows, so that its posterior is no
-    normal one, the chains of the fit jump between all places (`bayesgmm.inference.jumps`) if the parameters are not too
-    many. If they move freely, chains start together. In other cases exploratory chains follow.
+    With ``"spread"``, the search from random starts comes first (`bayesgmm.inference.random_search`). If its Gibbs
+    chains lie apart, or a component has few rows, so that its posterior is no normal one, the chains of the fit jump
+    between all places (`bayesgmm.inference.jumps`) if they do so often enough, or else start in the different ones. If
+    they move freely, chains start together. After EM exploratory chains follow.
 
     Parameters
     ----------
@@ -270,13 +265,13 @@ def explore(
         return together
     further = optima[1:]
     if random_starts and can_search(problem.model, problem.data):
-        search = search_from_random_starts(problem, optima, rng=rng, thorough=thorough)
+        search = search_from_random_starts(problem, optima, rng=rng, thorough=thorough, until=settings.until)
         if search.better is not None:
             problem = problem.at_optimum(search.better)
-        together = _with_sampler(replace(together, problem=problem, search=search), rng)
-        if together.sampler is not None or not search.apart:
-            return together
-        further = (*further, *search.lasts)
+        together = replace(together, problem=problem, search=search)
+        if search.by_chains:
+            return _with_sampler(together, search, rng)
+        further = tuple(search.lasts) if search.apart else ()
     away = away_starts(problem, rng) | dict(zip(_FURTHER, further, strict=False))
     lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}
@@ -288,18 +283,21 @@ def explore(
         return replace(together, exploratory=exploratory, far_below=far_below)
     if exploratory.home not in exploratory.relevant:
         others = (problem.at_optimum(exploratory.highest).start, *optima[1:])
-        problem = replace(problem, start=max(others, key=lambda each: _log_mass(each, problem.data, problem.model)))
+        problem = replace(problem, start=max(others, key=lambda each: log_mass(each, problem.data, problem.model)))
     starts, modes = chain_starts(exploratory, settings.chains, rng)
     return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below, together.search)
 
 
-def _with_sampler(together: Exploration, rng: np.random.Generator) -> Exploration:
+def _with_sampler(together: Exploration, search: RandomSearch, rng: np.random.Generator) -> Exploration:
     """The exploration with a sampler that suits what random starts found better than NUTS, if there is one."""
-    problem, search = together.problem, together.search
-    if search is None or not (search.apart or search.has_small):
+    problem = together.problem
+    if not (search.apart or search.has_small):
         return together
-    if problem.model.n_parameters <= _MOST_JUMPING:
+    if problem.model.n_parameters <= _MOST_JUMPING and Target(problem.data, problem.model).symmetric:
         jumps = adapted_jumps(problem, search.draws, search.places, rng=rng)
         if jumps.usable:
             return replace(together, sampler="jumps", jumps=jumps)
-    return replace(together, sampler="gibbs") if search.has_empty and not search.apart else together
+    sampler = "gibbs" if search.has_empty else None
+    if not search.apart:
+        return replace(together, sampler=sampler)
+    return replace(together, sampler=sampler, problem=replace(problem, chain_starts=tuple(search.lasts)))

@@ -112,6 +112,12 @@ class Problem:
         return self.log_posterior.coordinates.parameters(points)
 
 
+def log_mass(mixture: Mixture, data: Data, model: Model) -> float:
+    """Roughly the log of the posterior's mass around an optimum (Cheeseman & Stutz 1996)."""
+    height = measure(data, mixture).log_likelihood + model.required_prior.log_prob(mixture)
+    return model.log_mass(height, mixture, data.total * mixture.weights)
+
+
 def weights_refused() -> InputError:
     """The error for row weights in the PyMC model."""
     return InputError(

@@ -1,11 +1,15 @@
-r"""Search for modes by short Gibbs chains from random starts, and what it may have missed.
+r"""Search for modes from random starts, and what it may have missed.
 
-R chains begin at random rows and end after some ninety sweeps in a mode of the posterior, of up to 1,000 random rows
-if there are more: a mode that moves m of n rows moves 1,000 m / n of these. From every different partition that they
-end in, and from the optima of EM, a chain goes on with all rows; those of a mass far below that of another are left
-out. Where the others lie apart, chains of the fit have to visit each (`bayesgmm.inference.jumps`).
+R short Gibbs chains begin at random rows and end after some ninety sweeps in a mode of the posterior, of up to 1,000
+random rows if there are more: a mode that moves m of n rows moves 1,000 m / n of these. From every different partition
+that they end in, and from the optima of EM, a chain goes on with all rows; those of a mass far below that of another
+are left out. Where the others lie apart, chains of the fit have to visit each (`bayesgmm.inference.jumps`).
 
-What no chain met is bounded by
+Above 4,000 rows, and where Gibbs sampling is not possible, R runs of EM begin at such starts instead, under the prior,
+on 1,000 rows that stand for all. Different ends go on with ten times as many rows, and so on to all of them; those of
+an objective far below the best, also for these rows being some of all, are left out.
+
+What no start met is bounded by
 
 .. math:: \sum_{m: c_m = 1} w_m + \frac{3}{R} \max\Bigl(1, \max_m \frac{w_m}{c_m / R}\Bigr)
 
@@ -14,20 +18,27 @@ estimate, and the rule of three for a mode that random starts reach as seldom as
 Nothing bounds a mode that random starts do not reach.
 """
 
+import math
+import threading
+import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
-from bayesgmm._common import Array, IntArray
+from bayesgmm._common import Array, IntArray, in_threads
 from bayesgmm.data import Data
 from bayesgmm.diagnostics import EMPTY_COUNT
+from bayesgmm.em import EMSettings, HaltedError, run_em
 from bayesgmm.evidence import Modes, Target, log_masses, partitions_of
+from bayesgmm.exceptions import SamplingError
 from bayesgmm.gibbs import Sweeps, random_starts, refusal, run_chains
-from bayesgmm.inference.problem import Problem
-from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.inference.problem import Problem, log_mass
+from bayesgmm.inference.settings import TOO_SHORT
+from bayesgmm.mixture import Draws, Mixture, row_densities, row_memberships
 from bayesgmm.partitions import Labels, losses
 from bayesgmm.priors import Model
 
@@ -42,6 +53,9 @@ _HOPELESS, _PER_PARAMETER = 20.0, 0.1  # nats below the largest mass, and for ea
 APART = 1.2  # R-hat of distances to partitions, above which chains do not move freely
 _FEW_ROWS = 2.0  # rows of a component for each of its coordinates, D + 1, below which its posterior is no normal one
 _OFTEN = 0.01  # share of draws
+_MORE_ROWS = 10  # times as many, on which ends of EM go on
+_STEPS, _TOLERANCE = 60, 1e-4  # of EM, at most, and nats a row to come at which it ends before all rows are read
+_DEVIATIONS = 4.0  # standard deviations that a difference on some rows may be off
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class RandomSearch:
     Attributes
     ----------
     draws : Draws
-        Of Gibbs chains in different places that may have weight, chains end to end.
+        Of Gibbs chains in different places that may have weight, chains end to end; of EM, its optima.
     places : Draws
         One in each place, alike or not.
     ends : (start, obs)
@@ -65,7 +79,9 @@ class RandomSearch:
     better : Mixture, optional
         The draw of the largest mass, if that of EM's best optimum is far below.
     apart : bool
-        Whether the chains do not move freely between each other's places.
+        Whether the chains do not move freely between each other's places; of EM, whether there are several.
+    by_chains : bool
+        Whether starts were followed by Gibbs chains, not by EM.
     has_small, has_empty : bool
         Whether a component has few rows in some of the draws, or none.
     """
@@ -78,8 +94,9 @@ class RandomSearch:
     lowest: float
     better: Mixture | None
     apart: bool
-    has_small: bool
-    has_empty: bool
+    by_chains: bool
+    has_small: bool = False
+    has_empty: bool = False
 
     @property
     def lasts(self) -> list[Mixture]:
@@ -112,19 +129,38 @@ def missing_weight(weights: Array, counts: IntArray, n_starts: int) -> float:
 
 
 def can_search(model: Model, data: Data) -> bool:
-    """Whether Gibbs sampling is possible, labels carry no meaning, and there are not too many rows or components."""
-    gibbs = Target(data, model).symmetric and refusal(model, data) is None
-    return gibbs and 1 < model.n_components <= data.shape[0] <= MOST_ROWS
+    """Whether labels carry no meaning, and there are several."""
+    return model.exchangeable and 1 < model.n_components <= data.shape[0]
 
 
 def search_from_random_starts(
-    problem: Problem, optima: tuple[Mixture, ...], *, rng: np.random.Generator, thorough: bool = False
+    problem: Problem,
+    optima: tuple[Mixture, ...],
+    *,
+    rng: np.random.Generator,
+    thorough: bool = False,
+    until: float = math.inf,
 ) -> RandomSearch:
-    """The modes that chains from random starts end in, and EM, see this module; three times as many if thorough."""
+    """The modes that random starts end in, and EM, see this module; three times as many starts if thorough.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C.
+    SamplingError
+        The clock (`time.monotonic`) has come to ``until``.
+    """
+    times = _THOROUGH if thorough else 1
+    if problem.data.shape[0] <= MOST_ROWS and refusal(problem.model, problem.data) is None:
+        return _by_chains(problem, optima, rng=rng, times=times)
+    return _by_em(problem, optima, rng=rng, times=times, until=until)
+
+
+def _by_chains(problem: Problem, optima: tuple[Mixture, ...], *, rng: np.random.Generator, times: int) -> RandomSearch:
     data, model = problem.data, problem.model
     target, sweeps, rows = Target(data, model), Sweeps(data, model), _some_rows(data, rng)
     some = data.take(rows)  # by whose labels partitions are compared
-    ends = _random_ends(some, model, rng=rng, times=_THOROUGH if thorough else 1)
+    ends = _random_ends(some, model, rng=rng, times=times)
     n_starts, is_part = len(ends.draws), len(rows) < data.shape[0]
     starts = [*(ends.mixtures(np.arange(n_starts)) if is_part else []), *optima]
     settled = _run(sweeps, target, starts, burn=_SETTLED, n=1, rng=rng)
@@ -151,6 +187,7 @@ def search_from_random_starts(
         lowest=lowest,
         better=None if is_near[n_starts] else settled.draws.mixture(int(masses.argmax())),
         apart=apart,
+        by_chains=True,
         has_small=has_small,
         has_empty=has_empty,
     )
@@ -159,6 +196,9 @@ def search_from_random_starts(
 def with_more_starts(search: RandomSearch, problem: Problem, *, rng: np.random.Generator) -> RandomSearch:
     """The search with three times as many random starts more, which are only counted."""
     data, model = problem.data, problem.model
+    if not search.by_chains:
+        more = _by_em(problem, tuple(search.lasts), rng=rng, times=_THOROUGH, rows=search.rows)
+        return replace(search, ends=np.concatenate([search.ends, more.ends]), near=np.append(search.near, more.near))
     target, some = Target(data, model), data.take(search.rows)
     settled = ends = _random_ends(some, model, rng=rng, times=_THOROUGH)
     if len(search.rows) < data.shape[0]:
@@ -197,11 +237,15 @@ def _some_rows(data: Data, rng: np.random.Generator) -> IntArray:
     return np.sort(rng.choice(n, size=min(n, _SEARCHED_ROWS), replace=False))
 
 
-def _random_ends(data: Data, model: Model, *, rng: np.random.Generator, times: int) -> _Points:
-    """Ends of random starts."""
+def _random_starts(data: Data, model: Model, *, rng: np.random.Generator, times: int) -> list[Mixture]:
     (n, d), k = data.shape, model.n_components
     n_starts = times * int(np.clip(_WORK // (n * k * (10 + d * d)), *_STARTS))
-    starts = random_starts(data, model, n_starts, rng=rng)
+    return random_starts(data, model, n_starts, rng=rng)
+
+
+def _random_ends(data: Data, model: Model, *, rng: np.random.Generator, times: int) -> _Points:
+    """Ends of random starts."""
+    starts = _random_starts(data, model, rng=rng, times=times)
     return _run(Sweeps(data, model), Target(data, model), starts, burn=_BURN, n=1, rng=rng)
 
 
@@ -224,3 +268,84 @@ def _lie_apart(points: _Points, data: Data) -> bool:
     with np.errstate(invalid="ignore", divide="ignore"):  # a chain that does not move
         r_hats = array_stats.rhat(distances.reshape(len(lasts), n_chains, -1), chain_axis=1, draw_axis=2)
     return bool(np.nan_to_num(r_hats, nan=1.0, posinf=np.inf).max() > APART)
+
+
+def _by_em(
+    problem: Problem,
+    optima: tuple[Mixture, ...],
+    *,
+    rng: np.random.Generator,
+    times: int,
+    rows: IntArray | None = None,
+    until: float = math.inf,
+) -> RandomSearch:
+    """The search by EM, on more and more rows."""
+    data, model, size = problem.data, problem.model, _SEARCHED_ROWS
+    rows = _some_rows(data, rng) if rows is None else rows
+    some, part = data.take(rows), data.subset(size, rng=rng)
+    random = _random_starts(part, model, rng=rng, times=times)
+    found, place = [*random, *optima], np.arange(len(random) + len(optima))  # of each start, -1 if it was left out
+    while True:
+        found = _optima(found, part, model, until=until, exactly=part.shape[0] == data.shape[0])
+        masses = np.array([log_mass(mixture, part, model) for mixture in found])
+        best = int(masses.argmax())
+        lowest = float(masses[best]) - _HOPELESS - _PER_PARAMETER * model.n_parameters
+        margin = _margins(found, best, part) if part.shape[0] < data.shape[0] else np.zeros(len(found))
+        near = np.flatnonzero(masses + margin > lowest)
+        labels = np.stack([row_memberships(some, mixture).argmax(axis=1) for mixture in found]).astype(np.int32)
+        chosen = near[distinct_partitions(labels[near], masses[near])]
+        nearest = np.stack([losses(labels, labels[i], loss="vi") for i in chosen]).argmin(axis=0)
+        place = np.where((place >= 0) & np.isin(place, near), nearest[place], -1)
+        found, labels = [found[i] for i in chosen], labels[chosen]
+        if part.shape[0] == data.shape[0]:
+            break
+        size *= _MORE_ROWS
+        part = data.subset(size, rng=rng)
+    n_starts = len(random)
+    points = Draws(
+        np.stack([mixture.weights for mixture in found]),
+        np.stack([mixture.means for mixture in found]),
+        np.stack([mixture.full_covariances for mixture in found]),
+        family=model.family,
+        chain=np.arange(len(found)),
+    )
+    return RandomSearch(
+        draws=points,
+        places=points,
+        ends=labels[place[:n_starts]],
+        rows=rows,
+        near=place[:n_starts] >= 0,
+        lowest=lowest,
+        better=None if place[n_starts] >= 0 else found[0],
+        apart=len(found) > 1,
+        by_chains=False,
+    )
+
+
+def _optima(starts: list[Mixture], data: Data, model: Model, *, until: float, exactly: bool) -> list[Mixture]:
+    """Where EM leads to, on all rows until it hardly gains."""
+    tolerance = 1.0 / data.total if exactly else _TOLERANCE
+    settings = EMSettings(tolerance, _STEPS, reg_covar=0.0)
+
+    def run(start: Mixture, stop: threading.Event) -> tuple[Mixture, bool]:
+        def halted() -> bool:
+            return stop.is_set() or time.monotonic() >= until
+
+        try:
+            end = run_em(data, start, prior=model.prior, settings=settings, halted=halted).mixture
+        except HaltedError:
+            end = start
+        return end, stop.is_set()
+
+    found = in_threads(run, starts, n_workers=joblib.cpu_count())
+    if any(stopped for _, stopped in found):
+        raise KeyboardInterrupt("interrupted before the first draw")
+    if time.monotonic() >= until:
+        raise SamplingError(TOO_SHORT)
+    return [mixture for mixture, _ in found]
+
+
+def _margins(found: list[Mixture], best: int, part: Data) -> Array:
+    """What the difference of each mixture from the best may be off, as these rows are some of all."""
+    height, deviations = row_densities(part, found[best]), _DEVIATIONS * part.weights
+    return np.array([np.linalg.norm(deviations * (row_densities(part, mixture) - height)) for mixture in found])

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bayesgmm.exceptions import InputError
 from bayesgmm.io.posix import holder_of, release_lock, sync_folder, take_lock, undisturbed
-from bayesgmm.validation import read_table
+from bayesgmm.validation import default_names, read_table
 
 OUTPUT_FILES = {
     "posterior.nc": "all draws; arviz.from_netcdf and bayesgmm.load open it",
@@ -25,6 +25,11 @@ OUTPUT_FILES = {
     "clusters.png": "the figure",
 }
 REPORT_FILE = {"report.html": "everything on one page, for a browser"}
+EM_FILES = {
+    "fit.nc": "the fit; bayesgmm.load opens it",
+    "estimates.csv": "weights, means and covariances, every digit",
+    "memberships.parquet": "each row's cluster and its probabilities",
+}
 SELECTION_FILES = {
     "selection.csv": "the table, every digit",
     "selection.png": "the figure",
@@ -120,12 +125,7 @@ def read_csv(
     _check_lengths(lines, separator, frame.shape[1], source)
     if frame.iloc[:, -1].isna().any():
         _check_lengths(_lines(source), separator, frame.shape[1], source)
-    if header is False:
-        names = [f"x{j}" for j in range(frame.shape[1])]
-    else:
-        first = _parsed(source, separator, header=False, nrows=1, dtype=str, keep_default_na=False)
-        names = [str(name).strip() for name in first.iloc[0]]
-        _check_names(names, source, header)
+    names = default_names(frame.shape[1]) if header is False else _names_in(source, separator, header)
     wanted = None if columns is None else _separate(columns, names)
     used = _named(frame, names, source) if wanted is None else _named_or_wanted(names, wanted)
     frame = frame.set_axis(names, axis="columns").loc[:, used]
@@ -134,6 +134,20 @@ def read_csv(
     except InputError:
         _refuse_separators(frame if wanted is None else frame[[name for name in frame if name in wanted]])
         raise
+
+
+def layout_of_csv(path: str) -> tuple[str, list[str]]:
+    """The separator of a CSV file, and the names in its first line, empty where a column has none."""
+    source = _existing(path, "a CSV file")
+    separator = _separator(_lines(source, 2))
+    return separator, ["" if _is_unnamed(name) else name for name in _names_in(source, separator, header=None)]
+
+
+def _names_in(source: Path, separator: str, header: bool | None) -> list[str]:
+    first = _parsed(source, separator, header=False, nrows=1, dtype=str, keep_default_na=False)
+    names = [str(name).strip() for name in first.iloc[0]]
+    _check_names(names, source, header)
+    return names
 
 
 def _lines(source: Path, n: int | None = None) -> list[str]:

@@ -4,8 +4,10 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from bayesgmm.exceptions import InputError
 from bayesgmm.io.posix import rename_if_new, sync_folder
@@ -47,12 +49,19 @@ def write_whole(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview
     OSError
         If the system cannot write it.
     """
+    with whole_file(path, overwrite=overwrite) as file:
+        for part in parts:
+            file.write(part)
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A file to write to, which gets its name when the block ends without an error, see `write_whole`."""
     target = check_target(path, overwrite=overwrite)
     unfinished = target.with_name(f".saving-{secrets.token_hex(8)}")
     try:
         with unfinished.open("xb") as file:
-            for part in parts:
-                file.write(part)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if overwrite:

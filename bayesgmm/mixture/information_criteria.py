@@ -1,10 +1,12 @@
 """Information criteria in scikit-learn's sign: lower is better."""
 
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
 
-from bayesgmm.data import Data
+from bayesgmm._common import Array
+from bayesgmm.data import Block, Data, total
 from bayesgmm.mixture.mixture import Mixture, column_densities
 from bayesgmm.mixture.statistics import total_over_rows
 
@@ -33,13 +35,15 @@ class Measured:
     n_parameters: int
 
 
-def measure(data: Data, mixture: Mixture) -> Measured:
+def measure(data: Data, mixture: Mixture, pool: Executor | None = None) -> Measured:
     """Collect what the criteria need.
 
     Parameters
     ----------
     data : Data
     mixture : Mixture
+    pool : concurrent.futures.Executor, optional
+        Threads among which the blocks of data are shared out. The result is the same without.
 
     Examples
     --------
@@ -51,11 +55,13 @@ def measure(data: Data, mixture: Mixture) -> Measured:
     9.711
     """
     n_parameters = mixture.family.n_parameters(mixture.n_components, mixture.n_features)
-    log_likelihood = log_certainty = 0.0
-    for columns, row_weights in data:
-        log_density, resp = column_densities(columns, mixture)
-        log_likelihood += total_over_rows(log_density, row_weights)
-        log_certainty += total_over_rows(np.log(resp.max(axis=0)), row_weights)
+
+    def of_block(block: Block) -> Array:
+        log_density, resp = column_densities(block.columns, mixture)
+        per_row = (log_density, np.log(resp.max(axis=0)))
+        return np.array([total_over_rows(values, block.row_weights) for values in per_row])
+
+    log_likelihood, log_certainty = total(of_block, data, pool).tolist()
     return Measured(log_likelihood, data.total, log_certainty, n_parameters)
 
 

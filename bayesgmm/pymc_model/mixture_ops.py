@@ -24,7 +24,7 @@ import inspect
 import math
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -74,7 +74,7 @@ def _prepare(covariance, X, weights, means, covariances):  # type: ignore[no-unt
     valid, positive = True, 0
     for k in range(n_components):
         log_scale[k] = covariance.whiten_matrix(covariances[k], prec[k])
-        valid = valid and weights[k] >= 0.0 and not np.isnan(log_scale[k])
+        valid = valid and weights[k] >= 0.0 and not np.isnan(log_scale[k]) and not np.isnan(means[k]).any()
         positive += weights[k] > 0.0
         log_scale[k] += -0.5 * n_features * LOG_2PI + (math.log(weights[k]) if weights[k] > 0.0 else -np.inf)
     return valid and positive > 0, columns, log_scale, mu, prec
@@ -82,7 +82,7 @@ def _prepare(covariance, X, weights, means, covariances):  # type: ignore[no-unt
 
 @_compiled
 def log_density(covariance, component, X, weights, means, covariances):  # type: ignore[no-untyped-def]
-    """Log density of each row (obs,); -inf everywhere if a covariance is not positive definite."""
+    """Log density of each row (obs,); -inf everywhere if a covariance is not positive definite, or a mean NaN."""
     valid, columns, log_scale, mu, prec = _prepare(covariance, X, weights, means, covariances)
     result = np.full(X.shape[0], -np.inf)
     if valid:
@@ -272,9 +272,14 @@ class CheckedShapes(InferredShapes, Op):
         inputs = [pt.as_tensor_variable(value) for value in (tensor, lengths)]
         return Apply(self, inputs, [inputs[0].type()])
 
+    def check(self, lengths: Iterable[int | None]) -> None:
+        """Raise `InputError` unless the lengths agree; what is not known passes."""
+        rest = iter(lengths)
+        self.arguments.check(*([next(rest) for _ in letters] for _, letters in self.arguments.parts))
+
     def perform(self, node: Apply, inputs: Sequence[Any], output_storage: list[list[Any]]) -> None:
         """Check; see `Op.perform`."""
-        self.arguments.compiled.py_func(inputs[1])
+        self.check(inputs[1])
         output_storage[0][0] = inputs[0]
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:

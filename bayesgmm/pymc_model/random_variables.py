@@ -7,6 +7,7 @@ import pytensor.tensor as pt
 from pytensor.tensor.random.op import RandomVariable
 from pytensor.tensor.variable import TensorVariable
 
+import bayesgmm.pymc_model.jax_registration  # noqa: F401
 from bayesgmm._common import Array
 from bayesgmm._compiled import Signature
 from bayesgmm.exceptions import InputError

@@ -6,7 +6,6 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich import box
 from rich.console import Group
 from rich.table import Table
@@ -43,10 +42,10 @@ class SelectionSettings:
     progress: bool = True
 
 
-def compare_models(frame: pd.DataFrame, settings: SelectionSettings) -> Selection:
-    """`select_components` for a table of columns."""
+def compare_models(rows: Any, settings: SelectionSettings) -> Selection:
+    """`select_components` for a table of columns, or rows elsewhere."""
     return select_components(
-        frame,
+        rows,
         settings.n_components,
         settings.covariance_types,
         criterion=settings.criteria,

@@ -62,7 +62,8 @@ def select_components(
 
     Parameters
     ----------
-    X : array-like or dataframe, (obs, feature)
+    X : array-like or dataframe, (obs, feature), or rows elsewhere
+        Paths and sources as in `GaussianMixture.fit`, for criteria by EM.
     n_components : int or iterable of int
         The numbers of components K.
     covariance_types : str or sequence of str, optional
@@ -178,14 +179,14 @@ def _result(task: Task, candidate: Candidate) -> _Result:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            fitted = task.by_em(candidate).fit(task.data, sample_weight=task.row_weights)
+            fitted = task.by_em(candidate).fit(task.rows, sample_weight=task.checked.row_weights)
         except DegenerateComponentError:
             return _Result(_broken(task, candidate), warned=warned)
         if fitted.starts_.interrupted:
             raise KeyboardInterrupt
         fit: Any = fitted
         if task.bayesian:
-            fit = task.by_nuts(candidate).fit(task.data, sample_weight=task.row_weights)
+            fit = task.by_nuts(candidate).fit(task.rows, sample_weight=task.checked.row_weights)
             if fit.posterior_.attrs.get("interrupted"):
                 raise KeyboardInterrupt
         scores, failures = _scores(task, fitted, fit)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, PerRow
+from bayesgmm.data import Data, SourceData
 from bayesgmm.estimators import PRIORS, GaussianMixture
 from bayesgmm.exceptions import InputError
+from bayesgmm.io import open_source
 from bayesgmm.mixture import FAMILIES, covariance_family
 from bayesgmm.priors import Model, Prior
 from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion, criterion_named
 from bayesgmm.selection.selection import Candidate
-from bayesgmm.validation import as_rows, as_sample_weight, check_components, check_whole, texts
+from bayesgmm.validation import as_rows, as_sample_weight, check_components, check_whole, is_elsewhere, texts
 
 if TYPE_CHECKING:
     from bayesgmm.estimators import BayesianGaussianMixture
@@ -39,14 +40,25 @@ class Task:
     seed: int
 
     @cached_property
-    def X(self) -> Array:  # noqa: N802  the field's name for rows
-        """The rows as the kernel reads them."""
-        return as_rows(self.data)
+    def rows(self) -> Any:
+        """What estimators are given: the data as they came, or a source that is opened once."""
+        if not is_elsewhere(self.data):
+            return self.data
+        if self.bayesian or self.sample_weight is not None:
+            raise InputError(
+                expected="criteria by EM, and no sample_weight, for rows that are not in memory",
+                got="others" if self.bayesian else "sample_weight",
+                hint="Take a sample: bayesgmm.open_source(...).sample(100_000).",
+            )
+        return open_source(self.data)
 
     @cached_property
-    def row_weights(self) -> PerRow | None:
-        """Frequency weights, checked."""
-        return as_sample_weight(self.sample_weight, len(self.X))
+    def checked(self) -> Data:
+        """Checked rows with their weights; of a source, read once, the sample is that of an estimator with the seed."""
+        if is_elsewhere(self.data):
+            return SourceData.read_once(self.rows, rng=np.random.default_rng(self.seed).spawn(1)[0])
+        rows = as_rows(self.data)
+        return Data(rows, as_sample_weight(self.sample_weight, len(rows)))
 
     @property
     def bayesian(self) -> bool:
@@ -56,7 +68,7 @@ class Task:
     @cached_property
     def families(self) -> tuple[str, ...]:
         """Names in scikit-learn's manner, each once."""
-        d, given = self.X.shape[1], self.covariance_types
+        d, given = self.checked.shape[1], self.covariance_types
         if given is None:
             given = "full" if self.bayesian else _UNIVARIATE if d == 1 else ALL_FAMILIES
         names = texts(given, "covariance_types")
@@ -70,9 +82,8 @@ class Task:
         given: list[Any] = list(self.asked) if isinstance(self.asked, Iterable) else [self.asked]
         if not given:
             raise InputError(expected="at least one of n_components", got="none")
-        n_rows = len(self.X) if self.row_weights is None else round(self.row_weights.sum())
         for k in given:
-            check_components(k, n_rows, weighted=self.row_weights is not None)
+            check_components(k, round(self.checked.total), weighted=self.checked.row_weights is not None)
         return tuple(sorted({int(k) for k in given}))
 
     @cached_property
@@ -86,11 +97,12 @@ class Task:
             return self.prior
         if not (isinstance(self.prior, str) and self.prior in PRIORS):
             raise InputError(expected=f"prior, or one of {', '.join(PRIORS)}", got=repr(self.prior))
-        return PRIORS[self.prior](self.X, candidate.n_components, candidate.covariance_type, self.row_weights)
+        some = self.checked.sample
+        return PRIORS[self.prior](some.rows, candidate.n_components, candidate.covariance_type, some.row_weights)
 
     def model_of(self, candidate: Candidate) -> Model:
         """What a candidate stands for, checked."""
-        d, prior = self.X.shape[1], self.prior_of(candidate)
+        d, prior = self.checked.shape[1], self.prior_of(candidate)
         return Model.of(candidate.covariance_type, candidate.n_components, d, prior=prior)
 
     def by_em(self, candidate: Candidate) -> GaussianMixture:
@@ -126,7 +138,7 @@ class Task:
 
             _check_settings(self.nuts, BayesianGaussianMixture)
             self.by_nuts(self.candidates[0])._validate_params()
-        weights = self.row_weights
+        weights = self.checked.row_weights
         if any(c.name == "loo" for c in self.criteria) and weights is not None and (weights % 1.0 != 0).any():
             raise InputError(
                 expected="whole numbers in sample_weight with criterion 'loo'",

@@ -17,8 +17,10 @@ The cost is the last two sums, and they are zero where the component of a row is
 
 import math
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from itertools import combinations_with_replacement
 from operator import add
 from typing import NamedTuple
@@ -29,8 +31,8 @@ from scipy.linalg import eigh
 from scipy.special import expit, logit
 from scipy.stats import norm
 
-from bayesgmm._common import Array, Covariances, Means, Responsibilities, Weights
-from bayesgmm.data import Data
+from bayesgmm._common import Array, Covariances, Means, Responsibilities, Weights, one_blas_thread
+from bayesgmm.data import Data, threads_for, total
 from bayesgmm.exceptions import InformationError, InformationWarning
 from bayesgmm.mixture import Mixture, column_statistics, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
@@ -158,6 +160,7 @@ def standard_errors(
     prior: Prior | None = None,
     row_weights: ArrayLike | None = None,
     robust: bool = False,
+    n_jobs: int | None = None,
 ) -> StandardErrors:
     r"""Standard errors from the observed information :math:`I` at a maximum: :math:`cov(\hat\theta) = I^{-1}`.
 
@@ -177,6 +180,8 @@ def standard_errors(
     robust : bool
         The sandwich :math:`I^{-1} (\sum_i s_i s_i^\top) I^{-1}` instead, which also holds when the
         components are not normal, for the mixture closest to the truth.
+    n_jobs : int, optional
+        Threads, as in joblib; by default one a core if there are many rows.
 
     Raises
     ------
@@ -206,12 +211,13 @@ def standard_errors(
     """
     data = Data.of(X, row_weights, n_features=mixture.n_features)
     at = LocalCoordinates(mixture)
-    statistics = reduce(add, (column_statistics(columns, mixture, v) for columns, v in data))
+    with one_blas_thread(), threads_for(data, n_jobs) as pool:
+        statistics = total(lambda block: column_statistics(block.columns, mixture, block.row_weights), data, pool)
+        missing = _total(partial(_missing_information, at), data, at, pool)
+        squared_scores = _total(partial(_squared_scores, at), data, at, pool) if robust else None
     sums = whitened_sums(statistics, mixture, Model.of_mixture(mixture, prior))
     gradient, full = at.gradient(sums), at.complete_information(sums)
-    complete, information = (
-        at.free_information(each, gradient) for each in (full, full - _missing_information(at, data))
-    )
+    complete, information = (at.free_information(each, gradient) for each in (full, full - missing))
     shares = _shares(information, complete, at, sums)
     covariance = at.free @ np.linalg.inv(information) @ at.free.T
     squared = float(
@@ -219,8 +225,8 @@ def standard_errors(
     )  # at the maximum rounding errors are left; else negative: a saddle
     distance = math.sqrt(squared) if squared > 0.0 else 0.0 if squared > -_ROUNDING else math.nan
     _warn_if_far(distance)
-    if robust:
-        covariance = covariance @ _squared_scores(at, data) @ covariance
+    if squared_scores is not None:
+        covariance = covariance @ squared_scores @ covariance
     return _record(LocalCovariance(at, covariance), shares=shares, distance=distance, robust=robust)
 
 
@@ -240,22 +246,26 @@ class LocalCovariance:
         return change @ self.covariance @ change.T
 
 
-def _missing_information(at: LocalCoordinates, data: Data) -> Array:
+def _total(task: Callable[[Data], Array], data: Data, at: LocalCoordinates, pool: Executor | None) -> Array:
+    """The sum over all rows of what a task gives for small pieces of them."""
+    return total(lambda block: reduce(add, map(task, block.pieces(at.block_size))), data, pool)
+
+
+def _missing_information(at: LocalCoordinates, piece: Data) -> Array:
     """Louis' correction, by pairs of components: only rows that two components share cost anything."""
     missing = np.zeros((at.n_dim, at.n_dim))
     index = [at.own_index(k) for k in range(at.k)]
-    for piece in data.pieces(at.block_size):
-        rows, v, resp = piece.rows, piece.weights, row_memberships(piece, at.mixture)
-        shared = _uncertain(resp)
-        own = [at.own_scores(rows[shared[:, k]], k) for k in range(at.k)]
-        for j, k in combinations_with_replacement(range(at.k), 2):
-            both = shared[:, j] & shared[:, k]
-            product = resp[both, j] * (1.0 - resp[both, j] if j == k else -resp[both, k])
-            left, right = own[j][both[shared[:, j]]], own[k][both[shared[:, k]]]
-            table = (left * (product * v[both])[:, None]).T @ right
-            missing[np.ix_(index[j], index[k])] += table
-            if j != k:
-                missing[np.ix_(index[k], index[j])] += table.T
+    rows, v, resp = piece.rows, piece.weights, row_memberships(piece, at.mixture)
+    shared = _uncertain(resp)
+    own = [at.own_scores(rows[shared[:, k]], k) for k in range(at.k)]
+    for j, k in combinations_with_replacement(range(at.k), 2):
+        both = shared[:, j] & shared[:, k]
+        product = resp[both, j] * (1.0 - resp[both, j] if j == k else -resp[both, k])
+        left, right = own[j][both[shared[:, j]]], own[k][both[shared[:, k]]]
+        table = (left * (product * v[both])[:, None]).T @ right
+        missing[np.ix_(index[j], index[k])] += table
+        if j != k:
+            missing[np.ix_(index[k], index[j])] += table.T
     return missing
 
 
@@ -263,13 +273,10 @@ def _uncertain(resp: Responsibilities) -> NDArray[np.bool_]:
     return (resp > _CERTAIN) & (resp < 1.0 - _CERTAIN)
 
 
-def _squared_scores(at: LocalCoordinates, data: Data) -> Array:
+def _squared_scores(at: LocalCoordinates, piece: Data) -> Array:
     """Sum of the squared scores of the rows."""
-    total = np.zeros((at.n_dim, at.n_dim))
-    for piece in data.pieces(at.block_size):
-        scores = at.scores(piece)
-        total += (scores * piece.weights[:, None]).T @ scores
-    return total
+    scores = at.scores(piece)
+    return (scores * piece.weights[:, None]).T @ scores
 
 
 def _shares(information: Array, complete: Array, at: LocalCoordinates, sums: Sums) -> Array:

@@ -1,5 +1,6 @@
 """Validators of data: arrays and dataframes as checked rows and weights, or an `InputError` before any work."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeGuard
 
@@ -20,6 +21,7 @@ from bayesgmm.validation.columns import (
 LARGEST = 1e100  # of data: squares can be summed, and divided by variances down to 1e-100
 _LARGEST_TOTAL = 2.0**53  # of weights: the largest range in which double precision represents every integer
 _NEAR_ONE = 1e-3
+_OF_SOURCES = ("blocks", "n_features", "feature_names", "fingerprint")  # attributes of `bayesgmm.Source`
 _REFUSED_KINDS = {
     "b": ("true and false", "Use X.astype(float) if they are 1 and 0."),
     "c": ("complex numbers. Complex data not supported", "Use real and imaginary parts as separate features."),
@@ -127,6 +129,12 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
     >>> read_table([[1.0, 2.0]]).feature_names
     ['x0', 'x1']
     """
+    if is_elsewhere(X):
+        raise InputError(
+            expected=f"{name} in memory, an array or a dataframe",
+            got=f"rows elsewhere: {X!r:.60}",
+            hint="Take a sample: bayesgmm.open_source(...).sample(100_000).",
+        )
     frame = None if isinstance(X, np.ndarray | list | tuple) else frame_of(X)
     if frame is None:
         rows = as_numbers(X, name=name)
@@ -144,6 +152,18 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
         refuse_gaps(rows, names)
         _refuse_huge(rows, names, name)
     return Table(np.asfortranarray(rows), names)
+
+
+def is_elsewhere(X: object) -> bool:
+    """Whether X says where rows are: paths, a Zarr array, or a source of rows (`bayesgmm.Source`)."""
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and all(isinstance(each, str | os.PathLike) for each in X)
+    return isinstance(X, str | os.PathLike) or is_zarr(X) or all(hasattr(X, name) for name in _OF_SOURCES)
+
+
+def is_zarr(X: object) -> bool:
+    """Whether X is a Zarr array; zarr itself is not imported."""
+    return type(X).__module__.partition(".")[0] == "zarr"
 
 
 def default_names(n_features: int) -> list[str]:

@@ -98,8 +98,8 @@ FITS = """
 import numpy as np
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
 from bayesgmm._common import progress
-from bayesgmm.estimators import _progress, bayesian_gaussian_mixture
-_progress.PATIENCE = bayesian_gaussian_mixture.PATIENCE = 1e-9
+from bayesgmm.estimators import _display, bayesian_gaussian_mixture
+_display.PATIENCE = bayesian_gaussian_mixture.PATIENCE = 1e-9
 X = np.random.default_rng(0).normal(size=(60, 2))
 GaussianMixture(2, n_init=3).fit(X)
 {}

@@ -20,7 +20,7 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.estimators import PRIORS
 from bayesgmm.exceptions import DegenerateComponentError, InterruptedWarning, SamplingError
 from bayesgmm.inference.engines import ENGINES, INFERENCES
-from bayesgmm.io.files import OUTPUT_FILES, SELECTION_FILES
+from bayesgmm.io.files import EM_FILES, OUTPUT_FILES, SELECTION_FILES
 from bayesgmm.mixture import FAMILIES
 from bayesgmm.selection.criteria import CRITERIA
 
@@ -138,7 +138,7 @@ def test_the_report_says_how_to_make_it_again(capsys, faithful_csv, tmp_path) ->
     assert "report.html" in out
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "bayesgmm fit geyser.csv --columns waiting --components 1 --draws 50 --chains 2 --seed 1" in text
-    assert "read_file(&#x27;geyser.csv&#x27;, columns=[&#x27;waiting&#x27;])" in text
+    assert "read_or_open(&#x27;geyser.csv&#x27;, columns=[&#x27;waiting&#x27;])" in text
     assert "report.html" in refused(capsys, "fit", faithful_csv, "-k", "2", "--report", "-o", "out")
 
 
@@ -341,6 +341,14 @@ def test_components_that_are_not_there_are_not_summarised_unless_forced(capsys, 
     assert "89% ETI" in out
 
 
+def test_advice_names_options(capsys, faithful_csv) -> None:
+    status, out, _ = run(capsys, "fit", faithful_csv, "-k", "1", "--draws", "20", "--seed", "1")
+    printed = " ".join(out.split())
+    assert status == 0
+    assert "Take more draws: --draws 16000, --tune 1000." in printed
+    assert "max_draws" not in printed
+
+
 def test_output_is_not_overwritten_unless_asked(capsys, faithful_csv) -> None:
     folder = faithful_csv.parent / "bayesgmm-geyser-output"
     folder.mkdir()
@@ -437,3 +445,60 @@ def test_a_column_of_row_names_is_left_out_on_the_screen(capsys, faithful_csv, m
     _, out, err = run(capsys, "fit", faithful_csv, "-k", "1")
     assert out == "geyser.csv: 272 rows of eruptions and waiting; K = 1, full covariances\n"
     assert err.splitlines()[0].endswith("because unnamed: column 1 (row names: 0, 1, 2, ...).")
+
+
+# ---- several files, and large ones
+
+
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for i, part in enumerate(np.array_split(np.arange(len(FAITHFUL)), 3)):
+        FAITHFUL.assign(day="monday").iloc[part].to_parquet(tmp_path / f"part-{i}.parquet")
+    np.save(tmp_path / "geyser.npy", FAITHFUL.to_numpy())
+    return tmp_path
+
+
+def test_a_pattern_of_few_rows_is_fitted_as_one_file(parts, capsys):
+    status, out, _ = run(capsys, "fit", "part-*.parquet", "-k", "2", "--columns", "eruptions,waiting", *QUICK)
+    assert status == 0
+    assert "part-*.parquet: 272 rows of eruptions and waiting; K = 2" in out
+    assert {path.name for path in (parts / "bayesgmm-part-output").iterdir()} == set(OUTPUT_FILES)
+
+
+def test_text_columns_of_a_pattern_are_refused_with_the_option_that_helps(parts, capsys):
+    assert "--columns eruptions,waiting" in refused(capsys, "fit", "part-*.parquet", "-k", "2")
+    assert "no file at none-*.csv" in refused(capsys, "fit", "none-*.csv", "-k", "2")
+    assert "--no-header" in refused(capsys, "fit", "part-*.parquet", "-k", "2", "--no-header")
+
+
+def test_large_files_are_fitted_by_em(parts, capsys, monkeypatch):
+    monkeypatch.setattr("bayesgmm.io.sources._FEW_ROWS", 100)
+    options = ["fit", "part-*.parquet", "-k", "2", "-c", "waiting,eruptions", "--seed", "1"]
+    status, out, err = run(capsys, *options)
+    assert (status, err) == (0, "")
+    assert "272 rows of waiting and eruptions" in out
+    assert "EM: log-likelihood -1130.26" in out
+    folder = parts / "bayesgmm-part-output"
+    assert {path.name for path in folder.iterdir()} == set(EM_FILES)
+    fit, table = bayesgmm.load(folder / "fit.nc"), pd.read_csv(folder / "estimates.csv", index_col=0)
+    np.testing.assert_array_equal(
+        pd.read_parquet(folder / "memberships.parquet")["cluster"].to_numpy(),
+        fit.predict(FAITHFUL[["waiting", "eruptions"]]),
+    )
+    assert table.loc["means[1, eruptions]", "em"] == fit.means_[1, 1]
+    assert table.loc["covariances[0, eruptions, waiting]", "em"] == fit.covariances_[0, 0, 1]
+    assert len(table) == 2 + 4 + 6
+    assert "--report" in refused(capsys, *options, "--report", "--overwrite")
+    assert "no larger than the number of rows (272)" in refused(capsys, "fit", "geyser.npy", "-k", "300")
+
+
+def test_models_of_large_files_are_compared(parts, capsys, monkeypatch):
+    monkeypatch.setattr("bayesgmm.io.sources._FEW_ROWS", 100)
+    status, out, _ = run(capsys, "select", "geyser.npy", "-k", "1:3", "--covariance", "full", "--seed", "1")
+    assert status == 0
+    assert "272 rows of x0 and x1" in out
+    assert "The best model by BIC is full with K = 2" in out
+    status, _, err = run(capsys, "select", "geyser.npy", "-k", "1:3", "--criterion", "loo", "--overwrite")
+    assert status == 2
+    assert "criteria by EM" in err

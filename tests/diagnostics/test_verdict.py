@@ -180,7 +180,7 @@ def test_pooled_modes_are_quoted_with_standard_errors():
     ("change", "words"),
     [
         ({"starting_modes": (0, 0, 0, 0)}, "All chains started at the same optimum: agreement is no proof"),
-        ({"starting_modes": None}, "Where the chains started is not known"),
+        ({"starting_modes": None}, "Other modes were not looked for"),
         ({"n_chains": 1, "starting_modes": (0,)}, "A single chain cannot be compared with others"),
     ],
 )

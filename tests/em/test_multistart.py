@@ -10,8 +10,7 @@ from em_cases import best_fit, corrected_diabetes, mass_galaxies, mixture_from_r
 from reference import FAMILIES, load_data
 from sklearn.datasets import load_iris
 
-from bayesgmm.data.blocks import ROWS_PER_BLOCK, Data
-from bayesgmm.em import multistart
+from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation
 from bayesgmm.em.multistart import best_of_starts
@@ -90,14 +89,6 @@ def test_same_seed_same_fit_whatever_the_threads(n_jobs):
     np.testing.assert_array_equal(got.mixture.means, want.mixture.means)
     other, _ = best_fit(Data.of(X), 4, rng=rng(5), n_init=1, n_jobs=n_jobs)
     assert not np.array_equal(other.history[:1], want.history[:1])
-
-
-def test_one_job_is_one_thread():
-    data = Data.of(np.zeros((ROWS_PER_BLOCK + 1, 1)))
-    with multistart._pool_for(data, 1) as pool:
-        assert pool is None
-    with multistart._pool_for(data, 2) as pool:
-        assert pool._max_workers == 2
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)

@@ -1,5 +1,9 @@
 """Sweeps of Gibbs sampling: its conditional distributions, and Geweke's joint test of whole sweeps."""
 
+import json
+import subprocess
+import sys
+
 import arviz as az
 import numpy as np
 import pytest
@@ -74,6 +78,37 @@ def test_a_concentration_is_drawn_as_by_inversion(weights):
     thinned = own[::10]
     expected = draw_concentrations(law, np.broadcast_to(weights, (8_000, 3)), rng=rng)
     assert ks_2samp(thinned, expected).pvalue > FALSE_ALARM
+
+
+# ---- compiling
+
+CODE = """
+import json
+import numpy as np
+from bayesgmm import Prior
+from bayesgmm.data import Data
+from bayesgmm.gibbs import Kept, Sweeps
+from bayesgmm.mixture import Mixture
+from bayesgmm.priors import Model
+from bayesgmm.gibbs.sweep import _draw_concentration, _draw_scale, _draws, _share_out, evaluate, sweep
+start, prior = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]]), dict(kappa=0.7, mean=0.0, dof=3.0, scale=1.0)
+model = Model.of("full", 2, 1, prior=Prior.normal_inverse_wishart(concentration=1.0, **prior))
+sweeps = Sweeps(Data(np.asfortranarray([[-1.1], [-0.9], [2.0], [2.2]])), model)
+chain = sweeps.chain(start)
+sweeps.run(np.random.default_rng(0), chain, Kept.room(chain, 1), first=0, n=1)
+whole = [version for part in (_draws, sweep, evaluate) for version in part.versions.values()]
+misses = [sum(version.dispatcher.stats.cache_misses.values()) for version in whole]
+rare = [version for part in (_share_out, _draw_scale, _draw_concentration) for version in part.versions.values()]
+print(json.dumps([misses, ["dispatcher" in vars(version) for version in rare]]))
+"""
+
+
+def test_a_later_process_loads_sweeps_and_blocks_that_are_not_drawn_are_not_compiled():
+    for _ in range(2):  # the first one may have to compile
+        done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+        misses, compiled = json.loads(done.stdout)
+        assert compiled == [False] * 3
+    assert misses == [0] * 3
 
 
 # ---- whole sweeps

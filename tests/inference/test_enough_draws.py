@@ -42,13 +42,12 @@ class Pretended:
         return self
 
 
-def run(explored, verdicts, *, most=40, careful=None, islands=1, mixed=False):
+def run(explored, verdicts, *, most=40, careful=None, mixed=False):
     """What came out, with these verdicts in turn."""
     verdicts = iter(verdicts)
 
     def judge(sampled):
-        figures = SimpleNamespace(islands=[0] * islands, is_mixed=mixed)
-        return sampled, SimpleNamespace(verdict=next(verdicts), figures=figures)
+        return sampled, SimpleNamespace(verdict=next(verdicts), figures=SimpleNamespace(is_mixed=mixed))
 
     return sample_enough(explored, None, SETTINGS, np.random.default_rng(0), most=most, careful=careful, judge=judge)[0]
 
@@ -73,7 +72,6 @@ def test_chains_go_on_from_their_last_draws_and_all_draws_are_kept():
     [
         (CONVERGED, {}),
         (SEVERAL_MODES, {}),
-        (NOT_MIXED, {"islands": 2}),
         (NOT_MIXED, {"mixed": True}),
         (NOT_MIXED, {"most": 10}),
     ],

@@ -1,5 +1,10 @@
 """Search from random starts: every mode of symmetric data, what is left out, and the bound of what may be missing."""
 
+import json
+import signal
+import threading
+import time
+import warnings
 from dataclasses import replace
 from functools import cache
 
@@ -8,10 +13,12 @@ import pytest
 from _mode_cases import copies
 from scipy.stats import binom
 
+from bayesgmm import BayesianGaussianMixture
 from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.em import best_of_starts
+from bayesgmm.em import HaltedError, best_of_starts
 from bayesgmm.evidence import visited_modes
+from bayesgmm.exceptions import SamplingError, SamplingWarning
 from bayesgmm.inference import random_search
 from bayesgmm.inference.mode_search import explore
 from bayesgmm.inference.problem import Problem
@@ -140,20 +147,104 @@ def test_the_bound_holds_in_nineteen_of_twenty_searches():
     assert binom.sf(n_cases - held - 1, n_cases, 0.05) > 1e-6
 
 
-@pytest.mark.parametrize(
-    ("prior", "k", "family", "n", "possible"),
-    [
-        (Prior.weakly_informative, 3, "full", 50, True),
-        (Prior.weakly_informative, 1, "full", 50, False),
-        (Prior.weakly_informative, 9, "full", 50, False),
-        (Prior.weakly_informative, 3, "VEI", 50, False),
-        (separate, 3, "full", 50, False),
-        (Prior.weakly_informative, 3, "full", 4_001, False),
-    ],
-)
-def test_it_is_done_where_gibbs_sampling_is_possible_and_takes_little(prior, k, family, n, possible):
-    X = np.random.default_rng(0).normal(size=(n, 2))
-    assert can_search(Model.of(family, k, 2, prior=prior(X)), Data.of(X)) == possible
+@pytest.mark.parametrize(("k", "possible"), [(1, False), (3, True), (9, True), (51, False)])
+def test_it_is_done_for_several_components(k, possible):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    assert can_search(Model.of("full", k, 2, prior=Prior.weakly_informative(X)), Data.of(X)) == possible
+
+
+CASES = {  # covariance family, prior, row weights: five copies of ten rows unless told otherwise
+    "as it is": ("full", Prior.weakly_informative, None),
+    "a family without Gibbs sampling": ("VEI", Prior.weakly_informative, None),
+    "a prior without Gibbs sampling": ("full", separate, None),
+    "fractional weights": ("full", Prior.weakly_informative, np.full(50, 1.5)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_without_gibbs_sampling_em_goes_from_random_starts_to_every_mode(name):
+    family, prior, row_weights = CASES[name]
+    X = copies(5)
+    data, model = Data.of(X, row_weights), Model.of(family, 4, 2, prior=prior(X))
+    optima = best_of_starts(data, model, rng=np.random.default_rng(0), n_init=3)[1].optima
+    found = search_from_random_starts(Problem(data, prior(X), optima[0]), optima, rng=np.random.default_rng(1))
+    assert found.by_chains == (name == "as it is")
+    assert found.apart
+    places = {merged(labels) for labels in random_search.partitions_of(found.draws, data)}
+    assert places >= {frozenset((i, (i + 1) % 5)) for i in range(5)}
+    assert found.near.sum() > 64
+
+
+@cache
+def many_rows(name):
+    """Three copies of a cluster, two components; or four clear groups."""
+    rng = np.random.default_rng(0)
+    X = copies(3, 2_000) if name == "three copies" else rng.normal(size=(20_000, 2))
+    if name == "four groups":
+        X += np.array([(0, 0), (12, 0), (0, 12), (12, 12)])[rng.integers(4, size=20_000)]
+    data, model = Data.of(X), Model.of("full", 2 if len(X) == 6_000 else 4, 2, prior=Prior.weakly_informative(X))
+    optima = best_of_starts(data, model, rng=rng, n_init=1)[1].optima
+    return Problem(data, Prior.weakly_informative(X), optima[0]), optima
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_of_many_rows_every_optimum_is_met_with_all_of_them(seed):
+    problem, optima = many_rows("three copies")
+    found = search_from_random_starts(problem, optima, rng=np.random.default_rng(seed))
+    assert not found.by_chains
+    assert found.apart
+    assert len(found.lasts) == 3
+    heights = [problem.log_likelihood(mixture) for mixture in found.lasts]
+    np.testing.assert_allclose(heights, problem.log_likelihood(optima[0]), atol=2.0)  # EM stops a nat below
+    ends = [found.ends[found.near][:, ::100]]
+    assert len(np.unique(np.concatenate(ends), axis=0)) == 3
+    more = random_search.with_more_starts(found, problem, rng=np.random.default_rng(0))
+    assert len(more.near) == 4 * len(found.near)
+    assert more.near.mean() == pytest.approx(found.near.mean(), abs=0.25)  # four errors
+    np.testing.assert_array_equal(more.ends[: len(found.ends)], found.ends)
+
+
+def test_of_many_rows_ends_far_below_are_left_out():
+    problem, optima = many_rows("four groups")
+    found = search_from_random_starts(problem, optima, rng=np.random.default_rng(0))
+    assert not found.apart
+    assert found.better is None
+    assert 10 < found.near.sum() < len(found.near)
+    np.testing.assert_allclose(np.sort(found.lasts[0].weights), np.sort(optima[0].weights), atol=1e-3)
+    joined = Mixture(np.array([0.5, 0.25, 0.2, 0.05]), optima[0].means[[0, 1, 1, 0]], optima[0].covariances)
+    found = search_from_random_starts(problem, (joined,), rng=np.random.default_rng(0))
+    np.testing.assert_allclose(np.sort(found.better.weights), np.sort(optima[0].weights), atol=1e-3)
+
+
+def test_em_from_random_starts_is_over_within_its_time_and_at_once_after_ctrl_c(monkeypatch):
+    problem, optima = many_rows("four groups")
+    with pytest.raises(SamplingError, match="max_seconds"):
+        search_from_random_starts(problem, optima, rng=np.random.default_rng(0), until=time.monotonic() + 0.01)
+
+    once = threading.Event()
+
+    def endless(_data, _start, *, halted, **__):
+        if not once.is_set():
+            once.set()
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        while not halted():
+            time.sleep(0.01)
+        raise HaltedError
+
+    monkeypatch.setattr(random_search, "run_em", endless)
+    with pytest.raises(KeyboardInterrupt, match="before the first draw"):
+        search_from_random_starts(problem, optima, rng=np.random.default_rng(0))
+
+
+@pytest.mark.slow
+def test_a_fit_of_many_rows_weighs_the_optima_that_random_starts_met():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SamplingWarning)
+        fit = BayesianGaussianMixture(2, random_state=0, progress=False).fit(copies(3, 2_000))
+    weights = [mode["weight"] for mode in json.loads(fit.posterior_.attrs["modes"])]
+    np.testing.assert_allclose(weights, 1.0 / 3.0, atol=0.05)
+    assert fit.posterior_.attrs["missing"] < 0.1
+    assert json.loads(fit.posterior_.attrs["random_starts"])["n"] >= 64
 
 
 def test_ctrl_c_ends_it(monkeypatch):

@@ -117,13 +117,18 @@ def test_rows_used_twice_keep_their_own_values():
     np.testing.assert_allclose(rows.sum(), total)
 
 
+@pytest.mark.parametrize("what", ["covariances", "mean"])
 @pytest.mark.parametrize("name", ["full", "diag", "spherical"])
-def test_illegal_covariances_have_no_density(name):
+def test_illegal_parameters_have_no_density(name, what):
     _, X, (weights, means, covariances) = mixture_values(name, 2, 3)
+    if what == "mean":
+        means[0, 1] = np.nan
+    else:
+        covariances = -covariances
     parameters = symbols()
     logp = pm.logp(MvNormalMixture.dist(*parameters, covariance_type=name, shape=X.shape), X)
     outputs = [logp, *pt.grad(logp.sum(), parameters)]
-    log_density, *gradients = pytensor.function(parameters, outputs, mode=PYTHON)(weights, means, -covariances)
+    log_density, *gradients = pytensor.function(parameters, outputs, mode=PYTHON)(weights, means, covariances)
     assert (log_density == -np.inf).all()
     assert all((gradient == 0).all() for gradient in gradients)
 

@@ -1,0 +1,235 @@
+"""Rows elsewhere: opened with the features of the fit, recorded with it, and results written block by block."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bayesgmm._common import PATIENCE, Array, IntArray, Move, Rows, progress_bar, quoted
+from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
+from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Mixture, covariance_family, row_densities, row_memberships
+from bayesgmm.validation import check_flag
+
+type RowsLike = ArrayLike | os.PathLike[str] | Sequence[os.PathLike[str]] | Source
+"""Rows in memory, or where they are."""
+
+
+def opened(estimator: Any, X: Any, *, reset: bool = False) -> Source:
+    """Rows elsewhere, with the features of the fit: files by the names of their columns."""
+    from bayesgmm.io import open_source
+
+    names = None if reset else getattr(estimator, "feature_names_in_", None)
+    columns = None if names is None or isinstance(X, Source) else [str(name) for name in names]
+    source = open_source(X, columns=columns)
+    if reset:
+        estimator.n_features_in_ = source.n_features
+        estimator.__dict__.pop("feature_names_in_", None)
+        if source.feature_names is not None:
+            estimator.feature_names_in_ = np.array(source.feature_names, dtype=object)
+    elif source.n_features != estimator.n_features_in_:
+        raise InputError(expected=f"rows of {estimator.n_features_in_} features", got=f"{source.n_features}")
+    elif names is not None and source.feature_names is not None and list(names) != list(source.feature_names):
+        expected = f"rows with the columns {quoted(list(names))}, in this order"
+        raise InputError(expected=expected, got=quoted(list(source.feature_names)))
+    return source
+
+
+def without_weights(sample_weight: object) -> None:
+    """Refuse weights of rows elsewhere."""
+    if sample_weight is not None:
+        raise InputError(
+            expected="no sample_weight with rows elsewhere, which count once each",
+            got=type(sample_weight).__name__,
+            hint="Give weights to rows in memory, or write rows repeatedly.",
+        )
+
+
+def read_source(estimator: Any, source: Source) -> Data:
+    """The first pass over the rows of a source, which checks and samples them; with a bar if it takes long."""
+    correlated = covariance_family(estimator.covariance_type, source.n_features).parametrisation.correlated
+    with progress_bar("Reading rows", show=True, percent=True, patience=PATIENCE) as progress:
+        return SourceData.read_once(
+            source,
+            rng=estimator._rng().spawn(1)[0],  # not the numbers that the starts draw
+            n_jobs=estimator.n_jobs,
+            products=correlated,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FittedSource:
+    """What a fit keeps of rows that are not in memory.
+
+    Attributes
+    ----------
+    paths : tuple of str
+        The files, in order; empty for sources that are no files.
+    n_rows : int
+    fingerprint : str
+        See `bayesgmm.Source`.
+    sample : (obs, feature)
+        At most 100,000 random rows.
+    """
+
+    __module__ = "bayesgmm.estimators"
+
+    paths: tuple[str, ...]
+    n_rows: int
+    fingerprint: str
+    sample: Rows
+
+    @classmethod
+    def of(cls, source: Source, data: Data) -> "FittedSource":
+        """The record of a source and of its first pass."""
+        paths = tuple(os.path.abspath(path) for path in getattr(source, "paths", ()))  # noqa: PTH100  links are kept
+        return cls(paths, data.shape[0], source.fingerprint, data.sample.rows)
+
+    def find(self, estimator: Any) -> Source:
+        """The rows of the fit once more.
+
+        Raises
+        ------
+        InputError
+            If files are missing, or their rows are others than in the fit.
+        """
+        if not self.paths:
+            raise InputError(expected="the rows X", got="none, and a fit of rows that were in no file", hint="Pass X.")
+        if missing := [path for path in self.paths if not Path(path).exists()]:
+            raise InputError(
+                expected=f"the {len(self.paths)} file(s) of the fit",
+                got=f"no file at {quoted(missing)}",
+                hint="Pass X if the rows are elsewhere now.",
+            )
+        source = opened(estimator, list(self.paths))
+        if source.fingerprint != self.fingerprint:
+            raise InputError(
+                expected=f"the rows of the fit in {quoted(list(self.paths))}",
+                got="files that have changed since",
+                hint="Pass X if these rows are meant.",
+            )
+        return source
+
+
+def row_labels(blocks: Iterable[Block], mixture: Mixture) -> IntArray:
+    """The most probable component of each row of some blocks, (obs,)."""
+    return np.concatenate([row_memberships([block], mixture).argmax(axis=1) for block in blocks])
+
+
+class _FittedByEM(Protocol):
+    """What the methods need of the estimator."""
+
+    n_jobs: int | None
+
+    def _fitted(self) -> Mixture: ...
+    def _rows(self, X: Any) -> tuple[Data, np.dtype]: ...
+
+
+class SourcesMixin:
+    """Results of an estimator fitted by EM in files, for rows that are too many for memory."""
+
+    def predict_to(
+        self: _FittedByEM,
+        path: str | os.PathLike[str],
+        X: RowsLike | None = None,
+        *,
+        proba: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Write the most probable component of each row to a Parquet file, block by block.
+
+        The file has a column ``cluster``, in the order of the rows. After an error, or Ctrl-C, there is no new file.
+
+        Parameters
+        ----------
+        path : str or path
+        X : path, source or array-like, optional
+            Rows as in `fit`; by default those of the fit, if they are in files.
+        proba : bool
+            Also the probability of each component, in columns ``p0``, ``p1``, ...
+        overwrite : bool
+            Replace a file that exists.
+
+        Raises
+        ------
+        InputError
+            If the file exists and ``overwrite`` is false, or rows are missing, have changed or cannot be used.
+        OSError
+            If the system cannot write it, on a full disk say.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     load_old_faithful().to_parquet(f"{folder}/geyser.parquet")
+        ...     fit = GaussianMixture(2, random_state=0).fit(f"{folder}/geyser.parquet")
+        ...     fit.predict_to(f"{folder}/clusters.parquet")
+        ...     pd.read_parquet(f"{folder}/clusters.parquet")["cluster"].value_counts().tolist()
+        [175, 97]
+        """
+        check_flag(proba=proba)
+        mixture = self._fitted()
+
+        def columns(block: Block) -> dict[str, Array]:
+            resp = row_memberships([block], mixture)
+            shares = {f"p{k}": each for k, each in enumerate(np.ascontiguousarray(resp.T))} if proba else {}
+            return {"cluster": resp.argmax(axis=1).astype(np.int32), **shares}
+
+        _write(self, path, X, columns, overwrite=overwrite)
+
+    def score_samples_to(
+        self: _FittedByEM, path: str | os.PathLike[str], X: RowsLike | None = None, *, overwrite: bool = False
+    ) -> None:
+        """Write the log density of each row to a Parquet file with a column ``log_density``; see `predict_to`."""
+        mixture = self._fitted()
+
+        def columns(block: Block) -> dict[str, Array]:
+            return {"log_density": row_densities([block], mixture)}
+
+        _write(self, path, X, columns, overwrite=overwrite)
+
+
+def _write(
+    estimator: _FittedByEM,
+    path: str | os.PathLike[str],
+    X: RowsLike | None,
+    columns: Callable[[Block], dict[str, Array]],
+    *,
+    overwrite: bool,
+) -> None:
+    from bayesgmm.io import check_target, write_parquet
+
+    def of_handle(blocks: Iterable[Block]) -> dict[str, Array]:
+        parts = list(map(columns, blocks))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    check_flag(overwrite=overwrite)
+    check_target(path, overwrite=overwrite)
+    data = estimator._rows(_rows_of_fit(estimator) if X is None else X)[0]
+    with (
+        progress_bar("Writing rows", show=True, percent=True, patience=PATIENCE) as progress,
+        threads_for(data, estimator.n_jobs) as pool,
+    ):
+        write_parquet(path, _shown(by_handle(of_handle, data, pool), len(data.handles), progress), overwrite=overwrite)
+
+
+def _rows_of_fit(estimator: Any) -> Source:
+    record: FittedSource | None = getattr(estimator, "source_", None)
+    if record is None:
+        raise InputError(expected="the rows X", got="none, and a fit that keeps no rows", hint="Pass X.")
+    return record.find(estimator)
+
+
+def _shown[Part](parts: Iterable[Part], n_parts: int, progress: Move | None) -> Iterator[Part]:
+    for n_done, part in enumerate(parts, start=1):
+        yield part
+        if progress is not None:
+            progress(n_done, n_parts)
