@@ -6,8 +6,8 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from _mode_cases import HARD
 from mode_cases import CONJUGATE, OTHERWISE, THREE_GROUPS, exact_log_evidences, stuck_chains
-from mode_search_cases import HARD
 from monte_carlo import bound
 from sklearn.datasets import load_iris
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from mode_search_cases import HARD
+from _mode_cases import HARD
 from monte_carlo import bound
 from reference import FAMILIES
 from sklearn.datasets import load_iris

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from mode_search_cases import copies
+from _mode_cases import copies
 from scipy.stats import binom
 
 from bayesgmm import BayesianGaussianMixture
