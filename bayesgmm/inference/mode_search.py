@@ -269,8 +269,9 @@ def explore(
         if search.better is not None:
             problem = problem.at_optimum(search.better)
         together = replace(together, problem=problem, search=search)
-        if search.by_chains:
-            return _with_sampler(together, search, rng)
+        together = _with_sampler(together, search, rng) if search.by_chains else together
+        if search.by_chains and (together.sampler is not None or not search.apart):
+            return together
         further = tuple(search.lasts) if search.apart else ()
     away = away_starts(problem, rng) | dict(zip(_FURTHER, further, strict=False))
     lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
@@ -297,7 +298,4 @@ def _with_sampler(together: Exploration, search: RandomSearch, rng: np.random.Ge
         jumps = adapted_jumps(problem, search.draws, search.places, rng=rng)
         if jumps.usable:
             return replace(together, sampler="jumps", jumps=jumps)
-    sampler = "gibbs" if search.has_empty else None
-    if not search.apart:
-        return replace(together, sampler=sampler)
-    return replace(together, sampler=sampler, problem=replace(problem, chain_starts=tuple(search.lasts)))
+    return replace(together, sampler="gibbs") if search.has_empty and not search.apart else together
