@@ -123,10 +123,11 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         starts of the search for modes, which brings the bound of what they may miss down to a third.
     init : {"spread", "modes", "best"}
         Where the chains start. ``"spread"``: short Gibbs chains from up to 128 random starts look for modes first; if
-        there is one, the chains start at the best optimum, else, unless they jump, in the different places. With more
-        than 4,000 rows, and for priors that are not conjugate given the labels, EM runs from the random starts, and
-        exploratory chains of NUTS start at its optima that are not far below the best, and with a component emptied or
-        duplicated; if they become stationary in different modes, the chains start in each of relevant weight.
+        there is one, the chains start at the best optimum. With more than 4,000 rows, and for priors that are not
+        conjugate given the labels, EM runs from the random starts. After it, and where chains lie apart that cannot
+        jump, exploratory chains of NUTS start in the places that are not far below the best, and with a component
+        emptied or duplicated; if they become stationary in different modes, the chains start in each of relevant
+        weight.
         ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which cannot detect
         other modes.
     tol, max_iter, init_params

@@ -1,10 +1,11 @@
-"""Mode detection before the chains of a fit: random starts, and exploratory chains where EM followed them.
+"""Mode detection before the chains of a fit: random starts, and exploratory chains where these do not suffice.
 
 Agreement of chains with a common start proves nothing. Short Gibbs chains, or EM, from random starts look for modes
-(see `bayesgmm.inference.random_search`). After EM exploratory chains start at the best optimum (two), at a mixture with
-one component emptied, at one with a duplicated component, and at the other optima that EM came to, unless the
-likelihood there is too low for any weight. If they become stationary in different modes, the modes are weighted (see
-`bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant weight.
+(see `bayesgmm.inference.random_search`). After EM, and where chains lie apart that cannot jump, exploratory chains start
+at the best optimum (two), at a mixture with one component emptied, at one with a duplicated component, and in the other
+places that were found, unless the likelihood there is too low for any weight. If they become stationary in different
+modes, the modes are weighted (see `bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant
+weight.
 """
 
 import time
@@ -239,8 +240,8 @@ def explore(
 
     With ``"spread"``, the search from random starts comes first (`bayesgmm.inference.random_search`). If its Gibbs
     chains lie apart, or a component has few rows, so that its posterior is no normal one, the chains of the fit jump
-    between all places (`bayesgmm.inference.jumps`) if they do so often enough, or else start in the different ones. If
-    they move freely, chains start together. After EM exploratory chains follow.
+    between all places (`bayesgmm.inference.jumps`) if they do so often enough. If they move freely, chains start
+    together. In other cases exploratory chains follow.
 
     Parameters
     ----------
