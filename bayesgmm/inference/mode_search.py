@@ -2,10 +2,10 @@
 
 Agreement of chains with a common start proves nothing. Short Gibbs chains, or EM, from random starts look for modes
 (see `bayesgmm.inference.random_search`). After EM, and where chains lie apart that cannot jump, exploratory chains
-start at the best optimum (two), at a mixture with one component emptied, at one with a duplicated component, and in the other
-places that were found, unless the likelihood there is too low for any weight. If they become stationary in different
-modes, the modes are weighted (see `bayesgmm.evidence.modes`), and the chains of the fit start in each mode of relevant
-weight.
+start at the best optimum (two), at a mixture with one component emptied, at one with a duplicated component, and in
+the other places that were found, unless the likelihood there is too low for any weight. If they become stationary in
+different modes, the modes are weighted (see `bayesgmm.evidence.modes`), and the chains of the fit start in each mode
+of relevant weight.
 """
 
 import time
