@@ -195,7 +195,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "one axis of a frame": (FRAME["a"], "Expected 2D array, got 1D.*reshape"),
     "three axes": (ROWS[None], "Expected 2D array, got 3D"),
     "a number": (3.0, "Expected 2D array, got 0D"),
-    "a path": ("nowhere.csv", "rows elsewhere: 'nowhere.csv'.*sample|no file at nowhere.csv"),
+    "a path": ("nowhere.csv", "rows not in memory: 'nowhere.csv'.*sample|no file at nowhere.csv"),
     "no rows": (ROWS[:0], r"0 sample\(s\)"),
     "no columns": (ROWS[:, :0], r"0 feature\(s\)"),
     "frame without rows": (FRAME[:0], r"0 sample\(s\)"),

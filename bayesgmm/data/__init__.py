@@ -1,4 +1,4 @@
-"""`Data`: validated rows in blocks, with their weights; sources of rows elsewhere, and sums over blocks."""
+"""`Data`: validated rows in blocks, with their weights; sources of rows not in memory, and sums over blocks."""
 
 from typing import TYPE_CHECKING
 

@@ -135,7 +135,7 @@ class Data:
         return self
 
     def __iter__(self) -> Iterator[Block]:
-        """Blocks in order; of rows elsewhere each may overwrite the one before."""
+        """Blocks in order; of rows not in memory each may overwrite the one before."""
         return chain.from_iterable(handle.read() for handle in self.handles)
 
     def pieces(self, size: int) -> Iterator["Data"]:

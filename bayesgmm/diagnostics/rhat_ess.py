@@ -53,7 +53,8 @@ def mixing(draws: xr.Dataset) -> Mixing:
     values, names = columns(draws)
     if draws.sizes["draw"] < MIN_DRAWS or not names:
         return Mixing(np.nan, np.nan, np.nan, "")
-    r_hats = azs.rhat(_split(values)).to_numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):  # chains that do not move; distances from the median all alike
+        r_hats = azs.rhat(_split(values)).to_numpy()
     ess_bulk, ess_tail = (float(azs.ess(values, method=method).min()) for method in ("bulk", "tail"))
     return Mixing(float(r_hats.max()), ess_bulk, ess_tail, names[int(np.argmax(r_hats))])
 

@@ -174,8 +174,8 @@ def best_of_starts(
     Parameters
     ----------
     data : Data
-        Weighted rows and repeated rows in memory give bitwise identical results. Starts of rows elsewhere see a sample
-        of them; the best go on with all.
+        Weighted rows and repeated rows in memory give bitwise identical results. Starts of other rows see a sample of
+        them; the best go on with all.
     model : Model
         A prior makes the objective the log posterior density.
     rng : numpy.random.Generator

@@ -1,4 +1,4 @@
-"""Rows elsewhere: opened with the features of the fit, recorded with it, and results written block by block."""
+"""Rows not in memory: opened with the features of the fit, recorded with it, and results written block by block."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ type RowsLike = ArrayLike | os.PathLike[str] | Sequence[os.PathLike[str]] | Sour
 
 
 def opened(estimator: Any, X: Any, *, reset: bool = False) -> Source:
-    """Rows elsewhere, with the features of the fit: files by the names of their columns."""
+    """Rows not in memory, with the features of the fit: files by the names of their columns."""
     from bayesgmm.io import open_source
 
     names = None if reset else getattr(estimator, "feature_names_in_", None)
@@ -40,10 +40,10 @@ def opened(estimator: Any, X: Any, *, reset: bool = False) -> Source:
 
 
 def without_weights(sample_weight: object) -> None:
-    """Refuse weights of rows elsewhere."""
+    """Refuse weights of rows not in memory."""
     if sample_weight is not None:
         raise InputError(
-            expected="no sample_weight with rows elsewhere, which count once each",
+            expected="no sample_weight with rows not in memory, which count once each",
             got=type(sample_weight).__name__,
             hint="Give weights to rows in memory, or write rows repeatedly.",
         )

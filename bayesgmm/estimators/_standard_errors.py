@@ -44,7 +44,7 @@ class StandardErrorsMixin:
 
         Parameters
         ----------
-        X : (obs, feature), or rows elsewhere
+        X : (obs, feature), or rows not in memory
             The rows of the fit, which the estimator does not store.
         sample_weight : (obs,), optional
             Frequency weights of the fit.

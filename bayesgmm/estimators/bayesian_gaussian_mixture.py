@@ -127,9 +127,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         conjugate given the labels, EM runs from the random starts. After it, and where chains lie apart that cannot
         jump, exploratory chains of NUTS start in the places that are not far below the best, and with a component
         emptied or duplicated; if they become stationary in different modes, the chains start in each of relevant
-        weight.
-        ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which cannot detect
-        other modes.
+        weight. ``"modes"``: at the distinct optima of EM in turn. ``"best"``: all at the best optimum, which cannot
+        detect other modes.
     tol, max_iter, init_params
         For the EM starts, as in `GaussianMixture`.
     reg_covar : float, optional

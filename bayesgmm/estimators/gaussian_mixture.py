@@ -268,7 +268,7 @@ class GaussianMixture(
 
         Parameters
         ----------
-        X : array-like or dataframe, (obs, feature), or rows elsewhere
+        X : array-like or dataframe, (obs, feature), or rows not in memory
             A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array or another `Source`, see
             `open_source`. At most 100,000 rows are read into memory; more are read block by block, once to check them
             and once in each step of EM. Then starts are compared on a random sample of 100,000, which also scales
@@ -414,10 +414,10 @@ class GaussianMixture(
         return validated(self, X, dtypes=(np.float64, np.float32), reset=reset, min_samples=2 if reset else 1)
 
     def _first_pass(self, X: Any, sample_weight: object) -> Data:
-        """Rows elsewhere, read once."""
+        """Rows not in memory, read once."""
         without_weights(sample_weight)
         if self.labels_init is not None:
-            raise InputError(expected="labels_init with rows in memory", got="rows elsewhere", hint="Use means_init.")
+            raise InputError(expected="labels_init with rows in memory", got="others", hint="Use means_init.")
         source = opened(self, X, reset=True)
         data = read_source(self, source)
         if data.shape[0] < 2:

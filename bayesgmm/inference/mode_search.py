@@ -31,7 +31,7 @@ EXPLORATORY_DRAWS, EXPLORATORY_TUNE = 150, 150
 _DEPTH, _SHALLOW, _MANY = 7, 5, 1_000  # of trajectories, and of more coordinates than so many
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
-_FURTHER = ("next optimum", "third optimum", "fourth optimum", "fifth optimum", "sixth optimum")
+_FURTHER = ("next optimum", "third optimum", "fourth optimum", "fifth optimum")
 _HOPELESS, _PER_PARAMETER = 50.0, 0.1  # nats below the best mass at which an optimum is left out
 _INTERRUPTED = "interrupted before the first draw"
 _MOST_JUMPING = 120  # parameters: of more, the density of candidates does not cover the posterior
@@ -273,7 +273,7 @@ def explore(
         together = _with_sampler(together, search, rng) if search.by_chains else together
         if search.by_chains and (together.sampler is not None or not search.apart):
             return together
-        further = tuple(search.lasts) if search.apart else ()
+        further = search.others(problem) if search.apart else ()
     away = away_starts(problem, rng) | dict(zip(_FURTHER, further, strict=False))
     lowest = problem.log_likelihood(problem.start) - Target(problem.data, problem.model).far
     near = {name: mixture for name, mixture in away.items() if problem.log_likelihood(mixture) > lowest}

@@ -103,6 +103,13 @@ class RandomSearch:
         """The last draw of each chain."""
         return [self.draws.mixture(int(np.flatnonzero(self.draws.chain == c)[-1])) for c in np.unique(self.draws.chain)]
 
+    def others(self, problem: Problem) -> tuple[Mixture, ...]:
+        """The last draws of the chains that are not in the place of the problem's start."""
+        some, lasts = problem.data.take(self.rows), self.lasts
+        own, *labels = (row_memberships(some, each).argmax(axis=1) for each in (problem.start, *lasts))
+        at_start = int(losses(np.array(labels, dtype=np.int32), own.astype(np.int32), loss="vi").argmin())
+        return tuple(last for i, last in enumerate(lasts) if i != at_start)
+
     def counts(self, modes: Modes) -> IntArray:
         """Random starts that ended in each mode."""
         centres = [mode.centre[self.rows] for mode in modes.modes]
@@ -302,6 +309,7 @@ def _by_em(
         size *= _MORE_ROWS
         part = data.subset(size, rng=rng)
     n_starts = len(random)
+    is_better = place[n_starts] < 0 and float(masses[best]) > log_mass(optima[0], data, model)
     points = Draws(
         np.stack([mixture.weights for mixture in found]),
         np.stack([mixture.means for mixture in found]),
@@ -316,7 +324,7 @@ def _by_em(
         rows=rows,
         near=place[:n_starts] >= 0,
         lowest=lowest,
-        better=None if place[n_starts] >= 0 else found[0],
+        better=found[0] if is_better else None,
         apart=len(found) > 1,
         by_chains=False,
     )

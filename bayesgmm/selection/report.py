@@ -43,7 +43,7 @@ class SelectionSettings:
 
 
 def compare_models(rows: Any, settings: SelectionSettings) -> Selection:
-    """`select_components` for a table of columns, or rows elsewhere."""
+    """`select_components` for a table of columns, or rows not in memory."""
     return select_components(
         rows,
         settings.n_components,

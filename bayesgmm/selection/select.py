@@ -62,7 +62,7 @@ def select_components(
 
     Parameters
     ----------
-    X : array-like or dataframe, (obs, feature), or rows elsewhere
+    X : array-like or dataframe, (obs, feature), or rows not in memory
         Paths and sources as in `GaussianMixture.fit`, for criteria by EM.
     n_components : int or iterable of int
         The numbers of components K.

@@ -132,7 +132,7 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
     if is_elsewhere(X):
         raise InputError(
             expected=f"{name} in memory, an array or a dataframe",
-            got=f"rows elsewhere: {X!r:.60}",
+            got=f"rows not in memory: {X!r:.60}",
             hint="Take a sample: bayesgmm.open_source(...).sample(100_000).",
         )
     frame = None if isinstance(X, np.ndarray | list | tuple) else frame_of(X)

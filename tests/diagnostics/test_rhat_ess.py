@@ -147,3 +147,10 @@ def test_of_every_starting_mode_as_many_chains_as_of_the_rarest():
 
 def test_one_starting_mode_has_no_nested_r_hat():
     assert nested_r_hat(dataset(a=noise(4, 300)), [0, 0, 0, 0]) is None
+
+
+def test_a_quantity_that_is_one_in_half_of_the_draws_has_the_r_hat_of_its_ranks():
+    """Its distances from the median are all alike: they have none, and nobody is warned."""
+    values = np.random.default_rng(0).permuted(np.tile([0.0, 1.0], (4, 50)), axis=1)
+    found = mixing(xr.Dataset({"together": (("chain", "draw"), values)}))
+    assert found.r_hat == float(azs.rhat(values, method="z_scale"))

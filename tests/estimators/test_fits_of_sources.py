@@ -1,4 +1,4 @@
-"""Fits of rows elsewhere are those of the same rows in memory."""
+"""Fits of rows not in memory are those of the same rows in memory."""
 
 import _thread
 import subprocess
@@ -158,7 +158,7 @@ def test_weights_of_rows_elsewhere_are_refused(tmp_path):
     source = write(".npy", tmp_path)
     fit = GaussianMixture(2, random_state=0).fit(source)
     for use in (fit.fit, fit.score, fit.bic, fit.standard_errors):
-        with pytest.raises(InputError, match="no sample_weight with rows elsewhere"):
+        with pytest.raises(InputError, match="no sample_weight with rows not in memory"):
             use(source, sample_weight=np.ones(1_003))
 
 
@@ -172,7 +172,7 @@ def test_what_needs_all_rows_says_how_to_take_a_sample(tmp_path):
             BayesianGaussianMixture(2).fit,
             Prior.weakly_informative,
         ):
-            with pytest.raises(InputError, match=r"in memory.*got rows elsewhere.*\.sample\(100_000\)"):
+            with pytest.raises(InputError, match=r"in memory.*got rows not in memory.*\.sample\(100_000\)"):
                 use(X)
     assert BayesianGaussianMixture(2, draws=20, tune=30, chains=2, progress=False, n_init=1)._validate_params() is None
 

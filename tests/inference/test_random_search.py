@@ -194,6 +194,7 @@ def test_of_many_rows_every_optimum_is_met_with_all_of_them(seed):
     assert not found.by_chains
     assert found.apart
     assert len(found.lasts) == 3
+    assert len(found.others(problem)) == 2
     heights = [problem.log_likelihood(mixture) for mixture in found.lasts]
     np.testing.assert_allclose(heights, problem.log_likelihood(optima[0]), atol=2.0)  # EM stops a nat below
     ends = [found.ends[found.near][:, ::100]]
