@@ -28,7 +28,8 @@ from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.priors import Model
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE = 150, 150
-_DEPTH, _SHALLOW, _MANY = 7, 5, 1_000  # of trajectories, and of more coordinates than so many
+_DEPTH, _SHALLOW = 7, 5  # of trajectories, and where a step takes long
+_MANY, _MANY_ROWS = 1_000, 25_000  # coordinates and rows above which it does
 EXPLORATORY_MIXED = 1.2  # R-hat of an indicator of a mode: short chains allow no sharper one
 _STARTS_OF_FEWER = 3  # EM starts of the mixture with one component fewer
 _FURTHER = ("next optimum", "third optimum", "fourth optimum", "fifth optimum")
@@ -91,13 +92,14 @@ def run_exploratory_chains(
     Two, because a chain may leave its mode during warm-up, and the reference for all others must not be lost.
     """
     starts = {"best optimum": problem.start, "best optimum, again": problem.start, **starts}
+    is_large = problem.model.n_parameters > _MANY or problem.data.shape[0] > _MANY_ROWS
     short = replace(
         settings,
         seed=int(rng.integers(2**63)),
         draws=EXPLORATORY_DRAWS,
         tune=EXPLORATORY_TUNE,
         chains=len(starts),
-        max_depth=_DEPTH if problem.model.n_parameters <= _MANY else _SHALLOW,
+        max_depth=_SHALLOW if is_large else _DEPTH,
         refresh=False,
         progress=False,
     )

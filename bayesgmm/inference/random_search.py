@@ -6,8 +6,8 @@ that they end in, and from the optima of EM, a chain goes on with all rows; thos
 are left out. Where the others lie apart, chains of the fit have to visit each (`bayesgmm.inference.jumps`).
 
 Above 4,000 rows, and where Gibbs sampling is not possible, R runs of EM begin at such starts instead, under the prior,
-on 1,000 rows that stand for all. Different ends go on with ten times as many rows, and so on to all of them; those of
-an objective far below the best, also for these rows being some of all, are left out.
+on 1,000 rows that stand for all. Different ends go on with ten times as many rows, and so on to all of them, with these
+until EM has converged; those of an objective far below the best, also for these rows being some of all, are left out.
 
 What no start met is bounded by
 
@@ -54,7 +54,7 @@ APART = 1.2  # R-hat of distances to partitions, above which chains do not move 
 _FEW_ROWS = 2.0  # rows of a component for each of its coordinates, D + 1, below which its posterior is no normal one
 _OFTEN = 0.01  # share of draws
 _MORE_ROWS = 10  # times as many, on which ends of EM go on
-_STEPS, _TOLERANCE = 60, 1e-4  # of EM, at most, and nats a row to come at which it ends before all rows are read
+_STEPS, _TOLERANCE = 60, 1e-4  # of EM, at most, and nats a row to come at which it ends, until it is to converge
 _DEVIATIONS = 4.0  # standard deviations that a difference on some rows may be off
 
 
@@ -292,8 +292,9 @@ def _by_em(
     some, part = data.take(rows), data.subset(size, rng=rng)
     random = _random_starts(part, model, rng=rng, times=times)
     found, place = [*random, *optima], np.arange(len(random) + len(optima))  # of each start, -1 if it was left out
+    exactly = False
     while True:
-        found = _optima(found, part, model, until=until, exactly=part.shape[0] == data.shape[0])
+        found = _optima(found, part, model, until=until, exactly=exactly)
         masses = np.array([log_mass(mixture, part, model) for mixture in found])
         best = int(masses.argmax())
         lowest = float(masses[best]) - _HOPELESS - _PER_PARAMETER * model.n_parameters
@@ -304,8 +305,9 @@ def _by_em(
         nearest = np.stack([losses(labels, labels[i], loss="vi") for i in chosen]).argmin(axis=0)
         place = np.where((place >= 0) & np.isin(place, near), nearest[place], -1)
         found, labels = [found[i] for i in chosen], labels[chosen]
-        if part.shape[0] == data.shape[0]:
+        if exactly or (len(found) == 1 and part.shape[0] == data.shape[0]):
             break
+        exactly = part.shape[0] == data.shape[0]
         size *= _MORE_ROWS
         part = data.subset(size, rng=rng)
     n_starts = len(random)
@@ -331,9 +333,8 @@ def _by_em(
 
 
 def _optima(starts: list[Mixture], data: Data, model: Model, *, until: float, exactly: bool) -> list[Mixture]:
-    """Where EM leads to, on all rows until it hardly gains."""
-    tolerance = 1.0 / data.total if exactly else _TOLERANCE
-    settings = EMSettings(tolerance, _STEPS, reg_covar=0.0)
+    """Where EM leads to, in few steps or exactly."""
+    settings = EMSettings(None, reg_covar=0.0) if exactly else EMSettings(_TOLERANCE, _STEPS, reg_covar=0.0)
 
     def run(start: Mixture, stop: threading.Event) -> tuple[Mixture, bool]:
         def halted() -> bool:
