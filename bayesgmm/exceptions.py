@@ -56,7 +56,7 @@ class SamplingError(RuntimeError):
 
 
 class ClusterError(_PicklableError, RuntimeError):
-    """A Dask cluster cannot be reached any more: its scheduler has died, or it has no workers."""
+    """A Dask cluster is lost: its scheduler has died, or it has no workers any more."""
 
 
 class DegeneracyWarning(UserWarning):

@@ -347,7 +347,7 @@ def _picked(blocks: Iterator[Block], which: IntArray) -> Iterator[tuple[Columns,
 
 def _picked_rows(blocks: Iterator[Block], which: IntArray) -> Rows:
     """The chosen rows of blocks, which are not read if there are none."""
-    return np.concatenate([rows for _, rows in _picked(blocks, which)]) if len(which) else which
+    return np.concatenate([rows for _, rows in _picked(blocks, which)]) if len(which) else np.empty((0, 0))
 
 
 def _look(blocks: Iterator[Block], which: IntArray, *, products: bool) -> FirstLook:

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
+from bayesgmm.data import Data, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
@@ -435,7 +435,7 @@ class GaussianMixture(
         checked = self._validated(X)
         return Data.of(checked), np.result_type(checked, self.means_)
 
-    def _by_row(self, task: Callable[[Iterable[Block], Mixture], Any], X: RowsLike) -> Any:
+    def _by_row(self, task: Callable[..., Any], X: RowsLike) -> Any:
         """What a task gives for each row."""
         mixture, (data, dtype) = self._fitted(), self._rows(X)
         with threads_for(data, self.n_jobs) as pool:

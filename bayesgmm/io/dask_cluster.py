@@ -153,15 +153,17 @@ class OnWorkers(HandlesElsewhere):
         """What a task gives for each handle, in order: some million rows a call, a few calls ahead."""
         packed, ahead = dumps(task), 2 * max(1, sum(self._workers.values()))
 
-        async def results(run: int, places: range) -> list[Any]:
+        async def results(part: tuple[int, range]) -> list[Any]:
+            run, places = part
             first = self.runs[run].start
             jobs = [(place - first, tuple(values[place] for values in of_handles)) for place in places]
             found = await self._results(partial(_request, packed, {run: jobs}), [run])
             return found[run]
 
         parts = [(run, places) for run in range(len(self.runs)) for places in self._in_calls(self.runs[run])]
-        for found in in_order(lambda part: results(*part), parts, _Loop(self._begin), ahead=ahead):
-            yield from found  # type: ignore[misc]  `_Loop` awaits what the task returns
+        awaited: Callable[[Any], Any] = results  # by `_Loop`
+        for found in in_order(awaited, parts, _Loop(self._begin), ahead=ahead):
+            yield from found
 
     def _in_calls(self, places: range) -> Iterator[range]:
         """The handles of a run, as many at a time as a call may return results of."""
@@ -307,17 +309,13 @@ def _request(packed: bytes, jobs: dict[int, Any], orders: Sequence[Order]) -> by
     return dumps((packed, [order._replace(jobs=jobs.get(order.run)) for order in orders]))
 
 
-def connected(client: Any) -> distributed.Client:
-    """A client of a cluster, or a new one at an address."""
-    if isinstance(client, str):
-        try:
-            return distributed.Client(client, set_as_default=False)
-        except (OSError, ValueError) as error:
-            got = f"{client!r}, where none answers ({' '.join(str(error).split())})"
-            raise InputError(expected="the address of a Dask scheduler, as tcp://host:8786", got=got) from error
-    if not isinstance(client, distributed.Client) or client.asynchronous or client.status != "running":
-        got = f"{type(client).__name__}" + (
-            f", asynchronous or {client.status}" if isinstance(client, distributed.Client) else ""
-        )
-        raise InputError(expected="a dask.distributed.Client that is running, or the address of a scheduler", got=got)
-    return client
+def checked(client: Any) -> distributed.Client:
+    """A client that can be used, or an error."""
+    if not isinstance(client, distributed.Client):
+        got = type(client).__name__
+    elif client.asynchronous or client.status != "running":
+        got = f"one that is {'asynchronous' if client.asynchronous else client.status}"
+    else:
+        return client
+    hint = "Say client=Client(address)."
+    raise InputError(expected="a dask.distributed.Client that is running", got=got, hint=hint)

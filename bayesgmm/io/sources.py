@@ -119,10 +119,10 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None, client: Any = N
     columns : sequence of str, optional
         Columns to use, in this order; those of arrays are ``x0``, ``x1``, ... By default all, without those in which
         pandas keeps row names.
-    client : dask.distributed.Client or str, optional
-        A Dask cluster, by a client or the address of its scheduler: its workers read the rows and keep them in memory.
-        Files must have the same paths there. By default Dask collections are on the cluster of the active client, if
-        there is one, and everything else is read here.
+    client : dask.distributed.Client, optional
+        Of a Dask cluster: its workers read the rows and keep them in memory. Files must have the same paths there. By
+        default Dask collections are on the cluster of the active client, if there is one, and everything else is
+        read here.
 
     Returns
     -------
@@ -150,17 +150,17 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None, client: Any = N
     (272, (3, 1))
     """
     if client is not None:
-        return replace(_opened_here(X, columns, client := _connected(client)), client=client)
+        return replace(_opened_here(X, columns, client := _checked(client)), client=client)
     return _opened_here(X, columns, None)
 
 
-def _connected(client: Any) -> Any:
+def _checked(client: Any) -> Any:
     try:
-        from bayesgmm.io.dask_cluster import connected
+        from bayesgmm.io.dask_cluster import checked
     except ModuleNotFoundError as error:
         got, hint = f"no package {error.name}", "Install it: pip install 'bayesgmm[dask]'."
         raise InputError(expected="dask and distributed where client is given", got=got, hint=hint) from error
-    return connected(client)
+    return checked(client)
 
 
 def _opened_here(X: Any, columns: Sequence[str] | None, client: Any) -> OpenSource:
@@ -212,7 +212,7 @@ def _of_dask(X: Any, columns: Sequence[str] | None, client: Any) -> OpenSource:
     from dask.base import tokenize
 
     if client is None and (client := active_client()) is not None:
-        client = _connected(client)
+        client = _checked(client)
     blocks, n_features, names = dask_rows(X, columns, client)
     if not any(block.n_rows for block in blocks):
         raise InputError(expected="at least one row of a Dask collection", got="none")
