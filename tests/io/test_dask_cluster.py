@@ -19,7 +19,7 @@ from source_cases import MIXTURE, MadeSource, rows, write
 from bayesgmm import GaussianMixture, open_source, select_components
 from bayesgmm.data import HaltedError, SourceData, by_handle, total
 from bayesgmm.em import EMSettings, run_em
-from bayesgmm.exceptions import ClusterError, InputError
+from bayesgmm.exceptions import ClusterError, InputError, InterruptedWarning
 from bayesgmm.mixture import row_densities
 
 SETTINGS = EMSettings(tol=1e-10, reg_covar=np.zeros(3))
