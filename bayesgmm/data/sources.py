@@ -47,9 +47,9 @@ class SourceBlock(Protocol):
 class Source(Protocol):
     """Rows that are too many for memory: what an object needs so that `GaussianMixture` reads it block by block.
 
-    `open_source` makes one of .npy, Parquet and CSV files and of Zarr arrays; any object with these four attributes is
-    another one. The cut into blocks and their order are fixed, so that sums over rows do not depend on who adds them.
-    Rows are checked when they are first read.
+    `open_source` makes one of .npy, Parquet and CSV files and of Zarr and Dask arrays; any object with these four
+    attributes is another one. The cut into blocks and their order are fixed, so that sums over rows do not depend on
+    who adds them. Rows are checked when they are first read.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class StoredBlock:
             raise InputError(expected=f"to read {self.n_rows:,} rows of {self.block.name}", got=got, hint=hint)
 
     def _numbers(self, given: ArrayLike) -> Array:
-        plain = isinstance(given, np.ndarray) and given.dtype.kind in "iuf"
+        plain = type(given) is np.ndarray and given.dtype.kind in "iuf"
         rows = np.asarray(given) if plain else as_numbers(given, name=self.block.name)
         if rows.ndim != 2 or rows.shape[1] != len(self.names):
             expected = f"rows of shape (obs, {len(self.names)}) from {self.block.name}"

@@ -55,7 +55,7 @@ def over_blocks[Result](
     pool: Executor | None = None,
     *,
     halted: Callable[[], bool] = lambda: False,
-) -> Iterable[Result]:
+) -> Iterator[Result]:
     """Sums of what a task gives for blocks, in order: one for each handle of the data, or if many for runs of them.
 
     Blocks are loaded where the task runs: in the threads of the pool if there is one, or where they are on a cluster,
@@ -68,7 +68,7 @@ def over_blocks[Result](
     """
     handles = data.handles if isinstance(data, Data) else ()
     if isinstance(handles, HandlesElsewhere):
-        return handles.sums(task, halted=halted)
+        return iter(handles.sums(task, halted=halted))
     found = in_order(partial(_of_handle, task), handles or (Block(*block) for block in data), pool, ahead=4 * _AHEAD)
     return _runs_added(_unless(halted, found), longest_run(len(handles)))
 

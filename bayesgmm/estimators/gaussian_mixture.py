@@ -270,10 +270,10 @@ class GaussianMixture(
         Parameters
         ----------
         X : array-like or dataframe, (obs, feature), or rows not in memory
-            A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array or another `Source`, see
-            `open_source`. At most 100,000 rows are read into memory; more are read block by block, once to check them
-            and once in each step of EM. Then starts are compared on a random sample of 100,000, which also scales
-            named priors, and the best of them go on with all rows.
+            A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array, a Dask array or dataframe, or
+            another `Source`, see `open_source`. At most 100,000 rows are read into memory; more are read block by
+            block, once to check them and once in each step of EM. Then starts are compared on a random sample of
+            100,000, which also scales named priors, and the best of them go on with all rows.
         y : ignored
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice, zero excludes it. They enter the number of rows

@@ -176,6 +176,9 @@ class OnWorkers(HandlesElsewhere):
         return (range(*pair) for pair in pairwise([*firsts, places.stop]))
 
     def _begin[Result](self, coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
+        if self.client.status != "running":
+            coroutine.close()
+            raise self._lost_scheduler()
         return asyncio.run_coroutine_threadsafe(coroutine, self.client.loop.asyncio_loop)
 
     # ---- in the event loop of the client
@@ -197,7 +200,8 @@ class OnWorkers(HandlesElsewhere):
                     self._place.pop(run, None)
             if len(found) == len(runs):
                 return found
-        raise self._lose(f"Workers of the Dask cluster were lost {_MOST_TRIES} times in one pass over the rows")
+        why = "they die again and again, or cannot be reached from this machine"
+        raise self._lose(f"Workers of the Dask cluster did not answer {_MOST_TRIES} times in one pass: {why}")
 
     async def _answer(self, address: str, request: bytes) -> dict[int, Any]:
         """What a worker returns; nothing if it is lost."""

@@ -26,30 +26,44 @@ class DaskChunk:
 
     def read(self) -> Iterator[NDArray[Any]]:
         """The rows, computed in this thread."""
-        yield self.chunk if isinstance(self.chunk, np.ndarray) else self.chunk.compute(scheduler="synchronous")
+        yield self.chunk.compute(scheduler="synchronous") if hasattr(self.chunk, "compute") else self.chunk
 
 
 def dask_rows(X: Any, columns: Sequence[str] | None, client: Any) -> FileRows:
     """The blocks of an array (obs, feature) or dataframe of numbers; unknown numbers of rows are computed."""
     import dask
 
-    if hasattr(X, "dtypes"):
-        names = chosen_names([str(name) for name in X.columns], columns)
-        _check_types(X, names)
-        array = X[[name for name in X.columns if str(name) in names]]
-        array = array if columns is None else array[names]
-        with dask.config.set(**({} if client is None else {"scheduler": client})):
-            return _chunks(array.astype(np.float64).to_dask_array(lengths=True), names)
-    if getattr(X, "ndim", None) != 2 or X.dtype.kind not in "iuf" or X.shape[1] == 0:
-        described = f"shape {X.shape} and type {X.dtype}" if hasattr(X, "ndim") else type(X).__name__
+    with dask.config.set(**({} if client is None else {"scheduler": client})):
+        if type(X).__name__ == "DataFrame":
+            return _of_frame(X, columns)
+        return _of_array(X, columns)
+
+
+def _of_frame(X: Any, columns: Sequence[str] | None) -> FileRows:
+    names = chosen_names(list(X.columns), columns)
+    kinds = {name: getattr(dtype, "kind", "O") for name, dtype in X.dtypes.items()}
+    if other := [name for name in names if kinds[name] not in "iuf"]:
+        numeric = [name for name in names if name not in other]
+        raise InputError(
+            expected="numeric columns of a Dask dataframe",
+            got=f"{quoted(other)}, not numeric",
+            hint=f"Choose among the numeric ones: {quoted(numeric)}." if numeric else "",
+            alternatives=numeric,
+        )
+    return _chunks(X[names].astype(np.float64).to_dask_array(lengths=True), [str(name) for name in names])
+
+
+def _of_array(X: Any, columns: Sequence[str] | None) -> FileRows:
+    from dask.array import Array
+
+    if not isinstance(X, Array) or X.ndim != 2 or X.dtype.kind not in "iuf" or X.shape[1] == 0:
         raise InputError(
             expected="a Dask array (obs, feature) or dataframe of numbers",
-            got=described,
+            got=f"shape {X.shape} and type {X.dtype}" if isinstance(X, Array) else type(X).__name__,
             hint="Use X.to_frame() for a series, X[:, None] for an array of one feature.",
         )
     if np.isnan(X.shape[0]):
-        with dask.config.set(**({} if client is None else {"scheduler": client})):
-            X = X.copy().compute_chunk_sizes()
+        X = X.copy().compute_chunk_sizes()
     if columns is None:
         return _chunks(X, None)
     available = default_names(X.shape[1])
@@ -63,18 +77,6 @@ def _chunks(array: Any, names: list[str] | None) -> FileRows:
     starts = accumulate(sizes[:-1], initial=0)
     blocks = [DaskChunk(*each) for each in zip(delayed, starts, sizes, strict=True)]
     return FileRows(blocks, array.shape[1], names)
-
-
-def _check_types(X: Any, names: Sequence[str]) -> None:
-    kinds = {str(name): getattr(dtype, "kind", "O") for name, dtype in X.dtypes.items()}
-    if other := [name for name in names if kinds[name] not in "iuf"]:
-        numeric = [name for name in names if name not in other]
-        raise InputError(
-            expected="numeric columns of a Dask dataframe",
-            got=f"{quoted(other)}, not numeric",
-            hint=f"Choose among the numeric ones: {quoted(numeric)}." if numeric else "",
-            alternatives=numeric,
-        )
 
 
 def active_client() -> Any:
