@@ -117,7 +117,7 @@ class OnWorkers(HandlesElsewhere):
     """
 
     def __init__(self, client: distributed.Client, handles: Sequence[Any]) -> None:
-        self.client, self.handles = client, handles
+        self.client, self.handles, self._address = client, handles, client.scheduler.address
         size = longest_run(len(handles))
         self.runs = [range(first, min(first + size, len(handles))) for first in range(0, len(handles), size)]
         client.register_plugin(Answers())
@@ -248,7 +248,9 @@ class OnWorkers(HandlesElsewhere):
         raise self._lost_scheduler()
 
     def _lost_scheduler(self) -> ClusterError:
-        return self._lose(f"The Dask scheduler at {self.client.scheduler.address} does not answer any more")
+        if self.client.status == "closed":
+            return self._lose(f"The client of the Dask scheduler at {self._address} was closed")
+        return self._lose(f"The Dask scheduler at {self._address} does not answer any more")
 
     def _lose(self, why: str) -> ClusterError:
         self.lost = ClusterError(f"{why}. Start the cluster again, and open the rows again.")

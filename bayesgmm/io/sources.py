@@ -83,7 +83,7 @@ class OpenSource:
         if self.client is None:
             return handles
         held = self.__dict__.get("_held")
-        if held is None or held.lost is not None:
+        if held is None or (held.lost is not None and self.client.status == "running"):  # a scheduler that came back
             from bayesgmm.io.dask_cluster import OnWorkers
 
             held = self.__dict__["_held"] = OnWorkers(self.client, handles)

@@ -1,6 +1,7 @@
 """Rows on a cluster of processes: to the last bit what this process computes, whoever dies meanwhile."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -137,7 +138,11 @@ def test_what_is_no_running_client_is_refused(client, tmp_path):
     with pytest.raises(InputError, match=r"dask\.distributed\.Client that is running; got str"):
         open_source(write(".npy", tmp_path), client=client.scheduler.address)
     other = Client(client.scheduler.address, set_as_default=False)
+    source = open_source(da.from_array(rows(), chunks=(150, 3)), client=other)
+    data = read(source)
     other.close()
+    with pytest.raises(ClusterError, match=r"The client of the Dask scheduler at .* was closed"):
+        total(sum_of_squares, data)
     with pytest.raises(InputError, match="running; got one that is closed"):
         open_source(write(".npy", tmp_path), client=other)
 
@@ -257,5 +262,6 @@ def test_a_scheduler_that_dies_is_one_clear_error_and_em_keeps_its_best_mixture(
         fit.bic()
     with pytest.raises(ClusterError, match=message):
         fit.score(source)
+    pickle.dumps(fit)
     with pytest.raises(InputError, match="running; got one that is"):
         open_source(source, client=client)
