@@ -8,11 +8,11 @@ connection to it. A round is idempotent, so that one that has lost a worker asks
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from functools import partial, reduce
-from itertools import islice, pairwise
+from functools import reduce
+from itertools import islice, pairwise, repeat
 from operator import add
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ _ROWS_PER_CALL = 1_000_000  # of results for each row
 
 type Loaded = list[list[Block]]
 """The blocks of each handle of a run."""
+type Jobs = list[tuple[int, tuple[Any, ...]]]
+"""Handles by their places in a run, and further arguments of the task."""
 
 
 class Order(NamedTuple):
@@ -46,26 +48,26 @@ class Order(NamedTuple):
     run : int
     key : str
         Of the future with its blocks.
-    jobs : list of (place in the run, further arguments), or None for sums
+    jobs : Jobs or None
+        For sums none.
     """
 
     run: int
     key: str
-    jobs: list[tuple[int, tuple[Any, ...]]] | None
+    jobs: Jobs | None
 
 
 # ---- in a worker
 
 
 def load_rows(handles: Sequence[Any], chunks: Sequence[Any]) -> Loaded:
-    """Read handles, those of Dask collections from the chunks that have been computed."""
-    computed = iter(chunks)
-    found: Loaded = []
-    for handle in handles:
-        is_chunk = isinstance(handle.block, DaskChunk)
-        here = replace(handle, block=replace(handle.block, chunk=next(computed))) if is_chunk else handle
-        found.append([Block(columns.copy(), row_weights) for columns, row_weights in here.read()])
-    return found
+    """Read handles, each of a Dask collection from its chunk, which has been computed."""
+    here = [handle if chunk is None else _with(chunk, handle) for handle, chunk in zip(handles, chunks, strict=True)]
+    return [[Block(columns.copy(), row_weights) for columns, row_weights in handle.read()] for handle in here]
+
+
+def _with(chunk: Any, handle: Any) -> Any:
+    return replace(handle, block=replace(handle.block, chunk=chunk))
 
 
 class Answers(distributed.WorkerPlugin):
@@ -94,7 +96,7 @@ class Answers(distributed.WorkerPlugin):
                 return dumps({order.run: _added(parts, loaded) for order, loaded in held})
             return dumps({order.run: self._each(task, order.jobs or [], loaded) for order, loaded in held})
 
-    def _each(self, task: Callable[..., Any], jobs: list[tuple[int, tuple[Any, ...]]], loaded: Loaded) -> list[Any]:
+    def _each(self, task: Callable[..., Any], jobs: Jobs, loaded: Loaded) -> list[Any]:
         return list(in_order(lambda job: task(iter(loaded[job[0]]), *job[1]), jobs, self.pool))
 
 
@@ -118,6 +120,7 @@ class OnWorkers(HandlesElsewhere):
 
     def __init__(self, client: distributed.Client, handles: Sequence[Any]) -> None:
         self.client, self.handles, self._address = client, handles, client.scheduler.address
+        self._is_collection = isinstance(handles[0].block, DaskChunk)
         size = longest_run(len(handles))
         self.runs = [range(first, min(first + size, len(handles))) for first in range(0, len(handles), size)]
         client.register_plugin(Answers())
@@ -126,8 +129,8 @@ class OnWorkers(HandlesElsewhere):
         self._moving: dict[int, distributed.Future] = {}
         self._looked = time.monotonic()
         slots = sorted((i / n, address) for address, n in self._workers.items() for i in range(n))
-        in_files = slots and not isinstance(handles[0].block, DaskChunk)  # chunks have a place
-        addresses = [slots[run % len(slots)][1] if in_files else None for run in range(len(self.runs))]
+        anywhere = self._is_collection or not slots  # chunks may have a place
+        addresses = [None if anywhere else slots[run % len(slots)][1] for run in range(len(self.runs))]
         self._futures = dict(self._loading(dict(enumerate(addresses))))
 
     def __len__(self) -> int:
@@ -138,8 +141,7 @@ class OnWorkers(HandlesElsewhere):
 
     def sums(self, task: Callable[[Block], Any], *, halted: Callable[[], bool]) -> list[Any]:
         """The sum of each run, in order: one call a worker."""
-        request = partial(_request, dumps(task), {})
-        future = self._begin(self._results(request, list(range(len(self.runs)))))
+        future = self._begin(self._results(dumps(task), dict.fromkeys(range(len(self.runs)))))
         try:
             while not wait([future], timeout=_ASK_AGAIN).done:
                 if halted():
@@ -157,8 +159,7 @@ class OnWorkers(HandlesElsewhere):
             run, places = part
             first = self.runs[run].start
             jobs = [(place - first, tuple(values[place] for values in of_handles)) for place in places]
-            found = await self._results(partial(_request, packed, {run: jobs}), [run])
-            return found[run]
+            return (await self._results(packed, {run: jobs}))[run]
 
         parts = [(run, places) for run in range(len(self.runs)) for places in self._in_calls(self.runs[run])]
         awaited: Callable[[Any], Any] = results  # by `_Loop`
@@ -183,23 +184,23 @@ class OnWorkers(HandlesElsewhere):
 
     # ---- in the event loop of the client
 
-    async def _results(self, request: Callable[[Sequence[Order]], bytes], runs: list[int]) -> dict[int, Any]:
+    async def _results(self, packed: bytes, jobs: Mapping[int, Jobs | None]) -> dict[int, Any]:
         """Results by run, from the workers that hold them; from others where they are lost meanwhile."""
         found: dict[int, Any] = {}
         for _ in range(_MOST_TRIES):
-            left = [run for run in runs if run not in found]
+            left = [run for run in jobs if run not in found]
             await self._locate(left)
             by_worker: dict[str, list[Order]] = defaultdict(list)
             for run in left:
-                by_worker[self._place[run]].append(Order(run, self._futures[run].key, None))
-            calls = [self._answer(address, request(orders)) for address, orders in by_worker.items()]
+                by_worker[self._place[run]].append(Order(run, self._futures[run].key, jobs[run]))
+            calls = [self._answer(address, dumps((packed, orders))) for address, orders in by_worker.items()]
             for answer in (await asyncio.gather(self._look_around(), *calls))[1:]:
                 found |= answer
+            if len(found) == len(jobs):
+                return found
             for run in left:
                 if run not in found:
                     self._place.pop(run, None)
-            if len(found) == len(runs):
-                return found
         why = "they die again and again, or cannot be reached from this machine"
         raise self._lose(f"Workers of the Dask cluster did not answer {_MOST_TRIES} times in one pass: {why}")
 
@@ -227,6 +228,8 @@ class OnWorkers(HandlesElsewhere):
                     self._place[run] = holders[key][0]
                 elif self._futures[run].status == "error":
                     raise await self._futures[run]._exception()
+                elif self._futures[run].status == "cancelled":
+                    raise self._lose("The rows on the Dask cluster were cancelled, or it was restarted")
             if all(holders.get(key) for key in unknown):
                 return
             if time.monotonic() - begun > _WITHOUT_WORKERS and not await self._scheduler("ncores"):
@@ -260,17 +263,16 @@ class OnWorkers(HandlesElsewhere):
 
     def _loading(self, places: dict[int, str | None]) -> Iterator[tuple[int, distributed.Future]]:
         """Futures of runs, to be loaded by the workers with these addresses unless they die."""
-        of_runs = {run: [self.handles[place] for place in self.runs[run]] for run in places}
-        delayed = [h.block.chunk for handles in of_runs.values() for h in handles if isinstance(h.block, DaskChunk)]
-        computed = iter(self.client.compute(delayed) if delayed else [])
+        wanted = [self.handles[place] for run in places for place in self.runs[run]]
+        chunks: Iterator[Any] = repeat(None)
+        if self._is_collection:
+            chunks = iter(self.client.compute([handle.block.chunk for handle in wanted]))
+            wanted = [_with(None, handle) for handle in wanted]
+        handles = iter(wanted)
         for run, address in places.items():
-            chunks = [next(computed) for h in of_runs[run] if isinstance(h.block, DaskChunk)]
-            handles = [
-                replace(h, block=replace(h.block, chunk=None)) if isinstance(h.block, DaskChunk) else h
-                for h in of_runs[run]
-            ]
+            each = [list(islice(of_all, len(self.runs[run]))) for of_all in (handles, chunks)]
             where = {} if address is None else {"workers": [address], "allow_other_workers": True}
-            yield run, self.client.submit(load_rows, handles, chunks, pure=False, **where)
+            yield run, self.client.submit(load_rows, *each, pure=False, **where)
 
     async def _look_around(self) -> None:
         """Now and then: share the rows with workers that have come, and read them there once they are loaded."""
@@ -309,10 +311,6 @@ class _Loop(Executor):
     def submit(self, task: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Begin what a task returns."""
         return self._begin(task(*args, **kwargs))
-
-
-def _request(packed: bytes, jobs: dict[int, Any], orders: Sequence[Order]) -> bytes:
-    return dumps((packed, [order._replace(jobs=jobs.get(order.run)) for order in orders]))
 
 
 def checked(client: Any) -> distributed.Client:

@@ -136,6 +136,23 @@ def test_an_error_in_a_task_is_raised(client):
         total(failing, data)
 
 
+def test_rows_that_dask_moves_are_found_and_those_that_are_cancelled_are_opened_again(client):
+    source = open_source(da.from_array(rows(), chunks=(150, 3)), client=client)
+    data = SourceData(source)
+    want, place = total(sum_of_squares, data), data.handles._place[0]
+    futures = list(data.handles._futures.values())
+    client.replicate(futures, n=3)
+    with_others = dict.fromkeys(range(len(futures)), next(address for address in client.nthreads() if address != place))
+    data.handles._place = with_others
+    np.testing.assert_array_equal(total(sum_of_squares, data), want)
+    client.cancel(futures, force=True)
+    with pytest.raises(ClusterError, match="were cancelled"):
+        for _ in range(100):  # workers forget them soon
+            total(sum_of_squares, data)
+            time.sleep(0.05)
+    np.testing.assert_array_equal(total(sum_of_squares, SourceData(source)), want)
+
+
 def test_what_is_no_running_client_is_refused(client, tmp_path):
     with pytest.raises(InputError, match=r"dask\.distributed\.Client that is running; got str"):
         open_source(write(".npy", tmp_path), client=client.scheduler.address)
