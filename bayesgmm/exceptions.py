@@ -55,6 +55,10 @@ class SamplingError(RuntimeError):
     """The sampler could not start, or stopped without any draws."""
 
 
+class ClusterError(_PicklableError, RuntimeError):
+    """A Dask cluster is lost: its scheduler has died, or it has no workers any more."""
+
+
 class DegeneracyWarning(UserWarning):
     """A component is empty or at the eigenvalue floor; the fit may describe a spike, not a cluster."""
 

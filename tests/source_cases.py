@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import dask.array as da
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -102,6 +104,11 @@ def _zarr(X, folder):
     return array
 
 
+def _unknown_lengths(X, folder):
+    marked = da.from_array(np.column_stack([X, np.zeros(len(X))]), chunks=(150, 4))
+    return marked[marked[:, 3] == 0.0][:, :3]
+
+
 KINDS = {
     ".npy": _npy,
     ".npy, Fortran order": lambda X, folder: _npy(np.asfortranarray(X), folder),
@@ -119,6 +126,9 @@ KINDS = {
     "mixed files": _mixed,
     "Zarr array": _zarr,
     "Zarr folder": lambda X, folder: str(_zarr(X, folder).store_path).removeprefix("file://"),
+    "Dask array": lambda X, folder: da.from_array(X, chunks=(150, 2)),
+    "Dask array, unknown lengths": _unknown_lengths,
+    "Dask dataframe": lambda X, folder: dd.from_pandas(_frame(X), npartitions=6),
     "made by a user": lambda X, folder: MadeSource(X),
 }
 

@@ -29,7 +29,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "_common": {*NUMERICAL, "rich"},
     "validation": {*NUMERICAL, "narwhals"},
     "datasets": {"pandas"},
-    "io": {*TABLES, "h5py", "pyarrow", "zarr"},
+    "io": {*TABLES, "dask", "distributed", "h5py", "pyarrow", "zarr"},
     "pymc_model": {*NUMERICAL, "pymc", "pytensor"},
     "inference": {*DRAWS, "nutpie", "pyarrow", "pymc", "pytensor"},
     "estimators": {*FIGURES, "sklearn"},

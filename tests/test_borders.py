@@ -513,6 +513,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "features": [99, -1, "c", ["c"], [0, 0], [True], [], 1.5, {}],
     "feature_names": [["a"], ["a", "a"], 5, "ab"],
     "classes": [5, LABELS[0][:-1], LABELS],
+    "client": [5, True, "tcp://nowhere:8786", object()],
     "columns": [5, True, [1], [], "nonsense", ["nonsense"], ["a", "a"]],
     "by": [99, -1, "c", 1.5, None, True],
     "parts": [*_NAMES, []],

@@ -7,13 +7,17 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
+    from bayesgmm.data.blocks import Handle as Handle
     from bayesgmm.data.buffers import ReusedBuffer as ReusedBuffer
     from bayesgmm.data.sources import Source as Source
     from bayesgmm.data.sources import SourceBlock as SourceBlock
     from bayesgmm.data.sources import SourceData as SourceData
     from bayesgmm.data.sources import rows_at_a_time as rows_at_a_time
+    from bayesgmm.data.totals import HaltedError as HaltedError
+    from bayesgmm.data.totals import HandlesElsewhere as HandlesElsewhere
     from bayesgmm.data.totals import by_handle as by_handle
     from bayesgmm.data.totals import in_order as in_order
+    from bayesgmm.data.totals import longest_run as longest_run
     from bayesgmm.data.totals import over_blocks as over_blocks
     from bayesgmm.data.totals import threads_for as threads_for
     from bayesgmm.data.totals import total as total

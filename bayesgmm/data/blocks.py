@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Columns, IntArray, PerRow, Rows
 from bayesgmm.data.unique_rows import distinct_rows
+from bayesgmm.exceptions import ClusterError
 from bayesgmm.validation import as_row_weights, as_rows
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
@@ -79,6 +80,11 @@ class Data:
 
     rows: Rows
     row_weights: PerRow | None = None
+
+    @property
+    def lost(self) -> ClusterError | None:
+        """Why the rows cannot be reached any more; in memory they can."""
+        return None
 
     @classmethod
     def of(

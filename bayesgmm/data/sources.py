@@ -9,11 +9,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Columns, IntArray, Rows
-from bayesgmm.data.blocks import ONE_EACH, ROWS_PER_BLOCK, Block, Data
+from bayesgmm._common import Array, Columns, IntArray, Rows, one_blas_thread
+from bayesgmm.data.blocks import ONE_EACH, ROWS_PER_BLOCK, Block, Data, Handle
 from bayesgmm.data.buffers import ReusedBuffer
-from bayesgmm.data.totals import in_order, threads_for
-from bayesgmm.exceptions import InputError
+from bayesgmm.data.totals import HandlesElsewhere, by_handle, threads_for
+from bayesgmm.exceptions import ClusterError, InputError
 from bayesgmm.validation import LARGEST, are_moderate, as_numbers, default_names
 
 ROWS_IN_MEMORY = 100_000  # of a source: so many are read into memory, and of more a sample of that size
@@ -47,9 +47,9 @@ class SourceBlock(Protocol):
 class Source(Protocol):
     """Rows that are too many for memory: what an object needs so that `GaussianMixture` reads it block by block.
 
-    `open_source` makes one of .npy, Parquet and CSV files and of Zarr arrays; any object with these four attributes is
-    another one. The cut into blocks and their order are fixed, so that sums over rows do not depend on who adds them.
-    Rows are checked when they are first read.
+    `open_source` makes one of .npy, Parquet and CSV files and of Zarr and Dask arrays; any object with these four
+    attributes is another one. The cut into blocks and their order are fixed, so that sums over rows do not depend on
+    who adds them. Rows are checked when they are first read.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class StoredBlock:
             raise InputError(expected=f"to read {self.n_rows:,} rows of {self.block.name}", got=got, hint=hint)
 
     def _numbers(self, given: ArrayLike) -> Array:
-        plain = isinstance(given, np.ndarray) and given.dtype.kind in "iuf"
+        plain = type(given) is np.ndarray and given.dtype.kind in "iuf"
         rows = np.asarray(given) if plain else as_numbers(given, name=self.block.name)
         if rows.ndim != 2 or rows.shape[1] != len(self.names):
             expected = f"rows of shape (obs, {len(self.names)}) from {self.block.name}"
@@ -261,8 +261,8 @@ class SourceData(Data):
         if n_rows <= ROWS_IN_MEMORY:
             return Data(np.asfortranarray(data.picked(np.arange(n_rows))))
         chosen = np.sort(rng.choice(n_rows, ROWS_IN_MEMORY, replace=False, shuffle=False))
-        with threads_for(data, n_jobs) as pool:
-            looks, found = in_order(partial(_look, products=products), data._parts_of(chosen), pool), []
+        with one_blas_thread(), threads_for(data, n_jobs) as pool:
+            looks, found = by_handle(partial(_look, products=products), data, pool, data._by_handle(chosen)), []
             for n_done, look in enumerate(looks, start=1):
                 found.append(look)
                 if progress is not None:
@@ -271,11 +271,18 @@ class SourceData(Data):
         return cls(source, FirstLook(summary, np.asfortranarray(np.concatenate([look.sample for look in found]))))
 
     @cached_property
-    def handles(self) -> tuple[StoredBlock, ...]:
-        """The blocks of the source that have rows."""
+    def handles(self) -> Sequence[Handle]:
+        """The blocks of the source that have rows; of one on a cluster where they are."""
         names = tuple(map(str, self.source.feature_names or default_names(self.source.n_features)))
         is_checked = self.first_look is not None
-        return tuple(StoredBlock(block, names, is_checked) for block in self.source.blocks if block.n_rows)
+        handles = tuple(StoredBlock(block, names, is_checked) for block in self.source.blocks if block.n_rows)
+        placed: Callable[[Sequence[StoredBlock]], Sequence[Handle]] | None = getattr(self.source, "placed", None)
+        return handles if placed is None else placed(handles)
+
+    @property
+    def lost(self) -> ClusterError | None:
+        """Why the rows cannot be reached any more."""
+        return self.handles.lost if isinstance(self.handles, HandlesElsewhere) else None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -319,26 +326,30 @@ class SourceData(Data):
 
     def picked(self, chosen: IntArray) -> Rows:
         """The rows of these numbers, ascending."""
-        parts = [part for part in self._parts_of(chosen) if len(part[1])]
-        return np.concatenate([rows for handle, which in parts for _, rows in _picked(handle, which)])
+        parts = by_handle(_picked_rows, self, None, self._by_handle(chosen))
+        return np.concatenate([rows for rows in parts if len(rows)])
 
-    def _parts_of(self, chosen: IntArray) -> list[tuple[StoredBlock, IntArray]]:
-        """The handles, each with the chosen among its rows, numbered within it."""
+    def _by_handle(self, chosen: IntArray) -> list[IntArray]:
+        """For each handle the chosen among its rows, numbered within it."""
         ends = np.cumsum([handle.n_rows for handle in self.handles])
         parts = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
-        starts = np.append(0, ends[:-1])
-        return [(handle, part - start) for handle, part, start in zip(self.handles, parts, starts, strict=True)]
+        return [part - start for part, start in zip(parts, np.append(0, ends[:-1]), strict=True)]
 
 
-def _picked(handle: StoredBlock, which: IntArray) -> Iterator[tuple[Columns, Rows]]:
-    """Parts of a block, each with those of its rows that are chosen."""
+def _picked(blocks: Iterator[Block], which: IntArray) -> Iterator[tuple[Columns, Rows]]:
+    """Blocks, each with those of its rows that are chosen."""
     n_read = 0
-    for columns, _ in handle.read():
+    for columns, _ in blocks:
         first, last = np.searchsorted(which, (n_read, n_read + columns.shape[1]))
         yield columns, columns[:, which[first:last] - n_read].T
         n_read += columns.shape[1]
 
 
-def _look(part: tuple[StoredBlock, IntArray], *, products: bool) -> FirstLook:
-    looks = [(Summary.of(columns, products=products), rows) for columns, rows in _picked(*part)]
+def _picked_rows(blocks: Iterator[Block], which: IntArray) -> Rows:
+    """The chosen rows of blocks, which are not read if there are none."""
+    return np.concatenate([rows for _, rows in _picked(blocks, which)]) if len(which) else np.empty((0, 0))
+
+
+def _look(blocks: Iterator[Block], which: IntArray, *, products: bool) -> FirstLook:
+    looks = [(Summary.of(columns, products=products), rows) for columns, rows in _picked(blocks, which)]
     return FirstLook(reduce(add, (summary for summary, _ in looks)), np.concatenate([rows for _, rows in looks]))

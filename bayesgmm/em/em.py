@@ -1,12 +1,11 @@
 """The EM algorithm: an E-step sums expected statistics over blocks of rows, an M-step gives the next mixture."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial
 from math import isfinite
-from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,8 @@ from numba import types
 
 from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, linked
-from bayesgmm.data import Block, Data, over_blocks
+from bayesgmm.data import Block, Data, total
+from bayesgmm.data import HaltedError as HaltedError
 from bayesgmm.em.anderson import Anderson
 from bayesgmm.em.m_step import assembled
 from bayesgmm.em.moments import RegCovar, moments_of, variance_floors
@@ -34,6 +34,7 @@ from bayesgmm.em.squarem import (
     check_convergence,
     next_iterate,
 )
+from bayesgmm.exceptions import ClusterError
 from bayesgmm.mixture import (
     COMPONENT,
     COVARIANCE,
@@ -50,10 +51,6 @@ from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 _SMALLEST_GAIN, _GAIN_PER_ROW = 1e-3, 1e-7  # nats to come at which EM stops by default
 _MANY_ROWS = 25_000  # above, a pass takes longer than what Anderson's acceleration does in Python
 _SECONDS_PER_CALL, _STEPS_PER_CALL = 0.03, 64  # of compiled code, which cannot be interrupted
-
-
-class HaltedError(Exception):
-    """A run was ended in its first pass over the rows, so that it has no result."""
 
 
 def pass_seconds(family: CovarianceFamily, n_components: int, n_features: int, n_rows: int) -> float:
@@ -165,14 +162,15 @@ def run_em(
         Called with an `EMState` after an E-step; a true return value ends the run. After every one, or for
         data in memory without a prior once in a while: every few hundredths of a second, at least every 64 steps.
     halted : callable, optional
-        Asked between blocks of rows; if it returns true the run ends where it stood before that pass.
+        Asked between blocks of rows; if it returns true the run ends where it stood before that pass, as it does if
+        rows are on a cluster that is lost.
     pool : concurrent.futures.Executor, optional
         Threads among which the blocks of data are shared out. The result is the same without.
 
     Raises
     ------
-    HaltedError
-        If it is halted in the first pass.
+    HaltedError, ClusterError
+        If it is halted in the first pass, or the cluster lost.
 
     Examples
     --------
@@ -201,7 +199,7 @@ def run_em(
             mixture = run.m_step(statistics)
             try:
                 statistics = run.e_step(mixture)
-            except HaltedError:
+            except (HaltedError, ClusterError):
                 return _result(state, False, run.history)
             verdict = run.check_convergence(statistics, mixture)
 
@@ -241,18 +239,8 @@ class _Run:
 
     def e_step(self, mixture: Mixture) -> Statistics:
         """Expected statistics of all rows under a mixture."""
-
-        def of_block(block: Block) -> Statistics:
-            return column_statistics(block.columns, mixture, block.row_weights)
-
-        in_order = map(of_block, [self.block]) if self.block else over_blocks(of_block, self.data, self.pool)
-        return reduce(add, self._unless_halted(in_order))
-
-    def _unless_halted(self, blocks: Iterable[Statistics]) -> Iterator[Statistics]:
-        for statistics in blocks:
-            if self.halted():
-                raise HaltedError
-            yield statistics
+        task = partial(_of_block, mixture)
+        return task(self.block) if self.block else total(task, self.data, self.pool, halted=self.halted)
 
     def m_step(self, statistics: Statistics) -> Mixture:
         """The next mixture to evaluate: an M-step, or an extrapolation along the last ones (Anderson, or SQUAREM)."""
@@ -309,6 +297,10 @@ class _Run:
             mixture, n_floored = at.now, at.n_floored
         counts = statistics.counts.copy()
         return EMState(n_steps, mixture, self.history[-1], statistics.log_likelihood, counts, n_floored)
+
+
+def _of_block(mixture: Mixture, block: Block) -> Statistics:
+    return column_statistics(block.columns, mixture, block.row_weights)
 
 
 def _steps_alone(start: Mixture, block: Block) -> int:

@@ -24,6 +24,7 @@ from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import EFFORTS, Effort, SearchData, ShortEM, search_from
 from bayesgmm.em.start_plan import KINDS_IN_TURN, OF_RACE, SAME_OPTIMUM, Plan
 from bayesgmm.exceptions import (
+    ClusterError,
     DegeneracyWarning,
     DegenerateComponentError,
     FewRowsWarning,
@@ -277,8 +278,8 @@ class _Race:
 
     @property
     def stopped(self) -> bool:
-        """Whether the user or the clock wants an end."""
-        return self.stop.is_set() or time.monotonic() >= self.until
+        """Whether the user or the clock wants an end, or the rows are lost."""
+        return self.stop.is_set() or time.monotonic() >= self.until or self.plan.data.lost is not None
 
     @property
     def left(self) -> float:
@@ -297,7 +298,7 @@ class _Race:
                 if self.stopped:
                     break
             if not self.runs:
-                raise KeyboardInterrupt
+                raise self.plan.data.lost or KeyboardInterrupt
             ends = [run.end for run in self.runs]
             if self.n_init is not None or self.part is None:
                 if self.n_init is not None and not any(map(self.plan.degeneracy.is_proper, ends)):
@@ -343,7 +344,7 @@ class _Race:
             if self.part is None or not is_race:
                 ends.append(self.em(index, start))
                 short_em.charge(plan.data, ends[-1])
-        except HaltedError:
+        except (HaltedError, ClusterError):
             return _Run(ends[-1], short_em.spent, short_em.limit) if ends else None
         return _Run(ends[-1], short_em.spent, short_em.limit)
 
@@ -377,7 +378,7 @@ class _Race:
                 end = self.em(
                     index, self.plan.plain_start(KINDS_IN_TURN[index % 3], index, self.rng, self.plan.data.sample)
                 )
-            except HaltedError:
+            except (HaltedError, ClusterError):
                 break
             if self.plan.degeneracy.is_proper(end):
                 return end
@@ -440,7 +441,7 @@ class _Race:
                 if not self.plan.degeneracy.log_mass(end) + _HOPE * gain >= self.plan.degeneracy.log_mass(best):
                     return None
             return self.em(index, end.mixture)
-        except HaltedError:
+        except (HaltedError, ClusterError):
             return end if best is None else None
 
     def improved(self, part: Data, end: EMResult) -> EMResult:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -176,40 +177,39 @@ class SourcesMixin:
         [175, 97]
         """
         check_flag(proba=proba)
-        mixture = self._fitted()
-
-        def columns(block: Block) -> dict[str, Array]:
-            resp = row_memberships([block], mixture)
-            shares = {f"p{k}": each for k, each in enumerate(np.ascontiguousarray(resp.T))} if proba else {}
-            return {"cluster": resp.argmax(axis=1).astype(np.int32), **shares}
-
-        _write(self, path, X, columns, overwrite=overwrite)
+        _write(self, path, X, partial(_clusters, self._fitted(), proba), overwrite=overwrite)
 
     def score_samples_to(
         self: _FittedByEM, path: str | os.PathLike[str], X: RowsLike | None = None, *, overwrite: bool = False
     ) -> None:
         """Write the log density of each row to a Parquet file with a column ``log_density``; see `predict_to`."""
-        mixture = self._fitted()
+        _write(self, path, X, partial(_log_densities, self._fitted()), overwrite=overwrite)
 
-        def columns(block: Block) -> dict[str, Array]:
-            return {"log_density": row_densities([block], mixture)}
 
-        _write(self, path, X, columns, overwrite=overwrite)
+def _clusters(mixture: Mixture, proba: bool, block: Block) -> dict[str, Array]:
+    resp = row_memberships([block], mixture)
+    shares = {f"p{k}": each for k, each in enumerate(np.ascontiguousarray(resp.T))} if proba else {}
+    return {"cluster": resp.argmax(axis=1).astype(np.int32), **shares}
+
+
+def _log_densities(mixture: Mixture, block: Block) -> dict[str, Array]:
+    return {"log_density": row_densities([block], mixture)}
+
+
+def _columns(of_block: Callable[[Block], dict[str, Array]], blocks: Iterable[Block]) -> dict[str, Array]:
+    parts = list(map(of_block, blocks))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _write(
     estimator: _FittedByEM,
     path: str | os.PathLike[str],
     X: RowsLike | None,
-    columns: Callable[[Block], dict[str, Array]],
+    of_block: Callable[[Block], dict[str, Array]],
     *,
     overwrite: bool,
 ) -> None:
     from bayesgmm.io import check_target, write_parquet
-
-    def of_handle(blocks: Iterable[Block]) -> dict[str, Array]:
-        parts = list(map(columns, blocks))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     check_flag(overwrite=overwrite)
     check_target(path, overwrite=overwrite)
@@ -218,7 +218,8 @@ def _write(
         progress_bar("Writing rows", show=True, percent=True, patience=PATIENCE) as progress,
         threads_for(data, estimator.n_jobs) as pool,
     ):
-        write_parquet(path, _shown(by_handle(of_handle, data, pool), len(data.handles), progress), overwrite=overwrite)
+        parts = by_handle(partial(_columns, of_block), data, pool)
+        write_parquet(path, _shown(parts, len(data.handles), progress), overwrite=overwrite)
 
 
 def _rows_of_fit(estimator: Any) -> Source:

@@ -2,8 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
+from bayesgmm.data import Data, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
@@ -31,7 +31,7 @@ from bayesgmm.estimators._sources import (
 )
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
 from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
-from bayesgmm.exceptions import InputError, InterruptedWarning, SingleBestStartWarning
+from bayesgmm.exceptions import ClusterError, InputError, InterruptedWarning, SingleBestStartWarning
 from bayesgmm.mixture import FAMILIES, Measured, Mixture, measure, row_densities, row_memberships
 from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
@@ -41,6 +41,7 @@ from bayesgmm.validation import as_rows, as_sample_weight, check_components, is_
 
 _TIGHT, _LONGER = 1e-5, 4.0  # a tolerance from which on starts search so many times as long
 _CLOSE_ENOUGH = 1e-6  # per row: EM stops no sooner, however loose a tolerance it is given
+
 
 PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
     "weakly_informative": lambda X, n_components, covariance_type, weights: Prior.weakly_informative(
@@ -269,10 +270,10 @@ class GaussianMixture(
         Parameters
         ----------
         X : array-like or dataframe, (obs, feature), or rows not in memory
-            A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array or another `Source`, see
-            `open_source`. At most 100,000 rows are read into memory; more are read block by block, once to check them
-            and once in each step of EM. Then starts are compared on a random sample of 100,000, which also scales
-            named priors, and the best of them go on with all rows.
+            A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array, a Dask array or dataframe, or
+            another `Source`, see `open_source`. At most 100,000 rows are read into memory; more are read block by
+            block, once to check them and once in each step of EM. Then starts are compared on a random sample of
+            100,000, which also scales named priors, and the best of them go on with all rows.
         y : ignored
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice, zero excludes it. They enter the number of rows
@@ -320,9 +321,11 @@ class GaussianMixture(
             )
         self._set_fit(result, starts, dtype=dtype)
         self.converged_ = result.converged or result.gain_to_come <= (self.tol or 0.0) * data.total
-        with threads_for(data, self.n_jobs) as pool:
-            self._training = measure(data, result.mixture, pool)
-        self._warn(starts)
+        self._training = None
+        if data.lost is None:
+            with threads_for(data, self.n_jobs) as pool:
+                self._training = measure(data, result.mixture, pool)
+        self._warn(starts, data.lost)
         return self
 
     def fit_predict(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
@@ -432,11 +435,11 @@ class GaussianMixture(
         checked = self._validated(X)
         return Data.of(checked), np.result_type(checked, self.means_)
 
-    def _by_row(self, task: Callable[[Iterable[Block], Mixture], Any], X: RowsLike) -> Any:
+    def _by_row(self, task: Callable[..., Any], X: RowsLike) -> Any:
         """What a task gives for each row."""
         mixture, (data, dtype) = self._fitted(), self._rows(X)
         with threads_for(data, self.n_jobs) as pool:
-            parts = list(by_handle(lambda blocks: task(blocks, mixture), data, pool))
+            parts = list(by_handle(partial(task, mixture=mixture), data, pool))
         found = np.concatenate(parts) if len(parts) > 1 else parts[0]
         with np.errstate(over="ignore"):  # below single precision: -inf
             return found.astype(dtype, copy=False) if found.dtype.kind == "f" else found
@@ -508,9 +511,10 @@ class GaussianMixture(
         """Of EM's steps, which cost so little that they go on where the user asks for less."""
         return None if self.tol is None else min(self.tol, _CLOSE_ENOUGH)
 
-    def _warn(self, starts: Starts) -> None:
+    def _warn(self, starts: Starts, lost: ClusterError | None) -> None:
         if starts.interrupted:
             why = "Interrupted" if self.max_seconds is None else "Interrupted, or out of max_seconds"
+            why = why if lost is None else str(lost).removesuffix(".")
             text = f"{why}: the best mixture of the {starts.n_starts} starts so far was kept."
             warnings.warn(text, InterruptedWarning, stacklevel=3)
         elif not self.converged_ and self.max_iter > 0:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from glob import glob, has_magic
 from pathlib import Path
@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 
 from bayesgmm._common import quoted
-from bayesgmm.data import Source, SourceBlock, SourceData
+from bayesgmm.data import Handle, Source, SourceBlock, SourceData
 from bayesgmm.exceptions import InputError
 from bayesgmm.io.csv_blocks import csv_rows
+from bayesgmm.io.dask_collections import active_client, dask_rows
 from bayesgmm.io.files import read_file
 from bayesgmm.io.npy_files import npy_rows
 from bayesgmm.io.parquet_files import parquet_rows
 from bayesgmm.io.stored_files import FileRows, StoredFile, fingerprint_of
 from bayesgmm.io.zarr_arrays import opened_zarr, zarr_excerpts, zarr_rows
-from bayesgmm.validation import check_whole, default_names, generator_of, is_zarr, texts
+from bayesgmm.validation import check_whole, default_names, generator_of, is_dask, is_zarr, texts
 
 type _Reader = Callable[[StoredFile, Sequence[str] | None], FileRows]
 
@@ -49,6 +50,8 @@ class OpenSource:
         Of files a checksum of their sizes, of bytes spread over them and of the names of the columns.
     paths : tuple of str
         The files, in order; empty for other sources.
+    client : dask.distributed.Client or None
+        Of the cluster whose workers hold the rows in memory while this object lives, from their first use.
     """
 
     __module__ = "bayesgmm.io"
@@ -58,6 +61,7 @@ class OpenSource:
     feature_names: list[str] | None
     fingerprint: str
     paths: tuple[str, ...] = ()
+    client: Any = field(default=None, repr=False, compare=False)
 
     @cached_property
     def n_rows(self) -> int:
@@ -74,6 +78,17 @@ class OpenSource:
         """Names of the features, as of a dataframe; ``x0``, ``x1``, ... where they have none."""
         return self.feature_names or default_names(self.n_features)
 
+    def placed(self, handles: Sequence[Any]) -> Sequence[Handle]:
+        """Handles of the rows where they are: on a cluster in the memory of its workers, loaded once."""
+        if self.client is None:
+            return handles
+        held = self.__dict__.get("_held")
+        if held is None or (held.lost is not None and self.client.status == "running"):  # a scheduler that came back
+            from bayesgmm.io.dask_cluster import OnWorkers
+
+            held = self.__dict__["_held"] = OnWorkers(self.client, handles)
+        return held
+
     def sample(self, n: int, *, random_state: int | None = None) -> pd.DataFrame:
         """Random rows in memory, in their order, for all that needs an array; all of them if there are no more.
 
@@ -89,20 +104,25 @@ class OpenSource:
         return pd.DataFrame(SourceData(self).picked(chosen), columns=pd.Index(self.columns))
 
 
-def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
+def open_source(X: Any, *, columns: Sequence[str] | None = None, client: Any = None) -> OpenSource:
     """Rows on disk, or anywhere else, as a source that estimators read block by block.
 
     Estimators that take sources call it themselves; it is for columns of your choice, and for samples.
 
     Parameters
     ----------
-    X : path, glob, sequence of them, Zarr array or Source
+    X : path, glob, sequence of them, Zarr array, Dask array or dataframe, or Source
         ``"rows.npy"``, ``"part-*.parquet"``, ``["a.csv", "b.csv"]``: .npy arrays (obs, feature), Parquet files,
         uncompressed CSV files with names in the first line, and folders of Zarr arrays. The files of a glob are in
-        alphabetical order. Several files have the same columns, by name where they have names.
+        alphabetical order. Several files have the same columns, by name where they have names. Chunks and
+        partitions of Dask collections are blocks.
     columns : sequence of str, optional
         Columns to use, in this order; those of arrays are ``x0``, ``x1``, ... By default all, without those in which
         pandas keeps row names.
+    client : dask.distributed.Client, optional
+        Of a Dask cluster: its workers read the rows and keep them in memory. Files must have the same paths there. By
+        default Dask collections are on the cluster of the active client, if there is one, and everything else is
+        read here.
 
     Returns
     -------
@@ -129,6 +149,21 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
            [80.1]])
     (272, (3, 1))
     """
+    if client is not None:
+        return replace(_opened_here(X, columns, client := _checked(client)), client=client)
+    return _opened_here(X, columns, None)
+
+
+def _checked(client: Any) -> Any:
+    try:
+        from bayesgmm.io.dask_cluster import checked
+    except ModuleNotFoundError as error:
+        got, hint = f"no package {error.name}", "Install it: pip install 'bayesgmm[dask]'."
+        raise InputError(expected="dask and distributed where client is given", got=got, hint=hint) from error
+    return checked(client)
+
+
+def _opened_here(X: Any, columns: Sequence[str] | None, client: Any) -> OpenSource:
     if columns is not None and not (columns := list(texts(columns, "columns"))):
         raise InputError(expected="at least one of columns", got="none")
     if isinstance(X, str | os.PathLike):
@@ -137,10 +172,13 @@ def open_source(X: Any, *, columns: Sequence[str] | None = None) -> OpenSource:
         return _of_paths(X, columns)
     if is_zarr(X):
         return _of_files({str(X.store_path): X}, columns)
+    if is_dask(X):
+        return _of_dask(X, columns, client)
     if isinstance(X, Source) and columns is None:
         return X if isinstance(X, OpenSource) else _of_source(X)
     raise InputError(
-        expected="a path or glob, several of them, a Zarr array or an object with the attributes of bayesgmm.Source",
+        expected="a path or glob, several of them, a Zarr array, a Dask array or dataframe, or an object with the "
+        "attributes of bayesgmm.Source",
         got=type(X).__name__ if columns is None else f"columns of {type(X).__name__}",
         hint="Arrays and dataframes go to estimators as they are.",
     )
@@ -168,6 +206,17 @@ def _is_for_pandas(path: str | os.PathLike[str]) -> bool:
         return False
     ending = Path(path).suffix.lower()
     return ending not in _READERS or (ending != ".npy" and Path(path).stat().st_size < _FEW_BYTES)
+
+
+def _of_dask(X: Any, columns: Sequence[str] | None, client: Any) -> OpenSource:
+    from dask.base import tokenize
+
+    if client is None and (client := active_client()) is not None:
+        client = _checked(client)
+    blocks, n_features, names = dask_rows(X, columns, client)
+    if not any(block.n_rows for block in blocks):
+        raise InputError(expected="at least one row of a Dask collection", got="none")
+    return OpenSource(blocks, n_features, names, tokenize(X, columns), client=client)
 
 
 def _of_source(X: Source) -> OpenSource:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -55,14 +56,14 @@ def measure(data: Data, mixture: Mixture, pool: Executor | None = None) -> Measu
     9.711
     """
     n_parameters = mixture.family.n_parameters(mixture.n_components, mixture.n_features)
-
-    def of_block(block: Block) -> Array:
-        log_density, resp = column_densities(block.columns, mixture)
-        per_row = (log_density, np.log(resp.max(axis=0)))
-        return np.array([total_over_rows(values, block.row_weights) for values in per_row])
-
-    log_likelihood, log_certainty = total(of_block, data, pool).tolist()
+    log_likelihood, log_certainty = total(partial(_measured, mixture), data, pool).tolist()
     return Measured(log_likelihood, data.total, log_certainty, n_parameters)
+
+
+def _measured(mixture: Mixture, block: Block) -> Array:
+    log_density, resp = column_densities(block.columns, mixture)
+    per_row = (log_density, np.log(resp.max(axis=0)))
+    return np.array([total_over_rows(values, block.row_weights) for values in per_row])
 
 
 def aic(measured: Measured) -> float:

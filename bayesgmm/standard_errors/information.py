@@ -32,9 +32,9 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bayesgmm._common import Array, Covariances, Means, Responsibilities, Weights, one_blas_thread
-from bayesgmm.data import Data, threads_for, total
+from bayesgmm.data import Block, Data, threads_for, total
 from bayesgmm.exceptions import InformationError, InformationWarning
-from bayesgmm.mixture import Mixture, column_statistics, row_densities, row_memberships
+from bayesgmm.mixture import Mixture, Statistics, column_statistics, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
 from bayesgmm.standard_errors.score_coordinates import LocalCoordinates, Sums, whitened_sums
 from bayesgmm.validation import check_number
@@ -212,7 +212,7 @@ def standard_errors(
     data = Data.of(X, row_weights, n_features=mixture.n_features)
     at = LocalCoordinates(mixture)
     with one_blas_thread(), threads_for(data, n_jobs) as pool:
-        statistics = total(lambda block: column_statistics(block.columns, mixture, block.row_weights), data, pool)
+        statistics = total(partial(_statistics, mixture), data, pool)
         missing = _total(partial(_missing_information, at), data, at, pool)
         squared_scores = _total(partial(_squared_scores, at), data, at, pool) if robust else None
     sums = whitened_sums(statistics, mixture, Model.of_mixture(mixture, prior))
@@ -246,9 +246,17 @@ class LocalCovariance:
         return change @ self.covariance @ change.T
 
 
+def _statistics(mixture: Mixture, block: Block) -> Statistics:
+    return column_statistics(block.columns, mixture, block.row_weights)
+
+
 def _total(task: Callable[[Data], Array], data: Data, at: LocalCoordinates, pool: Executor | None) -> Array:
     """The sum over all rows of what a task gives for small pieces of them."""
-    return total(lambda block: reduce(add, map(task, block.pieces(at.block_size))), data, pool)
+    return total(partial(_of_pieces, task, at.block_size), data, pool)
+
+
+def _of_pieces(task: Callable[[Data], Array], size: int, block: Block) -> Array:
+    return reduce(add, map(task, block.pieces(size)))
 
 
 def _missing_information(at: LocalCoordinates, piece: Data) -> Array:

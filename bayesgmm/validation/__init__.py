@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bayesgmm.validation.rows import as_rows as as_rows
     from bayesgmm.validation.rows import as_sample_weight as as_sample_weight
     from bayesgmm.validation.rows import default_names as default_names
+    from bayesgmm.validation.rows import is_dask as is_dask
     from bayesgmm.validation.rows import is_elsewhere as is_elsewhere
     from bayesgmm.validation.rows import is_plain as is_plain
     from bayesgmm.validation.rows import is_zarr as is_zarr

@@ -155,15 +155,21 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
 
 
 def is_elsewhere(X: object) -> bool:
-    """Whether X says where rows are: paths, a Zarr array, or a source of rows (`bayesgmm.Source`)."""
+    """Whether X says where rows are: paths, a Zarr array, a Dask collection, or a source (`bayesgmm.Source`)."""
     if isinstance(X, list | tuple):
         return len(X) > 0 and all(isinstance(each, str | os.PathLike) for each in X)
-    return isinstance(X, str | os.PathLike) or is_zarr(X) or all(hasattr(X, name) for name in _OF_SOURCES)
+    known = isinstance(X, str | os.PathLike) or is_zarr(X) or is_dask(X)
+    return known or all(hasattr(X, name) for name in _OF_SOURCES)
 
 
 def is_zarr(X: object) -> bool:
     """Whether X is a Zarr array; zarr itself is not imported."""
     return type(X).__module__.partition(".")[0] == "zarr"
+
+
+def is_dask(X: object) -> bool:
+    """Whether X is a Dask collection; dask itself is not imported."""
+    return type(X).__module__.partition(".")[0] in ("dask", "dask_expr")
 
 
 def default_names(n_features: int) -> list[str]:
