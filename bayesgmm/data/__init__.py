@@ -7,6 +7,7 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
+    from bayesgmm.data.blocks import Handle as Handle
     from bayesgmm.data.buffers import ReusedBuffer as ReusedBuffer
     from bayesgmm.data.sources import Source as Source
     from bayesgmm.data.sources import SourceBlock as SourceBlock

@@ -21,6 +21,7 @@ from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
 from bayesgmm.estimators._saved import EMFileMixin
 from bayesgmm.estimators._sources import (
+    ByBlock,
     FittedSource,
     RowsLike,
     SourcesMixin,
@@ -419,7 +420,7 @@ class GaussianMixture(
         if self.labels_init is not None:
             raise InputError(expected="labels_init with rows in memory", got="others", hint="Use means_init.")
         source = opened(self, X, reset=True)
-        data = read_source(self, source)
+        data = read_source(self, source, rng=self._rng(), n_jobs=self.n_jobs)
         if data.shape[0] < 2:
             raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
         self.source_ = FittedSource.of(source, data)
@@ -448,6 +449,13 @@ class GaussianMixture(
             return self._rows(X)[0]
         rows = as_rows(self._validated(X))
         return Data(rows, as_sample_weight(sample_weight, len(rows)))
+
+    def _by_block(self) -> ByBlock:
+        mixture = self._fitted()
+        return ByBlock(lambda block: row_memberships([block], mixture), lambda block: row_densities([block], mixture))
+
+    def _n_threads(self) -> int | None:
+        return self.n_jobs
 
     def _fitted(self) -> Mixture:
         return self.mixture_
