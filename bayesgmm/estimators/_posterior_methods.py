@@ -132,7 +132,7 @@ class PosteriorMixin(SourcesMixin):
     def model(self) -> "pm.Model":
         """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
-        if data_of(self.posterior_).row_weights is not None:
+        if data_of(self.posterior_, all_for="the PyMC model").row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
 
