@@ -25,7 +25,7 @@ from bayesgmm import (
 )
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError
 from bayesgmm.inference import engines
-from bayesgmm.log_posterior import BlockLogPosterior, LogPosterior
+from bayesgmm.log_posterior import BlockLogPosterior
 
 SHORT = {"draws": 60, "tune": 60, "chains": 2, "n_init": 2, "init": "best", "random_state": 0, "progress": False}
 
@@ -66,16 +66,15 @@ def assert_alike(trees):
 @pytest.mark.draws
 @pytest.mark.parametrize("inference", ["nuts", "gibbs"])
 def test_the_posterior_is_that_of_memory(inference, tmp_path):
-    longer = {"draws": 150, "inference": inference}
+    longer = {"draws": 100, "inference": inference}
     prior = fitted(write(".npy", tmp_path), draws=2, tune=2).prior_  # of the sample: that of memory is of all rows
     fits = [fitted(X, prior=prior, **longer) for X in (rows(), write(".npy", tmp_path))]
     assert_alike([fit.posterior_ for fit in fits])
 
 
 @pytest.mark.draws
-@pytest.mark.parametrize("kind", ["Parquet", "made by a user"])
-def test_modes_are_searched_for_on_the_sample(kind, tmp_path):
-    fit = fitted(write(kind, tmp_path), init="spread", draws=200)
+def test_modes_are_searched_for_on_the_sample(tmp_path):
+    fit = fitted(write("Parquet", tmp_path), init="spread")
     assert set(json.loads(fit.posterior_.attrs["starting_modes"])) == {0}
     assert "missing" in fit.posterior_.attrs
     np.testing.assert_allclose(np.sort(fit.weights_), MIXTURE.weights, atol=0.1)
@@ -91,7 +90,7 @@ def test_a_source_of_few_rows_gives_the_posterior_of_memory_to_the_last_bit(tmp_
 def test_the_same_seed_gives_the_same_draws_whatever_the_threads(tmp_path):
     source = write("Parquet, a glob", tmp_path)
     for inference in ("nuts", "gibbs"):
-        one, other = (fitted(source, inference=inference, draws=10, tune=10, cores=cores) for cores in (1, 3))
+        one, other = (fitted(source, inference=inference, draws=4, tune=4, cores=cores) for cores in (1, 3))
         np.testing.assert_array_equal(one.posterior_["posterior"]["means"], other.posterior_["posterior"]["means"])
 
 
@@ -176,10 +175,10 @@ def test_weights_and_pymc_are_refused(tmp_path):
         BayesianGaussianMixture(2).fit(source, sample_weight=np.ones(1_003))
     with pytest.raises(InputError, match=r'engine="native" for rows that are not in memory.*sample'):
         BayesianGaussianMixture(2, engine="pymc").fit(source)
-    with pytest.raises(InputError, match="at least two rows to fit; got 1"):
-        BayesianGaussianMixture(1).fit(write(".npy", tmp_path, rows(1)))
     with pytest.raises(InputError, match="Use inference="):
         fitted(source, inference="gibbs", covariance_type="VEI")
+    with pytest.raises(InputError, match="at least two rows to fit; got 1"):
+        BayesianGaussianMixture(1).fit(write(".npy", tmp_path, rows(1)))
 
 
 # ---- interruption
@@ -226,21 +225,17 @@ def test_ctrl_c_ends_a_pass_and_keeps_the_draws(slow_source, monkeypatch):
         pressed.append(time.monotonic() + 0.5)
         threading.Timer(0.5, _thread.interrupt_main).start()
 
-    slow_after(700, monkeypatch, press)
-    with pytest.warns(InterruptedWarning, match="Sampling was interrupted: kept"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=bayesgmm.exceptions.ConvergenceWarning)
-        model = BayesianGaussianMixture(2, **{**SHORT, "draws": 4_000}, cores=1)
-        original = engines.sample_nuts
-        ended = []
+    def sample(*arguments):
+        try:
+            return original(*arguments)
+        finally:
+            ended.append(time.monotonic())
 
-        def sample(*arguments):
-            try:
-                return original(*arguments)
-            finally:
-                ended.append(time.monotonic())
-
-        monkeypatch.setattr(engines, "sample_nuts", sample)
-        fit = model.fit(slow_source)
+    ended, original = [], engines.sample_nuts
+    monkeypatch.setattr(engines, "sample_nuts", sample)
+    slow_after(500, monkeypatch, press)
+    with pytest.warns(InterruptedWarning, match="Sampling was interrupted: kept"):
+        fit = BayesianGaussianMixture(2, **{**SHORT, "draws": 4_000, "tune": 10}, cores=1).fit(slow_source)
     assert ended[0] - pressed[0] < 2.0  # on a busy machine; a block takes 0.3
     stats = fit.posterior_["sample_stats"]
     assert 0 < stats.sizes["draw"] < 4_000
@@ -276,4 +271,3 @@ def test_a_million_rows_from_disk(tmp_path, monkeypatch):
     assert fit.converged_
     memory = BayesianGaussianMixture(2, **few, prior=fit.prior_, init="best").fit(X)
     assert_alike([fit.posterior_, memory.posterior_])
-    assert isinstance(LogPosterior, type)
