@@ -44,11 +44,11 @@ class SumsAt:
     def __call__(self, block: Block) -> Array:
         """Those of one block, (mixture, number)."""
         (n, k, d), shape = self.means.shape, self.precision_factors.shape[2:]
-        sizes = np.cumsum([1, k, k * d])
-        found = np.zeros((n, sizes[-1] + k * math.prod(shape)))
+        of_means, of_blocks = 1 + k, 1 + k + k * d  # where they begin
+        found = np.zeros((n, of_blocks + k * math.prod(shape)))
         for own, *at in zip(found, self.log_scale, self.means, self.precision_factors, strict=True):
-            _, counts, first, second = np.split(own, sizes)
-            sums = Sums(counts, first.reshape(k, d), second.reshape(k, *shape))
+            moments = own[of_means:of_blocks].reshape(k, d), own[of_blocks:].reshape(k, *shape)
+            sums = Sums(own[1:of_means], *moments)
             own[0] = add_statistics(*self.kernel, block.columns, block.row_weights, *at, sums)
         return found
 
