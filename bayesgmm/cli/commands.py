@@ -23,6 +23,7 @@ from bayesgmm.cli.options import (
     Cores,
     Criteria,
     Draws,
+    EMOnly,
     Engine,
     Families,
     Family,
@@ -149,6 +150,7 @@ def fit(
     target_accept: TargetAccept = None,
     engine: Engine = "native",
     inference: Inference = "nuts",
+    em_only: EMOnly = False,
     seed: Seed = None,
     output: Output = None,
     report: Report = False,
@@ -161,8 +163,8 @@ def fit(
 
     All columns used must be numeric, without missing values.
     Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
-    More than 1,000,000 rows in several files or a large one stay on disk and are fitted by EM alone: fit.nc,
-    estimates.csv, memberships.parquet.
+    More than 1,000,000 rows in several files or a large one stay on disk; their memberships.parquet is written row by
+    row. With --em-only there is no posterior: fit.nc, estimates.csv, memberships.parquet.
 
     [bold]Examples[/bold]
 
@@ -172,7 +174,7 @@ def fit(
 
         bayesgmm fit customers.parquet -k 4 --output run2 --seed 1 --draws 2000
 
-        bayesgmm fit 'part-*.parquet' -k 5 --columns a,b
+        bayesgmm fit 'part-*.parquet' -k 5 --columns a,b --em-only
     """
     rows = _read(file, columns, header)
     _check_components(components, rows)
@@ -193,9 +195,14 @@ def fit(
     folder = Path(f"bayesgmm-{_stem(file)}-output") if output is None else output
     from bayesgmm.io import OpenSource
 
-    if isinstance(rows, OpenSource):
-        if report:
-            raise InputError(expected="no --report of rows that stay on disk", got="--report", hint="Fit a sample.")
+    is_open = isinstance(rows, OpenSource)
+    if report and (is_open or em_only):
+        raise InputError(
+            expected="rows in memory and their posterior for --report",
+            got="rows that stay on disk" if is_open else "--em-only",
+            hint="Fit a sample." if is_open else "",
+        )
+    if em_only:
         _run_em(file.name, rows, settings, shown=Shown(overwrite, force, quiet), folder=folder)
         return
     source = source_of_file(file.name, list(rows.columns), header, settings=settings) if report else None
@@ -283,37 +290,37 @@ def _stem(file: Path) -> str:
     return re.sub(r"[^\w-]+", "", file.name.split(".")[0]).strip("-_") or "rows"
 
 
-def _run_em(title: str, source: "OpenSource", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
-    """Fit rows that stay on disk, print and write."""
+def _run_em(title: str, rows: Rows, settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
+    """Fit by EM alone, print and write."""
     from bayesgmm.io import EM_FILES, staged_output
 
     with _plain_warnings(shown.quiet), staged_output(folder, EM_FILES, overwrite=shown.overwrite) as stage:
         if not shown.quiet:
-            _introduce(title, source, settings)
+            _introduce(title, rows, settings)
         from bayesgmm.cli.job import JobSettings, fit_by_em, write_em_outputs
 
-        em = fit_by_em(source, JobSettings(**settings))
+        em = fit_by_em(rows, JobSettings(**settings))
         if not shown.quiet:
-            _say(_em_line(em), "The posterior is not sampled for so many rows: see standard_errors, or fit a sample.")
-        write_em_outputs(em, source, stage)
+            _say(_em_line(em))
+        write_em_outputs(em, rows, stage)
     if not shown.quiet:
         _say_files(folder, EM_FILES)
 
 
-def _run(title: str, frame: "pd.DataFrame", settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
+def _run(title: str, rows: Rows, settings: dict[str, Any], *, folder: Path, shown: Shown) -> None:
     """Fit, print and write: the folder is checked before any work and filled at the end."""
-    from bayesgmm.io import OUTPUT_FILES, REPORT_FILE, staged_output
+    from bayesgmm.io import OUTPUT_FILES, REPORT_FILE, SOURCE_FILES, OpenSource, staged_output
 
-    files = OUTPUT_FILES | (REPORT_FILE if shown.source else {})
+    files = (SOURCE_FILES if isinstance(rows, OpenSource) else OUTPUT_FILES) | (REPORT_FILE if shown.source else {})
     with _plain_warnings(shown.quiet), staged_output(folder, files, overwrite=shown.overwrite) as stage:
         if not shown.quiet:
-            _introduce(title, frame, settings)
+            _introduce(title, rows, settings)
         from bayesgmm.cli.job import JobSettings, fit_both, write_outputs
 
-        outcome = fit_both(frame, JobSettings(**settings))
+        outcome = fit_both(rows, JobSettings(**settings))
         if not shown.quiet:
             _report(outcome, force=shown.force)
-        write_outputs(outcome, frame, stage, title=title, source=shown.source)
+        write_outputs(outcome, rows, stage, title=title, source=shown.source)
     if not shown.quiet:
         _say_files(folder, files)
 

@@ -1,12 +1,13 @@
 """Work of ``demo`` and ``fit``: fit a table by EM and by NUTS, compare both, write the output files.
 
-Rows that are too many for memory are fitted by EM.
+Rows that are too many for memory stay on disk.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bayesgmm.comparison import estimates_table
@@ -78,7 +79,10 @@ class Outcome:
         return bool(self.bayes.posterior_.attrs["interrupted"])
 
 
-def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
+type Rows = pd.DataFrame | OpenSource
+
+
+def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
     """Fit by EM (maximum likelihood) and by NUTS or Gibbs sampling with the chosen prior.
 
     Examples
@@ -89,25 +93,25 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
     >>> outcome.table.loc["means[1, waiting]", ["em", "mean"]].astype(float).round(0).tolist()
     [80.0, 80.0]
     """
-    if len(frame) < 2:
-        raise InputError(expected="at least two rows", got=f"{len(frame)}")
-    check_components(settings.n_components, len(frame))
+    if rows.shape[0] < 2:
+        raise InputError(expected="at least two rows", got=f"{rows.shape[0]}")
+    check_components(settings.n_components, rows.shape[0])
     parameters = asdict(settings)
     seed, prior = parameters.pop("seed"), parameters.pop("prior")
-    prior = PRIORS[prior](as_rows(frame), settings.n_components, settings.covariance_type, None)
-    em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=seed).fit(frame)
-    if em.starts_.interrupted:
-        raise KeyboardInterrupt
-    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed).fit(frame)
+    em = fit_by_em(rows, settings)
+    sample = em.source_.sample if isinstance(rows, OpenSource) else as_rows(rows)
+    counts = np.full(len(sample), rows.shape[0] / len(sample)) if isinstance(rows, OpenSource) else None
+    prior = PRIORS[prior](sample, settings.n_components, settings.covariance_type, counts)
+    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed).fit(rows)
     mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)
     return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
 
 
-def fit_by_em(source: OpenSource, settings: JobSettings) -> GaussianMixture:
-    """Fit rows that are not in memory, by EM (maximum likelihood)."""
+def fit_by_em(rows: Rows, settings: JobSettings) -> GaussianMixture:
+    """Fit by EM (maximum likelihood)."""
     em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed)
-    em.fit(source)
+    em.fit(rows)
     if em.starts_.interrupted:
         raise KeyboardInterrupt
     return em
@@ -123,11 +127,11 @@ def em_table(em: GaussianMixture, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"em": found}).rename_axis("parameter")
 
 
-def write_em_outputs(em: GaussianMixture, source: OpenSource, folder: Path) -> None:
+def write_em_outputs(em: GaussianMixture, rows: Rows, folder: Path) -> None:
     """Write the files of `bayesgmm.io.EM_FILES` to a folder that exists."""
     em.save(folder / "fit.nc")
-    em_table(em, source.columns).to_csv(folder / "estimates.csv")
-    em.predict_to(folder / "memberships.parquet", source, proba=True)
+    em_table(em, list(map(str, rows.columns))).to_csv(folder / "estimates.csv")
+    em.predict_to(folder / "memberships.parquet", rows, proba=True)
 
 
 def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataFrame:
@@ -142,15 +146,18 @@ def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataF
 
 
 def write_outputs(
-    outcome: Outcome, frame: pd.DataFrame, folder: Path, *, title: str = "", source: tuple[str, str] | None = None
+    outcome: Outcome, rows: Rows, folder: Path, *, title: str = "", source: tuple[str, str] | None = None
 ) -> None:
-    """Write the files of `bayesgmm.io.OUTPUT_FILES` to a folder that exists.
+    """Write the files of `bayesgmm.io.OUTPUT_FILES`, or `SOURCE_FILES` if rows are on disk, to a folder that exists.
 
     With a source (code that reads the rows, and the command), also the report with that title.
     """
     outcome.bayes.save(folder / "posterior.nc")
     outcome.table.to_csv(folder / "estimates.csv")
-    memberships(outcome.bayes, frame).to_csv(folder / "memberships.csv", index_label="row")
+    if isinstance(rows, OpenSource):
+        outcome.bayes.predict_to(folder / "memberships.parquet", rows, proba=True)
+    else:
+        memberships(outcome.bayes, rows).to_csv(folder / "memberships.csv", index_label="row")
     plot_clusters(outcome.bayes, em=outcome.em_mixture).savefig(folder / "clusters.png", dpi=200)
     if source is not None:
         settings = ReportSettings(title=title, source=Source(*source), progress=outcome.bayes.progress)

@@ -141,6 +141,10 @@ TargetAccept = Annotated[
         rich_help_panel=SAMPLER,
     ),
 ]
+EMOnly = Annotated[
+    bool,
+    typer.Option("--em-only", help="No posterior: rows that stay on disk take minutes to hours.", rich_help_panel=FIT),
+]
 Engine = Annotated[
     str,
     _named(

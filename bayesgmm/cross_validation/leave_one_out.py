@@ -17,7 +17,16 @@ from bayesgmm.cross_validation.refits import Refits, RefitSettings, problem_of, 
 from bayesgmm.data import Data
 from bayesgmm.evidence import is_resampled
 from bayesgmm.exceptions import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
-from bayesgmm.posterior import NO_NAMES, OBS, SAMPLE_DIMS, Names, Posterior, data_of, draws_of, mixture_posterior
+from bayesgmm.posterior import (
+    NO_NAMES,
+    OBS,
+    SAMPLE_DIMS,
+    Names,
+    Posterior,
+    data_of,
+    draws_of,
+    mixture_posterior,
+)
 from bayesgmm.prediction import log_densities
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_flag, check_number, check_type, check_whole, copies_of_rows
@@ -132,7 +141,7 @@ def loo(
     check_type(Prior, optional=True, prior=prior)
     check_whole(least=0, most=2**63 - 1, optional=True, random_state=random_state)
     tree = mixture_posterior(posterior, X, names=names)
-    data = data_of(tree, X)
+    data = data_of(tree, X, all_for="leave-one-out", some_do=True)
     copies = copies_of_rows(data.shape[0], data.row_weights, why="Leave-one-out leaves out one copy of a row.")
     _check_draws(tree)
     sizes = tree["posterior"].sizes

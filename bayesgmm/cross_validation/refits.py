@@ -42,7 +42,7 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior
-    data = data_of(tree, data)
+    data = data_of(tree, data, all_for="refits and moment matching")
     if "constant_data" in tree.children and "em_weights" in tree["constant_data"]:
         return Problem(data, prior, start_mixture(tree))
     draws = draws_of(tree)

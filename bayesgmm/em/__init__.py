@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from bayesgmm.em.em import EMResult as EMResult
     from bayesgmm.em.em import EMSettings as EMSettings
     from bayesgmm.em.em import EMState as EMState
-    from bayesgmm.em.em import HaltedError as HaltedError
     from bayesgmm.em.em import run_em as run_em
     from bayesgmm.em.initialization import Initialisation as Initialisation
     from bayesgmm.em.initialization import starting_mixture as starting_mixture

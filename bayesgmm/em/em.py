@@ -13,8 +13,7 @@ from numba import types
 
 from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, linked
-from bayesgmm.data import Block, Data, total
-from bayesgmm.data import HaltedError as HaltedError
+from bayesgmm.data import Block, Data, HaltedError, total
 from bayesgmm.em.anderson import Anderson
 from bayesgmm.em.m_step import assembled
 from bayesgmm.em.moments import RegCovar, moments_of, variance_floors

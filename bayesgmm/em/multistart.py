@@ -17,9 +17,9 @@ from joblib import effective_n_jobs
 from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray, one_blas_thread
-from bayesgmm.data import Data, threads_for
+from bayesgmm.data import Data, HaltedError, threads_for
 from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
-from bayesgmm.em.em import EMResult, EMSettings, EMState, HaltedError, run_em
+from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import EFFORTS, Effort, SearchData, ShortEM, search_from
 from bayesgmm.em.start_plan import KINDS_IN_TURN, OF_RACE, SAME_OPTIMUM, Plan

@@ -1,7 +1,9 @@
 """Prediction, summary, model and saving of a fitted `BayesianGaussianMixture`."""
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Data
+from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
+from bayesgmm.estimators._sources import ByBlock, RowsLike, SourcesMixin, opened, without_weights
 from bayesgmm.estimators._validation import check_n_samples, validated
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.inference import weights_refused
@@ -25,17 +28,21 @@ from bayesgmm.prediction import (
     predictive_sample,
 )
 from bayesgmm.priors import Prior
-from bayesgmm.validation import as_sample_weight, check_flag
+from bayesgmm.validation import as_sample_weight, check_flag, is_elsewhere
 
 if TYPE_CHECKING:
     import pymc as pm
 
 
-class PosteriorMixin:
+FEW_DRAWS = 200  # that speak of rows not in memory
+
+
+class PosteriorMixin(SourcesMixin):
     """Predictions, summaries and the model of an estimator that holds a posterior."""
 
     n_components: int
     covariance_type: str
+    cores: int | None
     posterior_: xr.DataTree
     prior_: Prior
     em_: Mixture
@@ -45,13 +52,16 @@ class PosteriorMixin:
         """The number that everything random in a fit comes from."""
         raise NotImplementedError
 
-    def predict_proba(self, X: ArrayLike) -> Responsibilities:
-        """Posterior mean of each row's membership probabilities, (obs, cluster)."""
-        return mean_memberships(self._draws(), self._data(X))
+    def predict_proba(self, X: RowsLike) -> Responsibilities:
+        """Posterior mean of each row's membership probabilities, (obs, cluster).
 
-    def predict(self, X: ArrayLike) -> IntArray:
+        Of rows that are not in memory over at most 200 draws, evenly spaced, as all that is said of such rows.
+        """
+        return self._by_row(mean_memberships, X)
+
+    def predict(self, X: RowsLike) -> IntArray:
         """Label with the highest mean membership, (obs,)."""
-        return self.predict_proba(X).argmax(axis=1)
+        return self._by_row(_labels, X)
 
     def membership(
         self, X: ArrayLike | None = None, *, ci_prob: float | None = None, ci_kind: str | None = None
@@ -74,12 +84,16 @@ class PosteriorMixin:
         data = data_of(self.posterior_) if X is None else self._data(X)
         return membership_intervals(self._draws(), data, ci_prob=ci_prob, ci_kind=ci_kind)
 
-    def score_samples(self, X: ArrayLike) -> PerRow:
+    def score_samples(self, X: RowsLike) -> PerRow:
         r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
-        return log_predictive_density(self._draws(), self._data(X))
+        return self._by_row(log_predictive_density, X)
 
-    def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
+    def score(self, X: RowsLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log posterior predictive density per row, with ``sample_weight`` (obs,) the weighted mean."""
+        if is_elsewhere(X):
+            without_weights(sample_weight)
+            sums = self._by_row(_total_log_density, X)
+            return float(sums.sum()) / self._rows(X)[0].shape[0]
         log_density = self.score_samples(X)
         return float(np.average(log_density, weights=as_sample_weight(sample_weight, len(log_density), relative=True)))
 
@@ -119,7 +133,7 @@ class PosteriorMixin:
     def model(self) -> "pm.Model":
         """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
-        if data_of(self.posterior_).row_weights is not None:
+        if data_of(self.posterior_, all_for="the PyMC model").row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
 
@@ -161,3 +175,42 @@ class PosteriorMixin:
 
     def _data(self, X: ArrayLike) -> Data:
         return Data.of(validated(self, X))
+
+    def _rows(self, X: Any) -> tuple[Data, np.dtype]:
+        """Rows, wherever they are, and the type of results."""
+        return SourceData(opened(self, X)) if is_elsewhere(X) else self._data(X), np.dtype(np.float64)
+
+    def _by_row(self, task: Callable[[Draws, Data], Any], X: RowsLike) -> Any:
+        """What a task gives for each row, given draws."""
+        draws, (data, _) = self._draws(), self._rows(X)
+        if not isinstance(data, SourceData):
+            return task(draws, data)
+        few = draws.thinned(FEW_DRAWS)
+        with threads_for(data, self.cores) as pool:
+            return np.concatenate(list(by_handle(partial(_by_blocks, task, few), data, pool)))
+
+    def _by_block(self) -> ByBlock:
+        few = self._draws().thinned(FEW_DRAWS)
+        return ByBlock(partial(_of_block, mean_memberships, few), partial(_of_block, log_predictive_density, few))
+
+    def _n_threads(self) -> int | None:
+        return self.cores
+
+
+# Tasks that also run in the workers of a cluster.
+
+
+def _of_block(task: Callable[[Draws, Data], Any], draws: Draws, block: Block) -> Any:
+    return task(draws, Data(block.columns.T))
+
+
+def _by_blocks(task: Callable[[Draws, Data], Any], draws: Draws, blocks: Iterable[Block]) -> Any:
+    return np.concatenate([_of_block(task, draws, block) for block in blocks])
+
+
+def _labels(draws: Draws, data: Data) -> IntArray:
+    return mean_memberships(draws, data).argmax(axis=1)
+
+
+def _total_log_density(draws: Draws, data: Data) -> PerRow:
+    return log_predictive_density(draws, data).sum(keepdims=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from bayesgmm._common import Rows
 from bayesgmm.em import Starts
 from bayesgmm.estimators._attributes import Attributes
 from bayesgmm.estimators._sources import FittedSource
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 _ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 _OTHERS = ("converged_", "n_iter_", "log_likelihood_", "objective_", "lower_bound_", "lower_bounds_", "n_features_in_")
-_SOURCE = ("paths", "n_rows", "fingerprint")
 _PARTS = ("weights", "means", "covariances", "factors", "precision_factors", "log_scale")  # of a mixture
 
 
-def fit_record(settings: Mapping[str, Any], *, named_features: bool, starts: Starts) -> dict[str, str | int | float]:
-    """Attributes of a posterior: the estimator's parameters, ``prior`` aside, and how EM's starts went."""
+def fit_record(
+    settings: Mapping[str, Any], *, named_features: bool, starts: Starts, source: FittedSource | None
+) -> dict[str, str | int | float]:
+    """Attributes of a posterior: the estimator's parameters, ``prior`` aside, how EM's starts went, where rows are."""
     kept = {name: value for name, value in settings.items() if name != "prior"}
     return {
         "settings": json.dumps(kept, default=_plain),
@@ -36,6 +38,7 @@ def fit_record(settings: Mapping[str, Any], *, named_features: bool, starts: Sta
         "named_features": int(named_features),
         "em_starts": starts.n_starts,
         "em_best_reached": starts.n_best_reached,
+        **({} if source is None else {"source": json.dumps(source.record)}),
     }
 
 
@@ -139,7 +142,7 @@ def _em_record(estimator: Any, starts: Starts | None) -> dict[str, str]:
         "prior": getattr(estimator, "prior_", None),
     }
     if (source := getattr(estimator, "source_", None)) is not None:
-        record["source"] = {name: getattr(source, name) for name in _SOURCE}
+        record["source"] = source.record
     if starts is not None:
         values = _starts_fields(starts).items()
         record["starts"] = {name: value for name, value in values if not isinstance(value, np.ndarray)}
@@ -179,9 +182,13 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     estimator.history_ = tree["history"]["objective"].to_numpy()
     estimator._training = Measured(**json.loads(str(tree.attrs["training"])))
     if "source" in tree.attrs:
-        kept = json.loads(str(tree.attrs["source"]))
-        sample = np.asfortranarray(tree["sample"]["rows"].to_numpy())
-        estimator.source_ = FittedSource(**{**kept, "paths": tuple(kept["paths"])}, sample=sample)
+        estimator.source_ = source_of(tree, tree["sample"]["rows"].to_numpy())
+
+
+def source_of(tree: "xr.DataTree", rows: Rows) -> FittedSource:
+    """What a file has of rows on disk."""
+    kept = json.loads(str(tree.attrs["source"]))
+    return FittedSource(**{**kept, "paths": tuple(kept["paths"])}, sample=np.asfortranarray(rows))
 
 
 def prior_of(numbers: Mapping[str, Any]) -> Prior:

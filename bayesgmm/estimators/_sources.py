@@ -5,15 +5,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PATIENCE, Array, IntArray, Move, Rows, progress_bar, quoted
+from bayesgmm._common import (
+    PATIENCE,
+    Array,
+    IntArray,
+    Move,
+    PerRow,
+    Responsibilities,
+    Rows,
+    progress_bar,
+    quoted,
+)
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture, covariance_family, row_densities, row_memberships
+from bayesgmm.mixture import Mixture, covariance_family, row_memberships
 from bayesgmm.validation import check_flag
 
 type RowsLike = ArrayLike | os.PathLike[str] | Sequence[os.PathLike[str]] | Source
@@ -50,14 +60,14 @@ def without_weights(sample_weight: object) -> None:
         )
 
 
-def read_source(estimator: Any, source: Source) -> Data:
+def read_source(estimator: Any, source: Source, *, rng: np.random.Generator, n_jobs: int | None) -> Data:
     """The first pass over the rows of a source, which checks and samples them; with a bar if it takes long."""
     correlated = covariance_family(estimator.covariance_type, source.n_features).parametrisation.correlated
     with progress_bar("Reading rows", show=True, percent=True, patience=PATIENCE) as progress:
         return SourceData.read_once(
             source,
-            rng=estimator._rng().spawn(1)[0],  # not the numbers that the starts draw
-            n_jobs=estimator.n_jobs,
+            rng=rng.spawn(1)[0],  # not the numbers that the starts draw
+            n_jobs=n_jobs,
             products=correlated,
             progress=progress,
         )
@@ -91,6 +101,11 @@ class FittedSource:
         paths = tuple(os.path.abspath(path) for path in getattr(source, "paths", ()))  # noqa: PTH100  links are kept
         return cls(paths, data.shape[0], source.fingerprint, data.sample.rows)
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a file keeps, the sample aside."""
+        return {"paths": self.paths, "n_rows": self.n_rows, "fingerprint": self.fingerprint}
+
     def find(self, estimator: Any) -> Source:
         """The rows of the fit once more.
 
@@ -122,20 +137,26 @@ def row_labels(blocks: Iterable[Block], mixture: Mixture) -> IntArray:
     return np.concatenate([row_memberships([block], mixture).argmax(axis=1) for block in blocks])
 
 
-class _FittedByEM(Protocol):
+class ByBlock(NamedTuple):
+    """What a fit says of the rows of a block: memberships (obs, cluster), and log densities (obs,)."""
+
+    memberships: Callable[[Block], Responsibilities]
+    log_densities: Callable[[Block], PerRow]
+
+
+class _Fitted(Protocol):
     """What the methods need of the estimator."""
 
-    n_jobs: int | None
-
-    def _fitted(self) -> Mixture: ...
+    def _by_block(self) -> ByBlock: ...
     def _rows(self, X: Any) -> tuple[Data, np.dtype]: ...
+    def _n_threads(self) -> int | None: ...
 
 
 class SourcesMixin:
-    """Results of an estimator fitted by EM in files, for rows that are too many for memory."""
+    """Results of an estimator in files, for rows that are too many for memory."""
 
     def predict_to(
-        self: _FittedByEM,
+        self: _Fitted,
         path: str | os.PathLike[str],
         X: RowsLike | None = None,
         *,
@@ -177,23 +198,25 @@ class SourcesMixin:
         [175, 97]
         """
         check_flag(proba=proba)
-        _write(self, path, X, partial(_clusters, self._fitted(), proba), overwrite=overwrite)
+        of_block = partial(_clusters, self._by_block().memberships, proba)
+        _write(self, path, X, of_block, overwrite=overwrite)
 
     def score_samples_to(
-        self: _FittedByEM, path: str | os.PathLike[str], X: RowsLike | None = None, *, overwrite: bool = False
+        self: _Fitted, path: str | os.PathLike[str], X: RowsLike | None = None, *, overwrite: bool = False
     ) -> None:
         """Write the log density of each row to a Parquet file with a column ``log_density``; see `predict_to`."""
-        _write(self, path, X, partial(_log_densities, self._fitted()), overwrite=overwrite)
+        of_block = partial(_log_densities, self._by_block().log_densities)
+        _write(self, path, X, of_block, overwrite=overwrite)
 
 
-def _clusters(mixture: Mixture, proba: bool, block: Block) -> dict[str, Array]:
-    resp = row_memberships([block], mixture)
+def _clusters(memberships: Callable[[Block], Responsibilities], proba: bool, block: Block) -> dict[str, Array]:
+    resp = memberships(block)
     shares = {f"p{k}": each for k, each in enumerate(np.ascontiguousarray(resp.T))} if proba else {}
     return {"cluster": resp.argmax(axis=1).astype(np.int32), **shares}
 
 
-def _log_densities(mixture: Mixture, block: Block) -> dict[str, Array]:
-    return {"log_density": row_densities([block], mixture)}
+def _log_densities(log_densities: Callable[[Block], PerRow], block: Block) -> dict[str, Array]:
+    return {"log_density": log_densities(block)}
 
 
 def _columns(of_block: Callable[[Block], dict[str, Array]], blocks: Iterable[Block]) -> dict[str, Array]:
@@ -202,7 +225,7 @@ def _columns(of_block: Callable[[Block], dict[str, Array]], blocks: Iterable[Blo
 
 
 def _write(
-    estimator: _FittedByEM,
+    estimator: _Fitted,
     path: str | os.PathLike[str],
     X: RowsLike | None,
     of_block: Callable[[Block], dict[str, Array]],
@@ -216,7 +239,7 @@ def _write(
     data = estimator._rows(_rows_of_fit(estimator) if X is None else X)[0]
     with (
         progress_bar("Writing rows", show=True, percent=True, patience=PATIENCE) as progress,
-        threads_for(data, estimator.n_jobs) as pool,
+        threads_for(data, estimator._n_threads()) as pool,
     ):
         parts = by_handle(partial(_columns, of_block), data, pool)
         write_parquet(path, _shown(parts, len(data.handles), progress), overwrite=overwrite)

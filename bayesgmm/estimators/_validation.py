@@ -4,7 +4,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.utils import _param_validation
 from sklearn.utils.validation import validate_data
 
@@ -51,7 +50,7 @@ class ValidatedMixin:
 
 def validated(
     estimator: Any,
-    X: ArrayLike,
+    X: Any,
     *,
     dtypes: tuple[type, ...] = (np.float64,),
     reset: bool = False,

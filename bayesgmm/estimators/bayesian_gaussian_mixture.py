@@ -2,7 +2,7 @@
 
 import math
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import PATIENCE, Array, IntArray, Rows, progress_bar
-from bayesgmm.data import Data
+from bayesgmm.data import Data, SourceData, threads_for
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
@@ -30,6 +30,7 @@ from bayesgmm.estimators._prior_parameters import (
     fitted_prior_parameters,
 )
 from bayesgmm.estimators._saved import fit_record
+from bayesgmm.estimators._sources import FittedSource, RowsLike, opened, read_source, without_weights
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.evidence import combine_modes
 from bayesgmm.exceptions import InputError, SamplingError
@@ -51,7 +52,7 @@ from bayesgmm.inference import (
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
-from bayesgmm.validation import as_rows, as_sample_weight, check_components
+from bayesgmm.validation import as_rows, as_sample_weight, check_components, is_elsewhere
 
 DEFAULT_DRAWS, MOST_DRAWS = 1_000, 4_000
 DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT, CAREFUL_ACCEPT = 400, 0.8, 0.95, 0.95
@@ -301,15 +302,19 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(self, X: RowsLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
         """Find the EM solution, then sample the posterior.
 
         Ctrl-C during sampling keeps the draws made so far, with a warning.
 
         Parameters
         ----------
-        X : array_like or DataFrame, (obs, feature)
-            Rows.
+        X : array_like or DataFrame, (obs, feature), or rows not in memory
+            A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array or another `Source`, see
+            `open_source`. At most 100,000 rows are read into memory; more are read block by block, once to check them,
+            in each step of EM and of a trajectory. The prior is scaled, modes are searched for and convergence is
+            diagnosed by a random sample of 100,000, which ``posterior_`` keeps in place of the rows, with the weights
+            with which they stand for all.
         y : ignored
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice. Rows of weight zero are left out, also from
@@ -322,16 +327,23 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         BayesianGaussianMixture
             Itself.
         """
+        with ExitStack() as until_the_end:
+            return self._fit(X, sample_weight, until_the_end)
+
+    def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, until_the_end: ExitStack) -> Self:
         self._most_draws()  # before any work
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
-        rows = as_rows(validated(self, X, reset=True, min_samples=2))
-        data = self._weighted(rows, sample_weight)
+        seed = self._seed()
+        self.__dict__.pop("source_", None)
+        if is_elsewhere(X):
+            data = self._first_pass(X, sample_weight, seed)
+        else:
+            data = self._weighted(as_rows(validated(self, X, reset=True, min_samples=2)), sample_weight)
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
         different = data if self.engine == "pymc" else data.distinct()
         prior, sampler = self._prior(different), sampler_of(self.inference, self.engine)
-        seed = self._seed()
         rng = np.random.default_rng(seed)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
         if self.inference == "gibbs":
@@ -358,7 +370,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             raise KeyboardInterrupt("interrupted before the first draw")
         settings = replace(self._settings(rng, different, model), until=until)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
-        problem = Problem(different, prior, optima[0])
+        is_source = isinstance(different, SourceData)
+        pool = until_the_end.enter_context(threads_for(different, self.cores)) if is_source else None
+        problem = Problem(different, prior, optima[0], pool=pool)
         if (self.inference, self.engine) == ("nuts", "native"):
             problem.warn_if_long(settings)
         with self._stage("Searching for modes"):
@@ -379,8 +393,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         def judge(sampled: Sampled) -> tuple[xr.DataTree, Diagnosis]:
             with self._stage("Weighing modes, convergence"):
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-                tree = tree if explored.jumps is not None else combine_modes(tree, data, random_state=seed)
-                return tree, diagnose(tree, data)
+                alone = explored.jumps is not None or is_source  # a sample cannot tell the weights of modes
+                tree = tree if alone else combine_modes(tree, data, random_state=seed)
+                return tree, diagnose(tree, data.sample)
 
         careful = CAREFUL_ACCEPT if self.target_accept is None and self.inference == "nuts" else None
         tree, found = sample_enough(
@@ -408,13 +423,29 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 expected="either prior or scikit-learn's prior parameters",
                 got=f"prior and {', '.join(parameters.given)}",
             )
-        rows, weights = data.rows, data.row_weights
+        rows, weights = data.sample.rows, data.sample.row_weights
         named = pd.DataFrame(rows, columns=self._names()) if hasattr(self, "feature_names_in_") else rows
         if parameters.given:
             return parameters.prior(
                 named, self.n_components, covariance_type=self.covariance_type, sample_weight=weights
             )
         return Prior.weakly_informative(named, sample_weight=weights) if self.prior is None else self.prior
+
+    def _first_pass(self, X: RowsLike, sample_weight: object, seed: int) -> Data:
+        """Rows not in memory, read once."""
+        without_weights(sample_weight)
+        source = opened(self, X, reset=True)
+        data = read_source(self, source, rng=np.random.default_rng(seed), n_jobs=self.cores)
+        if data.shape[0] < 2:
+            raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
+        if self.engine == "pymc" and isinstance(data, SourceData):
+            raise InputError(
+                expected='engine="native" for rows that are not in memory',
+                got=f"'pymc' and {data.shape[0]:,} rows",
+                hint="Its model holds all rows: fit a sample, open_source(...).sample(100_000).",
+            )
+        self.source_ = FittedSource.of(source, data)
+        return data
 
     def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> Data:
         """The rows that count, and their weights; none if all are one."""
@@ -470,7 +501,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         """What a saved fit must know to become this estimator again."""
         settings = {**self.get_params(deep=False), "random_state": seed}
         named = hasattr(self, "feature_names_in_")
-        return fit_record(settings, named_features=named, starts=starts)
+        source = getattr(self, "source_", None)
+        return fit_record(settings, named_features=named, starts=starts, source=source)
 
     def _set_posterior(self, tree: xr.DataTree) -> None:
         self.posterior_ = tree

@@ -15,12 +15,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Data, SourceData, by_handle, threads_for
+from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
 from bayesgmm.estimators._saved import EMFileMixin
 from bayesgmm.estimators._sources import (
+    ByBlock,
     FittedSource,
     RowsLike,
     SourcesMixin,
@@ -422,7 +423,7 @@ class GaussianMixture(
         if self.labels_init is not None:
             raise InputError(expected="labels_init with rows in memory", got="others", hint="Use means_init.")
         source = opened(self, X, reset=True)
-        data = read_source(self, source)
+        data = read_source(self, source, rng=self._rng(), n_jobs=self.n_jobs)
         if data.shape[0] < 2:
             raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
         self.source_ = FittedSource.of(source, data)
@@ -451,6 +452,13 @@ class GaussianMixture(
             return self._rows(X)[0]
         rows = as_rows(self._validated(X))
         return Data(rows, as_sample_weight(sample_weight, len(rows)))
+
+    def _by_block(self) -> ByBlock:
+        mixture = self._fitted()
+        return ByBlock(partial(_of_block, row_memberships, mixture), partial(_of_block, row_densities, mixture))
+
+    def _n_threads(self) -> int | None:
+        return self.n_jobs
 
     def _fitted(self) -> Mixture:
         return self.mixture_
@@ -531,3 +539,7 @@ class GaussianMixture(
                 f"n_init={3 * starts.n_starts}, or effort='thorough'."
             )
             warnings.warn(text, SingleBestStartWarning, stacklevel=3)
+
+
+def _of_block(task: Callable[..., Any], mixture: Mixture, block: Block) -> Any:
+    return task([block], mixture)

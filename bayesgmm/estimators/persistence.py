@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.estimators._prior_parameters import PriorParameters
-from bayesgmm.estimators._saved import generator_of, prior_of, restore_em, settings_of
+from bayesgmm.estimators._saved import generator_of, prior_of, restore_em, settings_of, source_of
 from bayesgmm.estimators.bayesian_gaussian_mixture import BayesianGaussianMixture
 from bayesgmm.estimators.gaussian_mixture import GaussianMixture
 from bayesgmm.io import load_tree, refused_with
@@ -71,4 +71,6 @@ def _posterior_fit(tree: xr.DataTree) -> BayesianGaussianMixture:
     if tree.attrs["named_features"]:
         estimator.feature_names_in_ = np.asarray(names, dtype=object)
     estimator._set_posterior(tree)
+    if "source" in tree.attrs:
+        estimator.source_ = source_of(tree, tree["observed_data"]["y"].to_numpy())
     return estimator

@@ -259,7 +259,7 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     model = model_of(tree, prior)
     if model.prior is None:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
-    return Target(data_of(tree), model)
+    return Target(data_of(tree, all_for="an evidence"), model)
 
 
 def _doubt(points: Draws, bridge: Estimate, target: Target) -> str:

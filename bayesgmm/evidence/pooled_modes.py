@@ -108,7 +108,7 @@ def combine_modes(
     tree = mixture_posterior(posterior, X, names=names)
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
-    raw, data = unpooled(tree), data_of(tree, X)
+    raw, data = unpooled(tree), data_of(tree, X, all_for="evidences" if weights == "evidence" else "")
     points = points_of_tree(raw)
     modes = find_modes(points, data, rng=rng)
     if not modes.separate:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.gibbs.by_blocks import BlockSweeps as BlockSweeps
     from bayesgmm.gibbs.short_chains import random_starts as random_starts
     from bayesgmm.gibbs.short_chains import run_chains as run_chains
     from bayesgmm.gibbs.sweep import SWEEPS as SWEEPS

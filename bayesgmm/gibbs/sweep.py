@@ -86,6 +86,13 @@ class Chain(NamedTuple):
     first: Means
     second: Factors
 
+    @classmethod
+    def room(cls, at: Point, n_rows: int) -> "Chain":
+        """A chain at a point, with room for so many rows."""
+        (k, d), shape = at.means.shape, at.factors.shape
+        of_rows = np.empty(n_rows), np.empty((k, n_rows))
+        return cls(at, np.empty(shape), np.empty(k), *of_rows, np.empty(k), np.empty((k, d)), np.empty(shape))
+
 
 class Kept(NamedTuple):
     """What is kept of the draws of a chain, (draw, ...)."""
@@ -116,31 +123,12 @@ class Sweeps:
     def __init__(self, data: Data, model: Model) -> None:
         counts = np.empty(0) if data.row_weights is None else data.row_weights
         self.rows = Rows(np.array(data.rows.T, order="C"), np.array(data.rows, order="C"), counts.astype(np.int64))
-        self.model, self.prior = model, _compiled_prior(model.required_prior)
+        self.model, self.prior = model, compiled_prior(model.required_prior)
         self.kernel = model.family.parametrisation, model.component
 
     def chain(self, start: Mixture) -> Chain:
         """A chain that begins at a mixture, hyperparameters at their means."""
-        (k, d), n, prior = start.means.shape, len(self.rows.rows), self.model.required_prior
-        factors = np.array(start.factors, order="C")
-        at = Point(
-            np.maximum(start.weights, SMALLEST_WEIGHT),
-            start.means.copy(),
-            factors,
-            np.array(start.precision_factors, order="C"),
-            prior.concentration.copy(),
-            np.array(prior.scale),
-        )
-        return Chain(
-            at,
-            np.empty_like(factors),
-            np.empty(k),
-            np.empty(n),
-            np.empty((k, n)),
-            np.empty(k),
-            np.empty((k, d)),
-            np.empty_like(factors),
-        )
+        return Chain.room(point_at(start, self.model), len(self.rows.rows))
 
     def place(self, chain: Chain, draws: Draws, s: int, *, rng: np.random.Generator) -> None:
         """Put a chain at one of some draws, with hyperparameters drawn given it."""
@@ -161,6 +149,19 @@ class Sweeps:
         _draws(*self.kernel, rng, self.rows, self.prior, chain, kept, first, n)
 
 
+def point_at(start: Mixture, model: Model) -> Point:
+    """A mixture, and hyperparameters at their means."""
+    prior = model.required_prior
+    return Point(
+        np.maximum(start.weights, SMALLEST_WEIGHT),
+        start.means.copy(),
+        np.array(start.factors, order="C"),
+        np.array(start.precision_factors, order="C"),
+        prior.concentration.copy(),
+        np.array(prior.scale),
+    )
+
+
 def refusal(model: Model, data: Data) -> tuple[str, str] | None:
     """What is expected and what came, unless every block has a known distribution given the others."""
     if model.required_prior.separation is not None:
@@ -174,7 +175,8 @@ def refusal(model: Model, data: Data) -> tuple[str, str] | None:
     return None
 
 
-def _compiled_prior(prior: ResolvedPrior) -> ConjugatePrior:
+def compiled_prior(prior: ResolvedPrior) -> ConjugatePrior:
+    """A prior as compiled code reads it."""
     gamma = prior.concentration_prior
     arrays = (
         prior.concentration,
@@ -211,6 +213,20 @@ def _draws(covariance, component, rng, rows, prior, chain, kept, first, n):  # t
 def sweep(covariance, component, rng, rows, prior, chain, power):  # type: ignore[no-untyped-def]
     """One sweep, from memberships to memberships; of the rows' densities given their labels that power is taken."""
     _draw_labels(covariance, rng, rows, chain)
+    draw_parameters(covariance, rng, prior, chain, power)
+    evaluate(covariance, component, rows, chain, power)
+
+
+@linked(types.void(COVARIANCE, COMPONENT, types.npy_rng, ROWS, CHAIN))
+def draw_labels(covariance, component, rng, rows, chain):  # type: ignore[no-untyped-def]
+    """Labels of rows at the point of a chain, and the sums over them."""
+    evaluate(covariance, component, rows, chain, 1.0)
+    _draw_labels(covariance, rng, rows, chain)
+
+
+@linked(types.void(COVARIANCE, types.npy_rng, PRIOR, CHAIN, types.float64))
+def draw_parameters(covariance, rng, prior, chain, power):  # type: ignore[no-untyped-def]
+    """Every block of parameters, given the sums over rows by their labels."""
     _draw_weights(rng, prior, chain)
     if power != 1.0:
         write_multiple(power, chain.counts, chain.counts)
@@ -219,7 +235,6 @@ def sweep(covariance, component, rng, rows, prior, chain, power):  # type: ignor
     _draw_covariances(covariance, rng, prior, chain)
     _draw_means(covariance, rng, prior, chain)
     _draw_hyperparameters(covariance, rng, prior, chain)
-    evaluate(covariance, component, rows, chain, power)
 
 
 @allocation_free

@@ -76,7 +76,7 @@ def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws) -> No
             tree["sample_stats"] = tree["sample_stats"].to_dataset().assign(mode=(SAMPLE_DIMS, labels))
     missing, counts = _missing(search, modes)
     if missing > MAX_MISSING:
-        search = with_more_starts(search, explored.problem, rng=np.random.default_rng(0))
+        search = with_more_starts(search, explored.problem.on_sample, rng=np.random.default_rng(0))
         missing, counts = _missing(search, modes)
     ended = {"n": len(search.near), "ended": counts.tolist()}
     tree.attrs |= {"missing": missing, "random_starts": json.dumps(ended)}
@@ -104,7 +104,7 @@ def _starting_record(explored: Exploration, run: Trace) -> dict[str, str]:
 
 def _tree(sampled: Sampled, problem: Problem, names: Sequence[str], record: Mapping[str, Any]) -> xr.DataTree:
     """Draws in the labels of the start, with all data and attributes that describe them."""
-    start, prior, (draws, run) = problem.start, problem.prior, sampled
+    start, prior, sample, (draws, run) = problem.start, problem.prior, problem.data.sample, sampled
     draws, order = aligned(start, draws, exchangeable=prior.exchangeable)
     attributes = {
         **record,
@@ -117,10 +117,10 @@ def _tree(sampled: Sampled, problem: Problem, names: Sequence[str], record: Mapp
     return posterior_tree(
         draws,
         {**run.stats, "permutation": order},
-        X=np.ascontiguousarray(problem.data.rows),
+        X=np.ascontiguousarray(sample.rows),
         feature_names=names,
         start=start,
         attributes=attributes,
         hyperparameters=hyperparameters(prior, *start.means.shape, covariance_type=start.covariance_type),
-        row_weights=problem.data.row_weights,
+        row_weights=sample.row_weights,
     )

@@ -6,7 +6,9 @@ the compiled log posterior in whitened coordinates around the EM solution, refre
 returns. Both start their chains at draws of the normal approximation at the EM solution.
 """
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -14,11 +16,11 @@ import xarray as xr
 from bayesgmm._common import PATIENCE, progress_bar
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference.gibbs import sample_gibbs
-from bayesgmm.inference.nuts import Target, sample_nuts
+from bayesgmm.inference.nuts import PythonTarget, Target, sample_nuts
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.refresh import refreshed
 from bayesgmm.inference.settings import SamplerSettings, Trace
-from bayesgmm.log_posterior import c_log_posterior
+from bayesgmm.log_posterior import BlockLogPosterior, Gathered, c_log_posterior
 from bayesgmm.mixture import Draws
 
 type Sampled = tuple[Draws, Trace]  # draws in the engine's labels, and the record of the run
@@ -27,14 +29,24 @@ type Engine = Callable[[Problem, SamplerSettings, np.random.Generator], Sampled]
 
 def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
     """Sample the compiled log posterior."""
-    density = problem.log_posterior
-    function = c_log_posterior(*problem.start.kernel)
-    target = Target(density.n_dim, function.address, density.header, keep=(function, density))
+    target = _target(problem, settings)
+    if isinstance(target, PythonTarget):
+        settings = replace(settings, cores=settings.chains)  # all at once, so that their points can be gathered
     run = sample_nuts(target, problem.starting_points(settings.chains, rng), settings)
     if settings.refresh and not run.interrupted:  # who interrupts wants an end
         with progress_bar("Refreshing radii", show=settings.progress, patience=PATIENCE):
             run = refreshed(run, target, settings, rng)
     return problem.parameters(run.points).end_to_end(), run
+
+
+def _target(problem: Problem, settings: SamplerSettings) -> Target | PythonTarget:
+    density = problem.log_posterior
+    if isinstance(density, BlockLogPosterior):
+        halted = threading.Event()  # of this run
+        evaluate = replace(density, halted=halted).at
+        return PythonTarget(density.n_dim, Gathered(evaluate, settings.chains), halted)
+    function = c_log_posterior(*problem.start.kernel)
+    return Target(density.n_dim, function.address, density.header, keep=(function, density))
 
 
 def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:

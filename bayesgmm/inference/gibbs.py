@@ -9,18 +9,20 @@ import math
 import threading
 import time
 import warnings
+from itertools import cycle, islice
 
 import numpy as np
 
 from bayesgmm._common import Array, in_threads, progress_bar
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError
-from bayesgmm.gibbs import Kept, Sweeps, refusal
+from bayesgmm.gibbs import BlockSweeps, Kept, Sweeps, refusal
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
-from bayesgmm.mixture import Draws
+from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.priors import Model
 
+_INTERRUPTED = "interrupted before the first draw"
 _ROUND = 0.1  # seconds after which chains wait for each other, and Ctrl-C is heard
 
 
@@ -60,9 +62,10 @@ def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
     ----------
     Diebolt & Robert (1994); Liu, Wong & Kong (1994), Biometrika 81, 27-40; Neal (2003), Annals of Statistics 31.
     """
+    if problem.on_sample is not problem:
+        return _of_blocks(problem, settings, rng)
     began, sweeps = time.perf_counter(), Sweeps(problem.data, problem.model)
-    starts = problem.chain_starts or (problem.start,)
-    chains = [sweeps.chain(starts[c % len(starts)]) for c in range(settings.chains)]
+    chains = [sweeps.chain(start) for start in _starts(problem, settings)]
     kept, generators = [Kept.room(chain, settings.draws) for chain in chains], rng.spawn(settings.chains)
     total, done, size, interrupted = settings.tune + settings.draws, 0, 1, False
 
@@ -79,12 +82,62 @@ def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
                 move(settings.chains * done, settings.chains * total)
             interrupted = stop.is_set() or (time.monotonic() >= settings.until and done < total)
             size = max(1, math.ceil(size * min(2.0, _ROUND / max(time.monotonic() - round_began, 1e-9))))
-    n_draws = done - settings.tune
+    if done - settings.tune < 1 and stop.is_set():
+        raise KeyboardInterrupt(_INTERRUPTED)
+    return _result(kept, done - settings.tune, problem, settings, interrupted=interrupted, began=began)
+
+
+def _of_blocks(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> tuple[Draws, Trace]:
+    """Of rows that are not in memory: all chains in one pass, which Ctrl-C and the clock end after any block."""
+    began, data = time.perf_counter(), problem.data
+    sweeps = BlockSweeps(data, problem.model, _starts(problem, settings), rng=rng, pool=problem.pool)
+    kept = [Kept.room(chain, settings.draws) for chain in sweeps.chains]
+    total, n_known, by_user = settings.tune + settings.draws, 0, False
+
+    def check() -> None:
+        if time.monotonic() >= settings.until:
+            raise SamplingError(TOO_SHORT)
+
+    def complete(s: int, log_likelihoods: Array) -> None:
+        for own, value in zip(kept, log_likelihoods, strict=True):
+            own.log_likelihood[s] = value
+
+    try:
+        with progress_bar("Gibbs sampling", show=settings.progress) as move:
+            for s in range(-settings.tune, settings.draws):
+                before = sweeps.draw(check)
+                if s > 0:
+                    complete(s - 1, before)
+                    n_known = s
+                if s >= 0:
+                    sweeps.keep(kept, s)
+                if move is not None:
+                    move(settings.chains * (s + settings.tune + 1), settings.chains * total)
+        complete(settings.draws - 1, sweeps.log_likelihoods(check))
+        n_known = settings.draws
+    except KeyboardInterrupt:
+        by_user = True
+    except SamplingError:  # the time has ended
+        pass
+    if n_known < 1 and by_user:
+        raise KeyboardInterrupt(_INTERRUPTED)
+    return _result(kept, n_known, problem, settings, interrupted=n_known < settings.draws, began=began)
+
+
+def _starts(problem: Problem, settings: SamplerSettings) -> list[Mixture]:
+    """One for each chain."""
+    return list(islice(cycle(problem.chain_starts or (problem.start,)), settings.chains))
+
+
+def _result(
+    kept: list[Kept], n_draws: int, problem: Problem, settings: SamplerSettings, *, interrupted: bool, began: float
+) -> tuple[Draws, Trace]:
+    """The draws made, with a warning if they are fewer than asked for."""
     if n_draws < 1:
-        raise KeyboardInterrupt("interrupted before the first draw") if stop.is_set() else SamplingError(TOO_SHORT)
-    if interrupted and done < total:
+        raise SamplingError(TOO_SHORT)
+    if interrupted and n_draws < settings.draws:
         message = f"Sampling was interrupted: kept {n_draws} of {settings.draws} draws of each chain."
-        warnings.warn(message, InterruptedWarning, stacklevel=3)
+        warnings.warn(message, InterruptedWarning, stacklevel=4)
     draws, lp = _joined(kept, n_draws, problem)
     if not np.isfinite(lp).all():
         raise SamplingError("Gibbs sampling left the numbers: a covariance was singular to rounding error")

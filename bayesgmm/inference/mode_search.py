@@ -37,6 +37,7 @@ _HOPELESS, _PER_PARAMETER = 50.0, 0.1  # nats below the best mass at which an op
 _INTERRUPTED = "interrupted before the first draw"
 _MOST_JUMPING = 120  # parameters: of more, the density of candidates does not cover the posterior
 _COMPARABLE = 20.0  # nats below the best optimum at which another may still define the coordinates
+_SAME = 0.01  # nats by which the masses of two optima differ that are one
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,26 @@ class Exploration:
         lasts = [int(np.flatnonzero(draws.chain == c)[-1]) for c in np.unique(draws.chain)]
         return replace(self, problem=replace(self.problem, chain_starts=tuple(draws.mixture(s) for s in lasts)))
 
+    def with_all_rows(self, problem: Problem) -> Self:
+        """What was explored on a sample of rows, for the problem with all of them.
+
+        Chains start where EM on all rows leads to from the places on the sample, if its mass there is comparable.
+        """
+        n_chains = len(self.starting_modes)
+        places = dict(zip(self.starting_modes, self.problem.chain_starts, strict=False))
+        moved = [*places.values()] or [each for each in [self.problem.start] if each is not problem.start]
+        optima = [problem.start, *(problem.at_optimum(place).start for place in moved)]
+        masses = np.array([problem.log_mass(mixture) for mixture in optima]) if moved else np.zeros(1)
+        order = [int(i) for i in np.argsort(-masses, kind="stable") if masses[i] > masses.max() - _COMPARABLE]
+        differ = -np.diff(masses[order], prepend=np.inf) > _SAME
+        starts = [optima[i] for i, is_other in zip(order, differ, strict=True) if is_other]
+        return replace(
+            self,
+            problem=replace(problem, start=starts[0], chain_starts=tuple(starts if len(starts) > 1 else ())),
+            starting_modes=[c % len(starts) for c in range(n_chains)],
+            exploratory=None if places else self.exploratory,  # their draws are not of this posterior
+        )
+
     def sample(self, asked: Engine, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
         """Draws of the chains of the fit."""
         if self.jumps is not None:
@@ -259,7 +280,20 @@ def explore(
         Whether chains may begin at random starts, and another sampler may be chosen.
     thorough : bool
         Whether random starts are three times as many.
+
+    Rows that are not in memory are explored by their sample, and the places that it leads to compared on all of them.
     """
+    if init == "spread" and problem.on_sample is not problem:
+        return explore(
+            init,
+            problem.on_sample,
+            optima,
+            settings=settings,
+            rng=rng,
+            sampler=sampler,
+            random_starts=random_starts,
+            thorough=thorough,
+        ).with_all_rows(problem)
     together = Exploration(problem, [0] * settings.chains)
     if init == "modes" and len(optima) > 1:
         starts = tuple(islice(cycle(optima), settings.chains))

@@ -7,6 +7,7 @@ in several threads would compete at every gradient.
 import ctypes
 import functools
 import math
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +24,10 @@ from nutpie.compiled_pyfunc import from_pyfunc
 from nutpie.sample import CompiledModel, in_marimo_notebook
 
 from bayesgmm._common import Array, is_watched
+from bayesgmm.data import HaltedError
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
 from bayesgmm.inference.settings import POINT, TOO_SHORT, SamplerSettings, Trace
-from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE
+from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE, VALUE_NOT_FINITE
 from bayesgmm.validation import as_finite
 
 type StartFunction = Callable[[int], Array]  # seed of a chain -> its first point
@@ -85,7 +87,34 @@ class Target:
         return status, float(value[0]), gradient
 
 
-def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Trace:
+@dataclass(frozen=True)
+class PythonTarget:
+    """A log density that is evaluated in Python, one that takes milliseconds.
+
+    Attributes
+    ----------
+    n_dim : int
+    density : callable
+        Value and gradient (n_dim,) at a point (n_dim,), called from several threads at once.
+    halted : threading.Event
+        Set when a run ends early; then the density may raise `HaltedError`.
+    """
+
+    n_dim: int
+    density: Callable[[Array], tuple[float, Array]]
+    halted: threading.Event
+
+    def __call__(self, point: ArrayLike) -> tuple[int, float, Array]:
+        """Status, log density and gradient (n_dim,) at a point (n_dim,)."""
+        try:
+            value, gradient = self.density(np.array(point, dtype=np.float64))
+        except HaltedError:
+            return VALUE_NOT_FINITE, np.nan, np.full(self.n_dim, np.nan)
+        is_finite = np.isfinite(value) and np.isfinite(gradient).all()
+        return FINITE if is_finite else VALUE_NOT_FINITE, value, gradient
+
+
+def sample_nuts(target: Target | PythonTarget, starts: ArrayLike, settings: SamplerSettings) -> Trace:
     """Draw from a density by the No-U-Turn sampler, every chain from its own start.
 
     A chain starts exactly at its row of ``starts``. Only where the gradient has an exact zero, which nutpie
@@ -121,7 +150,8 @@ def sample_nuts(target: Target, starts: ArrayLike, settings: SamplerSettings) ->
     """
     points = _usable_starts(target, starts, settings)
     model = _nutpie_model(target, _start_function(points, settings))
-    return _sample(model, settings, {POINT: (target.n_dim,)})
+    halted = target.halted if isinstance(target, PythonTarget) else None
+    return _sample(model, settings, {POINT: (target.n_dim,)}, halted)
 
 
 def sample_model(
@@ -143,11 +173,19 @@ def sample_model(
     return _sample(replace(model, initial_point_func=_start_function(points, settings)), settings, shapes)
 
 
-def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str, tuple[int, ...]]) -> Trace:
+def _sample(
+    model: CompiledModel,
+    settings: SamplerSettings,
+    shapes: Mapping[str, tuple[int, ...]],
+    halted: threading.Event | None = None,
+) -> Trace:
     begun = time.perf_counter()
-    trace, interrupted = _run(model, settings)
+    trace, interrupted = _run(model, settings, halted)
     seconds = time.perf_counter() - begun
-    draws = _collect(trace, shapes, interrupted=interrupted, seconds=seconds, until=settings.until)
+    was_halted = halted is not None and halted.is_set()
+    draws = _collect(
+        trace, shapes, interrupted=interrupted, was_halted=was_halted, seconds=seconds, until=settings.until
+    )
     if interrupted:
         n_chains, n_draws = draws.stats["lp"].shape
         message = f"Sampling was interrupted: kept {n_draws} draws of {n_chains} chains"
@@ -159,7 +197,7 @@ def _sample(model: CompiledModel, settings: SamplerSettings, shapes: Mapping[str
 # ---- starts
 
 
-def _usable_starts(target: Target, starts: ArrayLike, settings: SamplerSettings) -> Array:
+def _usable_starts(target: Target | PythonTarget, starts: ArrayLike, settings: SamplerSettings) -> Array:
     points = _checked_starts(starts, target.n_dim, settings)
     return np.array([_usable_start(target, point, chain=chain) for chain, point in enumerate(points)])
 
@@ -172,7 +210,7 @@ def _checked_starts(starts: ArrayLike, n_dim: int, settings: SamplerSettings) ->
     return points
 
 
-def _usable_start(target: Target, start: Array, *, chain: int) -> Array:
+def _usable_start(target: Target | PythonTarget, start: Array, *, chain: int) -> Array:
     """The start itself, moved a little in coordinates where the gradient is exactly zero: nutpie refuses those."""
     point = start
     for step in (1e-10, 1e-8, 1e-6, 1e-4, 0.0):
@@ -228,7 +266,9 @@ def _chain_seeds(settings: SamplerSettings) -> list[int]:
 # ---- nutpie
 
 
-def _nutpie_model(target: Target, start: StartFunction) -> CompiledModel:
+def _nutpie_model(target: Target | PythonTarget, start: StartFunction) -> CompiledModel:
+    if isinstance(target, PythonTarget):
+        return _python_model(target.n_dim, lambda: functools.partial(_value_and_gradient, target), start)
     try:
         return _compiled_model(target, start)
     except (TypeError, AttributeError) as error:
@@ -287,7 +327,7 @@ def _python_model(n_dim: int, make_log_density: Callable[[], Any], start: StartF
     )
 
 
-def _value_and_gradient(target: Target, point: Array) -> tuple[float, Array]:
+def _value_and_gradient(target: Target | PythonTarget, point: Array) -> tuple[float, Array]:
     status, value, gradient = target(point)
     if status < FINITE:
         raise SamplingError(f"the log density returned status {status}")
@@ -306,7 +346,7 @@ def _arguments(settings: SamplerSettings, *, draws: int, tune: int) -> dict[str,
     }
 
 
-def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
+def _run(model: CompiledModel, settings: SamplerSettings, halted: threading.Event | None) -> tuple[Any, bool]:
     """The raw trace, and whether Ctrl-C, or the time, ended it early."""
     sampler = nutpie.sample(
         model,
@@ -320,6 +360,8 @@ def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
     try:
         return sampler.wait(timeout=left), False
     except (KeyboardInterrupt, TimeoutError):
+        if halted is not None:
+            halted.set()
         return sampler.abort(), True
     except BaseException as error:
         # a panic inside nutpie is no Exception; anything else of that kind (SystemExit) passes on
@@ -332,10 +374,18 @@ def _run(model: CompiledModel, settings: SamplerSettings) -> tuple[Any, bool]:
 
 
 def _collect(
-    trace: Any, shapes: Mapping[str, tuple[int, ...]], *, interrupted: bool, seconds: float, until: float
+    trace: Any,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    interrupted: bool,
+    was_halted: bool,
+    seconds: float,
+    until: float,
 ) -> Trace:
     value_batches, stat_batches = trace.get_arrow_trace()
     kept = [~_column(batch, "tuning").astype(bool) for batch in stat_batches]
+    if was_halted:
+        kept = [own & _until_last_sound(batch) for own, batch in zip(kept, stat_batches, strict=True)]
     chains, n_draws = _largest_block([int(k.sum()) for k in kept])
     if n_draws == 0:
         if time.monotonic() >= until:
@@ -351,6 +401,12 @@ def _collect(
     }
     n_gradients = np.array([_column(stat_batches[c], "n_steps").sum() for c in chains], dtype=np.int64)
     return Trace(values, stats, n_gradients, np.array(chains), interrupted, seconds)
+
+
+def _until_last_sound(batch: Any) -> NDArray[np.bool_]:
+    """The draws up to the last that did not diverge: where the density is halted, all do."""
+    sound = ~_column(batch, "diverging").astype(bool)
+    return np.logical_or.accumulate(sound[::-1])[::-1]
 
 
 def _largest_block(lengths: Sequence[int]) -> tuple[list[int], int]:

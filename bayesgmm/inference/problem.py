@@ -3,6 +3,7 @@
 import math
 import time
 import warnings
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle, islice
@@ -15,7 +16,13 @@ from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError, SamplingWarning
 from bayesgmm.inference.settings import SamplerSettings
-from bayesgmm.log_posterior import DENSE_LIMIT, Coordinates, LogPosterior, whitened_log_posterior
+from bayesgmm.log_posterior import (
+    DENSE_LIMIT,
+    BlockLogPosterior,
+    Coordinates,
+    LogPosterior,
+    whitened_log_posterior,
+)
 from bayesgmm.mixture import Draws, Mixture, measure
 from bayesgmm.priors import Model, Prior
 
@@ -38,12 +45,20 @@ class Problem:
         The EM solution under the same prior; also defines coordinates, family and number of components.
     chain_starts : tuple of Mixture
         Starting points of the chains; by default draws of the normal approximation at ``start``.
+    pool : concurrent.futures.Executor, optional
+        Threads for the blocks of rows that are not in memory.
     """
 
     data: Data
     prior: Prior
     start: Mixture
     chain_starts: tuple[Mixture, ...] = ()
+    pool: Executor | None = None
+
+    @property
+    def on_sample(self) -> Self:
+        """The problem of rows in memory that stand for all, with weights if there are more."""
+        return self if self.data.sample is self.data else replace(self, data=self.data.sample, pool=None)
 
     @cached_property
     def model(self) -> Model:
@@ -51,24 +66,29 @@ class Problem:
         return Model.of_mixture(self.start, self.prior)
 
     @cached_property
-    def log_posterior(self) -> LogPosterior:
+    def log_posterior(self) -> LogPosterior | BlockLogPosterior:
         """The native density in whitened coordinates."""
-        return whitened_log_posterior(self.data, self.model.required_prior, self.start)
+        return whitened_log_posterior(self.data, self.model.required_prior, self.start, self.pool)
 
     def log_likelihood(self, mixture: Mixture) -> float:
         """Total over the rows."""
-        return measure(self.data, mixture).log_likelihood
+        return measure(self.data, mixture, self.pool).log_likelihood
+
+    def log_mass(self, mixture: Mixture) -> float:
+        """See `log_mass`."""
+        return log_mass(mixture, self.data, self.model, self.pool)
 
     def seconds_ahead(self, settings: SamplerSettings) -> float:
         """Seconds of one core that sampling takes, roughly, without exploratory chains."""
-        plain = LogPosterior(self.data, self.model.required_prior, Coordinates.around(self.start))
+        sample = self.data.sample
+        plain = LogPosterior(sample, self.model.required_prior, Coordinates.around(self.start))
         point, seconds = np.zeros(plain.n_dim), math.inf
         for _ in range(3):
             began = time.perf_counter()
             plain(point)
             seconds = min(seconds, time.perf_counter() - began)
         bounds = plain.coordinates.component_bounds() if plain.n_dim > DENSE_LIMIT else np.array([0, plain.n_dim])
-        whitened = seconds + _PER_ENTRY * float((np.diff(bounds) ** 2).sum())
+        whitened = seconds * self.data.shape[0] / sample.shape[0] + _PER_ENTRY * float((np.diff(bounds) ** 2).sum())
         n_draws = settings.chains * (settings.tune + settings.draws)
         leapfrogs = min(_LEAPFROGS[plain.n_dim > _MANY], 2**settings.max_depth - 1)
         return 2 * plain.n_dim * seconds + n_draws * leapfrogs * whitened
@@ -84,13 +104,13 @@ class Problem:
             "and max_seconds keep the draws made so far. Fewer draws take less (draws=250), so do fewer features or "
             'parameters (covariance_type="diag" or "tied"), and GaussianMixture with standard_errors() takes seconds.',
             SamplingWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
     def at_optimum(self, mixture: Mixture) -> Self:
         """The same problem with the optimum that EM reaches from a mixture as its start."""
         settings = EMSettings(reg_covar=0.0)
-        found = run_em(self.data, mixture, prior=self.model.prior, settings=settings)
+        found = run_em(self.data, mixture, prior=self.model.prior, settings=settings, pool=self.pool)
         return replace(self, start=found.mixture)
 
     def starting_points(self, chains: int, rng: np.random.Generator) -> Array:
@@ -112,9 +132,9 @@ class Problem:
         return self.log_posterior.coordinates.parameters(points)
 
 
-def log_mass(mixture: Mixture, data: Data, model: Model) -> float:
+def log_mass(mixture: Mixture, data: Data, model: Model, pool: Executor | None = None) -> float:
     """Roughly the log of the posterior's mass around an optimum (Cheeseman & Stutz 1996)."""
-    height = measure(data, mixture).log_likelihood + model.required_prior.log_prob(mixture)
+    height = measure(data, mixture, pool).log_likelihood + model.required_prior.log_prob(mixture)
     return model.log_mass(height, mixture, data.total * mixture.weights)
 
 

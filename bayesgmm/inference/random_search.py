@@ -30,9 +30,9 @@ from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray, in_threads
-from bayesgmm.data import Data
+from bayesgmm.data import Data, HaltedError
 from bayesgmm.diagnostics import EMPTY_COUNT
-from bayesgmm.em import EMSettings, HaltedError, run_em
+from bayesgmm.em import EMSettings, run_em
 from bayesgmm.evidence import Modes, Target, log_masses, partitions_of
 from bayesgmm.exceptions import SamplingError
 from bayesgmm.gibbs import Sweeps, random_starts, refusal, run_chains

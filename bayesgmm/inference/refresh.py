@@ -19,14 +19,14 @@ from dataclasses import replace
 import numpy as np
 
 from bayesgmm._common import in_threads
-from bayesgmm.inference.nuts import Target
+from bayesgmm.inference.nuts import PythonTarget, Target
 from bayesgmm.inference.settings import POINT, SamplerSettings, Trace
 from bayesgmm.log_posterior import FINITE
 
 REFRESHED = "refreshed"  # name of the statistic that says which draws were replaced
 
 
-def refreshed(run: Trace, target: Target, settings: SamplerSettings, rng: np.random.Generator) -> Trace:
+def refreshed(run: Trace, target: Target | PythonTarget, settings: SamplerSettings, rng: np.random.Generator) -> Trace:
     """The run with a step on the radius of each draw; it ends at Ctrl-C or ``until``, and the rest stays as it is.
 
     Log densities follow; the other statistics are those of the trajectories.

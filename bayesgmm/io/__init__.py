@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bayesgmm.io.files import OUTPUT_FILES as OUTPUT_FILES
     from bayesgmm.io.files import REPORT_FILE as REPORT_FILE
     from bayesgmm.io.files import SELECTION_FILES as SELECTION_FILES
+    from bayesgmm.io.files import SOURCE_FILES as SOURCE_FILES
     from bayesgmm.io.files import read_file as read_file
     from bayesgmm.io.files import staged_output as staged_output
     from bayesgmm.io.netcdf import load_tree as load_tree

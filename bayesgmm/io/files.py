@@ -24,6 +24,12 @@ OUTPUT_FILES = {
     "memberships.csv": "each row's cluster and its probabilities",
     "clusters.png": "the figure",
 }
+SOURCE_FILES = {
+    "posterior.nc": OUTPUT_FILES["posterior.nc"],
+    "estimates.csv": OUTPUT_FILES["estimates.csv"],
+    "memberships.parquet": OUTPUT_FILES["memberships.csv"],
+    "clusters.png": "the figure, of a sample",
+}
 REPORT_FILE = {"report.html": "everything on one page, for a browser"}
 EM_FILES = {
     "fit.nc": "the fit; bayesgmm.load opens it",

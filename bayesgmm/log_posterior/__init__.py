@@ -7,6 +7,9 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.log_posterior._cfunc import EXPAND_SIGNATURE as EXPAND_SIGNATURE
     from bayesgmm.log_posterior._cfunc import FINITE as FINITE
+    from bayesgmm.log_posterior._cfunc import VALUE_NOT_FINITE as VALUE_NOT_FINITE
+    from bayesgmm.log_posterior.by_blocks import BlockLogPosterior as BlockLogPosterior
+    from bayesgmm.log_posterior.by_blocks import Gathered as Gathered
     from bayesgmm.log_posterior.log_posterior import LogPosterior as LogPosterior
     from bayesgmm.log_posterior.log_posterior import c_log_posterior as c_log_posterior
     from bayesgmm.log_posterior.transforms import Coordinates as Coordinates

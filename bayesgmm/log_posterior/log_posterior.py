@@ -28,11 +28,19 @@ from bayesgmm.log_posterior._cfunc import (
 from bayesgmm.log_posterior.log_prior import add_covariance_prior, add_mean_prior
 from bayesgmm.log_posterior.log_weights import sparse_log_weight
 from bayesgmm.log_posterior.transforms import Coordinates
-from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, Component, Parametrisation, Sums, add_statistics
+from bayesgmm.mixture import (
+    COMPONENT,
+    COVARIANCE,
+    LOG_2PI,
+    Component,
+    Parametrisation,
+    Sums,
+    add_statistics,
+)
 from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data
 
 _DATA = Signature("columns (d,n), means (k,d)")
-_HEADER_SIZE = 35
+_HEADER_SIZE = 36
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,14 @@ class LogPosterior:
     def _arrays(self) -> tuple[Array | IntArray, ...]:
         """Every array the compiled function reads, in the order in which it reads them."""
         centre, at = self.coordinates.centre, self.coordinates
-        blocks = [(x.shape[1], v.size, x.ctypes.data, v.ctypes.data) for x, v in self.data]
+        blocks = [(x.shape[1], v.size, x.ctypes.data, v.ctypes.data) for x, v in self.data if x.size]
         prior = pseudo_data(self.prior, centre.n_components, centre.n_features, centre.family)
         log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
         constants = np.array([self.prior.log_constant + at.log_constant, *log_det])
         sparse_weights = np.empty(0) if at.sparse_weights is None else at.sparse_weights.numbers
         around = (at.log_places, centre.means, centre.factors, at.shift, at.bounds, at.matrices, at.restriction)
-        arrays = (np.array(blocks), *around, *prior, constants, sparse_weights, self.prior.concentration_nodes)
+        rows = np.array(blocks, dtype=np.int64).reshape(-1, 4)
+        arrays = (rows, *around, *prior, constants, sparse_weights, self.prior.concentration_nodes)
         return tuple(np.ascontiguousarray(array) for array in arrays)
 
     @cached_property
@@ -89,7 +98,7 @@ class LogPosterior:
         """Sizes and addresses for the compiled function; valid as long as this object lives."""
         centre, at = self.coordinates.centre, self.coordinates
         return header_of(
-            len(self.data.blocks),
+            len(self._arrays[0]),
             centre.n_features,
             centre.n_components,
             *centre.factors.shape,
@@ -102,7 +111,17 @@ class LogPosterior:
             0 if at.sparse_weights is None else centre.n_components + 1,
             self.prior.concentration_nodes.shape[1],
             *self._arrays,
+            0,  # address of sums over rows that are elsewhere
         )
+
+    def given(self, point: Array, elsewhere: Array) -> tuple[float, Array]:
+        """Value and gradient at one point, given sums over further rows there.
+
+        They are log-likelihood, counts, first and second moments of `Statistics`, end to end.
+        """
+        header, gradient = self.header.copy(), np.empty(self.n_dim)
+        header[-1] = elsewhere.ctypes.data
+        return self._density(np.array(point, dtype=np.float64), gradient, header), gradient
 
 
 @cache
@@ -362,7 +381,7 @@ def _carved(n_places, shape, factors_shape, scratch):  # type: ignore[no-untyped
 
 
 @allocation_free
-def _log_posterior(covariance, component, rows, model, at, point, gradient):  # type: ignore[no-untyped-def]
+def _log_posterior(covariance, component, rows, elsewhere, model, at, point, gradient):  # type: ignore[no-untyped-def]
     """Place the parameters, sum over the rows, then prior, gradient and Jacobian."""
     sparse, restricted = model.sparse_weights.shape[0] > 0, model.restriction.shape[0] > 0
     layout = _layout(model.block_size, sparse, restricted, model.means.shape, model.factors.shape[0])
@@ -375,7 +394,7 @@ def _log_posterior(covariance, component, rows, model, at, point, gradient):  # 
     else:
         of_total, log_total = _sparse_log_weights(at.q, model.log_places, model.sparse_weights, at.log_weights)
     _place(covariance, model, layout, at)
-    value = _add_rows(covariance, component, rows, at)
+    value = _add_sums(elsewhere, at) + _add_rows(covariance, component, rows, at)
     value += add_mean_prior(covariance, at, model.prior)
     value += add_covariance_prior(covariance, at, model.prior)
     value += _add_coordinate_gradients(covariance, model, layout, at)
@@ -387,6 +406,25 @@ def _log_posterior(covariance, component, rows, model, at, point, gradient):  # 
         _restrict(model.restriction, layout.first_block, at.gradient, at.free)
     _outer_gradient(at.gradient, model.bounds, model.matrices, gradient)
     return value + model.constants[0]
+
+
+@allocation_free
+def _add_sums(elsewhere, at):  # type: ignore[no-untyped-def]
+    """Sums over rows that are elsewhere: log-likelihood, counts, first and second moments end to end, or none."""
+    value, place = 0.0, 1
+    if elsewhere.shape[0] == 0:
+        return value
+    value = elsewhere[0]
+    for k in range(at.counts.shape[0]):
+        at.counts[k] = elsewhere[place]
+        place += 1
+    for index in np.ndindex(at.first.shape):
+        at.first[index] = elsewhere[place]
+        place += 1
+    for index in np.ndindex(at.second_of_components.shape):
+        at.second_of_components[index] = elsewhere[place]
+        place += 1
+    return value
 
 
 @allocation_free
@@ -481,6 +519,7 @@ def _from_addresses(
     )
     at = _carved(n_places, (k, d), (g, rows, columns), scratch.ctypes.data)
     blocks = carray(address_as_pointer(info[15]), (n_row_blocks, 4), np.int64)
-    value = _log_posterior(covariance, component, blocks, model, at, point, gradient)
+    elsewhere = _array(info[35], (1 + k * (1 + d + rows * columns) if info[35] != 0 else 0,))
+    value = _log_posterior(covariance, component, blocks, elsewhere, model, at, point, gradient)
     scratch[0] = value  # whatever is used here is not freed before
     return scratch[0]

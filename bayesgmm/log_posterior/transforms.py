@@ -78,7 +78,7 @@ class Coordinates:
         log_w = np.log(self.centre.weights)
         return log_w if self.sparse_weights is None else self.sparse_weights.places(log_w)
 
-    @property
+    @cached_property
     def blocks(self) -> list[Array]:
         """The diagonal blocks of A."""
         sizes = np.diff(self.bounds)

@@ -1,5 +1,6 @@
 """Convert PyMC, NumPyro, Stan or other draws of a mixture to the schema of this package."""
 
+import json
 import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -26,6 +27,8 @@ type Posterior = Any  # a DataTree, a Dataset, a mapping of arrays, or a fit tha
 type Names = Mapping[str, Any]  # of variables; or arrays, which are the same in all draws
 
 NO_NAMES: Names = {}
+_FIT_SOME = "Fit the posterior of fewer rows: open_source(...).sample(10_000)."
+_GIVE_SOME = "Pass some of the rows: X=fit.source_.sample[:10_000]."
 
 
 def mixture_posterior(
@@ -143,13 +146,30 @@ def described_mixture(variables: Mapping[str, xr.DataArray], names: Names) -> di
     }
 
 
-def data_of(tree: xr.DataTree, X: ArrayLike | Data | None = None) -> Data:
-    """The given rows, or else those stored with a posterior and their weights."""
+def data_of(tree: xr.DataTree, X: ArrayLike | Data | None = None, *, all_for: str = "", some_do: bool = False) -> Data:
+    """The given rows, or else those stored with a posterior and their weights.
+
+    Raises
+    ------
+    InputError
+        A posterior of rows on disk stores a sample of them, and something is ``all_for``, for which others may be given
+        if ``some_do``.
+    """
+    if X is None and all_for and "source" in tree.attrs:
+        _refuse_sample(tree, all_for, hint=_GIVE_SOME if some_do else _FIT_SOME)
     if X is None and "observed_data" not in tree.children:
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
     given = tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy() if X is None else X
     names = [str(name) for name in tree["posterior"][FEATURE].to_numpy()]
     return Data.of(given, row_weights_of(tree, X), n_features=len(names), features=names)
+
+
+def _refuse_sample(tree: xr.DataTree, purpose: str, *, hint: str) -> None:
+    """An error if a posterior stores a sample of the rows that it was fitted to."""
+    n_rows, stored = json.loads(str(tree.attrs["source"]))["n_rows"], tree["observed_data"].sizes[OBS]
+    if n_rows > stored:
+        got = f"a posterior of {n_rows:,} rows on disk, which keeps a sample of {stored:,}"
+        raise InputError(expected=f"all rows of the fit for {purpose}", got=got, hint=hint)
 
 
 def row_weights_of(tree: xr.DataTree, X: ArrayLike | Data | None = None) -> PerRow | None:
@@ -171,6 +191,7 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike | Data) -> xr.DataTree:
     rows, features = data_of(tree, X).rows, tree["posterior"][FEATURE].to_numpy()
     data = xr.Dataset({"y": ((OBS, FEATURE), rows)}, {OBS: np.arange(len(rows)), FEATURE: features})
     tree["observed_data"] = xr.DataTree(data)
+    tree.attrs = {name: value for name, value in tree.attrs.items() if name != "source"}
     if row_weights_of(tree) is not None:  # they belong to the rows that were there
         tree["constant_data"] = xr.DataTree(tree["constant_data"].to_dataset().drop_vars(["row_weights", OBS]))
     return tree

@@ -74,7 +74,7 @@ def posterior_predictive(
     check_whole(n_samples=n_samples)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names).copy()
-    data = data_of(tree)
+    data = data_of(tree, all_for="replicated data", some_do=True)
     if data.row_weights is not None:
         raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
     sizes, draws = tree["posterior"].sizes, draws_of(tree)

@@ -112,9 +112,10 @@ def write_report(
     """
     check_target(path, overwrite=settings.overwrite)
     tree = bayes.posterior_
+    row_weights = data_of(tree, all_for="a report").row_weights
     table, record = estimates_table(em_mixture, tree), screened_record(tree)
     found = Posterior(tree, em_mixture, table, record, diagnose(tree))
-    sample = Sample(found.rows, found.names, data_of(tree).row_weights)
+    sample = Sample(found.rows, found.names, row_weights)
     fits = [("em", em), ("model", bayes)] if em is not None else [("model", bayes)]
     builders: dict[str, Builder] = {
         "Data": lambda: data_section(sample),

@@ -20,7 +20,7 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.estimators import PRIORS
 from bayesgmm.exceptions import DegenerateComponentError, InterruptedWarning, SamplingError
 from bayesgmm.inference.engines import ENGINES, INFERENCES
-from bayesgmm.io.files import EM_FILES, OUTPUT_FILES, SELECTION_FILES
+from bayesgmm.io.files import EM_FILES, OUTPUT_FILES, SELECTION_FILES, SOURCE_FILES
 from bayesgmm.mixture import FAMILIES
 from bayesgmm.selection.criteria import CRITERIA
 
@@ -475,7 +475,7 @@ def test_text_columns_of_a_pattern_are_refused_with_the_option_that_helps(parts,
 def test_large_files_are_fitted_by_em(parts, capsys, monkeypatch):
     monkeypatch.setattr("bayesgmm.io.sources._FEW_ROWS", 100)
     options = ["fit", "part-*.parquet", "-k", "2", "-c", "waiting,eruptions", "--seed", "1"]
-    status, out, err = run(capsys, *options)
+    status, out, err = run(capsys, *options, "--em-only")
     assert (status, err) == (0, "")
     assert "272 rows of waiting and eruptions" in out
     assert "EM: log-likelihood -1130.26" in out
@@ -489,8 +489,24 @@ def test_large_files_are_fitted_by_em(parts, capsys, monkeypatch):
     assert table.loc["means[1, eruptions]", "em"] == fit.means_[1, 1]
     assert table.loc["covariances[0, eruptions, waiting]", "em"] == fit.covariances_[0, 0, 1]
     assert len(table) == 2 + 4 + 6
-    assert "--report" in refused(capsys, *options, "--report", "--overwrite")
+    for more in ([], ["--em-only"]):
+        assert "for --report" in refused(capsys, *options, *more, "--report", "--overwrite")
     assert "no larger than the number of rows (272)" in refused(capsys, "fit", "geyser.npy", "-k", "300")
+
+
+def test_the_posterior_of_large_files(parts, capsys, monkeypatch):
+    monkeypatch.setattr("bayesgmm.io.sources._FEW_ROWS", 100)
+    monkeypatch.setattr("bayesgmm.data.sources.ROWS_IN_MEMORY", 200)
+    options = ["fit", "part-*.parquet", "-k", "2", "-c", "waiting,eruptions", *QUICK]
+    status, out, _ = run(capsys, *options)
+    assert status == 0
+    assert "NUTS: " in out
+    folder = parts / "bayesgmm-part-output"
+    assert {path.name for path in folder.iterdir()} == set(SOURCE_FILES)
+    fit = bayesgmm.load(folder / "posterior.nc")
+    assert fit.posterior_["observed_data"].sizes["obs"] == 200
+    found = pd.read_parquet(folder / "memberships.parquet")
+    np.testing.assert_array_equal(found["cluster"].to_numpy(), fit.predict(FAITHFUL[["waiting", "eruptions"]]))
 
 
 def test_models_of_large_files_are_compared(parts, capsys, monkeypatch):

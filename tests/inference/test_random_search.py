@@ -14,9 +14,9 @@ from _mode_cases import copies
 from scipy.stats import binom
 
 from bayesgmm import BayesianGaussianMixture
-from bayesgmm.data import Data
+from bayesgmm.data import Data, HaltedError
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.em import HaltedError, best_of_starts
+from bayesgmm.em import best_of_starts
 from bayesgmm.evidence import visited_modes
 from bayesgmm.exceptions import SamplingError, SamplingWarning
 from bayesgmm.inference import random_search
