@@ -48,6 +48,12 @@ def sum_of_squares(block):
     return np.square(block.columns).sum(axis=1)
 
 
+def sums_for_a_while(data):
+    for _ in range(100):
+        total(sum_of_squares, data)
+        time.sleep(0.05)
+
+
 def kill(client, address=None):
     """Kill a worker, at an address or any that has rows."""
     pids = client.run(os.getpid)
@@ -139,17 +145,12 @@ def test_an_error_in_a_task_is_raised(client):
 def test_rows_that_dask_moves_are_found_and_those_that_are_cancelled_are_opened_again(client):
     source = open_source(da.from_array(rows(), chunks=(150, 3)), client=client)
     data = SourceData(source)
-    want, place = total(sum_of_squares, data), data.handles._place[0]
-    futures = list(data.handles._futures.values())
-    client.replicate(futures, n=3)
-    with_others = dict.fromkeys(range(len(futures)), next(address for address in client.nthreads() if address != place))
-    data.handles._place = with_others
+    want, held = total(sum_of_squares, data), data.handles._place
+    data.handles._place = {run: next(other for other in client.nthreads() if other != held[run]) for run in held}
     np.testing.assert_array_equal(total(sum_of_squares, data), want)
-    client.cancel(futures, force=True)
+    client.cancel(list(data.handles._futures.values()), force=True)
     with pytest.raises(ClusterError, match="were cancelled"):
-        for _ in range(100):  # workers forget them soon
-            total(sum_of_squares, data)
-            time.sleep(0.05)
+        sums_for_a_while(data)  # workers forget them soon
     np.testing.assert_array_equal(total(sum_of_squares, SourceData(source)), want)
 
 
