@@ -73,6 +73,8 @@ OF_ROWS: dict[str, Entry] = {
     "GaussianMixture.bootstrap": lambda f, X: f.em.bootstrap(X, **_QUIET),
     "GaussianMixture.report": lambda f, X: f.em.report("unwritten.html", X),
     "BayesianGaussianMixture.fit": lambda f, X: BayesianGaussianMixture(2, **SHORT).fit(X),
+    "BayesianGaussianMixture.predict_to": lambda f, X: f.bayes.predict_to("unwritten.parquet", X),
+    "BayesianGaussianMixture.score_samples_to": lambda f, X: f.bayes.score_samples_to("unwritten.parquet", X),
     "BayesianGaussianMixture.fit_predict": lambda f, X: BayesianGaussianMixture(2, **SHORT).fit_predict(X),
     "BayesianGaussianMixture.predict": lambda f, X: f.bayes.predict(X),
     "BayesianGaussianMixture.predict_proba": lambda f, X: f.bayes.predict_proba(X),
@@ -586,6 +588,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "GaussianMixture.predict_to": lambda f, **given: f.em.predict_to("unwritten.parquet", ROWS, **given),
     "GaussianMixture.bootstrap": lambda f, **given: f.em.bootstrap(ROWS, **{**_QUIET, **given}),
     "BayesianGaussianMixture.sample": lambda f, **given: f.bayes.sample(**given),
+    "BayesianGaussianMixture.predict_to": lambda f, **given: f.bayes.predict_to("unwritten.parquet", ROWS, **given),
     "BayesianGaussianMixture.membership": lambda f, **given: f.bayes.membership(**given),
     "BayesianGaussianMixture.summary": lambda f, **given: f.bayes.summary(**given),
 }

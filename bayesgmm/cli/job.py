@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from bayesgmm.comparison import estimates_table
@@ -100,8 +99,7 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
     seed, prior = parameters.pop("seed"), parameters.pop("prior")
     em = fit_by_em(rows, settings)
     sample = em.source_.sample if isinstance(rows, OpenSource) else as_rows(rows)
-    counts = np.full(len(sample), rows.shape[0] / len(sample)) if isinstance(rows, OpenSource) else None
-    prior = PRIORS[prior](sample, settings.n_components, settings.covariance_type, counts)
+    prior = PRIORS[prior](sample, settings.n_components, settings.covariance_type, None)
     bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed).fit(rows)
     mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)

@@ -151,7 +151,7 @@ class Data:
     def take(self, which: IntArray | slice) -> "Data":
         """Some of the rows, by their numbers, with their weights."""
         rows = np.asfortranarray(self.rows[which])
-        return Data(rows, None if self.row_weights is None else self.row_weights[which])
+        return Data(rows, None if self.row_weights is None else np.ascontiguousarray(self.row_weights[which]))
 
     def with_weights(self, row_weights: PerRow) -> "Data":
         """The same rows with other weights, (obs,) and not negative; no row is copied."""

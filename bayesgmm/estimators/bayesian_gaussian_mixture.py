@@ -98,7 +98,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         is 200 draws of warm-up and at most 3 leapfrog steps a draw, which halves the time and leaves fewer effective
         draws of means; a ``target_accept`` of your own has trajectories of full length.
     cores : int, optional
-        Chains that run at the same time; the draws do not depend on it.
+        Chains that run at the same time, or threads that read rows not in memory; the draws do not depend on it.
     target_accept : float, optional
         Target acceptance rate of the step size: 0.8 by default (0.65 with 250,000 rows or more), 0.95 under sparse
         priors (a concentration below one, or one with a prior), where longer steps miss small components. Raise it

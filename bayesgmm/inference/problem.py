@@ -104,7 +104,7 @@ class Problem:
             "and max_seconds keep the draws made so far. Fewer draws take less (draws=250), so do fewer features or "
             'parameters (covariance_type="diag" or "tied"), and GaussianMixture with standard_errors() takes seconds.',
             SamplingWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
     def at_optimum(self, mixture: Mixture) -> Self:
