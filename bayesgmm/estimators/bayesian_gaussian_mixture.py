@@ -41,6 +41,7 @@ from bayesgmm.inference import (
     SamplerSettings,
     check_gibbs,
     explore,
+    explore_optima,
     fitted_tree,
     populated_first,
     sample_enough,
@@ -361,27 +362,32 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         problem = Problem(different, prior, optima[0])
         if (self.inference, self.engine) == ("nuts", "native"):
             problem.warn_if_long(settings)
+        thorough, exploring = self.effort == "thorough", sample_native if self.inference == "nuts" else sampler
         with self._stage("Searching for modes"):
-            exploring = sample_native if self.inference == "nuts" else sampler
-            explored = explore(
-                self.init,
-                problem,
-                optima,
-                settings=settings,
-                rng=rng,
-                sampler=exploring,
-                random_starts=self.engine == "native",
-                thorough=self.effort == "thorough",
-            )
+            if self.inference == "laplace":
+                explored = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
+            else:
+                explored = explore(
+                    self.init,
+                    problem,
+                    optima,
+                    settings=settings,
+                    rng=rng,
+                    sampler=exploring,
+                    random_starts=self.engine == "native",
+                    thorough=thorough,
+                )
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
 
         def judge(sampled: Sampled) -> tuple[xr.DataTree, Diagnosis]:
             with self._stage("Weighing modes, convergence"):
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-                tree = tree if explored.jumps is not None else combine_modes(tree, data, random_state=seed)
+                are_weighed = explored.jumps is not None or self.inference == "laplace"
+                tree = tree if are_weighed else combine_modes(tree, data, random_state=seed)
                 return tree, diagnose(tree, data)
 
+        self.em_ = kept.start  # whatever becomes of sampling
         careful = CAREFUL_ACCEPT if self.target_accept is None and self.inference == "nuts" else None
         tree, found = sample_enough(
             explored, sampler, settings, rng, most=self._most_draws(), careful=careful, judge=judge
