@@ -20,7 +20,7 @@ from bayesgmm.priors import ResolvedPrior
 
 _NEAR = 1.0  # posterior standard deviations from the mode at which the last step is taken
 _MOST_STEPS = 30
-_LONGEST = 2.0  # of a step, times the root of the number of coordinates, in standard deviations
+_LONGEST = 1.0  # step of a coordinate, in units of the centre: standard deviations of a component, logarithms
 _STEP = 1e-4  # central differences of the prior's exact gradient
 _SMALLEST = 1e-8  # information in units of the centre, below which a direction is flat or there is no maximum
 
@@ -71,14 +71,12 @@ def normal_approximation(data: Data, prior: ResolvedPrior, start: Mixture) -> No
             of_prior = _prior_expansion(around, prior)
             scale, is_maximum = _scale(likelihood.information + of_prior.information)
             whitened_slope = scale.T @ (likelihood.gradient + of_prior.gradient)
-            distance, longest = float(np.linalg.norm(whitened_slope)), _LONGEST * np.sqrt(len(whitened_slope))
-            if not np.isfinite(distance):
-                break
-            step = scale @ whitened_slope * min(1.0, longest / max(distance, 1e-300))
+            distance, step = float(np.linalg.norm(whitened_slope)), scale @ whitened_slope
             if is_maximum and distance <= _NEAR:
                 height = likelihood.value + of_prior.value + 0.5 * distance**2
                 log_volume = 0.5 * len(step) * LOG_2PI + float(np.log(np.diagonal(scale)).sum())
                 return NormalApproximation(around.whitened(step, [scale]), likelihood, prior, height + log_volume)
+            step *= _LONGEST / max(_LONGEST, np.abs(step).max())
             start = around.parameters(step[None]).mixture(0)
     raise SamplingError(
         "The Laplace approximation found no maximum of the posterior density near EM's solution: a component has too "
@@ -98,5 +96,6 @@ def _prior_expansion(around: Coordinates, prior: ResolvedPrior) -> Expansion:
 def _scale(information: Array) -> tuple[Array, bool]:
     """A lower triangular A with A Aᵀ the inverse information, and whether this is positive; else eigenvalues are."""
     values, vectors = np.linalg.eigh(information)
-    inverse = (vectors / np.maximum(np.abs(values), _SMALLEST)) @ vectors.T
-    return np.linalg.cholesky(inverse), bool(values[0] > _SMALLEST)
+    root = (vectors / np.sqrt(np.maximum(np.abs(values), _SMALLEST))).T
+    lower = np.linalg.qr(root, mode="r").T
+    return lower * np.sign(np.diagonal(lower)), bool(values[0] > _SMALLEST)
