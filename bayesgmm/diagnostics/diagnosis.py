@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any
@@ -64,7 +64,7 @@ from bayesgmm.validation import whole_numbers
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
 MUCH_MISSING = 0.7  # of the information on a parameter: above it Gibbs sampling mixes worse than NUTS
 _MANY_PARAMETERS = 500  # whose information takes long
-_INDEPENDENT_DRAWS = 800  # of a Laplace approximation that are looked at
+_INDEPENDENT_DRAWS = 400  # of a Laplace approximation that are looked at
 _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
 
@@ -251,10 +251,15 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
     some = _some(data)
     every = data.total / some.total  # rows that each stands for
     approximation = _approximation(tree)
-    mixed, sizes = _mixing_by(approximation), tree["posterior"].sizes
-    step = 1 if approximation is None else -(-sizes["chain"] * sizes["draw"] // _INDEPENDENT_DRAWS)
-    judged = tree if approximation is None else bare_draws(tree, step=step)
-    found, labels = invariants(judged, some), _label_figures(judged, some, mixed)
+    sizes, judged = tree["posterior"].sizes, tree
+    if approximation is not None:
+        judged = bare_draws(tree, step=-(-sizes["chain"] * sizes["draw"] // _INDEPENDENT_DRAWS))
+    found = invariants(judged, some)
+    if approximation is None:
+        mixed, labels = mixing(found), _label_figures(tree, some)
+    else:  # of independent draws around one labelling of an optimum
+        mixed = Mixing(np.nan, approximation.effective_draws, approximation.effective_draws, "")
+        labels = _Labels(mixed, mixed)
     found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})
     counts = found["count"] if given is tree else invariants(given, some)["count"] * every
     by_chain = found.mean("draw")
@@ -263,7 +268,7 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
         n_draws=sizes["draw"],
         n_components=sizes[CLUSTER],
         n_divergences=_divergences(tree),
-        invariants=mixed(found),
+        invariants=mixed,
         labelled=labels.labelled,
         relabelled=labels.relabelled,
         nested_r_hat=None if starting_modes is None else nested_r_hat(found, starting_modes),
@@ -287,7 +292,7 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
 
 
 def _approximation(tree: xr.DataTree) -> Approximated | None:
-    """Of a Laplace approximation, the worst figures over its optima, and what the weights of all together are worth."""
+    """Of a Laplace approximation the worst figures over its optima."""
     record = json.loads(str(tree.attrs.get("laplace", "[]")))
     if not record:
         return None
@@ -295,14 +300,6 @@ def _approximation(tree: xr.DataTree) -> Approximated | None:
     share = min(each["effective_draws"] / each["n_proposals"] for each in record)
     n_proposals = int(record[0]["n_proposals"])
     return Approximated(effective_draws=share * n_proposals, n_proposals=n_proposals, **worst)
-
-
-def _mixing_by(approximation: Approximated | None) -> Callable[[xr.Dataset], Mixing]:
-    """How mixing is told: by R-hat and effective sample sizes, or of a Laplace approximation by its weights."""
-    if approximation is None:
-        return mixing
-    effective = approximation.effective_draws
-    return lambda draws: Mixing(np.nan, effective, effective, "")
 
 
 def _scouts(tree: xr.DataTree) -> tuple[str, ...]:
@@ -367,9 +364,9 @@ class _Labels:
     findings: tuple[str, ...] = ()
 
 
-def _label_figures(tree: xr.DataTree, data: Data, mixed: Callable[[xr.Dataset], Mixing]) -> _Labels:
+def _label_figures(tree: xr.DataTree, data: Data) -> _Labels:
     """Labels judged on some draws; all are relabelled only where that changes any of these and means something."""
-    labelled = mixed(parameters(tree))
+    labelled = mixing(parameters(tree))
     if tree["posterior"].sizes[CLUSTER] == 1 or not _is_exchangeable(tree):
         return _Labels(labelled, labelled)
     screened = relabelled_sample(tree, data)
@@ -377,7 +374,7 @@ def _label_figures(tree: xr.DataTree, data: Data, mixed: Callable[[xr.Dataset], 
     share = 1.0 - most_common_share(permutation.to_numpy().reshape(-1, permutation.sizes[CLUSTER]))
     if not record.identified:
         return _Labels(labelled, None, share, False, tuple(record.findings))
-    relabelled = labelled if share == 0.0 else mixed(parameters(relabel(bare_draws(tree), data, progress=False)))
+    relabelled = labelled if share == 0.0 else mixing(parameters(relabel(bare_draws(tree), data, progress=False)))
     return _Labels(labelled, relabelled, share)
 
 

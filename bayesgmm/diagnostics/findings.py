@@ -20,6 +20,7 @@ from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_ESS_PER_CHAIN, Mixing
 from bayesgmm.diagnostics.verdict import (
     COLLAPSED_RATIO,
     DEGENERATE,
+    GOOD_K_HAT,
     MAX_DEGENERATE,
     MAX_MISSING,
     MAX_WEIGHT_SE,
@@ -162,8 +163,10 @@ def _mixing(f: Figures) -> list[str]:
     if f.is_pooled:
         return []
     if (own := f.approximation) is not None:
+        if own.is_fine:
+            return [sentence(Finding.ROUGH, k_hat=own.k_hat, limit=GOOD_K_HAT)] if own.k_hat > GOOD_K_HAT else []
         figures = {"k_hat": own.k_hat, "n": own.effective_draws, "n_proposals": own.n_proposals}
-        return [] if own.is_fine else [sentence(Finding.APPROXIMATION, **figures)]
+        return [sentence(Finding.APPROXIMATION, **figures)]
     found = _disagreement("label-invariant quantities", f.invariants, f.n_chains)
     if f.nested_r_hat is not None and f.nested_r_hat > MAX_R_HAT:
         found.append(sentence(Finding.NESTED_R_HAT, r_hat=f.nested_r_hat))

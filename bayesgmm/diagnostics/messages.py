@@ -23,6 +23,10 @@ class Finding(StrEnum):
     POOLED = "The posterior was resampled from {n_modes} modes, assuming that there are no others."
     WEIGHED = "The chains jump between {n_modes} modes, in proportion to their weights."
     APPROXIMATED_MODES = "The posterior was approximated at {n_modes} optima, which are weighed by their evidence."
+    ROUGH = (
+        "Near the limit of the Laplace approximation: k-hat of its importance ratios is {k_hat:.2f}, and above {limit} "
+        "means may be off by a tenth of a posterior standard deviation, more than their Monte Carlo errors say."
+    )
     APPROXIMATION = (
         "The Laplace approximation is not good enough: k-hat of its importance ratios is {k_hat:.2f}, and {n:count} of "
         "{n_proposals} draws are effective."

@@ -25,6 +25,7 @@ COLLAPSED_RATIO = 1e-6  # least variance of a component over that of the data: a
 MAX_DEGENERATE = 0.1  # share of a chain's draws
 MOSTLY = 0.5  # share of all draws
 MAX_WEIGHT_SE = 0.05  # of a mode: more, and its weight is known to one digit at most
+GOOD_K_HAT = 0.5  # above it the variance of importance ratios is infinite (Vehtari et al. 2024)
 MAX_SWITCHED = 0.01  # share of draws whose labels are not those of the others
 
 

@@ -34,6 +34,7 @@ def entries(tree):
     )
 
 
+@pytest.mark.slow
 def test_moments_are_those_of_nuts(fit):
     other = BayesianGaussianMixture(3, **QUIET).fit(rows(3_000))
     one, two = entries(fit.posterior_), entries(other.posterior_)
