@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "mixture", "priors", "em",
-    "standard_errors", "log_posterior", "gibbs", "posterior", "prediction", "pymc_model", "partitions",
+    "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
     "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "plots", "comparison",
     "model_checks", "report", "estimators", "selection", "calibration", "cli",
 )  # fmt: skip
@@ -30,6 +30,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "validation": {*NUMERICAL, "narwhals"},
     "datasets": {"pandas"},
     "io": {*TABLES, "dask", "distributed", "h5py", "pyarrow", "zarr"},
+    "laplace": DRAWS,
     "pymc_model": {*NUMERICAL, "pymc", "pytensor"},
     "inference": {*DRAWS, "nutpie", "pyarrow", "pymc", "pytensor"},
     "estimators": {*FIGURES, "sklearn"},

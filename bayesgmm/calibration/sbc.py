@@ -74,8 +74,9 @@ def calibrate(
         Number of features D; that of the numbers by default.
     covariance_type : str
         As in `BayesianGaussianMixture`.
-    inference : {"nuts", "gibbs"}
-        The sampler.
+    inference : {"nuts", "gibbs", "laplace"}
+        The sampler. A Laplace approximation has to be good enough in every simulation: one that is refused is an
+        error, because ranks of the others would not be uniform.
     n_simulations : int
         Number of simulations. 300 tell distribution functions of ranks apart that differ by about 0.14.
     random_state : int, optional
@@ -96,6 +97,8 @@ def calibrate(
     ------
     InputError
         For what cannot be simulated, before any work; if the file is of another calibration.
+    SamplingError
+        A posterior could not be sampled, or a Laplace approximation was refused; a note names the simulation.
 
     Warns
     -----

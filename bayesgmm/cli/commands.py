@@ -455,7 +455,7 @@ def _status(args: list[str] | None) -> int:
         _complain("Error", f"{error}; nothing was written.")
         return BAD_INPUT
     except (DegenerateComponentError, SamplingError) as error:
-        _complain("Error", str(error))
+        _complain("Error", in_flags(str(error)))
         return FAILED
     except Terminated:
         status = TERMINATED

@@ -14,7 +14,7 @@ from bayesgmm.exceptions import InputError
 
 FIT, SAMPLER, OUTPUT = "Model", "Sampler", "Output"
 _FLAGS = {"n_components": "components", "covariance_type": "covariance", "max_draws": "draws"}  # with another name
-_ADVISED = re.compile(r"\b(max_draws|tune|target_accept|inference)(=| to )'?([\w.]+)'?")
+_ADVISED = re.compile(r"\b(max_draws|tune|target_accept|inference)(=| to )['\"]?([\w.]+)['\"]?")
 
 
 def _flag(parameter: str) -> str:
@@ -155,7 +155,13 @@ Engine = Annotated[
     ),
 ]
 Inference = Annotated[
-    str, _named("INFERENCES", "inference", "nuts, or gibbs (Gibbs sampling), to check one by the other.", panel=SAMPLER)
+    str,
+    _named(
+        "INFERENCES",
+        "inference",
+        "nuts; gibbs (Gibbs sampling), to check it; or laplace (Laplace approximation), of many rows a component.",
+        panel=SAMPLER,
+    ),
 ]
 Seed = Annotated[
     int | None,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from bayesgmm._common import Array, decimals_of, sentence, shown
 from bayesgmm.comparison.messages import Convergence
-from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, diagnose
+from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, approximation_lines, diagnose
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture
 from bayesgmm.posterior import draws_of
@@ -119,8 +119,14 @@ def convergence_lines(posterior: xr.DataTree) -> list[str]:
 
 
 def verdict_lines(found: Diagnosis) -> list[str]:
-    """`convergence_lines` of a verdict that is known already."""
+    """`convergence_lines` of a verdict that is known already.
+
+    Of a Laplace approximation k-hat, the effective number and the error of log ratios in the place of the first three.
+    """
     figures = found.figures
+    if figures.approximation is not None:
+        lines = approximation_lines(figures.approximation)
+        return [*lines, sentence(Convergence.VERDICT, verdict=found.verdict), *found.findings, *found.next_steps]
     sets = [figures.invariants] if figures.relabelled is None else [figures.invariants, figures.relabelled]
     r_hat, ess_bulk, ess_tail = (
         max(mixing.r_hat for mixing in sets),

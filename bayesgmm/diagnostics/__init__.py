@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics.convergence_warning import warn_if_unconverged as warn_if_unconverged
     from bayesgmm.diagnostics.diagnosis import MOST_ROWS as MOST_ROWS
     from bayesgmm.diagnostics.diagnosis import Diagnosis as Diagnosis
+    from bayesgmm.diagnostics.diagnosis import approximation_lines as approximation_lines
     from bayesgmm.diagnostics.diagnosis import diagnose as diagnose
     from bayesgmm.diagnostics.label_invariants import by_weight as by_weight
     from bayesgmm.diagnostics.label_invariants import invariants as invariants

@@ -30,6 +30,7 @@ from bayesgmm.diagnostics.verdict import (
     COLLAPSED_RATIO,
     EMPTY_COUNT,
     NOT_MIXED,
+    Approximated,
     ChainGroup,
     Figures,
     PooledMode,
@@ -38,6 +39,7 @@ from bayesgmm.diagnostics.verdict import (
 from bayesgmm.evidence import unpooled
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.label_switching import bare_draws, relabel, relabelled_sample, relabelling
+from bayesgmm.laplace import MAX_K_HAT
 from bayesgmm.mixture import Draws
 from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
 from bayesgmm.posterior import (
@@ -62,6 +64,7 @@ from bayesgmm.validation import whole_numbers
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
 MUCH_MISSING = 0.7  # of the information on a parameter: above it Gibbs sampling mixes worse than NUTS
 _MANY_PARAMETERS = 500  # whose information takes long
+_INDEPENDENT_DRAWS = 400  # of a Laplace approximation that are looked at
 _EIGENVALUE_DRAWS = 1_000  # draws whose covariances are looked at
 
 
@@ -93,11 +96,12 @@ class Diagnosis:
         return _plain(asdict(self))
 
     def __str__(self) -> str:
+        approximation = self.figures.approximation
         return "\n".join(
             [
                 sentence(VERDICT, verdict=self.verdict),
                 "",
-                *_mixing_table(self.figures),
+                *(_mixing_table(self.figures) if approximation is None else approximation_lines(approximation)),
                 "",
                 *_other_figures(self.figures),
                 *_section("Findings", self.findings),
@@ -109,7 +113,10 @@ class Diagnosis:
         rows = [[name, *_mixing_cells(mixing), mixing.worst] for name, mixing in _mixing_rows(self.figures)]
         parts = [paragraph(sentence(VERDICT, verdict=self.verdict)), listing(self.findings)]
         parts += [paragraph("What to do next:"), listing(self.next_steps)] if self.next_steps else []
-        parts += [table(("", "R-hat", "ESS bulk", "ESS tail", "worst R-hat"), rows)]
+        if self.figures.approximation is None:
+            parts += [table(("", "R-hat", "ESS bulk", "ESS tail", "worst R-hat"), rows)]
+        else:
+            parts += [listing(approximation_lines(self.figures.approximation))]
         return "".join([*parts, folded("All figures", "".join(map(paragraph, _other_figures(self.figures))))])
 
 
@@ -147,6 +154,9 @@ def diagnose(
 
     If chains of a fit of this package are not mixed, the fraction of information on the parameters that unknown labels
     take away tells whether the other sampler, NUTS or Gibbs sampling, mixes better: if so, a next step says so.
+
+    The draws of a Laplace approximation are independent but for copies: R-hat tells nothing of them. In place of mixing
+    it is judged by Pareto k-hat of the importance ratios, at most 0.7, and by their effective number, at least a tenth.
 
     Agreement of chains is no proof of convergence: if all started at one optimum, without exploratory chains, a finding
     says so.
@@ -193,7 +203,7 @@ def diagnose(
     figures = _figures(given, data, starting_modes=_starting_modes(tree, starting_mode))
     verdict = verdict_of(figures)
     steps = next_steps_of(figures, verdict)
-    if verdict == NOT_MIXED and not figures.is_too_short:
+    if verdict == NOT_MIXED and not figures.is_too_short and figures.approximation is None:
         steps += _other_sampler(tree, data)
     return Diagnosis(verdict, findings_of(figures), steps, figures)
 
@@ -240,16 +250,25 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
     tree, modes = unpooled(given), _pooled_modes(given)
     some = _some(data)
     every = data.total / some.total  # rows that each stands for
-    found, labels = invariants(tree, some), _label_figures(tree, some)
+    approximation = _approximation(tree)
+    sizes, judged = tree["posterior"].sizes, tree
+    if approximation is not None:
+        judged = bare_draws(tree, step=-(-sizes["chain"] * sizes["draw"] // _INDEPENDENT_DRAWS))
+    found = invariants(judged, some)
+    if approximation is None:
+        mixed, labels = mixing(found), _label_figures(tree, some)
+    else:  # of independent draws around one labelling of an optimum
+        mixed = Mixing(np.nan, approximation.effective_draws, approximation.effective_draws, "")
+        labels = _Labels(mixed, mixed)
     found = found.assign({name: found[name] * every for name in ("log_likelihood", "count")})
     counts = found["count"] if given is tree else invariants(given, some)["count"] * every
-    sizes, by_chain = tree["posterior"].sizes, found.mean("draw")
+    by_chain = found.mean("draw")
     return Figures(
         n_chains=sizes["chain"],
         n_draws=sizes["draw"],
         n_components=sizes[CLUSTER],
         n_divergences=_divergences(tree),
-        invariants=mixing(found),
+        invariants=mixed,
         labelled=labels.labelled,
         relabelled=labels.relabelled,
         nested_r_hat=None if starting_modes is None else nested_r_hat(found, starting_modes),
@@ -259,16 +278,28 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
         identified=labels.identified,
         label_findings=labels.findings,
         empty_share=_floats((counts.min("rank") < EMPTY_COUNT).mean("draw")),
-        collapsed_share=_collapsed_share(tree, some.rows),
+        collapsed_share=_collapsed_share(judged, some.rows),
         log_likelihood=_floats(by_chain["log_likelihood"]),
         lp=_floats(by_chain["lp"]) if "lp" in by_chain else None,
-        islands=_chain_groups(tree, some, found),
+        islands=_chain_groups(judged, some, found, together=approximation is not None),
         modes=modes,
         resampled=given is not tree,
         n_random_starts=int(json.loads(str(tree.attrs.get("random_starts", "{}"))).get("n", 0)),
         missing=float(tree.attrs["missing"]) if "missing" in tree.attrs else None,
         occupancy=sparse_occupancy(tree, given, some),
+        approximation=approximation,
     )
+
+
+def _approximation(tree: xr.DataTree) -> Approximated | None:
+    """Of a Laplace approximation the worst figures over its optima."""
+    record = json.loads(str(tree.attrs.get("laplace", "[]")))
+    if not record:
+        return None
+    worst = {name: max(each[name] for each in record) for name in ("k_hat", "n_rows", "log_ratio_error")}
+    share = min(each["effective_draws"] / each["n_proposals"] for each in record)
+    n_proposals = int(record[0]["n_proposals"])
+    return Approximated(effective_draws=share * n_proposals, n_proposals=n_proposals, **worst)
 
 
 def _scouts(tree: xr.DataTree) -> tuple[str, ...]:
@@ -369,8 +400,9 @@ def parameters(tree: xr.DataTree) -> xr.Dataset:
 # ---- groups of chains
 
 
-def _chain_groups(tree: xr.DataTree, data: Data, found: xr.Dataset) -> tuple[ChainGroup, ...]:
-    parts = chain_clusters(found)
+def _chain_groups(tree: xr.DataTree, data: Data, found: xr.Dataset, *, together: bool) -> tuple[ChainGroup, ...]:
+    everything = ChainCluster(tuple(range(found.sizes["chain"])), 1.0, np.nan)
+    parts = (everything,) if together else chain_clusters(found)
     density = found["lp"] if "lp" in found else found["log_likelihood"]
     best = [_best_draw(density.to_numpy(), part) for part in parts]
     partitions = _partitions(draws_of(tree), data, best)
@@ -416,6 +448,16 @@ def _mixing_table(figures: Figures) -> list[str]:
     rows = [(name, *_mixing_cells(mixing), mixing.worst) for name, mixing in _mixing_rows(figures)]
     rows = [("", "R-hat", "ESS bulk", "ESS tail", "worst R-hat"), *rows, ("fine", f"<= {MAX_R_HAT}", least, least, "")]
     return [f"{name:36}{r_hat:>8}{bulk:>10}{tail:>10}  {worst}".rstrip() for name, r_hat, bulk, tail, worst in rows]
+
+
+def approximation_lines(own: Approximated) -> list[str]:
+    """How good a Laplace approximation is, a line each."""
+    n, error = own.n_proposals, own.log_ratio_error
+    return [
+        sentence(Figure.K_HAT, k_hat=own.k_hat, limit=MAX_K_HAT),
+        sentence(Figure.EFFECTIVE, effective=own.effective_draws, n=f"{n:,}", least=own.least_effective),
+        sentence(Figure.RATIOS, n=f"{own.n_rows:,}", error=error),
+    ]
 
 
 def _mixing_rows(figures: Figures) -> list[tuple[str, Mixing]]:

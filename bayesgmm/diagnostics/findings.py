@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bayesgmm._common import counted, numbered, sentence, with_error
 from bayesgmm.diagnostics.messages import (
+    APPROXIMATION_STEPS,
     COLLAPSED_STEPS,
     EMPTY_STEPS,
     LOOK_AT_PARTITIONS,
@@ -19,9 +20,11 @@ from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_ESS_PER_CHAIN, Mixing
 from bayesgmm.diagnostics.verdict import (
     COLLAPSED_RATIO,
     DEGENERATE,
+    GOOD_K_HAT,
     MAX_DEGENERATE,
     MAX_MISSING,
     MAX_WEIGHT_SE,
+    NOT_MIXED,
     SEVERAL_MODES,
     SWITCHED,
     ChainGroup,
@@ -40,6 +43,8 @@ def findings_of(figures: Figures) -> tuple[str, ...]:
 
 def next_steps_of(figures: Figures, verdict: str) -> tuple[str, ...]:
     """What to do next, the most promising first."""
+    if figures.approximation is not None and verdict == NOT_MIXED:
+        return APPROXIMATION_STEPS
     if figures.occupancy is not None and verdict in SPARSE_STEPS:
         return (*SPARSE_STEPS[verdict], LOOK_AT_PARTITIONS)
     if verdict == SEVERAL_MODES and figures.is_pooled:
@@ -88,8 +93,10 @@ def _pooled(f: Figures) -> list[str]:
 def _weighed(f: Figures) -> list[str]:
     if not f.is_weighed:
         return []
-    modes = [sentence(Finding.MODE, number=i, figures=_mode(mode, f.n_chains)) for i, mode in enumerate(f.modes)]
-    return [sentence(Finding.WEIGHED, n_modes=len(f.modes)), *modes]
+    n_chains = f.n_chains if f.approximation is None else 0  # which tell nothing of independent draws
+    modes = [sentence(Finding.MODE, number=i, figures=_mode(mode, n_chains)) for i, mode in enumerate(f.modes)]
+    finding = Finding.WEIGHED if f.approximation is None else Finding.APPROXIMATED_MODES
+    return [sentence(finding, n_modes=len(f.modes)), *modes]
 
 
 def _missing(f: Figures) -> list[str]:
@@ -106,6 +113,8 @@ def _mode(mode: PooledMode, n_chains: int) -> str:
         parts.append(_clusters(mode.n_clusters))
     if mode.effective_size is not None:
         parts.append(sentence(Fragment.EFFECTIVE_DRAWS, n=mode.effective_size))
+    if n_chains == 0:
+        return ", ".join(parts)
     chains = [chain for chain in mode.chains if chain < n_chains]
     return ", ".join([*parts, numbered(chains, "chain") if chains else "exploratory chains only"])
 
@@ -153,6 +162,11 @@ def _difference(group: ChainGroup, first: ChainGroup) -> tuple[float, float]:
 def _mixing(f: Figures) -> list[str]:
     if f.is_pooled:
         return []
+    if (own := f.approximation) is not None:
+        if own.is_fine:
+            return [sentence(Finding.ROUGH, k_hat=own.k_hat, limit=GOOD_K_HAT)] if own.k_hat > GOOD_K_HAT else []
+        figures = {"k_hat": own.k_hat, "n": own.effective_draws, "n_proposals": own.n_proposals}
+        return [sentence(Finding.APPROXIMATION, **figures)]
     found = _disagreement("label-invariant quantities", f.invariants, f.n_chains)
     if f.nested_r_hat is not None and f.nested_r_hat > MAX_R_HAT:
         found.append(sentence(Finding.NESTED_R_HAT, r_hat=f.nested_r_hat))
@@ -181,6 +195,8 @@ def _labels(f: Figures) -> list[str]:
 def _starts(f: Figures) -> list[str]:
     if f.n_components == 1 or len(f.islands) > 1 or f.is_pooled or f.scouts or f.missing is not None:
         return []
+    if f.approximation is not None:
+        return [sentence(Finding.ONE_OPTIMUM)]
     if f.n_chains == 1:
         return [sentence(Finding.SINGLE_CHAIN)]
     if f.starting_modes is None:

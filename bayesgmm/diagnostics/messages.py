@@ -22,6 +22,15 @@ class Finding(StrEnum):
 
     POOLED = "The posterior was resampled from {n_modes} modes, assuming that there are no others."
     WEIGHED = "The chains jump between {n_modes} modes, in proportion to their weights."
+    APPROXIMATED_MODES = "The posterior was approximated at {n_modes} optima, which are weighed by their evidence."
+    ROUGH = (
+        "Near the limit of the Laplace approximation: k-hat of its importance ratios is {k_hat:.2f}, and above {limit} "
+        "means may be off by a tenth of a posterior standard deviation, more than their Monte Carlo errors say."
+    )
+    APPROXIMATION = (
+        "The Laplace approximation is not good enough: k-hat of its importance ratios is {k_hat:.2f}, and {n:count} of "
+        "{n_proposals} draws are effective."
+    )
     MISSING = (
         "Modes may be missing: up to {missing:share} of the posterior, as far as {n} random starts of the search tell."
     )
@@ -54,6 +63,10 @@ class Finding(StrEnum):
         "Other modes were not looked for: where the chains started is not known, and if at the same optimum, their "
         "agreement is no proof that there is none."
     )
+    ONE_OPTIMUM = (
+        "The posterior was approximated at one optimum, which is no proof that there is no other mode; use "
+        "init='spread'."
+    )
     SAME_START = (
         "All chains started at the same optimum: agreement is no proof that there is no other mode; use init='spread'."
     )
@@ -68,6 +81,9 @@ class Figure(StrEnum):
     DEGENERATE = "Draws with an empty component: {empty:share}; with a collapsed one: {collapsed:share}"
     EXPLORATORY = "Exploratory chains searched for other modes from: {starts}"
     MISSING = "Modes that {n} random starts did not lead to: at most {missing:share} of the posterior"
+    K_HAT = "Laplace approximation: k-hat of the importance ratios is {k_hat:.2f} (fine up to {limit})"
+    EFFECTIVE = "Effective draws by the importance weights: {effective:count} of {n} (fine from {least:count})"
+    RATIOS = "Log ratios computed by {n} rows: the standard deviation of their error is {error:.2g}"
     NESTED_R_HAT = "Nested R-hat by starting mode: {r_hat:r_hat}"
 
 
@@ -107,6 +123,7 @@ STEPS = {
         "a stronger prior.",
     ),
 }
+APPROXIMATION_STEPS = ("Sample the posterior: inference='nuts'.",)
 OTHER_SAMPLER = {
     "gibbs": "Try inference='gibbs': unknown labels take away at most {missing:share} of the information on any "
     "parameter, and neighbouring sweeps of Gibbs sampling are no more alike than that.",

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import isnan, log
 
 from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_DRAWS, Mixing
+from bayesgmm.laplace import MAX_K_HAT, MIN_EFFECTIVE_SHARE
 from bayesgmm.partitions import Occupancy
 
 CONVERGED = "converged"
@@ -24,6 +25,7 @@ COLLAPSED_RATIO = 1e-6  # least variance of a component over that of the data: a
 MAX_DEGENERATE = 0.1  # share of a chain's draws
 MOSTLY = 0.5  # share of all draws
 MAX_WEIGHT_SE = 0.05  # of a mode: more, and its weight is known to one digit at most
+GOOD_K_HAT = 0.5  # above it the variance of importance ratios is infinite (Vehtari et al. 2024)
 MAX_SWITCHED = 0.01  # share of draws whose labels are not those of the others
 
 
@@ -90,6 +92,42 @@ class PooledMode:
 
 
 @dataclass(frozen=True)
+class Approximated:
+    """How good a Laplace approximation is, of several that at the worst of the optima.
+
+    Attributes
+    ----------
+    k_hat : float
+        Pareto k-hat of the importance ratios.
+    effective_draws : float
+        Effective number of the proposals.
+    n_proposals : int
+    n_rows : int
+        Rows by which the ratios were computed.
+    log_ratio_error : float
+        Standard deviation of the error of log ratios; zero if they are those of all rows.
+    """
+
+    __module__ = "bayesgmm.diagnostics"
+
+    k_hat: float
+    effective_draws: float
+    n_proposals: int
+    n_rows: int
+    log_ratio_error: float
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether k-hat is at most 0.7 and a tenth of the proposals are effective."""
+        return bool(self.k_hat <= MAX_K_HAT and self.effective_draws >= self.least_effective)
+
+    @property
+    def least_effective(self) -> float:
+        """The smallest effective number that is fine."""
+        return MIN_EFFECTIVE_SHARE * self.n_proposals
+
+
+@dataclass(frozen=True)
 class Figures:
     """Figures on which a verdict is based.
 
@@ -133,6 +171,9 @@ class Figures:
         Bound of the weight of modes that they did not meet.
     occupancy : Occupancy, optional
         How many components hold rows, under a sparse prior: there empty components are meant to be.
+    approximation : Approximated, optional
+        Of a Laplace approximation, whose draws are independent but for copies: R-hat is NaN, and effective sample sizes
+        are those of the importance weights.
     """
 
     __module__ = "bayesgmm.diagnostics"
@@ -160,6 +201,7 @@ class Figures:
     n_random_starts: int = 0
     missing: float | None = None
     occupancy: Occupancy | None = None
+    approximation: Approximated | None = None
 
     @property
     def n_samples(self) -> int:
@@ -169,7 +211,8 @@ class Figures:
     @property
     def is_too_short(self) -> bool:
         """Whether there are too few draws to tell anything."""
-        return self.n_draws < MIN_DRAWS or isnan(self.invariants.r_hat + self.invariants.ess_bulk)
+        unknown = self.approximation is None and isnan(self.invariants.r_hat + self.invariants.ess_bulk)
+        return self.n_draws < MIN_DRAWS or unknown
 
     @property
     def has_divergences(self) -> bool:
@@ -209,7 +252,12 @@ class Figures:
 
     @property
     def is_mixed(self) -> bool:
-        """Whether invariants are, nested R-hat too, and relabelled parameters and occupied components if there are."""
+        """Whether invariants are, nested R-hat too, and relabelled parameters and occupied components if there are.
+
+        Of a Laplace approximation, whether it is good enough.
+        """
+        if self.approximation is not None:
+            return self.approximation.is_fine
         nested = self.nested_r_hat is None or self.nested_r_hat <= MAX_R_HAT
         relabelled = self.relabelled is None or not self.relabelled.worst or self.relabelled.is_fine(self.n_chains)
         occupied = self.occupancy is None or self.occupancy.is_fine(self.n_chains)

@@ -90,6 +90,9 @@ class PosteriorInHtmlMixin(NotebookMixin):
         sizes, record = fit.posterior_["posterior"].sizes, screened_record(fit.posterior_)
         verdict = "The chains converged" if fit.converged_ else "Not simply converged, see diagnose(fit)"
         told = paragraph(f"{verdict}: {sizes['chain']} chains of {sizes['draw']:,} draws.")
+        if "laplace" in (known := fit.posterior_.attrs):
+            effective = f"{sizes['chain'] * sizes['draw']:,} draws, k-hat {known['k_hat']:.2f}"
+            told = paragraph(f"Laplace approximation: {effective}, {known['effective_draws']:,.0f} effective.")
         if record is not None and not record.identified:
             return told + paragraph("The components are not identified:") + listing(record.findings)
         return told + table(*component_intervals(fit.posterior_))

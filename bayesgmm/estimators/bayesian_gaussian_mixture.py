@@ -42,6 +42,7 @@ from bayesgmm.inference import (
     SamplerSettings,
     check_gibbs,
     explore,
+    explore_optima,
     fitted_tree,
     populated_first,
     sample_enough,
@@ -62,7 +63,7 @@ MANY_ROWS, MANY_TUNE, MANY_ACCEPT, MANY_DEPTH = 250_000, 200, 0.65, 2
 
 
 class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
-    r"""Posterior of a Gaussian mixture, sampled by NUTS or Gibbs sampling from starting points found by EM.
+    r"""Posterior of a Gaussian mixture, by NUTS, Gibbs sampling or Laplace approximation around EM's solution.
 
     .. math::
 
@@ -107,7 +108,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         The compiled log posterior of this package, or the PyMC model of `build_model`: the same density. The former
         takes a Metropolis step on the radius of each draw in whitened coordinates after NUTS: log-likelihoods of
         neighbouring draws are then nearly independent.
-    inference : {"nuts", "gibbs"}
+    inference : {"nuts", "gibbs", "laplace"}
         How the posterior is explored. ``"gibbs"`` is blocked Gibbs sampling, four sweeps a draw, for every prior but
         one on variances and correlations, and every family but VEI: a second method, without gradients and tuning,
         to check the first; faster with many parameters, slower where clusters overlap so much that labels take away
@@ -115,6 +116,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         whole numbers. Where random starts find several modes, or components of few rows, chains are made by Gibbs
         sampling with jumps between all places, whichever was asked for (``init="spread"`` and ``engine="native"``
         only; ``posterior_.attrs["sampler"]`` tells).
+        ``"laplace"`` takes seconds whatever the number of rows, where every component has many: draws of the normal
+        approximation at each optimum, corrected by Pareto-smoothed importance sampling with the log posterior of all
+        rows, or of more than 10,000 by subsamples with control variates, and weighed by evidence (`bayesgmm.laplace`).
+        Accepted only if k-hat is at most 0.7 and a tenth of at least 4,000 proposals effective, else it is refused.
+        Copies of a proposal are neighbours in ``posterior_``, so that effective sample sizes of chains are honest;
+        R-hat tells nothing.
     n_init : int or "auto"
         Number of EM starts, as in `GaussianMixture`; the best maximum a posteriori estimate defines the coordinates of
         the sampler, if one of comparable mass has rows in every component that one. Ten by default, not ``"auto"``:
@@ -145,7 +152,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         Show progress and time left, in a terminal or notebook only.
     max_seconds : float, optional
         After so many seconds sampling ends with the draws made so far, as after Ctrl-C. Modes are still combined and
-        convergence diagnosed after that.
+        convergence diagnosed after that. A Laplace approximation has no draws before it is complete: it is an error.
 
     Attributes
     ----------
@@ -166,7 +173,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         Inverses of ``covariances_``, which are not the posterior means of the precisions.
     converged_ : bool
         Whether the chains converged according to `bayesgmm.diagnose`: its verdict is ``"converged"`` or ``"several
-        modes, weighed"``.
+        modes, weighed"``. Of a Laplace approximation k-hat and the effective number decide.
     n_iter_ : int
         EM steps to the optimum that defines the coordinates of the sampler.
     n_features_in_, feature_names_in_
@@ -176,6 +183,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     ------
     InputError
         For data or settings that cannot be fitted, before any work.
+    SamplingError
+        There are no draws: time ended before the first, or a Laplace approximation was refused; ``em_`` is kept.
 
     Warns
     -----
@@ -375,28 +384,33 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         problem = Problem(different, prior, optima[0], pool=pool)
         if (self.inference, self.engine) == ("nuts", "native"):
             problem.warn_if_long(settings)
+        thorough, exploring = self.effort == "thorough", sample_native if self.inference == "nuts" else sampler
         with self._stage("Searching for modes"):
-            exploring = sample_native if self.inference == "nuts" else sampler
-            explored = explore(
-                self.init,
-                problem,
-                optima,
-                settings=settings,
-                rng=rng,
-                sampler=exploring,
-                random_starts=self.engine == "native",
-                thorough=self.effort == "thorough",
-            )
+            if self.inference == "laplace":
+                explored = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
+            else:
+                explored = explore(
+                    self.init,
+                    problem,
+                    optima,
+                    settings=settings,
+                    rng=rng,
+                    sampler=exploring,
+                    random_starts=self.engine == "native",
+                    thorough=thorough,
+                )
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
 
         def judge(sampled: Sampled) -> tuple[xr.DataTree, Diagnosis]:
             with self._stage("Weighing modes, convergence"):
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-                alone = explored.jumps is not None or is_source  # a sample cannot tell the weights of modes
+                are_weighed = explored.jumps is not None or self.inference == "laplace"
+                alone = are_weighed or is_source  # a sample cannot tell the weights of modes
                 tree = tree if alone else combine_modes(tree, data, random_state=seed)
                 return tree, diagnose(tree, data.sample)
 
+        self.em_ = kept.start  # whatever becomes of sampling
         careful = CAREFUL_ACCEPT if self.target_accept is None and self.inference == "nuts" else None
         tree, found = sample_enough(
             explored, sampler, settings, rng, most=self._most_draws(), careful=careful, judge=judge

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.evidence.bridge_sampling import Bridge as Bridge
     from bayesgmm.evidence.bridge_sampling import bridge as bridge
     from bayesgmm.evidence.conditional_densities import Conditionals as Conditionals
     from bayesgmm.evidence.marginal_likelihood import Estimate as Estimate
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from bayesgmm.evidence.marginal_likelihood import log_evidence as log_evidence
     from bayesgmm.evidence.mode_weights import RELEVANT as RELEVANT
     from bayesgmm.evidence.mode_weights import Target as Target
+    from bayesgmm.evidence.mode_weights import approximated_modes as approximated_modes
     from bayesgmm.evidence.mode_weights import log_masses as log_masses
     from bayesgmm.evidence.mode_weights import visited_modes as visited_modes
     from bayesgmm.evidence.mode_weights import weigh_modes as weigh_modes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from bayesgmm.evidence.modes import Modes as Modes
     from bayesgmm.evidence.modes import find_modes as find_modes
     from bayesgmm.evidence.modes import partitions_of as partitions_of
+    from bayesgmm.evidence.pooled_modes import EVIDENCE as EVIDENCE
     from bayesgmm.evidence.pooled_modes import EXPLORATORY as EXPLORATORY
     from bayesgmm.evidence.pooled_modes import VISITS as VISITS
     from bayesgmm.evidence.pooled_modes import combine_modes as combine_modes

@@ -22,11 +22,12 @@ from bayesgmm.evidence.modes import (
     evaluate,
     find_modes,
     indicator_r_hat,
+    mode_among,
     nearest,
     spread,
 )
 from bayesgmm.evidence.proposal import Proposal, best_mixture, in_labels_of
-from bayesgmm.mixture import Draws
+from bayesgmm.mixture import Draws, Mixture, row_memberships
 from bayesgmm.partitions import Labels, drawn_labels, monte_carlo_errors
 from bayesgmm.priors import Model, ResolvedPrior
 
@@ -124,6 +125,25 @@ def visited_modes(points: Draws, data: Data, *, rng: np.random.Generator) -> Mod
         for mode, own, error in zip(modes.modes, inside, errors, strict=True)
     )
     return replace(modes, modes=tuple(weighed))
+
+
+def approximated_modes(
+    points: Draws, labels: IntArray, data: Data, *, optima: Sequence[Mixture], evidences: Sequence[Bridge]
+) -> Modes:
+    """Modes that were approximated at their optima, with the evidence of each and the label (point,) of each draw.
+
+    Of rows that are not in memory, partitions are those of a sample.
+    """
+    weights, errors = _softmax_with_errors(evidences)
+    found, rows = [], data.sample
+    for m, (optimum, evidence) in enumerate(zip(optima, evidences, strict=True)):
+        centre, inside = row_memberships(rows, optimum).argmax(axis=1).astype(np.int32), labels == m
+        own = np.flatnonzero(inside)
+        sample = Sample(points[own], np.full(len(own), 1.0 / max(1, len(own))), own, evidence.effective_draws)
+        mode = mode_among(centre, points, inside, rows)
+        weight, error = float(weights[m]), float(errors[m])
+        found.append(replace(mode, bridge=evidence, weight=weight, weight_se=error, sample=sample))
+    return Modes(tuple(found), labels, 1.0)
 
 
 def log_masses(points: Draws, log_joint: Array, target: Target, *, rng: np.random.Generator) -> Array:

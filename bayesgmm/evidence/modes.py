@@ -147,7 +147,7 @@ def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: fl
     r_hats = [indicator_r_hat(labels == m, points.chain) for m in range(len(centres))]
     if len(centres) == 1 or (mixed is not None and not np.max(r_hats) > mixed):  # NaN: a single chain
         return _single_mode(typical, points, data)
-    modes = tuple(_mode(centre, points, labels == m, data) for m, centre in enumerate(centres))
+    modes = tuple(mode_among(centre, points, labels == m, data) for m, centre in enumerate(centres))
     return Modes(modes, labels, float(np.max(r_hats)), compared, log_likelihood)
 
 
@@ -166,10 +166,11 @@ def nearest(points: Draws, data: Data, centres: Sequence[Labels], compared: Sele
 
 def _single_mode(centre: Labels, points: Draws, data: Data) -> Modes:
     every = np.ones(len(points), dtype=np.bool_)
-    return Modes((_mode(centre, points, every, data),), np.zeros(len(points), dtype=np.int64), 1.0)
+    return Modes((mode_among(centre, points, every, data),), np.zeros(len(points), dtype=np.int64), 1.0)
 
 
-def _mode(centre: Labels, points: Draws, inside: NDArray[np.bool_], data: Data) -> Mode:
+def mode_among(centre: Labels, points: Draws, inside: NDArray[np.bool_], data: Data) -> Mode:
+    """The mode with this centre and these of the draws."""
     visitors = [int(c) for c in np.unique(points.chain) if inside[points.chain == c].mean() >= 0.01]
     own = np.flatnonzero(inside)
     few = own[spread(len(own), min(THINNED, max(_FEWEST_DRAWS, THINNED * COMPARED // data.shape[0])))]

@@ -37,7 +37,8 @@ from bayesgmm.priors import Prior
 from bayesgmm.validation import as_finite, check_option, check_type, generator_of
 
 UNPOOLED, UNPOOLED_STATS, EXPLORATORY = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
-WEIGHTS, VISITS = ("evidence", "stacking"), "visits"
+EVIDENCE, VISITS = "evidence", "visits"
+WEIGHTS = (EVIDENCE, "stacking")
 _STACKING_STEPS, _STACKED = 100_000, 1e-9
 _DRAWS_PER_MODE, _VALUES = 500, 20_000_000  # for stacking: draws of a mode, and log densities held at once
 

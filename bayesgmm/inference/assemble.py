@@ -1,6 +1,7 @@
 """Assemble the DataTree of a fit: draws in the labels of the EM solution, and the record of the run."""
 
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +11,23 @@ import xarray as xr
 
 from bayesgmm._common import IntArray
 from bayesgmm.diagnostics import MAX_MISSING
-from bayesgmm.evidence import EXPLORATORY, VISITS, Modes, modes_record, visited_modes
+from bayesgmm.evidence import (
+    EVIDENCE,
+    EXPLORATORY,
+    VISITS,
+    Bridge,
+    Modes,
+    approximated_modes,
+    modes_record,
+    visited_modes,
+)
 from bayesgmm.exceptions import CompactWarning
 from bayesgmm.inference.engines import Sampled
 from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.random_search import RandomSearch, missing_weight, with_more_starts
 from bayesgmm.inference.settings import Trace
+from bayesgmm.laplace import effective_draws
 from bayesgmm.mixture import Draws
 from bayesgmm.posterior import SAMPLE_DIMS, aligned, draws_of, posterior_tree, prior_to_json
 from bayesgmm.priors import hyperparameters
@@ -52,13 +63,47 @@ def fitted_tree(
     if explored.exploratory is not None and explored.exploratory.several:
         exploratory = _tree(explored.exploratory.sampled, problem, feature_names, {})
         tree[EXPLORATORY] = xr.DataTree(exploratory["posterior"].to_dataset())
-    _record_search(tree, explored, draws_of(tree))
+    modes = None if explored.exploratory is None else explored.exploratory.modes
+    if sampled[1].approximations:
+        modes = _record_approximations(tree, sampled, problem)
+    _record_search(tree, explored, draws_of(tree), modes)
     if "variances" in tree["posterior"]:
         warnings.warn(_COMPACT, CompactWarning, stacklevel=3)
     return tree
 
 
-def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws) -> None:
+def _record_approximations(tree: xr.DataTree, sampled: Sampled, problem: Problem) -> Modes | None:
+    """How good Laplace approximations are, and the modes if there are several."""
+    draws, run = sampled
+    model, found = problem.model, run.approximations
+    copies = math.lgamma(model.n_components + 1.0) if model.exchangeable else 0.0
+    evidences = [
+        Bridge(each.log_evidence + copies, each.log_evidence_se, 0, len(each.points), each.smoothed.effective_size)
+        for each in found
+    ]
+    record = [
+        {
+            "k_hat": each.smoothed.k_hat,
+            "effective_draws": each.smoothed.effective_size,
+            "n_proposals": len(each.points),
+            "n_rows": each.ratios.n_rows,
+            "log_ratio_error": each.ratios.error,
+            "log_evidence": evidence.log_z,
+            "log_evidence_se": evidence.se,
+        }
+        for each, evidence in zip(found, evidences, strict=True)
+    ]
+    k_hat, effective = max(each.smoothed.k_hat for each in found), effective_draws(found)
+    tree.attrs |= {"laplace": json.dumps(record), "k_hat": k_hat, "effective_draws": effective}
+    if len(found) == 1:
+        return None
+    optima, labels = [each.normal.mixture for each in found], run.stats["mode"].ravel()
+    modes = approximated_modes(draws, labels, problem.data, optima=optima, evidences=evidences)
+    tree.attrs |= {"modes": json.dumps(modes_record(modes, problem.data.sample.row_weights)), "mode_weights": EVIDENCE}
+    return modes
+
+
+def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws, modes: Modes | None) -> None:
     """What random starts found, and the modes of chains that jump between them, both of rows that differ.
 
     Where modes may be missing, more random starts are counted. Places between which chains move freely are one mode.
@@ -66,7 +111,6 @@ def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws) -> No
     search, data, jumped = explored.search, explored.problem.data, explored.jumps is not None
     if search is None:
         return
-    modes = None if explored.exploratory is None else explored.exploratory.modes
     if jumped and search.apart:
         modes = visited_modes(draws, data, rng=np.random.default_rng(0))
         if modes.separate:

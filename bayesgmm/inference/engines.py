@@ -3,10 +3,12 @@
 ``gibbs`` is blocked Gibbs sampling (see `bayesgmm.inference.gibbs`). Of NUTS there are two engines: ``native`` samples
 the compiled log posterior in whitened coordinates around the EM solution, refreshes the radius of each draw (see
 `bayesgmm.inference.refresh`) and imports neither PyMC nor PyTensor; ``pymc`` samples the model that `build_model`
-returns. Both start their chains at draws of the normal approximation at the EM solution.
+returns. Both start their chains at draws of the normal approximation at the EM solution. ``laplace`` draws from that
+approximation itself and corrects it by importance sampling (see `bayesgmm.laplace`).
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,6 +22,7 @@ from bayesgmm.inference.nuts import PythonTarget, Target, sample_nuts
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.refresh import refreshed
 from bayesgmm.inference.settings import SamplerSettings, Trace
+from bayesgmm.laplace import approximate, resampled
 from bayesgmm.log_posterior import BlockLogPosterior, Gathered, c_log_posterior
 from bayesgmm.mixture import Draws
 
@@ -49,6 +52,45 @@ def _target(problem: Problem, settings: SamplerSettings) -> Target | PythonTarge
     return Target(density.n_dim, function.address, density.header, keep=(function, density))
 
 
+def sample_laplace(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
+    """Draw from Laplace approximations at the starts of the chains, or at the mode, in proportion to their evidences.
+
+    Chains are parts of one sequence of draws, in which copies of a proposal are neighbours. ``lp`` of the statistics is
+    the log posterior density in the coordinates of the optimum.
+
+    Raises
+    ------
+    SamplingError
+        The approximation is not good enough, or the time ended.
+    """
+    began, optima = time.perf_counter(), problem.chain_starts or (problem.start,)
+    shape = settings.chains, settings.draws
+    n, workers = settings.chains * settings.draws, settings.cores
+    found = approximate(
+        problem.data,
+        problem.model,
+        optima,
+        n,
+        rng=rng,
+        n_workers=workers,
+        until=settings.until,
+        progress=settings.progress,
+    )
+    chosen = resampled(found, n, rng=rng)
+    stats = {"lp": chosen.log_densities, "mode": chosen.optimum, "proposal": chosen.proposal}
+    nothing, seconds = np.zeros(settings.chains, dtype=np.int64), time.perf_counter() - began
+    run = Trace(
+        {},
+        {name: values.reshape(shape) for name, values in stats.items()},
+        nothing,
+        np.arange(settings.chains),
+        interrupted=False,
+        seconds=seconds,
+        approximations=found,
+    )
+    return chosen.draws[np.arange(n).reshape(shape)].end_to_end(), run
+
+
 def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
     from bayesgmm.inference.engine_pymc import sample_pymc  # PyMC is imported only when it is asked for
 
@@ -56,7 +98,8 @@ def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
 
 
 ENGINES: dict[str, Engine] = {"native": sample_native, "pymc": _sample_pymc}
-INFERENCES = {"nuts": "NUTS", "gibbs": "Gibbs sampling"}
+INFERENCES = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "laplace": "Laplace approximation"}
+_OWN = {"gibbs": sample_gibbs, "laplace": sample_laplace}  # which evaluate no density of PyMC's
 SAMPLERS = {**INFERENCES, "jumps": "Gibbs sampling with jumps"}
 
 
@@ -70,7 +113,6 @@ def sampler_of(inference: str, engine: str) -> Engine:
     if inference == "nuts":
         return ENGINES[engine]
     if engine != "native":
-        raise InputError(
-            expected='engine="native" with inference="gibbs", which evaluates no density of PyMC\'s', got=f"{engine!r}"
-        )
-    return sample_gibbs
+        expected = f'engine="native" with inference="{inference}", which evaluates no density of PyMC\'s'
+        raise InputError(expected=expected, got=f"{engine!r}")
+    return _OWN[inference]

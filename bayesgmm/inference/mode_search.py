@@ -326,6 +326,39 @@ def explore(
     return Exploration(replace(problem, chain_starts=starts), modes, exploratory, far_below, together.search)
 
 
+def explore_optima(
+    init: str,
+    problem: Problem,
+    optima: tuple[Mixture, ...],
+    *,
+    settings: SamplerSettings,
+    rng: np.random.Generator,
+    thorough: bool = False,
+) -> Exploration:
+    """The different optima at which the posterior is approximated, as starts of chains that are not run.
+
+    Parameters
+    ----------
+    init : {"spread", "modes", "best"}
+        ``"spread"`` adds those that random starts lead to; ``"modes"`` takes the distinct optima of EM; ``"best"`` the
+        best one.
+    problem, optima, settings, rng, thorough
+        As in `explore`.
+    """
+    search, found = None, optima[1:] if init == "modes" else ()
+    if init == "spread" and can_search(problem.model, problem.data):
+        search = search_from_random_starts(problem, optima, rng=rng, thorough=thorough, until=settings.until)
+        if search.better is not None:
+            problem = problem.at_optimum(search.better)
+        found = search.others(problem) if search.apart else ()
+        if search.by_chains:
+            found = tuple(problem.at_optimum(place).start for place in found)
+    masses = [log_mass(mixture, problem.data, problem.model) for mixture in (problem.start, *found)]
+    lowest = max(masses) - _HOPELESS - _PER_PARAMETER * problem.model.n_parameters
+    near = tuple(mixture for mixture, mass in zip(found, masses[1:], strict=True) if mass > lowest)
+    return Exploration(replace(problem, chain_starts=(problem.start, *near)), [0] * settings.chains, search=search)
+
+
 def _with_sampler(together: Exploration, search: RandomSearch, rng: np.random.Generator) -> Exploration:
     """The exploration with a sampler that suits what random starts found better than NUTS, if there is one."""
     problem = together.problem

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
+from bayesgmm.laplace import Approximation
 
 Adaptation = Literal["diag", "draw_diag", "low_rank"]
 
@@ -108,6 +109,8 @@ class Trace:
         Whether Ctrl-C, or the time, ended the run early.
     seconds : float
         Wall time of the run.
+    approximations : tuple of bayesgmm.laplace.Approximation
+        Of draws of Laplace approximations, those at the optima; the statistic ``mode`` tells of which a draw is.
     """
 
     values: dict[str, Array]
@@ -116,6 +119,7 @@ class Trace:
     chains: IntArray
     interrupted: bool
     seconds: float
+    approximations: tuple[Approximation, ...] = ()
 
     @property
     def n_draws(self) -> int:

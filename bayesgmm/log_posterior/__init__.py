@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesgmm.log_posterior.by_blocks import Gathered as Gathered
     from bayesgmm.log_posterior.log_posterior import LogPosterior as LogPosterior
     from bayesgmm.log_posterior.log_posterior import c_log_posterior as c_log_posterior
+    from bayesgmm.log_posterior.log_weights import SparseWeights as SparseWeights
     from bayesgmm.log_posterior.transforms import Coordinates as Coordinates
     from bayesgmm.log_posterior.whitening import DENSE_LIMIT as DENSE_LIMIT
     from bayesgmm.log_posterior.whitening import whitened_log_posterior as whitened_log_posterior

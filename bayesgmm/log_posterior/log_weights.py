@@ -60,6 +60,11 @@ class SparseWeights:
         tail = np.logaddexp(0.0, self.turn - v)
         return np.asarray(1.0 + 2.0 * self.curvatures * tail * expit(self.turn - v))
 
+    def bend(self, v: Array) -> Array:
+        """h''(v)."""
+        tail, share = np.logaddexp(0.0, self.turn - v), expit(self.turn - v)
+        return np.asarray(-2.0 * self.curvatures * share * (share + tail * (1.0 - share)))
+
     def places(self, log_weights: Array) -> Array:
         """The inverse of h: Newton's method from below, monotone because h is increasing and concave."""
         v = np.array(log_weights, dtype=np.float64)

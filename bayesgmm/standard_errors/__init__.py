@@ -7,6 +7,7 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.standard_errors.bootstrap_replicates import Bootstrap as Bootstrap
     from bayesgmm.standard_errors.bootstrap_replicates import bootstrap as bootstrap
+    from bayesgmm.standard_errors.information import LikelihoodExpansion as LikelihoodExpansion
     from bayesgmm.standard_errors.information import LocalCovariance as LocalCovariance
     from bayesgmm.standard_errors.information import PerParameter as PerParameter
     from bayesgmm.standard_errors.information import StandardErrors as StandardErrors

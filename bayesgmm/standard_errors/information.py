@@ -19,7 +19,7 @@ import math
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial, reduce
 from itertools import combinations_with_replacement
 from operator import add
@@ -43,6 +43,7 @@ CI_PROB = 0.89  # ArviZ's default
 _SMALLEST_SHARE = 1e-7  # of the complete information; below it rounding decides the sign
 _FAR = 0.5  # standard errors between a mixture and its maximum that deserve a warning
 _ROUNDING = 1e-12  # of a squared distance in standard errors
+_ROWS_AT_A_TIME = 5_000  # whose scores stay in a processor's cache
 _CERTAIN = 1e-14  # a row this surely in or out of a component misses nothing there
 
 
@@ -228,6 +229,63 @@ def standard_errors(
     if squared_scores is not None:
         covariance = covariance @ squared_scores @ covariance
     return _record(LocalCovariance(at, covariance), shares=shares, distance=distance, robust=robust)
+
+
+@dataclass(frozen=True)
+class LikelihoodExpansion:
+    """The log-likelihood of rows to second order in `LocalCoordinates`: value, gradient and observed information.
+
+    Expansions of different rows add.
+
+    Attributes
+    ----------
+    statistics : Statistics
+        Expected statistics of the rows.
+    missing : (n_dim, n_dim)
+        Louis' correction.
+    """
+
+    __module__ = "bayesgmm.standard_errors"
+
+    coordinates: LocalCoordinates
+    statistics: Statistics
+    missing: Array
+
+    @classmethod
+    def of(cls, data: Data, coordinates: LocalCoordinates, pool: Executor | None = None) -> "LikelihoodExpansion":
+        """In one pass over the rows, wherever they are."""
+
+        def of_block(block: Block) -> LikelihoodExpansion:
+            statistics = column_statistics(block.columns, coordinates.mixture, block.row_weights)
+            pieces = block.pieces(_ROWS_AT_A_TIME)
+            return cls(coordinates, statistics, reduce(add, (_missing_information(coordinates, p) for p in pieces)))
+
+        found: LikelihoodExpansion = total(of_block, data, pool)
+        return found
+
+    def __add__(self, other: "LikelihoodExpansion") -> "LikelihoodExpansion":
+        """Of both sets of rows."""
+        return replace(self, statistics=self.statistics + other.statistics, missing=self.missing + other.missing)
+
+    @property
+    def value(self) -> float:
+        """The log-likelihood."""
+        return self.statistics.log_likelihood
+
+    @cached_property
+    def _sums(self) -> Sums:
+        mixture = self.coordinates.mixture
+        return whitened_sums(self.statistics, mixture, Model.of_mixture(mixture, None))
+
+    @cached_property
+    def gradient(self) -> Array:
+        """Its gradient, (n_dim,)."""
+        return self.coordinates.gradient(self._sums)
+
+    @cached_property
+    def information(self) -> Array:
+        """Its negative Hessian, (n_dim, n_dim)."""
+        return self.coordinates.complete_information(self._sums) - self.missing
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bayesgmm.calibration.calibration import GROUP, Calibration
 from bayesgmm.calibration.simulate import Design, quantities, simulate, spaced
 from bayesgmm.data import Data
 from bayesgmm.evidence import Conditionals
-from bayesgmm.exceptions import InputError, InterruptedWarning
+from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError
 from bayesgmm.io import load_tree
 from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import posterior_tree, prior_to_json
@@ -120,6 +120,20 @@ def test_default_fits_are_calibrated(inference, covariance_type):
         progress=False,
     )
     assert found.calibrated, found
+
+
+@pytest.mark.slow
+@pytest.mark.draws
+def test_laplace_approximations_are_calibrated_where_they_are_accepted():
+    settings = {"n_rows": 300, "n_components": 1, "random_state": 1, "progress": False}
+    found = calibrate(INDEPENDENT, inference="laplace", n_simulations=80, **settings)
+    assert found.calibrated, found
+
+
+def test_a_laplace_approximation_that_is_refused_ends_a_calibration():
+    with pytest.raises(SamplingError, match="Laplace approximation") as caught:
+        calibrate(INDEPENDENT, inference="laplace", n_simulations=5, **{**SMALL, "n_components": 3})
+    assert "In simulation " in caught.value.__notes__[0]
 
 
 # ---- quantities and ranks
@@ -223,7 +237,7 @@ def test_sampled_hyperparameters_are_drawn_for_each_truth():
         ({"n_features": 3}, "n_features of the prior, 2; got 3"),
         ({"prior": "weakly_informative"}, "n_features, of a prior that is made from rows"),
         ({"prior": "strong", "n_features": 2}, "weakly_informative, fraley_raftery, or a function"),
-        ({"inference": "laplace"}, "'nuts', 'gibbs'"),
+        ({"inference": "hmc"}, "'nuts', 'gibbs', 'laplace'"),
         ({"covariance_type": "round"}, "covariance_type"),
         ({"n_jobs": 0}, "n_jobs"),
         ({"random_state": "one"}, "random_state"),
