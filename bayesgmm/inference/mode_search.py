@@ -346,14 +346,14 @@ def explore_optima(
         As in `explore`.
     """
     search, found = None, optima[1:] if init == "modes" else ()
-    if init == "spread" and can_search(problem.model, problem.data):
-        search = search_from_random_starts(problem, optima, rng=rng, thorough=thorough, until=settings.until)
+    if init == "spread" and can_search(problem.model, problem.data.sample):
+        search = search_from_random_starts(problem.on_sample, optima, rng=rng, thorough=thorough, until=settings.until)
         if search.better is not None:
             problem = problem.at_optimum(search.better)
-        found = search.others(problem) if search.apart else ()
-        if search.by_chains:
+        found = search.others(problem.on_sample) if search.apart else ()
+        if search.by_chains or problem.on_sample is not problem:  # optima of the posterior of all rows
             found = tuple(problem.at_optimum(place).start for place in found)
-    masses = [log_mass(mixture, problem.data, problem.model) for mixture in (problem.start, *found)]
+    masses = [problem.log_mass(mixture) for mixture in (problem.start, *found)]
     lowest = max(masses) - _HOPELESS - _PER_PARAMETER * problem.model.n_parameters
     near = tuple(mixture for mixture, mass in zip(found, masses[1:], strict=True) if mass > lowest)
     return Exploration(replace(problem, chain_starts=(problem.start, *near)), [0] * settings.chains, search=search)
