@@ -49,13 +49,13 @@ def without_weights(sample_weight: object) -> None:
         )
 
 
-def read_source(estimator: Any, source: Source) -> Data:
+def read_source(estimator: Any, source: Source, rng: np.random.Generator) -> Data:
     """The first pass over the rows of a source, which checks and samples them; with a bar if it takes long."""
     correlated = covariance_family(estimator.covariance_type, source.n_features).parametrisation.correlated
     with progress_bar("Reading rows", show=True, percent=True, patience=PATIENCE) as progress:
         return SourceData.read_once(
             source,
-            rng=estimator._rng().spawn(1)[0],  # not the numbers that the starts draw
+            rng=rng.spawn(1)[0],  # not the numbers that the starts draw
             n_jobs=estimator.n_jobs,
             products=correlated,
             progress=progress,

@@ -29,13 +29,14 @@ from bayesgmm.estimators._prior_parameters import (
     check_prior_type,
     fitted_prior_parameters,
 )
-from bayesgmm.estimators._saved import fit_record
+from bayesgmm.estimators._saved import KeptOf, fit_record, keeping, work_of
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.evidence import combine_modes
 from bayesgmm.exceptions import InputError, SamplingError
 from bayesgmm.inference import (
     INFERENCES,
     TOO_SHORT,
+    Exploration,
     Problem,
     Sampled,
     SamplerSettings,
@@ -48,6 +49,7 @@ from bayesgmm.inference import (
     sampler_of,
     weights_refused,
 )
+from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
@@ -301,7 +303,14 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointPath = None,
+    ) -> Self:
         """Find the EM solution, then sample the posterior.
 
         Ctrl-C during sampling keeps the draws made so far, with a warning.
@@ -316,12 +325,30 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             ``posterior_``, whose ``constant_data`` stores the weights of the others as ``row_weights``. Weights
             enter the likelihood and all sums over rows; a partition has each row once. Not supported with
             ``engine="pymc"``.
+        checkpoint : path, optional
+            A folder that is made if there is none. What was found before sampling, and draws as they come, are written
+            to it; after an end of the process at any moment the same call goes on from there and ends with the same
+            number of draws. Chains of NUTS that had draws go on from the last of them after 100 draws of warm-up, so
+            that the draws are others than those of a call that was not ended; those of Gibbs sampling are the same. Not
+            supported with ``engine="pymc"``.
 
         Returns
         -------
         BayesianGaussianMixture
             Itself.
+
+        Raises
+        ------
+        InputError
+            For data or settings that cannot be used; for a checkpoint of other rows or settings, or a folder that is
+            something else.
         """
+        if checkpoint is not None and self.engine == "pymc":
+            raise InputError(expected='engine="native" with a checkpoint', got="'pymc'")
+        with keeping(checkpoint) as kept_of:
+            return self._fit(X, sample_weight, kept_of)
+
+    def _fit(self, X: ArrayLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> Self:
         self._most_draws()  # before any work
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
         rows = as_rows(validated(self, X, reset=True, min_samples=2))
@@ -331,7 +358,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         # repeated rows give the same draws.
         different = data if self.engine == "pymc" else data.distinct()
         prior, sampler = self._prior(different), sampler_of(self.inference, self.engine)
-        seed = self._seed()
+        pieces = kept_of(lambda: work_of(self, "fit", data), different)
+        seed = once(pieces, "seed", self._seed)
         rng = np.random.default_rng(seed)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
         if self.inference == "gibbs":
@@ -351,28 +379,33 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 start=self._last_solution(model),
                 max_seconds=self.max_seconds,
                 callback=callback,
+                kept=pieces,
             )
         if time.monotonic() >= until:
             raise SamplingError(TOO_SHORT)
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
-        settings = replace(self._settings(rng, different, model), until=until)
+        settings = replace(self._settings(rng, different, model), until=until, kept=pieces)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
         problem = Problem(different, prior, optima[0])
         if (self.inference, self.engine) == ("nuts", "native"):
             problem.warn_if_long(settings)
-        with self._stage("Searching for modes"):
-            exploring = sample_native if self.inference == "nuts" else sampler
-            explored = explore(
-                self.init,
-                problem,
-                optima,
-                settings=settings,
-                rng=rng,
-                sampler=exploring,
-                random_starts=self.engine == "native",
-                thorough=self.effort == "thorough",
-            )
+
+        def search() -> tuple[Exploration, np.random.Generator]:
+            with self._stage("Searching for modes"):
+                found = explore(
+                    self.init,
+                    problem,
+                    optima,
+                    settings=settings,
+                    rng=rng,
+                    sampler=sample_native if self.inference == "nuts" else sampler,
+                    random_starts=self.engine == "native",
+                    thorough=self.effort == "thorough",
+                )
+            return replace(found, problem=replace(found.problem)), rng  # without what it has computed for itself
+
+        explored, rng = once(pieces, "modes", search, unless=lambda: time.monotonic() >= until)
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
 

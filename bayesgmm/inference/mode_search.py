@@ -100,6 +100,7 @@ def run_exploratory_chains(
         max_depth=_DEPTH if problem.model.n_parameters <= _MANY else _SHALLOW,
         refresh=False,
         progress=False,
+        kept=None,
     )
     points, run = sampler(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     if run.interrupted and time.monotonic() < settings.until:
