@@ -33,6 +33,8 @@ class JobSettings:
     ----------
     prior : str
         A key of `bayesgmm.estimators.PRIORS`.
+    checkpoint : path, optional
+        A folder in which both fits have folders of their own.
     """
 
     n_components: int
@@ -47,6 +49,11 @@ class JobSettings:
     engine: str = "native"
     inference: str = "nuts"
     progress: bool = True
+    checkpoint: Path | None = None
+
+    def folder(self, fit: str) -> Path | None:
+        """Where a fit is kept."""
+        return None if self.checkpoint is None else self.checkpoint / fit
 
 
 @dataclass(frozen=True)
@@ -93,12 +100,14 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
         raise InputError(expected="at least two rows", got=f"{len(frame)}")
     check_components(settings.n_components, len(frame))
     parameters = asdict(settings)
-    seed, prior = parameters.pop("seed"), parameters.pop("prior")
+    seed, prior, _ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint"))
     prior = PRIORS[prior](as_rows(frame), settings.n_components, settings.covariance_type, None)
-    em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=seed).fit(frame)
+    em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=seed)
+    em.fit(frame, checkpoint=settings.folder("em"))
     if em.starts_.interrupted:
         raise KeyboardInterrupt
-    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed).fit(frame)
+    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed)
+    bayes.fit(frame, checkpoint=settings.folder("posterior"))
     mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)
     return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
@@ -107,7 +116,7 @@ def fit_both(frame: pd.DataFrame, settings: JobSettings) -> Outcome:
 def fit_by_em(source: OpenSource, settings: JobSettings) -> GaussianMixture:
     """Fit rows that are not in memory, by EM (maximum likelihood)."""
     em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed)
-    em.fit(source)
+    em.fit(source, checkpoint=settings.folder("em"))
     if em.starts_.interrupted:
         raise KeyboardInterrupt
     return em

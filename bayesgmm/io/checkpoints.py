@@ -36,7 +36,8 @@ _HEAD = struct.Struct("<IQI")  # bytes of the name and of the pickle, and CRC-32
 _OFTEN = 0.5  # seconds between two flushes, and at least between two parts of a series
 _COST, _LOSS = 20.0, 0.01  # a part comes after so many times what the last one took, and this share of the work
 _SHORT = 30  # characters of a value that an error shows
-_NUMPY = {
+_OTHERS = {  # what pieces may hold beside records of this package
+    "builtins": ("slice", "Warning", "UserWarning", "RuntimeWarning", "FutureWarning", "DeprecationWarning"),
     "numpy": ("ndarray", "dtype"),
     "numpy._core.multiarray": ("_reconstruct", "scalar"),
     "numpy.core.multiarray": ("_reconstruct", "scalar"),
@@ -164,12 +165,13 @@ def checkpoint_at(
 
 def check_same_work(found: Mapping[str, Any], wanted: Mapping[str, Any], *, at: object) -> None:
     """Raise `InputError` unless two descriptions of work are the same, with the names of what differs."""
-    names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
-    other = [name for name in names if name != _SEED or wanted.get(name) is not None]
+    other = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
     if other:
         told = [_difference(name, found.get(name), wanted.get(name)) for name in other]
         raise InputError(
-            expected=f"the settings that {at} was made with", got=f"another {' and '.join(told)}", hint="Name another."
+            expected=f"the settings that {at} was made with",
+            got=f"another {' and '.join(told)}",
+            hint="Give another path.",
         )
 
 
@@ -219,6 +221,8 @@ def _check_work(folder: Path, wanted: Mapping[str, Any]) -> None:
         found = {"format": record[_FORMAT_KEY], "version of bayesgmm": record["version"], **record["work"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(expected=f"the record of a checkpoint in {about}", got="something else") from error
+    if wanted.get(_SEED) is None:
+        wanted = {**wanted, _SEED: found.get(_SEED)}
     check_same_work(found, {"format": _FORMAT, "version of bayesgmm": __version__, **wanted}, at=folder)
 
 
@@ -318,7 +322,7 @@ class _Unpickler(pickle.Unpickler):
         return self._rows
 
     def find_class(self, module: str, name: str) -> Any:
-        if name in _NUMPY.get(module, ()):
+        if name in _OTHERS.get(module, ()):
             return super().find_class(module, name)
         if module.partition(".")[0] == "bayesgmm" and "." not in name:
             found = super().find_class(module, name)
