@@ -145,12 +145,8 @@ def checkpoint_at(
     try:
         is_new = not (folder / _ABOUT).exists()
         _check_work(folder, json.loads(json.dumps(work())))
-        with (folder / _PIECES).open("a+b") as file:
-            checkpoint = _Checkpoint(file, rows)
-            try:
-                yield checkpoint
-            finally:
-                os.fsync(file.fileno())
+        with contextlib.closing(_Checkpoint(folder / _PIECES, rows)) as checkpoint:
+            yield checkpoint
     except InputError:  # refused before any work, beside random numbers: the next call may be another
         if is_new and (checkpoint is None or len(checkpoint) <= 1):
             for name in (_ABOUT, _PIECES):
@@ -238,14 +234,19 @@ def _difference(name: str, found: Any, wanted: Any) -> str:
 class _Checkpoint:
     """Pieces in a file; may be used by several threads."""
 
-    def __init__(self, file: BinaryIO, rows: Data | None) -> None:
-        self._file, self._rows, self._lock = file, rows, threading.Lock()
-        self._flushed = 0.0
+    def __init__(self, path: Path, rows: Data | None) -> None:
+        self._path, self._rows, self._lock, self._flushed = path, rows, threading.Lock(), 0.0
         self._places: dict[str, tuple[int, int]] = {}
-        end = 0
-        for name, start, end in _records(file):
-            self._places[name] = start, end
-        file.truncate(end)
+        self._file, self._end = path.open("ab", buffering=0), 0
+        with path.open("rb") as file:
+            for name, start, self._end in _records(file):
+                self._places[name] = start, self._end
+        self._file.truncate(self._end)
+
+    def close(self) -> None:
+        """Flush to disk."""
+        os.fsync(self._file.fileno())
+        self._file.close()
 
     def __len__(self) -> int:
         return len(self._places)
@@ -254,31 +255,34 @@ class _Checkpoint:
         return name in self._places
 
     def __getitem__(self, name: str, /) -> Any:
-        with self._lock:
-            start, end = self._places[name]
-            self._file.seek(start)
-            content = self._file.read(end - start)
-        return _Unpickler(content, self._rows).load()
+        start, end = self._places[name]
+        with self._path.open("rb") as file:
+            file.seek(start)
+            return _Unpickler(file.read(end - start), self._rows).load()
 
     def __setitem__(self, name: str, value: Any, /) -> None:
         buffer = io.BytesIO()
         _Pickler(buffer, self._rows).dump(value)
         named, content = name.encode(), buffer.getbuffer()
-        head = _HEAD.pack(len(named), len(content), zlib.crc32(content, zlib.crc32(named)))
+        head = _HEAD.pack(len(named), len(content), zlib.crc32(content, zlib.crc32(named))) + named
         with self._lock:
-            start = self._file.seek(0, os.SEEK_END)
             try:
-                for part in (head, named, content):
-                    self._file.write(part)
-                self._file.flush()
-            except BaseException:  # a full disk, Ctrl-C: what is half is none
-                self._file.truncate(start)
+                self._write(head)
+                self._write(content)
+                if time.monotonic() - self._flushed > _OFTEN:
+                    os.fsync(self._file.fileno())
+                    self._flushed = time.monotonic()
+            except BaseException:  # a full disk, Ctrl-C: half a piece is none
+                self._file.truncate(self._end)
                 raise
-            first = start + len(head) + len(named)
-            self._places[name] = first, first + len(content)
-            if time.monotonic() - self._flushed > _OFTEN:
-                os.fsync(self._file.fileno())
-                self._flushed = time.monotonic()
+            start = self._end + len(head)
+            self._end = start + len(content)
+            self._places[name] = start, self._end
+
+    def _write(self, content: bytes | memoryview) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]
 
 
 def _records(file: BinaryIO) -> Iterator[tuple[str, int, int]]:
