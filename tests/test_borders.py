@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,7 @@ from bayesgmm._compiled.shapes import ShapeError
 from bayesgmm.estimators._validation import InvalidParameterError
 from bayesgmm.exceptions import DegenerateComponentError, InformationError, InputError, NotIdentifiedError
 
+ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
 ROWS = np.concatenate([RNG.normal(0.0, 1.0, (15, 2)), RNG.normal(8.0, 1.5, (15, 2))])
 FRAME = pd.DataFrame(ROWS, columns=["a", "b"])
@@ -523,6 +525,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "statistics": [5, {"mean": 5}, ["mean"]],
     "evidences": [5, [], ["a"]],
     "hyperpriors": [5, {"nonsense": 5}, {"dof": 5}],
+    "checkpoint": [5, True, b"folder", [], {}, str(ROOT), str(ROOT / "README.md")],
     "em": [5, "nonsense", [], {"nonsense": 1}],
     "nuts": [5, "nonsense", []],
 }

@@ -21,7 +21,7 @@ from bayesgmm.data import Data
 from bayesgmm.estimators import PRIORS
 from bayesgmm.exceptions import InputError, InterruptedWarning
 from bayesgmm.inference import INFERENCES, check_gibbs
-from bayesgmm.io import check_target, load_tree, save_tree
+from bayesgmm.io import check_same_work, check_target, load_tree, save_tree
 from bayesgmm.posterior import prior_to_json, provenance
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_components, check_flag, check_jobs, check_option, check_whole, generator_of
@@ -180,14 +180,7 @@ def _begun(file: Path | None, design: Design, *, seeded: bool) -> tuple[Design, 
     if GROUP not in tree.children or "design" not in tree.attrs:
         raise InputError(expected="a file of calibrate()", got=f"another at {file}")
     found = Design(**json.loads(tree.attrs["design"]))
-    wanted = asdict(design) | ({} if seeded else {"seed": found.seed})
-    other = [name for name, value in asdict(found).items() if value != wanted[name]]
-    if other:
-        raise InputError(
-            expected=f"the settings that {file} was made with",
-            got=f"another {' and '.join(other)}",
-            hint="Give another path.",
-        )
+    check_same_work(asdict(found), asdict(design) | ({} if seeded else {"seed": found.seed}), at=file)
     return found, [tree[GROUP].to_dataset()]
 
 

@@ -19,6 +19,7 @@ from bayesgmm._common import listed
 from bayesgmm.cli.options import (
     FIT,
     Chains,
+    Checkpoint,
     Columns,
     Cores,
     Criteria,
@@ -153,6 +154,7 @@ def fit(
     em_only: EMOnly = False,
     seed: Seed = None,
     output: Output = None,
+    checkpoint: Checkpoint = None,
     report: Report = False,
     overwrite: Overwrite = False,
     force: Force = False,
@@ -189,8 +191,9 @@ def fit(
         "target_accept": target_accept,
         "engine": engine,
         "inference": inference,
-        "seed": secrets.randbelow(2**32) if seed is None else seed,
+        "seed": _seed(seed, checkpoint),
         "progress": progress and not quiet,
+        "checkpoint": checkpoint,
     }
     folder = Path(f"bayesgmm-{_stem(file)}-output") if output is None else output
     from bayesgmm.io import OpenSource
@@ -226,6 +229,7 @@ def select(
     cores: Cores = None,
     seed: Seed = None,
     output: Output = None,
+    checkpoint: Checkpoint = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     progress: Progress = True,
@@ -255,8 +259,9 @@ def select(
         "n_init": "auto" if starts is None else starts,
         "n_jobs": jobs,
         "nuts": {"draws": draws, "tune": tune, "chains": chains, "cores": cores},
-        "seed": secrets.randbelow(2**31) if seed is None else seed,
+        "seed": seed,
         "progress": progress and not quiet,
+        "checkpoint": checkpoint,
     }
     folder = Path(f"bayesgmm-{_stem(file)}-selection") if output is None else output
     _compare(file.name, rows, settings, folder=folder, overwrite=overwrite, quiet=quiet)
@@ -277,6 +282,14 @@ def _read(file: Path, columns: list[str] | None, header: bool | None) -> Rows:
             raise
         hint = f"Choose numeric ones: --columns {','.join(error.alternatives[:5])}"
         raise InputError(expected=error.expected, got=error.got, hint=hint) from error
+
+
+def _seed(seed: int | None, checkpoint: Path | None) -> int:
+    """The seed that was asked for, or that of the checkpoint, or a new one."""
+    from bayesgmm.io import checkpoint_at, once
+
+    with checkpoint_at(checkpoint, lambda: {"call": "bayesgmm fit", "random_state": seed}) as kept:
+        return once(kept, "seed", lambda: secrets.randbelow(2**32) if seed is None else seed)
 
 
 def _check_components(components: int, rows: Rows) -> None:

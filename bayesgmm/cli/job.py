@@ -33,6 +33,8 @@ class JobSettings:
     ----------
     prior : str
         A key of `bayesgmm.estimators.PRIORS`.
+    checkpoint : path, optional
+        A folder in which both fits have folders of their own.
     """
 
     n_components: int
@@ -47,6 +49,11 @@ class JobSettings:
     engine: str = "native"
     inference: str = "nuts"
     progress: bool = True
+    checkpoint: Path | None = None
+
+    def folder(self, fit: str) -> Path | None:
+        """Where a fit is kept."""
+        return None if self.checkpoint is None else self.checkpoint / fit
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,12 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
         raise InputError(expected="at least two rows", got=f"{rows.shape[0]}")
     check_components(settings.n_components, rows.shape[0])
     parameters = asdict(settings)
-    seed, prior = parameters.pop("seed"), parameters.pop("prior")
+    seed, prior, _ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint"))
     em = fit_by_em(rows, settings)
     sample = em.source_.sample if isinstance(rows, OpenSource) else as_rows(rows)
     prior = PRIORS[prior](sample, settings.n_components, settings.covariance_type, None)
-    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed).fit(rows)
+    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed)
+    bayes.fit(rows, checkpoint=settings.folder("posterior"))
     mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)
     return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
@@ -109,7 +117,7 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
 def fit_by_em(rows: Rows, settings: JobSettings) -> GaussianMixture:
     """Fit by EM (maximum likelihood)."""
     em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed)
-    em.fit(rows)
+    em.fit(rows, checkpoint=settings.folder("em"))
     if em.starts_.interrupted:
         raise KeyboardInterrupt
     return em

@@ -173,6 +173,14 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Folder to write to; bayesgmm-NAME-output by default.", rich_help_panel=OUTPUT),
 ]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        help="Folder for finished pieces of long work: after it was killed, the same command goes on from there.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace output of an earlier run.", rich_help_panel=OUTPUT)
 ]

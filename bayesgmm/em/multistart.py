@@ -31,6 +31,7 @@ from bayesgmm.exceptions import (
     InputError,
     SingularDataWarning,
 )
+from bayesgmm.io import Pieces, once
 from bayesgmm.mixture import Equivariance, Mixture
 from bayesgmm.priors import Model, warn_of_constant_features
 from bayesgmm.validation import check_components
@@ -156,6 +157,7 @@ def best_of_starts(
     max_seconds: float | None = None,
     callback: StartCallback | None = None,
     feature_names: Sequence[str] | None = None,
+    kept: Pieces | None = None,
 ) -> tuple[EMResult, Starts]:
     """Run EM to convergence from several starts and keep the best non-degenerate one.
 
@@ -200,6 +202,8 @@ def best_of_starts(
         keeps the best so far, as an interruption from the keyboard does.
     feature_names : sequence of str, optional
         For warnings; by default columns are numbered.
+    kept : Pieces, optional
+        Of a checkpoint: starts and runs on all rows that are finished.
 
     Returns
     -------
@@ -246,6 +250,7 @@ def best_of_starts(
     alone = plan.given or (n_init is None and model.n_components == 1)
     with one_blas_thread():
         race = _Race(plan, rng, 1 if alone else n_init, callback, until)
+        race.kept = kept
         runs, completed = race.run(n_jobs)
     starts = _record(plan, runs, completed, interrupted=race.stopped)
     best = _well_defined(runs[starts.best], plan)
@@ -275,6 +280,7 @@ class _Race:
         self.runs: list[_Run] = []
         self.pool: Executor | None = None
         self.workers: Executor | None = None
+        self.kept: Pieces | None = None
 
     @property
     def stopped(self) -> bool:
@@ -292,8 +298,10 @@ class _Race:
             while not self.is_over:
                 n = self.n_init or (_ROUND if self.runs else 1)
                 limit = math.inf if self.n_init or not self.runs else min(self.left / n, self.runs[0].limit)
-                indices, rngs = range(len(self.runs), len(self.runs) + n), self.rng.spawn(n)
-                starts = [partial(self.start, *each, limit) for each in zip(indices, rngs, strict=True)]
+                starts = [
+                    partial(self.once, f"start {index}", partial(self.start, index, own, limit))
+                    for index, own in enumerate(self.rng.spawn(n), start=len(self.runs))
+                ]
                 self.runs += [run for run in self.results(starts) if run is not None]
                 if self.stopped:
                     break
@@ -305,6 +313,10 @@ class _Race:
                     ends[0] = next(iter(self.results([self.without_search])), None) or ends[0]
                 return ends, [True] * len(ends)
             return self.results([partial(self.finish, self.part, ends)])[0]
+
+    def once[Result](self, name: str, task: Callable[[], Result]) -> Result:
+        """What a task returns, or returned before the fit was killed."""
+        return once(self.kept, name, task, unless=lambda: self.stopped)
 
     def results[Result](self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
         """What tasks return, in worker threads so that an interruption finds this one, which waits for them."""
@@ -419,7 +431,8 @@ class _Race:
         for place, leader in enumerate(leaders):
             if place >= _GO_ON and best is not None:
                 break
-            end = self.on_all_rows(leader, ends[leader] if place else self.improved(part, ends[leader]), best)
+            start = ends[leader] if place else self.improved(part, ends[leader])
+            end = self.once(f"all rows {leader}", partial(self.on_all_rows, leader, start, best))
             if end is not None:
                 for i in [leader, *usable]:
                     if i == leader or abs(objectives[i] - objectives[leader]) <= self.tolerance:

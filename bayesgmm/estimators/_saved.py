@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import Rows
+from bayesgmm.data import Data, Source
 from bayesgmm.em import Starts
 from bayesgmm.estimators._attributes import Attributes
 from bayesgmm.estimators._sources import FittedSource
 from bayesgmm.exceptions import InputError
+from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, fingerprint_of_arrays
 from bayesgmm.mixture import CovarianceFamily, Equivariance, Measured, Mixture, covariance_family
 from bayesgmm.priors import Prior
 
@@ -22,7 +25,18 @@ if TYPE_CHECKING:
 
 _ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
 _OTHERS = ("converged_", "n_iter_", "log_likelihood_", "objective_", "lower_bound_", "lower_bounds_", "n_features_in_")
+_NO_RESULT = ("n_jobs", "cores", "verbose", "verbose_interval", "progress", "max_seconds")  # parameters without effect
 _PARTS = ("weights", "means", "covariances", "factors", "precision_factors", "log_scale")  # of a mixture
+
+
+type KeptOf = Callable[[Callable[[], dict[str, Any]]], Pieces | None]
+
+
+@contextmanager
+def keeping(path: CheckpointPath) -> Iterator[KeptOf]:
+    """A function that opens the checkpoint, once it is known what work it belongs to, until the block ends."""
+    with ExitStack() as stack:
+        yield lambda work: stack.enter_context(checkpoint_at(path, work))
 
 
 def fit_record(
@@ -40,6 +54,21 @@ def fit_record(
         "em_best_reached": starts.n_best_reached,
         **({} if source is None else {"source": json.dumps(source.record)}),
     }
+
+
+def work_of(estimator: Any, call: str, rows: Data | Source, **further: Any) -> dict[str, Any]:
+    """Everything that a result depends on, by the names that errors of a checkpoint give it."""
+    settings = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _NO_RESULT}
+    if isinstance(rows, Data):
+        names = getattr(estimator, "feature_names_in_", None)
+        given = {"X": fingerprint_of_arrays(rows.rows), "sample_weight": fingerprint_of_arrays(rows.row_weights)}
+    else:
+        names, given = rows.feature_names, {"X": rows.fingerprint, "sample_weight": ""}
+    last = getattr(estimator, "em_", getattr(estimator, "mixture_", None)) if estimator.warm_start else None
+    start = None if last is None else fingerprint_of_arrays(last.weights, last.means, last.covariances)
+    work = {"call": f"{type(estimator).__name__}.{call}", **given, "columns": names, **settings, "start": start}
+    found: dict[str, Any] = json.loads(json.dumps(work | further, default=_plain))
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,9 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, progress_bar
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings
+from bayesgmm.estimators._saved import keeping, work_of
 from bayesgmm.estimators._sources import RowsLike
+from bayesgmm.io import CheckpointPath, fingerprint_of_arrays, once
 from bayesgmm.mixture import Mixture
 from bayesgmm.standard_errors import Bootstrap, StandardErrors
 from bayesgmm.standard_errors import bootstrap as bootstrap_of
@@ -95,6 +97,7 @@ class StandardErrorsMixin:
         kind: str = "nonparametric",
         n_replicates: int = 999,
         n_starts: int = 1,
+        checkpoint: CheckpointPath = None,
         progress: bool = True,
     ) -> Bootstrap:
         r"""Bootstrap standard errors and intervals: EM on replicates of the rows, started from this fit.
@@ -115,6 +118,9 @@ class StandardErrorsMixin:
         n_replicates : int
         n_starts : int
             Starts on each replicate: the first from this fit, further ones by k-means++.
+        checkpoint : path, optional
+            A folder that is made if there is none, to which finished replicates are written; after an end of the
+            process at any moment the same call repeats none of them, and ends with the same result.
         progress : bool
             Show a bar in a terminal or notebook.
 
@@ -143,11 +149,14 @@ class StandardErrorsMixin:
         check_flag(progress=progress)
         mixture, rows = self._fitted(), as_rows(self._validated(X))
         data = Data(rows, as_sample_weight(sample_weight, len(rows)))
-        with progress_bar("Bootstrap", show=progress) as callback:
+        settings = {"kind": kind, "n_replicates": n_replicates, "n_starts": n_starts}
+        fit = fingerprint_of_arrays(mixture.weights, mixture.means, mixture.covariances)
+        with keeping(checkpoint) as kept_of, progress_bar("Bootstrap", show=progress) as callback:
+            kept = kept_of(lambda: work_of(self, "bootstrap", data, fit=fit, **settings))
             return bootstrap_of(
                 data,
                 mixture,
-                rng=self._rng().spawn(1)[0],  # not the numbers that the starts of the fit drew
+                rng=once(kept, "generator", self._rng).spawn(1)[0],  # not the numbers that the starts of the fit drew
                 kind=kind,
                 n_replicates=n_replicates,
                 prior=getattr(self, "prior_", None),
@@ -155,4 +164,5 @@ class StandardErrorsMixin:
                 n_starts=n_starts,
                 n_jobs=self.n_jobs,
                 callback=callback,
+                kept=kept,
             )

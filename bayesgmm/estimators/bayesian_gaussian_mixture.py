@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import PATIENCE, Array, IntArray, Rows, progress_bar
-from bayesgmm.data import Data, SourceData, threads_for
+from bayesgmm.data import Data, Source, SourceData, threads_for
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
@@ -29,7 +29,7 @@ from bayesgmm.estimators._prior_parameters import (
     check_prior_type,
     fitted_prior_parameters,
 )
-from bayesgmm.estimators._saved import fit_record
+from bayesgmm.estimators._saved import KeptOf, fit_record, keeping, work_of
 from bayesgmm.estimators._sources import FittedSource, RowsLike, opened, read_source, without_weights
 from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
 from bayesgmm.evidence import combine_modes
@@ -37,6 +37,7 @@ from bayesgmm.exceptions import InputError, SamplingError
 from bayesgmm.inference import (
     INFERENCES,
     TOO_SHORT,
+    Exploration,
     Problem,
     Sampled,
     SamplerSettings,
@@ -50,6 +51,7 @@ from bayesgmm.inference import (
     sampler_of,
     weights_refused,
 )
+from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
@@ -311,7 +313,14 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: RowsLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: RowsLike,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointPath = None,
+    ) -> Self:
         """Find the EM solution, then sample the posterior.
 
         Ctrl-C during sampling keeps the draws made so far, with a warning.
@@ -330,29 +339,49 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             ``posterior_``, whose ``constant_data`` stores the weights of the others as ``row_weights``. Weights
             enter the likelihood and all sums over rows; a partition has each row once. Not supported with
             ``engine="pymc"``.
+        checkpoint : path, optional
+            A folder that is made if there is none. What was found before sampling, and draws as they come, are written
+            to it; after an end of the process at any moment the same call goes on from there and ends with the same
+            number of draws. Chains of NUTS that had draws go on from the last of them after 100 draws of warm-up, so
+            that the draws are others than those of a call that was not ended; those of Gibbs sampling are the same. Not
+            supported with ``engine="pymc"``.
 
         Returns
         -------
         BayesianGaussianMixture
             Itself.
-        """
-        with ExitStack() as until_the_end:
-            return self._fit(X, sample_weight, until_the_end)
 
-    def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, until_the_end: ExitStack) -> Self:
+        Raises
+        ------
+        InputError
+            For data or settings that cannot be used; for a checkpoint of other rows or settings, or a folder that is
+            something else.
+        """
+        if checkpoint is not None and self.engine == "pymc":
+            raise InputError(expected='engine="native" with a checkpoint', got="'pymc'")
+        with keeping(checkpoint) as kept_of, ExitStack() as until_the_end:
+            return self._fit(X, sample_weight, kept_of, until_the_end)
+
+    def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf, until_the_end: ExitStack) -> Self:
         self._most_draws()  # before any work
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
-        seed = self._seed()
         self.__dict__.pop("source_", None)
         if is_elsewhere(X):
-            data = self._first_pass(X, sample_weight, seed)
+            source = self._opened(X, sample_weight)
+            pieces = kept_of(lambda: work_of(self, "fit", source))
+            seed = once(pieces, "seed", self._seed)
+            data = self._first_pass(source, seed)
         else:
             data = self._weighted(as_rows(validated(self, X, reset=True, min_samples=2)), sample_weight)
+            pieces = kept_of(lambda: work_of(self, "fit", data))
+            seed = once(pieces, "seed", self._seed)
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
         different = data if self.engine == "pymc" else data.distinct()
         prior, sampler = self._prior(different), sampler_of(self.inference, self.engine)
+        if pieces is not None:
+            pieces.rows = different
         rng = np.random.default_rng(seed)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
         if self.inference == "gibbs":
@@ -372,33 +401,40 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 start=self._last_solution(model),
                 max_seconds=self.max_seconds,
                 callback=callback,
+                kept=pieces,
             )
         if time.monotonic() >= until:
             raise SamplingError(TOO_SHORT)
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
-        settings = replace(self._settings(rng, different, model), until=until)
+        settings = replace(self._settings(rng, different, model), until=until, kept=pieces)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
         is_source = isinstance(different, SourceData)
         pool = until_the_end.enter_context(threads_for(different, self.cores)) if is_source else None
         problem = Problem(different, prior, optima[0], pool=pool)
         if (self.inference, self.engine) == ("nuts", "native"):
             problem.warn_if_long(settings)
-        thorough, exploring = self.effort == "thorough", sample_native if self.inference == "nuts" else sampler
-        with self._stage("Searching for modes"):
-            if self.inference == "laplace":
-                explored = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
-            else:
-                explored = explore(
-                    self.init,
-                    problem,
-                    optima,
-                    settings=settings,
-                    rng=rng,
-                    sampler=exploring,
-                    random_starts=self.engine == "native",
-                    thorough=thorough,
-                )
+
+        def search() -> tuple[Exploration, np.random.Generator]:
+            thorough, exploring = self.effort == "thorough", sample_native if self.inference == "nuts" else sampler
+            with self._stage("Searching for modes"):
+                if self.inference == "laplace":
+                    found = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
+                else:
+                    found = explore(
+                        self.init,
+                        problem,
+                        optima,
+                        settings=settings,
+                        rng=rng,
+                        sampler=exploring,
+                        random_starts=self.engine == "native",
+                        thorough=thorough,
+                    )
+            return replace(found, problem=replace(found.problem, pool=None)), rng  # nothing that cannot be kept
+
+        explored, rng = once(pieces, "modes", search, unless=lambda: time.monotonic() >= until)
+        explored = replace(explored, problem=replace(explored.problem, pool=pool))
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
 
@@ -445,10 +481,13 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             )
         return Prior.weakly_informative(named, sample_weight=weights) if self.prior is None else self.prior
 
-    def _first_pass(self, X: RowsLike, sample_weight: object, seed: int) -> Data:
-        """Rows not in memory, read once."""
+    def _opened(self, X: Any, sample_weight: object) -> Source:
+        """Rows not in memory, which are not read yet."""
         without_weights(sample_weight)
-        source = opened(self, X, reset=True)
+        return opened(self, X, reset=True)
+
+    def _first_pass(self, source: Source, seed: int) -> Data:
+        """Rows not in memory, read once."""
         data = read_source(self, source, rng=np.random.default_rng(seed), n_jobs=self.cores)
         if data.shape[0] < 2:
             raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")

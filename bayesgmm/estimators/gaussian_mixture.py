@@ -15,11 +15,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
+from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
-from bayesgmm.estimators._saved import EMFileMixin
+from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
 from bayesgmm.estimators._sources import (
     ByBlock,
     FittedSource,
@@ -33,6 +33,7 @@ from bayesgmm.estimators._sources import (
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
 from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
 from bayesgmm.exceptions import ClusterError, InputError, InterruptedWarning, SingleBestStartWarning
+from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import FAMILIES, Measured, Mixture, measure, row_densities, row_memberships
 from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
@@ -263,7 +264,14 @@ class GaussianMixture(
         self.max_seconds = max_seconds
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: RowsLike,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        checkpoint: CheckpointPath = None,
+    ) -> Self:
         """Fit by EM from several starts.
 
         Ctrl-C keeps the best mixture so far, with a warning.
@@ -279,6 +287,9 @@ class GaussianMixture(
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice, zero excludes it. They enter the number of rows
             in ``bic`` and data-scaled priors. Their sum is at most 2**53.
+        checkpoint : path, optional
+            A folder that is made if there is none. Finished starts, and runs on all rows, are written to it; after an
+            end of the process at any moment the same call repeats none of them, and ends with the same fit.
 
         Returns
         -------
@@ -289,16 +300,24 @@ class GaussianMixture(
         ------
         InputError
             For data, weights or parameters that cannot be used, see `bayesgmm.validation.read_table`. Weights that sum
-            to one are rejected: together they would be one observation.
+            to one are rejected: together they would be one observation. For a checkpoint of other rows or settings,
+            or a folder that is something else.
         """
+        with keeping(checkpoint) as kept_of:
+            return self._fit(X, sample_weight, kept_of)
+
+    def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> Self:
         begun = time.monotonic()
         self.__dict__.pop("source_", None)
         if is_elsewhere(X):
-            data, dtype = self._first_pass(X, sample_weight), np.dtype(np.float64)
+            source = self._opened(X, sample_weight)
+            kept, dtype = kept_of(lambda: work_of(self, "fit", source)), np.dtype(np.float64)
+            data = self._first_pass(source, once(kept, "generator", self._rng))
         else:
             checked = self._validated(X, reset=True)
             rows, dtype = as_rows(checked), checked.dtype
             data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+            kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         self.prior_ = self._resolved_prior(data.sample.rows, data.sample.row_weights)
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
@@ -309,7 +328,7 @@ class GaussianMixture(
             result, starts = best_of_starts(
                 data,
                 model,
-                rng=self._rng(),
+                rng=once(kept, "generator", self._rng),
                 settings=EMSettings(self._tolerance(), self.max_iter, self.reg_covar),
                 n_init=n_init,
                 effort=effort,
@@ -319,6 +338,7 @@ class GaussianMixture(
                 max_seconds=None if self.max_seconds is None else self.max_seconds - (time.monotonic() - begun),
                 callback=callback,
                 feature_names=getattr(self, "feature_names_in_", None),
+                kept=kept,
             )
         self._set_fit(result, starts, dtype=dtype)
         self.converged_ = result.converged or result.gain_to_come <= (self.tol or 0.0) * data.total
@@ -417,13 +437,16 @@ class GaussianMixture(
         """Rows as they came, float32 or float64."""
         return validated(self, X, dtypes=(np.float64, np.float32), reset=reset, min_samples=2 if reset else 1)
 
-    def _first_pass(self, X: Any, sample_weight: object) -> Data:
-        """Rows not in memory, read once."""
+    def _opened(self, X: Any, sample_weight: object) -> Source:
+        """Rows not in memory, which are not read yet."""
         without_weights(sample_weight)
         if self.labels_init is not None:
             raise InputError(expected="labels_init with rows in memory", got="others", hint="Use means_init.")
-        source = opened(self, X, reset=True)
-        data = read_source(self, source, rng=self._rng(), n_jobs=self.n_jobs)
+        return opened(self, X, reset=True)
+
+    def _first_pass(self, source: Source, rng: np.random.Generator) -> Data:
+        """Rows not in memory, read once."""
+        data = read_source(self, source, rng=rng, n_jobs=self.n_jobs)
         if data.shape[0] < 2:
             raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
         self.source_ = FittedSource.of(source, data)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesgmm.inference.enough_draws import sample_enough as sample_enough
     from bayesgmm.inference.gibbs import check_gibbs as check_gibbs
     from bayesgmm.inference.gibbs import sample_gibbs as sample_gibbs
+    from bayesgmm.inference.mode_search import Exploration as Exploration
     from bayesgmm.inference.mode_search import explore as explore
     from bayesgmm.inference.mode_search import explore_optima as explore_optima
     from bayesgmm.inference.mode_search import populated_first as populated_first

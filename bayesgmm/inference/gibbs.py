@@ -10,13 +10,14 @@ import threading
 import time
 import warnings
 from itertools import cycle, islice
+from typing import NamedTuple
 
 import numpy as np
 
 from bayesgmm._common import Array, in_threads, progress_bar
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError
-from bayesgmm.gibbs import BlockSweeps, Kept, Sweeps, refusal
+from bayesgmm.gibbs import SWEEPS, BlockSweeps, Chain, Kept, Point, Sweeps, refusal
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
 from bayesgmm.mixture import Draws, Mixture
@@ -68,6 +69,11 @@ def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
     chains = [sweeps.chain(start) for start in _starts(problem, settings)]
     kept, generators = [Kept.room(chain, settings.draws) for chain in chains], rng.spawn(settings.chains)
     total, done, size, interrupted = settings.tune + settings.draws, 0, 1, False
+    series = settings.kept_draws
+    for part in series:
+        part.restore(chains, kept, first=done - settings.tune)
+        done, generators, began = part.done, part.generators, time.perf_counter() - part.seconds
+    written = done
 
     def go_on(c: int, stop: threading.Event) -> threading.Event:
         sweeps.run(generators[c], chains[c], kept[c], first=done - settings.tune, n=size)
@@ -81,6 +87,12 @@ def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
             if move is not None:
                 move(settings.chains * done, settings.chains * total)
             interrupted = stop.is_set() or (time.monotonic() >= settings.until and done < total)
+            if series.wait == 0.0 or done == total or interrupted:
+                new = slice(max(written - settings.tune, 0), max(done - settings.tune, 0))
+                made = [Kept(*(array[new] for array in own)) for own in kept]
+                at, seconds = [chain.at for chain in chains], time.perf_counter() - began
+                series.append(_Part(made, at, generators, done, seconds))
+                written = done
             size = max(1, math.ceil(size * min(2.0, _ROUND / max(time.monotonic() - round_began, 1e-9))))
     if done - settings.tune < 1 and stop.is_set():
         raise KeyboardInterrupt(_INTERRUPTED)
@@ -93,6 +105,18 @@ def _of_blocks(problem: Problem, settings: SamplerSettings, rng: np.random.Gener
     sweeps = BlockSweeps(data, problem.model, _starts(problem, settings), rng=rng, pool=problem.pool)
     kept = [Kept.room(chain, settings.draws) for chain in sweeps.chains]
     total, n_known, by_user = settings.tune + settings.draws, 0, False
+    series, next_draw = settings.kept_draws, -settings.tune
+    for part in series:
+        part.restore(sweeps.chains, kept, first=n_known)
+        n_known, next_draw, sweeps.generators = (
+            n_known + len(part.made[0].weights),
+            part.done - settings.tune,
+            part.generators,
+        )
+        began = time.perf_counter() - part.seconds
+    sweeps.n_sweeps, written = SWEEPS * (next_draw + settings.tune), n_known
+    if next_draw > 0:
+        sweeps.keep(kept, next_draw - 1)
 
     def check() -> None:
         if time.monotonic() >= settings.until:
@@ -104,13 +128,18 @@ def _of_blocks(problem: Problem, settings: SamplerSettings, rng: np.random.Gener
 
     try:
         with progress_bar("Gibbs sampling", show=settings.progress) as move:
-            for s in range(-settings.tune, settings.draws):
+            for s in range(next_draw, settings.draws):
                 before = sweeps.draw(check)
                 if s > 0:
                     complete(s - 1, before)
                     n_known = s
                 if s >= 0:
                     sweeps.keep(kept, s)
+                if series.wait == 0.0:
+                    made = [Kept(*(array[written:n_known] for array in own)) for own in kept]
+                    at, seconds = [chain.at for chain in sweeps.chains], time.perf_counter() - began
+                    series.append(_Part(made, at, sweeps.generators, s + settings.tune + 1, seconds))
+                    written = n_known
                 if move is not None:
                     move(settings.chains * (s + settings.tune + 1), settings.chains * total)
         complete(settings.draws - 1, sweeps.log_likelihoods(check))
@@ -143,6 +172,25 @@ def _result(
         raise SamplingError("Gibbs sampling left the numbers: a covariance was singular to rounding error")
     nothing, seconds = np.zeros(settings.chains, dtype=np.int64), time.perf_counter() - began
     return draws, Trace({}, {"lp": lp}, nothing, np.arange(settings.chains), interrupted, seconds)
+
+
+class _Part(NamedTuple):
+    """Draws of every chain, where it was after them, and how many and how long there had been then, warm-up too."""
+
+    made: list[Kept]
+    at: list[Point]
+    generators: list[np.random.Generator]
+    done: int
+    seconds: float
+
+    def restore(self, chains: list[Chain], kept: list[Kept], *, first: int) -> None:
+        """Put chains and draws back as they were; the first draw has the number ``first``, or those before are none."""
+        for own, made in zip(kept, self.made, strict=True):
+            for array, values in zip(own, made, strict=True):
+                array[max(first, 0) :][: len(values)] = values
+        for chain, point in zip(chains, self.at, strict=True):
+            for array, values in zip(chain.at, point, strict=True):
+                array[:] = values
 
 
 def _joined(kept: list[Kept], n_draws: int, problem: Problem) -> tuple[Draws, Array]:

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from scipy.special import logsumexp
 from bayesgmm._common import Array, one_blas_thread, progress_bar
 from bayesgmm.evidence import Conditionals, Target
 from bayesgmm.exceptions import InterruptedWarning, SamplingError
-from bayesgmm.gibbs import Kept, Sweeps, run_chains
+from bayesgmm.gibbs import Kept, Point, Sweeps, run_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
 from bayesgmm.mixture import Draws, Mixture
@@ -149,11 +150,19 @@ def sample_with_jumps(
     began = time.perf_counter()
     target, sweeps = Target(problem.data, problem.model), Sweeps(problem.data, problem.model)
     walk = _Walk(jumps, target, sweeps, problem.chain_starts or jumps.starts(settings.chains, rng), rng)
-    total, done, stopped = _BURN + settings.draws, 0, False
+    total, stopped, series = _BURN + settings.draws, False, settings.kept_draws
     kept: list[_Step] = []
+    for part in series:
+        walk.restore(part)
+        kept += part.made
+        began = time.perf_counter() - part.seconds
+    written = len(kept)
     try:
         with one_blas_thread(), progress_bar("Gibbs sampling with jumps", show=settings.progress) as move:
-            for done in range(1, total + 1):
+            for done in range(1 + (_BURN + written if written else 0), total + 1):
+                if walk.used == _BLOCK and series.wait == 0.0 and len(kept) > written:
+                    series.append(walk.part(kept[written:], time.perf_counter() - began))
+                    written = len(kept)
                 made = walk.step()
                 if done == _BURN:
                     walk.enough_candidates()
@@ -173,6 +182,8 @@ def sample_with_jumps(
     if interrupted:
         message = f"Sampling was interrupted: kept {len(kept)} of {settings.draws} draws of each chain."
         warnings.warn(message, InterruptedWarning, stacklevel=3)
+    if len(kept) == settings.draws > written:
+        series.append(walk.part(kept[written:], time.perf_counter() - began))
     draws = Draws.joined([points for points, _, _ in kept])
     by_chain = np.arange(len(draws)).reshape(len(kept), settings.chains).T
     draws, stats = (
@@ -187,6 +198,17 @@ def sample_with_jumps(
 
 
 type _Step = tuple[Draws, Array, NDArray[np.bool_]]
+
+
+class _Part(NamedTuple):
+    """Steps, where the chains were after them, before the next candidates, and how long sampling had taken then."""
+
+    made: list[_Step]
+    at: list[Point]
+    rng: np.random.Generator
+    n_candidates: int
+    n_moved: int
+    seconds: float
 
 
 class _Walk:
@@ -206,6 +228,19 @@ class _Walk:
         share = self.n_moved / (_BURN * len(self.chains))
         n = round(self.n_candidates * _OFTEN / share) if share >= _SELDOM else 1
         self.n_candidates, self.used = int(np.clip(n, 1, self.most)), _BLOCK
+
+    def part(self, made: list[_Step], seconds: float) -> _Part:
+        """What a checkpoint keeps after some steps."""
+        at = [chain.at for chain in self.chains]
+        return _Part(made, at, self.rng, self.n_candidates, self.n_moved, seconds)
+
+    def restore(self, part: _Part) -> None:
+        """Go back to where the chains were then; candidates are drawn anew."""
+        for chain, point in zip(self.chains, part.at, strict=True):
+            for array, values in zip(chain.at, point, strict=True):
+                array[:] = values
+        self.rng.bit_generator.state = part.rng.bit_generator.state
+        self.n_candidates, self.n_moved, self.used = part.n_candidates, part.n_moved, _BLOCK
 
     def step(self) -> _Step:
         """The next draw of each chain, its log density, and whether it came by a jump."""

@@ -103,6 +103,7 @@ def run_exploratory_chains(
         max_depth=_SHALLOW if is_large else _DEPTH,
         refresh=False,
         progress=False,
+        kept=None,
     )
     points, run = sampler(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     if run.interrupted and time.monotonic() < settings.until:

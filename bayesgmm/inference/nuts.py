@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import nutpie
@@ -23,10 +23,11 @@ from nutpie.compile_pymc import CompiledPyMCModel
 from nutpie.compiled_pyfunc import from_pyfunc
 from nutpie.sample import CompiledModel, in_marimo_notebook
 
-from bayesgmm._common import Array, is_watched
+from bayesgmm._common import Array, IntArray, is_watched
 from bayesgmm.data import HaltedError
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
 from bayesgmm.inference.settings import POINT, TOO_SHORT, SamplerSettings, Trace
+from bayesgmm.io import Series
 from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE, VALUE_NOT_FINITE
 from bayesgmm.validation import as_finite
 
@@ -50,6 +51,7 @@ _STATISTICS = {  # nutpie's name -> ArviZ's, where it has one
     "fisher_distance": "fisher_distance",
 }
 _WELL_SPACING = 1000.0
+_SHORT_TUNE = 100  # draws of warm-up of a chain that goes on after its process was killed
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,12 @@ def sample_nuts(target: Target | PythonTarget, starts: ArrayLike, settings: Samp
     ----------
     Hoffman and Gelman (2014), JMLR 15, 1593-1623; nutpie, https://github.com/pymc-devs/nutpie.
     """
-    points = _usable_starts(target, starts, settings)
-    model = _nutpie_model(target, _start_function(points, settings))
-    halted = target.halted if isinstance(target, PythonTarget) else None
-    return _sample(model, settings, {POINT: (target.n_dim,)}, halted)
+
+    def model_at(points: Array, settings: SamplerSettings) -> CompiledModel:
+        return _nutpie_model(target, _start_function(_usable_starts(target, points), settings))
+
+    points, halted = _checked_starts(starts, target.n_dim, settings), getattr(target, "halted", None)
+    return _sample(model_at, points, settings, {POINT: (target.n_dim,)}, halted)
 
 
 def sample_model(
@@ -169,23 +173,43 @@ def sample_model(
     shapes : mapping of str to tuple
         The variables to keep of each draw, and their shapes.
     """
+
+    def model_at(points: Array, settings: SamplerSettings) -> CompiledModel:
+        return replace(model, initial_point_func=_start_function(points, settings))
+
     points = _checked_starts(starts, model.n_dim, settings)
-    return _sample(replace(model, initial_point_func=_start_function(points, settings)), settings, shapes)
+    return _sample(model_at, points, replace(settings, kept=None), shapes)
 
 
 def _sample(
-    model: CompiledModel,
+    model_at: Callable[[Array, SamplerSettings], CompiledModel],
+    starts: Array,
     settings: SamplerSettings,
     shapes: Mapping[str, tuple[int, ...]],
     halted: threading.Event | None = None,
 ) -> Trace:
-    begun = time.perf_counter()
-    trace, interrupted = _run(model, settings, halted)
-    seconds = time.perf_counter() - begun
-    was_halted = halted is not None and halted.is_set()
-    draws = _collect(
-        trace, shapes, interrupted=interrupted, was_halted=was_halted, seconds=seconds, until=settings.until
-    )
+    """Draws of all chains: one run of nutpie, or what was kept before the process was killed and what is missing.
+
+    Chains that had draws go on from the last of them after a short warm-up; the others begin anew.
+    """
+    made, series, interrupted = _Made(settings.chains), settings.kept_draws, False
+    for part in series:
+        made.add(part)
+    while not interrupted and (chains := made.short_of(settings.draws)):
+        lengths = made.lengths
+        goes_on, seed = bool(lengths[chains].all()), settings.seed
+        if lengths.any():
+            seed = int(np.random.default_rng([settings.seed, *lengths]).integers(2**63))
+        now = replace(
+            settings,
+            seed=seed,
+            chains=len(chains),
+            draws=settings.draws - int(lengths[chains].min()),
+            tune=min(settings.tune, _SHORT_TUNE) if goes_on else settings.tune,
+        )
+        model = model_at(made.last_points(chains) if goes_on else starts[chains], now)
+        interrupted = _run(model, now, _Reader(made, chains, series, shapes, halted))
+    draws = made.trace(settings.draws, interrupted=interrupted, until=settings.until)
     if interrupted:
         n_chains, n_draws = draws.stats["lp"].shape
         message = f"Sampling was interrupted: kept {n_draws} draws of {n_chains} chains"
@@ -197,8 +221,7 @@ def _sample(
 # ---- starts
 
 
-def _usable_starts(target: Target | PythonTarget, starts: ArrayLike, settings: SamplerSettings) -> Array:
-    points = _checked_starts(starts, target.n_dim, settings)
+def _usable_starts(target: Target | PythonTarget, points: Array) -> Array:
     return np.array([_usable_start(target, point, chain=chain) for chain, point in enumerate(points)])
 
 
@@ -346,8 +369,8 @@ def _arguments(settings: SamplerSettings, *, draws: int, tune: int) -> dict[str,
     }
 
 
-def _run(model: CompiledModel, settings: SamplerSettings, halted: threading.Event | None) -> tuple[Any, bool]:
-    """The raw trace, and whether Ctrl-C, or the time, ended it early."""
+def _run(model: CompiledModel, settings: SamplerSettings, reader: "_Reader") -> bool:
+    """Sample, reading draws now and then if they are kept, and at the end; whether Ctrl-C, or the time, ended it."""
     sampler = nutpie.sample(
         model,
         **_arguments(settings, draws=settings.draws, tune=settings.tune),
@@ -356,13 +379,24 @@ def _run(model: CompiledModel, settings: SamplerSettings, halted: threading.Even
         progress_bar=settings.progress and (is_watched() or in_marimo_notebook()),
         blocking=False,
     )
-    left = None if math.isinf(settings.until) else max(settings.until - time.monotonic(), 0.0)
     try:
-        return sampler.wait(timeout=left), False
+        while True:
+            seconds = min(reader.series.wait, max(settings.until - time.monotonic(), 0.0))
+            try:
+                reader.read(sampler.wait(timeout=None if math.isinf(seconds) else seconds))
+                return False
+            except TimeoutError:
+                if time.monotonic() >= settings.until:
+                    raise
+                reader.read(sampler.inspect())
     except (KeyboardInterrupt, TimeoutError):
-        if halted is not None:
-            halted.set()
-        return sampler.abort(), True
+        if reader.halted is not None:
+            reader.halted.set()
+        reader.read(sampler.abort())
+        return True
+    except OSError:  # of the checkpoint, a full disk say
+        sampler.cancel()
+        raise
     except BaseException as error:
         # a panic inside nutpie is no Exception; anything else of that kind (SystemExit) passes on
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
@@ -373,34 +407,104 @@ def _run(model: CompiledModel, settings: SamplerSettings, halted: threading.Even
 # ---- draws
 
 
-def _collect(
-    trace: Any,
-    shapes: Mapping[str, tuple[int, ...]],
-    *,
-    interrupted: bool,
-    was_halted: bool,
-    seconds: float,
-    until: float,
-) -> Trace:
-    value_batches, stat_batches = trace.get_arrow_trace()
-    kept = [~_column(batch, "tuning").astype(bool) for batch in stat_batches]
-    if was_halted:
-        kept = [own & _until_last_sound(batch) for own, batch in zip(kept, stat_batches, strict=True)]
-    chains, n_draws = _largest_block([int(k.sum()) for k in kept])
-    if n_draws == 0:
-        if time.monotonic() >= until:
-            raise SamplingError(TOO_SHORT)
-        raise KeyboardInterrupt("sampling was interrupted before the first draw after warm-up")
-    values = {
-        name: np.stack([_values(value_batches[c], name, shape)[kept[c]][:n_draws] for c in chains])
-        for name, shape in shapes.items()
-    }
-    stats = {
-        name: np.stack([_column(stat_batches[c], theirs)[kept[c]][:n_draws] for c in chains])
-        for theirs, name in _STATISTICS.items()
-    }
-    n_gradients = np.array([_column(stat_batches[c], "n_steps").sum() for c in chains], dtype=np.int64)
-    return Trace(values, stats, n_gradients, np.array(chains), interrupted, seconds)
+class _Drawn(NamedTuple):
+    """Draws of a chain after warm-up, their statistics, and the gradients that they took, warm-up included."""
+
+    values: dict[str, Array]
+    stats: dict[str, NDArray[Any]]
+    n_gradients: int
+
+
+class _Part(NamedTuple):
+    """Draws by chain that came together, and how long sampling had taken then."""
+
+    drawn: dict[int, _Drawn]
+    seconds: float
+
+
+class _Made:
+    """All draws of a run so far."""
+
+    def __init__(self, n_chains: int) -> None:
+        self.chains: list[list[_Drawn]] = [[] for _ in range(n_chains)]
+        self.seconds = 0.0
+
+    def add(self, part: _Part) -> None:
+        """Put new draws behind the others."""
+        for chain, drawn in part.drawn.items():
+            self.chains[chain].append(drawn)
+        self.seconds = part.seconds
+
+    @property
+    def lengths(self) -> IntArray:
+        """Draws of each chain."""
+        return np.array([sum(len(drawn.stats["lp"]) for drawn in own) for own in self.chains])
+
+    def short_of(self, n_draws: int) -> list[int]:
+        """The chains that are to be run next: those without any draw, or else those with fewer than so many."""
+        lengths = self.lengths
+        return np.flatnonzero(lengths < (n_draws if lengths.all() else 1)).tolist()
+
+    def last_points(self, chains: list[int]) -> Array:
+        """The last draw of some chains, (chain, n_dim)."""
+        return np.stack([self.chains[c][-1].values[POINT][-1] for c in chains])
+
+    def trace(self, most: int, *, interrupted: bool, until: float) -> Trace:
+        """The largest block of chains of equal length, at most so many draws of each."""
+        chains, n_draws = _largest_block(np.minimum(self.lengths, most).tolist())
+        if n_draws == 0:
+            if time.monotonic() >= until:
+                raise SamplingError(TOO_SHORT)
+            raise KeyboardInterrupt("sampling was interrupted before the first draw after warm-up")
+        kept = [self.chains[c] for c in chains]
+
+        def block(parts: Callable[[_Drawn], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+            return {
+                name: np.stack([np.concatenate([parts(drawn)[name] for drawn in own])[:n_draws] for own in kept])
+                for name in parts(kept[0][0])
+            }
+
+        n_gradients = np.array([sum(drawn.n_gradients for drawn in own) for own in kept], dtype=np.int64)
+        values, stats = block(lambda drawn: drawn.values), block(lambda drawn: drawn.stats)
+        return Trace(values, stats, n_gradients, np.array(chains), interrupted, self.seconds)
+
+
+class _Reader:
+    """Reads new draws of some chains from nutpie's traces, and keeps them."""
+
+    def __init__(
+        self,
+        made: _Made,
+        chains: list[int],
+        series: Series,
+        shapes: Mapping[str, tuple[int, ...]],
+        halted: threading.Event | None,
+    ) -> None:
+        self.made, self.chains, self.series, self.shapes, self.halted = made, chains, series, shapes, halted
+        self.n_read, self.began = dict.fromkeys(chains, 0), time.perf_counter() - made.seconds
+
+    def read(self, trace: Any) -> None:
+        """Add what is new, if that is any draw after warm-up."""
+        batches = zip(self.chains, *trace.get_arrow_trace(), strict=True)
+        found = {chain: self._new(chain, values, stats) for chain, values, stats in batches}
+        part = _Part({c: new for c, new in found.items() if new is not None}, time.perf_counter() - self.began)
+        if part.drawn:
+            self.made.add(part)
+            self.series.append(part)
+
+    def _new(self, chain: int, values: Any, stats: Any) -> _Drawn | None:
+        first, kept = self.n_read[chain], ~_column(stats, "tuning").astype(bool)
+        kept[:first] = False
+        if self.halted is not None and self.halted.is_set():
+            kept &= _until_last_sound(stats)
+        if not kept.any():
+            return None
+        self.n_read[chain] = len(kept)
+        return _Drawn(
+            {name: _values(values, name, shape)[kept] for name, shape in self.shapes.items()},
+            {name: _column(stats, theirs)[kept] for theirs, name in _STATISTICS.items()},
+            int(_column(stats, "n_steps")[first:].sum()),
+        )
 
 
 def _until_last_sound(batch: Any) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.exceptions import InputError
+from bayesgmm.io import Pieces, Series
 from bayesgmm.laplace import Approximation
 
 Adaptation = Literal["diag", "draw_diag", "low_rank"]
@@ -44,6 +45,8 @@ class SamplerSettings:
         Time of `time.monotonic` at which the run ends with the draws made so far.
     progress : bool
         Show nutpie's progress bars in a terminal or notebook; elsewhere nothing is shown.
+    kept : Pieces, optional
+        Of a checkpoint, to which draws are written as they come.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class SamplerSettings:
     refresh: bool = True
     progress: bool = True
     until: float = math.inf
+    kept: Pieces | None = None
 
     def __post_init__(self) -> None:
         for name in ("draws", "tune", "chains", "cores", "max_depth"):
@@ -88,6 +92,11 @@ class SamplerSettings:
     def n_cores(self) -> int:
         """Chains that run at the same time."""
         return min(self.chains, self.cores or joblib.cpu_count())
+
+    @property
+    def kept_draws(self) -> Series:
+        """Parts of the draws of this run, which its seed tells from others of the same fit."""
+        return Series(self.kept, f"draws {self.seed}")
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,17 @@
-"""Files: tables to read, sources of rows, posteriors in NetCDF, atomic output."""
+"""Files: tables to read, sources of rows, posteriors in NetCDF, atomic output, checkpoints."""
 
 from typing import TYPE_CHECKING
 
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.io.checkpoints import CheckpointPath as CheckpointPath
+    from bayesgmm.io.checkpoints import Pieces as Pieces
+    from bayesgmm.io.checkpoints import Series as Series
+    from bayesgmm.io.checkpoints import check_same_work as check_same_work
+    from bayesgmm.io.checkpoints import checkpoint_at as checkpoint_at
+    from bayesgmm.io.checkpoints import fingerprint_of_arrays as fingerprint_of_arrays
+    from bayesgmm.io.checkpoints import once as once
     from bayesgmm.io.files import EM_FILES as EM_FILES
     from bayesgmm.io.files import OUTPUT_FILES as OUTPUT_FILES
     from bayesgmm.io.files import REPORT_FILE as REPORT_FILE

@@ -32,7 +32,7 @@ class SelectionSettings:
     """
 
     n_components: Sequence[int]
-    seed: int
+    seed: int | None = None
     covariance_types: Sequence[str] | None = None
     criteria: Sequence[str] = ("bic",)
     prior: str | None = None
@@ -40,6 +40,7 @@ class SelectionSettings:
     n_jobs: int | None = None
     nuts: dict[str, Any]
     progress: bool = True
+    checkpoint: Path | None = None
 
 
 def compare_models(rows: Any, settings: SelectionSettings) -> Selection:
@@ -55,6 +56,7 @@ def compare_models(rows: Any, settings: SelectionSettings) -> Selection:
         nuts=settings.nuts,
         random_state=settings.seed,
         progress=settings.progress,
+        checkpoint=settings.checkpoint,
     )
 
 

@@ -2,8 +2,9 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from bayesgmm.exceptions import (
     InterruptedWarning,
     SamplingError,
 )
+from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, once
 from bayesgmm.priors import Prior
 from bayesgmm.selection.criteria import Score
 from bayesgmm.selection.messages import BROKEN, NOTES, Finding, Fragment
@@ -41,6 +43,7 @@ def select_components(
     em: Mapping[str, Any] = _NOTHING,
     nuts: Mapping[str, Any] = _NOTHING,
     random_state: int | None = None,
+    checkpoint: CheckpointPath = None,
     progress: bool = True,
 ) -> Selection:
     r"""Fit mixtures with several numbers of components and covariance families, and compare them.
@@ -85,6 +88,9 @@ def select_components(
         Further parameters of `GaussianMixture` and `BayesianGaussianMixture`, for example ``nuts={"draws": 2000}``.
     random_state : int, optional
         Seed of every model, so that an estimator with this seed reproduces a row of the table.
+    checkpoint : path, optional
+        A folder that is made if there is none, with a folder for each fit in it, see `GaussianMixture.fit` and
+        `BayesianGaussianMixture.fit`. After an end of the process at any moment the same call goes on from there.
     progress : bool
         Show a progress bar, in a terminal or notebook only.
 
@@ -97,7 +103,7 @@ def select_components(
     Raises
     ------
     InputError
-        For data or settings that cannot be fitted, before any work.
+        For data or settings that cannot be fitted, before any work; for a checkpoint of others.
     DegenerateComponentError
         If no model could be fitted and has a value of the criterion.
 
@@ -142,11 +148,28 @@ def select_components(
         seed=seed_of(random_state),
     )
     task.check()
-    with progress_bar("Comparing models", show=progress, percent=True) as callback:
-        results, interrupted = _run(task, callback)
+    with checkpoint_at(checkpoint, lambda: {**task.work, "random_state": random_state}) as kept:
+        seed = once(kept, "seed", lambda: task.seed)
+        task = task if seed == task.seed else replace(task, seed=seed)
+        with progress_bar("Comparing models", show=progress, percent=True) as callback:
+            results, interrupted = _run(task, _Checkpoint(checkpoint, kept), callback)
     selection = _selection(task, results)
     _warn(selection, results, interrupted=interrupted)
     return selection
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """Scores that are kept, and folders of checkpoints of the fits."""
+
+    path: CheckpointPath
+    kept: Pieces | None
+
+    def folder(self, candidate: Candidate, method: str) -> Path | None:
+        """Where a fit is kept."""
+        if self.path is None:
+            return None
+        return Path(self.path) / f"{candidate.covariance_type}-{candidate.n_components}-{method}"
 
 
 @dataclass(frozen=True)
@@ -158,13 +181,15 @@ class _Result:
     warned: list[warnings.WarningMessage] = field(default_factory=list)
 
 
-def _run(task: Task, callback: Callable[[int, int], None] | None) -> tuple[dict[Candidate, _Result], bool]:
+def _run(
+    task: Task, checkpoint: _Checkpoint, callback: Callable[[int, int], None] | None
+) -> tuple[dict[Candidate, _Result], bool]:
     """Fit all models; Ctrl-C keeps those that are finished."""
     work = np.cumsum([candidate.n_components for candidate in task.candidates])
     results: dict[Candidate, _Result] = {}
     try:
         for candidate, done in zip(task.candidates, work, strict=True):
-            results[candidate] = _result(task, candidate)
+            results[candidate] = _result(task, candidate, checkpoint)
             if callback is not None:
                 callback(int(done), int(work[-1]))
     except KeyboardInterrupt:
@@ -174,38 +199,53 @@ def _run(task: Task, callback: Callable[[int, int], None] | None) -> tuple[dict[
     return results, False
 
 
-def _result(task: Task, candidate: Candidate) -> _Result:
+def _result(task: Task, candidate: Candidate, checkpoint: _Checkpoint) -> _Result:
     """Fit one model and score it; what goes wrong with it becomes a note."""
+    weights = task.checked.row_weights
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            fitted = task.by_em(candidate).fit(task.rows, sample_weight=task.checked.row_weights)
+            folder = checkpoint.folder(candidate, "em")
+            fitted = task.by_em(candidate).fit(task.rows, sample_weight=weights, checkpoint=folder)
         except DegenerateComponentError:
             return _Result(_broken(task, candidate), warned=warned)
         if fitted.starts_.interrupted:
             raise KeyboardInterrupt
         fit: Any = fitted
         if task.bayesian:
-            fit = task.by_nuts(candidate).fit(task.rows, sample_weight=task.checked.row_weights)
+            folder = checkpoint.folder(candidate, "nuts")
+            fit = task.by_nuts(candidate).fit(task.rows, sample_weight=weights, checkpoint=folder)
             if fit.posterior_.attrs.get("interrupted"):
                 raise KeyboardInterrupt
-        scores, failures = _scores(task, fitted, fit)
+        scores, failures, told = once(checkpoint.kept, f"scores of {candidate}", lambda: _scores(task, fitted, fit))
+        for category, text in told:
+            warnings.warn(text, category, stacklevel=2)
     if task.bayesian:  # a prior supplies what rows lack
         warned = [w for w in warned if w.category is not FewRowsWarning]
     notes = dict.fromkeys([*(NOTES[w.category] for w in warned if w.category in NOTES), *failures])
     return _Result(_comparand(fitted, fit, scores, notes), fit, warned)
 
 
-def _scores(task: Task, fitted: GaussianMixture, fit: Any) -> tuple[dict[str, Score], list[str]]:
-    """Every criterion; one that cannot be had for this model is NaN, and the reason a note."""
+type _Told = list[tuple[type[Warning], str]]
+
+
+def _scores(task: Task, fitted: GaussianMixture, fit: Any) -> tuple[dict[str, Score], list[str], _Told]:
+    """Every criterion, and warnings; one that cannot be had for this model is NaN, and the reason a note."""
     scores, failures = {}, []
-    for criterion in task.criteria:
-        try:
-            scores[criterion.name] = criterion.score(fit if criterion.bayesian else fitted, task.seed)
-        except (InputError, SamplingError) as error:
-            scores[criterion.name] = Score(nan)
-            failures.append(f"{criterion.label}: {error}")
-    return scores, failures
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for criterion in task.criteria:
+            try:
+                scores[criterion.name] = criterion.score(fit if criterion.bayesian else fitted, task.seed)
+            except (InputError, SamplingError) as error:
+                scores[criterion.name] = Score(nan)
+                failures.append(f"{criterion.label}: {error}")
+    return scores, failures, [(_plain_category(w.category), str(w.message)) for w in warned]
+
+
+def _plain_category(category: type[Warning]) -> type[Warning]:
+    """A category of this package or of Python, which is what a checkpoint can hold."""
+    return next(kind for kind in category.__mro__ if kind.__module__.partition(".")[0] in ("bayesgmm", "builtins"))
 
 
 def _comparand(fitted: GaussianMixture, fit: Any, scores: Mapping[str, Score], notes: Iterable[str]) -> Comparand:

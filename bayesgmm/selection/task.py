@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from bayesgmm.data import Data, SourceData
 from bayesgmm.estimators import PRIORS, GaussianMixture
 from bayesgmm.exceptions import InputError
-from bayesgmm.io import open_source
+from bayesgmm.io import fingerprint_of_arrays, open_source
 from bayesgmm.mixture import FAMILIES, covariance_family
 from bayesgmm.priors import Model, Prior
 from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion, criterion_named
@@ -126,6 +126,13 @@ class Task:
             random_state=self.seed,
             **self.nuts,
         )
+
+    @property
+    def work(self) -> dict[str, Any]:
+        """What the comparison is about, for its checkpoint; those of its fits know their settings."""
+        X = self.rows.fingerprint if is_elsewhere(self.data) else fingerprint_of_arrays(self.checked.rows)
+        names = {"models": [str(each) for each in self.candidates], "criteria": [each.name for each in self.criteria]}
+        return {"call": "select_components", "X": X, **names}
 
     def check(self) -> None:
         """Check all settings before any work."""

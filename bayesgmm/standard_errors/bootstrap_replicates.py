@@ -13,6 +13,7 @@ from bayesgmm._common import Array, Covariances, Means, Weights, in_threads
 from bayesgmm.data import Data
 from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, run_em, starting_mixture
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
+from bayesgmm.io import Pieces, once
 from bayesgmm.mixture import Mixture, align_to, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
 from bayesgmm.standard_errors.information import CI_PROB, Estimate, PerParameter
@@ -149,6 +150,7 @@ def bootstrap(
     n_starts: int = 1,
     n_jobs: int | None = None,
     callback: ReplicateCallback | None = None,
+    kept: Pieces | None = None,
 ) -> Bootstrap:
     r"""Fit replicates of the rows by EM from the fitted mixture.
 
@@ -179,6 +181,8 @@ def bootstrap(
     callback : callable, optional
         Called as ``callback(replicates done, replicates in all)``; a true return value ends the run, which keeps
         what is done, as an interruption from the keyboard does.
+    kept : Pieces, optional
+        Of a checkpoint: replicates that are finished.
 
     Raises
     ------
@@ -228,7 +232,7 @@ def bootstrap(
         replace(settings, tol=_TOLERANCE if settings.tol is None else min(settings.tol, _TOLERANCE))
     )
     plan = _Plan(data, mixture, kind, model, settings, n_starts)
-    results, stopped = _run_all(plan, rng.spawn(n_replicates), n_jobs=n_jobs, callback=callback)
+    results, stopped = _run_all(plan, rng.spawn(n_replicates), n_jobs=n_jobs, callback=callback, kept=kept)
     return _collected(plan, results, interrupted=stopped)
 
 
@@ -278,17 +282,23 @@ def _until(stop: threading.Event) -> Callable[[EMState], bool]:
 
 
 def _run_all(
-    plan: _Plan, rngs: list[np.random.Generator], *, n_jobs: int | None, callback: ReplicateCallback | None
+    plan: _Plan,
+    rngs: list[np.random.Generator],
+    *,
+    n_jobs: int | None,
+    callback: ReplicateCallback | None,
+    kept: Pieces | None,
 ) -> tuple[list[EMResult | None], bool]:
     """Results in the order of the replicates, None where degenerate; and whether the run was stopped."""
 
-    def run(rng: np.random.Generator, stop: threading.Event) -> tuple[bool, EMResult | None]:
+    def run(job: tuple[int, np.random.Generator], stop: threading.Event) -> tuple[bool, EMResult | None]:
+        number, rng = job
         if stop.is_set():
             return False, None
-        result = plan.replicate(rng, stop)
+        result = once(kept, f"replicate {number}", lambda: plan.replicate(rng, stop), unless=stop.is_set)
         return not stop.is_set(), result
 
-    outcomes = in_threads(run, rngs, n_workers=effective_n_jobs(n_jobs), callback=callback)
+    outcomes = in_threads(run, list(enumerate(rngs)), n_workers=effective_n_jobs(n_jobs), callback=callback)
     finished = [result for done, result in outcomes if done]
     return finished, len(finished) < len(rngs)
 
