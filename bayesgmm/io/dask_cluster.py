@@ -275,25 +275,29 @@ class OnWorkers(HandlesElsewhere):
             yield run, self.client.submit(load_rows, *each, pure=False, **where)
 
     async def _look_around(self) -> None:
-        """Now and then: share the rows with workers that have come, and read them there once they are loaded."""
+        """Now and then: share the rows with workers that have none, and read them there once they are loaded.
+
+        Until one has some: Dask may let another worker load them that has nothing to do.
+        """
         if time.monotonic() - self._looked < _LOOK_AROUND:
             return
         self._looked = time.monotonic()
-        for run in [run for run, future in self._moving.items() if future.status == "finished"]:
-            self._futures[run] = self._moving.pop(run)
-            self._place.pop(run, None)
-        known, self._workers = self._workers, await self._scheduler("ncores")
-        if come := [address for address in self._workers if address not in known]:
-            self._moving |= dict(self._loading(self._fair_share(come)))
+        for run in [run for run, future in self._moving.items() if future.status != "pending"]:
+            future = self._moving.pop(run)
+            if future.status == "finished":
+                self._futures[run] = future
+                self._place.pop(run, None)
+        self._workers = await self._scheduler("ncores")
+        if not self._moving and len(self._place) == len(self.runs) and (moved := self._fair_share()):
+            self._moving = dict(self._loading(moved))
 
-    def _fair_share(self, come: list[str]) -> dict[int, str | None]:
-        """Runs for workers that have come, from those that have most of them for each of their threads."""
+    def _fair_share(self) -> dict[int, str | None]:
+        """Runs for workers that have none, from those that have most of them for each of their threads."""
         held: dict[str, list[int]] = defaultdict(list)
         for run, address in self._place.items():
-            if run not in self._moving:
-                held[address].append(run)
+            held[address].append(run)
         moved: dict[int, str | None] = {}
-        for address in come:
+        for address in [address for address in self._workers if address not in held]:
             for _ in range(int(len(self.runs) * self._workers[address] / sum(self._workers.values()))):
                 richest = max(held, key=lambda each: len(held[each]) / self._workers.get(each, 1), default=None)
                 if richest is None or len(held[richest]) < 2:
