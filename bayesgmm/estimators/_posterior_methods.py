@@ -1,7 +1,8 @@
 """Prediction, summary, model and saving of a fitted `BayesianGaussianMixture`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm._common import IntArray, PerRow, Responsibilities, Rows
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
 from bayesgmm.estimators._sources import ByBlock, RowsLike, SourcesMixin, opened, without_weights
 from bayesgmm.estimators._validation import check_n_samples, validated
@@ -60,7 +61,7 @@ class PosteriorMixin(SourcesMixin):
 
     def predict(self, X: RowsLike) -> IntArray:
         """Label with the highest mean membership, (obs,)."""
-        return self._by_row(lambda draws, data: mean_memberships(draws, data).argmax(axis=1), X)
+        return self._by_row(_labels, X)
 
     def membership(
         self, X: ArrayLike | None = None, *, ci_prob: float | None = None, ci_kind: str | None = None
@@ -91,7 +92,7 @@ class PosteriorMixin(SourcesMixin):
         """Mean log posterior predictive density per row, with ``sample_weight`` (obs,) the weighted mean."""
         if is_elsewhere(X):
             without_weights(sample_weight)
-            sums = self._by_row(lambda draws, data: log_predictive_density(draws, data).sum(keepdims=True), X)
+            sums = self._by_row(_total_density, X)
             return float(sums.sum()) / self._rows(X)[0].shape[0]
         log_density = self.score_samples(X)
         return float(np.average(log_density, weights=as_sample_weight(sample_weight, len(log_density), relative=True)))
@@ -186,8 +187,7 @@ class PosteriorMixin(SourcesMixin):
             return task(draws, data)
         few = draws.thinned(FEW_DRAWS)
         with threads_for(data, self.cores) as pool:
-            parts = by_handle(lambda blocks: np.concatenate([task(few, _in_memory(b)) for b in blocks]), data, pool)
-            return np.concatenate(list(parts))
+            return np.concatenate(list(by_handle(partial(_of_blocks, task, few), data, pool)))
 
     def _by_block(self) -> ByBlock:
         few = self._draws().thinned(FEW_DRAWS)
@@ -198,6 +198,18 @@ class PosteriorMixin(SourcesMixin):
 
     def _n_threads(self) -> int | None:
         return self.cores
+
+
+def _of_blocks(task: Callable[[Draws, Data], Array], draws: Draws, blocks: Iterable[Block]) -> Array:
+    return np.concatenate([task(draws, _in_memory(block)) for block in blocks])
+
+
+def _labels(draws: Draws, data: Data) -> IntArray:
+    return mean_memberships(draws, data).argmax(axis=1)
+
+
+def _total_density(draws: Draws, data: Data) -> Array:
+    return log_predictive_density(draws, data).sum(keepdims=True)
 
 
 def _in_memory(block: Block) -> Data:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -13,13 +14,14 @@ from bayesgmm.gibbs.sweep import (
     SWEEPS,
     Chain,
     Kept,
+    Point,
     Rows,
     compiled_prior,
     draw_labels,
     draw_parameters,
     point_at,
 )
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Component, Mixture, Parametrisation
 from bayesgmm.priors import Model
 
 _NO_COUNTS = np.empty(0, dtype=np.int64)
@@ -90,26 +92,44 @@ class BlockSweeps:
 
     def _sums(self, check: Callable[[], None]) -> Array:
         """Log-likelihood, counts, first and second moments end to end, of each chain, (chain, number)."""
+        task = LabelSums(self.kernel, tuple(chain.at for chain in self.chains), (self.seed, self.n_sweeps))
         found: Array | None = None
-        for part in in_order(self._of_handle, list(enumerate(self.data.handles)), self.pool):
+        for part in in_order(task.of_handle, list(enumerate(self.data.handles)), self.pool):
             check()
             found = part if found is None else found + part
         assert found is not None  # noqa: S101  there are rows
         return found
 
-    def _of_handle(self, numbered: tuple[int, Handle]) -> Array:
-        number, handle = numbered
-        parts = (self._of_block(block, (self.n_sweeps, number, part)) for part, block in enumerate(handle.read()))
-        return reduce(add, parts)
 
-    def _of_block(self, block: Block, numbers: tuple[int, ...]) -> Array:
-        (d, n), k = block.columns.shape, len(self.chains[0].counts)
+@dataclass(frozen=True)
+class LabelSums:
+    """A task: labels of the rows of a handle are drawn at the points of several chains, and summed over.
+
+    Attributes
+    ----------
+    kernel : tuple
+    points : tuple of Point
+    key : tuple of int
+        Of the random numbers of this sweep.
+    """
+
+    kernel: tuple[Parametrisation, Component]
+    points: tuple[Point, ...]
+    key: tuple[int, int]
+
+    def of_handle(self, numbered: tuple[int, Handle]) -> Array:
+        """Sums over the rows of a handle of this number, (chain, number)."""
+        number, handle = numbered
+        return reduce(add, (self._of_block(block, (number, part)) for part, block in enumerate(handle.read())))
+
+    def _of_block(self, block: Block, place: tuple[int, int]) -> Array:
+        (d, n), k = block.columns.shape, len(self.points[0].weights)
         by_row = _rows.array((n, d))
         np.copyto(by_row, block.columns.T)
         rows, room = Rows(block.columns, by_row, _NO_COUNTS), (_log_density.array((n,)), _memberships.array((k, n)))
         found = []
-        for c, chain in enumerate(self.chains):
-            own = Chain.room(chain.at, 0)._replace(log_density=room[0], memberships=room[1])
-            draw_labels(*self.kernel, np.random.default_rng([self.seed, c, *numbers]), rows, own)
+        for c, point in enumerate(self.points):
+            own = Chain.room(point, 0)._replace(log_density=room[0], memberships=room[1])
+            draw_labels(*self.kernel, np.random.default_rng([*self.key, c, *place]), rows, own)
             found.append(np.concatenate([[own.log_density.sum()], own.counts, own.first.ravel(), own.second.ravel()]))
         return np.stack(found)

@@ -96,13 +96,13 @@ class PythonTarget:
     n_dim : int
     density : callable
         Value and gradient (n_dim,) at a point (n_dim,), called from several threads at once.
-    halted : threading.Event
-        Set when a run ends early; then the density may raise `HaltedError`.
+    stops : list of threading.Event
+        Once one of them is set, as the first is when a run ends early, the density may raise `HaltedError`.
     """
 
     n_dim: int
     density: Callable[[Array], tuple[float, Array]]
-    halted: threading.Event
+    stops: list[threading.Event]
 
     def __call__(self, point: ArrayLike) -> tuple[int, float, Array]:
         """Status, log density and gradient (n_dim,) at a point (n_dim,)."""
@@ -150,8 +150,8 @@ def sample_nuts(target: Target | PythonTarget, starts: ArrayLike, settings: Samp
     """
     points = _usable_starts(target, starts, settings)
     model = _nutpie_model(target, _start_function(points, settings))
-    halted = target.halted if isinstance(target, PythonTarget) else None
-    return _sample(model, settings, {POINT: (target.n_dim,)}, halted)
+    stop = target.stops[0] if isinstance(target, PythonTarget) else None
+    return _sample(model, settings, {POINT: (target.n_dim,)}, stop)
 
 
 def sample_model(
@@ -177,12 +177,12 @@ def _sample(
     model: CompiledModel,
     settings: SamplerSettings,
     shapes: Mapping[str, tuple[int, ...]],
-    halted: threading.Event | None = None,
+    stop: threading.Event | None = None,
 ) -> Trace:
     begun = time.perf_counter()
-    trace, interrupted = _run(model, settings, halted)
+    trace, interrupted = _run(model, settings, stop)
     seconds = time.perf_counter() - begun
-    was_halted = halted is not None and halted.is_set()
+    was_halted = stop is not None and stop.is_set()
     draws = _collect(
         trace, shapes, interrupted=interrupted, was_halted=was_halted, seconds=seconds, until=settings.until
     )
@@ -346,7 +346,7 @@ def _arguments(settings: SamplerSettings, *, draws: int, tune: int) -> dict[str,
     }
 
 
-def _run(model: CompiledModel, settings: SamplerSettings, halted: threading.Event | None) -> tuple[Any, bool]:
+def _run(model: CompiledModel, settings: SamplerSettings, stop: threading.Event | None) -> tuple[Any, bool]:
     """The raw trace, and whether Ctrl-C, or the time, ended it early."""
     sampler = nutpie.sample(
         model,
@@ -360,8 +360,8 @@ def _run(model: CompiledModel, settings: SamplerSettings, halted: threading.Even
     try:
         return sampler.wait(timeout=left), False
     except (KeyboardInterrupt, TimeoutError):
-        if halted is not None:
-            halted.set()
+        if stop is not None:
+            stop.set()
         return sampler.abort(), True
     except BaseException as error:
         # a panic inside nutpie is no Exception; anything else of that kind (SystemExit) passes on

@@ -64,15 +64,15 @@ class BlockLogPosterior:
     coordinates : Coordinates
     pool : concurrent.futures.Executor, optional
         Threads among which blocks are shared out. The results are the same without.
-    halted : threading.Event, optional
-        Once it is set, passes end at once with `HaltedError`.
+    halted : callable
+        Asked after each block; once it is true, passes end with `HaltedError`.
     """
 
     data: Data
     prior: ResolvedPrior
     coordinates: Coordinates
     pool: Executor | None = None
-    halted: threading.Event | None = None
+    halted: Callable[[], bool] = lambda: False
 
     def __call__(self, point: Array) -> tuple[float, Array]:
         """Value and gradient at one point (n_dim,)."""
@@ -102,7 +102,7 @@ class BlockLogPosterior:
 
     def _unless_halted(self, parts: Iterator[Array]) -> Iterator[Array]:
         for part in parts:
-            if self.halted is not None and self.halted.is_set():
+            if self.halted():
                 raise HaltedError
             yield part
 

@@ -89,7 +89,7 @@ def test_sums_do_not_depend_on_threads_and_the_task_can_be_sent(monkeypatch):
 def test_a_pass_ends_when_it_is_halted(monkeypatch):
     native = case("full", "independent", (3, 2)).log_posterior("dense")
     halted = threading.Event()
-    by_blocks = BlockLogPosterior(native.data, native.prior, native.coordinates, halted=halted)
+    by_blocks = BlockLogPosterior(native.data, native.prior, native.coordinates, halted=halted.is_set)
     assert np.isfinite(by_blocks(np.zeros(native.n_dim))[0])
     halted.set()
     with pytest.raises(HaltedError):
