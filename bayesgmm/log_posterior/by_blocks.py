@@ -86,19 +86,26 @@ class BlockLogPosterior:
         ------
         HaltedError
         """
+        values, gradients = np.full(len(points), np.nan), np.full(points.shape, np.nan)
+        placed = {i: at for i, point in enumerate(points) if (at := self._placed(point)) is not None}
+        if placed:
+            task = SumsAt(self.coordinates.centre.kernel, *map(np.stack, zip(*placed.values(), strict=True)))
+            sums = reduce(add, self._unless_halted(over_blocks(task, self.data, self.pool)))
+            for i, own in zip(placed, sums, strict=True):
+                values[i], gradients[i] = self._around_sums.given(points[i], own)
+        return values, gradients
+
+    def _placed(self, point: Array) -> tuple[Array, Array, Array] | None:
+        """The mixture at a point, as the kernel reads it; none so far out that a factor has no inverse.
+
+        Of one point alone: products with several at once are rounded otherwise.
+        """
         try:
             with np.errstate(all="ignore"):  # far out: not finite, as compiled code has it
-                draws = self.coordinates.parameters(points)
-                arrays = tuple(map(np.ascontiguousarray, (draws.log_scale, draws.means, draws.precision_factors)))
-        except np.linalg.LinAlgError:  # further out: a factor of a covariance has no inverse
-            if len(points) == 1:
-                return np.full(1, np.nan), np.full(points.shape, np.nan)
-            values, gradients = zip(*(self.at(point[None]) for point in points), strict=True)
-            return np.concatenate(values), np.concatenate(gradients)
-        task = SumsAt(self.coordinates.centre.kernel, *arrays)
-        sums = reduce(add, self._unless_halted(over_blocks(task, self.data, self.pool)))
-        found = [self._around_sums.given(*each) for each in zip(points, sums, strict=True)]
-        return np.array([value for value, _ in found]), np.stack([gradient for _, gradient in found])
+                at = self.coordinates.parameters(point)
+                return at.log_scale, at.means, at.precision_factors
+        except np.linalg.LinAlgError:
+            return None
 
     def _unless_halted(self, parts: Iterator[Array]) -> Iterator[Array]:
         for part in parts:
