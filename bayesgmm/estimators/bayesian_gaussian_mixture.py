@@ -180,6 +180,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         EM steps to the optimum that defines the coordinates of the sampler.
     n_features_in_, feature_names_in_
         As in scikit-learn.
+    source_ : FittedSource
+        Of a fit of rows that are not in memory: where they are, and the sample of them that ``posterior_`` keeps.
 
     Raises
     ------

@@ -45,9 +45,9 @@ def sample_native(problem: Problem, settings: SamplerSettings, rng: np.random.Ge
 def _target(problem: Problem, settings: SamplerSettings) -> Target | PythonTarget:
     density = problem.log_posterior
     if isinstance(density, BlockLogPosterior):
-        halted = threading.Event()  # of this run
-        evaluate = replace(density, halted=halted).at
-        return PythonTarget(density.n_dim, Gathered(evaluate, settings.chains), halted)
+        stops = [threading.Event()]  # of this run
+        evaluate = replace(density, halted=lambda: any(stop.is_set() for stop in stops)).at
+        return PythonTarget(density.n_dim, Gathered(evaluate, settings.chains), stops)
     function = c_log_posterior(*problem.start.kernel)
     return Target(density.n_dim, function.address, density.header, keep=(function, density))
 

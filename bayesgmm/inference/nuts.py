@@ -98,13 +98,13 @@ class PythonTarget:
     n_dim : int
     density : callable
         Value and gradient (n_dim,) at a point (n_dim,), called from several threads at once.
-    halted : threading.Event
-        Set when a run ends early; then the density may raise `HaltedError`.
+    stops : list of threading.Event
+        Once one of them is set, as the first is when a run ends early, the density may raise `HaltedError`.
     """
 
     n_dim: int
     density: Callable[[Array], tuple[float, Array]]
-    halted: threading.Event
+    stops: list[threading.Event]
 
     def __call__(self, point: ArrayLike) -> tuple[int, float, Array]:
         """Status, log density and gradient (n_dim,) at a point (n_dim,)."""
@@ -154,8 +154,9 @@ def sample_nuts(target: Target | PythonTarget, starts: ArrayLike, settings: Samp
     def model_at(points: Array, settings: SamplerSettings) -> CompiledModel:
         return _nutpie_model(target, _start_function(_usable_starts(target, points), settings))
 
-    points, halted = _checked_starts(starts, target.n_dim, settings), getattr(target, "halted", None)
-    return _sample(model_at, points, settings, {POINT: (target.n_dim,)}, halted)
+    points = _checked_starts(starts, target.n_dim, settings)
+    stop = target.stops[0] if isinstance(target, PythonTarget) else None
+    return _sample(model_at, points, settings, {POINT: (target.n_dim,)}, stop)
 
 
 def sample_model(
@@ -186,7 +187,7 @@ def _sample(
     starts: Array,
     settings: SamplerSettings,
     shapes: Mapping[str, tuple[int, ...]],
-    halted: threading.Event | None = None,
+    stop: threading.Event | None = None,
 ) -> Trace:
     """Draws of all chains: one run of nutpie, or what was kept before the process was killed and what is missing.
 
@@ -208,7 +209,7 @@ def _sample(
             tune=min(settings.tune, _SHORT_TUNE) if goes_on else settings.tune,
         )
         model = model_at(made.last_points(chains) if goes_on else starts[chains], now)
-        interrupted = _run(model, now, _Reader(made, chains, series, shapes, halted))
+        interrupted = _run(model, now, _Reader(made, chains, series, shapes, stop))
     draws = made.trace(settings.draws, interrupted=interrupted, until=settings.until)
     if interrupted:
         n_chains, n_draws = draws.stats["lp"].shape
@@ -390,8 +391,8 @@ def _run(model: CompiledModel, settings: SamplerSettings, reader: "_Reader") -> 
                     raise
                 reader.read(sampler.inspect())
     except (KeyboardInterrupt, TimeoutError):
-        if reader.halted is not None:
-            reader.halted.set()
+        if reader.stop is not None:
+            reader.stop.set()
         reader.read(sampler.abort())
         return True
     except OSError:  # of the checkpoint, a full disk say
@@ -478,9 +479,9 @@ class _Reader:
         chains: list[int],
         series: Series,
         shapes: Mapping[str, tuple[int, ...]],
-        halted: threading.Event | None,
+        stop: threading.Event | None,
     ) -> None:
-        self.made, self.chains, self.series, self.shapes, self.halted = made, chains, series, shapes, halted
+        self.made, self.chains, self.series, self.shapes, self.stop = made, chains, series, shapes, stop
         self.n_read, self.began = dict.fromkeys(chains, 0), time.perf_counter() - made.seconds
 
     def read(self, trace: Any) -> None:
@@ -495,7 +496,7 @@ class _Reader:
     def _new(self, chain: int, values: Any, stats: Any) -> _Drawn | None:
         first, kept = self.n_read[chain], ~_column(stats, "tuning").astype(bool)
         kept[:first] = False
-        if self.halted is not None and self.halted.is_set():
+        if self.stop is not None and self.stop.is_set():
             kept &= _until_last_sound(stats)
         if not kept.any():
             return None

@@ -36,6 +36,8 @@ def refreshed(run: Trace, target: Target | PythonTarget, settings: SamplerSettin
 
     def step(job: tuple[int, np.random.Generator], stop: threading.Event) -> threading.Event:
         chain, own = job
+        if isinstance(target, PythonTarget):
+            target.stops.append(stop)
         n_draws, n_dim = points.shape[1:]
         squares, chances = own.chisquare(n_dim, size=(n_draws,)), -own.standard_exponential((n_draws,))
         for s in range(n_draws):

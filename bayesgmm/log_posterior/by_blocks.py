@@ -62,15 +62,15 @@ class BlockLogPosterior:
     coordinates : Coordinates
     pool : concurrent.futures.Executor, optional
         Threads among which blocks are shared out. The results are the same without.
-    halted : threading.Event, optional
-        Once it is set, passes end at once with `HaltedError`.
+    halted : callable
+        Asked after each block; once it is true, passes end with `HaltedError`.
     """
 
     data: Data
     prior: ResolvedPrior
     coordinates: Coordinates
     pool: Executor | None = None
-    halted: threading.Event | None = None
+    halted: Callable[[], bool] = lambda: False
 
     def __call__(self, point: Array) -> tuple[float, Array]:
         """Value and gradient at one point (n_dim,)."""
@@ -84,20 +84,26 @@ class BlockLogPosterior:
         ------
         HaltedError
         """
+        values, gradients = np.full(len(points), np.nan), np.full(points.shape, np.nan)
+        placed = {i: at for i, point in enumerate(points) if (at := self._placed(point)) is not None}
+        if placed:
+            task = SumsAt(self.coordinates.centre.kernel, *map(np.stack, zip(*placed.values(), strict=True)))
+            sums = total(task, self.data, self.pool, halted=self.halted)
+            for i, own in zip(placed, sums, strict=True):
+                values[i], gradients[i] = self._around_sums.given(points[i], own)
+        return values, gradients
+
+    def _placed(self, point: Array) -> tuple[Array, Array, Array] | None:
+        """The mixture at a point, as the kernel reads it; none so far out that a factor has no inverse.
+
+        Of one point alone: products with several at once are rounded otherwise.
+        """
         try:
             with np.errstate(all="ignore"):  # far out: not finite, as compiled code has it
-                draws = self.coordinates.parameters(points)
-                arrays = tuple(map(np.ascontiguousarray, (draws.log_scale, draws.means, draws.precision_factors)))
-        except np.linalg.LinAlgError:  # further out: a factor of a covariance has no inverse
-            if len(points) == 1:
-                return np.full(1, np.nan), np.full(points.shape, np.nan)
-            values, gradients = zip(*(self.at(point[None]) for point in points), strict=True)
-            return np.concatenate(values), np.concatenate(gradients)
-        task = SumsAt(self.coordinates.centre.kernel, *arrays)
-        halted = self.halted.is_set if self.halted is not None else lambda: False
-        sums = total(task, self.data, self.pool, halted=halted)
-        found = [self._around_sums.given(*each) for each in zip(points, sums, strict=True)]
-        return np.array([value for value, _ in found]), np.stack([gradient for _, gradient in found])
+                at = self.coordinates.parameters(point)
+                return at.log_scale, at.means, at.precision_factors
+        except np.linalg.LinAlgError:
+            return None
 
     @property
     def n_dim(self) -> int:
