@@ -34,6 +34,7 @@ from bayesgmm.mixture import LOG_2PI, row_densities
 
 FEW_ROWS = 10_000  # up to so many the ratios are those of all rows
 _FIRST, _TIMES = 1_000, 4  # rows of a subsample, and how many times as many the next one has
+_CANDIDATES = 100_000  # rows of which subsamples are drawn
 _TRIAL = 400  # points at which sizes of subsamples are tried
 _PILOTS, _PILOT_STEP = 8, 0.05
 _LEAST = 0.5  # of the mean chance of a row: contributions at a few pilot points are no bound
@@ -109,10 +110,10 @@ def log_ratios(
         After Ctrl-C.
     """
     run = _Run(at, n_workers or joblib.cpu_count(), until, progress)
-    candidates, size = data.sample, _FIRST
-    in_memory = candidates.shape[0] == data.shape[0]
+    in_memory, size = data.sample is data, _FIRST
     if in_memory and data.shape[0] <= FEW_ROWS:
         return run.of_all(data, points)
+    candidates = data.subset(_CANDIDATES, rng=rng)
     halves = _halves(at, candidates, rng)
     while 4 * size <= candidates.shape[0]:
         drawn = [half.drawn(size, rng) for half in halves]
