@@ -22,7 +22,7 @@ from bayesgmm import BayesianGaussianMixture, GaussianMixture, select_components
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.io import checkpoints
 
-checkpoints._OFTEN = 0.02  # seconds: the work is short for long work
+checkpoints._OFTEN = 0.05  # seconds: the work is short for long work
 type Result = dict[str, np.ndarray]
 
 GEYSER = np.asarray(load_old_faithful())

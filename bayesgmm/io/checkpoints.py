@@ -19,12 +19,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from bayesgmm._common import Array, __version__
+from bayesgmm._common import Array
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.io.posix import holder_of, release_lock, sync_folder, take_lock
@@ -212,7 +213,7 @@ def _check_work(folder: Path, wanted: Mapping[str, Any]) -> None:
     for remains in folder.glob(f"{_UNFINISHED}*"):
         remains.unlink()
     if not about.exists():
-        text = json.dumps({_FORMAT_KEY: _FORMAT, "version": __version__, "work": wanted}, indent=1)
+        text = json.dumps({_FORMAT_KEY: _FORMAT, "version": version("bayesgmm"), "work": wanted}, indent=1)
         write_whole(about, [text.encode()])
         sync_folder(folder.parent)
         return
@@ -223,7 +224,7 @@ def _check_work(folder: Path, wanted: Mapping[str, Any]) -> None:
         raise InputError(expected=f"the record of a checkpoint in {about}", got="something else") from error
     if wanted.get(_SEED) is None:
         wanted = {**wanted, _SEED: found.get(_SEED)}
-    check_same_work(found, {"format": _FORMAT, "version of bayesgmm": __version__, **wanted}, at=folder)
+    check_same_work(found, {"format": _FORMAT, "version of bayesgmm": version("bayesgmm"), **wanted}, at=folder)
 
 
 def _difference(name: str, found: Any, wanted: Any) -> str:

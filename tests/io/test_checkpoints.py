@@ -187,7 +187,7 @@ def test_no_seed_takes_that_of_the_folder(tmp_path):
 
 def test_another_version_is_refused(tmp_path, monkeypatch):
     fill(tmp_path, 1)
-    monkeypatch.setattr(checkpoints, "__version__", "99")
+    monkeypatch.setattr(checkpoints, "version", lambda _: "99")
     with pytest.raises(InputError, match="another version of bayesgmm"), opened(tmp_path):
         pass
 
