@@ -13,9 +13,9 @@ from scipy.stats import chi2
 from bayesgmm import GaussianMixture, Mixture
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots._style import COLOURS
 from bayesgmm.plots.clusters import plot_clusters
 from bayesgmm.posterior.tree import mean_mixture
+from bayesgmm.style import CLUSTERS
 
 FAITHFUL = load_old_faithful()
 THYROID = load_thyroid().select_dtypes("number")
@@ -217,7 +217,7 @@ def test_an_axes_of_ones_own_is_used(faithful) -> None:
 
 
 def test_colours_of_ten_clusters_are_distinct() -> None:
-    assert len(set(COLOURS)) == 10
+    assert len(set(CLUSTERS)) == 10
     figure = plot_clusters(posterior_of(FAITHFUL, 12, "spherical"))
     marks = {(h.get_color(), h.get_marker()) for h in figure.legends[0].legend_handles[1:13]}
     assert len(marks) == 12
