@@ -1,6 +1,6 @@
 """Figure of a comparison: parameters, partitions, memberships, leave-one-out predictive densities."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ _ROW, _FEWEST, _BELOW, _WIDTH = 0.22, 1.8, 2.4, 7.4  # inches
 _REACH = 8.0  # sd shown to either side
 _DODGE = 0.2  # of a row
 _FIRST, _SECOND = EM, POSTERIOR
+_HOLLOW: dict[str, Any] = {"marker": "s", "markersize": 4.5, "markerfacecolor": "white"}
+_FILLED: dict[str, Any] = {"marker": "o", "markersize": 5.0}
 
 
 class _Compared(Protocol):
@@ -68,10 +70,11 @@ def _draw_parameters(panel: Axes, table: pd.DataFrame, found: _Compared) -> None
     sd, centre = table[spread].where(table[spread] > 0), table[second]
     y = np.arange(len(table), dtype=np.float64)
     panel.axvline(0.0, color=INK, linewidth=0.6, zorder=1)
-    for name, colour, marker, shift in ((first, _FIRST, "s", -_DODGE), (second, _SECOND, "o", 0.0)):
+    fits = ((first, _FIRST, 1.2, _HOLLOW, -_DODGE), (second, _SECOND, 2.6, _FILLED, 0.0))
+    for name, colour, width, marks, shift in fits:
         lower, value, upper = (((table[name + end] - centre) / sd).to_numpy() for end in ("_lb", "", "_ub"))
-        panel.hlines(y + shift, lower, upper, color=colour, linewidth=2.2, zorder=2)
-        panel.plot(value, y + shift, marker, color=colour, markersize=4.5, label=_title(name, found), zorder=3)
+        panel.hlines(y + shift, lower, upper, color=colour, linewidth=width, zorder=2)
+        panel.plot(value, y + shift, color=colour, linestyle="", **marks, label=_title(name, found), zorder=3)
     for name, shift in ((first, _DODGE), (second, 2 * _DODGE)):
         if f"{name}_boot_lb" in table:
             lower, upper = (((table[f"{name}_boot_{end}"] - centre) / sd).to_numpy() for end in ("lb", "ub"))

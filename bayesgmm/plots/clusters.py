@@ -193,7 +193,7 @@ def _columns(scene: _Scene) -> int:
 
 
 def _pairs_figure(scene: _Scene) -> Figure:
-    """Pairs below the diagonal, single features on it, the legend in the empty corner."""
+    """Pairs below the diagonal, single features on it, the legend in the empty corner if it fits there."""
     shown = scene.view.chosen
     n = len(shown)
     side = max(1.4, 6.9 / n)
@@ -211,12 +211,13 @@ def _pairs_figure(scene: _Scene) -> Figure:
     title = _title(scene, width=90)
     if title:
         figure.suptitle(title)
-    top = 1.0 - 0.17 * (title.count("\n") + 1.5 if title else 0.0) / figure.get_size_inches()[1]
     handles = _legend_handles(scene, ellipses=True, density=True)
-    columns = 1 + (scene.sample.n_clusters > 4)
-    place: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (1.0, top), "ncols": columns}
+    fits = n > 4 or scene.sample.n_clusters <= 4
+    top = 1.0 - 0.17 * (title.count("\n") + 1.5 if title else 0.0) / figure.get_size_inches()[1]
+    corner = {"loc": "upper right", "bbox_to_anchor": (1.0, top), "ncols": 1 + (scene.sample.n_clusters > 4)}
+    place: dict[str, Any] = corner if fits else {"loc": "outside right upper", "ncols": _columns(scene)}
     legend = figure.legend(handles=handles, **place, **_LEGEND)
-    legend.set_in_layout(False)
+    legend.set_in_layout(not fits)
     _embolden(legend, handles)
     return figure
 
@@ -359,7 +360,7 @@ def _marker(k: int) -> str:
 
 
 def _wrapped(name: str, compact: bool) -> str:
-    return "\n".join(textwrap.wrap(name, 20 if compact else 48)[:2])
+    return "\n".join(textwrap.wrap(name, 15 if compact else 48)[:2])
 
 
 def _legend_handles(scene: _Scene, *, ellipses: bool, density: bool) -> list[Any]:
