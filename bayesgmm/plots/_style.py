@@ -52,8 +52,13 @@ def evenly_spaced(n: int, most: int) -> IntArray:
 
 
 def thinned_rows(X: Rows, most: int = MOST_ROWS) -> Rows:
-    """At most ``most`` rows, evenly spaced."""
-    return np.asfortranarray(X[:: -(-len(X) // most)])
+    """At most ``most`` rows, one at random from each stretch of equal length, so that no period of theirs is missed."""
+    step = -(-len(X) // most)
+    if step == 1:
+        return np.asfortranarray(X)
+    starts = np.arange(0, len(X), step)
+    chosen = starts + np.random.default_rng(0).integers(0, step, len(starts))
+    return np.asfortranarray(X[np.minimum(chosen, len(X) - 1)])
 
 
 def shrinkage(n_rows: int) -> float:
