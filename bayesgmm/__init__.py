@@ -10,6 +10,7 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm import datasets as datasets
     from bayesgmm import exceptions as exceptions
+    from bayesgmm import style as style
     from bayesgmm._common import __version__ as __version__
     from bayesgmm.calibration import calibrate as calibrate
     from bayesgmm.comparison import compare as compare

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "mixture", "priors", "em",
     "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
-    "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "plots", "comparison",
+    "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "style", "plots", "comparison",
     "model_checks", "report", "estimators", "selection", "calibration", "cli",
 )  # fmt: skip
 MOST_MODULES, MOST_LINES, MOST_NAMES = 12, 600, 30
@@ -29,6 +29,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "_common": {*NUMERICAL, "rich"},
     "validation": {*NUMERICAL, "narwhals"},
     "datasets": {"pandas"},
+    "style": {"matplotlib"},
     "io": {*TABLES, "dask", "distributed", "h5py", "pyarrow", "zarr"},
     "laplace": DRAWS,
     "pymc_model": {*NUMERICAL, "pymc", "pytensor"},

@@ -137,6 +137,7 @@ WITHOUT_ROWS = {
     "open_source",
     "partition_loss",
     "restore_labels",
+    "style",
 }
 
 

@@ -19,7 +19,7 @@ def test_every_name_loads(name: str) -> None:
 def test_no_module_hides_a_public_name() -> None:
     """Importing a package binds its name: `bayesgmm.compare` would no longer be the function."""
     folders = {path.stem for path in Path(bayesgmm.__path__[0]).iterdir()}
-    assert folders & {*bayesgmm.__all__} == {"datasets", "exceptions"}
+    assert folders & {*bayesgmm.__all__} == {"datasets", "exceptions", "style"}
 
 
 def test_version_is_the_declared_one() -> None:

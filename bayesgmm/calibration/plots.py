@@ -12,13 +12,13 @@ from matplotlib.patches import Patch
 from bayesgmm._common import Array, IntArray
 from bayesgmm.calibration.uniformity import AT, band, counts_up_to
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots import COLOURS, INK, ClusterFigure
+from bayesgmm.plots import ClusterFigure
+from bayesgmm.style import INK, POSTERIOR, context
 
-_PANEL = (2.7, 2.2)  # inches
-_ACROSS = 4
-_SMALL = 8
+_PANEL = (1.85, 1.7)  # inches
+_ACROSS, _LEAST = 4, 5.0  # panels in a row; inches, for the legend
 _INNER = 0.95
-_SHADES = (0.12, 0.3)
+_SHADES = (0.15, 0.35)
 
 
 def draw_calibration(ranks: xr.Dataset, quantities: str | Sequence[str] | None, *, limit: float) -> Figure:
@@ -27,38 +27,41 @@ def draw_calibration(ranks: xr.Dataset, quantities: str | Sequence[str] | None, 
     chosen = known if quantities is None else [quantities] if isinstance(quantities, str) else list(quantities)
     if not chosen or not set(chosen) <= set(known):
         raise InputError(expected=f"quantities among {', '.join(known)}", got=f"{quantities!r}")
+    with context():
+        return _draw_panels(ranks, chosen, limit)
+
+
+def _draw_panels(ranks: xr.Dataset, chosen: Sequence[str], limit: float) -> Figure:
     across = min(_ACROSS, len(chosen))
     down = ceil(len(chosen) / across)
-    figure = ClusterFigure(figsize=(_PANEL[0] * across, _PANEL[1] * down + 0.5), layout="constrained")
+    figure = ClusterFigure(figsize=(max(_PANEL[0] * across, _LEAST), _PANEL[1] * down + 0.7), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     bands = [_edges(ranks.sizes["simulation"], probability) for probability in (1.0 - limit, _INNER)]
     for panel, name in zip(panels.ravel(), chosen, strict=False):
         _draw(panel, ranks[name], bands)
-        panel.set_title(name, fontsize=_SMALL + 1)
+        panel.set_title(name)
     for panel in panels.ravel()[len(chosen) :]:
         panel.set_axis_off()
     for panel in panels.ravel()[max(0, len(chosen) - across) : len(chosen)]:
         panel.tick_params(labelbottom=True)
-        panel.set_xlabel("rank of the truth", fontsize=_SMALL)
+        panel.set_xlabel("rank of the truth")
     for row in panels:
-        row[0].set_ylabel("ECDF − uniform", fontsize=_SMALL)
+        row[0].set_ylabel("distribution\nless uniform")
     labels = "the verdict: all curves stay inside with probability 0.999", f"{_INNER:.0%} of curves stay inside"
-    handles = [Patch(color=COLOURS[0], alpha=alpha, label=label) for alpha, label in zip(_SHADES, labels, strict=True)]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2, frameon=False, fontsize=_SMALL)
+    handles = [Patch(color=POSTERIOR, alpha=alpha, label=label) for alpha, label in zip(_SHADES, labels, strict=True)]
+    figure.legend(handles=handles, loc="outside lower left", ncols=1 + (across > 2))
     return figure
 
 
 def _draw(panel: Axes, ranks: xr.DataArray, bands: Sequence[tuple[Array, Array]]) -> None:
     at = np.concatenate([[0.0], AT, [1.0]])
     for (lower, upper), alpha in zip(bands, _SHADES, strict=True):
-        panel.fill_between(at, lower, upper, color=COLOURS[0], alpha=alpha, linewidth=0)
-    panel.axhline(0.0, color="#999999", linewidth=0.6)
+        panel.fill_between(at, lower, upper, color=POSTERIOR, alpha=alpha, linewidth=0)
+    panel.axhline(0.0, color=INK, linewidth=0.6)
     values = ranks.transpose("simulation", ...).to_numpy()
     for column in values.reshape(len(values), -1).T:
         panel.plot(at, _difference(counts_up_to(column), len(column)), color=INK, linewidth=0.9, alpha=0.8)
     panel.set_xlim(0.0, 1.0)
-    panel.tick_params(labelsize=_SMALL - 1)
-    panel.spines[["top", "right"]].set_visible(False)
 
 
 def _edges(n: int, probability: float) -> tuple[Array, Array]:

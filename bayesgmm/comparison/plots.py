@@ -1,6 +1,6 @@
 """Figure of a comparison: parameters, partitions, memberships, leave-one-out predictive densities."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,16 @@ from matplotlib.figure import Figure
 
 from bayesgmm._common import Array, shown, with_error
 from bayesgmm.comparison.agreement import Partitions
-from bayesgmm.plots import COLOURS, INK, ClusterFigure
+from bayesgmm.plots import ClusterFigure
+from bayesgmm.style import EM, INK, POSTERIOR, context
 
 _MOST_PARAMETERS = 30
-_ROW, _LEAST, _WIDTH = 0.24, 5.6, 11.5  # inches
+_ROW, _FEWEST, _BELOW, _WIDTH = 0.22, 1.8, 2.4, 7.4  # inches
 _REACH = 8.0  # sd shown to either side
 _DODGE = 0.2  # of a row
-_FIRST, _SECOND = COLOURS[1], COLOURS[0]
+_FIRST, _SECOND = EM, POSTERIOR
+_HOLLOW: dict[str, Any] = {"marker": "s", "markersize": 4.5, "markerfacecolor": "white"}
+_FILLED: dict[str, Any] = {"marker": "o", "markersize": 5.0}
 
 
 class _Compared(Protocol):
@@ -40,15 +43,17 @@ class _Compared(Protocol):
 
 
 def draw_comparison(found: _Compared) -> Figure:
-    """Parameters in sd of the second fit on the left; partitions, memberships and rows left out on the right."""
+    """Parameters in sd of the second fit above; partitions, memberships and rows left out below."""
     table = _shown(found.parameters)
-    height = max(_LEAST, 1.2 + _ROW * len(table))
-    figure: Figure = ClusterFigure(figsize=(_WIDTH, height), layout="constrained")
-    grid = figure.add_gridspec(3, 2, width_ratios=(1.5, 1.0), height_ratios=(1.0, 1.0, 1.0))
-    _draw_parameters(figure.add_subplot(grid[:, 0]), table, found)
-    _draw_cross_table(figure.add_subplot(grid[0, 1]), found)
-    _draw_memberships(figure.add_subplot(grid[1, 1]), found)
-    _draw_rows_left_out(figure.add_subplot(grid[2, 1]), found)
+    above = _FEWEST + _ROW * len(table)
+    with context():
+        figure: Figure = ClusterFigure(figsize=(_WIDTH, above + _BELOW), layout="constrained")
+        upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(above, _BELOW)).ravel()
+        _draw_parameters(upper.subplots(), table, found)
+        left, middle, right = lower.subplots(1, 3)
+        _draw_cross_table(left, found)
+        _draw_memberships(middle, found)
+        _draw_rows_left_out(right, found)
     return figure
 
 
@@ -65,10 +70,11 @@ def _draw_parameters(panel: Axes, table: pd.DataFrame, found: _Compared) -> None
     sd, centre = table[spread].where(table[spread] > 0), table[second]
     y = np.arange(len(table), dtype=np.float64)
     panel.axvline(0.0, color=INK, linewidth=0.6, zorder=1)
-    for name, colour, shift in ((first, _FIRST, -_DODGE), (second, _SECOND, 0.0)):
+    fits = ((first, _FIRST, 1.2, _HOLLOW, -_DODGE), (second, _SECOND, 2.6, _FILLED, 0.0))
+    for name, colour, width, marks, shift in fits:
         lower, value, upper = (((table[name + end] - centre) / sd).to_numpy() for end in ("_lb", "", "_ub"))
-        panel.hlines(y + shift, lower, upper, color=colour, linewidth=2.2, zorder=2)
-        panel.plot(value, y + shift, "o", color=colour, markersize=4.5, label=_title(name, found), zorder=3)
+        panel.hlines(y + shift, lower, upper, color=colour, linewidth=width, zorder=2)
+        panel.plot(value, y + shift, color=colour, linestyle="", **marks, label=_title(name, found), zorder=3)
     for name, shift in ((first, _DODGE), (second, 2 * _DODGE)):
         if f"{name}_boot_lb" in table:
             lower, upper = (((table[f"{name}_boot_{end}"] - centre) / sd).to_numpy() for end in ("lb", "ub"))
@@ -86,6 +92,7 @@ def _title(name: str, found: _Compared) -> str:
 
 def _frame_parameters(panel: Axes, table: pd.DataFrame, found: _Compared, *, y: Array, spread: str) -> None:
     panel.set_yticks(y, list(table.index), fontsize=8)
+    panel.grid(axis="y", linewidth=0.4)
     for text, flag in zip(panel.get_yticklabels(), table["flag"], strict=True):
         text.set_fontweight("bold" if flag else "normal")
     panel.set_ylim(len(table) - 0.4, -0.6)
@@ -94,15 +101,13 @@ def _frame_parameters(panel: Axes, table: pd.DataFrame, found: _Compared, *, y: 
     _mark_outside(panel, table, found, spread=spread)
     more = len(found.parameters) - len(table)
     panel.set_xlabel(
-        "difference from posterior mean (posterior sd)"
+        "difference from posterior mean, in posterior standard deviations"
         if spread.endswith("_sd")
-        else f"difference from the estimate of {found.names[1]} (standard errors)"
+        else f"difference from the estimate of {found.names[1]}, in standard errors"
     )
     hidden = f"; {more} that differ less are not shown" if more else ""
-    panel.set_title(
-        f"Parameters, {shown(found.ci_prob, 'share')} intervals (bold: flagged{hidden})", fontsize=9, loc="left"
-    )
-    panel.legend(fontsize=7.5, loc="upper left", bbox_to_anchor=(0.0, -0.09), ncols=3, frameon=False)
+    panel.set_title(f"Parameters, {shown(found.ci_prob, 'share')} intervals (bold: flagged{hidden})", loc="left")
+    panel.figure.legend(*panel.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     _bare(panel)
 
 
@@ -125,10 +130,10 @@ def _draw_cross_table(panel: Axes, found: _Compared) -> None:
         panel.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", color="white" if dark else INK, fontsize=8)
     panel.set_xticks(range(counts.shape[1]), [str(k) for k in table.columns], fontsize=8)
     panel.set_yticks(range(counts.shape[0]), [str(k) for k in table.index], fontsize=8)
-    panel.set_xlabel(f"component, {found.names[1]}", fontsize=8)
-    panel.set_ylabel(f"component, {found.names[0]}", fontsize=8)
+    panel.set_xlabel(f"component, {found.names[1]}")
+    panel.set_ylabel(f"component, {found.names[0]}")
     ari, vi = (shown(value, "probability") for value in (found.partitions.ari, found.partitions.vi))
-    panel.set_title(f"Rows: ARI {ari}, VI {vi} bits", fontsize=9, loc="left")
+    panel.set_title(f"Rows: ARI {ari},\nVI {vi} bits", loc="left")
 
 
 def _draw_memberships(panel: Axes, found: _Compared) -> None:
@@ -138,10 +143,10 @@ def _draw_memberships(panel: Axes, found: _Compared) -> None:
     area = 12.0 + 90.0 * np.sqrt(table["n"] / table["n"].max())
     panel.scatter(table[first], table[second], s=area, color=_SECOND, alpha=0.75, edgecolors="none", zorder=2)
     what = str(table.index.name)
-    panel.set_xlabel(f"{what}, {first}", fontsize=8)
-    panel.set_ylabel(f"mean, {second}", fontsize=8)
-    title = "Memberships (area: root of rows)" if what == "membership" else "Pairs of rows (area: root of pairs)"
-    panel.set_title(title, fontsize=9, loc="left")
+    panel.set_xlabel(f"{what}, {first}")
+    panel.set_ylabel(f"mean, {second}")
+    title = "Memberships\n(area: root of rows)" if what == "membership" else "Pairs of rows\n(area: root of pairs)"
+    panel.set_title(title, loc="left")
     _bare(panel)
 
 
@@ -154,14 +159,12 @@ def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
     a, b = (found.pointwise[name].to_numpy() for name in (first, second))
     panel.axhline(0.0, color=INK, linewidth=0.6, zorder=1)
     panel.plot(b, b - a, ".", color=_SECOND, markersize=4, alpha=0.6, zorder=2, rasterized=len(a) > 5_000)
-    panel.set_xlabel(f"leave-one-out log predictive density, {second}", fontsize=8)
-    panel.set_ylabel(f"difference, {second} − {first}", fontsize=8)
+    panel.set_xlabel(f"log predictive density, {second}")
+    panel.set_ylabel(f"difference, {second} − {first}")
     difference = with_error(found.elpd_difference, found.elpd_difference_se, "criterion")
-    panel.set_title(f"Leave-one-out log predictive density,\ndifference {difference}", fontsize=9, loc="left")
+    panel.set_title(f"Rows left out one by one:\ndifference {difference}", loc="left")
     _bare(panel)
 
 
 def _bare(panel: Axes) -> None:
-    panel.tick_params(labelsize=8)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    panel.spines[["top", "right"]].set_visible(False)

@@ -1,22 +1,24 @@
 """Figures of model checks: predictive distributions, LOO-PIT, departures from a Gaussian mixture, outliers."""
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
 
-from bayesgmm._common import Array, shown
+from bayesgmm._common import Array, counted, listed, shown
 from bayesgmm.model_checks.gaussianity import uniform_differences
 from bayesgmm.model_checks.goodness import GRID
-from bayesgmm.plots import COLOURS, INK, ClusterFigure, n_bins
+from bayesgmm.plots import ClusterFigure, bin_edges
+from bayesgmm.style import CLUSTERS, DATA, INK, POSTERIOR, context
 
 _MOST_FEATURES = 5
-_PANEL = (2.6, 2.1)  # inches
-_BLUE, _RED = COLOURS[0], "#c0392b"
-_SMALL = 8.5
+_ACROSS, _WIDTH, _HEIGHT = 3, 7.4, 1.5  # panels in a row; inches, of the figure and of a panel
+_RED = CLUSTERS[2]
 _BAND = 0.95
 _SIMULATED = 500  # samples of uniform values that give the band its width
 _SMALLEST = 1e-12
@@ -34,54 +36,79 @@ def draw_check(
     left_out: bool,
 ) -> Figure:
     """Above each feature, data and predicted data; below, how its LOO-PIT differs from uniform; last, departures."""
-    features = [str(name) for name in pit.columns[:-1]][:_MOST_FEATURES]
-    n = max(len(features) + 1, 3)
-    height = 3 * _PANEL[1] + 0.6
-    figure: Figure = ClusterFigure(figsize=(max(_PANEL[0] * n, 8.5), height), layout="constrained")
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[2, 1.1])[:, 0]
-    panels = above.subplots(2, len(features) + 1, squeeze=False)
-    for j, name in enumerate(features):
-        _draw_density(panels[0, j], X[:, j], predicted[:, :, j], name)
-        _draw_pit(panels[1, j], pit[name].to_numpy(), transforms[:, j], name)
-    panels[0, -1].axis("off")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    panels[0, -1].legend(handles, labels, loc="center", frameon=False, fontsize=_SMALL)
-    _draw_pit(panels[1, -1], pit["density"].to_numpy(), _of_uniform(len(pit)), "density")
-    what = "LOO-PIT" if left_out else "PIT"
-    panels[1, 0].set_ylabel(f"{what}: ECDF − uniform", fontsize=_SMALL)
-    panels[0, 0].set_ylabel("density", fontsize=_SMALL)
-    row = below.subplots(1, len(gaussianity), squeeze=False)[0]
-    for i, (panel, name) in enumerate(zip(row, gaussianity.index, strict=True)):
-        _draw_departure(panel, departures[:, i], gaussianity.iloc[i], str(name))
-    below.suptitle(
-        f"Departures from a Gaussian mixture, beside refitted replicates: p = {shown(p_value, 'p')}", fontsize=10
-    )
+    every = [str(name) for name in pit.columns[:-1]]
+    features = _least_uniform(pit, every)
+    rows = [-(-n // _ACROSS) for n in (len(features), len(features) + 1, len(gaussianity))]
+    with context():
+        figure: Figure = ClusterFigure(figsize=(_WIDTH, _HEIGHT * sum(rows) + 1.6), layout="constrained")
+        ratios = [n + more for n, more in zip(rows, (0.3, 0.2, 0.2), strict=True)]
+        first, second, third = figure.subfigures(3, 1, squeeze=False, height_ratios=ratios).ravel()
+        panels = _panels(first, len(features))
+        for panel, name in zip(panels, features, strict=True):
+            j = every.index(name)
+            _draw_density(panel, X[:, j], predicted[:, :, j], name)
+        first.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        left = [name for name in every if name not in features]
+        note = f"; not shown: {listed(left)}" if left else ""
+        first.suptitle(f"Rows and predicted rows, density of each feature{note}")
+        for panel, name in zip(_panels(second, len(features) + 1), [*features, "density"], strict=True):
+            band = _of_uniform(len(pit)) if name == "density" else transforms[:, every.index(name)]
+            _draw_pit(panel, pit[name].to_numpy(), band, name)
+        what = "Leave-one-out probability" if left_out else "Probability"
+        second.suptitle(f"{what} integral transforms: distribution less uniform, with a band of {_BAND:.0%}")
+        for i, (panel, name) in enumerate(zip(_panels(third, len(gaussianity)), gaussianity.index, strict=True)):
+            _draw_departure(panel, departures[:, i], gaussianity.iloc[i], str(name))
+        third.suptitle(f"Departures from a Gaussian mixture, beside refitted replicates: p = {shown(p_value, 'p')}")
     return figure
+
+
+def _least_uniform(pit: pd.DataFrame, features: list[str]) -> list[str]:
+    """All features or, of many, those whose transforms are least uniform, in their order."""
+    worst = [np.abs(uniform_differences(pit[name].to_numpy()[:, None], GRID)).max() for name in features]
+    kept = sorted(np.argsort(-np.array(worst), kind="stable")[:_MOST_FEATURES])
+    return [features[j] for j in kept]
+
+
+def _panels(figure: SubFigure, n: int) -> list[Axes]:
+    """Panels in rows."""
+    across = min(_ACROSS, n)
+    grid = figure.subplots(-(-n // across), across, squeeze=False).ravel()
+    for panel in grid[n:]:
+        panel.set_axis_off()
+    return list(grid[:n])
 
 
 def _draw_density(panel: Axes, data: Array, predicted: Array, name: str) -> None:
     low, high = np.quantile(np.concatenate([data, predicted.ravel()]), [0.001, 0.999])
     low, high = min(low, data.min()), max(high, data.max())
-    edges = np.linspace(low, high, 1 + min(40, max(12, n_bins(data))))
+    edges = _edges(data, low, high)
     heights = np.array([np.histogram(y, edges, density=True)[0] for y in predicted])
     lower, middle, upper = np.quantile(heights, [0.5 - 0.5 * _BAND, 0.5, 0.5 + 0.5 * _BAND], axis=0)
-    label = f"{100 * _BAND:g} % of predicted data"
-    panel.stairs(upper, edges, baseline=lower, fill=True, color=_BLUE, alpha=0.3, linewidth=0, label=label)
-    panel.stairs(middle, edges, baseline=None, color=_BLUE, linewidth=1.0, label="their median")
-    panel.stairs(np.histogram(data, edges, density=True)[0], edges, color=INK, linewidth=1.5, label="data")
-    panel.set_title(name, fontsize=_SMALL + 1)
+    label = f"{_BAND:.0%} of predicted rows"
+    panel.stairs(upper, edges, baseline=lower, fill=True, color=POSTERIOR, alpha=0.3, linewidth=0, label=label)
+    panel.stairs(middle, edges, baseline=None, color=POSTERIOR, linewidth=1.0, label="their median")
+    panel.stairs(np.histogram(data, edges, density=True)[0], edges, color=INK, linewidth=1.3, label="rows")
+    panel.set_xlabel(name)
     panel.set_yticks([])
     _finish(panel)
+
+
+def _edges(data: Array, low: float, high: float) -> Array:
+    """Edges of the histogram of the rows, continued over the range of predicted ones."""
+    edges = bin_edges(data)
+    width = edges[1] - edges[0]
+    before, after = (max(0, int(np.ceil(gap / width))) for gap in (edges[0] - low, high - edges[-1]))
+    return edges[0] + width * np.arange(-before, len(edges) + after)
 
 
 def _draw_pit(panel: Axes, u: Array, transforms: Array, name: str) -> None:
     """Difference of the ECDF from uniform, with a simultaneous 95 % band of replicates (replicate, value)."""
     lower, upper = _band(transforms)
-    panel.fill_between(GRID, lower, upper, color=_BLUE, alpha=0.22, linewidth=0)
+    panel.fill_between(GRID, lower, upper, color=POSTERIOR, alpha=0.22, linewidth=0)
     panel.plot(GRID, uniform_differences(u[:, None], GRID)[0], color=INK, linewidth=1.2)
-    panel.axhline(0.0, color="#999999", linewidth=0.6)
+    panel.axhline(0.0, color=INK, linewidth=0.6)
     panel.set_xlim(0, 1)
-    panel.set_xlabel(name, fontsize=_SMALL)
+    panel.set_xlabel(name)
     _finish(panel)
 
 
@@ -99,10 +126,10 @@ def _of_uniform(n: int) -> Array:
 
 
 def _draw_departure(panel: Axes, values: Array, row: "pd.Series[float]", name: str) -> None:
-    panel.hist(values, bins=24, color=_BLUE, alpha=0.45, linewidth=0)
+    panel.hist(values, bins=24, color=POSTERIOR, alpha=0.45, linewidth=0)
     unusual = row["p"] <= 0.05
     panel.axvline(row["observed"], color=_RED if unusual else INK, linewidth=1.8)
-    panel.set_title(f"{name}, p = {shown(row['p'], 'p')}", fontsize=_SMALL)
+    panel.set_title(f"{name}, p = {shown(row['p'], 'p')}")
     panel.set_yticks([])
     _finish(panel)
 
@@ -112,10 +139,11 @@ def draw_outliers(table: pd.DataFrame, X: Array, *, features: Sequence[str], ax:
     if ax is not None:
         _draw_tails(ax, table)
         return ax.get_figure(root=True)  # type: ignore[return-value]
-    figure: Figure = ClusterFigure(figsize=(9.2, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    _draw_tails(left, table)
-    _draw_rows(right, table, X, features)
+    with context():
+        figure: Figure = ClusterFigure(figsize=(_WIDTH, 3.3), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _draw_tails(left, table)
+        _draw_rows(right, table, X, features)
     return figure
 
 
@@ -124,24 +152,34 @@ def _draw_tails(panel: Axes, table: pd.DataFrame) -> None:
     order = tail.argsort(kind="stable")
     expected = (np.arange(len(tail)) + 0.5) / len(tail)
     floored = np.maximum(tail[order], _SMALLEST)
-    panel.plot(expected, expected, color="#999999", linewidth=0.8, zorder=1)
-    for mask, style in ((~flagged[order], _style(INK, 10)), (flagged[order], _style(_RED, 24))):
+    panel.plot(expected, expected, color=INK, linewidth=0.6, zorder=1)
+    for mask, style in ((~flagged[order], _style(DATA, 10)), (flagged[order], _style(_RED, 24))):
         panel.scatter(expected[mask], floored[mask], **style)
-    panel.set(xscale="log", yscale="log", xlabel="expected of rows of the model", ylabel="tail probability")
+    panel.set(xscale="log", yscale="log", xlabel="tail probability expected under the model", ylabel="tail probability")
     _finish(panel)
 
 
 def _draw_rows(panel: Axes, table: pd.DataFrame, X: Array, names: Sequence[str]) -> None:
     flagged = table["outlier"].to_numpy()
+    i, j = _most_extreme(X, flagged)
     several = X.shape[1] > 1
-    y = X[:, 1] if several else table["score"].to_numpy()
-    label = f"outliers ({flagged.sum()})"
-    panel.scatter(X[~flagged, 0], y[~flagged], **_style(INK, 10))
-    panel.scatter(X[flagged, 0], y[flagged], **_style(_RED, 24), label=label)
-    panel.set(xlabel=names[0], ylabel=names[1] if several else "score")
-    if flagged.any():
-        panel.legend(fontsize=_SMALL, frameon=False, loc="best")
+    y = X[:, j] if several else table["score"].to_numpy()
+    panel.scatter(X[~flagged, i], y[~flagged], **_style(DATA, 10))
+    panel.scatter(X[flagged, i], y[flagged], **_style(_RED, 24))
+    panel.set(xlabel=names[i], ylabel=names[j] if several else "score")
+    of = f"; {len(names) - 2} of {len(names)} features not shown" if len(names) > 2 else ""
+    panel.set_title("\n".join(wrap(f"{counted(int(flagged.sum()), 'outlier')} in red{of}", 44)))
     _finish(panel)
+
+
+def _most_extreme(X: Array, flagged: NDArray[np.bool_]) -> tuple[int, int]:
+    """The two features in which outliers are farthest from the median, in their spread; both of two, in their order."""
+    if X.shape[1] < 3 or not flagged.any():
+        return 0, min(1, X.shape[1] - 1)
+    spread = np.maximum(X.std(axis=0), np.finfo(float).tiny)
+    reach = (np.abs(X[flagged] - np.median(X, axis=0)) / spread).mean(axis=0)
+    first, second = np.argsort(-reach, kind="stable")[:2]
+    return int(first), int(second)
 
 
 def _style(colour: str, area: float) -> dict[str, Any]:
@@ -150,4 +188,3 @@ def _style(colour: str, area: float) -> dict[str, Any]:
 
 def _finish(panel: Axes) -> None:
     panel.spines[["top", "right"]].set_visible(False)
-    panel.tick_params(labelsize=_SMALL - 1)

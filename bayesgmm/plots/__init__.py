@@ -7,11 +7,8 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.plots._data import screened_record as screened_record
     from bayesgmm.plots._data import thinned_tree as thinned_tree
-    from bayesgmm.plots._style import COLOURS as COLOURS
-    from bayesgmm.plots._style import GREY as GREY
-    from bayesgmm.plots._style import INK as INK
     from bayesgmm.plots._style import ClusterFigure as ClusterFigure
-    from bayesgmm.plots._style import n_bins as n_bins
+    from bayesgmm.plots._style import bin_edges as bin_edges
     from bayesgmm.plots.clusters import plot_clusters as plot_clusters
     from bayesgmm.plots.components import plot_components as plot_components
     from bayesgmm.plots.density import plot_density as plot_density

@@ -1,6 +1,7 @@
 """Drawing on ArviZ's PlotCollection: panels, colours of clusters, visuals."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -12,17 +13,22 @@ from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm
 from matplotlib.lines import Line2D
 
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots._style import COLOURS, INK, plain_axes, positions_of
+from bayesgmm.plots._style import plain_axes, rounding_unit
 from bayesgmm.posterior import CLUSTER
+from bayesgmm.style import CLUSTERS, INK, context
 
 type Visuals = Mapping[str, Mapping[str, Any] | bool]
 
 BACKENDS = ("matplotlib", "plotly")
 _PANEL = (6.4, 4.4)  # inches
+_IN_A_COLUMN = 16  # entries of a legend
+_CELLS = 120  # along an axis, of binned rows
+_FAINT = 50.0
 _OVERLAY = "overlay_cluster"  # an aesthetic of its own makes ArviZ draw clusters one by one
 _PANELS = ("part", "row", "column")  # dimensions that figures have panels for
 _TEXTS = ("xlabel", "ylabel", "title")
@@ -73,6 +79,10 @@ class Canvas:
             return str(self.plot_collection.backend)
         return "matplotlib" if self.ax is not None else str(self.backend or rcParams["plot.backend"])
 
+    def style(self) -> AbstractContextManager[None]:
+        """Of figures made here: this package's; axes and collections that are given have the user's."""
+        return context() if self.own_figure and self.name == "matplotlib" else nullcontext()
+
     def open(
         self,
         data: xr.Dataset,
@@ -112,9 +122,9 @@ def cluster_aesthetics(n_clusters: int) -> dict[str, list[str]]:
     """Colour and, beyond ten clusters, marker of each."""
     if n_clusters == 0:
         return {}
-    aesthetics = {"color": [COLOURS[k % len(COLOURS)] for k in range(n_clusters)]}
-    if n_clusters > len(COLOURS):
-        aesthetics["marker"] = [_MARKERS[k // len(COLOURS) % len(_MARKERS)] for k in range(n_clusters)]
+    aesthetics = {"color": [CLUSTERS[k % len(CLUSTERS)] for k in range(n_clusters)]}
+    if n_clusters > len(CLUSTERS):
+        aesthetics["marker"] = [_MARKERS[k // len(CLUSTERS) % len(_MARKERS)] for k in range(n_clusters)]
     return aesthetics
 
 
@@ -163,18 +173,6 @@ def _merged(given: Mapping[str, Any] | bool, default: Mapping[str, Any]) -> dict
     if given is False:
         return False
     return dict(default) if given is True else {**default, **given}
-
-
-def chosen_features(features: Sequence[str | int] | str | int | None, names: list[str], most: int) -> list[int]:
-    """Positions of the features to show: those named, or the first few."""
-    if features is None:
-        return list(range(len(names)))[:most]
-    chosen = positions_of([features] if isinstance(features, str | int) else features, names)
-    if len(chosen) > most:
-        raise InputError(
-            expected=f"at most {most} features", got=f"{len(chosen)}", hint="plot_pairs shows more than two."
-        )
-    return chosen
 
 
 # ---- drawing
@@ -235,7 +233,7 @@ class Pen:
         of_clusters = [key for key in ("color", "marker") if key in self.pc.aes_set and self._of_clusters(key)]
         if settings is False or "legend" in self.pc.viz.children or not of_clusters:
             return
-        style = {"title": "cluster (weight)"} | _legend_style(self.pc.backend) | ours | settings
+        style = {"title": "cluster (weight)"} | self._legend_style(len(labels)) | ours | settings
         if canvas.ax is None:
             self.pc.add_legend(CLUSTER, aes=of_clusters, labeller=_Labels(labels), **style)
             return
@@ -247,6 +245,16 @@ class Pen:
         style.pop("visual_kwargs")
         canvas.ax.legend(handles=handles, **style)
 
+    def _legend_style(self, n: int) -> dict[str, Any]:
+        """Lines where the figure has lines of clusters, markers where it has their rows."""
+        if self.pc.backend != "matplotlib":
+            return {}
+        drawn = [name for name in ("mean", "components") if name in self.pc.viz.children]
+        line: dict[str, Any] = {"linewidth": 2.0} if drawn else {"linestyle": ""}
+        if "rows" in self.pc.viz.children:
+            line |= {"marker": "o", "markersize": 5.0}
+        return {"alignment": "left", "ncols": 1 + (n - 1) // _IN_A_COLUMN, "visual_kwargs": line}
+
 
 class _Labels:
     """Labels of clusters for a legend, with ArviZ's interface of a labeller."""
@@ -257,12 +265,6 @@ class _Labels:
     def sel_to_str(self, sel: Mapping[str, Any], isel: Mapping[str, int]) -> str:
         """The label at a position."""
         return self._labels[int(isel[CLUSTER])]
-
-
-def _legend_style(backend: str) -> dict[str, Any]:
-    if backend != "matplotlib":
-        return {}
-    return {"frameon": False, "fontsize": 8.5, "title_fontsize": 8.5, "visual_kwargs": {"linewidth": 2.0}}
 
 
 def finish(pc: PlotCollection) -> None:
@@ -317,6 +319,39 @@ def points(da: xr.DataArray, target: Any, **settings: Any) -> Any:
     return backend_of(target).scatter(axes["x"], axes["y"], target, **settings)
 
 
+def cells_of(x: Array, y: Array) -> xr.DataArray:
+    """Rows counted in cells: the cells' centres and counts (plot_axis, cell_x, cell_y), as many for any rows."""
+    edges = [_cell_edges(values) for values in (x, y)]
+    counts = np.histogram2d(x, y, bins=edges)[0]
+    centres = np.meshgrid(*((each[1:] + each[:-1]) / 2 for each in edges), indexing="ij")
+    return xr.DataArray(
+        np.stack([*centres, counts]), dims=("plot_axis", "cell_x", "cell_y"), coords={"plot_axis": ["x", "y", "count"]}
+    )
+
+
+def _cell_edges(x: Array) -> Array:
+    """Edges of cells over all values; of rounded ones, cells hold the same number of different values each."""
+    unit = rounding_unit(x)
+    if not unit:
+        return np.histogram_bin_edges(x, bins=_CELLS)
+    per_cell = -(-(int(np.round(np.ptp(x) / unit)) + 1) // _CELLS)
+    edges: Array = x.min() + unit * (per_cell * np.arange(_CELLS + 1) - 0.5)
+    return edges
+
+
+def cells(da: xr.DataArray, target: Any, *, cmap: str, **settings: Any) -> Any:
+    """Cells (plot_axis, cell_x, cell_y) coloured by the logarithm of their counts; empty ones are not drawn."""
+    x, y, counts = (da.sel(plot_axis=name).transpose("cell_x", "cell_y").to_numpy() for name in ("x", "y", "count"))
+    if np.isnan(counts).all():
+        return None
+    if isinstance(target, Axes):
+        norm = LogNorm(0.3, _FAINT * counts.max())  # one row is visible, and lines over many are too
+        filled = np.ma.masked_equal(counts, 0.0)
+        return target.pcolormesh(x, y, filled, cmap=cmap, norm=norm, shading="nearest", rasterized=True, **settings)
+    target.add_heatmap(x=x[:, 0], y=y[0], z=np.log10(np.where(counts > 0, counts, np.nan)).T, colorscale=cmap)
+    return target.figure.data[-1]
+
+
 def contours(da: xr.DataArray, target: Any, levels: Array, *, kind: str, **settings: Any) -> Any:
     """Lines (``contour``) or regions (``contourf``) between levels of a density (x, y), as one object."""
     x, y, values = da["x"].to_numpy(), da["y"].to_numpy(), da.transpose("x", "y").to_numpy()
@@ -327,7 +362,13 @@ def contours(da: xr.DataArray, target: Any, levels: Array, *, kind: str, **setti
 
 def _text(da: xr.DataArray, target: Any, *, kind: str, **settings: Any) -> Any:
     """Axis label or title () of a panel."""
-    return getattr(backend_of(target), kind)(str(da.item()), target, **settings)
+    text = str(da.item())
+    return getattr(backend_of(target), kind)(text if isinstance(target, Axes) else html_lines(text), target, **settings)
+
+
+def html_lines(text: str) -> str:
+    """Text with line breaks as Plotly has them."""
+    return text.replace("\n", "<br>")
 
 
 def limits(da: xr.DataArray, target: Any, *, kind: str) -> Any:

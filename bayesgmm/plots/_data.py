@@ -48,15 +48,36 @@ class Shown:
         Thinned draws, in this package's layout.
     X : (obs, feature)
         Thinned rows.
+    rows : (row, feature)
+        All rows.
+    whole : Shown, optional
+        Draws and rows of all features, if these are projections.
     """
 
     tree: xr.DataTree
     X: Rows
+    rows: Rows
+    whole: "Shown | None" = None
 
     @property
     def names(self) -> list[str]:
         """Of the features."""
         return [str(name) for name in self.tree["posterior"][FEATURE].to_numpy()]
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of components."""
+        return int(self.tree["posterior"].sizes[CLUSTER])
+
+    @property
+    def identified(self) -> bool:
+        """Whether components are, as far as draws were relabelled."""
+        return RECORD not in self.tree.attrs or relabelling(self.tree).identified
+
+    @property
+    def many(self) -> bool:
+        """Whether rows are too many to be drawn one by one."""
+        return len(self.rows) > len(self.X)
 
     @property
     def n_samples(self) -> int:
@@ -72,7 +93,12 @@ class Shown:
     @cached_property
     def labels(self) -> IntArray:
         """The most probable label of each row, (obs,)."""
-        return mean_memberships(draws_of(self.tree), Data(self.X)).argmax(axis=1)
+        return self.memberships.argmax(axis=1)
+
+    @cached_property
+    def memberships(self) -> Array:
+        """Mean membership probabilities (obs, cluster), from all features."""
+        return self.whole.memberships if self.whole else mean_memberships(draws_of(self.tree), Data(self.X))
 
 
 def shown(
@@ -89,10 +115,10 @@ def shown(
     check_flag(force=force)
     own = mixture_posterior(posterior, names=names)
     canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
-    tree, rows = thinned_tree(canonical, num_samples), thinned_rows(data_of(canonical, X).rows)
+    tree, rows = thinned_tree(canonical, num_samples), data_of(canonical, X).rows
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
         tree = in_same_labels(posterior, tree, thinned_rows(data_of(canonical).rows), force=force)
-    return Shown(tree, rows)
+    return Shown(tree, thinned_rows(rows), rows)
 
 
 def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:

@@ -16,8 +16,10 @@ X : (obs, feature), optional
 names : mapping, optional
     Names of the posterior's variables, for example ``{"weights": "w", "means": "mu", "sds": "sigma"}``.""",
     "features": """\
-features : one or two names or positions, optional
-    By default the first two.""",
+features : one or two names or positions, or "discriminant", optional
+    By default both of two; of more, those that separate the components best, by the mutual information of the component
+    and each feature. "discriminant": the two linear combinations of all features in which components differ most
+    (Scrucca 2010). The title says what is not shown.""",
     "num_samples": """\
 num_samples : int
     Number of draws used, evenly spaced within chains.""",

@@ -1,4 +1,4 @@
-"""Style of all figures: colours, markers, axis limits, histogram bins, figures that notebooks show."""
+"""What all figures share: thinned rows, axis limits, bins, ellipses, figures that notebooks show."""
 
 import io
 from collections.abc import Hashable, Iterable, Sequence
@@ -12,10 +12,8 @@ from scipy.stats import chi2, iqr
 from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.exceptions import InputError
 
-# Petroff (2021), arXiv:2107.02270: ten colours that can be distinguished with colour-vision deficiencies.
-COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
-INK, GREY = "#222222", "#d9d9d9"
 MOST_FEATURES, MOST_ROWS = 5, 5_000
+_ROUNDING = 1e-3  # error of a difference between rounded values, in their unit
 _CIRCLE = np.column_stack([f(np.linspace(0.0, 2.0 * np.pi, 121)) for f in (np.cos, np.sin)])
 
 
@@ -34,10 +32,10 @@ def plain_axes(panel: Axes) -> None:
     panel.ticklabel_format(scilimits=(-3, 5), useMathText=True)
 
 
-def positions_of(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
-    """Positions of the features to show."""
+def positions_of(features: Sequence[str | int] | str | int | None, names: list[str]) -> list[int]:
+    """Positions of the features named, or of all."""
     if features is None:
-        return list(range(len(names)))[:MOST_FEATURES]
+        return list(range(len(names)))
     wanted: list[Any] = [features] if isinstance(features, str) or not isinstance(features, Iterable) else [*features]
     known: dict[str | int, int] = {j: j for j in range(len(names))}
     known.update({name: j for j, name in enumerate(names)})
@@ -54,8 +52,13 @@ def evenly_spaced(n: int, most: int) -> IntArray:
 
 
 def thinned_rows(X: Rows, most: int = MOST_ROWS) -> Rows:
-    """At most ``most`` rows, evenly spaced."""
-    return np.asfortranarray(X[:: -(-len(X) // most)])
+    """At most ``most`` rows, one at random from each stretch of equal length, so that no period of theirs is missed."""
+    step = -(-len(X) // most)
+    if step == 1:
+        return np.asfortranarray(X)
+    starts = np.arange(0, len(X), step)
+    chosen = starts + np.random.default_rng(0).integers(0, step, len(starts))
+    return np.asfortranarray(X[np.minimum(chosen, len(X) - 1)])
 
 
 def shrinkage(n_rows: int) -> float:
@@ -69,12 +72,32 @@ def limits_of(x: Array) -> tuple[float, float]:
     return float(x.min()) - margin, float(x.max()) + margin
 
 
-def n_bins(x: Array) -> int:
-    """Number of bins by the Freedman-Diaconis rule, bounded: separated clusters widen its bins, ties narrow them."""
+def bin_edges(x: Array) -> Array:
+    """Edges of a histogram's bins, which hold the same number of values of rounded data each.
+
+    The width is that of the Freedman-Diaconis rule, bounded: separated clusters widen its bins, ties narrow them.
+    """
     fewest, most = min(2 * np.sqrt(len(x)), 40), 60
     width = 2.0 * float(iqr(x)) / np.cbrt(len(x))
-    wanted = np.ptp(x) / width if width > 0 else fewest
-    return int(np.clip(np.ceil(wanted), fewest, most))
+    wanted = np.clip(np.ceil(np.ptp(x) / width) if width > 0 else fewest, fewest, most)
+    unit = rounding_unit(x)
+    if not unit:
+        return np.histogram_bin_edges(x, bins=int(wanted))
+    n_units = int(np.round(np.ptp(x) / unit)) + 1
+    per_bin = max(1, int(np.round(n_units / wanted)))
+    edges: Array = x.min() + unit * (per_bin * np.arange(-(-n_units // per_bin) + 1) - 0.5)
+    return edges
+
+
+def rounding_unit(x: Array) -> float:
+    """The unit that values with many ties were rounded to; 0 if they were not."""
+    some = thinned_rows(x)
+    values = np.unique(some)
+    if not 1 < len(values) < len(some) / 2:
+        return 0.0
+    unit = float(np.diff(values).min())
+    steps = np.diff(values) / unit
+    return unit if np.abs(steps - steps.round()).max() < _ROUNDING else 0.0
 
 
 def ellipse_outlines(means: Array, covariances: Array, pair: Sequence[int], mass: float) -> Array:

@@ -1,12 +1,13 @@
-"""Clusters by EM and by NUTS in one figure, built without pyplot and its global state."""
+"""Clusters by EM and of the posterior in one figure, built without pyplot and its global state."""
 
 import textwrap
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import xarray as xr
 from arviz_base import rcParams
 from arviz_stats.base import array_stats
 from matplotlib.artist import Artist
@@ -16,54 +17,54 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 
-from bayesgmm._common import Array, IntArray
-from bayesgmm.data import Data
+from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.plots._canvas import cells, cells_of
+from bayesgmm.plots._data import Shown, shown
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots._style import (
-    COLOURS,
-    GREY,
-    INK,
-    ClusterFigure,
-    ellipse_outlines,
-    limits_of,
-    n_bins,
-    plain_axes,
-    positions_of,
-    shrinkage,
-    thinned_rows,
-)
-from bayesgmm.posterior import data_of, draws_of, mean_mixture, start_mixture
-from bayesgmm.prediction import mean_memberships
+from bayesgmm.plots._features import Features, View, view_of
+from bayesgmm.plots._style import MOST_FEATURES, ClusterFigure, bin_edges, ellipse_outlines, plain_axes, shrinkage
+from bayesgmm.posterior import NO_NAMES, Names, Posterior, draws_of, start_mixture
+from bayesgmm.style import CLUSTERS, DATA, EM, GREY, INK, MARKERS, POSTERIOR, context
 from bayesgmm.validation import check_number, check_whole
 
-_MARKERS = "osD^vP"  # one more for every ten components
-_MOST_EVALUATIONS = 4_000_000
 _SMALLEST, _LARGEST = 14.0, 90.0  # area of a marker, in square points, at no and at full uncertainty
 _TALLEST = 1.8  # height of a density panel, as a multiple of the band
 _HEADING = "heading"
+_IN_A_COLUMN = 12  # clusters in a legend
+_NOT_IDENTIFIED = "The components are not identified: means over draws mix several of them."
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """Input of every panel: rows, their labels and uncertainty, and the mixtures."""
+    """Input of every panel: draws and rows in the features shown, and EM's mixture, if there is one."""
 
-    X: Array  # (obs, feature)
-    labels: IntArray  # (obs,)
-    uncertainty: Array  # (obs,), 1 - the largest mean membership probability
-    names: list[str]
-    em: Mixture
-    mean: Mixture
-    draws: Draws  # the draws shown
-    all_draws: Draws
+    view: View
+    em: Mixture | None
+    n_draws: int
     mass: float
 
     @property
-    def n_components(self) -> int:
-        return self.em.n_components
+    def sample(self) -> Shown:
+        return self.view.sample
+
+    @property
+    def names(self) -> list[str]:
+        return self.sample.names
+
+    @cached_property
+    def uncertainty(self) -> Array:
+        """1 - the largest mean membership probability of each row."""
+        return 1.0 - self.sample.memberships.max(axis=1)
+
+    @cached_property
+    def draws(self) -> Draws:
+        """Those shown as ellipses."""
+        return draws_of(self.sample.tree).thinned(self.n_draws)
 
 
 # ---- public function
@@ -71,33 +72,39 @@ class _Scene:
 
 @documented
 def plot_clusters(
-    fit: Any,
-    X: Any = None,
+    fit: Posterior,
+    X: ArrayLike | None = None,
     *,
     em: Any = None,
-    features: Sequence[str | int] | None = None,
+    names: Names = NO_NAMES,
+    features: Features = None,
+    num_samples: int = 400,
     n_draws: int = 30,
     mass: float = 0.9,
     ax: Axes | None = None,
 ) -> Figure:
-    r"""Data, clusters by EM and by NUTS, and the uncertainty of each row's assignment.
+    r"""Data, clusters by EM and of the posterior, and the uncertainty of each row's assignment.
 
     Two features: a scatter plot with, for each component, the ellipse of probability content ``mass`` (radius
     :math:`\sqrt{\chi^2_2(mass)}`): EM dashed, posterior mean solid, ``n_draws`` posterior draws thin. One
     feature: histogram, posterior density with its credible band, EM's density dashed. More: a pairs plot of both.
-    Colour shows the most probable component, marker size the uncertainty :math:`1 - \max_k P(z_i = k)`.
+    Colour shows the most probable component, marker size the uncertainty :math:`1 - \max_k P(z_i = k)`. If the
+    components are not identified, the title says so.
 
     Parameters
     ----------
-    fit : BayesianGaussianMixture or DataTree
-        A fitted estimator, or its ``posterior_``.
-    X : dataframe or array, (obs, feature), optional
-        Rows to show; by default those stored with the fit. At most 5,000 are drawn, evenly spaced.
+    fit : BayesianGaussianMixture, DataTree, Dataset, or mapping of arrays
+        Draws from this package, PyMC, NumPyro or Stan; see `bayesgmm.posterior.mixture_posterior`. They are relabelled
+        first by `bayesgmm.relabel`, unless that was done before.
+    {X}
+        More than 5,000 are binned.
     em : GaussianMixture or Mixture, optional
-        The EM solution to show; by default the one that started the chains.
-    features : sequence of names or positions, optional
-        By default the first five.
-    {n_draws} {mass} {ax}
+        The EM solution to show; by default the one that started the chains of a fit of this package.
+    {names}
+    features : sequence of names or positions, or "discriminant", optional
+        By default all; of more than five, those that separate the components best, the best one first. "discriminant":
+        linear combinations of all features, see `plot_components`. The title says what is not shown.
+    {num_samples} {n_draws} {mass} {ax}
         Only for one or two features.
 
     Returns
@@ -123,47 +130,41 @@ def plot_clusters(
     """
     check_number(least=0.0, most=1.0, mass=mass)
     check_whole(least=0, n_draws=n_draws)
-    tree = getattr(fit, "posterior_", fit)
-    if not isinstance(tree, xr.DataTree) or "observed_data" not in tree.children:
-        raise InputError(expected="a fitted BayesianGaussianMixture, or its posterior_", got=type(fit).__name__)
-    shown = positions_of(features, [str(name) for name in tree["observed_data"]["feature"].to_numpy()])
-    if ax is not None and len(shown) > 2:
+    sample = shown(fit, X, names=names, num_samples=num_samples, force=True)
+    view = view_of(sample, features, MOST_FEATURES if features is None else len(sample.names))
+    if ax is not None and len(view.chosen) > 2:
         raise InputError(
-            expected="one or two features with ax", got=f"{len(shown)}", hint="Name them: features=['a', 'b']."
+            expected="one or two features with ax", got=f"{len(view.chosen)}", hint="Name them: features=['a', 'b']."
         )
-    rows = data_of(tree, X).rows
-    mixture = start_mixture(tree) if em is None else getattr(em, "mixture_", em)
-    if not isinstance(mixture, Mixture):
-        raise InputError(expected="em a fitted GaussianMixture or a Mixture", got=type(em).__name__)
-    scene = _scene(tree, rows, mixture, n_draws=n_draws, mass=mass)
-    if len(shown) > 2:
-        return _pairs_figure(scene, shown)
-    return _single_figure(scene, shown, ax)
+    scene = _Scene(view, _em_mixture(em, view), n_draws, mass)
+    if len(view.chosen) > 2:
+        with context():
+            return _pairs_figure(scene)
+    with context() if ax is None else nullcontext():
+        return _single_figure(scene, ax)
 
 
-def _scene(tree: xr.DataTree, rows: Array, em: Mixture, *, n_draws: int, mass: float) -> _Scene:
-    """Labels, uncertainty and draws, computed once for all panels."""
-    X = thinned_rows(rows)
-    draws = draws_of(tree)
-    members = mean_memberships(draws.thinned(_MOST_EVALUATIONS // len(X)), Data(X))
-    return _Scene(
-        X=X,
-        labels=members.argmax(axis=1),
-        uncertainty=1.0 - members.max(axis=1),
-        names=[str(name) for name in tree["observed_data"]["feature"].to_numpy()],
-        em=em,
-        mean=mean_mixture(tree),
-        draws=draws.thinned(n_draws),
-        all_draws=draws,
-        mass=mass,
-    )
+def _em_mixture(em: Any, view: View) -> Mixture | None:
+    """The EM solution given, or the one stored with a fit of this package; in the features shown."""
+    tree = view.whole.tree
+    stored = "constant_data" in tree.children and "em_weights" in tree["constant_data"]
+    mixture = getattr(em, "mixture_", em) if em is not None else start_mixture(tree) if stored else None
+    if mixture is None:
+        return None
+    if not isinstance(mixture, Mixture) or mixture.means.shape[1] != len(view.whole.names):
+        raise InputError(
+            expected=f"em a fitted GaussianMixture or a Mixture, of {len(view.whole.names)} features",
+            got=type(em).__name__,
+        )
+    return view.projected(mixture)
 
 
 # ---- figures
 
 
-def _single_figure(scene: _Scene, shown: Sequence[int], ax: Axes | None) -> Figure:
+def _single_figure(scene: _Scene, ax: Axes | None) -> Figure:
     """One or two features in a single panel."""
+    shown = scene.view.chosen
     if ax is None:
         figure: Figure = ClusterFigure(figsize=(7.2, 4.6), layout="constrained")
         panel = figure.add_subplot()
@@ -171,20 +172,32 @@ def _single_figure(scene: _Scene, shown: Sequence[int], ax: Axes | None) -> Figu
         found = ax.get_figure(root=True)
         figure, panel = found, ax  # type: ignore[assignment]
     _draw_panel(panel, scene, shown)
+    panel.set_title(_title(scene))
     handles = _legend_handles(scene, ellipses=len(shown) == 2, density=len(shown) == 1)
     if ax is None:
-        legend = figure.legend(handles=handles, loc="outside right upper", **_LEGEND)
+        legend = figure.legend(handles=handles, loc="outside right upper", ncols=_columns(scene), **_LEGEND)
     else:
-        legend = panel.legend(handles=handles, loc="best", fontsize=7, framealpha=0.85)
+        legend = panel.legend(handles=handles, loc="best", frameon=True, framealpha=0.85)
     _embolden(legend, handles)
     return figure
 
 
-def _pairs_figure(scene: _Scene, shown: Sequence[int]) -> Figure:
-    """Pairs below the diagonal, single features on it, the legend in the empty corner."""
+def _title(scene: _Scene, **settings: Any) -> str:
+    """What is not shown, and whether the components can be told apart."""
+    return scene.view.title(*([] if scene.view.whole.identified else [_NOT_IDENTIFIED]), **settings)
+
+
+def _columns(scene: _Scene) -> int:
+    """Of a legend."""
+    return 1 + (scene.sample.n_clusters > _IN_A_COLUMN)
+
+
+def _pairs_figure(scene: _Scene) -> Figure:
+    """Pairs below the diagonal, single features on it, the legend in the empty corner if it fits there."""
+    shown = scene.view.chosen
     n = len(shown)
-    side = max(1.7, 7.6 / n)
-    figure = ClusterFigure(figsize=(side * n + 0.6, side * n + 0.4), layout="constrained")
+    side = max(1.4, 6.9 / n)
+    figure = ClusterFigure(figsize=(side * n + 0.4, side * n + 0.4), layout="constrained")
     grid = figure.subplots(n, n, squeeze=False)
     for i, row in enumerate(shown):
         for j, column in enumerate(shown):
@@ -195,14 +208,21 @@ def _pairs_figure(scene: _Scene, shown: Sequence[int]) -> Figure:
             _draw_panel(panel, scene, [row] if i == j else [column, row], compact=True)
             _keep_outer_labels(panel, last_row=i == n - 1, first_column=j == 0 and i > 0)
     figure.align_labels()
+    title = _title(scene, width=90)
+    if title:
+        figure.suptitle(title)
     handles = _legend_handles(scene, ellipses=True, density=True)
-    legend = figure.legend(handles=handles, loc="upper right", ncols=1 + (scene.n_components > 4), **_LEGEND)
-    legend.set_in_layout(False)
+    fits = n > 4 or scene.sample.n_clusters <= 4
+    top = 1.0 - 0.17 * (title.count("\n") + 1.5 if title else 0.0) / figure.get_size_inches()[1]
+    corner = {"loc": "upper right", "bbox_to_anchor": (1.0, top), "ncols": 1 + (scene.sample.n_clusters > 4)}
+    place: dict[str, Any] = corner if fits else {"loc": "outside right upper", "ncols": _columns(scene)}
+    legend = figure.legend(handles=handles, **place, **_LEGEND)
+    legend.set_in_layout(not fits)
     _embolden(legend, handles)
     return figure
 
 
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "alignment": "left", "handlelength": 2.2}
+_LEGEND: dict[str, Any] = {"alignment": "left", "handlelength": 2.2}
 
 
 def _keep_outer_labels(panel: Axes, *, last_row: bool, first_column: bool) -> None:
@@ -219,7 +239,6 @@ def _draw_panel(panel: Axes, scene: _Scene, shown: Sequence[int], *, compact: bo
     panel.set_axisbelow(True)
     plain_axes(panel)
     if compact:
-        panel.tick_params(labelsize=7.5)
         panel.locator_params(nbins=4)
 
 
@@ -228,26 +247,36 @@ def _draw_panel(panel: Axes, scene: _Scene, shown: Sequence[int], *, compact: bo
 
 def _draw_pair(panel: Axes, scene: _Scene, i: int, j: int, *, compact: bool) -> None:
     """Rows and ellipses of features i (across) and j (up)."""
-    _draw_rows(panel, scene, scene.X[:, i], scene.X[:, j], compact=compact)
+    sample = scene.sample
+    if sample.many:
+        cells(cells_of(sample.rows[:, i], sample.rows[:, j]), panel, cmap="Greys", zorder=1)
+    else:
+        _draw_rows(panel, scene, sample.X[:, i], sample.X[:, j], compact=compact)
     draws = ellipse_outlines(scene.draws.means, scene.draws.covariances, (i, j), scene.mass)
-    mean, em = (ellipse_outlines(m.means, m.full_covariances, (i, j), scene.mass) for m in (scene.mean, scene.em))
-    for k in range(scene.n_components):
+    mean = _ellipses(sample.mean, (i, j), scene.mass)
+    for k in range(sample.n_clusters):
         lines = list(draws[:, k].transpose(0, 2, 1))
         spread = LineCollection(lines, colors=_colour(k), linewidths=0.6, alpha=0.35, zorder=3, gid=f"draws {k}")
         panel.add_collection(spread, autolim=False)
         panel.plot(*mean[k], **_mean_style(k, compact))
-        panel.plot(*em[k], **_EM_STYLE)
-    panel.set_xlim(*limits_of(scene.X[:, i]))
-    panel.set_ylim(*limits_of(scene.X[:, j]))
+    for outline in _ellipses(scene.em, (i, j), scene.mass) if scene.em else ():
+        panel.plot(*outline, **_EM_STYLE)
+    panel.set_xlim(*scene.view.limits(i, scene.mass))
+    panel.set_ylim(*scene.view.limits(j, scene.mass))
     panel.set_xlabel(_wrapped(scene.names[i], compact))
     panel.set_ylabel(_wrapped(scene.names[j], compact))
+
+
+def _ellipses(mixture: Mixture, pair: Sequence[int], mass: float) -> Array:
+    """Outlines (cluster, 2, point)."""
+    return ellipse_outlines(mixture.means, mixture.full_covariances, pair, mass)
 
 
 def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool) -> None:
     """Rows by label; the uncertain ones larger and on top."""
     shrink = (0.45 if compact else 1.0) * shrinkage(len(x))
-    for k in range(scene.n_components):
-        mine = np.flatnonzero(scene.labels == k)
+    for k in range(scene.sample.n_clusters):
+        mine = np.flatnonzero(scene.sample.labels == k)
         mine = mine[np.argsort(scene.uncertainty[mine])]
         panel.scatter(
             x[mine],
@@ -260,7 +289,7 @@ def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool)
             edgecolors="white",
             zorder=2,
             gid=f"rows {k}",
-            rasterized=len(scene.X) > 2_000,
+            rasterized=len(x) > 2_000,
         )
 
 
@@ -274,24 +303,26 @@ def marker_area(uncertainty: Array) -> Array:
 
 def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
     """Histogram, posterior density with band, components, EM's density; rows as a strip below."""
-    x = scene.X[:, j]
-    panel.hist(x, bins=n_bins(x), density=True, color=GREY, edgecolor="white", linewidth=0.5, zorder=1)
-    at = np.linspace(*limits_of(x), 201 if compact else 401)
-    band = scene.all_draws.thinned(200 if compact else 1_000)
+    x, limits = scene.sample.rows[:, j], scene.view.limits(j, scene.mass)
+    panel.hist(x, bins=bin_edges(x).tolist(), density=True, color=GREY, edgecolor="white", linewidth=0.5, zorder=1)
+    at = np.linspace(*limits, 201 if compact else 401)
+    band = draws_of(scene.sample.tree).thinned(200 if compact else 1_000)
     spread = _sd(band, j)
     components = band.weights[:, :, None] * norm.pdf(at, band.means[:, :, j, None], spread[:, :, None])
     density = components.sum(axis=1)
     lower, upper = array_stats.eti(density.T, rcParams["stats.ci_prob"]).T
-    panel.fill_between(at, lower, upper, color=INK, alpha=0.2, linewidth=0, zorder=3, gid="band")
-    panel.plot(at, density.mean(axis=0), color=INK, linewidth=1.4, zorder=4, gid="density")
+    panel.fill_between(at, lower, upper, color=POSTERIOR, alpha=0.3, linewidth=0, zorder=3, gid="band")
+    panel.plot(at, density.mean(axis=0), color=POSTERIOR, linewidth=2.0, zorder=4, gid="density")
     for k, curve in enumerate(components.mean(axis=0)):
-        panel.plot(at, curve, color=_colour(k), linewidth=1.4, zorder=4, gid=f"component {k}")
-    panel.plot(at, _marginal_density(scene.em, j, at), **_EM_STYLE)
+        panel.plot(at, curve, color=_colour(k), linewidth=1.2, zorder=4, gid=f"component {k}")
+    if scene.em:
+        panel.plot(at, _marginal_density(scene.em, j, at), **_EM_STYLE)
     top = min(panel.get_ylim()[1], _TALLEST * float(upper.max()))  # a degenerate component of EM's may exceed the panel
-    _draw_rows(panel, scene, x, np.full(len(x), -0.05 * top), compact=True)
+    if not scene.sample.many:
+        _draw_rows(panel, scene, scene.sample.X[:, j], np.full(len(x), -0.05 * top), compact=True)
     panel.axhline(0.0, color=INK, linewidth=0.6)
-    panel.set_xlim(*limits_of(x))
-    panel.set_ylim(-0.1 * top, top)
+    panel.set_xlim(*limits)
+    panel.set_ylim(0.0 if scene.sample.many else -0.1 * top, top)
     panel.set_xlabel(_wrapped(scene.names[j], compact))
     panel.set_ylabel("density")
     if compact:
@@ -313,7 +344,7 @@ def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:
 # ---- styles
 
 
-_EM_STYLE: dict[str, Any] = {"color": INK, "linewidth": 1.3, "linestyle": (0, (4, 2.5)), "zorder": 5, "gid": "em"}
+_EM_STYLE: dict[str, Any] = {"color": EM, "linewidth": 1.3, "linestyle": (0, (4, 2.5)), "zorder": 5, "gid": "em"}
 
 
 def _mean_style(k: int, compact: bool) -> dict[str, Any]:
@@ -321,35 +352,42 @@ def _mean_style(k: int, compact: bool) -> dict[str, Any]:
 
 
 def _colour(k: int) -> str:
-    return COLOURS[k % len(COLOURS)]
+    return CLUSTERS[k % len(CLUSTERS)]
 
 
 def _marker(k: int) -> str:
-    return _MARKERS[k // len(COLOURS) % len(_MARKERS)]
+    return MARKERS[k // len(CLUSTERS) % len(MARKERS)]
 
 
 def _wrapped(name: str, compact: bool) -> str:
-    return "\n".join(textwrap.wrap(name, 20 if compact else 48)[:2])
+    return "\n".join(textwrap.wrap(name, 15 if compact else 48)[:2])
 
 
 def _legend_handles(scene: _Scene, *, ellipses: bool, density: bool) -> list[Any]:
     """Clusters, line styles and marker sizes, in three groups with headings."""
-    grey = "#777777"
     handles: list[Any] = [_heading("cluster (weight)")]
-    for k, weight in enumerate(scene.mean.weights):
+    for k, weight in enumerate(scene.sample.mean.weights):
         style = {"color": _colour(k), "marker": _marker(k), "linewidth": 2.0, "markersize": 5}
         handles.append(_entry(f"{k}  ({weight:.2f})", **style))
     handles.append(_heading(f"\n{scene.mass:.0%} ellipses" if ellipses else "\ndensity"))
     if ellipses:
-        handles.append(_entry("posterior mean", color=grey, linewidth=2.0))
-        handles.append(_entry("posterior draws", color=grey, linewidth=0.6))
+        handles.append(_entry("posterior mean", color=DATA, linewidth=2.0))
+        handles.append(_entry("posterior draws", color=DATA, linewidth=0.6))
     if density:
-        handles.append(_entry("posterior density" if ellipses else "posterior", color=INK, linewidth=1.4))
-        handles.append(Patch(color=INK, alpha=0.2, linewidth=0, label=f"{rcParams['stats.ci_prob']:.0%} band"))
-    handles += [_entry("EM", **{**_EM_STYLE, "gid": None}), _heading("\nassignment uncertainty")]
+        handles.append(_entry("posterior density" if ellipses else "posterior", color=POSTERIOR, linewidth=2.0))
+        handles.append(Patch(color=POSTERIOR, alpha=0.3, linewidth=0, label=f"{rcParams['stats.ci_prob']:.0%} band"))
+        handles.append(Patch(color=GREY, linewidth=0, label="histogram"))
+    if scene.em:
+        handles.append(_entry("EM", **{**_EM_STYLE, "gid": None}))
+    return handles if scene.sample.many else handles + _size_handles()
+
+
+def _size_handles() -> list[Any]:
+    """Marker sizes, with a heading."""
+    handles = [_heading("\nassignment uncertainty")]
     for value in (0.0, 0.25, 0.5):
         size = float(np.sqrt(marker_area(np.array([value]))[0]))
-        dot = {"color": grey, "marker": "o", "linestyle": "", "markersize": size, "markeredgecolor": "white"}
+        dot = {"color": DATA, "marker": "o", "linestyle": "", "markersize": size, "markeredgecolor": "white"}
         handles.append(_entry(f"{value:g}", **dot))
     return handles
 

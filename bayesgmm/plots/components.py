@@ -11,11 +11,13 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array
-from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, finish, many_lines, points, visual_settings
+from bayesgmm.plots._canvas import Canvas, Pen, Visuals, finish, many_lines, visual_settings
 from bayesgmm.plots._data import Shown, shown
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots._style import ellipse_outlines, limits_of, shrinkage
+from bayesgmm.plots._features import Features, View, view_of
+from bayesgmm.plots._style import ellipse_outlines, shrinkage
 from bayesgmm.plots.density import (
+    CELLS,
     LABELS,
     ONE_FEATURE,
     Band,
@@ -24,13 +26,19 @@ from bayesgmm.plots.density import (
     credible_band,
     curves,
     draw_curves,
+    draw_rows,
     line_data,
 )
 from bayesgmm.posterior import NO_NAMES, Names, Posterior, draws_of
 from bayesgmm.validation import check_number, check_whole
 
 ROWS: dict[str, Any] = {"size": 16, "alpha": 0.55, "edgecolor": "white", "width": 0.3}
-_ELLIPSES: dict[str, dict[str, Any]] = {"rows": ROWS, "draws": {"width": 0.6, "alpha": 0.3}, "mean": {"width": 2.2}}
+_ELLIPSES: dict[str, dict[str, Any]] = {
+    "rows": ROWS,
+    "cells": CELLS,
+    "draws": {"width": 0.6, "alpha": 0.3},
+    "mean": {"width": 2.2},
+}
 _DENSITIES: dict[str, dict[str, Any]] = {
     "hist": ONE_FEATURE["hist"],
     "band": {"alpha": 0.3},
@@ -46,7 +54,7 @@ def plot_components(
     X: ArrayLike | None = None,
     *,
     names: Names = NO_NAMES,
-    features: Sequence[str | int] | str | int | None = None,
+    features: Features = None,
     num_samples: int = 400,
     n_draws: int = 50,
     mass: float = 0.9,
@@ -71,11 +79,11 @@ def plot_components(
     Parameters
     ----------
     {posterior} {X}
-        At most 5,000 are drawn, evenly spaced.
+        More than 5,000 are binned.
     {names} {features} {num_samples} {n_draws} {mass} {ci_prob, ci_kind} {force} {ax} {plot_collection} {backend}
     {visuals}
-        Two features: ``rows``, ``draws``, ``mean``; one: ``hist``, ``band``, ``mean``, ``rug``; both: ``legend``,
-        ``xlabel``, ``ylabel``, ``title``.
+        Two features: ``rows`` or ``cells``, ``draws``, ``mean``; one: ``hist``, ``band``, ``mean``, ``rug``; both:
+        ``legend``, ``xlabel``, ``ylabel``, ``title``.
     {pc_kwargs}
 
     {returns}
@@ -97,19 +105,18 @@ def plot_components(
     >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": mu, "sd": np.ones((4, 100, 2))}
     >>> collection = plot_components(draws, X, names={"weights": "w", "means": "mu", "sds": "sd"})
     >>> collection.viz["figure"].item().axes[0].get_title()
-    '90% ellipses: posterior mean and 50 draws'
+    '90% ellipses: posterior mean (thick), 50 draws (thin)'
     """
     canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
     band = checked_band(mass, n_draws, ci_prob, ci_kind)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
-    chosen = chosen_features(features, sample.names, 2)
-    settings = visual_settings(visuals, (_DENSITIES if len(chosen) == 1 else sized(_ELLIPSES, sample)) | WITH_LEGEND)
-    if len(chosen) == 1:
-        pen = _densities(sample, chosen[0], band, canvas, settings)
-    else:
-        pen = _ellipses(sample, chosen, mass, canvas, settings, n_draws)
-    pen.legend(canvas, weight_labels(sample))
-    finish(pen.pc)
+    view = view_of(sample, features, 2)
+    one = len(view.chosen) == 1
+    settings = visual_settings(visuals, (_DENSITIES if one else sized(_ELLIPSES, sample)) | WITH_LEGEND)
+    with canvas.style():
+        pen = _densities(view, band, canvas, settings) if one else _ellipses(view, mass, canvas, settings, n_draws)
+        pen.legend(canvas, weight_labels(sample))
+        finish(pen.pc)
     return pen.pc
 
 
@@ -156,29 +163,29 @@ def _cluster_coords(values: Array) -> dict[str, Any]:
 
 def ellipse_title(mass: float, n_draws: int) -> str:
     """Title of a panel with ellipses."""
-    return f"{mass:.0%} ellipses: posterior mean" + (f" and {n_draws} draws" if n_draws else "")
+    return f"{mass:.0%} ellipses: posterior mean" + (f" (thick), {n_draws} draws (thin)" if n_draws else "")
 
 
 # ---- a single panel
 
 
-def _ellipses(
-    sample: Shown, chosen: Sequence[int], mass: float, canvas: Canvas, settings: dict[str, Any], n_draws: int
-) -> Pen:
+def _ellipses(view: View, mass: float, canvas: Canvas, settings: dict[str, Any], n_draws: int) -> Pen:
+    sample, chosen = view.sample, view.chosen
     x, y = (sample.X[:, j] for j in chosen)
     mean = mean_ellipses(sample, chosen, mass)
     pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
-    pen.draw("rows", points, clustered_rows(x, y, sample.labels, len(mean)))
+    draw_rows(pen, sample, chosen, clustered_rows(x, y, sample.labels, len(mean)))
     pen.draw("draws", many_lines, drawn_ellipses(sample, chosen, mass, n_draws), "marker")
     pen.draw("mean", line_xy, mean, "marker")
-    pen.label(sample.names[chosen[0]], sample.names[chosen[1]], ellipse_title(mass, min(n_draws, sample.n_samples)))
-    pen.frame(limits_of(x), limits_of(y))
+    title = view.title(ellipse_title(mass, min(n_draws, sample.n_samples)))
+    pen.label(sample.names[chosen[0]], sample.names[chosen[1]], title)
+    pen.frame(*(view.limits(j, mass) for j in chosen))
     return pen
 
 
-def _densities(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> Pen:
-    found = curves(sample, j, band)
+def _densities(view: View, band: Band, canvas: Canvas, settings: dict[str, Any]) -> Pen:
+    found = curves(view.sample, view.chosen[0], band)
     mean = line_data(found.at, found.components, "cluster")
     bounds = band_data(found.at, found.component_bounds, "cluster")
     title = f"Weighted components: posterior mean and {band.prob:.0%} credible band"
-    return draw_curves(sample, j, canvas, settings, mean=mean, bounds=bounds, title=title)
+    return draw_curves(view, canvas, settings, mean=mean, bounds=bounds, title=title)

@@ -15,12 +15,14 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, IntArray, listed
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, contours, finish, points, visual_settings
+from bayesgmm.plots._canvas import Canvas, Pen, Visuals, cells, cells_of, contours, finish, points, visual_settings
 from bayesgmm.plots._data import Shown, marginal_draws, shown, weighted_densities
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots._style import GREY, INK, limits_of, n_bins
+from bayesgmm.plots._features import Features, View, view_of
+from bayesgmm.plots._style import bin_edges, limits_of
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 from bayesgmm.prediction import interval_function, interval_probability, log_predictive_density
+from bayesgmm.style import DATA, GREY, POSTERIOR
 from bayesgmm.validation import check_number
 
 _RUG = -0.035  # position of the rows below a density, as a share of the panel's height
@@ -28,17 +30,19 @@ _GRID_1D, _GRID_2D = 401, 120
 _WIDER = 0.5  # margin of a grid of two features, in ranges of the rows
 HDI_PROBS = (0.25, 0.5, 0.75, 0.95)
 
-LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": {"size": 9.5}}
+LABELS: dict[str, dict[str, Any]] = {"xlabel": {}, "ylabel": {}, "title": {}}
 ONE_FEATURE: dict[str, dict[str, Any]] = {
     "hist": {"color": GREY, "edgecolor": "white"},
-    "band": {"color": INK, "alpha": 0.25},
-    "mean": {"color": INK, "width": 1.6},
-    "rug": {"color": INK, "marker": "|", "size": 40, "alpha": 0.4},
+    "band": {"color": POSTERIOR, "alpha": 0.3},
+    "mean": {"color": POSTERIOR, "width": 1.6},
+    "rug": {"color": DATA, "marker": "|", "size": 40, "alpha": 0.6},
 }
+CELLS: dict[str, Any] = {"cmap": "Greys"}
 _TWO_FEATURES: dict[str, dict[str, Any]] = {
     "regions": {"cmap": "Blues", "alpha": 0.6},
-    "rows": {"color": INK, "size": 9, "alpha": 0.5, "width": 0.0},
-    "contours": {"color": "#20507a", "alpha": 1.0},
+    "cells": CELLS,
+    "rows": {"color": DATA, "size": 9, "alpha": 0.7, "width": 0.0},
+    "contours": {"color": POSTERIOR, "alpha": 1.0},
 }
 
 
@@ -48,7 +52,7 @@ def plot_density(
     X: ArrayLike | None = None,
     *,
     names: Names = NO_NAMES,
-    features: Sequence[str | int] | str | int | None = None,
+    features: Features = None,
     num_samples: int = 400,
     ci_prob: float | None = None,
     ci_kind: str | None = None,
@@ -68,15 +72,15 @@ def plot_density(
     Parameters
     ----------
     {posterior} {X}
-        At most 5,000 are drawn, evenly spaced.
+        More than 5,000 are binned.
     {names} {features}
         The others are integrated out.
     {num_samples} {ci_prob, ci_kind}
     hdi_probs : sequence of float
         Probabilities of the regions inside the contours.
     {ax} {plot_collection} {backend} {visuals}
-        One feature: ``hist``, ``band``, ``mean``, ``rug``; two: ``regions``, ``contours``, ``rows``; both: ``xlabel``,
-        ``ylabel``, ``title``.
+        One feature: ``hist``, ``band``, ``mean``, ``rug``; two: ``regions``, ``contours``, ``rows`` or ``cells``; both:
+        ``xlabel``, ``ylabel``, ``title``.
     {pc_kwargs}
 
     {returns}
@@ -96,17 +100,17 @@ def plot_density(
     >>> draws = {"w": np.full((4, 100, 2), 0.5), "mu": mu, "sd": np.ones((4, 100, 2))}
     >>> collection = plot_density(draws, X, names={"weights": "w", "means": "mu", "sds": "sd"})
     >>> collection.viz["figure"].item().axes[0].get_title()
-    'Posterior mean and 89% credible band'
+    'Posterior mean and 89% credible band\nbars: histogram of the rows'
     """
     canvas = Canvas(ax, plot_collection, backend, pc_kwargs).checked()
     band = credible_band(ci_prob, ci_kind)
     probs = _checked_probs(hdi_probs)
     sample = shown(posterior, X, names=names, num_samples=num_samples, labelled=False, force=True)
-    chosen = chosen_features(features, sample.names, 2)
-    settings = visual_settings(visuals, (ONE_FEATURE if len(chosen) == 1 else _TWO_FEATURES) | LABELS)
-    if len(chosen) == 1:
-        return _one_feature(sample, chosen[0], band, canvas, settings)
-    return _two_features(sample, chosen, probs, canvas, settings)
+    view = view_of(sample, features, 2)
+    one = len(view.chosen) == 1
+    settings = visual_settings(visuals, (ONE_FEATURE if one else _TWO_FEATURES) | LABELS)
+    with canvas.style():
+        return _one_feature(view, band, canvas, settings) if one else _two_features(view, probs, canvas, settings)
 
 
 def _checked_probs(probs: Sequence[float]) -> list[float]:
@@ -165,7 +169,7 @@ class Curves:
 
 def curves(sample: Shown, j: int, band: Band, *, n_points: int = _GRID_1D) -> Curves:
     """Densities of feature j over the range of the rows with a margin."""
-    at = np.linspace(*limits_of(sample.X[:, j]), n_points)
+    at = np.linspace(*limits_of(sample.rows[:, j]), n_points)
     components = weighted_densities(marginal_draws(sample.tree, [j]), at[:, None])
     density = components.sum(axis=1)
     return Curves(at, density.mean(axis=0), band(density), components.mean(axis=0), band(components))
@@ -185,7 +189,7 @@ def band_data(x: Array, bounds: Array, *dims: str) -> xr.DataArray:
 
 def hist_data(x: Array) -> xr.DataArray:
     """A histogram of density for ArviZ's visuals."""
-    heights, edges = np.histogram(x, bins=n_bins(x), density=True)
+    heights, edges = np.histogram(x, bins=bin_edges(x), density=True)
     axes = ["histogram", "left_edges", "right_edges"]
     return _data(np.stack([heights, edges[:-1], edges[1:]]), "plot_axis", "bin", plot_axis=axes)
 
@@ -206,18 +210,17 @@ def _data(values: Array, *dims: str, **coords: list[str]) -> xr.DataArray:
     return xr.DataArray(values, dims=dims, coords={**every, **coords})
 
 
-def _one_feature(sample: Shown, j: int, band: Band, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
-    found = curves(sample, j, band)
+def _one_feature(view: View, band: Band, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
+    found = curves(view.sample, view.chosen[0], band)
     mean, bounds = line_data(found.at, found.mean), band_data(found.at, found.bounds)
     title = f"Posterior mean and {band.prob:.0%} credible band"
-    pen = draw_curves(sample, j, canvas, settings, mean=mean, bounds=bounds, title=title)
+    pen = draw_curves(view, canvas, settings, mean=mean, bounds=bounds, title=title)
     finish(pen.pc)
     return pen.pc
 
 
 def draw_curves(
-    sample: Shown,
-    j: int,
+    view: View,
     canvas: Canvas,
     settings: dict[str, Any],
     *,
@@ -225,18 +228,20 @@ def draw_curves(
     bounds: xr.DataArray,
     title: str,
 ) -> Pen:
-    """Histogram and rug of feature j, densities and credible bands; by cluster if the densities are."""
-    x, histogram = sample.X[:, j], hist_data(sample.X[:, j])
+    """Histogram and rug of a feature, densities and credible bands; by cluster if the densities are."""
+    sample, j = view.sample, view.chosen[0]
+    x, histogram = sample.X[:, j], hist_data(sample.rows[:, j])
     top = max(1.05 * float(histogram.sel(plot_axis="histogram").max()), 1.1 * float(bounds.sel(kwarg="y_top").max()))
     height, ignored = np.full(len(x), _RUG * top), ["marker"] if "cluster" in mean.dims else []
     rug = clustered_rows(x, height, sample.labels, mean.sizes["cluster"]) if ignored else row_data(x, height)
     pen = Pen(canvas.open(mean.to_dataset(name="mean")), settings)
     pen.draw("hist", hist, histogram)
-    pen.draw("rug", points, rug)
+    if not sample.many:
+        pen.draw("rug", points, rug)
     pen.draw("band", fill_between_y, bounds, *ignored)
     pen.draw("mean", line_xy, mean, *ignored)
-    pen.label(sample.names[j], "density", title)
-    pen.frame(limits_of(x), (2 * _RUG * top, top))
+    pen.label(sample.names[j], "density", view.title(title, "bars: histogram of the rows"))
+    pen.frame(limits_of(sample.rows[:, j]), (0.0 if sample.many else 2 * _RUG * top, top))
     return pen
 
 
@@ -245,7 +250,7 @@ def draw_curves(
 
 def density_grid(sample: Shown, chosen: Sequence[int]) -> xr.DataArray:
     """Posterior mean density of two features (x, y), on a grid with a wide margin."""
-    axes = [_wide_grid(sample.X[:, j]) for j in chosen]
+    axes = [_wide_grid(sample.rows[:, j]) for j in chosen]
     at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
     log_density = log_predictive_density(marginal_draws(sample.tree, chosen), Data(at))
     values = np.exp(log_density).reshape(_GRID_2D, _GRID_2D)
@@ -265,20 +270,27 @@ def hdi_levels(density: xr.DataArray, probs: Sequence[float]) -> Array:
     return descending[np.minimum(np.searchsorted(mass, probs), len(mass) - 1)]
 
 
-def _two_features(
-    sample: Shown, chosen: Sequence[int], probs: list[float], canvas: Canvas, settings: dict[str, Any]
-) -> PlotCollection:
+def draw_rows(pen: Pen, sample: Shown, pair: Sequence[int], rows: xr.DataArray) -> None:
+    """Rows one by one or, if there are many, counted in cells."""
+    if not sample.many:
+        pen.draw("rows", points, rows)
+    elif pen.visuals["rows"] is not False:
+        pen.draw("cells", cells, cells_of(*(sample.rows[:, j] for j in pair)))
+
+
+def _two_features(view: View, probs: list[float], canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
+    sample, chosen = view.sample, view.chosen
     i, j = chosen
     density = density_grid(sample, chosen)
     *levels, top = np.unique([*hdi_levels(density, probs), float(density.max())])
     pen = Pen(canvas.open(density.to_dataset(name="density")), settings)
     if levels:  # none if an outlier makes the grid so wide that the clusters fall between its points
         pen.draw("regions", contours, density, levels=np.array([*levels, top]), kind="contourf")
-    pen.draw("rows", points, row_data(sample.X[:, i], sample.X[:, j]))
+    draw_rows(pen, sample, chosen, row_data(sample.X[:, i], sample.X[:, j]))
     if levels:
         pen.draw("contours", contours, density, levels=np.array(levels), kind="contour")
     regions = f"{listed(f'{100 * prob:.3g}' for prob in sorted(probs))}% regions"
-    pen.label(sample.names[i], sample.names[j], f"Posterior mean density: {regions}")
-    pen.frame(limits_of(sample.X[:, i]), limits_of(sample.X[:, j]))
+    pen.label(sample.names[i], sample.names[j], view.title(f"Posterior mean density: {regions}"))
+    pen.frame(limits_of(sample.rows[:, i]), limits_of(sample.rows[:, j]))
     finish(pen.pc)
     return pen.pc

@@ -10,16 +10,18 @@ import xarray as xr
 from arviz_base import rcParams
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import fill_between_y, hist, line_xy
+from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from bayesgmm.exceptions import InputError
 from bayesgmm.plots._canvas import (
     Canvas,
     Pen,
     Visuals,
     backend_of,
-    chosen_features,
+    cells,
+    cells_of,
     finish,
+    html_lines,
     limits,
     many_lines,
     points,
@@ -27,7 +29,8 @@ from bayesgmm.plots._canvas import (
 )
 from bayesgmm.plots._data import Shown, shown
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots._style import MOST_FEATURES, limits_of
+from bayesgmm.plots._features import Features, View, view_of
+from bayesgmm.plots._style import MOST_FEATURES
 from bayesgmm.plots.components import (
     ROWS,
     WITH_LEGEND,
@@ -38,10 +41,12 @@ from bayesgmm.plots.components import (
     sized,
     weight_labels,
 )
-from bayesgmm.plots.density import ONE_FEATURE, Band, band_data, clustered_rows, curves, hist_data, line_data
+from bayesgmm.plots.density import CELLS, ONE_FEATURE, Band, band_data, clustered_rows, curves, hist_data, line_data
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 
 _DIAGONAL_POINTS = 201
+_WIDTH, _LEAST_SIDE = 7.0, 1.4  # inches
+_LINE, _LETTERS = 0.17, 90  # inches and letters of a line of the title
 _NAME_WIDTH = 18  # letters in a line of a feature's name
 _PAIRS: dict[str, dict[str, Any]] = {
     "hist": ONE_FEATURE["hist"],
@@ -49,6 +54,7 @@ _PAIRS: dict[str, dict[str, Any]] = {
     "density": {**ONE_FEATURE["mean"], "width": 2.2},
     "components": {"width": 1.2},
     "rows": {**ROWS, "size": 9},
+    "cells": CELLS,
     "draws": {"width": 0.5, "alpha": 0.3},
     "mean": {"width": 1.6},
 }
@@ -60,7 +66,7 @@ def plot_pairs(
     X: ArrayLike | None = None,
     *,
     names: Names = NO_NAMES,
-    features: Sequence[str | int] | None = None,
+    features: Features = None,
     num_samples: int = 400,
     n_draws: int = 20,
     mass: float = 0.9,
@@ -80,15 +86,16 @@ def plot_pairs(
     Parameters
     ----------
     {posterior} {X}
-        At most 5,000 are drawn, evenly spaced.
+        More than 5,000 are binned.
     {names}
-    features : two or more names or positions, optional
-        By default the first five.
+    features : two or more names or positions, or "discriminant", optional
+        By default all; of more than five, those that separate the components best, the best one first. "discriminant":
+        linear combinations of all features, see `plot_components`.
     {num_samples} {n_draws} {mass} {ci_prob, ci_kind} {force} {plot_collection}
         Its grid has the dimensions ``row`` and ``column``, both with the names of the features.
     {backend} {visuals}
-        Below the diagonal: ``rows``, ``draws``, ``mean``; on it: ``hist``, ``band``, ``density``, ``components``;
-        ``legend``, ``xlabel``, ``ylabel``, ``title``.
+        Below the diagonal: ``rows`` or ``cells``, ``draws``, ``mean``; on it: ``hist``, ``band``, ``density``,
+        ``components``; ``legend``, ``xlabel``, ``ylabel``, ``title``.
     {pc_kwargs}
 
     {returns}
@@ -116,30 +123,27 @@ def plot_pairs(
     canvas = Canvas(None, plot_collection, backend, pc_kwargs).checked()
     band = checked_band(mass, n_draws, ci_prob, ci_kind)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
-    chosen = _several(features, sample.names)
+    view = view_of(sample, features, _most_panels(features, sample.names), least=2)
     settings = visual_settings(visuals, sized(_PAIRS, sample) | WITH_LEGEND)
-    pen = _open_grid(sample, chosen, canvas, settings)
-    _draw_diagonal(pen, sample, chosen, band)
-    _draw_triangle(pen, sample, chosen, mass, n_draws)
-    _label_grid(pen, sample, chosen)
-    pen.legend(canvas, weight_labels(sample), **_corner(canvas))
-    if settings["title"] is not False:
-        pen.pc.add_title(
-            f"{ellipse_title(mass, min(n_draws, sample.n_samples))}; densities: mean and {band.prob:.0%} credible band",
-            **settings["title"],
-        )
-    finish(pen.pc)
+    densities = f"densities: mean and {band.prob:.0%} credible band"
+    title = view.title(f"{ellipse_title(mass, min(n_draws, sample.n_samples))}; {densities}", width=_LETTERS)
+    with canvas.style():
+        pen = _open_grid(view.sample, view.chosen, canvas, settings)
+        _draw_diagonal(pen, view, mass, band)
+        _draw_triangle(pen, view.sample, view.chosen, mass, n_draws)
+        _label_grid(pen, view.sample, view.chosen)
+        pen.legend(canvas, weight_labels(sample), **_corner(pen, canvas, title))
+        if settings["title"] is not False:
+            pen.pc.add_title(title if canvas.name == "matplotlib" else html_lines(title), **settings["title"])
+        finish(pen.pc)
     return pen.pc
 
 
-def _several(features: Sequence[str | int] | None, names: list[str]) -> list[int]:
-    """Positions of two or more features, at most as many as ArviZ's rcParams allow panels."""
+def _most_panels(features: Features, names: list[str]) -> int:
+    """The most features to show: five by default, and else as many as ArviZ's rcParams allow panels."""
     allowed = rcParams["plot.max_subplots"]
     most = len(names) if allowed is None else isqrt(allowed)
-    chosen = chosen_features(features, names, min(most, MOST_FEATURES) if features is None else most)
-    if len(chosen) < 2:
-        raise InputError(expected="two features or more", got=f"{len(chosen)}", hint="plot_density shows one.")
-    return chosen
+    return min(most, MOST_FEATURES) if features is None else most
 
 
 # ---- the grid of panels
@@ -147,18 +151,19 @@ def _several(features: Sequence[str | int] | None, names: list[str]) -> list[int
 
 def _open_grid(sample: Shown, chosen: Sequence[int], canvas: Canvas, settings: dict[str, Any]) -> Pen:
     """A square grid of panels, one row and one column for each feature."""
-    n, side = len(chosen), max(1.6, 7.0 / len(chosen))
+    n, side = len(chosen), max(_LEAST_SIDE, _WIDTH / len(chosen))
     coords = _grid_coords(sample, chosen) | {"cluster": np.arange(sample.mean.n_components)}
     values = np.zeros([len(values) for values in coords.values()])
     data = xr.Dataset({"pairs": (tuple(coords), values)}, coords)
     return Pen(canvas.open(data, rows=["row"], cols=["column"], size=(side * n, side * n + 0.2)), settings)
 
 
-def _corner(canvas: Canvas) -> dict[str, Any]:
+def _corner(pen: Pen, canvas: Canvas, title: str) -> dict[str, Any]:
     """Position of the legend: the empty corner above the diagonal."""
     if canvas.name != "matplotlib" or not canvas.own_figure:
         return {}
-    return {"loc": "upper right", "bbox_to_anchor": (0.99, 0.94)}
+    height = pen.pc.get_viz("figure").get_size_inches()[1]
+    return {"loc": "upper right", "bbox_to_anchor": (0.99, 1.0 - _LINE * (title.count("\n") + 2) / height)}
 
 
 def _grid_coords(sample: Shown, chosen: Sequence[int]) -> dict[str, Any]:
@@ -178,19 +183,29 @@ def _on_grid(sample: Shown, chosen: Sequence[int], parts: dict[tuple[int, int], 
 
 
 def _draw_triangle(pen: Pen, sample: Shown, chosen: Sequence[int], mass: float, n_draws: int) -> None:
-    labels, n_clusters = sample.labels, sample.mean.n_components
     pairs = {(r, c): (chosen[c], chosen[r]) for r in range(len(chosen)) for c in range(r)}
-    rows = {at: clustered_rows(sample.X[:, i], sample.X[:, j], labels, n_clusters) for at, (i, j) in pairs.items()}
+    _draw_rows(pen, sample, chosen, pairs)
     drawn = {at: drawn_ellipses(sample, pair, mass, n_draws) for at, pair in pairs.items()}
     means = {at: mean_ellipses(sample, pair, mass) for at, pair in pairs.items()}
-    pen.draw("rows", points, _on_grid(sample, chosen, rows))
     pen.draw("draws", many_lines, _on_grid(sample, chosen, drawn), "marker")
     pen.draw("mean", line_xy, _on_grid(sample, chosen, means), "marker")
 
 
-def _draw_diagonal(pen: Pen, sample: Shown, chosen: Sequence[int], band: Band) -> None:
+def _draw_rows(pen: Pen, sample: Shown, chosen: Sequence[int], pairs: dict[tuple[int, int], tuple[int, int]]) -> None:
+    """Rows one by one or, if there are many, counted in cells."""
+    if not sample.many:
+        labels, n = sample.labels, sample.n_clusters
+        rows = {at: clustered_rows(sample.X[:, i], sample.X[:, j], labels, n) for at, (i, j) in pairs.items()}
+        pen.draw("rows", points, _on_grid(sample, chosen, rows))
+    elif pen.visuals["rows"] is not False:
+        counted = {at: cells_of(sample.rows[:, i], sample.rows[:, j]) for at, (i, j) in pairs.items()}
+        pen.draw("cells", cells, _on_grid(sample, chosen, counted))
+
+
+def _draw_diagonal(pen: Pen, view: View, mass: float, band: Band) -> None:
+    sample, chosen = view.sample, view.chosen
     found = {(k, k): curves(sample, j, band, n_points=_DIAGONAL_POINTS) for k, j in enumerate(chosen)}
-    hists = {(k, k): hist_data(sample.X[:, j]) for k, j in enumerate(chosen)}
+    hists = {(k, k): hist_data(sample.rows[:, j]) for k, j in enumerate(chosen)}
     n_bins = max(data.sizes["bin"] for data in hists.values())
     bands = {at: band_data(curve.at, curve.bounds) for at, curve in found.items()}
     means = {at: line_data(curve.at, curve.mean) for at, curve in found.items()}
@@ -203,7 +218,7 @@ def _draw_diagonal(pen: Pen, sample: Shown, chosen: Sequence[int], band: Band) -
         1.1 * max(float(np.max(found[k, k].bounds)), float(hists[k, k].sel(plot_axis="histogram").max()))
         for k in range(len(chosen))
     ]
-    _frame_grid(pen, sample, chosen, tops)
+    _frame_grid(pen, view, mass, tops)
 
 
 def _padded(data: xr.DataArray, n_bins: int) -> xr.DataArray:
@@ -214,9 +229,10 @@ def _padded(data: xr.DataArray, n_bins: int) -> xr.DataArray:
     return xr.DataArray(values, dims=data.dims, coords=data.coords)
 
 
-def _frame_grid(pen: Pen, sample: Shown, chosen: Sequence[int], tops: Sequence[float]) -> None:
+def _frame_grid(pen: Pen, view: View, mass: float, tops: Sequence[float]) -> None:
     """Axis limits of the panels on and below the diagonal."""
-    ranges = [limits_of(sample.X[:, j]) for j in chosen]
+    sample, chosen = view.sample, view.chosen
+    ranges = [view.limits(j, mass) for j in chosen]
     n = len(chosen)
     across = {(r, c): ranges[c] for r in range(n) for c in range(r + 1)}
     upwards = {(r, c): (0.0, tops[r]) if r == c else ranges[r] for r, c in across}
@@ -233,6 +249,8 @@ def _label_grid(pen: Pen, sample: Shown, chosen: Sequence[int]) -> None:
         if c > r:
             backend_of(target).remove_axis(target, axis="both")
             continue
+        if isinstance(target, Axes):
+            target.locator_params(nbins=4)
         if r == c:
             backend_of(target).remove_axis(target, axis="y")
         _label_panel(target, pen, x=sample.names[chosen[c]] if r == n - 1 else "", axis="x")

@@ -1,13 +1,16 @@
 """Plots of the partition: posterior similarity matrix and membership uncertainty."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from arviz_plots import PlotCollection
 from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray
@@ -23,23 +26,40 @@ from bayesgmm.partitions import (
     membership_uncertainty,
     similarity_matrix,
 )
-from bayesgmm.plots._canvas import Canvas, Pen, Visuals, chosen_features, finish, many_lines, points, visual_settings
+from bayesgmm.plots._canvas import (
+    Canvas,
+    Pen,
+    Visuals,
+    cluster_aesthetics,
+    finish,
+    html_lines,
+    many_lines,
+    points,
+    visual_settings,
+)
 from bayesgmm.plots._data import Shown, shown, thinned_tree
 from bayesgmm.plots._docs import documented
-from bayesgmm.plots._style import INK, evenly_spaced, limits_of, shrinkage
+from bayesgmm.plots._features import Features, View, view_of
+from bayesgmm.plots._style import evenly_spaced, limits_of, shrinkage
 from bayesgmm.plots.components import WITH_LEGEND, weight_labels
 from bayesgmm.plots.density import LABELS, clustered_rows
 from bayesgmm.posterior import NO_NAMES, Names, Posterior, data_of, mixture_posterior
+from bayesgmm.style import INK
 from bayesgmm.validation import check_whole, generator_of, texts
 
 _DRAWS_OF_LABELS = 1_000
+_GAP = 0.01  # between a similarity matrix and its bars, in its size
+_MOST_NAMED = 20  # clusters in a legend
 _SMALLEST, _LARGEST = 10.0, 220.0  # area of a marker, in square points, for a label that is certain, and for log K
 _SIMILARITY: dict[str, dict[str, Any]] = {
     "image": {"cmap": "Blues"},
-    "borders": {"color": "#bd1f01", "width": 1.2, "alpha": 1.0},
+    "borders": {"color": INK, "width": 0.8, "alpha": 1.0},
+    "bars": {"width": 0.03},  # of the matrix
     "colorbar": {},
+    "legend": {},
     **LABELS,
 }
+_WIDTH, _LETTERS = 6.0, 66  # inches of all parts, letters in a line of the title
 _PARTS = ("total", "overlap", "parameters")
 _UNCERTAINTY: dict[str, dict[str, Any]] = {
     "rows": {"alpha": 0.65, "edgecolor": "white", "width": 0.3},
@@ -71,7 +91,8 @@ def plot_similarity(
     r"""Posterior similarity matrix: co-clustering probabilities of all pairs of rows, ordered by a partition.
 
     The largest cluster comes first, then repeatedly the one most similar to the one before; within a cluster, rows are
-    ordered by their mean similarity to it. Squares mark the clusters. Invariant under label switching.
+    ordered by their mean similarity to it. Squares and bars at the edges mark the clusters, which have the numbers of
+    the partition; these are not the numbers of components. Invariant under label switching.
 
     Parameters
     ----------
@@ -86,7 +107,7 @@ def plot_similarity(
     random_state : int or Generator, optional
         For the sample of rows and the search for the partition.
     {ax} {plot_collection} {backend} {visuals}
-        ``image``, ``borders``, ``colorbar``, ``xlabel``, ``ylabel``, ``title``.
+        ``image``, ``borders``, ``bars``, ``colorbar``, ``legend``, ``xlabel``, ``ylabel``, ``title``.
     {pc_kwargs}
 
     {returns}
@@ -113,7 +134,9 @@ def plot_similarity(
         _thinned(labels_or_posterior, X, names, num_samples), clusters, max_rows=max_rows, rng=rng
     )
     order, sizes = partition_order(matrix, clusters)
-    return _draw_similarity(matrix[np.ix_(order, order)], sizes, canvas, settings)
+    blocks = Blocks(sizes, clusters[order][np.cumsum(sizes) - 1])
+    with canvas.style():
+        return _draw_similarity(matrix[np.ix_(order, order)], blocks, canvas, settings)
 
 
 def _thinned(given: Posterior | ArrayLike, X: ArrayLike | None, names: Names, num_samples: int) -> Any:
@@ -162,26 +185,83 @@ def _neighbours(between: Array, sizes: IntArray) -> IntArray:
     return np.array(sequence)
 
 
-def block_outlines(sizes: IntArray) -> xr.DataArray:
+@dataclass(frozen=True)
+class Blocks:
+    """Clusters in the order in which they are drawn: how many rows each has, and its number in the partition."""
+
+    sizes: IntArray
+    numbers: IntArray
+
+    @property
+    def ends(self) -> Array:
+        """Edges of the blocks, in units of rows."""
+        ends: Array = np.concatenate([[0], np.cumsum(self.sizes)]) - 0.5
+        return ends
+
+    @property
+    def names(self) -> list[str]:
+        """Number and size of each."""
+        return [f"{number}  ({size:,})" for number, size in zip(self.numbers, self.sizes, strict=True)]
+
+    @property
+    def colours(self) -> list[str]:
+        """Of the clusters' numbers."""
+        every = cluster_aesthetics(int(self.numbers.max()) + 1)["color"]
+        return [every[number] for number in self.numbers]
+
+
+def block_outlines(ends: Array) -> xr.DataArray:
     """Squares (plot_axis, sample, point) around the blocks on the diagonal, in units of rows."""
-    ends = np.concatenate([[0], np.cumsum(sizes)]) - 0.5
     low, high = ends[:-1], ends[1:]
     x, y = np.stack([low, high, high, low, low]), np.stack([low, low, high, high, low])
     return xr.DataArray(np.stack([x.T, y.T]), dims=("plot_axis", "sample", "point"), coords={"plot_axis": ["x", "y"]})
 
 
-def _draw_similarity(matrix: Array, sizes: IntArray, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
+def _draw_similarity(matrix: Array, blocks: Blocks, canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:
     data = xr.DataArray(matrix, dims=("obs", "obs_bis"), name="similarity")
-    pen = Pen(canvas.open(data.to_dataset(), size=(5.8, 4.9)), settings)
-    bar = settings["colorbar"]
-    pen.draw("image", _image, data, bar=bar)
-    pen.draw("borders", many_lines, block_outlines(sizes))
-    ends = np.concatenate([[0], np.cumsum(sizes)])
-    centres = xr.DataArray((ends[:-1] + ends[1:] - 1) / 2, dims="block")
-    pen.arrange(_ticks, centres, sizes=sizes.tolist())
-    label = "rows by cluster (number of rows)"
-    pen.label(label, label, f"Posterior similarity of {len(matrix):,} rows, {len(sizes)} estimated clusters")
+    layout = {"layout": "compressed"} if canvas.name == "matplotlib" else {}  # the one for fixed aspect ratios
+    pen = Pen(canvas.open(data.to_dataset(), size=(6.4, 4.9), **layout), settings)
+    pen.draw("image", _image, data, bar=settings["colorbar"])
+    pen.draw("borders", many_lines, block_outlines(blocks.ends))
+    pen.draw("bars", _bars, xr.DataArray(blocks.ends, dims="edge"), blocks=blocks)
+    pen.label(
+        "rows, by cluster", "", f"Posterior similarity of {len(matrix):,} rows, {len(blocks.sizes)} estimated clusters"
+    )
+    if settings["legend"] is not False and canvas.name == "matplotlib":
+        _draw_blocks(pen, canvas, blocks)
     return pen.pc
+
+
+def _bars(da: xr.DataArray, target: Any, *, blocks: Blocks, width: float, zorder: float = 2) -> Any:
+    """Bars of the clusters' colours above and left of the matrix instead of ticks; names of clusters in Plotly."""
+    ends = da.to_numpy()
+    if not isinstance(target, Axes):
+        centres = ((ends[:-1] + ends[1:]) / 2).tolist()
+        target.update_xaxes(showticklabels=False)
+        return target.update_yaxes(tickvals=centres, ticktext=[f"cluster {name}" for name in blocks.names])
+    n, sizes = float(ends[-1] + 0.5), np.diff(ends)
+    thick, start = width * n, -0.5 - (_GAP + width) * n
+    above = [Rectangle((at, start), size, thick) for at, size in zip(ends, sizes, strict=False)]
+    left = [Rectangle((start, at), thick, size) for at, size in zip(ends, sizes, strict=False)]
+    target.set(xticks=[], yticks=[], xlim=(start, ends[-1]), ylim=(ends[-1], start))
+    target.spines[:].set_visible(False)
+    bars = PatchCollection([*above, *left], facecolors=2 * blocks.colours, linewidths=0.0, zorder=zorder)
+    return target.add_collection(bars, autolim=False)
+
+
+def _draw_blocks(pen: Pen, canvas: Canvas, blocks: Blocks) -> None:
+    """Legend of the clusters by number: below the matrix if axes are given, else beside it."""
+    order = np.argsort(blocks.numbers)[:_MOST_NAMED]
+    handles = [Patch(color=blocks.colours[k], label=blocks.names[k]) for k in order]
+    if len(blocks.sizes) > len(order):
+        handles.append(Patch(color="none", label=f"and {len(blocks.sizes) - len(order)} more"))
+    style: dict[str, Any] = {"handles": handles, "title": "cluster (rows)", "alignment": "left", "handlelength": 1.0}
+    if canvas.own_figure:
+        pen.pc.get_viz("figure").legend(**style, loc="outside right upper", **pen.visuals["legend"])
+    else:
+        panel = pen.pc.get_viz("plot")
+        place = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.08), "ncols": 3}
+        panel.legend(**style, **{**place, **pen.visuals["legend"]})
 
 
 def _image(da: xr.DataArray, target: Any, *, cmap: str, bar: dict[str, Any] | bool, zorder: float = 2) -> Any:
@@ -196,24 +276,8 @@ def _image(da: xr.DataArray, target: Any, *, cmap: str, bar: dict[str, Any] | bo
         da.to_numpy(), cmap=cmap, vmin=0.0, vmax=1.0, interpolation="nearest", aspect="equal", zorder=zorder
     )
     if isinstance(bar, dict):
-        target.figure.colorbar(image, ax=target, **{"label": label, "shrink": 0.85, **bar})
+        target.figure.colorbar(image, ax=target, **{"label": label, "shrink": 0.85, "aspect": 30, **bar})
     return image
-
-
-def _ticks(da: xr.DataArray, target: Any, *, sizes: Sequence[int]) -> None:
-    """The size of each block at its centre; omitted where labels would overlap."""
-    at: list[float] = []
-    names: list[str] = []
-    for centre, size in zip(da.to_numpy().tolist(), sizes, strict=True):
-        if not at or centre - at[-1] >= 0.04 * sum(sizes):
-            at.append(centre)
-            names.append(f"{size:,}")
-    if isinstance(target, Axes):
-        target.set_xticks(at, names)
-        target.set_yticks(at, names)
-        return
-    target.update_xaxes(tickvals=at, ticktext=names)
-    target.update_yaxes(tickvals=at, ticktext=names)
 
 
 # ---- memberships
@@ -225,7 +289,7 @@ def plot_membership_uncertainty(
     X: ArrayLike | None = None,
     *,
     names: Names = NO_NAMES,
-    features: Sequence[str | int] | str | int | None = None,
+    features: Features = None,
     parts: Sequence[str] | str = ("overlap", "parameters"),
     num_samples: int = 400,
     ci_prob: float | None = None,
@@ -287,23 +351,25 @@ def plot_membership_uncertainty(
     settings = visual_settings(visuals, _UNCERTAINTY)
     wanted = _checked_parts(parts, ax)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
-    chosen = chosen_features(features, sample.names, 2)
+    view = view_of(sample, features, 2)
     split = membership_uncertainty(sample.tree, sample.X, ci_prob=ci_prob, ci_kind=ci_kind)
-    data = _uncertain_rows(sample, split, chosen, wanted)
-    pen = Pen(
-        canvas.open(
-            data.to_dataset(name="rows"), cols=["part"], size=(4.6 * len(wanted) + 1.2, 4.2), sharex=True, sharey=True
-        ),
-        settings,
-    )
-    if len(chosen) == 1:
-        pen.draw("interval", many_lines, _intervals(sample, split, chosen[0], wanted), "marker")
-    pen.draw("rows", points, data)
-    _label_uncertainty(pen, sample, split, chosen, wanted)
-    pen.legend(canvas, weight_labels(sample))
-    if len(chosen) == 2 and canvas.name == "matplotlib" and canvas.own_figure:
-        _draw_sizes(pen, sample)
-    finish(pen.pc)
+    data = _uncertain_rows(view.sample, split, view.chosen, wanted)
+    size = (min(4.6, _WIDTH / len(wanted)) * len(wanted) + 1.4, 3.6)
+    with canvas.style():
+        pen = Pen(
+            canvas.open(data.to_dataset(name="rows"), cols=["part"], size=size, sharex=True, sharey=True), settings
+        )
+        if len(view.chosen) == 1:
+            pen.draw("interval", many_lines, _intervals(view.sample, split, view.chosen[0], wanted), "marker")
+        pen.draw("rows", points, data)
+        _label_uncertainty(pen, view, split, wanted)
+        pen.legend(canvas, weight_labels(sample))
+        if len(view.chosen) == 2 and canvas.name == "matplotlib" and canvas.own_figure:
+            _draw_sizes(pen, sample)
+        title = view.title(width=_LETTERS, binned=False)
+        if title and canvas.own_figure and settings["title"] is not False:
+            pen.pc.add_title(title if canvas.name == "matplotlib" else html_lines(title))
+        finish(pen.pc)
     return pen.pc
 
 
@@ -351,7 +417,8 @@ def _intervals(sample: Shown, split: xr.Dataset, j: int, parts: Sequence[str]) -
     return xr.DataArray(np.stack(panels), dims=("part", "cluster", "plot_axis", "sample", "point"), coords=coords)
 
 
-def _label_uncertainty(pen: Pen, sample: Shown, split: xr.Dataset, chosen: Sequence[int], parts: Sequence[str]) -> None:
+def _label_uncertainty(pen: Pen, view: View, split: xr.Dataset, parts: Sequence[str]) -> None:
+    sample, chosen = view.sample, view.chosen
     names = [sample.names[j] for j in chosen] + ["uncertainty (nats)"]
     titles = [f"{part}: mean {float(split[part].mean()):.2g} nats" for part in parts]
     pen.label([names[0]] * len(parts), [names[1]] + [""] * (len(parts) - 1), titles, part=list(parts))
@@ -373,5 +440,5 @@ def _draw_sizes(pen: Pen, sample: Shown) -> None:
         Line2D([], [], **style, markersize=float(np.sqrt(area)), label=f"{value:.2g}")
         for value, area in zip(values, areas, strict=True)
     ]
-    legend = {"title": "uncertainty (nats)", "loc": "outside right lower", "frameon": False, "fontsize": 8.5}
-    pen.pc.get_viz("figure").legend(handles=handles, **{**legend, "title_fontsize": 8.5, **pen.visuals["sizes"]})
+    legend = {"title": "uncertainty (nats)", "loc": "outside right lower", "alignment": "left"}
+    pen.pc.get_viz("figure").legend(handles=handles, **{**legend, **pen.visuals["sizes"]})

@@ -16,10 +16,10 @@ from bayesgmm.comparison import component_cells
 from bayesgmm.em import Starts
 from bayesgmm.exceptions import InformationError
 from bayesgmm.mixture import Mixture
-from bayesgmm.plots import COLOURS, GREY, INK
 from bayesgmm.report.messages import DataSentence, EMSentence, Fragment, SharedSentence
 from bayesgmm.report.page import Picture, Section, Table, picture_of
 from bayesgmm.standard_errors import StandardErrors, standard_errors
+from bayesgmm.style import CLUSTERS, GREY, INK
 
 SURE = 0.9  # membership probability from which a row counts as clearly assigned
 _MOST_LETTERS = 24
@@ -156,13 +156,13 @@ def _starts(starts: Starts) -> Iterator[str]:
 def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:
     figure = Figure(figsize=(8.6, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(np.arange(len(history)), history, color=COLOURS[0])
+    left.plot(np.arange(len(history)), history, color=CLUSTERS[0])
     left.set(xlabel="EM step of the best start", ylabel="objective")
     ended = np.where(np.isfinite(starts.objectives), starts.objectives, np.nan)
     for kept, colour, label in (
-        (~starts.degenerate & starts.completed, COLOURS[0], "sound"),
-        (~starts.degenerate & ~starts.completed, COLOURS[1], "raced out"),
-        (starts.degenerate, COLOURS[2], "collapsed"),
+        (~starts.degenerate & starts.completed, CLUSTERS[0], "sound"),
+        (~starts.degenerate & ~starts.completed, CLUSTERS[1], "raced out"),
+        (starts.degenerate, CLUSTERS[2], "collapsed"),
     ):
         if kept.any():
             where = np.flatnonzero(kept)
@@ -274,7 +274,7 @@ def _certainty_figure(largest: PerRow) -> Picture:
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     panel = figure.subplots()
     panel.plot(
-        np.sort(largest), np.arange(1, len(largest) + 1) / len(largest), color=COLOURS[0], drawstyle="steps-post"
+        np.sort(largest), np.arange(1, len(largest) + 1) / len(largest), color=CLUSTERS[0], drawstyle="steps-post"
     )
     panel.axvline(SURE, color=INK, linewidth=0.8, linestyle=":")
     panel.set(xlabel="probability of the most probable component", ylabel="cumulative share of rows", ylim=(0.0, 1.0))

@@ -1,8 +1,10 @@
 """Figure of criteria against the number of components, one line per covariance family."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from math import nan
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bayesgmm._common import Array
-from bayesgmm.plots import COLOURS, INK, ClusterFigure
+from bayesgmm.plots import ClusterFigure
 from bayesgmm.selection.criteria import STANDARD_ERRORS, Criterion
+from bayesgmm.style import CLUSTERS, INK, MARKERS, context
 
-_MARKERS = "osD^vP"
 _HOLLOW: dict[str, Any] = {"markersize": 5, "markerfacecolor": "white"}  # of degenerate fits
-_PANEL = (5.2, 4.2)  # inches
+_MOST, _WIDTH, _HEIGHT = 4.2, 6.2, 3.4  # inches: the widest panel, all panels, and their height
 _REACH = 3.0  # the range shown, from the best value, in units of the median model's distance from it
 _DODGE = 0.06  # of one component, from family to family
 _MARGIN = 0.06  # of the range shown
@@ -48,9 +50,14 @@ def draw_selection(table: pd.DataFrame, columns: Sequence[Column], ax: Axes | No
     ax : matplotlib axes, optional
         Where to draw a single criterion.
     """
+    with context() if ax is None else nullcontext():
+        return _draw(table, columns, ax)
+
+
+def _draw(table: pd.DataFrame, columns: Sequence[Column], ax: Axes | None) -> Figure:
     if ax is None:
-        width, height = _PANEL
-        figure: Figure = ClusterFigure(figsize=(width * len(columns) + 1.4, height), layout="constrained")
+        width = min(_MOST, _WIDTH / len(columns)) * len(columns) + 1.2
+        figure: Figure = ClusterFigure(figsize=(width, _HEIGHT), layout="constrained")
         panels = list(figure.subplots(1, len(columns), squeeze=False)[0])
     else:
         found = ax.get_figure(root=True)
@@ -61,9 +68,9 @@ def draw_selection(table: pd.DataFrame, columns: Sequence[Column], ax: Axes | No
     if table["degenerate"].any():
         handles.append(Line2D([], [], linestyle="none", marker="o", color=INK, label="degenerate", **_HOLLOW))
     if ax is None:
-        figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8.5, alignment="left")
+        figure.legend(handles=handles, loc="outside right upper", alignment="left")
     else:
-        ax.legend(handles=handles, fontsize=7, framealpha=0.85)
+        ax.legend(handles=handles, frameon=True, framealpha=0.85)
     return figure
 
 
@@ -91,8 +98,7 @@ def _draw_column(panel: Axes, table: pd.DataFrame, column: Column) -> None:
     panel.set_ylabel(f"{criterion.label} ({criterion.direction})")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.ticklabel_format(axis="y", scilimits=(-3, 6), useOffset=False, useMathText=True)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ class _Line:
 
 def _draw_line(panel: Axes, line: _Line, label: str, number: int) -> None:
     """The values of one family as a line, degenerate fits hollow; bars where there are standard errors."""
-    colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+    colour, marker = CLUSTERS[number % len(CLUSTERS)], MARKERS[number % len(MARKERS)]
     of_line: dict[str, Any] = {"color": colour, "linewidth": 1.2, "marker": marker, "markersize": 5, "zorder": 3}
     panel.plot(line.x, line.y, label=label, gid=label, **of_line)
     if line.hollow.any():
@@ -130,4 +136,4 @@ def _show_the_best(panel: Axes, values: Array, best: float, criterion: Criterion
     ends = np.array([-ahead - _MARGIN * reach, reach])
     panel.set_ylim(*sorted(best + criterion.loss(1.0) * ends))
     text = f"{outside} of {len(behind)} models are worse than shown"
-    panel.set_title(text, fontsize=8, loc="right", color=INK)
+    panel.set_title("\n".join(wrap(text, 30)), fontsize=8, loc="right", color=INK)

@@ -81,8 +81,11 @@ def test_loo_pit_of_every_row(two):
 def test_the_figure(two, tmp_path):
     figure = two.plot()
     figure.savefig(tmp_path / "check.png")
-    assert len(figure.subfigs) == 2
-    assert len(figure.axes) == 6 + 5
+    densities, transforms, departures = figure.subfigs
+    assert [panel.get_xlabel() for panel in densities.axes] == ["eruptions", "waiting"]
+    assert [panel.get_xlabel() for panel in transforms.axes] == ["eruptions", "waiting", "density"]
+    titles = [panel.get_title().partition(",")[0] for panel in departures.axes if panel.axison]
+    assert titles == list(two.gaussianity.index)
 
 
 def test_em_is_plugged_in_and_weights_are_rows():

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from pretend_posterior import em_fit, pretend_posterior
 from scipy.stats import chi2
@@ -13,9 +14,11 @@ from scipy.stats import chi2
 from bayesgmm import GaussianMixture, Mixture
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots._style import COLOURS
+from bayesgmm.plots._data import thinned_tree
+from bayesgmm.plots._features import discriminants
 from bayesgmm.plots.clusters import plot_clusters
-from bayesgmm.posterior.tree import mean_mixture
+from bayesgmm.posterior.tree import draws_of, mean_mixture
+from bayesgmm.style import CLUSTERS
 
 FAITHFUL = load_old_faithful()
 THYROID = load_thyroid().select_dtypes("number")
@@ -171,11 +174,53 @@ def test_features_are_chosen_by_name_or_position(features) -> None:
     np.testing.assert_allclose(outline.get_xydata()[:-1].mean(axis=0), em.means[0, [2, 1]], rtol=1e-9)
 
 
-def test_six_features_show_the_first_five() -> None:
-    wide = THYROID.assign(sixth=np.linspace(0, 1, len(THYROID)) ** 2)
-    figure = plot_clusters(posterior_of(wide, 1))
-    assert len(figure.axes) == 25
-    assert figure.axes[-1].get_xlabel() == "DTSH"
+def test_of_six_features_the_figure_shows_the_five_that_separate_and_names_the_sixth() -> None:
+    noise = np.random.default_rng(0).normal(size=len(THYROID))
+    figure = plot_clusters(posterior_of(THYROID.assign(noise=noise)[["noise", *THYROID.columns]], 3, "diag"))
+    panels = np.array(figure.axes).reshape(5, 5)
+    assert {panel.get_xlabel() for panel in panels[-1]} == {*THYROID.columns}
+    assert figure.get_suptitle() == "5 features of 6 that separate the clusters best; not shown: noise"
+
+
+def test_discriminants_of_em_are_those_of_the_posterior() -> None:
+    tree = posterior_of(THYROID, 3, "diag")
+    figure = plot_clusters(tree, features="discriminant")
+    panel = figure.axes[0]
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("discriminant 1", "discriminant 2")
+    axes = discriminants(draws_of(thinned_tree(tree, 400)), 2)
+    (outline,) = by_gid(panel, "em")[:1]
+    np.testing.assert_allclose(
+        outline.get_xydata()[:-1].mean(axis=0), (em_fit(THYROID, 3, "diag").means @ axes)[0], rtol=1e-9
+    )
+
+
+# ---- posteriors from elsewhere
+
+
+def test_draws_from_elsewhere_have_no_em_and_may_be_switched(faithful) -> None:
+    arrays = {key: faithful["posterior"][key].to_numpy().copy() for key in ("weights", "means", "covariances")}
+    for values in arrays.values():
+        values[:, ::2] = values[:, ::2, ::-1]
+    arrays["w"] = arrays.pop("weights")
+    figure = plot_clusters(arrays, FAITHFUL, names={"weights": "w"})
+    ours = plot_clusters(faithful)
+    for k in range(2):
+        (theirs,), (expected,) = (by_gid(each.axes[0], f"mean {k}") for each in (figure, ours))
+        np.testing.assert_allclose(theirs.get_xydata(), expected.get_xydata(), rtol=1e-9)
+    assert by_gid(figure.axes[0], "em") == []
+    assert "EM" not in texts(figure)
+    assert "EM" in texts(plot_clusters(arrays, FAITHFUL, names={"weights": "w"}, em=em_fit(FAITHFUL, 2)))
+
+
+def test_components_that_cannot_be_told_apart_are_said_to_be_so() -> None:
+    rng = np.random.default_rng(0)
+    draws = {
+        "weights": np.full((2, 40, 2), 0.5),
+        "means": 0.3 * rng.normal(size=(2, 40, 2, 2)),
+        "sds": np.ones((2, 40)),
+    }
+    figure = plot_clusters(draws, rng.normal(size=(60, 2)), names={"sds": "sds"})
+    assert "not identified" in figure.axes[0].get_title()
 
 
 @pytest.mark.parametrize(("n_features", "n_components"), [(1, 10), (2, 10), (3, 10), (5, 2)])
@@ -195,13 +240,17 @@ def test_no_text_overlaps_another(n_features, n_components) -> None:
     assert all(left.x1 <= right.x0 for left, right in pairwise(named))
 
 
-def test_many_rows_are_thinned_and_rasterized() -> None:
+def test_many_rows_are_counted_in_cells() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(12_000, 2)), columns=["a", "b"])
-    panel = plot_clusters(pretend_posterior(frame, em_fit(frame, 1), draws=2)).axes[0]
-    (cloud,) = by_gid(panel, "rows 0")
-    assert len(cloud.get_offsets()) == 4_000
-    assert cloud.get_rasterized()
+    figure = plot_clusters(pretend_posterior(frame, em_fit(frame, 1), draws=2))
+    (panel,) = figure.axes
+    (counted,) = [mesh for mesh in panel.collections if isinstance(mesh, QuadMesh)]
+    assert counted.get_array().sum() == 12_000
+    assert counted.get_rasterized()
+    assert by_gid(panel, "rows 0") == []
+    assert panel.get_title() == "12,000 rows, binned"
+    assert "assignment uncertainty" not in texts(figure)
 
 
 # ---- manners
@@ -217,7 +266,7 @@ def test_an_axes_of_ones_own_is_used(faithful) -> None:
 
 
 def test_colours_of_ten_clusters_are_distinct() -> None:
-    assert len(set(COLOURS)) == 10
+    assert len(set(CLUSTERS)) == 10
     figure = plot_clusters(posterior_of(FAITHFUL, 12, "spherical"))
     marks = {(h.get_color(), h.get_marker()) for h in figure.legends[0].legend_handles[1:13]}
     assert len(marks) == 12

@@ -10,7 +10,7 @@ from scipy.stats import chi2, norm
 from bayesgmm import plot_components, plot_density
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.exceptions import InputError, NotIdentifiedError
-from bayesgmm.plots._style import COLOURS
+from bayesgmm.style import CLUSTERS
 
 FAITHFUL, GALAXIES = load_old_faithful(), load_galaxies()
 TRIPLE = ("weights", "means", "covariances")
@@ -52,7 +52,7 @@ def test_thick_ellipses_are_those_of_the_posterior_means(faithful) -> None:
         line = pc.viz["mean"]["mean"].sel(cluster=k).item()
         expected = means["means"].sel(cluster=k).to_numpy(), means["covariances"].sel(cluster=k).to_numpy()
         np.testing.assert_allclose(distances(line.get_xydata(), *expected), chi2.ppf(0.5, 2), rtol=1e-9)
-        assert line.get_color() == COLOURS[k]
+        assert line.get_color() == CLUSTERS[k]
 
 
 def test_thin_ellipses_are_those_of_draws(faithful) -> None:
@@ -86,7 +86,7 @@ def test_labels_of_somebody_elses_draws_are_put_right_first(faithful, switched) 
     assert panel_of(pc).get_xlabel() == "eruptions"
     plain = plot_components(draws, FAITHFUL.to_numpy(), names=NAMES, n_draws=1_000)
     assert panel_of(plain).get_xlabel() == "x0"
-    assert "and 80 draws" in panel_of(plain).get_title()
+    assert "80 draws (thin)" in panel_of(plain).get_title()
 
 
 def test_components_that_cannot_be_told_apart_are_refused_unless_forced() -> None:
@@ -152,7 +152,7 @@ def test_components_can_be_laid_over_another_plot(faithful) -> None:
     again = plot_components(faithful, plot_collection=pc, visuals={"rows": False, "title": False})
     assert again is pc
     assert len(panel_of(pc).lines) == n_lines + 2
-    assert panel_of(pc).lines[-1].get_color() == COLOURS[1]
+    assert panel_of(pc).lines[-1].get_color() == CLUSTERS[1]
     assert "rows" in pc.viz.children  # those of the density
     assert len(pc.viz["figure"].item().legends) == 1
 
@@ -189,7 +189,7 @@ def test_more_than_ten_clusters_differ_in_their_markers() -> None:
         ({"num_samples": 0}, "num_samples an integer, at least 1"),
         ({"ci_prob": 2.0}, "ci_prob between 0 and 1"),
         ({"ci_kind": "best"}, "ci_kind one of"),
-        ({"visuals": {"colour": {}}}, "visuals among rows, draws, mean"),
+        ({"visuals": {"colour": {}}}, "visuals among rows, cells, draws, mean"),
         ({"backend": "gnuplot"}, "backend among matplotlib, plotly; got 'gnuplot'"),
         ({"ax": Figure().subplots(), "backend": "plotly"}, "either ax"),
         ({"ax": Figure().subplots(), "figure_kwargs": {}}, "figure of its own"),

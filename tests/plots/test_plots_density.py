@@ -99,7 +99,7 @@ def test_features_change_places(faithful) -> None:
         ({"hdi_probs": []}, "hdi_probs"),
         ({"ci_prob": 0.0}, "ci_prob between 0 and 1"),
         ({"features": ["a"]}, "among eruptions, waiting"),
-        ({"visuals": {"band": {}}}, "visuals among regions, rows, contours"),
+        ({"visuals": {"band": {}}}, "visuals among regions, cells, rows, contours"),
     ],
 )
 def test_wrong_requests_are_refused(faithful, settings, expected) -> None:

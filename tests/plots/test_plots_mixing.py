@@ -1,5 +1,7 @@
 """ArviZ's rank and trace plots, on the right quantities."""
 
+import re
+
 import numpy as np
 import pytest
 from arviz_plots import PlotCollection
@@ -48,6 +50,42 @@ def test_ranks_are_drawn_for_the_variables_asked_for(faithful) -> None:
     lines = pc.viz["ecdf_lines"]["entropy"]
     assert lines.sizes == {"chain": 2}
     assert all(len(line.item().get_xdata()) == 40 for line in lines)
+
+
+def test_panels_are_named_in_words_with_their_p_values_and_chains_have_a_legend(faithful) -> None:
+    pc = plot_mixing(faithful)
+    figure = pc.viz["figure"].item()
+    panels = [panel for panel in figure.axes if panel.axison]
+    titles = [panel.get_title().partition("\n") for panel in panels]
+    names = [name for name, _, _ in titles]
+    assert names[0] == "log-likelihood"
+    assert names[1].startswith("log density, row ")
+    assert names[-3:] == ["weight, rank 0 by size", "weight, rank 1 by size", "entropy of labels"]
+    assert all(re.fullmatch(r"p [=<] [\d.]+", p.strip()) for _, _, p in titles)
+    assert not any(panel.texts for panel in panels)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0", "1"]
+    assert "rank among the draws" in figure.get_supxlabel()
+
+
+def test_of_many_quantities_those_are_shown_whose_chains_differ_most() -> None:
+    tree = pretend_posterior(FAITHFUL, em_fit(FAITHFUL, 2), draws=30)
+    arrays = {name: tree["posterior"][name].to_numpy().copy() for name in ("weights", "means", "covariances")}
+    arrays["means"] = np.repeat(arrays["means"], 3, axis=-1)
+    arrays["covariances"] = np.kron(arrays["covariances"], np.eye(3))
+    arrays["means"][1, :, 1, 4] += 2.0  # one chain is elsewhere
+    X = np.repeat(FAITHFUL.to_numpy(), 3, axis=1)
+    pc = plot_mixing(arrays, X, kind="trace", quantities="relabelled", force=True)
+    names = list(pc.viz["plot"].data_vars)
+    assert len(names) == 12
+    assert names[0] == "mean of x4, cluster 1"
+    assert pc.viz["figure"].item().get_suptitle() == "12 of 26 quantities, those with the largest R-hat"
+
+
+def test_a_single_chain_has_traces_and_no_ranks_to_compare(faithful) -> None:
+    single = {key: faithful["posterior"][key].to_numpy()[:1] for key in ("weights", "means", "covariances")}
+    with pytest.raises(InputError, match="two chains or more"):
+        plot_mixing(single, FAITHFUL)
+    assert plot_mixing(single, FAITHFUL, kind="trace", var_names="entropy").viz["trace"]["entropy"].sizes["chain"] == 1
 
 
 def test_divergences_are_marked(faithful) -> None:

@@ -15,8 +15,8 @@ from bayesgmm import (
 )
 from bayesgmm.datasets import load_galaxies, load_old_faithful
 from bayesgmm.exceptions import InputError
-from bayesgmm.plots._style import COLOURS
 from bayesgmm.plots.partition import partition_order
+from bayesgmm.style import CLUSTERS
 
 FAITHFUL, GALAXIES = load_old_faithful(), load_galaxies()
 
@@ -55,7 +55,8 @@ def test_squares_lie_around_the_clusters() -> None:
     squares = [path.vertices for path in pc.viz["borders"]["borders"].item().get_paths()]
     assert [(square.min(), square.max()) for square in squares] == [(-0.5, 2.5), (2.5, 4.5)]
     np.testing.assert_array_equal(image_of(pc), np.kron(np.eye(2), np.ones((3, 3)))[:5, :5])
-    assert [tick.get_text() for tick in pc.viz["plot"].item().get_xticklabels()] == ["3", "2"]
+    names = [text.get_text() for text in pc.viz["figure"].item().legends[0].get_texts()]
+    assert names == ["0  (2)", "1  (3)"]
 
 
 def test_similar_clusters_are_neighbours_and_the_surest_rows_come_first() -> None:
@@ -85,7 +86,7 @@ def test_a_partition_of_all_rows_follows_those_shown(faithful) -> None:
 def test_a_similarity_in_axes_of_ones_own(galaxies) -> None:
     figure = Figure()
     ax = figure.subplots()
-    plot_similarity(galaxies, ax=ax, visuals={"colorbar": False, "borders": False})
+    plot_similarity(galaxies, ax=ax, visuals={"colorbar": False, "borders": False, "bars": False})
     assert figure.axes == [ax]
     assert len(ax.images) == 1
     assert not ax.collections
@@ -97,7 +98,7 @@ def test_a_similarity_in_axes_of_ones_own(galaxies) -> None:
         ({"partition": [0, 1]}, "a partition of 272 rows"),
         ({"max_rows": 0}, "max_rows an integer, at least 1"),
         ({"num_samples": 0}, "num_samples an integer, at least 1"),
-        ({"visuals": {"rows": {}}}, "visuals among image, borders, colorbar"),
+        ({"visuals": {"rows": {}}}, "visuals among image, borders, bars, colorbar"),
         ({"backend": "bokeh"}, "backend among matplotlib, plotly"),
     ],
 )
@@ -127,7 +128,7 @@ def test_sizes_follow_the_uncertainty_and_colours_the_label(faithful) -> None:
         expected = 10 + 210 * split[part].to_numpy() / np.log(2)
         distinct = ~FAITHFUL.duplicated(keep=False).to_numpy()
         np.testing.assert_allclose(sizes[ours][distinct[order]], expected[order][distinct[order]], rtol=1e-9)
-        assert [to_hex(cloud.get_facecolor()[0]) for cloud in clouds] == list(COLOURS[:2])
+        assert [to_hex(cloud.get_facecolor()[0]) for cloud in clouds] == list(CLUSTERS[:2])
 
 
 def test_titles_and_legends_say_what_is_shown(faithful) -> None:

@@ -60,7 +60,7 @@ def test_models_far_worse_are_outside_and_counted() -> None:
     low, high = panel.get_ylim()
     assert low < 5.0
     assert 20.0 < high < 1000.0
-    assert panel.get_title(loc="right") == "2 of 8 models are worse than shown"
+    assert panel.get_title(loc="right").replace("\n", " ") == "2 of 8 models are worse than shown"
     assert pretend(VALUES).plot().axes[0].get_title(loc="right") == ""
 
 
