@@ -16,6 +16,7 @@ _ROW, _LEAST, _WIDTH = 0.24, 5.6, 11.5  # inches
 _REACH = 8.0  # sd shown to either side
 _DODGE = 0.2  # of a row
 _FIRST, _SECOND = COLOURS[1], COLOURS[0]
+_LIGHT, _DARK = "#fffffe", "#222223"  # on cells, which are the same in reports on dark ground: no greys, which turn
 
 
 class _Compared(Protocol):
@@ -46,10 +47,21 @@ def draw_comparison(found: _Compared) -> Figure:
     figure: Figure = ClusterFigure(figsize=(_WIDTH, height), layout="constrained")
     grid = figure.add_gridspec(3, 2, width_ratios=(1.5, 1.0), height_ratios=(1.0, 1.0, 1.0))
     _draw_parameters(figure.add_subplot(grid[:, 0]), table, found)
-    _draw_cross_table(figure.add_subplot(grid[0, 1]), found)
-    _draw_memberships(figure.add_subplot(grid[1, 1]), found)
-    _draw_rows_left_out(figure.add_subplot(grid[2, 1]), found)
+    for row, draw in enumerate(_OTHERS):
+        draw(figure.add_subplot(grid[row, 1]), found)
     return figure
+
+
+def comparison_panels(found: _Compared, table: pd.DataFrame) -> list[Figure]:
+    """The same in figures of their own, with the parameters of a table only."""
+    figures: list[Figure] = []
+    if len(table):
+        figures.append(ClusterFigure(figsize=(5.6, 1.4 + _ROW * len(table)), layout="constrained"))
+        _draw_parameters(figures[0].subplots(), table, found)
+    for draw in _OTHERS:
+        figures.append(ClusterFigure(figsize=(3.6, 2.8), layout="constrained"))
+        draw(figures[-1].subplots(), found)
+    return figures
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +134,7 @@ def _draw_cross_table(panel: Axes, found: _Compared) -> None:
     panel.imshow(np.sqrt(counts), cmap="Blues", aspect="auto", vmin=0.0)
     for i, j in np.ndindex(*counts.shape):
         dark = np.sqrt(counts[i, j]) > 0.6 * np.sqrt(counts.max())
-        panel.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", color="white" if dark else INK, fontsize=8)
+        panel.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", color=_LIGHT if dark else _DARK, fontsize=8)
     panel.set_xticks(range(counts.shape[1]), [str(k) for k in table.columns], fontsize=8)
     panel.set_yticks(range(counts.shape[0]), [str(k) for k in table.index], fontsize=8)
     panel.set_xlabel(f"component, {found.names[1]}", fontsize=8)
@@ -159,6 +171,9 @@ def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
     difference = with_error(found.elpd_difference, found.elpd_difference_se, "criterion")
     panel.set_title(f"Leave-one-out log predictive density,\ndifference {difference}", fontsize=9, loc="left")
     _bare(panel)
+
+
+_OTHERS = (_draw_cross_table, _draw_memberships, _draw_rows_left_out)
 
 
 def _bare(panel: Axes) -> None:

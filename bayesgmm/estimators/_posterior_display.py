@@ -1,18 +1,23 @@
-"""Report and notebook display of a posterior."""
+"""Report and displays of a posterior."""
 
 import os
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import listing, paragraph, table
+from bayesgmm.diagnostics import diagnose
 from bayesgmm.estimators._display import NotebookMixin
 from bayesgmm.estimators.gaussian_mixture import GaussianMixture
 from bayesgmm.exceptions import DegenerateComponentError, InputError
 from bayesgmm.io import check_target
+from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Mixture, align_to
 from bayesgmm.posterior import data_of
+
+if TYPE_CHECKING:
+    from bayesgmm.overview import Overview
 
 
 class PosteriorInHtmlMixin(NotebookMixin):
@@ -82,14 +87,19 @@ class PosteriorInHtmlMixin(NotebookMixin):
         settings = ReportSettings(title=title, overwrite=overwrite, progress=progress, checks=checks)
         write_report(fit, found, mixture, path, settings, notes=notes)
 
-    def _found_html(self) -> str:
-        from bayesgmm.comparison import component_intervals
-        from bayesgmm.plots import screened_record
+    def _summarized(self) -> "Overview":
+        from bayesgmm.overview import in_common_labels, overview_of
 
         fit: Any = self
-        sizes, record = fit.posterior_["posterior"].sizes, screened_record(fit.posterior_)
-        verdict = "The chains converged" if fit.converged_ else "Not simply converged, see diagnose(fit)"
-        told = paragraph(f"{verdict}: {sizes['chain']} chains of {sizes['draw']:,} draws.")
+        record, found = component_record(fit.posterior_), diagnose(fit.posterior_)
+        return overview_of(in_common_labels(fit.posterior_, record, found), record, found)
+
+    def _components_html(self) -> str:
+        from bayesgmm.comparison import component_intervals
+
+        fit: Any = self
+        sizes, record = fit.posterior_["posterior"].sizes, component_record(fit.posterior_)
+        told = paragraph(f"{sizes['chain']} chains of {sizes['draw']:,} draws.")
         if record is not None and not record.identified:
             return told + paragraph("The components are not identified:") + listing(record.findings)
         return told + table(*component_intervals(fit.posterior_))

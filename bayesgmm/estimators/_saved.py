@@ -26,9 +26,13 @@ _PARTS = ("weights", "means", "covariances", "factors", "precision_factors", "lo
 
 
 def fit_record(settings: Mapping[str, Any], *, named_features: bool, starts: Starts) -> dict[str, str | int | float]:
-    """Attributes of a posterior: the estimator's parameters, ``prior`` aside, and how EM's starts went."""
+    """Attributes of a posterior: the estimator's parameters, ``prior`` aside, and how EM's starts went.
+
+    The prior itself stands elsewhere; ``default_prior`` tells whether it is the one by default.
+    """
     kept = {name: value for name, value in settings.items() if name != "prior"}
     return {
+        "default_prior": int(settings["prior"] is None),
         "settings": json.dumps(kept, default=_plain),
         "seed": settings["random_state"],
         "engine": settings["engine"],
