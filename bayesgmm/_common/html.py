@@ -32,7 +32,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, n_names: in
 def _cells(row: Sequence[str], n_names: int, headings: Sequence[str]) -> Iterable[str]:
     for position, text in enumerate(row):
         of = f' data-of="{escape(headings[position])}"' if headings else ""
-        yield f'<th scope="row">{escape(text)}</th>' if position < n_names else f"<td{of}>{escape(text)}</td>"
+        yield f'<th scope="row"{of}>{escape(text)}</th>' if position < n_names else f"<td{of}>{escape(text)}</td>"
 
 
 def folded(summary: str, content: str) -> str:

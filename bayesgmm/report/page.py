@@ -40,8 +40,8 @@ class Table:
 
     def turned(self) -> "Table":
         """Rows as columns, for a table that is wider than long."""
-        first, *others = zip(self.headings, *self.rows, strict=True)
-        return Table(self.caption, first, others, self.frame)
+        (what, *names), *others = zip(self.headings, *self.rows, strict=True)
+        return Table(self.caption, ("", *(f"{what} {name}" for name in names)), others, self.frame)
 
     @property
     def csv(self) -> str:
@@ -163,10 +163,10 @@ summary { cursor: pointer; margin: .6rem 0; }
 footer { padding-top: 1rem; padding-bottom: 2rem; font-size: .875rem; }
 @media (max-width: 46rem) {
   thead { display: none; }
-  table, tbody, tr, td, tbody th { display: block; border: 0; }
+  table, tbody, tr, td, tbody th { display: block; border: 0; overflow-wrap: anywhere; }
   tr { border-bottom: 1px solid var(--line); padding: .3rem 0; }
   td, th:first-child, #answer td:last-child { text-align: left; padding: .05rem 0; }
-  td::before { content: attr(data-of) " "; color: var(--soft); }
+  td::before, #answer tbody th::before { content: attr(data-of) " "; color: var(--soft); }
 }
 @media print {
   :root { --ground: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb; --band: #f6f8fa; }
