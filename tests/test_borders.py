@@ -66,6 +66,7 @@ OF_ROWS: dict[str, Entry] = {
     "GaussianMixture.score": lambda f, X: f.em.score(X),
     "GaussianMixture.predict_to": lambda f, X: f.em.predict_to("unwritten.parquet", X),
     "GaussianMixture.score_samples_to": lambda f, X: f.em.score_samples_to("unwritten.parquet", X),
+    "GaussianMixture.plot": lambda f, X: f.em.plot(X),
     "GaussianMixture.aic": lambda f, X: f.em.aic(X),
     "GaussianMixture.bic": lambda f, X: f.em.bic(X),
     "GaussianMixture.icl": lambda f, X: f.em.icl(X),

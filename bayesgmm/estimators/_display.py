@@ -12,9 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import PATIENCE, folded, paragraph, progress_bar, shown, table
 from bayesgmm.em import Effort, EMState, StartCallback
+from bayesgmm.estimators._attributes import as_sklearn
+from bayesgmm.mixture import Mixture
 from bayesgmm.validation import as_rows, as_sample_weight
 
 if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture as SklearnMixture
+
     from bayesgmm.overview import Overview
 
 _MOST_COMPONENTS = 20
@@ -128,6 +132,53 @@ class EMInHtmlMixin(NotebookMixin):
         rows = as_rows(estimator._validated(X))
         sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))
         write_em_report(self, sample, path, ReportSettings(title=title, overwrite=overwrite))
+
+    def plot(self, X: ArrayLike, **settings: Any) -> Any:
+        """Plot rows and components: `bayesgmm.plot_components`, which takes ``settings``.
+
+        Parameters
+        ----------
+        X : (obs, feature)
+            Rows, which the estimator does not store.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> figure = GaussianMixture(2, random_state=0).fit(X).plot(X)
+        """
+        import pandas as pd
+
+        from bayesgmm.plots import plot_components
+
+        mixture, rows = self._identified_mixture(), pd.DataFrame(as_rows(X), columns=pd.Index(feature_names(self)))
+        once = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.full_covariances}
+        posterior = {name: values[None, None] for name, values in once.items()}
+        return plot_components(posterior, rows, force=True, **settings)
+
+    def to_sklearn(self) -> "SklearnMixture":
+        """scikit-learn's `GaussianMixture` with these parameters, whose predictions are the same, for deployment.
+
+        Families that scikit-learn does not have are diagonal, and become ``"diag"``.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> fit = GaussianMixture(2, random_state=0).fit(X)
+        >>> bool((fit.to_sklearn().predict(X) == fit.predict(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        return as_sklearn(self)
+
+    def _identified_mixture(self) -> Mixture:
+        check_is_fitted(self)
+        estimator: Any = self
+        mixture: Mixture = estimator.mixture_
+        return mixture
 
     def _summarized(self) -> "Overview":
         from bayesgmm.overview import overview_of_em
