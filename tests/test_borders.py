@@ -193,7 +193,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "list of dicts": ([{"a": 1.0, "b": 2.0}] * 30, "dict.*DataFrame"),
     "ragged lists": ([[1.0, 2.0], [3.0]], "numeric"),
     "one axis": (ROWS[:, 0], "Expected 2D array, got 1D.*reshape"),
-    "one axis of a frame": (FRAME["a"], "Expected 2D array, got 1D.*reshape"),
+    "one axis of a frame": (FRAME["a"].rename(None), "Expected 2D array, got 1D.*reshape"),
     "three axes": (ROWS[None], "Expected 2D array, got 3D"),
     "a number": (3.0, "Expected 2D array, got 0D"),
     "a path": ("nowhere.csv", "rows not in memory: 'nowhere.csv'.*sample|no file at nowhere.csv"),

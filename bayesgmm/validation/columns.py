@@ -33,7 +33,7 @@ def frame_of(X: Any) -> nw.DataFrame | None:
 
 def named_column(X: Any) -> Any:
     """A series with a name as a dataframe of one column; anything else as it is."""
-    if isinstance(X, np.ndarray | list | tuple):
+    if isinstance(X, np.ndarray | list | tuple | nw.LazyFrame):
         return X
     series = nw.from_native(X, series_only=True, pass_through=True)
     named = isinstance(series, nw.Series) and isinstance(series.name, str) and series.name
