@@ -193,7 +193,10 @@ class Overview:
 
 def badge(quality: str, text: str) -> str:
     """A word on its colour, with a sign for those who do not see it."""
-    style = f"background:{_COLOURS[quality]};color:#ffffff;border-radius:1em;padding:.15em .7em;white-space:nowrap"
+    style = (
+        f"background:{_COLOURS[quality]};color:#ffffff;border-radius:1em;padding:.15em .7em;white-space:nowrap;"
+        "-webkit-print-color-adjust:exact;print-color-adjust:exact"
+    )
     return f'<span style="{style}">{_MARKS[quality]} {escape(text)}</span>'
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from bayesgmm._common import Array, IntArray, listed, shown
@@ -61,7 +62,7 @@ def _profiles(overview: Overview, apart: Array, names: Sequence[str], telling: I
     for k, cluster in enumerate(overview.clusters):
         panel.scatter(apart[k, shown_features], y, s=130, color=_colour(k), zorder=2)
         for j, x in enumerate(apart[k, shown_features]):
-            panel.annotate(cluster.name, (x, j), ha="center", va="center", fontsize=8, color="#010203", zorder=3)
+            panel.annotate(cluster.name, (x, j), ha="center", va="center", fontsize=8, color=_on(_colour(k)), zorder=3)
     panel.set_yticks(y, [_short(names[j]) for j in shown_features])
     panel.set_ylim(len(y) - 0.4, -0.6)
     panel.set_title("Means of the clusters", fontsize=10, loc="left")
@@ -102,6 +103,12 @@ def _rows(rows: RowClusters, names: Sequence[str], telling: IntArray) -> tuple[F
 
 def _colour(k: int) -> str:
     return COLOURS[int(k) % len(COLOURS)]
+
+
+def _on(colour: str) -> str:
+    """Ink for a number on a colour: no grey, which would follow the page."""
+    red, green, blue = to_rgb(colour)
+    return "#010203" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.35 else "#fffffe"
 
 
 def _short(name: str) -> str:
