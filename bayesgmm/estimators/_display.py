@@ -86,7 +86,7 @@ class EMInHtmlMixin(NotebookMixin):
         title: str = "",
         overwrite: bool = False,
     ) -> None:
-        """Write an HTML report of the fit: data, starts, components, partition, code that reproduces it.
+        """Write an HTML report of the fit: the answer first, then data, starts, components, partition, code.
 
         The file is self-contained and needs no network.
 

@@ -35,9 +35,10 @@ class PosteriorInHtmlMixin(NotebookMixin):
     ) -> None:
         """Write an HTML report of the fit, with EM and the posterior.
 
-        Sections: data, EM, posterior, convergence, components, partition, comparison (`bayesgmm.compare`), model
-        checks (`bayesgmm.check_model`), each with a figure and sentences computed from the results; and the exact code
-        and versions that reproduce the fits. The file is self-contained and needs no network.
+        It opens with the short summary that ``print(fit)`` shows, and a figure. Sections: data, EM, posterior,
+        convergence, components, partition, comparison (`bayesgmm.compare`), model checks (`bayesgmm.check_model`), most
+        with a figure, and sentences computed from the results; and the exact code and versions that reproduce the fits.
+        The file is self-contained and needs no network.
 
         Parameters
         ----------

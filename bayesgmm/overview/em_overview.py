@@ -75,7 +75,6 @@ def _clusters(
             lower=float(max(weights[i] - reach[i], 0.0)) if known[i] else None,
             upper=float(min(weights[i] + reach[i], 1.0)) if known[i] else None,
             n_rows=None if sizes is None else int(sizes[i]),
-            means=mixture.means[i],
             apart=found[i][0],
             profile=found[i][1],
         )

@@ -204,7 +204,6 @@ def _listed(
             lower=float(bounds[k, 0]),
             upper=float(bounds[k, 1]),
             n_rows=int(sizes[k]) if whole else None,
-            means=means[k],
             apart=found[k][0],
             profile=found[k][1],
         )

@@ -21,7 +21,7 @@ _COLOURS = {GOOD: "#1a7f37", DOUBTFUL: "#8a5a00", BAD: "#c21f2b", UNKNOWN: "#596
 _MARKS = {GOOD: "✓", DOUBTFUL: "!", BAD: "✗", UNKNOWN: "?"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cluster:
     """One cluster: how large, and what sets it apart.
 
@@ -35,7 +35,6 @@ class Cluster:
         Interval of the share.
     n_rows : int, optional
         Rows of which it is the most probable cluster.
-    means : (feature,)
     apart : (feature,)
         Difference of its means from those of all rows, in standard deviations of all rows.
     profile : tuple of str
@@ -47,7 +46,6 @@ class Cluster:
     lower: float | None
     upper: float | None
     n_rows: int | None
-    means: Array
     apart: Array
     profile: tuple[str, ...]
 
