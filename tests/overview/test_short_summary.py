@@ -9,9 +9,9 @@ from pretend_posterior import em_fit, pretend_posterior
 
 from bayesgmm import GaussianMixture, diagnose
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.diagnostics import CONVERGED, NOT_MIXED
+from bayesgmm.diagnostics import CONVERGED, NOT_MIXED, verdict
 from bayesgmm.overview import RowClusters, overview_of, overview_of_em, row_clusters, row_partition
-from bayesgmm.overview.messages import Step
+from bayesgmm.overview.messages import VERDICTS, Step
 from bayesgmm.overview.posterior_overview import _next_step
 from bayesgmm.overview.short_summary import profiles
 
@@ -88,12 +88,18 @@ def test_a_partition_counts_the_drawn_clusters_that_match_its_own(tree) -> None:
 
 def test_the_next_step_follows_verdict_then_shape_then_rows(tree) -> None:
     found = diagnose(tree)
-    converged, poor = (replace(found, verdict=verdict, next_steps=("this",)) for verdict in (CONVERGED, NOT_MIXED))
+    converged, poor = (replace(found, verdict=each, next_steps=("this",)) for each in (CONVERGED, NOT_MIXED))
     assert _next_step(poor, 0.01, 3) == "this"
     assert _next_step(converged, None, 3) == Step.CHECK
     assert _next_step(converged, 0.01, 3) == Step.SELECT
     assert _next_step(converged, 0.5, 3) == Step.UNCERTAIN
     assert _next_step(converged, 0.5, 0) == "this"
+
+
+def test_every_verdict_says_what_it_means() -> None:
+    known = {value for name, value in vars(verdict).items() if name.isupper() and isinstance(value, str)}
+    assert known
+    assert known <= set(VERDICTS)
 
 
 def test_many_clusters_of_long_names_fit_a_terminal() -> None:
