@@ -16,10 +16,10 @@ from pathlib import Path
 
 from browser import NoBrowserError, Tab, headless
 
-WIDTHS = (1200, 375)  # a phone's is the smaller
+WIDTHS = (1200, 390)  # a phone's is the smaller
 SCHEMES = ("light", "dark")
 LEAST_CONTRAST = 4.5  # WCAG 2.2, level AA, for text of normal size
-LEAST_IMAGES = 4  # of a whole report
+LEAST_IMAGES = 4  # figures of a whole report
 
 # Text whose colour stands out too little from the ground behind it: contrast, text.
 CONTRAST = """
@@ -48,6 +48,12 @@ CONTRAST = """
 })()
 """.replace("LEAST", str(LEAST_CONTRAST))
 GROUND = "getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).slice(0, 3).map(Number)"
+SCROLLS = """[...document.querySelectorAll("body *")].filter(e => e.scrollWidth > e.clientWidth + 1
+  && ["auto", "scroll"].includes(getComputedStyle(e).overflowX)).map(e => e.textContent.slice(0, 40))"""
+# Grounds of figures, and inks of their text, that are as light in one scheme as in the other.
+FIGURES = """[...document.querySelectorAll("figure")].filter(e =>
+  ["rgb(0, 0, 0)", "rgb(34, 34, 34)"].includes(getComputedStyle(e.querySelector("text") || e).fill)
+  || getComputedStyle(e).backgroundColor == "rgb(255, 255, 255)").map(e => e.ariaLabel)"""
 SMALL = """[...document.querySelectorAll("p, li, td, th, a, code")]
   .filter(e => e.textContent.trim() && parseFloat(getComputedStyle(e).fontSize) < 12)
   .map(e => e.textContent.slice(0, 40))"""
@@ -60,6 +66,8 @@ FAULTS = {
     "alt": "<svg></svg><img src='data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=='>",
     "width": "<div style='width: 900px'>wide</div>",
     "contrast": "<p style='color: #888; background: #777'>faint</p>",
+    "scrolls": "<div style='width: 200px; overflow-x: auto'><p style='width: 300px'>aside</p></div>",
+    "figures": "<figure style='background: white'></figure>",
     "small": "<p style='font-size: 7px'>small</p>",
     "dark": "<style>body { background: #fff !important; color: #000 !important }</style>",
     "few": "",
@@ -72,9 +80,14 @@ def problems(tab: Tab, page: Path, *, width: int, scheme: str) -> dict[str, list
     found: dict[str, list[str]] = {
         **_said(tab, page),
         "image": tab.value("[...document.images].filter(i => !(i.complete && i.naturalWidth)).map(i => i.alt)"),
-        "alt": tab.value("[...document.images].filter(i => !i.alt.trim()).map(i => i.src.slice(0, 40))"),
+        "alt": tab.value(
+            "[...document.querySelectorAll('img, figure')].filter(e => !(e.alt || e.ariaLabel || '').trim())"
+            ".map(e => e.outerHTML.slice(0, 40))"
+        ),
         "contrast": tab.value(CONTRAST),
         "small": tab.value(SMALL),
+        "scrolls": tab.value(SCROLLS) if width == min(WIDTHS) else [],
+        "figures": tab.value(FIGURES) if scheme == "dark" else [],
         "width": _too_wide(tab, width),
         "dark": _wrong_ground(tab, scheme),
         "few": _too_few(tab),
@@ -112,8 +125,8 @@ def _wrong_ground(tab: Tab, scheme: str) -> list[str]:
 
 
 def _too_few(tab: Tab) -> list[str]:
-    n, headings = tab.value("[document.images.length, document.querySelectorAll('h2').length]")
-    return [] if n >= LEAST_IMAGES and headings > n else [f"{n} images under {headings} headings"]
+    n, headings = tab.value("['figure', 'h2'].map(name => document.querySelectorAll(name).length)")
+    return [] if n >= LEAST_IMAGES and headings >= n else [f"{n} figures under {headings} headings"]
 
 
 def planted_faults_missed(tab: Tab, folder: Path) -> list[str]:
@@ -123,7 +136,7 @@ def planted_faults_missed(tab: Tab, folder: Path) -> list[str]:
         page = folder / f"{kind}.html"
         style = "<style>:root { color-scheme: light dark }</style>"
         page.write_text(f"<!DOCTYPE html><meta name=viewport content='width=device-width'>{style}<body>{html}</body>")
-        found = [problems(tab, page, width=375, scheme=scheme) for scheme in SCHEMES]
+        found = [problems(tab, page, width=min(WIDTHS), scheme=scheme) for scheme in SCHEMES]
         missed += [] if any(kind in each for each in found) else [kind]
     return missed
 

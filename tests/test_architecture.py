@@ -16,7 +16,7 @@ PACKAGES = (
     "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "mixture", "priors", "em",
     "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
     "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "style", "plots", "comparison",
-    "model_checks", "report", "estimators", "selection", "calibration", "cli",
+    "model_checks", "overview", "report", "estimators", "selection", "calibration", "cli",
 )  # fmt: skip
 MOST_MODULES, MOST_LINES, MOST_NAMES = 12, 600, 30
 
@@ -43,7 +43,16 @@ for allowed, packages in (
     (NUMERICAL, ("_compiled", "data", "mixture", "priors", "em", "standard_errors", "log_posterior", "gibbs")),
     (
         DRAWS,
-        ("posterior", "prediction", "partitions", "label_switching", "evidence", "diagnostics", "cross_validation"),
+        (
+            "posterior",
+            "prediction",
+            "partitions",
+            "label_switching",
+            "evidence",
+            "diagnostics",
+            "cross_validation",
+            "overview",
+        ),
     ),
     (FIGURES, ("plots", "comparison", "model_checks", "report")),
 ):

@@ -14,8 +14,10 @@ def listing(items: Sequence[str]) -> str:
     return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>" if items else ""
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, n_names: int = 1) -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, n_names: int = 1, labelled: bool = False) -> str:
     """A table whose first ``n_names`` columns name the rows, in a scrollable box.
+
+    With ``labelled`` each cell knows its heading (``data-of``), which a narrow page shows beside it.
 
     Examples
     --------
@@ -23,13 +25,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, n_names: in
     1
     """
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in headings)
-    body = "".join(f"<tr>{''.join(_cells(row, n_names))}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_cells(row, n_names, headings if labelled else ()))}</tr>" for row in rows)
     return f'<div style="overflow-x:auto"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cells(row: Sequence[str], n_names: int) -> Iterable[str]:
+def _cells(row: Sequence[str], n_names: int, headings: Sequence[str]) -> Iterable[str]:
     for position, text in enumerate(row):
-        yield f'<th scope="row">{escape(text)}</th>' if position < n_names else f"<td>{escape(text)}</td>"
+        of = f' data-of="{escape(headings[position])}"' if headings else ""
+        yield f'<th scope="row"{of}>{escape(text)}</th>' if position < n_names else f"<td{of}>{escape(text)}</td>"
 
 
 def folded(summary: str, content: str) -> str:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, cast
 
 import typer
@@ -24,6 +25,7 @@ from bayesgmm.cli.options import (
     Cores,
     Criteria,
     Draws,
+    Effort,
     EMOnly,
     Engine,
     Families,
@@ -32,7 +34,9 @@ from bayesgmm.cli.options import (
     Force,
     Header,
     Inference,
+    Init,
     Jobs,
+    MaxSeconds,
     Output,
     Overwrite,
     PriorIfAny,
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
     from bayesgmm.io import OpenSource
 
 DEMO_SEED = 1
+_WIDTH = 80  # columns
 BAD_INPUT, FAILED, INTERRUPTED, TERMINATED = 2, 1, 130, 143
 _UsageError = cast(type[Exception], typer.BadParameter.__base__)  # typer's name for it differs between versions
 
@@ -151,6 +156,9 @@ def fit(
     target_accept: TargetAccept = None,
     engine: Engine = "native",
     inference: Inference = "nuts",
+    init: Init = "spread",
+    effort: Effort = "standard",
+    max_seconds: MaxSeconds = None,
     em_only: EMOnly = False,
     seed: Seed = None,
     output: Output = None,
@@ -191,6 +199,9 @@ def fit(
         "target_accept": target_accept,
         "engine": engine,
         "inference": inference,
+        "init": init,
+        "effort": effort,
+        "max_seconds": max_seconds,
         "seed": _seed(seed, checkpoint),
         "progress": progress and not quiet,
         "checkpoint": checkpoint,
@@ -314,7 +325,7 @@ def _run_em(title: str, rows: Rows, settings: dict[str, Any], *, folder: Path, s
 
         em = fit_by_em(rows, JobSettings(**settings))
         if not shown.quiet:
-            _say(_em_line(em))
+            _say(_em_line(em), "", str(em))
         write_em_outputs(em, rows, stage)
     if not shown.quiet:
         _say_files(folder, EM_FILES)
@@ -344,7 +355,7 @@ def _compare(title: str, rows: Rows, settings: dict[str, Any], *, folder: Path, 
 
     with _plain_warnings(quiet), staged_output(folder, SELECTION_FILES, overwrite=overwrite) as stage:
         if not quiet:
-            _say(f"{title}: {_columns(rows)}; K = {', '.join(map(str, settings['n_components']))}", "")
+            _say(*wrap(f"{title}: {_columns(rows)}; K = {', '.join(map(str, settings['n_components']))}", _WIDTH), "")
         from bayesgmm.selection import SelectionSettings, compare_models, selection_renderable, write_selection
 
         found = compare_models(rows, SelectionSettings(**settings))
@@ -375,20 +386,20 @@ def _columns(rows: Rows) -> str:
 
 
 def _introduce(title: str, rows: Rows, settings: dict[str, Any]) -> None:
-    _say(
-        f"{title}: {_columns(rows)}; K = {settings['n_components']}, "
-        f"{settings.get('covariance_type', 'full')} covariances"
-    )
+    family = settings.get("covariance_type", "full")
+    _say(*wrap(f"{title}: {_columns(rows)}; K = {settings['n_components']}, {family} covariances", _WIDTH))
 
 
 def _report(outcome: "Outcome", *, force: bool) -> None:
-    """Print a line for each fit, the table that compares them, and convergence diagnostics.
+    """Print a line for each fit, the table that compares them, convergence diagnostics, and the short summary.
 
     Components that are not identified are not summarised unless forced.
     """
     from rich.console import Console
 
-    from bayesgmm.comparison import convergence_lines, estimates_renderable
+    from bayesgmm.comparison import estimates_renderable, verdict_lines
+    from bayesgmm.diagnostics import diagnose
+    from bayesgmm.overview import in_common_labels, overview_of
 
     console = Console(highlight=False, markup=False)
     console.print(_em_line(outcome.em))
@@ -401,8 +412,13 @@ def _report(outcome: "Outcome", *, force: bool) -> None:
         console.print(*outcome.components.findings, sep="\n")
         console.print("Use the similarity matrix and the partition instead, or print the table anyway with --force.")
     console.print()
-    for line in convergence_lines(outcome.bayes.posterior_):
-        console.print(in_flags(line))
+    tree, found = outcome.bayes.posterior_, diagnose(outcome.bayes.posterior_)
+    overview = overview_of(in_common_labels(tree, outcome.components, found), outcome.components, found)
+    for line in verdict_lines(found):
+        if line not in (f"Verdict: {found.verdict}.", overview.next_step):  # which the summary says
+            console.print(in_flags(line))
+    console.print()
+    console.print(in_flags(str(overview)))
 
 
 def _em_line(em: "GaussianMixture") -> str:

@@ -48,6 +48,9 @@ class JobSettings:
     target_accept: float | None = None
     engine: str = "native"
     inference: str = "nuts"
+    init: str = "spread"
+    effort: str = "standard"
+    max_seconds: float | None = None
     progress: bool = True
     checkpoint: Path | None = None
 

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,8 @@ from bayesgmm.exceptions import InputError
 
 FIT, SAMPLER, OUTPUT = "Model", "Sampler", "Output"
 _FLAGS = {"n_components": "components", "covariance_type": "covariance", "max_draws": "draws"}  # with another name
-_ADVISED = re.compile(r"\b(max_draws|tune|target_accept|inference)(=| to )['\"]?([\w.]+)['\"]?")
+_ADVISED = re.compile(r"\b(max_draws|tune|target_accept|inference|init|effort|max_seconds)(=| to )['\"]?([\w.]+)['\"]?")
+_CALLS = {"check_model(fit)": "--report", "select_components(X)": "bayesgmm select"}  # and the command that does it
 
 
 def _flag(parameter: str) -> str:
@@ -28,7 +29,11 @@ def in_flags(advice: str) -> str:
     --------
     >>> in_flags("Take more draws: max_draws=16000, tune=1000.")
     'Take more draws: --draws 16000, --tune 1000.'
+    >>> in_flags("Is it a Gaussian mixture at all: check_model(fit); chains start in each mode: init='modes'.")
+    'Is it a Gaussian mixture at all: --report; chains start in each mode: --init modes.'
     """
+    for call, command in _CALLS.items():
+        advice = advice.replace(call, command)
     return _ADVISED.sub(lambda found: f"{_flag(found[1])}{found[2].replace('=', ' ')}{found[3]}", advice)
 
 
@@ -49,6 +54,17 @@ def _named(
         return found[0] if isinstance(value, str) else found
 
     return typer.Option(*flags, metavar=metavar, help=text, callback=keys, rich_help_panel=panel)
+
+
+def _one_of(*names: str) -> Callable[[str], str]:
+    """A callback that refuses other names."""
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}.")
+        return value
+
+    return check
 
 
 File = Annotated[
@@ -161,6 +177,30 @@ Inference = Annotated[
         "inference",
         "nuts; gibbs (Gibbs sampling), to check it; or laplace (Laplace approximation), of many rows a component.",
         panel=SAMPLER,
+    ),
+]
+Init = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        callback=_one_of("spread", "modes", "best"),
+        help="Where chains start: spread (after a search for modes), modes (EM's optima in turn) or best.",
+        rich_help_panel=SAMPLER,
+    ),
+]
+Effort = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        callback=_one_of("standard", "thorough"),
+        help="How long optima and modes are looked for: standard or thorough.",
+        rich_help_panel=FIT,
+    ),
+]
+MaxSeconds = Annotated[
+    float | None,
+    typer.Option(
+        min=1.0, help="End sampling after so many seconds, with the draws made so far.", rich_help_panel=SAMPLER
     ),
 ]
 Seed = Annotated[

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bayesgmm.comparison.parameter_table import estimates_renderable as estimates_renderable
     from bayesgmm.comparison.parameter_table import estimates_table as estimates_table
     from bayesgmm.comparison.parameter_table import mean_and_bounds as mean_and_bounds
+    from bayesgmm.comparison.parameter_table import spread_table as spread_table
     from bayesgmm.comparison.parameter_table import verdict_lines as verdict_lines
+    from bayesgmm.comparison.plots import comparison_panels as comparison_panels
 
 __getattr__, __dir__, __all__ = lazy(__name__)

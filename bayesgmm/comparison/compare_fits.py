@@ -13,7 +13,7 @@ from bayesgmm._common import PATIENCE, Array, Responsibilities, progress_bar, se
 from bayesgmm.comparison.agreement import calibration_table, checked_classes, partitions_of, reliability_of
 from bayesgmm.comparison.comparison import Comparison
 from bayesgmm.comparison.comparison_table import parameter_table
-from bayesgmm.comparison.disagreement import are_other_optima, conditions_of, diagnosis_of, is_unsettled
+from bayesgmm.comparison.disagreement import are_other_optima, conditions_of, diagnosis_of, reasons_of_posterior
 from bayesgmm.comparison.estimates import Estimates, Match, estimates_of, matched
 from bayesgmm.comparison.findings import (
     component_findings,
@@ -171,16 +171,14 @@ def _of_components(
     """Tables of components and parameters, and findings."""
     pairs = matched(fits.first.mixture, fits.second.mixture)
     verdicts = [diagnosis_of(fit, fits.data) for fit in fits]
-    unsettled = any(is_unsettled(s, v) for s, v in zip(fits, verdicts, strict=True))
+    unsettled = [reason for s, v in zip(fits, verdicts, strict=True) for reason in reasons_of_posterior(s, v)]
     distinct = are_other_optima(fits)
     conditions = conditions_of(fits, resp, pairs, unsettled=unsettled, distinct=distinct)
     table = parameter_table(fits, estimates, pairs, conditions)
     components, unmatched = _component_table(fits, pairs, conditions, table), _unmatched(fits, pairs)
-    found = [
-        *mode_findings(fits, verdicts),
-        *component_findings(components, unmatched, fits),
-        *parameter_findings(table, fits),
-    ]
+    found = mode_findings(fits, verdicts)
+    if all(fit.identified for fit in fits):
+        found += [*component_findings(components, unmatched, fits), *parameter_findings(table, fits)]
     return {"parameters": table, "components": components, "unmatched": unmatched, "findings": found}
 
 

@@ -1,5 +1,6 @@
 """Conditions under which EM's estimate of a component, or its normal approximation, is unreliable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from bayesgmm._common import Array
 from bayesgmm.comparison.estimates import Match
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.data import Data
-from bayesgmm.diagnostics import Diagnosis, diagnose
+from bayesgmm.diagnostics import NOT_MIXED, SEVERAL_MODES, WEIGHED, Diagnosis, diagnose
 from bayesgmm.em import COLLAPSED, moments_of, principal_directions
 from bayesgmm.mixture import Mixture, measure
 
@@ -40,15 +41,20 @@ class Condition:
 
 
 def conditions_of(
-    fits: FitPair, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: bool, distinct: bool
+    fits: FitPair, resp: tuple[Array, Array], pairs: list[Match], *, unsettled: Sequence[str], distinct: bool
 ) -> list[Condition]:
-    """Condition of each matched pair; ``unsettled``: a posterior has several modes; ``distinct``: so has EM."""
+    """Condition of each matched pair; ``unsettled``: see `reasons_of_posterior`; ``distinct``: optima of EM are."""
     spread = principal_directions(moments_of(fits.data))
     return [_condition(fits, resp, pair, spread=spread, whole=(unsettled, distinct)) for pair in pairs]
 
 
 def _condition(
-    fits: FitPair, resp: tuple[Array, Array], pair: Match, *, spread: tuple[Array, Array], whole: tuple[bool, bool]
+    fits: FitPair,
+    resp: tuple[Array, Array],
+    pair: Match,
+    *,
+    spread: tuple[Array, Array],
+    whole: tuple[Sequence[str], bool],
 ) -> Condition:
     v = fits.data.weights
     own = [each[:, pair.of(i)] for i, each in enumerate(resp)]
@@ -56,7 +62,7 @@ def _condition(
     overlap = np.array([v @ (r * (1.0 - r)) / max(float(v @ r), _TINY) for r in own])
     d = fits.data.shape[1]
     found = {
-        "several modes": whole[0],
+        **dict.fromkeys(whole[0], True),
         "several optima": whole[1],
         "boundary": any(_at_boundary(fit, pair.of(i), spread, rows[i]) for i, fit in enumerate(fits)),
         "small component": rows.min() < ROWS_PER_PARAMETER * _parameters_each(fits.first.mixture, d),
@@ -98,10 +104,14 @@ def diagnosis_of(fit: Fit, data: Data) -> Diagnosis | None:
     return None if fit.tree is None else diagnose(fit.tree, data)
 
 
-def is_unsettled(fit: Fit, found: Diagnosis | None) -> bool:
-    """Whether a posterior has several modes, did not mix, or has components that are not identified."""
-    bad = ("several real modes", "not mixed")
-    return not fit.identified or (found is not None and found.verdict in bad)
+def reasons_of_posterior(fit: Fit, found: Diagnosis | None) -> tuple[str, ...]:
+    """Why the mean of a posterior may describe nothing: several modes, chains that did not mix, no components."""
+    holds = {
+        "several modes": found is not None and found.verdict in (SEVERAL_MODES, WEIGHED),
+        "not mixed": found is not None and found.verdict == NOT_MIXED,
+        "not identified": not fit.identified,
+    }
+    return tuple(name for name, held in holds.items() if held)
 
 
 def are_other_optima(fits: FitPair) -> bool:

@@ -11,7 +11,7 @@ from bayesgmm.comparison.disagreement import ROWS_PER_PARAMETER
 from bayesgmm.comparison.fits import FitPair
 from bayesgmm.comparison.held_out import HeldOut
 from bayesgmm.comparison.messages import REASONS, Finding, Fragment
-from bayesgmm.diagnostics import Diagnosis
+from bayesgmm.diagnostics import SUCCESSES, SWITCHED, Diagnosis
 
 _FAR = 2.0  # divergence of matched components, of means two standard deviations apart
 _STANDARD_ERRORS = 2.0
@@ -22,7 +22,7 @@ def mode_findings(fits: FitPair, verdicts: Sequence[Diagnosis | None]) -> list[s
     """What must be known before any number: posteriors that are not stationary, optima found once."""
     found = []
     for fit, verdict in zip(fits, verdicts, strict=True):
-        if verdict is not None and verdict.verdict not in ("converged", "converged, labels switched"):
+        if verdict is not None and verdict.verdict not in (*SUCCESSES, SWITCHED):
             found.append(sentence(Finding.VERDICT, fit=fit.label, verdict=verdict.verdict))
         if not fit.identified:
             found.append(sentence(Finding.NOT_IDENTIFIED, fit=fit.label))

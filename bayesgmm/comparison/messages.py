@@ -4,8 +4,11 @@ from enum import StrEnum
 
 REASONS = {
     "several modes": (
-        "the posterior has several modes, or its components are not identified: a posterior mean lies between the "
-        "modes and describes none, and EM describes one"
+        "the posterior has several modes: a posterior mean lies between them and describes none, and EM describes one"
+    ),
+    "not mixed": "the chains of the posterior did not mix, so that its means and intervals are provisional",
+    "not identified": (
+        "the components of the posterior are not identified: the mean of one is an average over different clusters"
     ),
     "several optima": "the fits are different optima of EM, which describe the data differently",
     "boundary": (

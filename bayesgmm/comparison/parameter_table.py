@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import xarray as xr
-from arviz_stats import summary
+from arviz_stats import mcse, summary
 from rich import box
 from rich.console import Group
 from rich.table import Table
@@ -84,6 +84,31 @@ def estimates_table(
     table = _summary(np.concatenate(sampled, axis=-1), ci_prob, ci_kind)
     table.insert(0, "em", np.concatenate(estimates))
     return table.set_index(pd.Index([*labels, *entries], name="parameter"))
+
+
+def spread_table(em: Mixture, posterior: xr.DataTree) -> pd.DataFrame:
+    """`estimates_table` of standard deviations and correlations: ``sds[0, waiting]``, ``correlations[0, a, b]``."""
+    draws, names = draws_of(posterior), [str(name) for name in posterior["posterior"]["feature"].to_numpy()]
+    d, n_blocks = len(names), em.family.n_blocks(em.n_components)
+    sample_shape = posterior["posterior"]["means"].shape[:2]
+    columns: dict[str, Array] = {}
+    estimates: dict[str, float] = {}
+    for k in range(n_blocks):
+        cluster = [] if em.family.shared else [str(k)]
+        variances = draws.entries(np.full(d, k), np.arange(d), np.arange(d))
+        own = np.sqrt(np.diagonal(em.full_covariances[k]))
+        for j, name in enumerate(names):
+            label = _label("sds", [*cluster, name])
+            columns[label], estimates[label] = np.sqrt(variances[:, j]), own[j]
+        pairs = [] if em.family.diagonal else [(i, j) for i in range(d) for j in range(i + 1, d)]
+        for i, j in pairs:
+            label = _label("correlations", [*cluster, names[i], names[j]])
+            shared = draws.entries(np.array([k]), np.array([i]), np.array([j]))[:, 0]
+            columns[label] = shared / np.sqrt(variances[:, i] * variances[:, j])
+            estimates[label] = em.full_covariances[k, i, j] / (own[i] * own[j])
+    table = _summary(np.stack(list(columns.values()), axis=-1).reshape(*sample_shape, -1), None, None)
+    table.insert(0, "em", list(estimates.values()))
+    return table.set_index(pd.Index(list(columns), name="parameter"))
 
 
 def covariance_entries(
@@ -172,11 +197,13 @@ def mean_and_bounds(draws: Array) -> tuple[Array, Array, Array]:
 
 
 def _interval_texts(draws: Array) -> list:
-    def text(mean: float, lower: float, upper: float, sd: float) -> str:
-        digits = decimals_of(sd, mean=mean)
+    def text(mean: float, lower: float, upper: float, sd: float, error: float) -> str:
+        digits = decimals_of(sd, mean=mean, mcse=error)
         return f"{shown(mean, digits)} ({shown(lower, digits)} … {shown(upper, digits)})"
 
-    return np.vectorize(text, otypes=[object])(*mean_and_bounds(draws), draws.std(axis=(0, 1))).tolist()
+    with np.errstate(divide="ignore", invalid="ignore"):  # the weight of a single component never varies
+        error = mcse(draws, chain_axis=0, draw_axis=1)
+    return np.vectorize(text, otypes=[object])(*mean_and_bounds(draws), draws.std(axis=(0, 1)), error).tolist()
 
 
 # ---- in a terminal

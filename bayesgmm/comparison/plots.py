@@ -19,6 +19,7 @@ _DODGE = 0.2  # of a row
 _FIRST, _SECOND = EM, POSTERIOR
 _HOLLOW: dict[str, Any] = {"marker": "s", "markersize": 4.5, "markerfacecolor": "white"}
 _FILLED: dict[str, Any] = {"marker": "o", "markersize": 5.0}
+_LIGHT, _DARK = "#fffffe", "#222223"  # on cells, which are the same in reports on dark ground: no greys, which turn
 
 
 class _Compared(Protocol):
@@ -50,11 +51,22 @@ def draw_comparison(found: _Compared) -> Figure:
         figure: Figure = ClusterFigure(figsize=(_WIDTH, above + _BELOW), layout="constrained")
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(above, _BELOW)).ravel()
         _draw_parameters(upper.subplots(), table, found)
-        left, middle, right = lower.subplots(1, 3)
-        _draw_cross_table(left, found)
-        _draw_memberships(middle, found)
-        _draw_rows_left_out(right, found)
+        for draw, panel in zip(_OTHERS, lower.subplots(1, len(_OTHERS)), strict=True):
+            draw(panel, found)
     return figure
+
+
+def comparison_panels(found: _Compared, table: pd.DataFrame) -> list[Figure]:
+    """The same in figures of their own, with the parameters of a table only."""
+    figures: list[Figure] = []
+    with context():
+        if len(table):
+            figures.append(ClusterFigure(figsize=(5.6, 1.4 + _ROW * len(table)), layout="constrained"))
+            _draw_parameters(figures[0].subplots(), table, found)
+        for draw in _OTHERS:
+            figures.append(ClusterFigure(figsize=(3.6, 2.8), layout="constrained"))
+            draw(figures[-1].subplots(), found)
+    return figures
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +139,7 @@ def _draw_cross_table(panel: Axes, found: _Compared) -> None:
     panel.imshow(np.sqrt(counts), cmap="Blues", aspect="auto", vmin=0.0)
     for i, j in np.ndindex(*counts.shape):
         dark = np.sqrt(counts[i, j]) > 0.6 * np.sqrt(counts.max())
-        panel.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", color="white" if dark else INK, fontsize=8)
+        panel.text(j, i, f"{counts[i, j]:g}", ha="center", va="center", color=_LIGHT if dark else _DARK, fontsize=8)
     panel.set_xticks(range(counts.shape[1]), [str(k) for k in table.columns], fontsize=8)
     panel.set_yticks(range(counts.shape[0]), [str(k) for k in table.index], fontsize=8)
     panel.set_xlabel(f"component, {found.names[1]}")
@@ -164,6 +176,9 @@ def _draw_rows_left_out(panel: Axes, found: _Compared) -> None:
     difference = with_error(found.elpd_difference, found.elpd_difference_se, "criterion")
     panel.set_title(f"Rows left out one by one:\ndifference {difference}", loc="left")
     _bare(panel)
+
+
+_OTHERS = (_draw_cross_table, _draw_memberships, _draw_rows_left_out)
 
 
 def _bare(panel: Axes) -> None:

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT as MAX_R_HAT
     from bayesgmm.diagnostics.rhat_ess import MIN_ESS_PER_CHAIN as MIN_ESS_PER_CHAIN
     from bayesgmm.diagnostics.rhat_ess import Mixing as Mixing
+    from bayesgmm.diagnostics.verdict import CONVERGED as CONVERGED
     from bayesgmm.diagnostics.verdict import DEGENERATE as DEGENERATE
     from bayesgmm.diagnostics.verdict import DIVERGENCES as DIVERGENCES
     from bayesgmm.diagnostics.verdict import EMPTY_COUNT as EMPTY_COUNT
     from bayesgmm.diagnostics.verdict import MAX_MISSING as MAX_MISSING
     from bayesgmm.diagnostics.verdict import NOT_MIXED as NOT_MIXED
+    from bayesgmm.diagnostics.verdict import SEVERAL_MODES as SEVERAL_MODES
+    from bayesgmm.diagnostics.verdict import SUCCESSES as SUCCESSES
+    from bayesgmm.diagnostics.verdict import SWITCHED as SWITCHED
+    from bayesgmm.diagnostics.verdict import WEIGHED as WEIGHED
     from bayesgmm.diagnostics.verdict import ChainGroup as ChainGroup
     from bayesgmm.diagnostics.verdict import Figures as Figures
 

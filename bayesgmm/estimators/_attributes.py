@@ -1,14 +1,18 @@
-"""Conversion between a mixture and scikit-learn's fitted attributes."""
+"""Conversion between a mixture and scikit-learn's fitted attributes, and scikit-learn's own mixtures; matching."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import NotFittedError
 
 from bayesgmm._common import Array, Covariances
 from bayesgmm.exceptions import InputError
+from bayesgmm.label_switching import Matching, match_components
 from bayesgmm.mixture import CovarianceFamily, Mixture, covariance_family
 from bayesgmm.validation import as_finite
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture as SklearnMixture
 
 # Of the product of two standard deviations: single precision of a badly conditioned matrix passes, another does not.
 _AGREE = 1e-3
@@ -139,3 +143,75 @@ def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
         return (factors**2).reshape(shape), factors.reshape(shape)
     upper: Array = np.swapaxes(factors, -1, -2).copy()
     return (upper @ factors).reshape(shape), upper.reshape(shape)
+
+
+# ---- elsewhere, and later
+
+
+class MatchingMixin:
+    """`match` of an estimator whose components have numbers."""
+
+    def match(self, previous: Any) -> Matching:
+        """Find the components of an earlier fit again, so that refits keep their numbers.
+
+        Parameters
+        ----------
+        previous : GaussianMixture or BayesianGaussianMixture
+            A fit of the same features; it may have another number of components.
+
+        Returns
+        -------
+        bayesgmm.label_switching.Matching
+            The number that each component takes, a score from 0 to 1, ``renumber(labels)``. A component without a
+            partner takes a new number.
+
+        Raises
+        ------
+        InputError
+            If the earlier fit is none, or of other features.
+        NotIdentifiedError
+            If the components of a posterior are not identified: there is nothing to match.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> january = GaussianMixture(2, random_state=0).fit(X[:136])
+        >>> february = GaussianMixture(2, random_state=0).fit(X[136:])
+        >>> february.match(january).numbers
+        array([0, 1])
+        """
+        if not isinstance(previous, MatchingMixin):
+            raise InputError(expected="an earlier fit of this package", got=type(previous).__name__)
+        own, other = (getattr(fit, "feature_names_in_", None) for fit in (self, previous))
+        if own is not None and other is not None and list(own) != list(other):
+            raise InputError(expected=f"an earlier fit of the features {list(own)}", got=f"{list(other)}")
+        return match_components(self._identified_mixture(), previous._identified_mixture())
+
+    def _identified_mixture(self) -> Mixture:
+        """The mixture whose components have numbers."""
+        raise NotImplementedError
+
+
+def as_sklearn(estimator: Any) -> "SklearnMixture":
+    """scikit-learn's mixture with the parameters of a fit by EM; families that it does not have as diagonal ones."""
+    from sklearn.mixture import GaussianMixture as SklearnMixture
+
+    mixture: Mixture = estimator.mixture_
+    known = mixture.family.in_scikit_learn
+    shown = mixture if known else _as_diagonal(mixture)
+    model = SklearnMixture(shown.n_components, covariance_type=shown.covariance_type)
+    model.weights_, model.means_, model.covariances_ = shown.weights, shown.means, shown.covariances
+    model.precisions_, model.precisions_cholesky_ = precisions_of(shown)
+    model.converged_, model.n_iter_ = getattr(estimator, "converged_", True), getattr(estimator, "n_iter_", 0)
+    model.lower_bound_ = getattr(estimator, "lower_bound_", np.nan)
+    model.n_features_in_ = shown.n_features
+    if hasattr(estimator, "feature_names_in_"):
+        model.feature_names_in_ = estimator.feature_names_in_
+    return model
+
+
+def _as_diagonal(mixture: Mixture) -> Mixture:
+    variances = np.diagonal(mixture.full_covariances, axis1=-2, axis2=-1)
+    return Mixture(mixture.weights, mixture.means, variances, "diag")

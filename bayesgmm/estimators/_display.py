@@ -1,23 +1,40 @@
-"""Report, notebook display and progress of a fit by EM."""
+"""Report, displays and progress of a fit by EM."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm._common import PATIENCE, paragraph, progress_bar, shown, table
+from bayesgmm._common import PATIENCE, folded, paragraph, progress_bar, shown, table
 from bayesgmm.em import Effort, EMState, StartCallback
+from bayesgmm.estimators._attributes import as_sklearn
+from bayesgmm.mixture import Mixture
 from bayesgmm.validation import as_rows, as_sample_weight
+
+if TYPE_CHECKING:
+    from sklearn.mixture import GaussianMixture as SklearnMixture
+
+    from bayesgmm.overview import Overview
 
 _MOST_COMPONENTS = 20
 
 
 class NotebookMixin:
-    """scikit-learn's diagram of an estimator, with the results of the fit below it."""
+    """The short summary of a fit: where it is printed, and in notebooks below scikit-learn's diagram."""
+
+    def __str__(self) -> str:
+        """The short summary of a fit; before it, the estimator's parameters."""
+        if not hasattr(self, "means_"):
+            return repr(self)
+        try:
+            return str(self._overview())
+        except Exception:  # showing an estimator never fails: attributes may be set by hand to what has no summary
+            return repr(self)
 
     def _repr_html_inner(self) -> str:
         diagram: str = super()._repr_html_inner()  # type: ignore[misc]
@@ -34,12 +51,26 @@ class NotebookMixin:
         if not hasattr(self, "means_"):
             return ""
         try:
-            return f'<div style="margin-top: 0.5em">{self._found_html()}</div>'
+            found = self._overview().html() + folded("Components", self._components_html())
         except Exception:  # showing an estimator never fails
             return ""
+        return f'<div style="margin-top: 0.5em">{found}</div>'
 
-    def _found_html(self) -> str:
-        """What the fit found."""
+    def _overview(self) -> "Overview":
+        """The short summary, made when it is first asked for."""
+        means, known = self.means_, self.__dict__.get("_shown")  # type: ignore[attr-defined]
+        if known is None or known[0] is not means:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # which the fit gave, and diagnose gives
+                known = self._shown = means, self._summarized()
+        return known[1]
+
+    def _summarized(self) -> "Overview":
+        """The short summary of the fit."""
+        raise NotImplementedError
+
+    def _components_html(self) -> str:
+        """A table of the components."""
         raise NotImplementedError
 
 
@@ -55,7 +86,7 @@ class EMInHtmlMixin(NotebookMixin):
         title: str = "",
         overwrite: bool = False,
     ) -> None:
-        """Write an HTML report of the fit: data, starts, components, partition, code that reproduces it.
+        """Write an HTML report of the fit: the answer first, then data, starts, components, partition, code.
 
         The file is self-contained and needs no network.
 
@@ -102,7 +133,59 @@ class EMInHtmlMixin(NotebookMixin):
         sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))
         write_em_report(self, sample, path, ReportSettings(title=title, overwrite=overwrite))
 
-    def _found_html(self) -> str:
+    def plot(self, X: ArrayLike, **settings: Any) -> Any:
+        """Plot rows and components: `bayesgmm.plot_components`, which takes ``settings``.
+
+        Parameters
+        ----------
+        X : (obs, feature)
+            Rows, which the estimator does not store.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> figure = GaussianMixture(2, random_state=0).fit(X).plot(X)
+        """
+        import pandas as pd
+
+        from bayesgmm.plots import plot_components
+
+        mixture, rows = self._identified_mixture(), pd.DataFrame(as_rows(X), columns=pd.Index(feature_names(self)))
+        once = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.full_covariances}
+        posterior = {name: values[None, None] for name, values in once.items()}
+        return plot_components(posterior, rows, force=True, **settings)
+
+    def to_sklearn(self) -> "SklearnMixture":
+        """scikit-learn's `GaussianMixture` with these parameters, whose predictions are the same, for deployment.
+
+        Families that scikit-learn does not have are diagonal, and become ``"diag"``.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> fit = GaussianMixture(2, random_state=0).fit(X)
+        >>> bool((fit.to_sklearn().predict(X) == fit.predict(X)).all())
+        True
+        """
+        check_is_fitted(self)
+        return as_sklearn(self)
+
+    def _identified_mixture(self) -> Mixture:
+        check_is_fitted(self)
+        estimator: Any = self
+        mixture: Mixture = estimator.mixture_
+        return mixture
+
+    def _summarized(self) -> "Overview":
+        from bayesgmm.overview import overview_of_em
+
+        return overview_of_em(self, feature_names(self))
+
+    def _components_html(self) -> str:
         from bayesgmm.comparison import component_cells
 
         estimator: Any = self

@@ -1,18 +1,23 @@
-"""Report and notebook display of a posterior."""
+"""Report and displays of a posterior."""
 
 import os
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import listing, paragraph, table
+from bayesgmm.diagnostics import diagnose
 from bayesgmm.estimators._display import NotebookMixin
 from bayesgmm.estimators.gaussian_mixture import GaussianMixture
 from bayesgmm.exceptions import DegenerateComponentError, InputError
 from bayesgmm.io import check_target
+from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Mixture, align_to
 from bayesgmm.posterior import data_of
+
+if TYPE_CHECKING:
+    from bayesgmm.overview import Overview
 
 
 class PosteriorInHtmlMixin(NotebookMixin):
@@ -30,9 +35,10 @@ class PosteriorInHtmlMixin(NotebookMixin):
     ) -> None:
         """Write an HTML report of the fit, with EM and the posterior.
 
-        Sections: data, EM, posterior, convergence, components, partition, comparison (`bayesgmm.compare`), model
-        checks (`bayesgmm.check_model`), each with a figure and sentences computed from the results; and the exact code
-        and versions that reproduce the fits. The file is self-contained and needs no network.
+        It opens with the short summary that ``print(fit)`` shows, and a figure. Sections: data, EM, posterior,
+        convergence, components, partition, comparison (`bayesgmm.compare`), model checks (`bayesgmm.check_model`), most
+        with a figure, and sentences computed from the results; and the exact code and versions that reproduce the fits.
+        The file is self-contained and needs no network.
 
         Parameters
         ----------
@@ -82,14 +88,19 @@ class PosteriorInHtmlMixin(NotebookMixin):
         settings = ReportSettings(title=title, overwrite=overwrite, progress=progress, checks=checks)
         write_report(fit, found, mixture, path, settings, notes=notes)
 
-    def _found_html(self) -> str:
-        from bayesgmm.comparison import component_intervals
-        from bayesgmm.plots import screened_record
+    def _summarized(self) -> "Overview":
+        from bayesgmm.overview import in_common_labels, overview_of
 
         fit: Any = self
-        sizes, record = fit.posterior_["posterior"].sizes, screened_record(fit.posterior_)
-        verdict = "The chains converged" if fit.converged_ else "Not simply converged, see diagnose(fit)"
-        told = paragraph(f"{verdict}: {sizes['chain']} chains of {sizes['draw']:,} draws.")
+        record, found = component_record(fit.posterior_), diagnose(fit.posterior_)
+        return overview_of(in_common_labels(fit.posterior_, record, found), record, found)
+
+    def _components_html(self) -> str:
+        from bayesgmm.comparison import component_intervals
+
+        fit: Any = self
+        sizes, record = fit.posterior_["posterior"].sizes, component_record(fit.posterior_)
+        told = paragraph(f"{sizes['chain']} chains of {sizes['draw']:,} draws.")
         if "laplace" in (known := fit.posterior_.attrs):
             effective = f"{sizes['chain'] * sizes['draw']:,} draws, k-hat {known['k_hat']:.2f}"
             told = paragraph(f"Laplace approximation: {effective}, {known['effective_draws']:,.0f} effective.")

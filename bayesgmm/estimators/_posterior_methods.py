@@ -13,6 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
+from bayesgmm.diagnostics import Diagnosis, diagnose
+from bayesgmm.estimators._attributes import MatchingMixin
 from bayesgmm.estimators._sources import ByBlock, RowsLike, SourcesMixin, opened, without_weights
 from bayesgmm.estimators._validation import check_n_samples, validated
 from bayesgmm.exceptions import NotIdentifiedError
@@ -20,7 +22,7 @@ from bayesgmm.inference import weights_refused
 from bayesgmm.io import save_tree
 from bayesgmm.label_switching import INSTEAD, component_record
 from bayesgmm.mixture import Draws, Mixture
-from bayesgmm.posterior import data_of, draws_of
+from bayesgmm.posterior import data_of, draws_of, mean_mixture
 from bayesgmm.prediction import (
     log_predictive_density,
     mean_memberships,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 FEW_DRAWS = 200  # that speak of rows not in memory
 
 
-class PosteriorMixin(SourcesMixin):
+class PosteriorMixin(SourcesMixin, MatchingMixin):
     """Predictions, summaries and the model of an estimator that holds a posterior."""
 
     n_components: int
@@ -130,6 +132,34 @@ class PosteriorMixin(SourcesMixin):
         return estimates_table(self.em_, self.posterior_)
 
     @property
+    def labels_(self) -> IntArray:
+        """Label with the highest mean membership of each row of the fit, (obs,)."""
+        check_is_fitted(self)
+        return np.asarray(mean_memberships(self._draws(), data_of(self.posterior_)).argmax(axis=1))
+
+    @property
+    def idata(self) -> xr.DataTree:
+        """``posterior_``, under the name that many scripts give it."""
+        check_is_fitted(self)
+        return self.posterior_
+
+    def plot(self, **settings: Any) -> Any:
+        """Plot rows and clusters: `bayesgmm.plot_clusters`, which takes ``settings``."""
+        from bayesgmm.plots import plot_clusters
+
+        return plot_clusters(self, **settings)
+
+    def diagnose(self) -> Diagnosis:
+        """Convergence of the chains: `bayesgmm.diagnose`."""
+        return diagnose(self)
+
+    def loo(self, **settings: Any) -> Any:
+        """Leave-one-out cross-validation: `bayesgmm.loo`, which takes ``settings``."""
+        from bayesgmm.cross_validation import loo
+
+        return loo(self, **settings)
+
+    @property
     def model(self) -> "pm.Model":
         """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
@@ -166,6 +196,13 @@ class PosteriorMixin(SourcesMixin):
         """
         check_is_fitted(self)
         save_tree(self.posterior_, path, overwrite=overwrite)
+
+    def _identified_mixture(self) -> Mixture:
+        check_is_fitted(self)
+        found = component_record(self.posterior_)
+        if not (found is None or found.identified):
+            raise NotIdentifiedError(found.findings, hint=INSTEAD)
+        return mean_mixture(self.posterior_)
 
     def _draws(self) -> Draws:
         check_is_fitted(self)

@@ -42,9 +42,13 @@ def keeping(path: CheckpointPath) -> Iterator[KeptOf]:
 def fit_record(
     settings: Mapping[str, Any], *, named_features: bool, starts: Starts, source: FittedSource | None
 ) -> dict[str, str | int | float]:
-    """Attributes of a posterior: the estimator's parameters, ``prior`` aside, how EM's starts went, where rows are."""
+    """Attributes of a posterior: the estimator's parameters, ``prior`` aside, how EM's starts went, where rows are.
+
+    The prior itself stands elsewhere; ``default_prior`` tells whether it is the one by default.
+    """
     kept = {name: value for name, value in settings.items() if name != "prior"}
     return {
+        "default_prior": int(settings["prior"] is None),
         "settings": json.dumps(kept, default=_plain),
         "seed": settings["random_state"],
         "engine": settings["engine"],

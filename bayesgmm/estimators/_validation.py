@@ -9,7 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError
-from bayesgmm.validation import LARGEST_COUNT, check_whole, is_plain, read_table
+from bayesgmm.validation import LARGEST_COUNT, check_whole, is_plain, named_column, read_table
 
 
 class InvalidParameterError(InputError, _param_validation.InvalidParameterError):
@@ -60,6 +60,7 @@ def validated(
     if is_plain(X, dtypes, least_rows=min_samples) and _expected(estimator, X, reset=reset):
         estimator.n_features_in_ = X.shape[1]
         return X
+    X = named_column(X)
     rows = read_table(X, least_rows=min_samples).rows
     try:
         validate_data(estimator, X, reset=reset, skip_check_array=True)

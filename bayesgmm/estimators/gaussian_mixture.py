@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import StrOptions
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
-from bayesgmm.estimators._attributes import Attributes, precisions_of
+from bayesgmm.estimators._attributes import Attributes, MatchingMixin, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
 from bayesgmm.estimators._sources import (
@@ -56,7 +56,14 @@ PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
 
 
 class GaussianMixture(
-    EMFileMixin, SourcesMixin, StandardErrorsMixin, EMInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator
+    EMFileMixin,
+    SourcesMixin,
+    StandardErrorsMixin,
+    EMInHtmlMixin,
+    MatchingMixin,
+    ValidatedMixin,
+    DensityMixin,
+    BaseEstimator,
 ):
     r"""Gaussian mixture by EM: maximum likelihood, or maximum a posteriori with a prior.
 

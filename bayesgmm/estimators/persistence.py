@@ -65,7 +65,8 @@ def _posterior_fit(tree: xr.DataTree) -> BayesianGaussianMixture:
     estimator.set_params(**settings_of(tree, estimator.get_params(deep=False)))._validate_params()
     check_posterior(tree, estimator.n_components, estimator.covariance_type)
     names = [str(name) for name in tree["observed_data"]["feature"].to_numpy()]
-    if not PriorParameters.of(estimator.get_params(deep=False)).given:
+    given = PriorParameters.of(estimator.get_params(deep=False)).given
+    if not (given or tree.attrs.get("default_prior", 0)):  # which version 0.1 did not record
         estimator.prior = prior_from_json(str(tree.attrs["prior"]))
     estimator.n_features_in_ = len(names)
     if tree.attrs["named_features"]:

@@ -6,6 +6,8 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.label_switching.identifiability import Relabelling as Relabelling
+    from bayesgmm.label_switching.matching import Matching as Matching
+    from bayesgmm.label_switching.matching import match_components as match_components
     from bayesgmm.label_switching.relabel_draws import INSTEAD as INSTEAD
     from bayesgmm.label_switching.relabel_draws import RECORD as RECORD
     from bayesgmm.label_switching.relabel_draws import bare_draws as bare_draws

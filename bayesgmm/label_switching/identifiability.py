@@ -78,7 +78,7 @@ class Relabelling:
                 "components: some are duplicated."
             )
         if self.empty_share > MAX_SHARE:
-            found.append(f"In {self.empty_share:.0%} of the draws a component is empty.")
+            found.append(f"In {self.empty_share:.0%} of the draws a component has less than one expected row.")
         if self.stability < MIN_STABILITY:
             found.append(f"A component is unstable: between draws its rows agree to {self.stability:.0%} only.")
         if self.clash_share is not None and self.clash_share > MAX_SHARE:

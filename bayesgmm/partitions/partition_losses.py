@@ -26,7 +26,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
-from bayesgmm._common import Array, IntArray, PerRow
+from bayesgmm._common import Array, IntArray, PerRow, listed, shown
 from bayesgmm.exceptions import InputError
 from bayesgmm.validation import check_number, check_option
 
@@ -101,6 +101,11 @@ def checked_labels(labels: ArrayLike, *, name: str, n_axes: int = 1, n_rows: int
             hint="bayesgmm.partitions.canonical_labels renumbers.",
         )
     return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def sizes_told(labels: Labels) -> str:
+    """Sizes of the clusters in words, the largest first."""
+    return listed(map(shown, np.sort(np.bincount(labels))[::-1]))
 
 
 def canonical_labels(labels: ArrayLike) -> Labels:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PATIENCE, Array, progress_bar
+from bayesgmm._common import PATIENCE, Array, counted, progress_bar
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.allocations import RandomState, flat_draws, label_draws
-from bayesgmm.partitions.partition_losses import Labels, find_loss, losses
+from bayesgmm.partitions.partition_losses import Labels, find_loss, losses, sizes_told
 from bayesgmm.partitions.salso import N_RUNS, N_ZEALOUS, SalsoSettings, salso
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 from bayesgmm.validation import check_flag, check_number, check_whole, generator_of
@@ -17,7 +17,7 @@ from bayesgmm.validation import check_flag, check_number, check_whole, generator
 _ROUNDING = 1e-10  # distances closer than this are the same
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PartitionEstimate:
     """The partition with the least posterior expected loss found.
 
@@ -47,6 +47,13 @@ class PartitionEstimate:
     def n_clusters(self) -> int:
         """Number of clusters."""
         return int(self.labels.max()) + 1
+
+    def __repr__(self) -> str:
+        rows, clusters = counted(len(self.labels), "row"), counted(self.n_clusters, "cluster")
+        return (
+            f"Partition of {rows} into {clusters}, of {sizes_told(self.labels)} rows; "
+            f"expected loss {self.expected_loss:.3g} ({self.loss}), the end of {self.n_best} of {self.n_runs} runs"
+        )
 
 
 def estimate_partition(
@@ -187,7 +194,7 @@ def _one_partition(labels: ArrayLike, n: int) -> Labels:
     return label_draws(given[None]).to_numpy()[0, 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CredibleBall:
     """Ball of partitions around an estimate with a given posterior probability, and its extremes.
 
@@ -224,6 +231,17 @@ class CredibleBall:
     horizontal_loss: float
     upper_loss: float
     lower_loss: float
+
+    def __repr__(self) -> str:
+        bounds = [
+            f"{name} {counted(int(labels[0].max()) + 1, 'cluster')} at {reach:.3g}"
+            for name, labels, reach in (
+                ("horizontal", self.horizontal, self.horizontal_loss),
+                ("upper", self.upper, self.upper_loss),
+                ("lower", self.lower, self.lower_loss),
+            )
+        ]
+        return f"Ball of {self.coverage:.0%} of the draws within {self.radius:.3g} ({self.loss}): {', '.join(bounds)}"
 
 
 def credible_ball(

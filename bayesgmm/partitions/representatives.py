@@ -7,10 +7,10 @@ from itertools import count, islice
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PATIENCE, Array, IntArray, progress_bar
+from bayesgmm._common import PATIENCE, Array, IntArray, counted, progress_bar
 from bayesgmm.exceptions import InputError
 from bayesgmm.partitions.allocations import RandomState, flat_draws, label_draws
-from bayesgmm.partitions.partition_losses import Labels, find_loss, losses
+from bayesgmm.partitions.partition_losses import Labels, find_loss, losses, sizes_told
 from bayesgmm.partitions.salso import SalsoSettings, salso
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 from bayesgmm.validation import check_flag, check_number, check_whole, generator_of
@@ -21,7 +21,7 @@ _N_RUNS = 4  # of SALSO, for each centre, beside one from the centre before
 _MAX_ROUNDS = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RepresentativePartitions:
     """Partitions that represent a posterior, the most probable first.
 
@@ -51,6 +51,13 @@ class RepresentativePartitions:
     nearest: IntArray
     loss_by_number: Array
     loss: str
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{weight:.0%} of the draws near one of {sizes_told(labels)} rows"
+            for weight, labels in zip(self.weights, self.labels, strict=True)
+        ]
+        return f"{counted(len(parts), 'partition')}: {'; '.join(parts)}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.data import Data
 from bayesgmm.exceptions import NotIdentifiedError
-from bayesgmm.label_switching import RECORD, Relabelling, component_record, relabel, relabelling
+from bayesgmm.label_switching import RECORD, relabel, relabelling
 from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.plots._style import evenly_spaced, thinned_rows
 from bayesgmm.posterior import (
@@ -31,8 +31,6 @@ from bayesgmm.posterior import (
 )
 from bayesgmm.prediction import each_draw, mean_memberships
 from bayesgmm.validation import check_flag, check_whole, default_names, read_table
-
-_SCREENED_ROWS, _SCREENED_DRAWS = 2_000, 400
 
 _INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components anyway."
 SAMPLED = ("posterior", "sample_stats")  # groups whose draws belong together
@@ -169,15 +167,6 @@ def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     result = xr.DataTree.from_dict(groups)
     result.attrs = dict(tree.attrs)
     return result
-
-
-def screened_record(tree: xr.DataTree) -> Relabelling | None:
-    """Whether the components of a fit are identified, from some draws and rows; None as for `component_record`."""
-    if RECORD in tree.attrs:
-        return component_record(tree)
-    rows = data_of(tree).rows
-    some = thinned_rows(rows, _SCREENED_ROWS) if len(rows) > _SCREENED_ROWS else None
-    return component_record(mixture_posterior(thinned_tree(tree, _SCREENED_DRAWS), some))
 
 
 def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Covariances, Weights
+from bayesgmm._common import Array, Covariances, Weights, counted, listed, shown
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, covariance_family
 from bayesgmm.priors.data_scale import column_medians, column_ranges, counted_rows, moments
@@ -24,7 +24,7 @@ NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION = "normal_inverse_wishart", "ind
 FORMS = (NORMAL_INVERSE_WISHART, INDEPENDENT, SEPARATION)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prior:
     r"""A prior for Gaussian mixtures; build one with a class method.
 
@@ -81,6 +81,14 @@ class Prior:
     concentration_prior: Gamma | None = None
     variances: Separation | None = None
     equivariance: Equivariance | None = None
+
+    def __repr__(self) -> str:
+        """One line: arrays are attributes."""
+        size = f"concentration {_range_of(self.concentration)}, {_range_of(self.dof)} degrees of freedom"
+        hyper = {"scale": self.scale_prior, "concentration": self.concentration_prior}
+        sampled = [name for name, prior in hyper.items() if prior is not None]
+        told = f", sampled {listed(sampled)}" if sampled else ""
+        return f"Prior({self.form!r} of {counted(self.n_features, 'feature')}: {size}{told})"
 
     @classmethod
     def normal_inverse_wishart(
@@ -444,3 +452,9 @@ def _broadcast(value: Array, shape: tuple[int, ...], name: str) -> Array:
             got=f"shape {value.shape}",
             hint="Tied covariances have one prior for all components." if shape[0] == 1 else "",
         ) from None
+
+
+def _range_of(values: Array) -> str:
+    """A number, or the smallest and the largest of several."""
+    low, high = (shown(float(value)) for value in (np.min(values), np.max(values)))
+    return low if low == high else f"{low} to {high}"

@@ -4,34 +4,44 @@ from typing import Any
 
 import pandas as pd
 
-from bayesgmm._common import shown
-from bayesgmm.comparison import compare
-from bayesgmm.model_checks import check_model
-from bayesgmm.report.page import Section, Table, picture_of
+from bayesgmm._common import decimals_of, shown
+from bayesgmm.comparison import compare, comparison_panels
+from bayesgmm.model_checks import ModelCheck
+from bayesgmm.report.figures import Picture, picture_of, svg_of
+from bayesgmm.report.page import Section, Table
 
-_REPLICATES = 199  # as `check_model` itself: of 39, the smallest of five p-values hardly falls below 5 %
-_COMPARED = ("em", "em_se", "bayes", "bayes_sd", "difference", "why")
+_MOST_DRAWN = 12  # parameters whose names are large enough to read
 _HEADINGS = ("parameter", "EM", "se", "posterior mean", "sd", "difference in sd", "why it is flagged")
 
 
 def comparison_section(em: Any, bayes: Any, *, seed: int, identified: bool) -> Section:
-    """Where EM and the posterior agree, and where not; parameters only if components are identified."""
+    """Where EM and the posterior agree, and where not; flagged parameters only if components are identified."""
     found = compare(em, bayes, bootstrap=0, random_state=seed, progress=False)
-    parameters = found.parameters[list(_COMPARED)]
+    flagged = found.flagged if identified else found.flagged.iloc[:0]
     return Section(
         title="Comparison",
         sentences=found.findings[:2],
-        picture=picture_of(
-            found.plot(), "EM's parameters, partition, memberships and predictions beside the posterior's"
+        picture=Picture(
+            "".join(svg_of(panel) for panel in comparison_panels(found, flagged.head(_MOST_DRAWN))),
+            "EM's parameters that differ, partition, memberships and predictions beside the posterior's",
         ),
-        tables=(Table("EM and the posterior", _HEADINGS, _cells(parameters)),) if identified else (),
+        tables=(Table("Flagged parameters", _HEADINGS, _compared(flagged), flagged),) if len(flagged) else (),
         notes=found.findings[2:],
     )
 
 
-def checks_section(fit: Any, *, seed: int) -> Section:
+def _compared(flagged: pd.DataFrame) -> list[list[str]]:
+    """Estimates with the digits that their standard deviation supports."""
+    rows = []
+    for name, row in flagged.iterrows():
+        digits = decimals_of(row["bayes_sd"], mean=row["bayes"])
+        values = [shown(row[column], digits) for column in ("em", "em_se", "bayes", "bayes_sd")]
+        rows.append([str(name), *values, shown(row["difference"], "+.1f"), str(row["why"])])
+    return rows
+
+
+def checks_section(found: ModelCheck) -> Section:
     """Whether the model predicts data like these, and whether they are a Gaussian mixture."""
-    found = check_model(fit, n_replicates=_REPLICATES, random_state=seed, progress=False)
     departures = ("departure", *map(str, found.gaussianity.columns))
     quantities = ("quantity", *map(str, found.table.columns))
     return Section(
@@ -42,17 +52,35 @@ def checks_section(fit: Any, *, seed: int) -> Section:
         ),
         tables=(
             Table(
-                "Departures from a Gaussian mixture, beside refitted replicates", departures, _cells(found.gaussianity)
+                "Departures from a Gaussian mixture, beside refitted replicates",
+                departures,
+                _cells(found.gaussianity, found.gaussianity["upper"] - found.gaussianity["median"]),
+                found.gaussianity,
             ),
-            Table("Test quantities, beside predicted data", quantities, _cells(found.table)),
+            Table(
+                "Test quantities, beside predicted data",
+                quantities,
+                _cells(found.table, _width(found.table)),
+                found.table,
+            ),
         ),
         notes=found.findings[2:],
     )
 
 
-def _cells(table: pd.DataFrame) -> list[list[str]]:
-    """Rows of a DataFrame as text, each named by its index in one cell."""
-    return [[_name(name), *map(shown, row)] for name, *row in table.itertuples(index=True, name=None)]
+def _width(table: pd.DataFrame) -> pd.Series:
+    """Widths of the intervals, which say how many digits mean anything."""
+    lower, upper = (next(name for name in table.columns if str(name).endswith(end)) for end in ("_lb", "_ub"))
+    return table[upper] - table[lower]
+
+
+def _cells(table: pd.DataFrame, width: pd.Series) -> list[list[str]]:
+    """Rows of a DataFrame as text, each named by its index in one cell, with digits for a quarter of their widths."""
+    rows = []
+    for (name, row), wide in zip(table.iterrows(), width, strict=True):
+        digits = decimals_of(wide / 4.0)
+        rows.append([_name(name), *(shown(v, "p" if str(c).startswith("p") else digits) for c, v in row.items())])
+    return rows
 
 
 def _name(index: Any) -> str:

@@ -11,20 +11,21 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bayesgmm._common import Array, PerRow, Rows, counted, listed, sentence, shown
+from bayesgmm._common import Array, PerRow, Rows, counted, decimals_of, listed, sentence, shown
 from bayesgmm.comparison import component_cells
 from bayesgmm.em import Starts
 from bayesgmm.exceptions import InformationError
 from bayesgmm.mixture import Mixture
+from bayesgmm.overview import SURE, RowClusters
+from bayesgmm.report.figures import Picture, picture_of, svg_of
 from bayesgmm.report.messages import DataSentence, EMSentence, Fragment, SharedSentence
-from bayesgmm.report.page import Picture, Section, Table, picture_of
+from bayesgmm.report.page import Section, Table
 from bayesgmm.standard_errors import StandardErrors, standard_errors
 from bayesgmm.style import CLUSTERS, GREY, INK
 
-SURE = 0.9  # membership probability from which a row counts as clearly assigned
 _MOST_LETTERS = 24
 MOST_PAIRED = 4
-_MOST_PANELS, _COLUMNS = 6, 3
+_MOST_PANELS = 6
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _moments(sample: Sample) -> list[list[str]]:
     values = (X.mean(axis=0), X.std(axis=0, ddof=1), X.min(axis=0), np.median(X, axis=0), X.max(axis=0))
     different = [len(np.unique(X[:, j])) for j in range(X.shape[1])]
     return [
-        [name, *map(shown, row), shown(n)]
+        [name, *(shown(value, decimals_of(row[1] / np.sqrt(len(X)), mean=row[0])) for value in row), shown(n)]
         for name, row, n in zip(sample.names, np.transpose(values), different, strict=True)
     ]
 
@@ -91,18 +92,17 @@ def _most_striking(sample: Sample) -> str:
 
 
 def _histograms(sample: Sample) -> Picture:
+    """One figure a feature, which stand side by side where there is room."""
     chosen = list(range(min(sample.X.shape[1], _MOST_PANELS)))
-    n_columns = min(len(chosen), _COLUMNS)
-    n_rows = -(-len(chosen) // n_columns)
-    figure = Figure(figsize=(max(5.0, 3.2 * n_columns), 2.7 * n_rows), layout="constrained")
-    for panel, j in zip(figure.subplots(n_rows, n_columns, squeeze=False).ravel(), chosen, strict=False):
+    panels = []
+    for j in chosen:
+        figure = Figure(figsize=(3.2, 2.6), layout="constrained")
+        panel: Any = figure.subplots()
         panel.hist(sample.X[:, j], bins=_bins(sample.X[:, j]), color=GREY, edgecolor="white", linewidth=0.5)
-        panel.set_xlabel(_as_text(sample.names[j]))
-        panel.set_ylabel("rows")
+        panel.set(xlabel=_as_text(sample.names[j]), ylabel="rows")
         panel.spines[["top", "right"]].set_visible(False)
-    for panel in figure.axes[len(chosen) :]:
-        panel.set_axis_off()
-    return picture_of(figure, f"Histograms of {listed([sample.names[j] for j in chosen])}")
+        panels.append(svg_of(figure))
+    return Picture("".join(panels), f"Histograms of {listed([sample.names[j] for j in chosen])}")
 
 
 def _bins(x: Array) -> Array:
@@ -125,12 +125,11 @@ def em_section(em: Any, *, notes: Sequence[str] = ()) -> Section:
         log_likelihood=em.log_likelihood_,
         kind="" if em.prior_ is None else Fragment.MAP.value,
         bic=em.bic(),
-        steps=counted(em.n_iter_, "step"),
     )
     return Section(
         title="EM",
         sentences=(first, *_starts(starts)),
-        picture=_starts_figure(starts, em.history_, em.converged_),
+        picture=_starts_figure(starts),
         notes=tuple(notes),
     )
 
@@ -153,11 +152,9 @@ def _starts(starts: Starts) -> Iterator[str]:
         yield sentence(EMSentence.HIGHER_OPTIMA, highest=highest)
 
 
-def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:
-    figure = Figure(figsize=(8.6, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(np.arange(len(history)), history, color=CLUSTERS[0])
-    left.set(xlabel="EM step of the best start", ylabel="objective")
+def _starts_figure(starts: Starts) -> Picture:
+    figure = Figure(figsize=(5.2, 3.1), layout="constrained")
+    panel = figure.subplots()
     ended = np.where(np.isfinite(starts.objectives), starts.objectives, np.nan)
     for kept, colour, label in (
         (~starts.degenerate & starts.completed, CLUSTERS[0], "sound"),
@@ -165,33 +162,30 @@ def _starts_figure(starts: Starts, history: Array, converged: bool) -> Picture:
         (starts.degenerate, CLUSTERS[2], "collapsed"),
     ):
         if kept.any():
-            where = np.flatnonzero(kept)
-            right.scatter(where + 1, ended[kept], s=28, color=colour, label=label, zorder=2)
-    right.scatter(starts.best + 1, ended[starts.best], s=110, facecolors="none", edgecolors=INK, label="kept", zorder=3)
-    right.set(xlabel="start", ylabel="final objective")
+            panel.scatter(np.flatnonzero(kept) + 1, ended[kept], s=28, color=colour, label=label, zorder=2)
+    panel.scatter(starts.best + 1, ended[starts.best], s=110, facecolors="none", edgecolors=INK, label="kept", zorder=3)
+    panel.set(xlabel="start of EM", ylabel="objective at its end")
     if np.nanmax(ended) - np.nanmin(ended) < 1e-3:
         middle = float(np.nanmean(ended))
-        right.set_ylim(middle - 1.0, middle + 1.0)
-    right.legend(frameon=False, fontsize=8.5)
-    for panel in (left, right):
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.ticklabel_format(axis="y", useOffset=False)
-        panel.spines[["top", "right"]].set_visible(False)
-    return picture_of(figure, "EM's objective at each step, and at the end of each start")
+        panel.set_ylim(middle - 1.0, middle + 1.0)
+    panel.legend(frameon=False, fontsize=8.5)
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.ticklabel_format(axis="y", useOffset=False)
+    panel.spines[["top", "right"]].set_visible(False)
+    return picture_of(figure, "EM's objective at the end of each start")
 
 
 # ---- components and partition of EM alone
 
 
-def em_components_section(em: Any, sample: Sample) -> Section:
+def em_components_section(em: Any, sample: Sample, errors: StandardErrors | None, notes: Sequence[str]) -> Section:
     """Weights and means with their standard errors."""
     mixture: Mixture = em.mixture_
-    errors, notes = _standard_errors(em, sample)
     return Section(
         title="Components",
         sentences=(_sizes(mixture), _precision(errors)),
         picture=_em_picture(mixture, sample),
-        tables=(Table("Components", *component_cells(sample.names, *_cells(mixture, errors))),),
+        tables=(Table("Components", *component_cells(sample.names, *_cells(mixture, errors, len(sample.X)))).turned(),),
         notes=tuple(notes),
     )
 
@@ -204,7 +198,7 @@ def _sizes(mixture: Mixture) -> str:
     return sentence(SharedSentence.SIZES, largest=largest, smallest=smallest, **numbers)
 
 
-def _standard_errors(em: Any, sample: Sample) -> tuple[StandardErrors | None, list[str]]:
+def em_errors(em: Any, sample: Sample) -> tuple[StandardErrors | None, list[str]]:
     """Standard errors from the observed information, if there are any, and warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -225,13 +219,27 @@ def _precision(errors: StandardErrors | None) -> str:
     return sentence(EMSentence.WORST_ERROR, worst=worst, se=within[worst])
 
 
-def _cells(mixture: Mixture, errors: StandardErrors | None) -> tuple[list[str], list[list[str]]]:
-    weights, means = (shown(w, "probability") for w in mixture.weights), (map(shown, row) for row in mixture.means)
+def _cells(mixture: Mixture, errors: StandardErrors | None, n_rows: int) -> tuple[list[str], list[list[str]]]:
+    """Weights and means as text with standard errors, or with as many digits as they would have."""
     if errors is None:
-        return list(weights), [list(row) for row in means]
-    shown_weights = [f"{w} ({shown(se, 'probability')})" for w, se in zip(weights, errors.weights, strict=True)]
-    pairs = zip(means, np.asarray(errors.means), strict=True)
-    return shown_weights, [[f"{m} ({shown(se, 'p')})" for m, se in zip(*row, strict=True)] for row in pairs]
+        sds = np.sqrt(np.diagonal(mixture.full_covariances, axis1=-2, axis2=-1))
+        guessed = sds / np.sqrt(np.maximum(n_rows * mixture.weights[:, None], 1.0))
+        means = [
+            [shown(m, decimals_of(se, mean=m)) for m, se in zip(*row, strict=True)]
+            for row in zip(mixture.means.tolist(), guessed.tolist(), strict=True)
+        ]
+        return [shown(w, "probability") for w in mixture.weights], means
+    weights = zip(mixture.weights, errors.weights, strict=True)
+    pairs = zip(mixture.means.tolist(), np.asarray(errors.means).tolist(), strict=True)
+    return (
+        [f"{shown(w, 'probability')} ({shown(se, 'probability')})" for w, se in weights],
+        [[_with_error(m, se) for m, se in zip(*row, strict=True)] for row in pairs],
+    )
+
+
+def _with_error(value: float, error: float) -> str:
+    digits = decimals_of(error, mean=value)
+    return f"{shown(value, digits)} ({shown(error, digits)})"
 
 
 def _em_picture(mixture: Mixture, sample: Sample) -> Picture:
@@ -249,15 +257,20 @@ def _em_picture(mixture: Mixture, sample: Sample) -> Picture:
     return picture_of(drawn, f"Rows and the {counted(mixture.n_components, 'component')} that EM found")
 
 
-def em_partition_section(em: Any, sample: Sample) -> Section:
-    """Certainty of memberships."""
+def em_clusters(em: Any, sample: Sample) -> RowClusters:
+    """The most probable component of each row."""
     resp = em.mixture_.responsibilities(sample.X)
-    sizes = np.bincount(resp.argmax(axis=1), minlength=resp.shape[1])
+    return RowClusters(np.arange(len(resp)), sample.X, resp.argmax(axis=1), resp.max(axis=1))
+
+
+def em_partition_section(rows: RowClusters, n_components: int) -> Section:
+    """Certainty of memberships."""
+    sizes = np.bincount(rows.labels, minlength=n_components)
     listing = listed(f"{shown(n)} (component {k})" for k, n in enumerate(sizes))
     return Section(
         title="Partition",
-        sentences=(sentence(EMSentence.PARTITION, sizes=listing), uncertain(resp.max(axis=1))),
-        picture=_certainty_figure(resp.max(axis=1)),
+        sentences=(sentence(EMSentence.PARTITION, sizes=listing), uncertain(rows.proba)),
+        picture=_certainty_figure(rows.proba),
     )
 
 
@@ -271,7 +284,7 @@ def uncertain(largest: PerRow, *, split: str = "") -> str:
 
 
 def _certainty_figure(largest: PerRow) -> Picture:
-    figure = Figure(figsize=(6.4, 2.8), layout="constrained")
+    figure = Figure(figsize=(5.2, 2.8), layout="constrained")
     panel = figure.subplots()
     panel.plot(
         np.sort(largest), np.arange(1, len(largest) + 1) / len(largest), color=CLUSTERS[0], drawstyle="steps-post"

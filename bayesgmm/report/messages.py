@@ -22,11 +22,8 @@ class DataSentence(StrEnum):
 class EMSentence(StrEnum):
     """Maximum likelihood, or maximum a posteriori."""
 
-    CONVERGED = "EM reached a log-likelihood of {log_likelihood:criterion}{kind}, BIC {bic:criterion}, in {steps}."
-    NOT_CONVERGED = (
-        "EM had not converged after {steps}, at a log-likelihood of {log_likelihood:criterion}{kind}, BIC "
-        "{bic:criterion}."
-    )
+    CONVERGED = "EM reached a log-likelihood of {log_likelihood:criterion}{kind}, BIC {bic:criterion}."
+    NOT_CONVERGED = "EM had not converged at a log-likelihood of {log_likelihood:criterion}{kind}, BIC {bic:criterion}."
     ONE_OPTIMUM = "This optimum was reached by {n_best} of {starts}{degenerate}; no other optimum was found."
     SEVERAL_OPTIMA = (
         "This optimum was reached by {n_best} of {starts}{degenerate}; of {n_optima} different optima the next best "
@@ -75,8 +72,9 @@ class PosteriorSentence(StrEnum):
     )
     ONE_CLUSTER = "All rows are in one cluster, since the model has one component."
     NO_PARTITION = "There is nothing to partition."
-    NO_MEMBERSHIPS = (
-        "How certain the memberships of single rows are is not reported, since components are not identified."
+    WITHOUT_COMPONENTS = (
+        "Since components are not identified, the probability of a row's cluster is the share of draws in which it is "
+        "where most of the cluster is."
     )
 
 

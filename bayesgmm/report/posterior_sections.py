@@ -1,46 +1,43 @@
 """Sections of a report on a posterior: draws, convergence, components, partition."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayesgmm._common import Rows, counted, decimals_of, listed, sentence, shown
-from bayesgmm.comparison import component_intervals, estimates_cells, mean_and_bounds, verdict_lines
-from bayesgmm.data import Data
+from bayesgmm.comparison import component_intervals, estimates_cells, mean_and_bounds, spread_table, verdict_lines
 from bayesgmm.diagnostics import MOST_ROWS, Diagnosis
 from bayesgmm.inference import sampler_name
 from bayesgmm.label_switching import Relabelling
 from bayesgmm.mixture import Mixture
+from bayesgmm.overview import Overview, RowClusters, RowPartition, is_labelled, overview_of, row_clusters, row_partition
 from bayesgmm.partitions import (
     CredibleBall,
     PartitionEstimate,
     credible_ball,
-    estimate_partition,
     membership_uncertainty,
-    sample_labels,
 )
 from bayesgmm.plots import (
     plot_clusters,
-    plot_components,
     plot_density,
     plot_mixing,
-    plot_pairs,
     plot_similarity,
     thinned_tree,
 )
-from bayesgmm.posterior import CLUSTER, SAMPLE_DIMS, draws_of, prior_from_json
-from bayesgmm.prediction import interval_probability, mean_memberships
+from bayesgmm.posterior import CLUSTER, SAMPLE_DIMS, prior_from_json
+from bayesgmm.prediction import interval_probability
 from bayesgmm.priors import Prior
-from bayesgmm.report.em_sections import MOST_PAIRED, uncertain
+from bayesgmm.report.em_sections import uncertain
+from bayesgmm.report.figures import Picture, picture_of
 from bayesgmm.report.messages import PRIORS, Fragment, PosteriorSentence, SharedSentence
-from bayesgmm.report.page import Picture, Section, Table, picture_of
+from bayesgmm.report.page import Section, Table
 
-_PARTITIONED, _PARTITION_DRAWS = 1_000, 1_000  # rows and draws that partitions are searched with
-_MEMBERSHIP_ROWS, _MEMBERSHIP_DRAWS = 5_000, 400
+_MEMBERSHIP_DRAWS = 400
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,22 @@ class Posterior:
     @property
     def identified(self) -> bool:
         """Whether components are identified."""
-        return self.components is None or self.components.identified
+        return is_labelled(self.components)
+
+    @cached_property
+    def partition(self) -> RowPartition:
+        """The best single partition of some rows."""
+        return row_partition(self.tree)
+
+    @cached_property
+    def clusters(self) -> RowClusters:
+        """The rows that the report is about, with their clusters."""
+        return row_clusters(self.tree) if self.identified else self.partition.clusters()
+
+    def overview(self, p_value: float | None) -> Overview:
+        """The short summary, with a p-value of the hypothesis of a Gaussian mixture."""
+        rows, partition = (self.clusters, None) if self.identified else (None, self.partition)
+        return overview_of(self.tree, self.components, self.diagnosis, p_value=p_value, rows=rows, partition=partition)
 
     @property
     def names(self) -> list[str]:
@@ -108,12 +120,17 @@ def posterior_section(found: Posterior) -> Section:
         seed=str(attributes["seed"]),
         prior=_prior_in_words(prior_from_json(str(attributes["prior"]))),
     )
-    figure = plot_clusters(found.tree, em=found.em)
-    return Section(
-        title="Posterior",
-        sentences=(first, _farthest(found)),
-        picture=picture_of(figure, f"Rows by cluster over {listed(found.names)}; EM dashed, posterior mean and draws"),
-        tables=(Table("Parameters", *estimates_cells(found.table)),) if found.identified else (),
+    return Section(title="Posterior", sentences=(first, _farthest(found)), tables=_parameters(found))
+
+
+def _parameters(found: Posterior) -> tuple[Table, ...]:
+    """All parameters; standard deviations and correlations, which are easier to read than covariances."""
+    if not found.identified:
+        return ()
+    spread = spread_table(found.em, found.tree)
+    return (
+        Table("Parameters", *estimates_cells(found.table), found.table),
+        Table("Standard deviations and correlations", *estimates_cells(spread), spread),
     )
 
 
@@ -162,7 +179,7 @@ def _mixing_picture(tree: xr.DataTree) -> Picture | None:
         return None
     rows = tree["observed_data"]["y"].to_numpy()
     some = rows[:: -(-len(rows) // MOST_ROWS)] if len(rows) > MOST_ROWS else None
-    collection = plot_mixing(tree, some, backend="matplotlib", col_wrap=3, figure_kwargs={"figsize": (9.0, 6.6)})
+    collection = plot_mixing(tree, some, backend="matplotlib", col_wrap=2, figure_kwargs={"figsize": (6.4, 9.0)})
     return picture_of(collection, "Ranks of each chain's draws of label-invariant quantities: flat for chains that mix")
 
 
@@ -208,18 +225,12 @@ def _sizes(found: Posterior) -> str:
 
 def _components(found: Posterior) -> Table:
     caption = f"Posterior means, with {shown(interval_probability(None), 'share')} intervals"
-    return Table(caption, *component_intervals(found.tree))
+    return Table(caption, *component_intervals(found.tree)).turned()
 
 
 def _components_picture(found: Posterior) -> Picture:
-    drawn: Any
-    if len(found.names) > 2:
-        drawn = plot_pairs(
-            found.tree, features=range(min(MOST_PAIRED, len(found.names))), force=True, backend="matplotlib"
-        )
-    else:
-        drawn = plot_components(found.tree, force=True, backend="matplotlib")
-    return picture_of(drawn, f"Rows and the {counted(found.n_components, 'component')} with their posterior spread")
+    figure = plot_clusters(found.tree, em=found.em)
+    return picture_of(figure, f"Rows by cluster over {listed(found.names)}; EM dashed, posterior mean and draws")
 
 
 def _density_picture(found: Posterior) -> Picture:
@@ -234,24 +245,16 @@ def partition_section(found: Posterior) -> Section:
     if found.n_components == 1:
         sentences = (PosteriorSentence.ONE_CLUSTER, PosteriorSentence.NO_PARTITION)
         return Section(title="Partition", sentences=sentences)
-    tree = thinned_tree(found.tree, _PARTITION_DRAWS)
-    rows = _some(found.rows, _PARTITIONED)
-    drawn = sample_labels(tree, rows, random_state=found.seed).to_numpy()
-    estimate = estimate_partition(drawn, random_state=found.seed, progress=False)
+    drawn, estimate = found.partition.drawn, found.partition.estimate
     ball = credible_ball(estimate, drawn)
     collection = plot_similarity(drawn, partition=estimate, random_state=found.seed, backend="matplotlib")
     return Section(
         title="Partition",
-        sentences=(_partition(estimate, ball, len(found.rows)), _memberships(found)),
+        sentences=(_partition(estimate, ball, len(found.rows)), *_memberships(found)),
         picture=picture_of(
             collection, "Probability that two rows share a cluster, for all pairs, in order of clusters"
         ),
     )
-
-
-def _some(X: Rows, most: int) -> Rows:
-    """At most ``most`` rows, evenly spaced."""
-    return np.asfortranarray(X[:: -(-len(X) // most)])
 
 
 def _partition(estimate: PartitionEstimate, ball: CredibleBall, n_rows: int) -> str:
@@ -267,14 +270,15 @@ def _partition(estimate: PartitionEstimate, ball: CredibleBall, n_rows: int) -> 
     )
 
 
-def _memberships(found: Posterior) -> str:
+def _memberships(found: Posterior) -> Iterator[str]:
     """How many rows are uncertain, and why."""
     if not found.identified:
-        return sentence(PosteriorSentence.NO_MEMBERSHIPS)
-    rows = _some(found.rows, _MEMBERSHIP_ROWS)
-    tree = thinned_tree(found.tree, _MEMBERSHIP_DRAWS)
-    parts = membership_uncertainty(tree, rows)
+        yield sentence(PosteriorSentence.WITHOUT_COMPONENTS)
+        yield uncertain(found.clusters.proba)
+        return
+    parts = membership_uncertainty(thinned_tree(found.tree, _MEMBERSHIP_DRAWS), found.clusters.X)
     total, parameters = float(parts["mean_total"]), float(parts["mean_parameters"])
     known = isfinite(total) and total > 0
-    split = sentence(Fragment.SPLIT, parameters=parameters / total) if known else ""
-    return uncertain(mean_memberships(draws_of(tree), Data(rows)).max(axis=1), split=split)
+    yield uncertain(
+        found.clusters.proba, split=sentence(Fragment.SPLIT, parameters=parameters / total) if known else ""
+    )

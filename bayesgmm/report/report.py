@@ -3,8 +3,10 @@
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from bayesgmm._common import counted, progress_bar, sentence
@@ -19,17 +21,22 @@ from bayesgmm.exceptions import (
 )
 from bayesgmm.inference import sampler_name
 from bayesgmm.io import check_target
+from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Mixture
-from bayesgmm.plots import screened_record
+from bayesgmm.model_checks import ModelCheck, check_model
+from bayesgmm.overview import in_common_labels, overview_of_em
 from bayesgmm.posterior import data_of
 from bayesgmm.report.check_sections import checks_section, comparison_section
 from bayesgmm.report.em_sections import (
     Sample,
     data_section,
+    em_clusters,
     em_components_section,
+    em_errors,
     em_partition_section,
     em_section,
 )
+from bayesgmm.report.head import Head, head_of
 from bayesgmm.report.messages import EMSentence, SharedSentence
 from bayesgmm.report.page import Section, Table, page, save_page
 from bayesgmm.report.posterior_sections import (
@@ -43,6 +50,7 @@ from bayesgmm.report.reproduce import Source, fingerprint_code, is_reproducible,
 
 type Builder = Callable[[], Section]
 
+_REPLICATES = 199  # as `check_model` itself: of 39, the smallest of five p-values hardly falls below 5 %
 _REASONS = (InputError, DegenerateComponentError, NotIdentifiedError, InformationError, SamplingError)
 
 
@@ -72,14 +80,24 @@ class ReportSettings:
 
 def write_em_report(em: Any, sample: Sample, path: str | os.PathLike[str], settings: ReportSettings) -> None:
     """The report on a fit by EM alone."""
+    check_target(path, overwrite=settings.overwrite)
+    (errors, notes), rows = em_errors(em, sample), em_clusters(em, sample)
     builders: dict[str, Builder] = {
         "Data": lambda: data_section(sample),
         "EM": lambda: em_section(em),
-        "Components": lambda: em_components_section(em, sample),
-        "Partition": lambda: em_partition_section(em, sample),
+        "Components": lambda: em_components_section(em, sample, errors, notes),
+        "Partition": lambda: em_partition_section(rows, em.n_components),
         "Reproduce": lambda: code_section([("em", em)], sample, settings.source),
     }
-    _write(builders, path, settings, subtitle=_subtitle(em, sample, "EM"))
+    weights = None if errors is None else errors.weights
+    overview = overview_of_em(em, sample.names, rows=rows, errors=weights)
+    _write(
+        builders,
+        path,
+        settings,
+        subtitle=_subtitle(em, sample, "EM"),
+        head=lambda: head_of(overview, rows, sample.names),
+    )
 
 
 def write_report(
@@ -111,12 +129,24 @@ def write_report(
         If the file exists and may not be replaced, or its folder does not exist; before any work.
     """
     check_target(path, overwrite=settings.overwrite)
-    tree = bayes.posterior_
-    row_weights = data_of(tree, all_for="a report").row_weights
-    table, record = estimates_table(em_mixture, tree), screened_record(tree)
-    found = Posterior(tree, em_mixture, table, record, diagnose(tree))
-    sample = Sample(found.rows, found.names, row_weights)
+    given = bayes.posterior_
+    record, diagnosis = component_record(given), diagnose(given)
+    tree = in_common_labels(given, record, diagnosis)
+    found = Posterior(tree, em_mixture, estimates_table(em_mixture, tree), record, diagnosis)
+    sample = Sample(found.rows, found.names, data_of(given, all_for="a report").row_weights)
     fits = [("em", em), ("model", bayes)] if em is not None else [("model", bayes)]
+
+    @cache
+    def checked() -> ModelCheck:
+        return check_model(bayes, n_replicates=_REPLICATES, random_state=found.seed, progress=False)
+
+    def head() -> Head:
+        p_value = None
+        if settings.checks:
+            with suppress(*_REASONS):  # which the section on checks states
+                p_value = checked().p_value
+        return head_of(found.overview(p_value), found.clusters, found.names)
+
     builders: dict[str, Builder] = {
         "Data": lambda: data_section(sample),
         "EM": lambda: em_section(em, notes=notes) if em is not None else _no_em(notes),
@@ -125,13 +155,14 @@ def write_report(
         "Components": lambda: components_section(found),
         "Partition": lambda: partition_section(found),
         "Comparison": lambda: comparison_section(em, bayes, seed=found.seed, identified=found.identified),
-        "Checks": lambda: checks_section(bayes, seed=found.seed),
+        "Checks": lambda: checks_section(checked()),
         "Reproduce": lambda: code_section(fits, sample, settings.source),
     }
     left_out = {"Comparison"} if em is None else set()
     left_out |= set() if settings.checks else {"Checks"}
     builders = {title: build for title, build in builders.items() if title not in left_out}
-    _write(builders, path, settings, subtitle=_subtitle(bayes, sample, f"EM and {sampler_name(tree)}"))
+    subtitle = _subtitle(bayes, sample, f"EM and {sampler_name(tree)}")
+    _write(builders, path, settings, subtitle=subtitle, head=head)
 
 
 def _no_em(notes: Sequence[str]) -> Section:
@@ -164,13 +195,17 @@ def _subtitle(fit: Any, sample: Sample, engines: str) -> str:
 
 
 def _write(
-    builders: Mapping[str, Builder], path: str | os.PathLike[str], settings: ReportSettings, *, subtitle: str
+    builders: Mapping[str, Builder],
+    path: str | os.PathLike[str],
+    settings: ReportSettings,
+    *,
+    subtitle: str,
+    head: Callable[[], Head],
 ) -> None:
-    check_target(path, overwrite=settings.overwrite)
     with progress_bar("Report", show=settings.progress) as callback:
         sections = list(_built(builders, callback))
     title = settings.title or "Gaussian mixture report"
-    save_page(page(title, subtitle, sections), path, overwrite=settings.overwrite)
+    save_page(page(title, subtitle, sections, head()), path, overwrite=settings.overwrite)
 
 
 def _built(builders: Mapping[str, Builder], callback: Callable[[int, int], None] | None) -> Iterator[Section]:

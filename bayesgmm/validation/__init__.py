@@ -6,6 +6,7 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.validation.columns import chosen_names as chosen_names
+    from bayesgmm.validation.columns import named_column as named_column
     from bayesgmm.validation.parameters import LARGEST_COUNT as LARGEST_COUNT
     from bayesgmm.validation.parameters import as_covariance as as_covariance
     from bayesgmm.validation.parameters import as_positive as as_positive

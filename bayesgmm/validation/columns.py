@@ -31,6 +31,15 @@ def frame_of(X: Any) -> nw.DataFrame | None:
     return frame if isinstance(frame, nw.DataFrame) else None
 
 
+def named_column(X: Any) -> Any:
+    """A series with a name as a dataframe of one column; anything else as it is."""
+    if isinstance(X, np.ndarray | list | tuple | nw.LazyFrame):
+        return X
+    series = nw.from_native(X, series_only=True, pass_through=True)
+    named = isinstance(series, nw.Series) and isinstance(series.name, str) and series.name
+    return series.to_frame().to_native() if named else X
+
+
 def _check_distinct(names: Sequence[str]) -> None:
     doubled = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
     if doubled:

@@ -13,6 +13,7 @@ from bayesgmm.validation.columns import (
     REMEDY_FOR_GAPS,
     chosen_names,
     frame_of,
+    named_column,
     numbers_of,
     numeric_columns,
     refuse_gaps,
@@ -101,8 +102,8 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
     Parameters
     ----------
     X : dataframe or array-like, (obs, feature)
-        A dataframe that narwhals knows (pandas, polars, pyarrow, modin, cuDF) keeps its column names; the
-        features of anything else are called ``x0``, ``x1``, ...
+        A dataframe that narwhals knows (pandas, polars, pyarrow, modin, cuDF) keeps its column names, and a series
+        with a name is one column; the features of anything else are called ``x0``, ``x1``, ...
     columns : sequence of str, optional
         The features to use, in this order; all of them by default.
     name : str
@@ -135,6 +136,7 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
             got=f"rows not in memory: {X!r:.60}",
             hint="Take a sample: bayesgmm.open_source(...).sample(100_000).",
         )
+    X = named_column(X)
     frame = None if isinstance(X, np.ndarray | list | tuple) else frame_of(X)
     if frame is None:
         rows = as_numbers(X, name=name)
@@ -184,8 +186,8 @@ def _check_shape(shape: tuple[int, ...], name: str, least_rows: int) -> None:
             expected=f"{name} with shape (obs, feature)",
             got=f"shape {shape}",
             sentence=f"Expected 2D array, got {len(shape)}D array instead: {name} has shape {shape}.",
-            hint="Reshape your data: X.reshape(-1, 1) if they have a single feature, X.reshape(1, -1) if they are a "
-            "single row."
+            hint="Reshape your data: X[:, None], or X.reshape(-1, 1), if they have a single feature, X[None], or "
+            "X.reshape(1, -1), if they are a single row."
             if len(shape) == 1
             else "Rows are observations, columns are features.",
         )

@@ -158,9 +158,12 @@ def test_demo_end_to_end(tmp_path) -> None:
         "Effective draws: at least",
         "Divergences of the sampler: 0 of 800",
         "bayesgmm-demo-output",
+        "What to do next: ",
     ):
         assert words in done.stdout
     folder = tmp_path / "bayesgmm-demo-output"
+    printed = str(bayesgmm.load(folder / "posterior.nc")).partition("What to do next")[0]
+    assert printed in done.stdout
     assert sorted(path.name for path in folder.iterdir()) == sorted(OUTPUT_FILES)
 
 
@@ -274,6 +277,9 @@ def test_a_long_table_is_cut(capsys, faithful_csv) -> None:
         (["fit", "geyser.csv", "-k", "2", "--columns", "eruptions,height"], "'eruptions' and 'waiting'; got 'height'"),
         (["fit", "geyser.csv", "-k", "2", "--covariance", "round"], "'round' is not one of"),
         (["fit", "geyser.csv", "-k", "2", "--prior", "mine"], "'mine' is not one of"),
+        (["fit", "geyser.csv", "-k", "2", "--init", "far"], "'far' is not one of spread, modes, best"),
+        (["fit", "geyser.csv", "-k", "2", "--effort", "none"], "'none' is not one of standard, thorough"),
+        (["fit", "geyser.csv", "-k", "2", "--max-seconds", "0"], "Invalid value for '--max-seconds'"),
         (["fit", "geyser.csv", "-k", "2", "--target-accept", "1"], "Invalid value for '--target-accept'"),
         (["fit", "geyser.csv", "-k", "2", "--draws", "0"], "Invalid value for '--draws'"),
         (["fit", "geyser.csv", "-k", "2", "--seed", "-1"], "Invalid value for '--seed'"),
@@ -347,6 +353,18 @@ def test_advice_names_options(capsys, faithful_csv) -> None:
     assert status == 0
     assert "Take more draws: --draws 16000, --tune 1000." in printed
     assert "max_draws" not in printed
+
+
+def test_long_names_fit_into_80_columns_and_settings_reach_the_fit(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"a very long name of a feature that nobody can read at once, number {j}" for j in range(2)]
+    FAITHFUL.set_axis(names, axis="columns").to_csv("long.csv", index=False)
+    options = ("--init", "best", "--effort", "thorough", "--max-seconds", "500", "--inference", "gibbs")
+    status, out, _ = run(capsys, "fit", "long.csv", "-k", "2", *QUICK, *options, "-o", "out")
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= 80
+    fit = bayesgmm.load("out/posterior.nc")
+    assert (fit.init, fit.effort, fit.max_seconds, fit.inference) == ("best", "thorough", 500.0, "gibbs")
 
 
 def test_output_is_not_overwritten_unless_asked(capsys, faithful_csv) -> None:

@@ -1,5 +1,8 @@
 """What a notebook shows: scikit-learn's diagram, below it the fit; records as text and tables, nobody's markup."""
 
+import re
+from html import unescape
+
 import numpy as np
 import pytest
 from sklearn import config_context
@@ -12,6 +15,7 @@ from bayesgmm import (
     average_models,
     check_model,
     diagnose,
+    load,
     log_evidence,
     outlier_scores,
     select_components,
@@ -47,15 +51,38 @@ def test_em_shows_the_diagram_and_the_fit(em) -> None:
     assert f"log-likelihood {em.log_likelihood_:.2f}, BIC {em.bic():.2f}; {em.starts_.n_best_reached} of" in html
     assert f"<td>{em.weights_[0]:.3f}</td>" in html
     assert BAD not in html
-    assert em._repr_html_().endswith(html.split("<p>EM converged")[1])
+    assert em._repr_html_().endswith(html.split("<strong>The mixture found")[1])
 
 
 def test_a_posterior_shows_the_diagram_and_the_fit(bayes) -> None:
     html = shown(bayes)
     assert "sk-top-container" in html
-    assert "The chains converged: 4 chains of 1,000 draws." in html
+    assert "4 chains of 1,000 draws." in html
+    assert "Verdict: converged" in html
     assert f"<td>{bayes.weights_[0]:.3f} (" in html
     assert BAD not in html
+
+
+def test_print_the_notebook_and_a_loaded_fit_say_the_same(em, bayes, tmp_path) -> None:
+    for fit in (em, bayes):
+        printed = str(fit)
+        assert max(map(len, printed.splitlines())) <= 80
+        assert "has 2 clusters in 272 rows" in printed
+        html = unescape(re.sub("<[^>]+>", " ", shown(fit)))
+        assert [word for word in printed.split() if word.strip(",.") not in html] == []
+        fit.save(tmp_path / "fit.nc", overwrite=True)
+        again = load(tmp_path / "fit.nc")
+        assert str(again) == printed
+        assert repr(again) == repr(fit)
+        assert repr(again) != str(again)
+
+
+def test_print_is_made_anew_after_another_fit() -> None:
+    model = GaussianMixture(1, random_state=0).fit(FAITHFUL)
+    first = str(model)
+    assert str(model.fit(FAITHFUL[:100])) != first
+    assert "100 rows" in str(model)
+    assert str(GaussianMixture(1)) == repr(GaussianMixture(1))
 
 
 @pytest.mark.parametrize("model", [GaussianMixture(2), BayesianGaussianMixture(2)])

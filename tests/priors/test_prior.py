@@ -407,3 +407,9 @@ def test_ties_hold_no_posterior_mass_under_the_default_prior():
 @pytest.mark.parametrize("spread", [1.0, 2.0])
 def test_the_tie_check_finds_the_spikes_of_log_normal_scales(spread):
     assert spike_gain(log_normal_prior(spread)) > 100.0
+
+
+def test_a_prior_prints_on_one_line() -> None:
+    printed = repr(Prior.weakly_informative(load_data("iris")[:, :2]))
+    assert printed.startswith("Prior('independent' of 2 features: concentration 1, ")
+    assert "\n" not in printed

@@ -1,5 +1,7 @@
 """Reports: every section says what the results say, text of users stays text, and files appear whole or not at all."""
 
+import base64
+import io
 import os
 import re
 from html import unescape
@@ -8,14 +10,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, diagnose
+from bayesgmm.comparison import spread_table
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em import Starts
 from bayesgmm.exceptions import InputError, SamplingWarning
 from bayesgmm.mixture import Mixture
 from bayesgmm.report.em_sections import _starts
-from bayesgmm.report.page import Picture, Section, Table, page, save_page
+from bayesgmm.report.figures import Picture, svg_of
+from bayesgmm.report.page import Section, Table, page, save_page
 
 FAITHFUL = load_old_faithful()
 BAD = "<script>alert(1)</script>"
@@ -34,7 +39,7 @@ class Document(HTMLParser):
     def handle_starttag(self, tag, attrs) -> None:
         self.tags.append(tag)
         self._inside = tag
-        if tag == "img":
+        if tag == "figure":
             self.images.append(dict(attrs))
         self.links += [value for name, value in attrs if name in ("src", "href")]
 
@@ -58,19 +63,21 @@ def test_sections_figures_and_size(text) -> None:
     document = Document(text)
     assert [title for title in document.headings if title in TITLES] == TITLES
     assert len(document.images) >= len(TITLES) - 1
-    assert all(image["alt"] for image in document.images)
+    assert all(image["aria-label"] for image in document.images)
+    assert len({image["aria-label"] for image in document.images}) == len(document.images), "no figure twice"
     assert len(text) < 2_000_000
     assert "script" not in document.tags
 
 
 def test_nothing_is_loaded_from_elsewhere(text) -> None:
     assert all(link.startswith(("#", "data:")) for link in Document(text).links)
+    assert all(link.startswith(("#", "data:")) for link in re.findall(r'(?:xlink:href|url)[=(]"?([^")]+)', text))
     assert "default-src 'none'" in text
 
 
 def test_every_link_leads_to_a_section(text) -> None:
     anchors = set(re.findall(r'<section id="([^"]+)"', text))
-    assert {link[1:] for link in Document(text).links if link.startswith("#")} == anchors
+    assert {link[1:] for link in Document(text).links if link.startswith("#")} == anchors - {"answer"}
 
 
 def test_sentences_are_computed_from_the_results(text, fit) -> None:
@@ -87,7 +94,7 @@ def test_sentences_are_computed_from_the_results(text, fit) -> None:
 
 def test_the_parameters_are_tabulated(text, fit) -> None:
     for name in fit.summary().index:
-        assert f'<th scope="row">{name}</th>' in text
+        assert f'<th scope="row" data-of="parameter">{name}</th>' in text
 
 
 def test_the_code_fits_again(text, fit) -> None:
@@ -115,7 +122,7 @@ def test_components_that_are_not_identified_are_not_tabulated(tmp_path) -> None:
     fit.report(tmp_path / "r.html", checks=False)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "not identified" in told(text, "Components")
-    assert '<th scope="row">means[0, x0]</th>' not in text
+    assert ">means[0, x0]</th>" not in text
     assert "density" in text
 
 
@@ -139,6 +146,62 @@ def test_em_of_another_model_is_refused(fit, tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+# ---- what it opens with, and what pages can do
+
+
+def test_the_answer_comes_first(text, fit) -> None:
+    answer = text[text.index('id="answer"') : text.index('id="data"')]
+    plain = unescape(re.sub(r"<[^>]+>", " ", answer))
+    printed, _, _ = str(fit).partition("Shape of the clusters")
+    assert [word for word in printed.split() if word.strip(",.") not in plain] == []
+    assert "has 2 clusters in 272 rows" in plain
+    p = float(re.search(r"components? \(p = ([\d.]+)", told(text, "Checks"))[1])
+    assert f"(p = {p:.2g})" in plain
+    assert ("✗ not Gaussian" in plain) == (p <= 0.05)
+    assert "✓ Verdict: converged" in plain
+    assert answer.count("<svg") == 2
+
+
+def test_points_say_which_row_they_are(text, fit) -> None:
+    titles = re.findall(r"<title>row (\d+): cluster (\d), probability ([\d.]+)</title>", text)
+    assert sorted(int(number) for number, _, _ in titles) == list(range(len(FAITHFUL)))
+    labels, proba = fit.predict(FAITHFUL), fit.predict_proba(FAITHFUL).max(axis=1)
+    assert all(labels[int(number)] == int(cluster) for number, cluster, _ in titles)
+    np.testing.assert_allclose([float(p) for _, _, p in titles], proba[[int(n) for n, _, _ in titles]], atol=0.02)
+
+
+def test_tables_can_be_downloaded_in_all_digits(text, fit) -> None:
+    files = dict(re.findall(r'download="([^"]+)" href="data:text/csv;base64,([^"]+)"', text))
+    table = pd.read_csv(io.BytesIO(base64.b64decode(files["parameters.csv"])), index_col="parameter")
+    np.testing.assert_allclose(table["mean"], fit.summary()["mean"], rtol=1e-12)
+    assert list(table.index) == list(fit.summary().index)
+    assert len(files) == text.count("Download as CSV") == text.count("<table") - 1  # but for that of the answer
+
+
+def test_standard_deviations_and_correlations_are_those_of_the_draws(fit) -> None:
+    table, draws = spread_table(fit.em_, fit.posterior_), fit.posterior_["posterior"]["covariances"]
+    sd = np.sqrt(draws.sel(cluster=1, feature="waiting", feature_bis="waiting"))
+    both = draws.sel(cluster=1, feature="waiting", feature_bis="eruptions")
+    other = np.sqrt(draws.sel(cluster=1, feature="eruptions", feature_bis="eruptions"))
+    assert table.loc["sds[1, waiting]", "mean"] == pytest.approx(float(sd.mean()))
+    found = table.loc["correlations[1, eruptions, waiting]"]
+    assert found["mean"] == pytest.approx(float((both / (sd * other)).mean()))
+    assert found["em"] == pytest.approx(
+        fit.em_.covariances[1, 0, 1] / np.sqrt(np.prod(np.diag(fit.em_.covariances[1])))
+    )
+
+
+def test_greys_follow_the_page_and_colours_do_not() -> None:
+    figure = Figure()
+    panel = figure.subplots()
+    panel.plot([0, 1], color="#222222")
+    panel.plot([1, 0], color="#3f90da")
+    svg = svg_of(figure)
+    assert "stroke: color-mix(in srgb, var(--ink) 87%, var(--ground))" in svg
+    assert "stroke: #3f90da" in svg
+    assert not re.search(r"#(222222|000000|ffffff)", svg)
+
+
 # ---- the report on EM
 
 
@@ -146,6 +209,8 @@ def test_em_alone(tmp_path) -> None:
     em = GaussianMixture(2, random_state=0).fit(FAITHFUL)
     em.report(tmp_path / "em.html", FAITHFUL)
     text = (tmp_path / "em.html").read_text(encoding="utf-8")
+    assert f"has 2 clusters in {len(FAITHFUL)} rows" in text
+    assert "Several starts of EM ended in this optimum." in text
     assert Document(text).headings == ["Data", "EM", "Components", "Partition", "Reproduce"]
     error = em.standard_errors(FAITHFUL).weights[0]
     assert f"{em.weights_[0]:.3f} ({error:.3f})" in text
@@ -216,7 +281,7 @@ def test_a_folder_that_is_none_or_a_file_that_is_a_folder(fit, tmp_path, path) -
 
 def test_everything_in_a_section_is_escaped() -> None:
     section = Section(
-        title=BAD, sentences=(BAD,), picture=Picture(b"", BAD), tables=(Table(BAD, [BAD], [[BAD]] * 20),),
+        title=BAD, sentences=(BAD,), picture=Picture("", BAD), tables=(Table(BAD, [BAD], [[BAD]] * 20),),
         notes=(BAD,), code=(BAD,),
     )  # fmt: skip
     assert "<script" not in page(BAD, BAD, [section])
