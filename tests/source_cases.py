@@ -143,7 +143,7 @@ def cut_small(monkeypatch):
     monkeypatch.setattr("bayesgmm.data.sources.ROWS_IN_MEMORY", 300)
     monkeypatch.setattr("bayesgmm.data.sources.ROWS_PER_BLOCK", 40)
     monkeypatch.setattr("bayesgmm.io.csv_blocks._BYTES", 2_000)
-    monkeypatch.setattr("bayesgmm.io.npy_files._ROWS_TRANSPOSED", 17)
+    monkeypatch.setattr("bayesgmm.io.array_files._ROWS_TRANSPOSED", 17)
 
 
 def write(kind, folder, X=None):

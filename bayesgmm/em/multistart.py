@@ -275,12 +275,11 @@ class _Race:
         self, plan: Plan, rng: np.random.Generator, n_init: int | None, callback: StartCallback | None, until: float
     ) -> None:
         self.plan, self.rng, self.n_init, self.callback, self.until = plan, rng, n_init, callback, until
-        self.stop = threading.Event()
-        self.part = plan.part(rng)
+        self.stop, self.part = threading.Event(), plan.part(rng)
+        self.kept: Pieces | None = None
         self.runs: list[_Run] = []
         self.pool: Executor | None = None
         self.workers: Executor | None = None
-        self.kept: Pieces | None = None
 
     @property
     def stopped(self) -> bool:

@@ -14,13 +14,12 @@ import pandas as pd
 from bayesgmm._common import quoted
 from bayesgmm.data import Handle, Source, SourceBlock, SourceData
 from bayesgmm.exceptions import InputError
+from bayesgmm.io.array_files import npy_rows, opened_zarr, zarr_excerpts, zarr_rows
 from bayesgmm.io.csv_blocks import csv_rows
 from bayesgmm.io.dask_collections import active_client, dask_rows
 from bayesgmm.io.files import read_file
-from bayesgmm.io.npy_files import npy_rows
 from bayesgmm.io.parquet_files import parquet_rows
 from bayesgmm.io.stored_files import FileRows, StoredFile, fingerprint_of
-from bayesgmm.io.zarr_arrays import opened_zarr, zarr_excerpts, zarr_rows
 from bayesgmm.validation import check_whole, default_names, generator_of, is_dask, is_zarr, texts
 
 type _Reader = Callable[[StoredFile, Sequence[str] | None], FileRows]

@@ -1,21 +1,29 @@
-"""NumPy's .npy files as blocks of rows, read into one buffer a thread: mapped pages would count as memory in use."""
+"""Arrays in files as blocks of rows: NumPy's .npy files, and Zarr arrays in whole chunks, or several of them.
 
+A .npy file is read into one buffer a thread: mapped pages would count as memory in use.
+"""
+
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from math import ceil
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from bayesgmm._common import Array, Columns, IntArray, Rows
 from bayesgmm.data import ReusedBuffer, rows_at_a_time
 from bayesgmm.exceptions import InputError
-from bayesgmm.io.stored_files import FileRows, StoredFile, read_fully
+from bayesgmm.io.stored_files import FileRows, StoredFile, fingerprint_of, read_fully
 from bayesgmm.validation import chosen_names, default_names
 
 _READS_PER_BLOCK = 4
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _ROWS_TRANSPOSED = 12_500
 _columns, _part = ReusedBuffer(), ReusedBuffer()
+
+
+# ---- .npy files
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +104,59 @@ def npy_rows(file: StoredFile, columns: Sequence[str] | None) -> FileRows:
     ]
     n_features = shape[1] if columns is None else len(columns)
     return FileRows(blocks, n_features, None if columns is None else list(columns))
+
+
+# ---- Zarr arrays
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRows:
+    """Some rows of an array."""
+
+    array: Any
+    which: Sequence[int] | None
+    first_row: int
+    n_rows: int
+
+    @property
+    def name(self) -> str:
+        """Where the array is."""
+        return str(self.array.store_path)
+
+    def read(self) -> Iterator[Rows]:
+        """The rows, in the type of the array."""
+        rows = self.array[self.first_row : self.first_row + self.n_rows]
+        yield rows if self.which is None else rows[:, self.which]
+
+
+def opened_zarr(path: str) -> Any:
+    """The array in a folder."""
+    import zarr
+
+    try:
+        return zarr.open_array(path, mode="r")
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(expected="a Zarr array", got=f"{path}, which cannot be read as one ({reason})") from error
+
+
+def zarr_rows(array: Any, columns: Sequence[str] | None) -> FileRows:
+    """The blocks of an array (obs, feature) of numbers."""
+    if array.ndim != 2 or array.dtype.kind not in "iuf" or array.shape[1] == 0:
+        expected = f"a Zarr array (obs, feature) of numbers at {array.store_path}"
+        raise InputError(expected=expected, got=f"shape {array.shape} and type {array.dtype}")
+    (n_rows, n_features), chunk = array.shape, array.chunks[0]
+    per_block = chunk * ceil(_READS_PER_BLOCK * rows_at_a_time(n_features) / chunk)
+    available = default_names(n_features)
+    which = None if columns is None else [available.index(name) for name in chosen_names(available, columns)]
+    starts = range(0, n_rows, per_block)
+    blocks = [ChunkRows(array, which, start, min(per_block, n_rows - start)) for start in starts]
+    return FileRows(blocks, n_features if which is None else len(which), None if columns is None else list(columns))
+
+
+def zarr_excerpts(array: Any) -> bytes:
+    """What its fingerprint is made of: its description, and its first and last chunks."""
+    described = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True).encode()
+    n_rows, chunk = array.shape[0], array.chunks[0]
+    ends = (array[:chunk], array[max(0, n_rows - chunk) :])
+    return fingerprint_of([described, *(rows.tobytes() for rows in ends)]).encode()
