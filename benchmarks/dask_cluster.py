@@ -50,7 +50,7 @@ def main() -> None:
         options.rows, options.workers, options.rounds = 60_000, 2, 3
     dask.config.set({"distributed.worker.memory.terminate": False})  # workers of one machine share its memory
     with (
-        LocalCluster(options.workers, threads_per_worker=options.threads, dashboard_address=None) as cluster,
+        LocalCluster(options.workers, threads_per_worker=options.threads, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         rounds(client, options)

@@ -34,7 +34,7 @@ def few_in_memory(monkeypatch):
 @pytest.fixture(scope="module")
 def client():
     with (
-        LocalCluster(n_workers=3, threads_per_worker=2, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=3, threads_per_worker=2, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
