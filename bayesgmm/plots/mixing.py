@@ -11,6 +11,7 @@ import xarray as xr
 from arviz_base import rcParams, xarray_sel_iter
 from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection, plot_rank, plot_trace
+from arviz_plots.plots.utils import process_group_variables_coords
 from numpy.typing import ArrayLike
 
 from bayesgmm.diagnostics import invariants
@@ -128,8 +129,7 @@ def plot_mixing(
             **{"labeller": QuantityLabeller(), **settings},
         )
         if own:
-            _arrange(pc, kind)
-            test = _TEST.format(1.0 - rcParams["stats.envelope_prob"]) if kind == "rank" else ""
+            test = _TEST.format(1.0 - rcParams["stats.envelope_prob"]) if _arrange(pc, kind) else ""
             if title or test:
                 pc.add_title("\n".join(filter(None, [title, test])))
     return pc
@@ -148,10 +148,10 @@ class QuantityLabeller(BaseLabeller):
 
 
 def _chosen(found: xr.Dataset, settings: dict[str, Any]) -> xr.Dataset:
-    """The quantities asked for, as far as they are named."""
-    names = settings.pop("var_names", None) if "filter_vars" not in settings else None
-    some = found if names is None else found[[names] if isinstance(names, str) else list(names)]
-    return some.sel(settings.pop("coords", {}))
+    """The quantities asked for by ArviZ's ``var_names``, ``filter_vars`` and ``coords``, which are removed."""
+    asked = {name: settings.pop(name, None) for name in ("var_names", "filter_vars", "coords")}
+    tree = xr.DataTree.from_dict({"posterior": found})
+    return process_group_variables_coords(tree, group="posterior", **asked)
 
 
 def _count(quantities: xr.Dataset) -> int:
@@ -178,15 +178,16 @@ def _in_small_panels(n: int, settings: dict[str, Any]) -> dict[str, Any]:
     return {"col_wrap": _ACROSS, **settings, "figure_kwargs": figure | settings.get("figure_kwargs", {})}
 
 
-def _arrange(pc: PlotCollection, kind: str) -> None:
-    """Titles with the p-values of ranks, one label for all axes of a kind, and a legend of chains."""
+def _arrange(pc: PlotCollection, kind: str) -> bool:
+    """Titles with the p-values of ranks, if there are any, one label for all axes of a kind, and a legend of chains."""
+    tested = any(panel.texts for panel in panels(pc))
     for panel in panels(pc):
         panel.set_title("\n".join(textwrap.wrap(panel.get_title(), _LETTERS)))
         for text in list(panel.texts):
             p_value = re.sub(r"\(α=.*\)", "", text.get_text()).replace("=", " = ").replace("= 0.00", "< 0.005")
             panel.set_title(f"{panel.get_title()}\n{p_value}")
             text.remove()
-        for marks in panel.collections:  # where a chain differs
+        for marks in panel.collections if tested else ():  # where a chain differs
             marks.set_sizes([3.0])
     figure = pc.get_viz("figure")
     x, y = _AXES[kind]
@@ -195,6 +196,7 @@ def _arrange(pc: PlotCollection, kind: str) -> None:
     n_chains = pc.aes["color"].dataset.sizes.get("chain", 1) if "color" in pc.aes_set else 1
     if n_chains > 1:
         pc.add_legend("chain", loc="outside lower left", ncols=min(n_chains, 8))
+    return tested
 
 
 def component_parameters(tree: xr.DataTree) -> xr.Dataset:

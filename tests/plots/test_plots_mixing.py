@@ -81,6 +81,16 @@ def test_of_many_quantities_those_are_shown_whose_chains_differ_most() -> None:
     assert pc.viz["figure"].item().get_suptitle() == "12 of 26 quantities, those with the largest R-hat"
 
 
+def test_quantities_are_named_as_in_arviz(faithful) -> None:
+    without = plot_mixing(faithful, kind="trace", var_names=["~log_density", "~weight", "~count"])
+    assert {"log_likelihood", "entropy"} <= set(without.viz["plot"].data_vars)
+    assert not {"log_density", "weight"} & set(without.viz["plot"].data_vars)
+    like = plot_mixing(faithful, kind="trace", var_names="log", filter_vars="like")
+    assert set(like.viz["plot"].data_vars) == {"log_likelihood", "log_density"}
+    one = plot_mixing(faithful, kind="trace", var_names="weight", coords={"rank": [1]})
+    assert one.viz["plot"]["weight"].sizes == {"rank": 1}
+
+
 def test_a_single_chain_has_traces_and_no_ranks_to_compare(faithful) -> None:
     single = {key: faithful["posterior"][key].to_numpy()[:1] for key in ("weights", "means", "covariances")}
     with pytest.raises(InputError, match="two chains or more"):
