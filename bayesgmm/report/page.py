@@ -157,7 +157,8 @@ thead th { color: var(--soft); font-weight: 600; }
 pre { padding: .7rem; background: var(--band); border: 1px solid var(--line); border-radius: .4rem;
   font-size: .85rem; line-height: 1.45; white-space: pre-wrap; overflow-wrap: anywhere; }
 #answer table { width: 100%; }
-#answer td:last-child, #answer th:last-child { text-align: left; }
+#answer td { white-space: nowrap; }
+#answer td:last-child, #answer th:last-child { text-align: left; white-space: normal; }
 .file { display: inline-block; margin-top: .4rem; font-size: .875rem; }
 summary { cursor: pointer; margin: .6rem 0; }
 footer { padding-top: 1rem; padding-bottom: 2rem; font-size: .875rem; }
