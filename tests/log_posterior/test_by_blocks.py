@@ -98,7 +98,8 @@ def test_a_pass_ends_when_it_is_halted(monkeypatch):
 # ---- points of several threads
 
 
-def test_points_of_threads_are_evaluated_together():
+def test_points_of_threads_are_evaluated_together(monkeypatch):
+    monkeypatch.setattr("bayesgmm.log_posterior.by_blocks._PATIENCE", 2.0)  # of a busy machine
     sizes, together = [], threading.Barrier(4)
 
     def evaluate(points):
@@ -119,7 +120,7 @@ def test_points_of_threads_are_evaluated_together():
         list(threads.map(chain, range(4)))
     assert sum(sizes) == 50 * (1 + 2 + 3 + 4)
     assert max(sizes) <= 4
-    assert len(sizes) < 0.6 * sum(sizes)  # 0.4 if all came in time
+    assert len(sizes) <= 0.5 * sum(sizes)  # 0.4 if all come in time
 
 
 def test_an_error_is_raised_in_every_thread():
