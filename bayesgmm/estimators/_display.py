@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,10 @@ class NotebookMixin:
             return str(self._overview())
         except Exception:  # showing an estimator never fails: attributes may be set by hand to what has no summary
             return repr(self)
+
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Sequence[str]:  # noqa: ARG002
+        """No table of attributes: for it scikit-learn would compute every property, the PyMC model and labels too."""
+        return ()
 
     def _repr_html_inner(self) -> str:
         diagram: str = super()._repr_html_inner()  # type: ignore[misc]

@@ -22,7 +22,7 @@ EM_CONVERGED, EM_ALONE, EM_UNFINISHED, SET_BY_HAND = (
 GOOD, DOUBTFUL, BAD, UNKNOWN = "good", "doubtful", "bad", "unknown"
 # What a verdict means for somebody who wants to use the clusters, and how far they may.
 VERDICTS = {
-    CONVERGED: (GOOD, "The chains agree, so that these numbers can be used."),
+    CONVERGED: (GOOD, "The draws agree, so that these numbers can be used."),
     SWITCHED: (DOUBTFUL, "The chains agree about the rows, but the numbers of components change from draw to draw."),
     WEIGHED: (DOUBTFUL, "The rows have several explanations, all counted by their weights."),
     SEVERAL_MODES: (DOUBTFUL, "The rows have several explanations between which the chains do not move."),

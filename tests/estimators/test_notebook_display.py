@@ -63,6 +63,14 @@ def test_a_posterior_shows_the_diagram_and_the_fit(bayes) -> None:
     assert BAD not in html
 
 
+def test_showing_a_posterior_does_not_make_its_model(bayes, monkeypatch) -> None:
+    def made(_fit: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(type(bayes), "model", property(made))
+    assert "sk-estimator" in bayes._repr_html_()
+
+
 def test_print_the_notebook_and_a_loaded_fit_say_the_same(em, bayes, tmp_path) -> None:
     for fit in (em, bayes):
         printed = str(fit)
