@@ -10,7 +10,9 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 # Tens of seconds, of a first run or all.
-COMPILE_LONG = {"as_written", "dask_cluster", "mode_references", "modes", "nuts", "startup"}
+COMPILE_LONG = {
+    *("as_written", "dask_cluster", "laplace", "mode_references", "modes", "nuts", "source_posterior", "startup"),
+}
 SCRIPTS = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in COMPILE_LONG else [], id=path.stem)
     for path in sorted(BENCHMARKS.glob("[!_]*.py"))

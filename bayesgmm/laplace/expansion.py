@@ -17,8 +17,9 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from bayesgmm._common import Array, IntArray
-from bayesgmm.data import Data
+from bayesgmm.data import Data, total
 from bayesgmm.log_posterior import Coordinates
+from bayesgmm.mixture import column_statistics
 from bayesgmm.standard_errors import LikelihoodExpansion, LocalCoordinates
 
 
@@ -54,6 +55,14 @@ def likelihood_expansion(data: Data, coordinates: Coordinates, pool: Executor | 
     packed = change.T @ found.gradient, change.T @ found.information @ change - bends
     back = _own_order(coordinates, local)
     return Expansion(found.value, back.T @ packed[0], back.T @ packed[1] @ back)
+
+
+def likelihood_gradient(data: Data, coordinates: Coordinates, pool: Executor | None = None) -> Array:
+    """The gradient alone, (n_dim,), in a pass that costs as much as an E-step."""
+    local = LocalCoordinates(coordinates.centre)
+    statistics = total(lambda block: column_statistics(block.columns, local.mixture, block.row_weights), data, pool)
+    slope = LikelihoodExpansion(local, statistics, np.zeros((local.n_dim, local.n_dim))).gradient
+    return np.asarray(_own_order(coordinates, local).T @ (_change(coordinates, local).T @ slope))
 
 
 def _change(coordinates: Coordinates, local: LocalCoordinates) -> Array:

@@ -2,23 +2,25 @@
 
 A pass over the rows, wherever they are, gives value, gradient and information (`bayesgmm.laplace.expansion`). Newton
 steps lead from a mixture near the mode, the end of EM, to a centre within a posterior standard deviation; the last
-step needs no further pass. At 10^6 rows and more EM's end may be far from the mode, and what is far in posterior
-standard deviations grows like the square root of the number of rows.
+step needs no further pass. At 10^6 rows and more EM's end may be far from the mode, as posterior standard deviations
+shrink like the root of the number of rows: of more than 100,000 rows the steps before the last take the gradient of
+all, at the cost of an E-step, with the information of some.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayesgmm._common import Array, one_blas_thread
 from bayesgmm.data import Data, threads_for
 from bayesgmm.exceptions import SamplingError
-from bayesgmm.laplace.expansion import Expansion, likelihood_expansion
+from bayesgmm.laplace.expansion import Expansion, likelihood_expansion, likelihood_gradient
 from bayesgmm.log_posterior import Coordinates, LogPosterior, SparseWeights
 from bayesgmm.mixture import LOG_2PI, Draws, Mixture
 from bayesgmm.priors import ResolvedPrior
 
 _NEAR = 1.0  # posterior standard deviations from the mode at which the last step is taken
+_SOME_ROWS = 100_000  # whose information stands for that of all until the mode is near
 _MOST_STEPS = 30
 _LONGEST = 1.0  # step of a coordinate, in units of the centre: standard deviations of a component, logarithms
 _STEP = 1e-4  # central differences of the prior's exact gradient
@@ -63,21 +65,24 @@ def normal_approximation(data: Data, prior: ResolvedPrior, start: Mixture) -> No
     SamplingError
         There is no maximum near the start.
     """
-    weights = SparseWeights.of(prior, data.total)
+    weights, rows = SparseWeights.of(prior, data.total), data.subset(_SOME_ROWS, rng=np.random.default_rng(0))
     with one_blas_thread(), threads_for(data, None) as pool:
         for _ in range(_MOST_STEPS):
             around = Coordinates.around(start, weights)
-            likelihood = likelihood_expansion(data, around, pool)
+            likelihood = likelihood_expansion(rows, around, pool if rows is data else None)
+            if rows is not data:
+                likelihood = replace(likelihood, gradient=likelihood_gradient(data, around, pool))
             of_prior = _prior_expansion(around, prior)
             scale, is_maximum = _scale(likelihood.information + of_prior.information)
             whitened_slope = scale.T @ (likelihood.gradient + of_prior.gradient)
             distance, step = float(np.linalg.norm(whitened_slope)), scale @ whitened_slope
-            if is_maximum and distance <= _NEAR:
+            is_near = is_maximum and distance <= _NEAR
+            if is_near and rows is data:
                 height = likelihood.value + of_prior.value + 0.5 * distance**2
                 log_volume = 0.5 * len(step) * LOG_2PI + float(np.log(np.diagonal(scale)).sum())
                 return NormalApproximation(around.whitened(step, [scale]), likelihood, prior, height + log_volume)
             step *= _LONGEST / max(_LONGEST, np.abs(step).max())
-            start = around.parameters(step[None]).mixture(0)
+            start, rows = around.parameters(step[None]).mixture(0), data if is_near else rows
     raise SamplingError(
         "The Laplace approximation found no maximum of the posterior density near EM's solution: a component has too "
         'few rows, or several coincide. Use inference="nuts", or fewer components.'

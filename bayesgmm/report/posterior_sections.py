@@ -175,7 +175,7 @@ def verdict_section(found: Posterior) -> Section:
 
 
 def _mixing_picture(tree: xr.DataTree) -> Picture | None:
-    if tree["posterior"].sizes["draw"] < 4:
+    if tree["posterior"].sizes["draw"] < 4 or "laplace" in tree.attrs:  # independent draws, which have no chains
         return None
     rows = tree["observed_data"]["y"].to_numpy()
     some = rows[:: -(-len(rows) // MOST_ROWS)] if len(rows) > MOST_ROWS else None

@@ -11,7 +11,7 @@ from scipy.special import multigammaln
 from bayesgmm import Mixture, Prior
 from bayesgmm.data import Data
 from bayesgmm.exceptions import SamplingError
-from bayesgmm.laplace import approximate, effective_draws, resampled
+from bayesgmm.laplace import approximate, effective_draws, mode, resampled
 from bayesgmm.laplace.mode import normal_approximation
 from bayesgmm.log_posterior import LogPosterior
 from bayesgmm.priors import Model
@@ -64,6 +64,17 @@ def test_the_centre_is_the_mode_however_far_the_start():
         assert np.linalg.norm(slope) < 0.1  # posterior standard deviations
         height = at.log_mass - 0.5 * at.coordinates.n_dim * math.log(2.0 * math.pi)
         np.testing.assert_allclose(height, value, atol=0.01)
+
+
+def test_the_mode_of_many_rows_is_found_by_the_information_of_some(monkeypatch):
+    """The same mode, from a start that is far in posterior standard deviations."""
+    data, model, one, _ = two_ways()
+    shifted = Mixture(one.weights, one.means + 0.3, one.covariances)
+    exact = normal_approximation(data, model.required_prior, shifted)
+    monkeypatch.setattr(mode, "_SOME_ROWS", 200)
+    found = normal_approximation(data, model.required_prior, shifted)
+    assert np.linalg.norm(exact.coordinates.point(found.mixture)) < 0.02
+    np.testing.assert_allclose(found.log_mass, exact.log_mass, atol=0.01)
 
 
 def test_a_start_in_other_labels_is_the_same_optimum():

@@ -6,7 +6,7 @@ from posterior_cases import SHAPES, affine_coordinates, case
 from reference import FAMILIES
 
 from bayesgmm.data import Data
-from bayesgmm.laplace.expansion import likelihood_expansion
+from bayesgmm.laplace.expansion import likelihood_expansion, likelihood_gradient
 from bayesgmm.laplace.mode import _prior_expansion
 from bayesgmm.log_posterior import LogPosterior, SparseWeights
 
@@ -39,6 +39,7 @@ def test_it_is_that_of_the_sampled_density_wherever_it_is_taken(family, shape, s
     np.testing.assert_allclose(rows.value + of_prior.value, value, rtol=1e-12)
     scale = np.abs(rows.gradient).max() + 1.0
     np.testing.assert_allclose(rows.gradient + of_prior.gradient, gradient, atol=1e-11 * scale)
+    np.testing.assert_allclose(likelihood_gradient(data, around), rows.gradient, atol=1e-11 * scale)
     scale = np.abs(rows.information).max() + 1.0
     np.testing.assert_allclose(rows.information + of_prior.information, -hessian(density), atol=1e-6 * scale)
 

@@ -1,6 +1,7 @@
 """Fits with inference="laplace": beside NUTS, what the tree keeps, diagnosis, refusals, the search for modes."""
 
 import json
+from types import SimpleNamespace
 
 import arviz_stats as azs
 import numpy as np
@@ -13,6 +14,7 @@ from bayesgmm import BayesianGaussianMixture, diagnose, load, mode_mean
 from bayesgmm.comparison import convergence_lines
 from bayesgmm.exceptions import InputError, SamplingError
 from bayesgmm.laplace import log_ratios as by_rows
+from bayesgmm.report.posterior_sections import verdict_section
 
 pytestmark = pytest.mark.draws
 QUIET = {"random_state": 0, "progress": False}
@@ -82,6 +84,13 @@ def test_diagnosis_states_k_hat_in_place_of_r_hat(fit):
         assert "k-hat" in text
         assert "R-hat" not in text
     assert "k-hat" in fit._repr_html_()
+
+
+def test_a_report_states_it_too(fit):
+    section = verdict_section(SimpleNamespace(diagnosis=diagnose(fit), tree=fit.posterior_))
+    assert section.sentences[0] == "Verdict: converged."
+    assert "k-hat" in section.sentences[1]
+    assert section.picture is None
 
 
 def test_subsamples_are_told(monkeypatch):
