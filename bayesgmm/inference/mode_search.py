@@ -219,6 +219,8 @@ class Exploration:
             problem=replace(problem, start=starts[0], chain_starts=tuple(starts if len(starts) > 1 else ())),
             starting_modes=[c % len(starts) for c in range(n_chains)],
             exploratory=None if places else self.exploratory,  # their draws are not of this posterior
+            sampler=None,  # and what suits the sample may be slow here
+            jumps=None,
         )
 
     def sample(self, asked: Engine, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:

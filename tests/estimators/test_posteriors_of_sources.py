@@ -5,6 +5,7 @@ import json
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 import arviz as az
 import numpy as np
@@ -16,6 +17,9 @@ from source_cases import MIXTURE, NAMES, MadeBlock, MadeSource, cut_small, rows,
 import bayesgmm
 from bayesgmm import (
     BayesianGaussianMixture,
+    GaussianMixture,
+    Mixture,
+    Prior,
     check_model,
     combine_modes,
     diagnose,
@@ -23,8 +27,10 @@ from bayesgmm import (
     loo,
     posterior_predictive,
 )
+from bayesgmm.data import SourceData
 from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError
-from bayesgmm.inference import engines
+from bayesgmm.inference import Problem, engines
+from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.log_posterior import BlockLogPosterior
 
 SHORT = {"draws": 60, "tune": 60, "chains": 2, "n_init": 2, "init": "best", "random_state": 0, "progress": False}
@@ -78,6 +84,22 @@ def test_modes_are_searched_for_on_the_sample(tmp_path):
     assert set(json.loads(fit.posterior_.attrs["starting_modes"])) == {0}
     assert "missing" in fit.posterior_.attrs
     np.testing.assert_allclose(np.sort(fit.weights_), MIXTURE.weights, atol=0.1)
+
+
+def test_places_are_compared_on_all_rows():
+    X = rows()
+    data = SourceData.read_once(MadeSource(X), rng=np.random.default_rng(0))
+    prior = Prior.weakly_informative(X)
+    start = GaussianMixture(2, prior=prior, random_state=0).fit(X).mixture_
+    problem = Problem(data, prior, start)
+    places = (start.permute([1, 0]), start)  # one place, in other labels
+    explored = Exploration(replace(problem.on_sample, chain_starts=places), [0, 1, 0], sampler="gibbs")
+    found = explored.with_all_rows(problem)
+    assert found.problem.data is data
+    assert (found.problem.chain_starts, found.starting_modes, found.sampler) == ((), [0, 0, 0], None)
+    far = Mixture([0.5, 0.5], [[40.0, 0.0, 0.0], [-40.0, 0.0, 0.0]], np.array([np.eye(3)] * 2))
+    moved = Exploration(replace(problem.on_sample, start=far), [0] * 3).with_all_rows(problem)
+    assert problem.log_mass(moved.problem.start) >= problem.log_mass(start)
 
 
 def test_a_source_of_few_rows_gives_the_posterior_of_memory_to_the_last_bit(tmp_path):
