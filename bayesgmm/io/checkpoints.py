@@ -107,8 +107,12 @@ class Series:
         began = time.monotonic()
         self._n = next(n for n in itertools.count(self._n) if f"{self._name} {n}" not in self._kept)
         self._kept[f"{self._name} {self._n}"] = part
+        self.postpone(time.monotonic() - began)
+
+    def postpone(self, took: float) -> None:
+        """Have the next part come so late that one that took so many seconds costs little."""
         now = time.monotonic()
-        self._due = now + max(_OFTEN, _COST * (now - began), _LOSS * (now - self._began))
+        self._due = now + max(_OFTEN, _COST * took, _LOSS * (now - self._began))
 
 
 @contextmanager
