@@ -153,7 +153,8 @@ def checkpoint_at(
         with contextlib.closing(_Checkpoint(folder / _PIECES, rows)) as checkpoint:
             yield checkpoint
     except InputError:  # refused before any work, beside random numbers: the next call may be another
-        if is_new and (checkpoint is None or len(checkpoint) <= 1):
+        alone = {each.name for each in folder.iterdir()} <= {_ABOUT, _PIECES, _LOCK}
+        if is_new and alone and (checkpoint is None or len(checkpoint) <= 1):
             for name in (_ABOUT, _PIECES):
                 (folder / name).unlink(missing_ok=True)
         raise
