@@ -51,6 +51,7 @@ _STATISTICS = {  # nutpie's name -> ArviZ's, where it has one
     "fisher_distance": "fisher_distance",
 }
 _WELL_SPACING = 1000.0
+_SHORTEST_WAIT = 0.01  # seconds: below a millisecond nutpie does not hear that its chains have ended
 _SHORT_TUNE = 100  # draws of warm-up of a chain that goes on after its process was killed
 
 
@@ -382,14 +383,16 @@ def _run(model: CompiledModel, settings: SamplerSettings, reader: "_Reader") -> 
     )
     try:
         while True:
-            seconds = min(reader.series.wait, max(settings.until - time.monotonic(), 0.0))
+            seconds = max(min(reader.series.wait, settings.until - time.monotonic()), _SHORTEST_WAIT)
             try:
                 reader.read(sampler.wait(timeout=None if math.isinf(seconds) else seconds))
                 return False
             except TimeoutError:
                 if time.monotonic() >= settings.until:
                     raise
+                began = time.monotonic()
                 reader.read(sampler.inspect())
+                reader.series.postpone(time.monotonic() - began)
     except (KeyboardInterrupt, TimeoutError):
         if reader.stop is not None:
             reader.stop.set()

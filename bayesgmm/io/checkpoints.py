@@ -115,8 +115,12 @@ class Series:
         began = time.monotonic()
         self._n = next(n for n in itertools.count(self._n) if f"{self._name} {n}" not in self._kept)
         self._kept[f"{self._name} {self._n}"] = part
+        self.postpone(time.monotonic() - began)
+
+    def postpone(self, took: float) -> None:
+        """Have the next part come so late that one that took so many seconds costs little."""
         now = time.monotonic()
-        self._due = now + max(_OFTEN, _COST * (now - began), _LOSS * (now - self._began))
+        self._due = now + max(_OFTEN, _COST * took, _LOSS * (now - self._began))
 
 
 @contextmanager
@@ -153,7 +157,8 @@ def checkpoint_at(path: CheckpointPath, work: Callable[[], Mapping[str, Any]]) -
         with contextlib.closing(_Checkpoint(folder / _PIECES)) as checkpoint:
             yield checkpoint
     except InputError:  # refused before any work, beside random numbers: the next call may be another
-        if is_new and (checkpoint is None or len(checkpoint) <= 1):
+        alone = {each.name for each in folder.iterdir()} <= {_ABOUT, _PIECES, _LOCK}
+        if is_new and alone and (checkpoint is None or len(checkpoint) <= 1):
             for name in (_ABOUT, _PIECES):
                 (folder / name).unlink(missing_ok=True)
         raise

@@ -245,6 +245,24 @@ def test_select_prints_the_best_models_first_and_writes_table_and_figure(capsys,
     assert "holds selection.csv, selection.png" in refused(capsys, *command)
 
 
+def test_checkpoints_keep_the_seed_and_what_is_finished(capsys, faithful_csv, monkeypatch) -> None:
+    fit = ("fit", faithful_csv, "-k", "2", "--draws", "100", "--tune", "100", "--checkpoint", "fits", "--overwrite")
+    assert run(capsys, *fit)[0] == 0
+    table = faithful_csv.parent / "bayesgmm-geyser-output" / "estimates.csv"
+    first = table.read_text()
+    select = ("select", faithful_csv, "-k", "1:2", "--checkpoint", "models", "--overwrite")
+    assert run(capsys, *select)[0] == 0
+    monkeypatch.setattr("bayesgmm.selection.select._scores", None)
+    monkeypatch.setattr("bayesgmm.inference.nuts._run", None)
+    assert run(capsys, *select)[0] == 0
+    assert run(capsys, *fit)[0] == 0
+    assert table.read_text() == first
+    status, _, err = run(capsys, *fit[:3], "3", *fit[4:])
+    assert (status, err.count("\n")) == (2, 1)
+    assert "another n_components (3, there 2)" in err
+    assert "another random_state" in refused(capsys, *fit, "--seed", "1")
+
+
 def test_select_by_leave_one_out_passes_the_samplers_options_on(capsys, faithful_csv) -> None:
     sampler = ["--draws", "300", "--chains", "2", "--seed", "1"]
     args = ["--criterion", "loo", "--criterion", "icl", "--prior", "fraley-raftery", "-o", "out", "--quiet", *sampler]

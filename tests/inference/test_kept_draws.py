@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import warnings
 from dataclasses import replace
 from functools import cache
 
@@ -134,6 +135,30 @@ def test_the_pymc_engine_is_refused(tmp_path):
     with pytest.raises(InputError, match='engine="native" with a checkpoint'):
         BayesianGaussianMixture(2, engine="pymc").fit(ROWS, checkpoint=tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_what_was_found_and_drawn_is_not_made_again(tmp_path, monkeypatch):
+    def repeated(*_, **__):
+        raise AssertionError("finished work was repeated")
+
+    def fit():
+        settings = {"draws": 150, "tune": 150, "target_accept": 0.8, "random_state": 3, "progress": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return BayesianGaussianMixture(2, **settings).fit(ROWS, checkpoint=tmp_path)
+
+    first = fit()
+    for name in (
+        "bayesgmm.em.multistart._Race.start",
+        "bayesgmm.estimators.bayesian_gaussian_mixture.explore",
+        "bayesgmm.inference.nuts._run",
+        "bayesgmm.inference.jumps._Walk.step",
+    ):
+        monkeypatch.setattr(name, repeated)
+    again = fit()
+    for name, values in first.posterior_["posterior"].data_vars.items():
+        np.testing.assert_array_equal(again.posterior_["posterior"][name], values)
+    assert again.posterior_.attrs["sampling_time"] == pytest.approx(first.posterior_.attrs["sampling_time"], rel=0.5)
 
 
 # ---- Gibbs sampling, with jumps and without: the state is the chain's whole memory

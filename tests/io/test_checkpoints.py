@@ -230,6 +230,18 @@ def test_refused_input_leaves_no_folder(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_comparison_that_is_refused_midway_goes_on(tmp_path, monkeypatch):
+    def refused(*_: object) -> None:
+        raise InputError(expected="a test", got="a refusal")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bayesgmm.selection.select._scores", refused)
+        with pytest.raises(InputError, match="a refusal"):
+            select_components(ROWS, 2, "full", random_state=0, checkpoint=tmp_path, progress=False)
+    assert (tmp_path / "full-2-em").is_dir()
+    assert select_components(ROWS, 2, "full", random_state=0, checkpoint=tmp_path, progress=False).table.shape[0] == 1
+
+
 def test_fingerprints_tell_arrays_apart():
     arrays = [ROWS, np.nextafter(ROWS, 9.0), ROWS.T, ROWS[:, :1], ROWS.astype(np.float32), np.empty((0, 2)), None]
     found = [fingerprint_of_arrays(array) for array in arrays]

@@ -259,10 +259,10 @@ def test_only_the_winners_doubts_are_warnings(monkeypatch) -> None:
 
 
 def test_an_interruption_keeps_what_is_there(monkeypatch) -> None:
-    def until_three(task, candidate):
+    def until_three(task, candidate, checkpoint):
         if candidate.n_components == 3:
             raise KeyboardInterrupt
-        return result(task, candidate)
+        return result(task, candidate, checkpoint)
 
     result = select._result
     monkeypatch.setattr(select, "_result", until_three)
