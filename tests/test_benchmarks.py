@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-COMPILE_LONG = {"as_written", "laplace", "mode_references", "modes", "nuts", "startup"}  # tens of seconds, some at first
+COMPILE_LONG = {"as_written", "laplace", "mode_references", "modes", "nuts", "startup"}  # tens of seconds
 SCRIPTS = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in COMPILE_LONG else [], id=path.stem)
     for path in sorted(BENCHMARKS.glob("[!_]*.py"))
