@@ -36,7 +36,7 @@ class NotebookMixin:
         except Exception:  # showing an estimator never fails: attributes may be set by hand to what has no summary
             return repr(self)
 
-    def _get_fitted_attr_html(self, doc_link: str = "") -> Sequence[str]:  # noqa: ARG002
+    def _get_fitted_attr_html(self, doc_link: str = "") -> Sequence[str]:
         """No table of attributes: for it scikit-learn would compute every property, the PyMC model and labels too."""
         return ()
 
