@@ -9,14 +9,10 @@ import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-<<<<<<< HEAD
 # Tens of seconds, of a first run or all.
 COMPILE_LONG = {
     *("as_written", "dask_cluster", "laplace", "mode_references", "modes", "nuts", "source_posterior", "startup"),
 }
-=======
-COMPILE_LONG = {"as_written", "laplace", "mode_references", "modes", "nuts", "startup"}  # tens of seconds
->>>>>>> dfc09a7950d39e755c45af1a12b62d934675a47c
 SCRIPTS = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in COMPILE_LONG else [], id=path.stem)
     for path in sorted(BENCHMARKS.glob("[!_]*.py"))
