@@ -288,8 +288,8 @@ def test_a_million_rows_from_disk(tmp_path, monkeypatch):
     monkeypatch.undo()
     X = MIXTURE.sample(1_000_000, rng=np.random.default_rng(0))[0]
     np.save(tmp_path / "rows.npy", X)
-    few = {"draws": 200, "max_draws": 200, "random_state": 0, "progress": False}
-    fit = BayesianGaussianMixture(2, **few).fit(tmp_path / "rows.npy")
-    assert fit.converged_
-    memory = BayesianGaussianMixture(2, **few, prior=fit.prior_, init="best").fit(X)
+    longer = {"draws": 300, "tune": 200, "chains": 4}
+    fit = fitted(tmp_path / "rows.npy", init="spread", **longer)
+    memory = fitted(X, prior=fit.prior_, **longer)
     assert_alike([fit.posterior_, memory.posterior_])
+    assert fit.posterior_["observed_data"].sizes["obs"] == 100_000
