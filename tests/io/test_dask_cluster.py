@@ -1,11 +1,13 @@
 """Rows on a cluster of processes: to the last bit what this process computes, whoever dies meanwhile."""
 
+import itertools
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -17,10 +19,11 @@ import pytest
 from distributed import Client, LocalCluster
 from source_cases import MIXTURE, MadeSource, rows, write
 
-from bayesgmm import GaussianMixture, open_source, select_components
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, open_source, select_components
 from bayesgmm.data import HaltedError, SourceData, by_handle, total
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import ClusterError, InputError, InterruptedWarning
+from bayesgmm.log_posterior import BlockLogPosterior
 from bayesgmm.mixture import row_densities
 
 SETTINGS = EMSettings(tol=1e-10, reg_covar=np.zeros(3))
@@ -86,6 +89,30 @@ def test_fits_and_predictions_are_those_of_this_process_to_the_last_bit(kind, cl
     here.predict_to(tmp_path / "here.parquet", X, proba=True)
     here.predict_to(tmp_path / "there.parquet", source, proba=True)
     pd.testing.assert_frame_equal(*(pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("here", "there")))
+
+
+SHORT = {"draws": 20, "tune": 20, "chains": 2, "n_init": 2, "init": "best", "random_state": 0, "progress": False}
+
+
+def sampled(X, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # chains are short
+        return BayesianGaussianMixture(2, **SHORT, **settings).fit(X)
+
+
+def assert_same_draws(fit, other):
+    for name in ("weights", "means", "covariances"):
+        np.testing.assert_array_equal(fit.posterior_["posterior"][name], other.posterior_["posterior"][name])
+
+
+@pytest.mark.parametrize("inference", ["nuts", "gibbs"])
+def test_draws_are_those_of_this_process_to_the_last_bit(inference, client):
+    x = da.from_array(rows(), chunks=(150, 3))
+    source = open_source(x, client=client)
+    here, there = (sampled(X, inference=inference) for X in (x, source))
+    assert_same_draws(there, here)
+    np.testing.assert_array_equal(here.predict(source), here.predict(x))
+    assert here.score(source) == here.score(x)
 
 
 def test_a_dask_array_is_on_the_cluster_of_the_active_client(client):
@@ -217,6 +244,22 @@ def test_a_worker_that_dies_between_steps_of_em_changes_nothing_and_one_that_com
         time.sleep(0.2)
     assert set(data.handles._place.values()) - addresses
     np.testing.assert_array_equal(*(total(sum_of_squares, each) for each in (data, SourceData(open_source(x)))))
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_while_chains_run_changes_nothing(client, monkeypatch):
+    x, at, calls = da.from_array(rows(), chunks=(40, 3)), BlockLogPosterior.at, itertools.count()
+    client.wait_for_workers(3)
+    here = sampled(x)
+
+    def at_the_hundredth_call(self, points):
+        if next(calls) == 100:
+            kill(client)
+        return at(self, points)
+
+    monkeypatch.setattr(BlockLogPosterior, "at", at_the_hundredth_call)
+    assert_same_draws(sampled(open_source(x, client=client)), here)
+    assert next(calls) > 150
 
 
 def dying(folder, task, block):
