@@ -331,10 +331,10 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         ----------
         X : array_like or DataFrame, (obs, feature), or rows not in memory
             A path or glob of .npy, Parquet or CSV files, several of them, a Zarr array, a Dask array or dataframe, or
-            another `Source`, see `open_source`. At most 100,000 rows are read into memory; more are read block by block, once to check them,
-            in each step of EM and of a trajectory. The prior is scaled, modes are searched for and convergence is
-            diagnosed by a random sample of 100,000, which ``posterior_`` keeps in place of the rows, with the weights
-            with which they stand for all.
+            another `Source`, see `open_source`. At most 100,000 rows are read into memory; more are read block by
+            block, once to check them, in each step of EM and of a trajectory. The prior is scaled, modes are searched
+            for and convergence is diagnosed by a random sample of 100,000, which ``posterior_`` keeps in place of the
+            rows, with the weights with which they stand for all.
         y : ignored
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice. Rows of weight zero are left out, also from
