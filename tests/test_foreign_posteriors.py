@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 from scipy.special import logsumexp
 from scipy.stats import norm
 
@@ -50,7 +51,7 @@ def feature_first(arrays: Mapping[str, np.ndarray]) -> xr.Dataset:
 
 def numbers(figure: Any) -> list[np.ndarray]:
     """Everything that a plot shows: the data of its lines and collections."""
-    axes = plt.gcf().axes
+    axes = figure.axes if isinstance(figure, Figure) else plt.gcf().axes
     shown = [line.get_xydata() for each in axes for line in each.get_lines()]
     shown += [path.vertices for each in axes for art in each.collections for path in art.get_paths()]
     plt.close("all")
@@ -75,6 +76,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "membership_uncertainty": lambda f, *a, **k: f(*a, **k)["overlap"],
     "occupied_clusters": lambda f, *a, **k: f(*a, **FIXED, **k)["probability"],
     "outlier_scores": lambda f, *a, **k: f(*a, **FIXED, **k).table,
+    "plot_clusters": lambda f, *a, **k: numbers(f(*a, **k)),
     "plot_components": lambda f, *a, **k: numbers(f(*a, **k)),
     "plot_density": lambda f, *a, **k: numbers(f(*a, features=0, **k)),
     "plot_membership_uncertainty": lambda f, *a, **k: numbers(f(*a, **k)),

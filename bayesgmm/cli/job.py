@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bayesgmm._common import Array
 from bayesgmm.comparison import estimates_table
 from bayesgmm.data import Data
 from bayesgmm.estimators import PRIORS, BayesianGaussianMixture, GaussianMixture, in_labels_of
@@ -19,6 +20,7 @@ from bayesgmm.mixture import Mixture
 from bayesgmm.plots import plot_clusters
 from bayesgmm.posterior import draws_of
 from bayesgmm.prediction import mean_memberships
+from bayesgmm.priors import Prior
 from bayesgmm.report import ReportSettings, Source, write_report
 from bayesgmm.validation import as_rows, check_components
 
@@ -107,10 +109,13 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
     check_components(settings.n_components, rows.shape[0])
     parameters = asdict(settings)
     seed, prior, _ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint"))
+
+    def scaled_by(sample: Array) -> Prior:
+        return PRIORS[prior](sample, settings.n_components, settings.covariance_type, None)
+
+    scaled = None if isinstance(rows, OpenSource) else scaled_by(as_rows(rows))  # refused before any work
     em = fit_by_em(rows, settings)
-    sample = em.source_.sample if isinstance(rows, OpenSource) else as_rows(rows)
-    prior = PRIORS[prior](sample, settings.n_components, settings.covariance_type, None)
-    bayes = BayesianGaussianMixture(**parameters, prior=prior, random_state=seed)
+    bayes = BayesianGaussianMixture(**parameters, prior=scaled or scaled_by(em.source_.sample), random_state=seed)
     bayes.fit(rows, checkpoint=settings.folder("posterior"))
     mixture = in_labels_of(bayes.em_, em.mixture_)
     table = estimates_table(mixture, bayes.posterior_)

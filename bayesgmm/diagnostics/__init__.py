@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics.verdict import SUCCESSES as SUCCESSES
     from bayesgmm.diagnostics.verdict import SWITCHED as SWITCHED
     from bayesgmm.diagnostics.verdict import WEIGHED as WEIGHED
+    from bayesgmm.diagnostics.verdict import Approximated as Approximated
     from bayesgmm.diagnostics.verdict import ChainGroup as ChainGroup
     from bayesgmm.diagnostics.verdict import Figures as Figures
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from source_cases import NAMES, cut_small, rows
 
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, open_source
+from bayesgmm import GaussianMixture, open_source
 from bayesgmm.data import SourceData
 from bayesgmm.exceptions import InputError
 
@@ -75,8 +75,3 @@ def test_what_is_no_table_of_numbers_is_refused(X, message):
         open_source(X)
     with pytest.raises(InputError, match=message):
         GaussianMixture(1).fit(X)
-
-
-def test_posteriors_take_a_sample():
-    with pytest.raises(InputError, match=r"rows not in memory: .*Take a sample: bayesgmm\.open_source"):
-        BayesianGaussianMixture(1).fit(da.ones((500, 2)))
