@@ -120,7 +120,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         only; ``posterior_.attrs["sampler"]`` tells).
         ``"laplace"`` takes seconds whatever the number of rows, where every component has many: draws of the normal
         approximation at each optimum, corrected by Pareto-smoothed importance sampling with the log posterior of all
-        rows, or of more than 10,000 by subsamples with control variates, and weighed by evidence (`bayesgmm.laplace`).
+        rows, or of more than 10,000 by subsamples with control variates, and weighed by evidence.
         Accepted only if k-hat is at most 0.7 and a tenth of at least 4,000 proposals effective, else it is refused.
         Copies of a proposal are neighbours in ``posterior_``, so that effective sample sizes of chains are honest;
         R-hat tells nothing.
