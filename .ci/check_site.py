@@ -48,8 +48,9 @@ def names_not_found(site: Path) -> list[str]:
     index = json.loads(re.fullmatch(r"Search\.setIndex\((.*)\)\s*", text, flags=re.DOTALL)[1])
     entries = ((f"{prefix}.{entry[4]}", entry[0]) for prefix, own in index["objects"].items() for entry in own)
     found = {name: index["docnames"][page] for name, page in entries}
-    names = [f"bayesgmm.{name}" for name in bayesgmm.__all__ if name not in ("datasets", "exceptions")]
+    names = [f"bayesgmm.{name}" for name in bayesgmm.__all__ if name not in ("datasets", "exceptions", "style")]
     names += [f"bayesgmm.datasets.{name}" for name in bayesgmm.datasets.__all__]
+    names += [f"bayesgmm.style.{name}" for name in bayesgmm.style.__all__ if name.islower()]
     names += [
         f"bayesgmm.exceptions.{name}"
         for name in vars(bayesgmm.exceptions)
