@@ -51,7 +51,7 @@ from bayesgmm.inference import (
     sampler_of,
     weights_refused,
 )
-from bayesgmm.io import CheckpointPath, once
+from bayesgmm.io import CheckpointPath, Pieces, once
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
@@ -367,16 +367,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf, until_the_end: ExitStack) -> Self:
         self._most_draws()  # before any work
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
-        self.__dict__.pop("source_", None)
-        if is_elsewhere(X):
-            source = self._opened(X, sample_weight)
-            pieces = kept_of(lambda: work_of(self, "fit", source))
-            seed = once(pieces, "seed", self._seed)
-            data = self._first_pass(source, seed)
-        else:
-            data = self._weighted(as_rows(validated(self, X, reset=True, min_samples=2)), sample_weight)
-            pieces = kept_of(lambda: work_of(self, "fit", data))
-            seed = once(pieces, "seed", self._seed)
+        data, pieces, seed = self._read(X, sample_weight, kept_of)
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
@@ -416,26 +407,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         problem = Problem(different, prior, optima[0], pool=pool)
         if (self.inference, self.engine) == ("nuts", "native"):
             problem.warn_if_long(settings)
-
-        def search() -> tuple[Exploration, np.random.Generator]:
-            thorough, exploring = self.effort == "thorough", sample_native if self.inference == "nuts" else sampler
-            with self._stage("Searching for modes"):
-                if self.inference == "laplace":
-                    found = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
-                else:
-                    found = explore(
-                        self.init,
-                        problem,
-                        optima,
-                        settings=settings,
-                        rng=rng,
-                        sampler=exploring,
-                        random_starts=self.engine == "native",
-                        thorough=thorough,
-                    )
-            return replace(found, problem=replace(found.problem, pool=None)), rng  # nothing that cannot be kept
-
-        explored, rng = once(pieces, "modes", search, unless=lambda: time.monotonic() >= until)
+        explored, rng = once(
+            pieces,
+            "modes",
+            lambda: (self._explored(problem, optima, settings, rng), rng),
+            unless=lambda: time.monotonic() >= until,
+        )
         explored = replace(explored, problem=replace(explored.problem, pool=pool))
         record = {**self._record(seed, starts), "em_n_iter": em.n_iter}
         kept = replace(explored.problem, data=data)
@@ -457,6 +434,41 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         tree.attrs["converged"] = int(warn_if_unconverged(found))
         self._set_posterior(tree)
         return self
+
+    def _read(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> tuple[Data, Pieces | None, int]:
+        """The rows, checked, what a checkpoint has of this fit, and the seed."""
+        self.__dict__.pop("source_", None)
+        if is_elsewhere(X):
+            source = self._opened(X, sample_weight)
+            pieces = kept_of(lambda: work_of(self, "fit", source))
+            seed = once(pieces, "seed", self._seed)
+            data = self._first_pass(source, seed)
+        else:
+            data = self._weighted(as_rows(validated(self, X, reset=True, min_samples=2)), sample_weight)
+            pieces = kept_of(lambda: work_of(self, "fit", data))
+            seed = once(pieces, "seed", self._seed)
+        return data, pieces, seed
+
+    def _explored(
+        self, problem: Problem, optima: tuple[Mixture, ...], settings: SamplerSettings, rng: np.random.Generator
+    ) -> Exploration:
+        """Where chains are to start, without what cannot be kept."""
+        thorough = self.effort == "thorough"
+        with self._stage("Searching for modes"):
+            if self.inference == "laplace":
+                found = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
+            else:
+                found = explore(
+                    self.init,
+                    problem,
+                    optima,
+                    settings=settings,
+                    rng=rng,
+                    sampler=sample_native if self.inference == "nuts" else sampler_of(self.inference, self.engine),
+                    random_starts=self.engine == "native",
+                    thorough=thorough,
+                )
+        return replace(found, problem=replace(found.problem, pool=None))
 
     def _stage(self, description: str) -> AbstractContextManager[object]:
         """A bar on work that takes long, which does not say how far it is."""
