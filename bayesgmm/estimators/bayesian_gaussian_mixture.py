@@ -425,7 +425,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 tree = tree if alone else combine_modes(tree, data, random_state=seed)
                 return tree, diagnose(tree, data.sample)
 
-        self.em_ = kept.start  # whatever becomes of sampling
+        if not hasattr(self, "posterior_"):  # whatever becomes of sampling; an earlier fit stays whole
+            self.em_ = kept.start
         careful = CAREFUL_ACCEPT if self.target_accept is None and self.inference == "nuts" else None
         tree, found = sample_enough(
             explored, sampler, settings, rng, most=self._most_draws(), careful=careful, judge=judge
@@ -437,7 +438,6 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
 
     def _read(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> tuple[Data, Pieces | None, int]:
         """The rows, checked, what a checkpoint has of this fit, and the seed."""
-        self.__dict__.pop("source_", None)
         if is_elsewhere(X):
             source = self._opened(X, sample_weight)
             pieces = kept_of(lambda: work_of(self, "fit", source))
@@ -445,6 +445,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             data = self._first_pass(source, seed)
         else:
             data = self._weighted(as_rows(validated(self, X, reset=True, min_samples=2)), sample_weight)
+            self.__dict__.pop("source_", None)
             pieces = kept_of(lambda: work_of(self, "fit", data))
             seed = once(pieces, "seed", self._seed)
         return data, pieces, seed

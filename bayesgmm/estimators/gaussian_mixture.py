@@ -315,7 +315,6 @@ class GaussianMixture(
 
     def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> Self:
         begun = time.monotonic()
-        self.__dict__.pop("source_", None)
         if is_elsewhere(X):
             source = self._opened(X, sample_weight)
             kept, dtype = kept_of(lambda: work_of(self, "fit", source)), np.dtype(np.float64)
@@ -324,6 +323,7 @@ class GaussianMixture(
             checked = self._validated(X, reset=True)
             rows, dtype = as_rows(checked), checked.dtype
             data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+            self.__dict__.pop("source_", None)
             kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         self.prior_ = self._resolved_prior(data.sample.rows, data.sample.row_weights)

@@ -128,6 +128,15 @@ def test_a_refusal_says_what_to_do_and_keeps_the_optimum():
     assert np.isfinite(model.em_.log_prob(X)).all()
 
 
+def test_a_refusal_leaves_an_earlier_fit_whole():
+    model = BayesianGaussianMixture(4, inference="laplace", **QUIET)
+    before = model.set_params(n_components=1).fit(rows(200)).em_
+    with pytest.raises(SamplingError, match="Laplace approximation"):
+        model.set_params(n_components=4).fit(rows(60))
+    assert model.em_ is before
+    assert model.posterior_["posterior"].sizes["cluster"] == 1
+
+
 def test_it_evaluates_no_density_of_pymc():
     with pytest.raises(InputError, match=r'engine="native" with inference="laplace"'):
         BayesianGaussianMixture(2, inference="laplace", engine="pymc", **QUIET).fit(rows(100))
