@@ -487,7 +487,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "max_memory": [value for value in _NUMBERS_OF if value != 10**30],
     "n_jobs": [True, 0, 1.5, float("nan"), "2", 10**30, [2]],
     **dict.fromkeys(("cross_check", "force", "moment_match", "proba", "progress", "refit"), _SWITCHES),
-    **dict.fromkeys(("robust", "warm_start"), _SWITCHES),
+    **dict.fromkeys(("robust", "standardize", "warm_start"), _SWITCHES),
     **dict.fromkeys(("false_alarms", "mass", "min_drop", "prob"), _SHARES),
     **dict.fromkeys(("ci_prob", "target_accept"), _SHARES[:-1]),
     "a": _REALS,
