@@ -37,7 +37,7 @@ def merged(resp: Responsibilities, weights: PerRow) -> tuple[tuple[Merge, ...], 
         emptied = {group for group, column in columns.items() if weights @ column < 1.0}
         best = max((pair for pair in falls if not emptied or emptied & {*pair}), key=falls.__getitem__)
         first, second = sorted(best)
-        tree.append(Merge(first, second, falls[best]))
+        tree.append(Merge(first, second, max(falls[best], 0.0)))
         column, union = columns.pop(best[0]) + columns.pop(best[1]), union_of(*best)
         own = {group: own[group] for group in columns} | {union: joint[best]}
         joint = {pair: value for pair, value in joint.items() if not {*best} & {*pair}}
@@ -45,7 +45,7 @@ def merged(resp: Responsibilities, weights: PerRow) -> tuple[tuple[Merge, ...], 
         columns[union] = column
         entropies.append(sum(own.values()))
         n_occupied -= bool(emptied)
-    return tuple(tree), np.array(entropies[::-1]), n_occupied
+    return tuple(tree), np.maximum(entropies[::-1], 0.0), n_occupied
 
 
 def _entropy(column: Array, weights: PerRow) -> float:

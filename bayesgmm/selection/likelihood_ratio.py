@@ -94,7 +94,7 @@ class BootstrapLRT:
 
     @property
     def n_components(self) -> int:
-        """The smallest K that is not rejected; one more than the last one if all are."""
+        """The smallest K that is not rejected, or could not be tested; if all are rejected, one more than the last."""
         last = self.tests[-1]
         return last.n_components + self.rejects(last)
 
@@ -151,13 +151,17 @@ class BootstrapLRT:
         return paragraph(first) + listing(others) + folded("Tests", frame_table(self.table))
 
     def _sentences(self) -> list[str]:
+        return [*self._conclusion(), *(text for test in self.tests for text in _told(test))]
+
+    def _conclusion(self) -> list[str]:
         last = self.tests[-1]
+        if self.interrupted:
+            return [sentence(Tested.INTERRUPTED, n=len(last.replicates))]
+        if not isfinite(last.statistic):
+            return []
         if self.rejects(last):
-            head = sentence(Tested.EVERY, k=last.n_components)
-        else:
-            head = sentence(Tested.CHOSEN, level=self.level, k=self.n_components)
-        interrupted = [sentence(Tested.INTERRUPTED, n=len(last.replicates))] if self.interrupted else []
-        return [head, *(text for test in self.tests for text in _told(test)), *interrupted]
+            return [sentence(Tested.EVERY, k=last.n_components)]
+        return [sentence(Tested.CHOSEN, level=self.level, k=last.n_components)]
 
 
 def _told(test: LikelihoodRatioTest) -> list[str]:
@@ -216,7 +220,7 @@ def bootstrap_lrt(
     n_jobs : int, optional
         Threads, as in joblib, for the replicates; results do not depend on it.
     em : mapping, optional
-        Further parameters of `GaussianMixture`.
+        Further parameters of `GaussianMixture`; without ``max_seconds``, since all fits have to be alike.
     random_state : int, optional
         Seed of the replicates, and of both fits, which an estimator with this seed reproduces.
     checkpoint : path, optional
@@ -263,6 +267,8 @@ def bootstrap_lrt(
     check_jobs(n_jobs)
     check_type(Mapping, em=em)
     check_settings(em, GaussianMixture)
+    if "max_seconds" in em:
+        raise InputError(expected="em without max_seconds, since all fits have to be alike", got="max_seconds")
     em = {"covariance_type": covariance_type, "n_init": n_init, **em}
     task = _Task(as_rows(X), em, n_replicates=n_replicates, n_jobs=n_jobs, seed=seed_of(random_state))
     sizes = _sizes(n_components, len(task.rows))

@@ -131,7 +131,7 @@ class Merging:
         numbers: dict[Components, int] = {(k,): k for k in range(self.n_components)}
         rows, height = [], 0.0
         for merge in self.tree:
-            union, height = union_of(merge.first, merge.second), height + max(merge.fall, 0.0)
+            union, height = union_of(merge.first, merge.second), height + merge.fall
             rows.append([numbers[merge.first], numbers[merge.second], height, len(union)])
             numbers[union] = len(numbers)
         return np.array(rows, dtype=np.float64).reshape(-1, 4)
