@@ -26,7 +26,7 @@ class Merge(NamedTuple):
 Merge.__module__ = "bayesgmm.selection"  # in the body, type checkers take it for a field
 
 
-def merged(resp: Responsibilities, weights: PerRow) -> tuple[tuple[Merge, ...], Array, int]:
+def merge_tree(resp: Responsibilities, weights: PerRow) -> tuple[tuple[Merge, ...], Array, int]:
     """The tree, the entropies of 1, 2, ... clusters, and the number of components that have a row."""
     columns: dict[Components, Array] = {(k,): column for k, column in enumerate(resp.T)}
     own = {group: _entropy(column, weights) for group, column in columns.items()}

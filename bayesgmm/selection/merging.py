@@ -30,7 +30,7 @@ from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Draws
 from bayesgmm.posterior import NO_NAMES, Names, data_of, draws_of, mixture_posterior
 from bayesgmm.prediction import each_draw, mean_memberships
-from bayesgmm.selection.entropy import Components, Merge, elbow_of, merged, union_of
+from bayesgmm.selection.entropy import Components, Merge, elbow_of, merge_tree, union_of
 from bayesgmm.selection.messages import Merged
 from bayesgmm.validation import as_finite, as_sample_weight, check_whole
 
@@ -306,7 +306,9 @@ def merge_components(
     record = component_record(tree, data) if "prior" in tree.attrs else None
     return replace(
         _merging(mean_memberships(draws, data), weights),
-        n_clusters_by_draw=np.array([elbow_of(*merged(resp, some.weights)[1:]) or 0 for resp in _each(draws, some)]),
+        n_clusters_by_draw=np.array(
+            [elbow_of(*merge_tree(resp, some.weights)[1:]) or 0 for resp in _each(draws, some)]
+        ),
         identified=record is None or record.identified,
     )
 
@@ -334,5 +336,5 @@ def _probabilities(given: ArrayLike) -> Responsibilities:
 def _merging(resp: Responsibilities, sample_weight: ArrayLike | None) -> Merging:
     given = as_sample_weight(sample_weight, len(resp))
     weights = np.ones(len(resp)) if given is None else given
-    tree, entropies, n_occupied = merged(resp, weights)
+    tree, entropies, n_occupied = merge_tree(resp, weights)
     return Merging(resp, weights, tree, entropies, n_occupied, elbow_of(entropies, n_occupied))
