@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from bayesgmm.priors import Prior as Prior
     from bayesgmm.pymc_model import MvNormalMixture as MvNormalMixture
     from bayesgmm.pymc_model import build_model as build_model
+    from bayesgmm.selection import bootstrap_lrt as bootstrap_lrt
+    from bayesgmm.selection import merge_components as merge_components
     from bayesgmm.selection import select_components as select_components
 
 __getattr__, __dir__, __all__ = lazy(__name__)
