@@ -25,7 +25,6 @@ from bayesgmm.posterior import (
     Posterior,
     data_of,
     draws_of,
-    is_own,
     mixture_posterior,
     root_of,
 )
@@ -209,7 +208,8 @@ def compute_log_likelihood(posterior: Posterior, X: ArrayLike | None = None, *, 
     coords = {dim: draws.coords[dim].to_numpy() for dim in SAMPLE_DIMS}
     coords[OBS] = tree["observed_data"].coords[OBS].to_numpy()
     has_place = isinstance(given, xr.DataTree) and "posterior" in given.children
-    target = given if has_place and (X is None or not is_own(given, names)) else tree
+    other_rows = X is not None and has_place and "covariance_type" in given.attrs and not names  # than the fit's own
+    target = given if has_place and not other_rows else tree
     target["log_likelihood"] = xr.DataTree(xr.Dataset({"y": ((*SAMPLE_DIMS, OBS), values)}, coords))
     return target
 

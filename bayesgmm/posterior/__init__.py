@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from bayesgmm.posterior.adapter import Posterior as Posterior
     from bayesgmm.posterior.adapter import data_of as data_of
     from bayesgmm.posterior.adapter import described_mixture as described_mixture
-    from bayesgmm.posterior.adapter import is_own as is_own
     from bayesgmm.posterior.adapter import mixture_posterior as mixture_posterior
     from bayesgmm.posterior.adapter import root_of as root_of
     from bayesgmm.posterior.adapter import variables_of as variables_of

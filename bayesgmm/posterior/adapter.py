@@ -88,7 +88,7 @@ def mixture_posterior(
     {'chain': 4, 'draw': 100, 'cluster': 2, 'feature': 1, 'feature_bis': 1}
     """
     posterior = root_of(posterior)
-    if is_own(posterior, names):
+    if isinstance(posterior, xr.DataTree) and "covariance_type" in posterior.attrs and not names:
         own = in_order(posterior)  # `Data` were read from it before
         return own if X is None or isinstance(X, Data) else _with_rows(own.copy(), X)
     described = described_mixture(variables_of(posterior, names), names)
@@ -97,11 +97,6 @@ def mixture_posterior(
         tree["sample_stats"] = xr.DataTree(posterior["sample_stats"].to_dataset())
     tree.attrs = {"covariance_type": "full"}
     return tree if X is None else _with_rows(tree, X)
-
-
-def is_own(posterior: Posterior, names: Names) -> bool:
-    """Whether the root of a posterior has the schema of this package, and is not to be read by other names."""
-    return isinstance(posterior, xr.DataTree) and "covariance_type" in posterior.attrs and not names
 
 
 def root_of(posterior: Posterior) -> Posterior:
