@@ -160,10 +160,10 @@ class PosteriorMixin(SourcesMixin, MatchingMixin):
 
         return loo(self, **settings)
 
-    def to_arviz(self, X: ArrayLike | None = None, **settings: Any) -> xr.DataTree:
+    def to_arviz(self, **settings: Any) -> xr.DataTree:
         """All groups that ArviZ's functions need: `bayesgmm.to_arviz`, which takes ``settings``."""
         check_is_fitted(self)
-        return to_arviz(self, X, **settings)
+        return to_arviz(self, **settings)
 
     @property
     def model(self) -> "pm.Model":
