@@ -34,11 +34,10 @@ from bayesgmm.prediction.simulation import evenly_spaced, simulated_rows, withou
 from bayesgmm.priors import Model, Prior, draw_mixtures
 from bayesgmm.validation import check_option, check_type, check_whole, generator_of, texts
 
-LARGEST = 2 * 2**30  # bytes of all variables with rows and draws
+LARGEST = 2 * 2**30  # bytes
 ROWS, REPEATS, PAIR = "y", "minus_repeats", "pair"
 _OF_ROWS = ("log_likelihood", "posterior_predictive", "prior_predictive", "observed_data")
 _OF_PRIOR = ("log_prior", "prior", "prior_predictive")
-
 
 type Variable = tuple[tuple[str, ...], Array]  # dimensions beside chain and draw; values (draw, ...), chains end to end
 
@@ -115,7 +114,8 @@ def to_arviz(
     ------
     InputError
         A group is unknown, or needs rows or a prior that are not known; rows have weights (pass them repeated); or the
-        groups would take more than 2 GiB: 8 bytes for each draw, row and variable.
+        groups would take more than 2 GiB: for each draw 8 bytes for each row and variable, and matrices; or the prior
+        has draws that are no covariances in double precision.
 
     See Also
     --------
@@ -203,17 +203,25 @@ class _Source:
             raise InputError(expected=f"a prior for {', '.join(of_prior)}", got="none", hint="Pass prior=.")
         data = data_of(tree, all_for=", ".join(of_rows), some_do=True) if of_rows else None
         source = cls(tree, None if data is None else without_row_weights(data), model, rng)
-        source._check_size(of_rows)
+        source._check_size(groups)
         return source
 
     def _check_size(self, groups: Sequence[str]) -> None:
         n, s = 0 if self.data is None else self.data.shape[0], len(self.draws)
-        held = {"log_likelihood": 2, "posterior_predictive": len(self.features), "prior_predictive": len(self.features)}
-        per_draw = 8 * n * sum(held.get(group, 0) for group in groups)
+        k, d = self.draws.means.shape[1:]
+        matrices = k * d**2
+        held = {
+            "posterior": 0 if self.draws.family.diagonal else matrices,
+            "log_likelihood": 2 * n,
+            "posterior_predictive": n * d,
+            "prior": matrices,
+            "prior_predictive": n * d + matrices,
+        }
+        per_draw = 8 * sum(held.get(group, 0) for group in groups)
         if s * per_draw > LARGEST:
             raise InputError(
                 expected=f"groups of at most {LARGEST / 2**30:.3g} GiB",
-                got=f"{s * per_draw / 2**30:.3g} GiB for {s:,} draws of {n:,} rows",
+                got=f"{s * per_draw / 2**30:.3g} GiB for {s:,} draws, {n:,} rows and {d:,} features",
                 hint=f"Pass draws={max(1, LARGEST // per_draw)}, or fewer groups or rows.",
             )
 
@@ -231,9 +239,18 @@ class _Source:
     def prior_draws(self) -> Draws:
         """As many draws from the prior, labelled as those of the posterior."""
         prior = self.model.required_prior
-        drawn = Draws(*draw_mixtures(prior, len(self.draws), rng=self.rng), family=self.model.family)
         reference = start_mixture(self.tree) if "constant_data" in self.tree.children else mean_mixture(self.tree)
-        return aligned(reference, drawn, exchangeable=self.model.exchangeable)[0]
+        try:
+            drawn = Draws(*draw_mixtures(prior, len(self.draws), rng=self.rng), family=self.model.family)
+            if not np.isfinite(drawn.factors).all():
+                raise np.linalg.LinAlgError("overflow")
+            return aligned(reference, drawn, exchangeable=self.model.exchangeable)[0]
+        except np.linalg.LinAlgError as error:
+            raise InputError(
+                expected="a prior whose draws have covariances of full rank in double precision",
+                got=f"{prior.dof.min():g} degrees of freedom",
+                hint="Choose groups without prior and prior_predictive.",
+            ) from error
 
     @cached_property
     def features(self) -> list[str]:

@@ -196,8 +196,8 @@ def test_groups_without_a_prior_or_rows(posterior):
 
 
 def test_what_would_not_fit_in_memory_is_refused(posterior, monkeypatch):
-    monkeypatch.setattr("bayesgmm.prediction.arviz_groups.LARGEST", 200 * 2 * 8 * len(FRAME))
-    with pytest.raises(InputError, match=r"GiB for 400 draws of 68 rows. Pass draws=100, or"):
+    monkeypatch.setattr("bayesgmm.prediction.arviz_groups.LARGEST", 100 * 8 * (4 * len(FRAME) + 2 * 4))
+    with pytest.raises(InputError, match=r"GiB for 400 draws, 68 rows and 2 features. Pass draws=100, or"):
         to_arviz(posterior)
     assert to_arviz(posterior, draws=100)["log_likelihood"].sizes["draw"] == 50
     to_arviz(posterior, groups=["posterior", "observed_data"])
@@ -216,3 +216,11 @@ def test_rows_on_disk_and_weighted_rows_are_refused(posterior):
     )
     with pytest.raises(InputError, match="row weights"):
         to_arviz(weighted)
+
+
+@pytest.mark.parametrize("dof", [1.01, 1.1])
+def test_a_prior_of_singular_covariances_is_refused(posterior, dof):
+    vague = Prior.normal_inverse_wishart(scale=np.eye(2), kappa=1e-4, dof=dof, concentration=1.0, mean=[0.0, 0.0])
+    with pytest.raises(InputError, match=rf"full rank.*got {dof} degrees of freedom.*Choose groups without prior"):
+        to_arviz(posterior, prior=vague, random_state=0)
+    assert "log_prior" in to_arviz(posterior, prior=vague, groups="log_prior").children
