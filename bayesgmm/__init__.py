@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from bayesgmm.plots import plot_similarity as plot_similarity
     from bayesgmm.prediction import posterior_predictive as posterior_predictive
     from bayesgmm.prediction import prior_predictive as prior_predictive
+    from bayesgmm.prediction import to_arviz as to_arviz
     from bayesgmm.priors import Prior as Prior
     from bayesgmm.pymc_model import MvNormalMixture as MvNormalMixture
     from bayesgmm.pymc_model import build_model as build_model

@@ -123,6 +123,7 @@ OF_ROWS: dict[str, Entry] = {
     "sample_labels": lambda f, X: bayesgmm.sample_labels(f.bayes, X),
     "select_components": lambda f, X: bayesgmm.select_components(X, 2, **_QUIET),
     "similarity_matrix": lambda f, X: bayesgmm.similarity_matrix(f.bayes, X),
+    "to_arviz": lambda f, X: bayesgmm.to_arviz(f.bayes, X),
 }
 # Public names that take no rows; what they take is in the tables below, or in the tests of their modules.
 WITHOUT_ROWS = {
@@ -525,6 +526,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "classes": [5, LABELS[0][:-1], LABELS],
     "client": [5, True, "tcp://nowhere:8786", object()],
     "columns": [5, True, [1], [], "nonsense", ["nonsense"], ["a", "a"]],
+    "groups": ["nonsense", 5, True, [], ["nonsense"], ["prior", 5]],
     "by": [99, -1, "c", 1.5, None, True],
     "parts": [*_NAMES, []],
     "hdi_probs": [0.5, [], [0.0], [1.5], ["a"], [float("nan")]],
@@ -593,6 +595,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "sample_labels": lambda f: {"posterior": f.bayes},
     "select_components": lambda f: {"X": ROWS, "n_components": 2, **_QUIET},
     "similarity_matrix": lambda f: {"labels_or_posterior": LABELS},
+    "to_arviz": lambda f: {"posterior": f.bayes},
 }
 # Values that are right in some entries.
 RIGHT = {
@@ -601,6 +604,7 @@ RIGHT = {
     ("log_evidence", "covariance_type", "None"),
     ("plot_similarity", "partition", "None"),
     ("BayesianGaussianMixture", "draws", "None"),
+    ("to_arviz", "draws", "None"),
 }
 METHODS: dict[str, Callable[..., Any]] = {
     "GaussianMixture": lambda f, **given: GaussianMixture(**{"n_components": 2, "n_init": 2} | given).fit(ROWS),

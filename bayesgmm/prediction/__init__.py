@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.prediction.arviz_groups import to_arviz as to_arviz
     from bayesgmm.prediction.densities import blocks_of_densities as blocks_of_densities
     from bayesgmm.prediction.densities import each_draw as each_draw
     from bayesgmm.prediction.densities import interval_function as interval_function
