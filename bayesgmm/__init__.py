@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bayesgmm.data import Source as Source
     from bayesgmm.diagnostics import Diagnosis as Diagnosis
     from bayesgmm.diagnostics import diagnose as diagnose
+    from bayesgmm.diagnostics import power_scaling_sensitivity as power_scaling_sensitivity
     from bayesgmm.estimators import BayesianGaussianMixture as BayesianGaussianMixture
     from bayesgmm.estimators import GaussianMixture as GaussianMixture
     from bayesgmm.estimators import load as load

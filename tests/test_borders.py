@@ -124,6 +124,7 @@ OF_ROWS: dict[str, Entry] = {
     "select_components": lambda f, X: bayesgmm.select_components(X, 2, **_QUIET),
     "similarity_matrix": lambda f, X: bayesgmm.similarity_matrix(f.bayes, X),
     "to_arviz": lambda f, X: bayesgmm.to_arviz(f.bayes, X),
+    "power_scaling_sensitivity": lambda f, X: bayesgmm.power_scaling_sensitivity(f.bayes, X),
 }
 # Public names that take no rows; what they take is in the tables below, or in the tests of their modules.
 WITHOUT_ROWS = {
@@ -596,6 +597,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "select_components": lambda f: {"X": ROWS, "n_components": 2, **_QUIET},
     "similarity_matrix": lambda f: {"labels_or_posterior": LABELS},
     "to_arviz": lambda f: {"posterior": f.bayes},
+    "power_scaling_sensitivity": lambda f: {"posterior": f.bayes},
 }
 # Values that are right in some entries.
 RIGHT = {

@@ -89,6 +89,8 @@ CALLS: dict[str, Callable[..., Any]] = {
     "sample_labels": lambda f, *a, **k: f(*a, **FIXED, **k),
     "similarity_matrix": lambda f, *a, **k: f(*a, **k),
     "to_arviz": lambda f, *a, **k: f(*a, prior=PRIOR, **FIXED, **k)["prior_predictive"]["x1"],
+    "merge_components": lambda f, *a, **k: f(*a, **k).entropies,
+    "power_scaling_sensitivity": lambda f, *a, **k: f(*a, prior=PRIOR, **k),
 }
 
 
