@@ -18,6 +18,7 @@ from bayesgmm.overview.messages import Step
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GALLERY = ROOT / "docs" / "gallery.md"  # Sphinx executes it too
 FENCE = r"```(?:python|console|\{code-cell\})"
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -53,7 +54,11 @@ def run_page(text: str, name: str) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow) if page == GALLERY else page for page in PAGES],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("--seed-offset"):
         pytest.skip("pages print the numbers of one seed")
@@ -67,6 +72,17 @@ def test_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_links_lead_to_files_that_exist(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#|mailto:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_notebook_has_a_card_with_a_figure_of_its_own() -> None:
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    cards = re.findall(r":link: \.\./(notebooks/.*)\n.*\n:img-top: made/(.*)-(\d+)\.png", text)
+    assert sorted(f"{link}.ipynb" for link, *_ in cards) == sorted(
+        str(path.relative_to(ROOT)) for path in (ROOT / "notebooks").glob("*.ipynb")
+    )
+    for link, stem, number in cards:
+        assert link == f"notebooks/{stem}"
+        assert (ROOT / f"{link}.ipynb").read_text(encoding="utf-8").count('"image/png":') > int(number), link
 
 
 def test_a_block_sees_the_names_of_those_before_it() -> None:
