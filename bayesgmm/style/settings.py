@@ -1,6 +1,7 @@
 """Matplotlib's settings for figures of this package."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import matplotlib.style
 
@@ -26,7 +27,8 @@ def use() -> None:
     matplotlib.style.use(_SHEET)
 
 
-def context() -> AbstractContextManager[None]:
+@contextmanager
+def context() -> Iterator[None]:
     """Draw figures in this style inside of a ``with`` block: ``matplotlib.style.context("bayesgmm.style")``.
 
     Examples
@@ -38,4 +40,7 @@ def context() -> AbstractContextManager[None]:
     >>> ax.spines["top"].get_visible()
     False
     """
-    return matplotlib.style.context(_SHEET)
+    with matplotlib.style.context(_SHEET):
+        yield
+        interactive = matplotlib.is_interactive()
+    matplotlib.interactive(interactive)  # a notebook's backend sets it when it starts, at the first figure

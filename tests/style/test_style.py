@@ -91,3 +91,14 @@ def test_a_context_ends_and_the_style_overrides_dark_backgrounds() -> None:
             assert mpl.rcParams["figure.facecolor"] == "white"
             assert mpl.colors.to_hex(mpl.rcParams["axes.labelcolor"]) == style.INK
         assert mpl.rcParams["figure.facecolor"] == "black"
+
+
+def test_a_notebooks_backend_that_starts_at_the_first_figure_goes_on_showing_figures() -> None:
+    before = mpl.is_interactive()
+    try:
+        mpl.interactive(False)
+        with style.context():
+            mpl.interactive(True)  # as matplotlib_inline does when it is loaded
+        assert mpl.is_interactive()
+    finally:
+        mpl.interactive(before)
