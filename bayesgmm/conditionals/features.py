@@ -31,9 +31,9 @@ def others(positions: Sequence[int], names: Sequence[str]) -> list[int]:
     rest = [j for j in range(len(names)) if j not in positions]
     if not rest:
         raise InputError(
-            expected="at least one feature without a given value",
-            got=f"values of all: {quoted(names)}",
-            hint="score_samples or log_prob give the density of whole rows.",
+            expected="features named that leave at least one",
+            got=f"all: {quoted(names)}",
+            hint="log_prob and score_samples give the density of whole rows.",
         )
     return rest
 

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.special import logsumexp
 
-from bayesgmm._common import Array, IntArray, PerRow, numbered, quoted, sentence
+from bayesgmm._common import Array, IntArray, PerRow, Rows, numbered, quoted, sentence
 from bayesgmm.conditionals import Regressions, as_probabilities, mixture_quantiles, others, positions_of
 from bayesgmm.data import Data
 from bayesgmm.exceptions import ExtrapolationWarning, InputError
@@ -113,9 +113,8 @@ def predict_features(
     further = np.empty(0) if quantiles is None else as_probabilities(quantiles, name="quantiles")
     draws, features, many = _draws_of(fit, names)
     X, chosen, wanted = _observed_and_target(X_observed, features, observed, target)
-    task = _Task(
-        draws.marginal(chosen), Regressions.of(draws.means, draws.compact, chosen, wanted), further, prob, many
-    )
+    regressions = Regressions.of(draws.means, draws.compact, chosen, wanted)
+    task = _Task(draws.marginal(chosen), regressions, further, prob, many)
     parts = [task.summary(piece) for piece in X.pieces(task.rows_at_once)]
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     arrays["tail_probability"] = _tail_probability(task.given, X)
@@ -140,25 +139,8 @@ def _observed_and_target(
     X: Any, features: list[str], observed: Features | None, target: Features | None
 ) -> tuple[Data, list[int], list[int]]:
     """Rows of observed features, their positions, and those of the features to predict."""
-    table = read_table(X, name="X_observed") if observed is None else None
     wanted = None if target is None else positions_of(target, features, called="target features")
-    if observed is not None:
-        chosen = positions_of(observed, features, called="observed features")
-    elif table is not None and table.feature_names != default_names(len(table.feature_names)):
-        chosen = positions_of(table.feature_names, features, called="columns of X_observed")
-    elif wanted is not None:
-        chosen = others(wanted, features)
-    else:
-        raise InputError(
-            expected="a dataframe, or observed= or target= for the columns of an array", got="an array alone"
-        )
-    rows = _columns(X, [features[j] for j in chosen]) if table is None else table.rows
-    if rows.shape[1] != len(chosen):
-        raise InputError(
-            expected=f"X_observed with the columns {quoted(features[j] for j in chosen)}",
-            got=f"{rows.shape[1]} columns",
-            hint="observed= says which features the columns of an array are.",
-        )
+    rows, chosen = _observed(X, features, observed, wanted)
     wanted = others(chosen, features) if wanted is None else wanted
     both = [features[j] for j in wanted if j in chosen]
     if both:
@@ -170,10 +152,27 @@ def _observed_and_target(
     return Data(np.asfortranarray(rows, dtype=np.float64)), chosen, wanted
 
 
-def _columns(X: Any, chosen: list[str]) -> Array:
-    """These columns of a dataframe, or all of an array."""
-    table = read_table(X, name="X_observed") if isinstance(X, np.ndarray | list | tuple) else None
-    return read_table(X, columns=chosen, name="X_observed").rows if table is None else table.rows
+def _observed(
+    X: Any, features: list[str], observed: Features | None, wanted: list[int] | None
+) -> tuple[Rows, list[int]]:
+    """Rows of observed features and their positions: those named, those of a dataframe, or all that are not wanted."""
+    chosen = None if observed is None else positions_of(observed, features, called="observed features")
+    named = chosen is not None and not isinstance(X, np.ndarray | list | tuple)
+    rows, columns = read_table(X, columns=[features[j] for j in chosen or []] if named else None, name="X_observed")
+    if chosen is None and columns != default_names(len(columns)):
+        chosen = positions_of(columns, features, called="columns of X_observed")
+    if chosen is None and wanted is None:
+        raise InputError(
+            expected="a dataframe, or observed= or target= for the columns of an array", got="an array alone"
+        )
+    chosen = others(wanted or [], features) if chosen is None else chosen
+    if rows.shape[1] != len(chosen):
+        raise InputError(
+            expected=f"X_observed with the columns {quoted(features[j] for j in chosen)}",
+            got=f"{rows.shape[1]} columns",
+            hint="observed= says which features the columns of an array are.",
+        )
+    return rows, chosen
 
 
 # ---- regression under all draws

@@ -154,7 +154,7 @@ def test_quantiles_of_one_component_are_the_normal_s():
         ({}, "distinct features with a value among x0, x1"),
         ({"weight": 1.0}, "distinct features with a value among x0, x1; got .'weight'"),
         ({0: 1.0, "x0": 2.0}, "distinct features with a value"),
-        ({0: 1.0, 1: 2.0}, "at least one feature without a given value; got values of all: 'x0' and 'x1'"),
+        ({0: 1.0, 1: 2.0}, "features named that leave at least one; got all: 'x0' and 'x1'"),
         ({0: "tall"}, "values of 0 to be numeric"),
         ({0: True}, "values of 0 .*true and false"),
         ({0: np.nan}, "values of 0 without missing"),

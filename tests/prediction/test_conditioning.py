@@ -131,5 +131,5 @@ def test_unknown_features_are_told_with_those_there_are(full):
         marginal(full, "x0")
     with pytest.raises(InputError, match="distinct features with a value among length"):
         condition(full, {"height": 3.0})
-    with pytest.raises(InputError, match="at least one feature without a given value"):
+    with pytest.raises(InputError, match="features named that leave at least one"):
         condition(full, dict.fromkeys(COLUMNS, 1.0))
