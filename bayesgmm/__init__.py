@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bayesgmm.data import Source as Source
     from bayesgmm.diagnostics import Diagnosis as Diagnosis
     from bayesgmm.diagnostics import diagnose as diagnose
+    from bayesgmm.diagnostics import power_scaling_sensitivity as power_scaling_sensitivity
     from bayesgmm.estimators import BayesianGaussianMixture as BayesianGaussianMixture
     from bayesgmm.estimators import GaussianMixture as GaussianMixture
     from bayesgmm.estimators import load as load
@@ -57,9 +58,12 @@ if TYPE_CHECKING:
     from bayesgmm.prediction import posterior_predictive as posterior_predictive
     from bayesgmm.prediction import predict_features as predict_features
     from bayesgmm.prediction import prior_predictive as prior_predictive
+    from bayesgmm.prediction import to_arviz as to_arviz
     from bayesgmm.priors import Prior as Prior
     from bayesgmm.pymc_model import MvNormalMixture as MvNormalMixture
     from bayesgmm.pymc_model import build_model as build_model
+    from bayesgmm.selection import bootstrap_lrt as bootstrap_lrt
+    from bayesgmm.selection import merge_components as merge_components
     from bayesgmm.selection import select_components as select_components
 
 __getattr__, __dir__, __all__ = lazy(__name__)

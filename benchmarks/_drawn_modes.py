@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from _mode_cases import Case, generator, smallest_weight, together
+from _mode_cases import Case, copies, generator, smallest_weight, together
 from _tempered_gibbs import Parameters, labels_of, tempered
 from mode_references import N_RUNS, mean_and_error, mixed
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -22,6 +22,7 @@ WRONG, LEAST = 4.5, 0.02  # combined Monte Carlo errors, and difference, from wh
 DOUBTFUL, WANTED = 2.0, 0.04  # combined errors above which, and error of the reference below which, it goes on
 SWEEPS = (2_000, 10_000)  # of a reference
 REGIONS, THINNED = 12, 400  # regions of partitions at most, and draws that they are made of
+HEAVY = 0.05  # mass of a mode that is to be met
 
 
 def drawn_case(seed: int, i: int) -> Case:
@@ -133,7 +134,13 @@ def answer(case: Case, *, seed: int = 0, reference_seed: int = 7) -> Answer:
 
 
 def missed_mass(truth: Parameters, own: Parameters, X: Array) -> float:
-    """Share of the reference's draws in regions of partitions that no draw of a fit lies in.
+    """Share of the reference's draws in regions of partitions that no draw of a fit lies in."""
+    mass, met = regions(truth, own, X)
+    return float(mass[~met].sum())
+
+
+def regions(truth: Parameters, own: Parameters, X: Array) -> tuple[Array, Array]:
+    """The reference's mass of each region of partitions, and whether a draw of a fit lies in it.
 
     Regions: at most twelve groups of partitions of the reference by average linkage of variations of information; a
     draw lies in that of the nearest medoid.
@@ -153,8 +160,26 @@ def missed_mass(truth: Parameters, own: Parameters, X: Array) -> float:
         nearest = np.stack([losses(np.ascontiguousarray(labels), each, loss="vi") for each in medoids]).argmin(axis=0)
         return np.bincount(nearest, minlength=len(medoids))
 
-    mass, met = counts(partitions) / len(partitions), counts(labels_of(own, X).reshape(-1, len(X))) > 0
-    return float(mass[~met].sum())
+    return counts(partitions) / len(partitions), counts(labels_of(own, X).reshape(-1, len(X))) > 0
+
+
+def noisy_groups(n_sets: int, n_seeds: int) -> str:
+    """Five groups of seven rows and four components: in how many fits is every mode of mass .05 or more met?"""
+    told, n_fits, complete = [], 0, 0
+    for data_seed in range(n_sets):
+        case = Case(f"noisy groups {data_seed}", copies(5, 7, 0.4, data_seed), 4, {"pair": together(0, 7)})
+        truth, good, _ = reference_run(case, SWEEPS[0], data_seed)
+        for seed in range(n_seeds):
+            mass, met = regions(truth, parameters_of(fitted(case.X, case.k, seed)), case.X)
+            heavy = mass >= HEAVY
+            n_fits, complete = n_fits + 1, complete + bool(met[heavy].all())
+            print(f"{case.name}, {seed}: {met[heavy].sum()} of {heavy.sum()}", file=sys.stderr, flush=True)
+            if not met[heavy].all():
+                told.append(f"{case.name}, seed {seed}: masses not met {mass[heavy & ~met].round(3)}, mixed: {good}")
+    counted = (
+        f"Noisy groups, {n_sets} data sets: every mode of mass {HEAVY} or more was met in {complete} of {n_fits} fits."
+    )
+    return "\n".join([counted, *told])
 
 
 HEADER = "| data | rows | K | quantity | truth | ours | z | missed | bound | verdict |\n" + "|---" * 10 + "|"

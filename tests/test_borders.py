@@ -93,6 +93,7 @@ OF_ROWS: dict[str, Entry] = {
     "Prior.malsiner_walli": lambda f, X: Prior.malsiner_walli(X),
     "Prior.richardson_green": lambda f, X: Prior.richardson_green(X),
     "average_models.score_samples": lambda f, X: averaged(f).score_samples(X),
+    "bootstrap_lrt": lambda f, X: bayesgmm.bootstrap_lrt(X, 1, **_QUIET),
     "build_model": lambda f, X: build_model(X, 2),
     "check_model": lambda f, X: bayesgmm.check_model(f.em, X, **_QUIET),
     "combine_modes": lambda f, X: bayesgmm.combine_modes(f.bayes, X),
@@ -104,6 +105,8 @@ OF_ROWS: dict[str, Entry] = {
     "estimate_partition": lambda f, X: bayesgmm.estimate_partition(f.bayes, X, **_QUIET),
     "log_evidence": lambda f, X: bayesgmm.log_evidence(f.bayes, X),
     "loo": lambda f, X: bayesgmm.loo(f.bayes, X, **_QUIET),
+    "merge_components": lambda f, X: bayesgmm.merge_components(f.em, X),
+    "merge_components of a posterior": lambda f, X: bayesgmm.merge_components(f.bayes, X),
     "membership_uncertainty": lambda f, X: bayesgmm.membership_uncertainty(f.bayes, X),
     "occupied_clusters": lambda f, X: bayesgmm.occupied_clusters(f.bayes, X),
     "outlier_scores": lambda f, X: bayesgmm.outlier_scores(f.em, X, **_QUIET),
@@ -123,6 +126,8 @@ OF_ROWS: dict[str, Entry] = {
     "sample_labels": lambda f, X: bayesgmm.sample_labels(f.bayes, X),
     "select_components": lambda f, X: bayesgmm.select_components(X, 2, **_QUIET),
     "similarity_matrix": lambda f, X: bayesgmm.similarity_matrix(f.bayes, X),
+    "to_arviz": lambda f, X: bayesgmm.to_arviz(f.bayes, X),
+    "power_scaling_sensitivity": lambda f, X: bayesgmm.power_scaling_sensitivity(f.bayes, X),
 }
 # Public names that take no rows; what they take is in the tables below, or in the tests of their modules.
 WITHOUT_ROWS = {
@@ -391,6 +396,7 @@ OF_WEIGHTS: dict[str, Entry] = {
     "Prior.richardson_green": lambda f, v: Prior.richardson_green(ROWS[:, :1], sample_weight=v),
     "check_model": lambda f, v: bayesgmm.check_model(f.em, ROWS, sample_weight=v, **_QUIET),
     "compare": lambda f, v: bayesgmm.compare(f.em, f.bayes, ROWS, sample_weight=v, **_QUIET),
+    "merge_components": lambda f, v: bayesgmm.merge_components(f.em, ROWS, sample_weight=v),
     "outlier_scores": lambda f, v: bayesgmm.outlier_scores(f.em, ROWS, sample_weight=v, **_QUIET),
     "select_components": lambda f, v: bayesgmm.select_components(ROWS, 2, sample_weight=v, **_QUIET),
 }
@@ -493,8 +499,8 @@ BAD_VALUES: dict[str, list[Any]] = {
     "max_memory": [value for value in _NUMBERS_OF if value != 10**30],
     "n_jobs": [True, 0, 1.5, float("nan"), "2", 10**30, [2]],
     **dict.fromkeys(("cross_check", "force", "moment_match", "proba", "progress", "refit"), _SWITCHES),
-    **dict.fromkeys(("robust", "warm_start"), _SWITCHES),
-    **dict.fromkeys(("false_alarms", "mass", "min_drop", "prob"), _SHARES),
+    **dict.fromkeys(("robust", "standardize", "warm_start"), _SWITCHES),
+    **dict.fromkeys(("false_alarms", "level", "mass", "min_drop", "prob"), _SHARES),
     **dict.fromkeys(("ci_prob", "target_accept"), _SHARES[:-1]),
     "a": _REALS,
     **dict.fromkeys(("tol", "max_seconds"), _REALS[:-1]),
@@ -530,6 +536,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "classes": [5, LABELS[0][:-1], LABELS],
     "client": [5, True, "tcp://nowhere:8786", object()],
     "columns": [5, True, [1], [], "nonsense", ["nonsense"], ["a", "a"]],
+    "groups": ["nonsense", 5, True, [], ["nonsense"], ["prior", 5]],
     "by": [99, -1, "c", 1.5, None, True],
     "parts": [*_NAMES, []],
     "hdi_probs": [0.5, [], [0.0], [1.5], ["a"], [float("nan")]],
@@ -543,13 +550,26 @@ BAD_VALUES: dict[str, list[Any]] = {
 # Rows and weights stand above; others are objects of matplotlib and ArviZ, functions, and what names variables.
 NOT_HERE = {"X", "X_new", "sample_weight", "y", "names", "callback", "ax", "plot_collection", "backend", "visuals"}
 NOT_HERE |= {"pc_kwargs", "arviz_kwargs", "path", "title", "overwrite"}
-FIRST = {"posterior", "labels_or_posterior", "fit", "fits", "tree", "bayes", "estimate", "truth", "values", "partition"}
+FIRST = {
+    "posterior",
+    "labels_or_posterior",
+    "fit_or_responsibilities",
+    "fit",
+    "fits",
+    "tree",
+    "bayes",
+    "estimate",
+    "truth",
+    "values",
+    "partition",
+}
 _BAD_POSTERIORS = [None, 5, "fit", GaussianMixture(2), BayesianGaussianMixture(2), object(), {}]
 
 # A call that is right, for each public function.
 ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "calibrate": lambda f: {"prior": PRIOR, "n_rows": 9, "n_components": 1, "n_simulations": 1, "progress": False},
     "average_models": lambda f: {"fits": [f.bayes], "evidences": [SimpleNamespace(log_evidence=0.0, se=0.1)]},
+    "bootstrap_lrt": lambda f: {"X": ROWS, "n_components": 1, "n_replicates": 2, **_QUIET},
     "build_model": lambda f: {"X": ROWS, "n_components": 2},
     "check_model": lambda f: {"fit": f.em, "X": ROWS, **_QUIET},
     "combine_modes": lambda f: {"posterior": f.bayes},
@@ -565,6 +585,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "loo": lambda f: {"posterior": f.bayes, **_QUIET},
     "marginal": lambda f: {"fit": f.bayes, "features": [0]},
     "membership_uncertainty": lambda f: {"posterior": f.bayes},
+    "merge_components": lambda f: {"fit_or_responsibilities": f.em, "X": ROWS},
     "mode_mean": lambda f: {"values": np.zeros(40), "tree": f.tree},
     "mode_mean_range": lambda f: {"values": np.zeros(40), "tree": f.tree},
     "occupied_clusters": lambda f: {"labels_or_posterior": LABELS},
@@ -587,13 +608,17 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "sample_labels": lambda f: {"posterior": f.bayes},
     "select_components": lambda f: {"X": ROWS, "n_components": 2, **_QUIET},
     "similarity_matrix": lambda f: {"labels_or_posterior": LABELS},
+    "to_arviz": lambda f: {"posterior": f.bayes},
+    "power_scaling_sensitivity": lambda f: {"posterior": f.bayes},
 }
 # Values that are right in some entries.
 RIGHT = {
+    ("bootstrap_lrt", "n_components", "[2]"),
     ("select_components", "n_components", "[2]"),
     ("log_evidence", "covariance_type", "None"),
     ("plot_similarity", "partition", "None"),
     ("BayesianGaussianMixture", "draws", "None"),
+    ("to_arviz", "draws", "None"),
 }
 METHODS: dict[str, Callable[..., Any]] = {
     "GaussianMixture": lambda f, **given: GaussianMixture(**{"n_components": 2, "n_init": 2} | given).fit(ROWS),

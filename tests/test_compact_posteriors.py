@@ -109,6 +109,8 @@ VERBS = {
         "posterior_predictive"
     ].to_dataset(),
     "compute_log_likelihood": lambda fit: bayesgmm.compute_log_likelihood(fit)["log_likelihood"].to_dataset(),
+    "to_arviz": lambda fit: bayesgmm.to_arviz(fit, random_state=0)["posterior"].to_dataset(),
+    "power_scaling_sensitivity": bayesgmm.power_scaling_sensitivity,
     "outlier_scores": lambda fit: bayesgmm.outlier_scores(fit, random_state=0, progress=False).table,
     "membership_uncertainty": lambda fit: bayesgmm.membership_uncertainty(fit),
     "similarity_matrix": lambda fit: bayesgmm.similarity_matrix(fit),

@@ -91,6 +91,9 @@ CALLS: dict[str, Callable[..., Any]] = {
     "representative_partitions": lambda f, *a, **k: f(*a, n=1, **FIXED, **k).labels,
     "sample_labels": lambda f, *a, **k: f(*a, **FIXED, **k),
     "similarity_matrix": lambda f, *a, **k: f(*a, **k),
+    "to_arviz": lambda f, *a, **k: f(*a, prior=PRIOR, **FIXED, **k)["prior_predictive"]["x1"],
+    "merge_components": lambda f, *a, **k: f(*a, **k).entropies,
+    "power_scaling_sensitivity": lambda f, *a, **k: f(*a, prior=PRIOR, **k),
 }
 
 

@@ -61,6 +61,8 @@ def things() -> dict[str, Any]:
         "standard errors": em.standard_errors(X),
         "bootstrap": em.bootstrap(X, n_replicates=4, progress=False),
         "selection": bayesgmm.select_components(X, [1, 2], ["full"], n_init=2, **quiet),
+        "merging": bayesgmm.merge_components(em, X),
+        "tests": bayesgmm.bootstrap_lrt(X, 1, n_replicates=3, n_init=2, **quiet),
         "diagnosis": bayesgmm.diagnose(posterior),
         "checks": bayesgmm.check_model(em, X, n_replicates=39, **quiet),
         "outliers": bayesgmm.outlier_scores(em, X, **quiet),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesgmm.diagnostics.diagnosis import diagnose as diagnose
     from bayesgmm.diagnostics.label_invariants import by_weight as by_weight
     from bayesgmm.diagnostics.label_invariants import invariants as invariants
+    from bayesgmm.diagnostics.power_scaling import power_scaling_sensitivity as power_scaling_sensitivity
     from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT as MAX_R_HAT
     from bayesgmm.diagnostics.rhat_ess import MIN_ESS_PER_CHAIN as MIN_ESS_PER_CHAIN
     from bayesgmm.diagnostics.rhat_ess import Mixing as Mixing

@@ -28,6 +28,7 @@ from bayesgmm.prediction import (
     mean_memberships,
     membership_intervals,
     predictive_sample,
+    to_arviz,
 )
 from bayesgmm.priors import Prior
 from bayesgmm.validation import as_sample_weight, check_flag, is_elsewhere
@@ -158,6 +159,11 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         from bayesgmm.cross_validation import loo
 
         return loo(self, **settings)
+
+    def to_arviz(self, **settings: Any) -> xr.DataTree:
+        """All groups that ArviZ's functions need: `bayesgmm.to_arviz`, which takes ``settings``."""
+        check_is_fitted(self)
+        return to_arviz(self, **settings)
 
     @property
     def model(self) -> "pm.Model":

@@ -1,15 +1,17 @@
-"""The five prior parameters of scikit-learn's BayesianGaussianMixture, converted to a `Prior`."""
+"""Priors of estimators: scikit-learn's five parameters as a `Prior`, priors in standardized units, floors for EM."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.preprocessing import StandardScaler
 
 from bayesgmm._common import Array, PerRow
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import CovarianceFamily, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Equivariance, covariance_family
 from bayesgmm.priors import Prior, counted_rows, moments
 from bayesgmm.validation import as_covariance, as_finite, as_positive
 
@@ -123,6 +125,44 @@ def fitted_prior_parameters(prior: Prior, covariance_type: str) -> dict[str, Any
         "degrees_of_freedom_prior_": float(prior.dof),
         "covariance_prior_": scale.copy() if scale.ndim else float(scale),
     }
+
+
+def in_units_of_rows[P: (Prior, Prior | None)](
+    make: Callable[[Data], P], data: Data, *, standardize: bool, covariance_type: str
+) -> P:
+    """A prior of rows; with ``standardize`` it is that of standardized features, told in the units of the rows.
+
+    The covariances of a family that is equivariant under scales of features are those of standardized rows in other
+    units, so that nothing else of a fit depends on units.
+
+    Raises
+    ------
+    InputError
+        If the family is not equivariant.
+    """
+    if not standardize:
+        return make(data)
+    family = covariance_family(covariance_type, data.shape[1])
+    if not family.equivariance & Equivariance.SCALES:
+        raise InputError(
+            expected="a covariance_type whose clusters keep their kind in other units with standardize=True",
+            got=f"{family.name!r}",
+            hint="Spheres of standardized features are none in units of the data. Of one shape for all clusters, which "
+            "is estimated: covariance_type='VEI' or 'tied_diag'; or scale the rows yourself.",
+        )
+    scaler = StandardScaler().fit(data.rows, sample_weight=data.row_weights)
+    prior = make(Data(np.asfortranarray(scaler.transform(data.rows)), data.row_weights))
+    return prior if prior is None else prior.rescaled(scaler.mean_, scaler.scale_)
+
+
+def idle_floor(prior: Prior, n_rows: float, reg_covar: float | None) -> Array:
+    """Smallest variances (feature,) for EM that the prior keeps it from reaching, whatever the units of the data."""
+    heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
+    variances = np.diagonal(prior.scale, axis1=-2, axis2=-1)
+    sd = np.sqrt(variances)
+    smallest = np.linalg.eigvalsh(prior.scale / (sd[..., :, None] * sd[..., None, :])).min()
+    idle = 1e-3 / heaviest * max(float(smallest), 0.0) * variances.reshape(-1, prior.n_features).min(axis=0)
+    return idle if reg_covar is None else np.minimum(reg_covar, idle)
 
 
 def check_prior_type(prior_type: str) -> None:

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import PATIENCE, Array, IntArray, Rows, progress_bar
+from bayesgmm._common import PATIENCE, IntArray, Rows, progress_bar
 from bayesgmm.data import Data, Source, SourceData, threads_for
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
@@ -28,6 +28,8 @@ from bayesgmm.estimators._prior_parameters import (
     PriorParameters,
     check_prior_type,
     fitted_prior_parameters,
+    idle_floor,
+    in_units_of_rows,
 )
 from bayesgmm.estimators._saved import KeptOf, fit_record, keeping, work_of
 from bayesgmm.estimators._sources import FittedSource, RowsLike, opened, read_source, without_weights
@@ -88,6 +90,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
         scikit-learn's prior parameters, in place of ``prior``, see `PriorParameters`. If one is given, the others
         take scikit-learn's defaults. With ``covariance_type="full"`` the model is then exactly scikit-learn's.
+    standardize : bool
+        ``prior`` and scikit-learn's prior parameters are those of standardized features, as after ``StandardScaler``;
+        rows and results are in the units of ``X`` all the same. Not for ``"spherical"`` and ``"tied_spherical"``.
     weight_concentration_prior_type : {"dirichlet_distribution"}
         scikit-learn's other type, ``"dirichlet_process"``, is a different model and not supported.
     draws : int, optional
@@ -220,6 +225,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         "n_components": [whole()],
         "covariance_type": [str],
         "prior": [Prior, None],
+        "standardize": ["boolean"],
         "weight_concentration_prior_type": [StrOptions(set(PRIOR_TYPES))],
         "weight_concentration_prior": [None, Number(Real, 0.0, None, closed="neither")],
         "mean_precision_prior": [None, Number(Real, 0.0, None, closed="neither")],
@@ -255,6 +261,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         *,
         covariance_type: str = "full",
         prior: Prior | None = None,
+        standardize: bool = False,
         weight_concentration_prior_type: str = PRIOR_TYPES[0],
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,
@@ -286,6 +293,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.prior = prior
+        self.standardize = standardize
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
         self.mean_precision_prior = mean_precision_prior
@@ -387,7 +395,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 different,
                 model,
                 rng=rng,
-                settings=EMSettings(self.tol, self.max_iter, _idle_floor(prior, data.total, self.reg_covar)),
+                settings=EMSettings(self.tol, self.max_iter, idle_floor(prior, data.total, self.reg_covar)),
                 n_init=n_init,
                 effort=effort,
                 initialisation=Initialisation(self.init_params),
@@ -482,13 +490,18 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     def _prior(self, data: Data) -> Prior:
         """The one of the three ways to give a prior that the user took."""
         check_prior_type(self.weight_concentration_prior_type)
+        return in_units_of_rows(
+            self._prior_of, data.sample, standardize=self.standardize, covariance_type=self.covariance_type
+        )
+
+    def _prior_of(self, data: Data) -> Prior:
         parameters = PriorParameters.of(self.get_params(deep=False))
         if self.prior is not None and parameters.given:
             raise InputError(
                 expected="either prior or scikit-learn's prior parameters",
                 got=f"prior and {', '.join(parameters.given)}",
             )
-        rows, weights = data.sample.rows, data.sample.row_weights
+        rows, weights = data.rows, data.row_weights
         named = pd.DataFrame(rows, columns=self._names()) if hasattr(self, "feature_names_in_") else rows
         if parameters.given:
             return parameters.prior(
@@ -584,13 +597,3 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         if PriorParameters.of(self.get_params(deep=False)).given:
             for name, value in fitted_prior_parameters(self.prior_, self.covariance_type).items():
                 setattr(self, name, value)
-
-
-def _idle_floor(prior: Prior, n_rows: float, reg_covar: float | None) -> Array:
-    """Smallest variances (feature,) for EM that the prior keeps it from reaching, whatever the units of the data."""
-    heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0
-    variances = np.diagonal(prior.scale, axis1=-2, axis2=-1)
-    sd = np.sqrt(variances)
-    smallest = np.linalg.eigvalsh(prior.scale / (sd[..., :, None] * sd[..., None, :])).min()
-    idle = 1e-3 / heaviest * max(float(smallest), 0.0) * variances.reshape(-1, prior.n_features).min(axis=0)
-    return idle if reg_covar is None else np.minimum(reg_covar, idle)

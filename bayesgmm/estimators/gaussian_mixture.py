@@ -19,6 +19,7 @@ from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_fo
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
+from bayesgmm.estimators._prior_parameters import in_units_of_rows
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
 from bayesgmm.estimators._sources import (
     ByBlock,
@@ -129,6 +130,10 @@ class GaussianMixture(
     prior : Prior, {"weakly_informative", "fraley_raftery"} or None
         For maximum a posteriori estimation; the named priors are scaled by the data. Of several optima the one with the
         largest posterior mass around it is kept, which in many dimensions is not the highest.
+    standardize : bool
+        ``prior`` is that of standardized features, as after ``StandardScaler``; rows, parameters and results are
+        in the units of ``X`` all the same. Without a prior nothing changes: fits do not depend on units. Not for
+        ``"spherical"`` and ``"tied_spherical"``, nor with a ``reg_covar``, which has units.
     n_jobs : int, optional
         Number of threads, as in joblib, for starts and blocks of rows. By default one, or all cores if a step takes
         long; the result is bitwise identical.
@@ -224,6 +229,7 @@ class GaussianMixture(
         "verbose": ["verbose"],
         "verbose_interval": [whole()],
         "prior": [Prior, StrOptions(set(PRIORS)), None],
+        "standardize": ["boolean"],
         "n_jobs": N_JOBS,
         "max_seconds": [Number(Real, 0.0, None, closed="neither"), None],
     }
@@ -248,6 +254,7 @@ class GaussianMixture(
         verbose: int = 0,
         verbose_interval: int = 10,
         prior: Prior | str | None = None,
+        standardize: bool = False,
         n_jobs: int | None = None,
         max_seconds: float | None = None,
     ) -> None:
@@ -268,6 +275,7 @@ class GaussianMixture(
         self.verbose = verbose
         self.verbose_interval = verbose_interval
         self.prior = prior
+        self.standardize = standardize
         self.n_jobs = n_jobs
         self.max_seconds = max_seconds
 
@@ -316,6 +324,12 @@ class GaussianMixture(
 
     def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> Self:
         begun = time.monotonic()
+        if self.standardize and self.reg_covar:
+            raise InputError(
+                expected="reg_covar=None with standardize=True",
+                got=f"{self.reg_covar}",
+                hint="The default floor is a share of each feature's variance.",
+            )
         if is_elsewhere(X):
             source = self._opened(X, sample_weight)
             kept, dtype = kept_of(lambda: work_of(self, "fit", source)), np.dtype(np.float64)
@@ -327,7 +341,9 @@ class GaussianMixture(
             self.__dict__.pop("source_", None)
             kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
-        self.prior_ = self._resolved_prior(data.sample.rows, data.sample.row_weights)
+        self.prior_ = in_units_of_rows(
+            self._prior_of, data.sample, standardize=self.standardize, covariance_type=self.covariance_type
+        )
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
@@ -520,9 +536,9 @@ class GaussianMixture(
         last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None
         return last if last is not None and model.describes(last) else None
 
-    def _resolved_prior(self, X: Rows, row_weights: PerRow | None) -> Prior | None:
+    def _prior_of(self, data: Data) -> Prior | None:
         if isinstance(self.prior, str):
-            return PRIORS[self.prior](X, self.n_components, self.covariance_type, row_weights)
+            return PRIORS[self.prior](data.rows, self.n_components, self.covariance_type, data.row_weights)
         return self.prior
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:

@@ -37,6 +37,7 @@ from bayesgmm.priors import Prior
 from bayesgmm.validation import as_finite, check_option, check_type, generator_of
 
 UNPOOLED, UNPOOLED_STATS, EXPLORATORY = "unpooled_posterior", "unpooled_sample_stats", "scouts_posterior"
+_DERIVED = ("log_likelihood", "posterior_predictive")
 EVIDENCE, VISITS = "evidence", "visits"
 WEIGHTS = (EVIDENCE, "stacking")
 _STACKING_STEPS, _STACKED = 100_000, 1e-9
@@ -130,13 +131,18 @@ def unpooled(tree: xr.DataTree) -> xr.DataTree:
     if UNPOOLED not in tree.children:
         return tree
     groups = {"posterior": UNPOOLED, "sample_stats": UNPOOLED_STATS}
-    raw = tree.copy()
+    raw = _without_derived(tree)
     for own, kept in groups.items():
         if kept in tree.children:
             raw[own] = xr.DataTree(tree[kept].to_dataset())
             del raw[kept]
     raw.attrs = {name: value for name, value in tree.attrs.items() if name not in ("modes", "mode_weights")}
     return raw
+
+
+def _without_derived(tree: xr.DataTree) -> xr.DataTree:
+    """A copy without groups that were computed from its draws."""
+    return tree.filter(lambda node: node.name not in _DERIVED)
 
 
 def is_resampled(tree: xr.DataTree) -> bool:
@@ -160,7 +166,7 @@ def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, w
         points, order = aligned(start_mixture(tree), points, exchangeable=exchangeable)
         stats["permutation"], dims = order, [*dims, CLUSTER]
     arrays = {name: getattr(points, name).reshape(draws[name].shape) for name in PARAMETERS if name in draws}
-    pooled = tree.copy()
+    pooled = _without_derived(tree)
     pooled["posterior"] = xr.DataTree(draws.assign({k: (draws[k].dims, v) for k, v in arrays.items()}))
     pooled[UNPOOLED] = xr.DataTree(draws)
     if "sample_stats" in tree.children:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.prediction.arviz_groups import to_arviz as to_arviz
     from bayesgmm.prediction.conditioning import condition as condition
     from bayesgmm.prediction.conditioning import marginal as marginal
     from bayesgmm.prediction.densities import blocks_of_densities as blocks_of_densities

@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
@@ -74,11 +75,9 @@ def posterior_predictive(
     check_whole(n_samples=n_samples)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names).copy()
-    data = data_of(tree, all_for="replicated data", some_do=True)
-    if data.row_weights is not None:
-        raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
+    data = without_row_weights(data_of(tree, all_for="replicated data", some_do=True))
     sizes, draws = tree["posterior"].sizes, draws_of(tree)
-    chosen = _evenly(sizes["draw"], max(1, n_samples // sizes["chain"]))
+    chosen = evenly_spaced(sizes["draw"], max(1, n_samples // sizes["chain"]))
     which = (np.arange(sizes["chain"])[:, None] * sizes["draw"] + chosen).ravel()
     n = data.shape[0]
     y = simulated_rows(draws, which, n, rng=rng)
@@ -170,7 +169,15 @@ def _rows_of(draws: Draws, s: int, n: int, rng: np.random.Generator) -> Array:
     return draws.rows(s, labels, rng.standard_normal((n, draws.means.shape[2])))
 
 
-def _evenly(n: int, most: int) -> IntArray:
+def without_row_weights(data: Data) -> Data:
+    """The rows, or an error if they have weights."""
+    if data.row_weights is not None:
+        raise InputError(expected="rows without weights", got="row weights", hint="Pass X, with rows repeated.")
+    return data
+
+
+def evenly_spaced(n: int, most: int) -> IntArray:
+    """At most so many of n numbers."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
 
 

@@ -317,6 +317,38 @@ class Prior:
         pairs += ((self.kappa, 0), (self.mean_covariance, 2))  # type: ignore[assignment]
         return all(a is None or a.ndim == base or bool((a == a[:1]).all()) for a, base in pairs)
 
+    def rescaled(self, center: ArrayLike, scale: ArrayLike) -> Self:
+        r"""The same prior for rows in other units: of :math:`x_j = c_j + s_j z_j`, if this is one of z.
+
+        :math:`m \to c + s m`, and :math:`S, B \to diag(s) S\, diag(s), diag(s) B\, diag(s)`, hyperpriors included. What
+        is a pure number (concentration, kappa, degrees of freedom, eta) stays.
+
+        Parameters
+        ----------
+        center, scale : number or (feature,)
+            c and s, positive.
+
+        Examples
+        --------
+        >>> from bayesgmm import Prior
+        >>> prior = Prior.normal_inverse_wishart(mean=[0.0], kappa=0.1, dof=3, scale=[[0.5]])
+        >>> miles = prior.rescaled(center=100.0, scale=20.0)
+        >>> miles.mean, miles.scale
+        (array([100.]), array([[200.]]))
+        """
+        shift, s = (np.broadcast_to(as_finite(v, name="center"), self.n_features) for v in (center, scale))
+        as_positive(s, name="scale", most_axes=1)
+        products = np.multiply.outer(s, s)
+        hyper, v, b = self.scale_prior, self.variances, self.mean_covariance
+        return replace(
+            self,
+            mean=shift + s * self.mean,
+            scale=self.scale * products,
+            mean_covariance=None if b is None else b * products,
+            scale_prior=None if hyper is None else replace(hyper, scale=hyper.scale * products),
+            variances=None if v is None else replace(v, variance_scale=v.variance_scale * np.square(s)),
+        )
+
     def resolve(self, n_components: int, n_features: int, covariance_type: str = "full") -> "ResolvedPrior":
         """Broadcast the hyperparameters to K components and the blocks of a family, and check their shapes."""
         check_whole(n_components=n_components, n_features=n_features)

@@ -30,6 +30,7 @@ from bayesgmm.pymc_model.mixture_ops import (
     MixtureLogDensity,
     MixturePullback,
     MixtureValueAndGradient,
+    RowsPullback,
 )
 
 _LOG_2, _LOG_PI = float(np.log(2.0)), float(np.log(np.pi))
@@ -47,6 +48,11 @@ def log_density(family: CovarianceFamily, X: Any, *parameters: Any) -> jax.Array
 def log_density_pullback(family: CovarianceFamily, X: Any, cotangent: Any, *parameters: Any) -> tuple:
     """Its gradients with respect to the parameters."""
     return jax.vjp(partial(log_density, family, X), *parameters)[1](cotangent)
+
+
+def rows_pullback(family: CovarianceFamily, X: Any, cotangent: Any, *parameters: Any) -> jax.Array:
+    """Its gradient with respect to the rows."""
+    return jax.vjp(lambda rows: log_density(family, rows, *parameters), X)[1](cotangent)[0]
 
 
 def value_and_gradient(family: CovarianceFamily, X: Any, *parameters: Any) -> tuple:
@@ -223,6 +229,7 @@ for _kind, _evaluate in (
     (InverseWishart, inverse_wishart),
     (MixtureLogDensity, log_density),
     (MixturePullback, log_density_pullback),
+    (RowsPullback, rows_pullback),
     (MixtureValueAndGradient, value_and_gradient),
     (StackCholesky, stack_cholesky),
     (StackCholeskyPullback, stack_cholesky_pullback),

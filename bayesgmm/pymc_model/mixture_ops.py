@@ -12,7 +12,9 @@ with respect to        gradient
 :math:`\Sigma_k`       :math:`\tfrac12 L_k^{-T} (S_k - N_k I) L_k^{-1}`, symmetric
 =====================  ==================================================================
 
-with counts N, first moments f and second moments S of the whitened residuals. That pass returns the
+with counts N, first moments f and second moments S of the whitened residuals. The gradient with respect to a row is
+:math:`-v_i \sum_k r_{ik} \Sigma_k^{-1} (x_i - \mu_k)`, with responsibilities r: an Op of its own, left out of graphs in
+which rows are observed. The first pass returns the
 log-likelihood too; so where the cotangent is one number for all rows, as it is when a model's log density is
 differentiated, `fuse_value_and_gradient` lets it serve both and the pointwise pass is dropped.
 
@@ -30,7 +32,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytensor.tensor as pt
 from numba import njit
-from pytensor.gradient import disconnected_type, grad_not_implemented
+from pytensor.gradient import disconnected_type
 from pytensor.graph.basic import Apply, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.op import Op
@@ -117,6 +119,28 @@ def value_and_gradient(covariance, component, X, row_weights, weights, means, co
 def pulled_back(covariance, component, X, row_weights, *parameters):  # type: ignore[no-untyped-def]
     """The gradients of `value_and_gradient` alone."""
     return value_and_gradient(covariance, component, X, row_weights, *parameters)[1:]
+
+
+@_compiled
+def rows_pulled_back(covariance, component, X, cotangent, weights, means, covariances):  # type: ignore[no-untyped-def]
+    """Gradient by the rows (obs, feature) of the sum of cotangent * log density; zero for illegal parameters."""
+    n_rows, n_features = X.shape
+    d_rows = np.zeros((n_rows, n_features))
+    valid, columns, log_scale, mu, prec = _prepare(covariance, X, weights, means, covariances)
+    if not valid:
+        return d_rows
+    log_densities, resp = np.empty(n_rows), np.empty((mu.shape[0], n_rows))
+    pointwise(covariance, component, columns, log_scale, mu, prec, log_densities, resp)
+    residual, whitened, slope = np.empty(n_features), np.empty(n_features), np.empty(n_features)
+    for i in range(n_rows):
+        for k in range(mu.shape[0]):
+            for d in range(n_features):
+                residual[d] = X[i, d] - mu[k, d]
+            covariance.multiply(prec[k], residual, whitened)
+            covariance.multiply_transposed(prec[k], whitened, slope)
+            for d in range(n_features):
+                d_rows[i, d] -= cotangent[i] * resp[k, i] * slope[d]
+    return d_rows
 
 
 def code_stamp(*modules: str) -> int:
@@ -212,11 +236,11 @@ class MixtureLogDensity(FamilyOp):
         return [(shapes[0][0],)]
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
-        """The kernel pass with the cotangent as row weights; rows themselves have no gradient."""
+        """The kernel pass with the cotangent as row weights, and a pass for rows, each left out where not used."""
         X, *parameters = inputs
-        gradients = MixturePullback(self.covariance_type)(X, cotangents[0], *parameters)
-        reason = "the density of a mixture is not differentiated with respect to rows"
-        return [grad_not_implemented(self, 0, X, reason), *gradients]
+        arguments = (X, cotangents[0], *parameters)
+        by_rows = RowsPullback(self.covariance_type)(*arguments)
+        return [by_rows, *MixturePullback(self.covariance_type)(*arguments)]
 
 
 class MixturePullback(FamilyOp):
@@ -237,6 +261,26 @@ class MixturePullback(FamilyOp):
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shapes of the parameters."""
         return list(shapes[2:])
+
+
+class RowsPullback(FamilyOp):
+    """Gradient by the rows (n, d) of the log densities' sum weighted by a cotangent (n,)."""
+
+    gufunc_signature = "(n,d),(n),(k),(k,d),(k,d,d)->(n,d)"
+    arguments = MixturePullback.arguments
+
+    def make_node(self, X: Any, cotangent: Any, weights: Any, means: Any, covariances: Any) -> Apply:
+        """Check shapes; see `Op.make_node`."""
+        inputs = self.tensors(X, cotangent, weights, means, covariances)
+        return Apply(self, inputs, [inputs[0].type()])
+
+    def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
+        """See `rows_pulled_back`."""
+        return (self.compiled(rows_pulled_back)(*self.kernel, *inputs),)
+
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+        """That of the rows."""
+        return shapes[:1]
 
 
 class MixtureValueAndGradient(FamilyOp):
@@ -328,6 +372,19 @@ def _numba_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
         return evaluate(covariance, component, X, cotangent, weights, means, covariances)
 
     return mixture_pullback, _CODE_STAMP
+
+
+@register_funcify_default_op_cache_key(RowsPullback)
+def _numba_rows_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
+    agree, evaluate = op.arguments.compiled, op.compiled(rows_pulled_back)
+    covariance, component = op.kernel
+
+    @numba_njit
+    def rows_pullback(X, cotangent, weights, means, covariances):  # type: ignore[no-untyped-def]
+        agree(X.shape + cotangent.shape + weights.shape + means.shape + covariances.shape)
+        return evaluate(covariance, component, X, cotangent, weights, means, covariances)
+
+    return rows_pullback, _CODE_STAMP
 
 
 @register_funcify_default_op_cache_key(MixtureValueAndGradient)

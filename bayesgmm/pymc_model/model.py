@@ -43,6 +43,8 @@ def build_model(
     scale has a prior; the likelihood is ``y`` (obs, feature). Under a sparse prior (a concentration below one, or one
     that has a prior and is the variable ``prior_concentration``) ``log_gammas`` (cluster) is free and ``weights`` its
     softmax.
+    Densities have first derivatives only, so that ``model.compile_d2logp()`` raises NotImplementedError: see
+    `bayesgmm.GaussianMixture.standard_errors`, or ``inference="laplace"`` for a normal approximation.
     Data and hyperparameters are ``pm.Data`` (``X`` and ``prior_*``), so that ``pm.set_data`` replaces the rows
     without recompilation. Inside ``with model:`` it can be extended like any PyMC model.
 

@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytensor.tensor as pt
 from numba import njit
+from pymc.distributions.continuous import Normal
 from pymc.distributions.distribution import Continuous, _support_point
 from pymc.distributions.multivariate import quaddist_chol
 from pymc.distributions.shape_utils import convert_shape, rv_size_is_none
-from pymc.logprob.abstract import _logprob
+from pymc.logprob.abstract import _logcdf, _logprob
+from pymc.logprob.basic import logcdf
 from pymc.pytensorf import constant_fold
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
@@ -100,7 +102,9 @@ class MvNormalMixture(Continuous):
 
     The log density and its gradient are computed in one compiled pass over the rows. The log density is pointwise:
     ``pm.compute_log_likelihood`` gives one value per row. It is -inf if a covariance is not positive definite.
-    Second derivatives and derivatives with respect to the observed rows are not available.
+    It is differentiated with respect to parameters and rows, so that it also serves as a prior of latent values, group
+    effects for example. Second derivatives are not available. With one feature ``pymc.Censored`` and ``pymc.Truncated``
+    take it; PyMC censors and truncates no distribution of several.
 
     Parameters
     ----------
@@ -177,6 +181,12 @@ def _known_length(array: TensorVariable) -> int | None:
 @_logprob.register(NormalMixtureRV)
 def _logprob_of_numbers(op: NormalMixtureRV, values: Sequence, *args: Any, **kwargs: Any) -> TensorVariable:
     return _mixture_logprob(op, [value[..., None] for value in values], *args, **kwargs)
+
+
+@_logcdf.register(NormalMixtureRV)
+def _logcdf_of_numbers(op: NormalMixtureRV, value: Any, rng: Any, size: Any, weights: Any, means: Any, variances: Any):  # type: ignore[no-untyped-def]
+    of_components = logcdf(Normal.dist(means[..., 0], pt.sqrt(variances[..., 0, 0])), value[..., None])
+    return pt.logsumexp(pt.log(pt.maximum(weights, _SMALLEST)) + of_components, axis=-1)
 
 
 @_logprob.register(MvNormalMixtureRV)

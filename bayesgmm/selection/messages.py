@@ -51,3 +51,36 @@ class Fragment(StrEnum):
     BY_ERROR = "less than {n_errors:g} standard errors behind"
     BY_CONVENTION = "no more than {close:g} behind ({convention})"
     OF_WINNER = "The best model, {model}: {warning}"
+
+
+class Merged(StrEnum):
+    """Clusters of merged components."""
+
+    ELBOW = (
+        "Merging pairs by entropy, {n_components} components make {n_clusters} clusters at the elbow: {groups}. The "
+        "entropy falls from {before} to {after} nats."
+    )
+    APART = "The components do not overlap (entropy {entropy} nats): each is a cluster."
+    NO_ELBOW = (
+        "There is no elbow among fewer than four components that overlap: say n_clusters. The entropies with 1, 2, ... "
+        "clusters are {entropies} nats."
+    )
+    EMPTIED = "Merged first, for want of rows: {components}."
+    DRAWS = "The number of clusters by draw ({n_draws} draws, whatever their labels): {numbers}."
+    BLURRED = "The components are not identified, so their mean memberships blur them: trust the numbers by draw only."
+
+
+class Tested(StrEnum):
+    """Bootstrap likelihood ratio tests."""
+
+    CHOSEN = "The bootstrap likelihood ratio test at level {level:g} chooses K = {k}."
+    EVERY = "Each number of components was rejected, up to K = {k}: try more."
+    TEST = "The test of K = {k} against {more}: statistic {statistic}, p = {p} ({n} replicates)."
+    NO_TEST = (
+        "The test of K = {k} against {more} was not possible: every start ended in a collapsed or emptied component."
+    )
+    DEGENERATE = (
+        "Counted as at least as large: {n} of {n_replicates} replicates with K = {k}, of which every start ended in a "
+        "collapsed or emptied component."
+    )
+    INTERRUPTED = "The tests were interrupted: what was finished is kept, the last one with {n} replicates."

@@ -136,14 +136,14 @@ class Task:
 
     def check(self) -> None:
         """Check all settings before any work."""
-        _check_settings(self.em, GaussianMixture)
+        check_settings(self.em, GaussianMixture)
         for candidate in self.candidates:
             self.model_of(candidate)
         self.by_em(self.candidates[0])._validate_params()
         if self.bayesian:
             from bayesgmm.estimators import BayesianGaussianMixture
 
-            _check_settings(self.nuts, BayesianGaussianMixture)
+            check_settings(self.nuts, BayesianGaussianMixture)
             self.by_nuts(self.candidates[0])._validate_params()
         weights = self.checked.row_weights
         if any(c.name == "loo" for c in self.criteria) and weights is not None and (weights % 1.0 != 0).any():
@@ -171,7 +171,7 @@ def seed_of(random_state: int | None) -> int:
     return int(random_state)
 
 
-def _check_settings(settings: Mapping[str, Any], estimator: Any) -> None:
+def check_settings(settings: Mapping[str, Any], estimator: Any) -> None:
     """Parameters of an estimator by name, without those that a comparison sets itself."""
     known = set(estimator._get_param_names()) - {"n_components", "covariance_type", "prior", "random_state"}
     if unknown := sorted(set(settings) - known):

@@ -60,7 +60,21 @@ def test_the_group_holds_the_marginal_density(trees):
     assert stored["log_likelihood"]["y"].dims == ("chain", "draw", "obs")
     values = stored["log_likelihood"]["y"].to_numpy().reshape(300, -1).T
     np.testing.assert_allclose(values, log_likelihoods(trees[2], FRAME.to_numpy()), rtol=1e-10)
-    assert "log_likelihood" not in trees[2].children
+
+
+def test_the_group_is_written_in_place_unless_rows_are_others(trees):
+    own = trees[2].copy()
+    assert compute_log_likelihood(own) is own
+    assert own["log_likelihood"].sizes["obs"] == len(FRAME)
+    others = compute_log_likelihood(own, FRAME[:10])
+    assert others["log_likelihood"].sizes["obs"] == others["observed_data"].sizes["obs"] == 10
+    assert own["log_likelihood"].sizes["obs"] == own["observed_data"].sizes["obs"] == len(FRAME)
+    draws = {name: own["posterior"][name].rename(name) for name in ("weights", "means", "covariances")}
+    elsewhere = xr.DataTree.from_dict({"posterior": xr.Dataset(draws).rename(weights="w")})
+    found = compute_log_likelihood(elsewhere, FRAME, names={"weights": "w"})
+    assert found is elsewhere
+    np.testing.assert_allclose(found["log_likelihood"]["y"], own["log_likelihood"]["y"])
+    assert list(compute_log_likelihood(draws, FRAME).children) == ["posterior", "observed_data", "log_likelihood"]
 
 
 @pytest.mark.draws

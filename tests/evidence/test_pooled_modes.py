@@ -61,6 +61,16 @@ def test_pooling_again_starts_from_the_chains(stuck):
     xr.testing.assert_equal(once[UNPOOLED].to_dataset(), again[UNPOOLED].to_dataset())
 
 
+def test_densities_of_the_draws_before_are_not_kept(stuck):
+    tree = mixture_posterior(stuck, THREE_GROUPS, names=NAMES)
+    tree["log_likelihood"] = xr.DataTree(xr.Dataset({"y": 0.0}))
+    pooled = combine_modes(tree, prior=CONJUGATE, random_state=1)
+    assert "log_likelihood" in tree.children
+    assert "log_likelihood" not in pooled.children
+    pooled["log_likelihood"] = tree["log_likelihood"]
+    assert "log_likelihood" not in unpooled(pooled).children
+
+
 @pytest.mark.filterwarnings("ignore:Estimated shape parameter")  # nine rows
 def test_stacking_weights_predict_best(stuck):
     """Against a grid over the one free weight, with leave-one-out densities by plain importance sampling."""

@@ -59,14 +59,13 @@ def carried(mixture, to):
 
 def carried_prior(prior, to):
     """A prior of one's own numbers in the other coordinates, by what its parameters mean."""
+    if (np.diag(np.diagonal(to.B)) == to.B).all():
+        return prior.rescaled(to.a, np.diagonal(to.B))
     changes = {"mean": to(prior.mean), "scale": to.covariances(prior.scale)}
     if prior.mean_covariance is not None:
         changes["mean_covariance"] = to.covariances(prior.mean_covariance)
     if prior.scale_prior is not None:
         changes["scale_prior"] = replace(prior.scale_prior, scale=to.covariances(prior.scale_prior.scale))
-    if prior.variances is not None:
-        scale = np.diagonal(to.B) ** 2 * prior.variances.variance_scale
-        changes["variances"] = replace(prior.variances, variance_scale=scale)
     return replace(prior, **changes)
 
 

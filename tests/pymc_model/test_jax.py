@@ -25,7 +25,13 @@ from bayesgmm.pymc_model.covariance_ops import (
     StackCovariances,
     StackPullback,
 )
-from bayesgmm.pymc_model.mixture_ops import MixtureLogDensity, MixturePullback, MixtureValueAndGradient, checked
+from bayesgmm.pymc_model.mixture_ops import (
+    MixtureLogDensity,
+    MixturePullback,
+    MixtureValueAndGradient,
+    RowsPullback,
+    checked,
+)
 from bayesgmm.pymc_model.model import build_model
 from bayesgmm.pymc_model.mv_normal_mixture import MvNormalMixture
 
@@ -103,6 +109,8 @@ def test_the_mixture(name, arguments):
     density = MixtureLogDensity(name)
     assert_same(outputs(density, X, *parameters), density.evaluate(X, *parameters))
     assert_same(outputs(MixturePullback(name), X, cotangent, *parameters), expected)
+    by_rows = RowsPullback(name)
+    assert_same(outputs(by_rows, X, cotangent, *parameters), by_rows.evaluate(X, cotangent, *parameters))
     total = MixtureValueAndGradient(name)
     found, expected = outputs(total, X, *parameters), total.evaluate(X, *parameters)
     assert_same(found[1:], expected[1:])

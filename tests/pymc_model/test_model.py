@@ -245,3 +245,9 @@ def test_sampling(frame, k):
         means = tree["posterior"]["means"].mean(["chain", "draw"])[0]
         np.testing.assert_allclose(means, frame.mean(), atol=1.0)
         np.testing.assert_array_equal(tree["posterior"]["weights"], 1.0)
+
+
+def test_there_are_no_second_derivatives_and_the_docstring_says_so() -> None:
+    assert "``model.compile_d2logp()`` raises NotImplementedError" in str(build_model.__doc__)
+    with pytest.raises(NotImplementedError, match="MixturePullback"):
+        build_model(np.array([[0.0], [0.1], [5.0], [5.2]]), 2).compile_d2logp()
