@@ -53,7 +53,10 @@ if TYPE_CHECKING:
     from bayesgmm.plots import plot_mixing as plot_mixing
     from bayesgmm.plots import plot_pairs as plot_pairs
     from bayesgmm.plots import plot_similarity as plot_similarity
+    from bayesgmm.prediction import condition as condition
+    from bayesgmm.prediction import marginal as marginal
     from bayesgmm.prediction import posterior_predictive as posterior_predictive
+    from bayesgmm.prediction import predict_features as predict_features
     from bayesgmm.prediction import prior_predictive as prior_predictive
     from bayesgmm.prediction import to_arviz as to_arviz
     from bayesgmm.priors import Prior as Prior

@@ -101,3 +101,7 @@ class EvidenceWarning(UserWarning):
 
 class ParetoWarning(UserWarning):
     """Importance weights are too uneven for a reliable estimate: large Pareto k."""
+
+
+class ExtrapolationWarning(UserWarning):
+    """Observed values lie far from the data, where predictions follow the widest component."""

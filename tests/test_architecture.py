@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "mixture", "priors", "em",
-    "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
+    "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "conditionals", "mixture", "priors",
+    "em", "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
     "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "style", "plots", "comparison",
     "model_checks", "overview", "report", "estimators", "selection", "calibration", "cli",
 )  # fmt: skip
@@ -40,7 +40,10 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "cli": {"pandas", "rich", "typer"},
 }
 for allowed, packages in (
-    (NUMERICAL, ("_compiled", "data", "mixture", "priors", "em", "standard_errors", "log_posterior", "gibbs")),
+    (
+        NUMERICAL,
+        ("_compiled", "data", "conditionals", "mixture", "priors", "em", "standard_errors", "log_posterior", "gibbs"),
+    ),
     (
         DRAWS,
         (

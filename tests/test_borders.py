@@ -69,6 +69,7 @@ OF_ROWS: dict[str, Entry] = {
     "GaussianMixture.predict_to": lambda f, X: f.em.predict_to("unwritten.parquet", X),
     "GaussianMixture.score_samples_to": lambda f, X: f.em.score_samples_to("unwritten.parquet", X),
     "GaussianMixture.plot": lambda f, X: f.em.plot(X),
+    "GaussianMixture.predict_features": lambda f, X: f.em.predict_features(X, target=1),
     "GaussianMixture.aic": lambda f, X: f.em.aic(X),
     "GaussianMixture.bic": lambda f, X: f.em.bic(X),
     "GaussianMixture.icl": lambda f, X: f.em.icl(X),
@@ -84,6 +85,7 @@ OF_ROWS: dict[str, Entry] = {
     "BayesianGaussianMixture.score_samples": lambda f, X: f.bayes.score_samples(X),
     "BayesianGaussianMixture.score": lambda f, X: f.bayes.score(X),
     "BayesianGaussianMixture.membership": lambda f, X: f.bayes.membership(X),
+    "BayesianGaussianMixture.predict_features": lambda f, X: f.bayes.predict_features(X, target=1),
     "Mixture.log_prob": lambda f, X: f.em.mixture_.log_prob(X),
     "Mixture.responsibilities": lambda f, X: f.em.mixture_.responsibilities(X),
     "Prior.weakly_informative": lambda f, X: Prior.weakly_informative(X),
@@ -117,6 +119,7 @@ OF_ROWS: dict[str, Entry] = {
     "plot_pairs": lambda f, X: bayesgmm.plot_pairs(f.bayes, X),
     "plot_similarity": lambda f, X: bayesgmm.plot_similarity(f.bayes, X),
     "posterior_predictive": lambda f, X: bayesgmm.posterior_predictive(f.bayes, X),
+    "predict_features": lambda f, X: bayesgmm.predict_features(f.bayes, X, target=1),
     "prior_predictive": lambda f, X: bayesgmm.prior_predictive(PRIOR, 2, X=X),
     "relabel": lambda f, X: bayesgmm.relabel(f.bayes, X, **_QUIET),
     "representative_partitions": lambda f, X: bayesgmm.representative_partitions(f.bayes, X, **_QUIET),
@@ -135,9 +138,11 @@ WITHOUT_ROWS = {
     "Source",
     "calibrate",
     "component_summary",
+    "condition",
     "datasets",
     "exceptions",
     "load",
+    "marginal",
     "mode_mean",
     "mode_mean_range",
     "open_source",
@@ -481,6 +486,7 @@ _SEEDS = [True, -1, 1.5, float("nan"), "seed"]
 _NAMES = ["nonsense", 5, True, None, ["nonsense"]]
 _OBJECTS = [5, "nonsense", True, {}]
 _NO_NONE = [value for value in _NAMES if value is not None]
+_FEATURES = [99, -1, "c", ["c"], [0, 0], [True], [], 1.5, {}]
 _FROM_ZERO = [value for value in _NUMBERS_OF if value is True or value != 0]
 BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("chains", "draws", "max_n", "max_rows", "min_size", "n_components", "n_init"), _NUMBERS_OF),
@@ -522,7 +528,10 @@ BAD_VALUES: dict[str, list[Any]] = {
     "precisions_init": [1.0, np.eye(2), [-np.eye(2)] * 2, [np.eye(2) * float("nan")] * 2],
     "labels_init": [1.0, LABELS[0][:-1], LABELS[0] + 5, LABELS[0] - 0.5, ["a"] * 30],
     "starting_mode": [5, [0], ["a", "b"], [0.5, 1]],
-    "features": [99, -1, "c", ["c"], [0, 0], [True], [], 1.5, {}],
+    **dict.fromkeys(("features", "observed", "target"), _FEATURES),
+    "given": [5, True, None, "x0", [], {}, {"c": 1.0}, {0: "1"}, {0: float("nan")}, {0: None}, {0: 1.0, 1: 2.0}],
+    "X_observed": [5, True, None, "x0", [], {}, ROWS[:, 0], ROWS > 0.0],
+    "quantiles": [0.0, 1.5, True, "0.5", [[0.5]], [0.5, float("nan")]],
     "feature_names": [["a"], ["a", "a"], 5, "ab"],
     "classes": [5, LABELS[0][:-1], LABELS],
     "client": [5, True, "tcp://nowhere:8786", object()],
@@ -568,11 +577,13 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "compare_relabellings": lambda f: {"posterior": f.bayes, **_QUIET},
     "component_summary": lambda f: {"tree": f.tree},
     "compute_log_likelihood": lambda f: {"posterior": f.bayes},
+    "condition": lambda f: {"fit": f.bayes, "given": {0: 1.0}},
     "credible_ball": lambda f: {"estimate": LABELS[0], "labels_or_posterior": LABELS},
     "diagnose": lambda f: {"posterior": f.bayes},
     "estimate_partition": lambda f: {"labels_or_posterior": LABELS, **_QUIET},
     "log_evidence": lambda f: {"posterior": f.bayes},
     "loo": lambda f: {"posterior": f.bayes, **_QUIET},
+    "marginal": lambda f: {"fit": f.bayes, "features": [0]},
     "membership_uncertainty": lambda f: {"posterior": f.bayes},
     "merge_components": lambda f: {"fit_or_responsibilities": f.em, "X": ROWS},
     "mode_mean": lambda f: {"values": np.zeros(40), "tree": f.tree},
@@ -589,6 +600,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "plot_pairs": lambda f: {"posterior": f.bayes},
     "plot_similarity": lambda f: {"labels_or_posterior": LABELS},
     "posterior_predictive": lambda f: {"posterior": f.bayes},
+    "predict_features": lambda f: {"fit": f.bayes, "X_observed": ROWS[:, :1], "observed": [0]},
     "prior_predictive": lambda f: {"prior": PRIOR, "n_components": 2},
     "relabel": lambda f: {"posterior": f.bayes, **_QUIET},
     "representative_partitions": lambda f: {"labels_or_posterior": LABELS, **_QUIET},
@@ -614,6 +626,11 @@ METHODS: dict[str, Callable[..., Any]] = {
         ROWS
     ),
     "GaussianMixture.sample": lambda f, **given: f.em.sample(**given),
+    "GaussianMixture.marginal": lambda f, **given: f.em.marginal(**given),
+    "GaussianMixture.condition": lambda f, **given: f.em.condition(**given),
+    "GaussianMixture.predict_features": lambda f, **given: f.em.predict_features(
+        **{"X_observed": ROWS[:, :1], "observed": [0], **given}
+    ),
     "GaussianMixture.standard_errors": lambda f, **given: f.em.standard_errors(ROWS, **given),
     "GaussianMixture.predict_to": lambda f, **given: f.em.predict_to("unwritten.parquet", ROWS, **given),
     "GaussianMixture.bootstrap": lambda f, **given: f.em.bootstrap(ROWS, **{**_QUIET, **given}),

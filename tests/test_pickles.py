@@ -57,6 +57,7 @@ def things() -> dict[str, Any]:
         "MAP": GaussianMixture(2, prior="weakly_informative", n_init=2, random_state=0).fit(X),
         "posterior": posterior,
         "mixture": em.mixture_,
+        "conditional mixtures": em.condition({"waiting": [60.0, 80.0]}),
         "standard errors": em.standard_errors(X),
         "bootstrap": em.bootstrap(X, n_replicates=4, progress=False),
         "selection": bayesgmm.select_components(X, [1, 2], ["full"], n_init=2, **quiet),

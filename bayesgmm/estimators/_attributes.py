@@ -1,9 +1,12 @@
-"""Conversion between a mixture and scikit-learn's fitted attributes, and scikit-learn's own mixtures; matching."""
+"""Conversion between a mixture and scikit-learn's attributes and mixtures; matching; marginals and conditionals."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import Array, Covariances
 from bayesgmm.exceptions import InputError
@@ -12,6 +15,7 @@ from bayesgmm.mixture import CovarianceFamily, Mixture, covariance_family
 from bayesgmm.validation import as_finite
 
 if TYPE_CHECKING:
+    import xarray as xr
     from sklearn.mixture import GaussianMixture as SklearnMixture
 
 # Of the product of two standard deviations: single precision of a badly conditioned matrix passes, another does not.
@@ -192,6 +196,75 @@ class MatchingMixin:
     def _identified_mixture(self) -> Mixture:
         """The mixture whose components have numbers."""
         raise NotImplementedError
+
+
+class FeaturesMixin:
+    """Marginal and conditional mixtures of a fit, and features predicted from others."""
+
+    def marginal(self, features: Any) -> Any:
+        """The mixture of some features: `bayesgmm.marginal`. Of EM a `Mixture`, else a posterior.
+
+        Parameters
+        ----------
+        features : one or several names or positions
+        """
+        from bayesgmm.prediction import marginal
+
+        check_is_fitted(self)
+        return marginal(self, features)
+
+    def condition(self, given: Mapping[Any, Any]) -> Any:
+        """The mixture of the other features given values of some: `bayesgmm.condition`.
+
+        Of EM a `Mixture`, or one for each row; else a posterior.
+
+        Parameters
+        ----------
+        given : mapping
+            From names or positions of features to numbers, or to arrays (obs,).
+        """
+        from bayesgmm.prediction import condition
+
+        check_is_fitted(self)
+        return condition(self, given)
+
+    def predict_features(
+        self,
+        X_observed: ArrayLike,
+        *,
+        target: Any = None,
+        observed: Any = None,
+        quantiles: ArrayLike | None = None,
+        ci_prob: float | None = None,
+    ) -> "xr.Dataset":
+        """Predict some features of rows from others, with bands: `bayesgmm.predict_features`.
+
+        Parameters
+        ----------
+        X_observed : (obs, observed feature)
+            A dataframe with some columns of the fit, or an array, whose columns are ``observed``.
+        target : one or several names or positions, optional
+            By default all features that are not observed.
+        observed : one or several names or positions, optional
+            By default all features but the target, or the columns of the dataframe.
+        quantiles, ci_prob : optional
+            Further quantiles, and the probability of bands.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> X = load_old_faithful()
+        >>> found = GaussianMixture(2, random_state=0).fit(X).predict_features(X[["waiting"]][:3])
+        >>> found["mean"].to_numpy().round(1).ravel()
+        array([4.3, 2. , 4.1])
+        """
+        from bayesgmm.prediction import predict_features
+
+        check_is_fitted(self)
+        return predict_features(
+            self, X_observed, target=target, observed=observed, quantiles=quantiles, ci_prob=ci_prob
+        )
 
 
 def as_sklearn(estimator: Any) -> "SklearnMixture":

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm._common import IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
 from bayesgmm.diagnostics import Diagnosis, diagnose
-from bayesgmm.estimators._attributes import MatchingMixin
+from bayesgmm.estimators._attributes import FeaturesMixin, MatchingMixin
 from bayesgmm.estimators._sources import ByBlock, RowsLike, SourcesMixin, opened, without_weights
 from bayesgmm.estimators._validation import check_n_samples, validated
 from bayesgmm.exceptions import NotIdentifiedError
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 FEW_DRAWS = 200  # that speak of rows not in memory
 
 
-class PosteriorMixin(SourcesMixin, MatchingMixin):
+class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
     """Predictions, summaries and the model of an estimator that holds a posterior."""
 
     n_components: int

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import StrOptions
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
-from bayesgmm.estimators._attributes import Attributes, MatchingMixin, precisions_of
+from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
 from bayesgmm.estimators._prior_parameters import in_units_of_rows
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
@@ -62,6 +62,7 @@ class GaussianMixture(
     StandardErrorsMixin,
     EMInHtmlMixin,
     MatchingMixin,
+    FeaturesMixin,
     ValidatedMixin,
     DensityMixin,
     BaseEstimator,

@@ -66,6 +66,12 @@ class Draws:
         return cls._holding(weights=weights, means=means, factors=factors, family=family, chain=chain)
 
     @classmethod
+    def of_mixture(cls, mixture: Mixture) -> Self:
+        """One mixture as a set of draws."""
+        weights, means, factors = mixture.weights[None], mixture.means[None], mixture.factors[None]
+        return cls.of_factors(weights, means, factors, family=mixture.family)
+
+    @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """One set after the other."""
         if len(parts) == 1:
@@ -116,6 +122,14 @@ class Draws:
     def order_like(self, reference: Mixture) -> IntArray:
         """Permutations (sample, cluster) that match the draws to a mixture, see `align_to`."""
         return np.concatenate([align_to(reference, *part.arrays) for part in self.parts()])
+
+    def marginal(self, features: Sequence[int]) -> Self:
+        """Draws of the mixture of some features."""
+        index = list(features)
+        compact = self.compact[..., index] if self.family.diagonal else self.compact[..., index, :][..., index]
+        held = {"means": self.means[..., index], "compact": compact}
+        arrays = {name: np.ascontiguousarray(values) for name, values in held.items()}
+        return self._holding(**arrays, weights=self.weights, family=self.family, chain=self.chain)
 
     def _each(self, change: Callable[[Array], Array], *, chain: IntArray, fixed: Sequence[str] = ()) -> Self:
         """Draws of which every array at hand is changed, and those computed of it need not be computed again."""

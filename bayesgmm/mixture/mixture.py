@@ -1,13 +1,15 @@
 """`Mixture`, the parameters of a Gaussian mixture, with its densities and expected statistics."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
+from bayesgmm.conditionals import ConditionalMixtures, Regressions, given_values, positions_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.component import GAUSSIAN, Component
 from bayesgmm.mixture.covariance.family import CovarianceFamily, covariance_family
@@ -15,7 +17,7 @@ from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.far_rows import densities
 from bayesgmm.mixture.kernel import LOG_2PI, Sums, add_statistics
 from bayesgmm.mixture.statistics import Statistics
-from bayesgmm.validation import as_finite, as_positive, as_row_weights, as_rows, check_whole, told
+from bayesgmm.validation import as_finite, as_positive, as_row_weights, as_rows, check_whole, default_names, told
 
 _NO_WEIGHTS = np.empty(0)
 _FIELDS = ("weights", "means", "covariances", "covariance_type", "factors", "precision_factors", "log_scale")
@@ -176,6 +178,88 @@ class Mixture:
         if not self.family.shared:
             blocks = tuple(block[index] for block in blocks)
         return self.from_checked(self.family, self.weights[index], self.means[index], *blocks, self.log_scale[index])
+
+    def marginal(self, features: Sequence[int | str] | int | str) -> Self:
+        """The mixture of some features, in the order asked for: the others are integrated out.
+
+        Parameters
+        ----------
+        features : one or several positions, or the names ``"x0"``, ``"x1"``, ... that features have without others
+
+        Examples
+        --------
+        >>> from bayesgmm import Mixture
+        >>> mixture = Mixture([0.3, 0.7], [[0.0, 1.0], [5.0, 6.0]], [[1.0, 2.0], [3.0, 4.0]], "diag")
+        >>> mixture.marginal(1).means
+        array([[1.],
+               [6.]])
+        """
+        index = positions_of(features, self._names)
+        return self._like(self.weights, self.means[:, index], self.full_covariances[:, index][:, :, index])
+
+    @overload
+    def condition(self, given: Mapping[Any, float]) -> Self: ...
+    @overload
+    def condition(self, given: Mapping[Any, Sequence[float] | Array]) -> ConditionalMixtures: ...
+    def condition(self, given: Mapping[Any, Any]) -> Self | ConditionalMixtures:
+        r"""The mixture of the other features given values of some.
+
+        .. math:: p(x_m \mid x_o) = \sum_k w_k(x_o) N\left(x_m \mid
+            \mu_{k,m} + \Sigma_{k,mo} \Sigma_{k,oo}^{-1} (x_o - \mu_{k,o}),\;
+            \Sigma_{k,mm} - \Sigma_{k,mo} \Sigma_{k,oo}^{-1} \Sigma_{k,om}\right), \qquad
+            w_k(x_o) \propto w_k N(x_o \mid \mu_{k,o}, \Sigma_{k,oo})
+
+        Far from all components the weights follow the widest one; ``marginal(...).log_prob`` tells how far.
+
+        Parameters
+        ----------
+        given : mapping
+            From features, see `marginal`, to a number each or, for many rows, to arrays (obs,); numbers beside arrays
+            are the same for all rows.
+
+        Returns
+        -------
+        Mixture or ConditionalMixtures
+            A mixture of the same family if every value is a number; else `bayesgmm.conditionals.ConditionalMixtures`,
+            one for each row.
+
+        Raises
+        ------
+        InputError
+            For unknown features, values that are not finite, or none left without a value.
+
+        References
+        ----------
+        Bishop 2006, Pattern Recognition and Machine Learning, 2.3.1; Cohn, Ghahramani & Jordan 1996, Journal of
+        Artificial Intelligence Research 4:129-145.
+
+        Examples
+        --------
+        >>> from bayesgmm import Mixture
+        >>> mixture = Mixture([0.5, 0.5], [[0.0, 0.0], [4.0, 4.0]], [[[1.0, 0.8], [0.8, 1.0]]] * 2)
+        >>> mixture.condition({0: 1.0}).means.round(2)
+        array([[0.8],
+               [1.6]])
+        >>> mixture.condition({0: [0.0, 1.0, 4.0]}).mean.round(2)
+        array([[0.  ],
+               [0.81],
+               [4.  ]])
+        """
+        observed, rest, rows, one = given_values(given, self._names)
+        log_density, weights = self.marginal(observed).density_and_responsibilities(rows)
+        found = Regressions.of(self.means, self.full_covariances, observed, rest)
+        means = found.means(rows)
+        if not one:
+            return ConditionalMixtures(weights, means, found.compact, log_density)
+        return self._like(np.maximum(weights[0], np.finfo(np.float64).tiny), means[0], found.compact)
+
+    def _like(self, weights: Weights, means: Means, covariances: Covariances) -> Self:
+        """A mixture of the same family with these full covariances."""
+        return type(self)(weights, means, self.family.compress(covariances), self.covariance_type)
+
+    @property
+    def _names(self) -> list[str]:
+        return default_names(self.n_features)
 
 
 def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike | None = None) -> Statistics:

@@ -30,10 +30,10 @@ from bayesgmm.model_checks.fitted_mixture import FittedMixture, fitted_mixture_o
 from bayesgmm.model_checks.gaussianity import uniform_distances
 from bayesgmm.model_checks.goodness import GoodnessOfFit, goodness_of_fit
 from bayesgmm.model_checks.messages import DEPARTURES, SMALL_DEPARTURES, Finding, Fragment
-from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf, reference
+from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf
 from bayesgmm.model_checks.quantities import Quantity, quantities, quantity_table, quantity_values
 from bayesgmm.posterior import NO_NAMES, Names
-from bayesgmm.prediction import interval_probability, simulated_rows
+from bayesgmm.prediction import interval_probability, reference, simulated_rows
 from bayesgmm.validation import check_flag, check_jobs, check_type, check_whole, generator_of
 
 if TYPE_CHECKING:

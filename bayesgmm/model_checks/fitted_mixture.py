@@ -122,7 +122,7 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
     data = Data.of(X, n_features=mixture.n_features, features=features)
     n_rows, weights = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     return FittedMixture(
-        draws=single_draw(mixture),
+        draws=Draws.of_mixture(mixture),
         data=data,
         copies=copies_of_rows(n_rows, weights, why=_SIMULATED),
         features=features,
@@ -131,11 +131,6 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
         r_eff=1.0,
         bayesian=False,
     )
-
-
-def single_draw(mixture: Mixture) -> Draws:
-    """One mixture as a set of draws."""
-    return Draws.of_factors(mixture.weights[None], mixture.means[None], mixture.factors[None], family=mixture.family)
 
 
 def _start(tree: xr.DataTree, draws: Draws, data: Data) -> Mixture:

@@ -14,8 +14,9 @@ from bayesgmm.cross_validation import good_k
 from bayesgmm.data import Data
 from bayesgmm.model_checks.fitted_mixture import FittedMixture, fitted_mixture_of
 from bayesgmm.model_checks.messages import RATES, Fragment, OutlierFinding
-from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf, reference
+from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf
 from bayesgmm.posterior import NO_NAMES, Names
+from bayesgmm.prediction import reference
 from bayesgmm.validation import check_flag, check_number, check_option, generator_of
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Data of a figure: thinned, relabelled draws and thinned rows with their labels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +17,6 @@ from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
     FEATURE_BIS,
-    PARAMETERS,
     SAMPLE_DIMS,
     Names,
     Posterior,
@@ -167,22 +165,6 @@ def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     result = xr.DataTree.from_dict(groups)
     result.attrs = dict(tree.attrs)
     return result
-
-
-def marginal(tree: xr.DataTree, features: Sequence[int]) -> xr.DataTree:
-    """The posterior of the mixture of some features: sub-vectors of means, sub-matrices of covariances."""
-    index = list(features)
-    draws = tree["posterior"].to_dataset()
-    own = draws[[name for name in PARAMETERS if name in draws]]
-    some = own.isel({FEATURE: index, FEATURE_BIS: index}, missing_dims="ignore")
-    result = xr.DataTree.from_dict({"posterior": some})
-    result.attrs = {"covariance_type": tree.attrs["covariance_type"]}
-    return result
-
-
-def marginal_draws(tree: xr.DataTree, features: Sequence[int]) -> Draws:
-    """All draws of the mixture of some features."""
-    return draws_of(marginal(tree, features))
 
 
 def weighted_densities(draws: Draws, at: Rows) -> Array:

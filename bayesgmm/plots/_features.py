@@ -11,10 +11,11 @@ from scipy.special import rel_entr
 from scipy.stats import chi2, norm
 
 from bayesgmm._common import Array, Rows, counted, listed
+from bayesgmm.conditionals import positions_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.plots._data import Shown
-from bayesgmm.plots._style import MOST_FEATURES, limits_of, positions_of, thinned_rows
+from bayesgmm.plots._style import MOST_FEATURES, limits_of, thinned_rows
 from bayesgmm.posterior import FEATURE, FEATURE_BIS, PARAMETERS, SAMPLE_DIMS, draws_of
 
 DISCRIMINANT = "discriminant"

@@ -1,8 +1,7 @@
 """What all figures share: thinned rows, axis limits, bins, ellipses, figures that notebooks show."""
 
 import io
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,7 +9,6 @@ from matplotlib.figure import Figure
 from scipy.stats import chi2, iqr
 
 from bayesgmm._common import Array, IntArray, Rows
-from bayesgmm.exceptions import InputError
 
 MOST_FEATURES, MOST_ROWS = 5, 5_000
 _ROUNDING = 1e-3  # error of a difference between rounded values, in their unit
@@ -30,20 +28,6 @@ def plain_axes(panel: Axes) -> None:
     """Hide the upper and right spines; write powers of ten as such."""
     panel.spines[["top", "right"]].set_visible(False)
     panel.ticklabel_format(scilimits=(-3, 5), useMathText=True)
-
-
-def positions_of(features: Sequence[str | int] | str | int | None, names: list[str]) -> list[int]:
-    """Positions of the features named, or of all."""
-    if features is None:
-        return list(range(len(names)))
-    wanted: list[Any] = [features] if isinstance(features, str) or not isinstance(features, Iterable) else [*features]
-    known: dict[str | int, int] = {j: j for j in range(len(names))}
-    known.update({name: j for j, name in enumerate(names)})
-    unknown = [name for name in wanted if isinstance(name, bool) or not isinstance(name, Hashable) or name not in known]
-    positions = [known[name] for name in wanted if name not in unknown]
-    if unknown or not positions or len(set(positions)) < len(positions):
-        raise InputError(expected=f"distinct features among {', '.join(names)}", got=f"{features!r}")
-    return positions
 
 
 def evenly_spaced(n: int, most: int) -> IntArray:

@@ -16,11 +16,11 @@ from bayesgmm._common import Array, IntArray, listed
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.plots._canvas import Canvas, Pen, Visuals, cells, cells_of, contours, finish, points, visual_settings
-from bayesgmm.plots._data import Shown, marginal_draws, shown, weighted_densities
+from bayesgmm.plots._data import Shown, shown, weighted_densities
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._features import Features, View, view_of
 from bayesgmm.plots._style import bin_edges, limits_of
-from bayesgmm.posterior import NO_NAMES, Names, Posterior
+from bayesgmm.posterior import NO_NAMES, Names, Posterior, draws_of
 from bayesgmm.prediction import interval_function, interval_probability, log_predictive_density
 from bayesgmm.style import DATA, GREY, POSTERIOR
 from bayesgmm.validation import check_number
@@ -170,7 +170,7 @@ class Curves:
 def curves(sample: Shown, j: int, band: Band, *, n_points: int = _GRID_1D) -> Curves:
     """Densities of feature j over the range of the rows with a margin."""
     at = np.linspace(*limits_of(sample.rows[:, j]), n_points)
-    components = weighted_densities(marginal_draws(sample.tree, [j]), at[:, None])
+    components = weighted_densities(draws_of(sample.tree).marginal([j]), at[:, None])
     density = components.sum(axis=1)
     return Curves(at, density.mean(axis=0), band(density), components.mean(axis=0), band(components))
 
@@ -252,7 +252,7 @@ def density_grid(sample: Shown, chosen: Sequence[int]) -> xr.DataArray:
     """Posterior mean density of two features (x, y), on a grid with a wide margin."""
     axes = [_wide_grid(sample.rows[:, j]) for j in chosen]
     at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    log_density = log_predictive_density(marginal_draws(sample.tree, chosen), Data(at))
+    log_density = log_predictive_density(draws_of(sample.tree).marginal(chosen), Data(at))
     values = np.exp(log_density).reshape(_GRID_2D, _GRID_2D)
     return xr.DataArray(values, dims=("x", "y"), coords=dict(zip(("x", "y"), axes, strict=True)))
 

@@ -6,6 +6,8 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.prediction.arviz_groups import to_arviz as to_arviz
+    from bayesgmm.prediction.conditioning import condition as condition
+    from bayesgmm.prediction.conditioning import marginal as marginal
     from bayesgmm.prediction.densities import blocks_of_densities as blocks_of_densities
     from bayesgmm.prediction.densities import each_draw as each_draw
     from bayesgmm.prediction.densities import interval_function as interval_function
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import pieces_in_memory as pieces_in_memory
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships
+    from bayesgmm.prediction.regression import predict_features as predict_features
     from bayesgmm.prediction.simulation import posterior_predictive as posterior_predictive
     from bayesgmm.prediction.simulation import prior_predictive as prior_predictive
     from bayesgmm.prediction.simulation import simulated_rows as simulated_rows
+    from bayesgmm.prediction.tails import Reference as Reference
+    from bayesgmm.prediction.tails import reference as reference
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -13,9 +13,11 @@ from scipy.stats import chi2, kstwobign, norm
 from bayesgmm import Mixture, compute_log_likelihood, posterior_predictive
 from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.model_checks.fitted_mixture import fitted_mixture_of, single_draw
-from bayesgmm.model_checks.predictive_cdf import predictive_cdf, reference
+from bayesgmm.mixture.draws import Draws
+from bayesgmm.model_checks.fitted_mixture import fitted_mixture_of
+from bayesgmm.model_checks.predictive_cdf import predictive_cdf
 from bayesgmm.prediction.densities import log_densities
+from bayesgmm.prediction.tails import reference
 
 FRAME = pd.DataFrame(np.asarray(load_old_faithful()), columns=["eruptions", "waiting"])
 RNG = np.random.default_rng
@@ -37,7 +39,7 @@ def mean_tail(draws, X, *, seed):
 @pytest.mark.parametrize("d", [1, 3, 40])
 def test_tails_of_one_gaussian_are_those_of_chi_square(d):
     factor = np.tril(RNG(0).normal(size=(d, d))) + 3 * np.eye(d)
-    draws = single_draw(Mixture([1.0], np.ones((1, d)), (factor @ factor.T)[None]))
+    draws = Draws.of_mixture(Mixture([1.0], np.ones((1, d)), (factor @ factor.T)[None]))
     wanted = np.array([0.9, 0.5, 0.1, 1e-2, 1e-4, 1e-7, 1e-10])
     z = RNG(1).normal(size=(len(wanted), d))
     z *= np.sqrt(chi2.isf(wanted, d) / (z**2).sum(axis=1))[:, None]
@@ -49,7 +51,7 @@ def test_tails_of_one_gaussian_are_those_of_chi_square(d):
 @pytest.mark.draws
 def test_tails_of_a_mixture_are_those_of_plain_simulation():
     mixture = Mixture([0.3, 0.7], [[0.0, 0.0], [4.0, 1.0]], [[[1.0, 0.3], [0.3, 2.0]], [[0.3, 0.0], [0.0, 0.2]]])
-    draws, X = single_draw(mixture), mixture.sample(300, rng=RNG(3))[0]
+    draws, X = Draws.of_mixture(mixture), mixture.sample(300, rng=RNG(3))[0]
     simulated = np.sort(mixture.log_prob(mixture.sample(200_000, rng=RNG(5))[0]))
     expected = np.searchsorted(simulated, mixture.log_prob(X)) / len(simulated)
     # Kolmogorov's distribution; 5,000 rows of unequal weights are worth 2,500 at least
