@@ -19,10 +19,9 @@
 
 # %%
 import arviz as az
-import matplotlib.pyplot as plt
 import numpy as np
 
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, style
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, plot_mixing, style
 from bayesgmm.datasets import load_old_faithful
 
 style.use()
@@ -72,8 +71,8 @@ figure
 # %% [markdown]
 # ## Diagnostics
 #
-# `diagnose` gives a verdict on the chains. The posterior is an ordinary DataTree, so every ArviZ function works on it
-# as well.
+# `diagnose` gives a verdict on the chains, and `plot_mixing` shows whether they agree in quantities that do not depend
+# on labels. The posterior, `idata`, is an ordinary DataTree, so every ArviZ function works on it as well.
 
 # %%
 print(bayes.diagnose())
@@ -84,10 +83,7 @@ diagnostics = az.summary(posterior, var_names=["weights", "means"], round_to="no
 diagnostics[["mean", "sd", "ess_bulk", "r_hat"]].round(3)
 
 # %%
-az.plot_trace(
-    posterior, var_names=["means"], coords={"feature": ["eruptions"]}, figure_kwargs={"figsize": (7.4, 2.4)}
-)
-plt.show()
+mixing = plot_mixing(bayes)
 
 # %% [markdown]
 # ## Which eruption belongs to which cluster?
