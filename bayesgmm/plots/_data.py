@@ -49,7 +49,7 @@ class Shown:
     rows : (row, feature)
         All rows.
     weights : (cluster,)
-        Posterior means over all draws, or over those shown if only these are relabelled.
+        Posterior means over all draws, or over those shown if these had other labels.
     whole : Shown, optional
         Draws and rows of all features, if these are projections.
     """
@@ -120,7 +120,8 @@ def shown(
     tree = thinned
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
         tree = in_same_labels(posterior, thinned, thinned_rows(data_of(canonical).rows), force=force)
-    weights = (canonical if tree is thinned else tree)["posterior"]["weights"].mean(SAMPLE_DIMS)
+    same = tree["posterior"]["weights"].equals(thinned["posterior"]["weights"])
+    weights = (canonical if same else tree)["posterior"]["weights"].mean(SAMPLE_DIMS)
     return Shown(tree, thinned_rows(rows), rows, weights.to_numpy())
 
 

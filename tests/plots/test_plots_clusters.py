@@ -103,8 +103,8 @@ def test_the_legend_explains_every_mark(faithful) -> None:
 
 
 def test_weights_in_the_legend_are_those_of_all_draws(faithful) -> None:
-    relabelled = relabel(faithful, progress=False)
-    assert texts(plot_clusters(relabelled, num_samples=2))[1:3] == texts(plot_clusters(relabelled))[1:3]
+    for posterior in (faithful, relabel(faithful, progress=False)):
+        assert texts(plot_clusters(posterior, num_samples=2))[1:3] == texts(plot_clusters(posterior))[1:3]
 
 
 def test_a_mixture_of_ones_own_takes_the_place_of_em(faithful) -> None:
