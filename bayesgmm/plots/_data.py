@@ -120,7 +120,7 @@ def shown(
     tree = thinned
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
         tree = in_same_labels(posterior, thinned, thinned_rows(data_of(canonical).rows), force=force)
-    same = tree["posterior"]["weights"].equals(thinned["posterior"]["weights"])
+    same = np.array_equal(tree["posterior"]["weights"].to_numpy(), thinned["posterior"]["weights"].to_numpy())
     weights = (canonical if same else tree)["posterior"]["weights"].mean(SAMPLE_DIMS)
     return Shown(tree, thinned_rows(rows), rows, weights.to_numpy())
 
