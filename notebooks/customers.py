@@ -11,13 +11,12 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Customer segments, and how sure we are of them
 #
-# A marketing lead wants segments: who are our card holders, and whom shall we write to? Any clustering program gives
-# segments. What a decision needs besides is how much of them is in the data: how many there are, how far off their
-# sizes and means may be, and which customers could as well be in another one. The customers are those of Greene
-# (2003): applicants for a credit card, with age, income and what they charge to the card in a month.
+# A marketing lead wants segments: who are our card holders, and which of them should we write to? Any clustering
+# program returns segments. A decision also needs to know how well the data support them: how many there are, how
+# uncertain their sizes and means are, and which customers could as well belong to another one. The customers are those
+# of Greene (2003): applicants for a credit card, with their age, income and monthly spending on the card.
 
 # %%
 import warnings
@@ -28,40 +27,43 @@ import numpy as np
 import pandas as pd
 
 import bayesgmm
-from bayesgmm import BayesianGaussianMixture
+from bayesgmm import BayesianGaussianMixture, style
 from bayesgmm.datasets import load_credit_card
 from bayesgmm.exceptions import SamplingWarning
 
+style.use()
 applicants = load_credit_card()
-got_it = applicants[applicants["card"] == "yes"]
-customers = got_it[(got_it["age"] >= 18) & (got_it["expenditure"] > 0)].reset_index(drop=True)
-print(f"{len(applicants)} applicants, {len(got_it)} got the card;")
-print(
-    f"{(got_it['age'] < 18).sum()} of these have an impossible age, {(got_it['expenditure'] == 0).sum()} spent nothing:"
-)
+accepted = applicants[applicants["card"] == "yes"]
+too_young, inactive = accepted["age"] < 18, accepted["expenditure"] == 0
+customers = accepted[~too_young & ~inactive].reset_index(drop=True)
+print(f"{len(applicants)} applicants, of whom {len(accepted)} got the card;")
+print(f"{too_young.sum()} of these have an impossible age, {inactive.sum()} spent nothing:")
 print(f"{len(customers)} customers are left")
 
 # %% [markdown]
-# Customers who spend exactly nothing are a segment already; a Gaussian would shrink onto them without end, and the
-# mixture has nothing to add. Ages below 18 are typing errors of the source.
+# Customers who spend exactly nothing form a segment of their own, on which a Gaussian would collapse, so they are left
+# out. Ages below 18 are errors in the source.
 #
 # ## Skewed columns
 #
-# Money is skewed: many spend little and a few a lot. A mixture of Gaussians would use up components on the tail, and
-# call them segments. On the log scale a difference is a ratio, which is also how people speak of income.
+# Amounts of money are skewed: many people spend little, a few spend a lot. A mixture of Gaussians would spend
+# components on the tail and present them as segments. On the log scale a difference is a ratio, which is also how
+# people talk about income.
 
 # %%
 X = np.log(customers[["age", "income", "expenditure"]]).rename(columns=lambda name: f"log_{name}")
-figure, axes = plt.subplots(2, 3, figsize=(9, 4), layout="constrained")
-for column, (above, below) in zip(["age", "income", "expenditure"], axes.T, strict=True):
-    above.hist(customers[column], bins=40, color="0.75")
-    below.hist(X[f"log_{column}"], bins=40, color="C0")
-    above.set(title=column)
-    below.set(xlabel=f"log {column}")
-plt.close(figure)
-skewness = {"as it is": customers[["age", "income", "expenditure"]].skew().to_numpy(), "log": X.skew().to_numpy()}
-print(pd.DataFrame(skewness, index=["age", "income", "expenditure"]).round(2))
-figure
+units = {"age": "age, years", "income": "income, 10,000 USD a year", "expenditure": "spending, USD a month"}
+figure, axes = plt.subplots(2, 3, figsize=(7.4, 3.8), layout="constrained", sharey="row")
+for (column, unit), (above, below) in zip(units.items(), axes.T, strict=True):
+    above.hist(customers[column], bins=40, color=style.DATA)
+    below.hist(X[f"log_{column}"], bins=40, color=style.DATA)
+    above.set(xlabel=unit)
+    below.set(xlabel=f"log of {unit}")
+for row in axes:
+    row[0].set(ylabel="customers")
+plt.show()
+skewness = {"skewness": customers[list(units)].skew().to_numpy(), "skewness of the log": X.skew().to_numpy()}
+pd.DataFrame(skewness, index=list(units)).round(2)
 
 # %% [markdown]
 # ## How many segments?
@@ -72,9 +74,9 @@ print(choice)
 choice.plot(["bic", "icl"])
 
 # %% [markdown]
-# BIC asks which model describes the customers; ICL asks for clusters that can be told apart. Their difference is the
-# first result: these customers are no groups with gaps between them, but the cloud has a shape that one Gaussian
-# does not have, and three describe it. We take three, as a description.
+# BIC asks which model describes the customers best; ICL asks for clusters that can be told apart. That they disagree
+# is the first result: there are no separate groups with gaps between them, but the distribution has a shape that one
+# Gaussian does not have and three describe. We use three, as a description.
 #
 # ## Three segments, with error bars
 
@@ -82,10 +84,13 @@ choice.plot(["bic", "icl"])
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", SamplingWarning)  # the verdict is printed
     fit = BayesianGaussianMixture(3, draws=4000, target_accept=0.9, random_state=1, progress=False).fit(X)
-verdict = bayesgmm.diagnose(fit)
-print(verdict.verdict)
+print(fit)
 
-draws = az.extract(fit.posterior_)
+# %% [markdown]
+# In the units of the data, with names for the segments:
+
+# %%
+draws = az.extract(fit.idata)
 order = np.argsort(draws["means"].mean("sample").sel(feature="log_expenditure").to_numpy())
 order = [order[0], *sorted(order[1:], key=lambda k: float(draws["means"].mean("sample").sel(feature="log_age")[k]))]
 names = ["dormant", "young", "established"]
@@ -109,31 +114,30 @@ for name, k in zip(names, order, strict=True):
 pd.DataFrame(profile)
 
 # %% [markdown]
-# The mean of a logarithm is the logarithm of the median, so `exp` of a component's mean is the median customer of that
-# segment. The names are ours; the numbers and their intervals are the data's. What is known of the smallest segment is
-# little: look at the width of its intervals.
+# The mean of a Gaussian on the log scale is the log of the median, so `exp` of a component's mean is the median of the
+# segment. The names are ours; the numbers and their intervals come from the data. Little is known about the smallest
+# segment: its intervals are wide.
 
 # %%
-colours = dict(zip(names, ["C3", "C0", "C2"], strict=True))
+colours = {name: style.CLUSTERS[k] for name, k in zip(names, order, strict=True)}
 membership = fit.predict_proba(X)[:, order]
 segment = pd.Series(np.array(names)[membership.argmax(axis=1)], name="segment")
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(7.4, 3.6), layout="constrained", sharey=True)
 for column, ax in zip(["age", "income"], axes, strict=True):
     for name in names:
         rows = customers[segment == name]
         ax.scatter(rows[column], rows["expenditure"], s=8, alpha=0.6, color=colours[name], label=name)
-    ax.set(yscale="log", xlabel={"age": "age, years", "income": "income, 10,000 USD a year"}[column])
-axes[0].set(ylabel="spending, USD a month")
-axes[0].legend(markerscale=2)
-plt.close(figure)
-figure
+    ax.set(yscale="log", xlabel=units[column])
+axes[0].set(ylabel=units["expenditure"])
+figure.legend(*axes[0].get_legend_handles_labels(), title="segment", markerscale=2, loc="outside right upper")
+plt.show()
 
 # %% [markdown]
-# ## How sure is each customer's segment?
+# ## How certain is each customer's segment?
 #
-# Every customer has a probability for each segment, and there are two reasons for it not to be one. Segments
-# overlap, which no amount of data will change. And the parameters of the segments are not known, which more customers
-# would change. `membership_uncertainty` tells them apart (in nats; 0.69 is a coin's toss).
+# Every customer has a probability for each segment, and there are two reasons why it is rarely one. Segments overlap,
+# which no amount of data will change; and the parameters of the segments are uncertain, which more customers would
+# change. `membership_uncertainty` separates the two (in nats; a coin toss has 0.69).
 
 # %%
 split = bayesgmm.membership_uncertainty(fit)
@@ -141,38 +145,41 @@ sure = membership.max(axis=1)
 by_segment = pd.DataFrame(
     {
         "customers": segment.value_counts(),
-        "surer than 90 %": pd.Series(sure > 0.9).groupby(segment).mean(),
-        "less sure than 60 %": pd.Series(sure < 0.6).groupby(segment).mean(),
-        "overlap": pd.Series(split["overlap"]).groupby(segment).mean(),
-        "parameters": pd.Series(split["parameters"]).groupby(segment).mean(),
+        "share above 90 %": pd.Series(sure > 0.9).groupby(segment).mean(),
+        "share below 60 %": pd.Series(sure < 0.6).groupby(segment).mean(),
+        "overlap, nats": pd.Series(split["overlap"]).groupby(segment).mean(),
+        "parameters, nats": pd.Series(split["parameters"]).groupby(segment).mean(),
     }
 ).loc[names]
 share = float(split["mean_overlap"] / split["mean_total"])
-print(f"{np.mean(sure > 0.9):.0%} of the customers are surer than 90 %, {np.mean(sure < 0.6):.0%} less sure than 60 %")
-print(f"{share:.0%} of the uncertainty is overlap, the rest would go away with more customers")
+print(f"Probability of the most probable segment: above 90 % for {np.mean(sure > 0.9):.0%} of the customers,")
+print(f"below 60 % for {np.mean(sure < 0.6):.0%}")
+print(f"{share:.0%} of the uncertainty is due to overlap; the rest would vanish with more customers")
 by_segment.round(2)
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), layout="constrained")
 shown = left.scatter(customers["age"], customers["expenditure"], c=sure, s=9, cmap="viridis", vmin=1 / 3, vmax=1)
-left.set(yscale="log", xlabel="age, years", ylabel="spending, USD a month")
-figure.colorbar(shown, ax=left, label="probability of the likeliest segment")
-right.scatter(split["overlap"], split["parameters"], s=9, c=segment.map(colours))
-right.set(xlabel="uncertainty from overlap, nats", ylabel="from parameters, nats")
-plt.close(figure)
-figure
+left.set(yscale="log", xlabel=units["age"], ylabel=units["expenditure"])
+figure.colorbar(shown, ax=left, label="probability of the most probable segment")
+for name in names:
+    rows = (segment == name).to_numpy()
+    right.scatter(split["overlap"][rows], split["parameters"][rows], s=9, color=colours[name], label=name)
+right.set(xlabel="uncertainty from overlap, nats", ylabel="uncertainty from parameters, nats")
+figure.legend(*right.get_legend_handles_labels(), title="segment", markerscale=2, loc="outside right upper")
+plt.show()
 
 # %% [markdown]
-# ## A campaign, costed with probabilities
+# ## The profit of a campaign
 #
-# Say a letter costs 1 and waking a dormant customer brings 4. Then it pays to write to whoever is dormant with a
-# probability above 1/4, which is not the same list as "the dormant segment". And the profit gets an interval: in each
-# draw of the posterior every customer is in one of the segments, so that each draw gives a profit.
+# Say that a letter costs 1 and reactivating a dormant customer earns 4. Then it pays to write to everyone who is
+# dormant with a probability above 1/4, which is not the same list as "the dormant segment". The profit has an interval
+# too: each posterior draw assigns every customer to a segment, and so gives a profit.
 
 # %%
 letter, gain = 1, 4
 dormant = fit.membership(X)["mean"].isel(cluster=order[0]).to_numpy()
-lists = {"probability above 1/4": dormant > letter / gain, "likeliest segment": membership.argmax(axis=1) == 0}
+lists = {"probability above 1/4": dormant > letter / gain, "most probable segment": membership.argmax(axis=1) == 0}
 labels = bayesgmm.sample_labels(fit, random_state=1).to_numpy().reshape(-1, len(X))
 is_dormant = labels == order[0]
 plan = {
@@ -186,26 +193,29 @@ plan = {
 pd.DataFrame(plan).T
 
 # %% [markdown]
-# ## What to take away
+# ## Conclusions
 #
-# A marketing lead would
+# A marketing lead can
 #
-# - **use the segments as a language**: dormant customers spend a tenth of what the others do, young and established
+# - **use the segments as a vocabulary**: dormant customers spend a tenth of what the others do, young and established
 #   ones differ in age and income by far more than the error bars, and a message can be written for each;
-# - **act on probabilities**, with the cost of a wrong letter in the threshold, as above;
-# - **wake the dormant ones**, and plan with the interval of their number, not with its middle.
+# - **act on probabilities**, with the cost of a wasted letter in the threshold, as above;
+# - **reactivate the dormant customers**, and plan with the interval of their number, not with its midpoint.
 #
-# She would not
+# She should not
 #
 # - tell the board that the market "consists of" three kinds of people: ICL prefers one group, the segments overlap, and
-#   most of the doubt about a customer would be there with ten times the data;
-# - give a customer whose likeliest segment has 55 % a treatment that only pays for one segment;
-# - compare this year's size of the smallest segment with last year's without looking at its interval.
+#   most of the uncertainty about a customer would remain with ten times the data;
+# - give a customer whose most probable segment has 55 % a treatment that pays for that segment only;
+# - compare the size of the smallest segment with last year's without looking at the intervals.
+#
+# To compare segments between years, `refit.match(fit)` gives the components of a refit the numbers of this fit, with
+# a score for each.
 
 # %%
 assert choice.winner == ("full", 3)
 assert choice.winner_by("icl").n_components == 1
-assert verdict.verdict == "converged"
+assert fit.diagnose().verdict == "converged"
 ages = np.exp(draws["means"].sel(feature="log_age").isel(cluster=order).mean("sample").to_numpy())
 assert ages[1] + 5 < ages[2]
 low, high = np.quantile(draws["weights"].isel(cluster=order[0]), [0.055, 0.945])
@@ -213,5 +223,5 @@ assert 0.03 < low < high < 0.25
 assert high - low > 0.05
 assert 0.7 < share < 0.97
 assert 0.03 < np.mean(sure < 0.6) < 0.3
-assert lists["probability above 1/4"].sum() > lists["likeliest segment"].sum()
+assert lists["probability above 1/4"].sum() > lists["most probable segment"].sum()
 np.testing.assert_allclose(is_dormant.mean(axis=0), dormant, atol=0.05)

@@ -11,16 +11,15 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Your own prior, your own covariate: extending the PyMC model
 #
-# `BayesianGaussianMixture` fits one kind of model. Two doors lead out of it. `build_model` returns that model as an
-# ordinary PyMC model, in which any hyperparameter can be made random. `MvNormalMixture` is the mixture alone, a PyMC
-# distribution for a model of your own. In both cases PyMC samples, and the rest of this package, relabelling,
-# diagnosis, partitions, works on what comes out.
+# `BayesianGaussianMixture` fits one kind of model. There are two ways to extend it. `build_model` returns that model as
+# an ordinary PyMC model, in which any hyperparameter can be made random. `MvNormalMixture` is the mixture alone, a PyMC
+# distribution for a model of your own. In both cases PyMC draws the samples, and the rest of this package (relabelling,
+# diagnostics, partitions) works on the result.
 #
-# Both doors are opened here on Old Faithful. The second one answers a ranger's question: does the length of this
-# eruption say anything about the next one?
+# Here both are applied to Old Faithful. The second answers a ranger's question: does the length of this eruption say
+# anything about the next one?
 
 # %%
 import logging
@@ -32,18 +31,20 @@ import pymc as pm
 import pytensor.tensor as pt
 
 import bayesgmm
+from bayesgmm import style
 from bayesgmm.datasets import load_old_faithful
 
-logging.getLogger("pymc").setLevel(logging.ERROR)  # its warnings about R-hat do not know of switched labels
+style.use()
+logging.getLogger("pymc").setLevel(logging.ERROR)  # its warnings about R-hat do not know about switched labels
 geyser = load_old_faithful()
 settings = {"tune": 1000, "chains": 4, "random_seed": 1, "progressbar": False}
 
 # %% [markdown]
-# ## The first door: a prior of one's own
+# ## Your own prior
 #
-# The default prior puts the components' means around the mean of the data. Suppose that we would rather have the
-# centre found by the model: a hyperprior, one line, takes the place of a number. It is a function that is called
-# inside the model and returns what stands there, here one centre for both components.
+# The default prior centres the components' means on the mean of the data. Suppose that the model should estimate this
+# centre: a hyperprior, one line, replaces the number. It is a function that is called inside the model and returns the
+# value to use, here one centre for both components.
 
 # %%
 centre, spread = geyser.mean().to_numpy(), geyser.std().to_numpy()
@@ -56,8 +57,8 @@ first = bayesgmm.diagnose(trace, geyser)
 print(first.verdict)
 
 # %% [markdown]
-# PyMC does not know that component 0 may be called component 1; the verdict does. Relabelling needs no names here,
-# because `build_model` uses the package's own. What else has a cluster axis is relabelled along.
+# PyMC does not know that the numbering of components is arbitrary; `diagnose` does. Relabelling needs no names here,
+# because `build_model` uses the package's own. Any other variable with a cluster axis is relabelled too.
 
 # %%
 aligned = bayesgmm.relabel(trace, geyser)
@@ -65,12 +66,11 @@ own_prior = az.summary(aligned, var_names=["means", "weights", "centre"], round_
 own_prior[["mean", "sd", "ess_bulk", "r_hat"]].round(3)
 
 # %% [markdown]
-# ## The second door: a model of one's own, with a covariate
+# ## Your own model, with a covariate
 #
-# Rows of the data follow each other in time. Let the weights of the next eruption's components depend on whether the
-# eruption before was short (under three minutes) or long. The components themselves, short and long eruptions with
-# the waiting time after them, are shared by both situations: two likelihoods, one set of means and standard
-# deviations.
+# The rows are in order of time. Let the weights of the next eruption's components depend on whether the previous
+# eruption was short (under three minutes) or long. The components themselves, short and long eruptions with the waiting
+# time after them, are the same in both situations: two likelihoods, one set of means and standard deviations.
 
 # %%
 following = geyser.iloc[1:].reset_index(drop=True)
@@ -93,9 +93,9 @@ with pm.Model(coords=coords) as depends:
     trace_depends = pm.sample(1000, **settings)
 
 # %% [markdown]
-# A mixture has one vector of weights, this model two. What the package needs to relabel and to diagnose is the
-# mixture that describes all rows together, so the model keeps the overall weights beside them. The two vectors `w`
-# have the cluster axis too and are permuted with everything else.
+# A mixture has one vector of weights, this model has two. For relabelling and diagnostics the package needs the mixture
+# that describes all rows together, so the model also stores the overall weights. The two vectors `w` have a cluster
+# axis too, and are permuted with everything else.
 
 # %%
 names = {"weights": "overall", "means": "mu", "sds": "sigma"}
@@ -112,44 +112,45 @@ table[["mean", "sd", "eti89_lb", "eti89_ub", "ess_bulk", "r_hat"]].round(3)
 # %% [markdown]
 # ## The ranger's answer
 #
-# Clusters are in the order of their first feature, so cluster 0 are the short eruptions.
+# Clusters are ordered by their first feature, so cluster 0 contains the short eruptions.
 
 # %%
 chance = relabelled.posterior["w"].sel(cluster=0)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", width_ratios=[1, 1.3])
-for before, colour in zip(situations, ["C1", "C0"], strict=True):
-    left.hist(chance.sel(before=before).to_numpy().ravel(), bins=60, color=colour, density=True)
-    right.scatter(*situations[before].to_numpy().T, s=9, color=colour, label=f"after a {before} one")
-left.set(xlabel="probability that the next one is short", yticks=[], xlim=(0, 0.8))
-right.set(xlabel="eruption, min", ylabel="waiting, min")
-right.legend()
-plt.close(figure)
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.4, 3.4), layout="constrained", width_ratios=[1, 1.3])
+for before in situations:
+    left.hist(chance.sel(before=before).to_numpy().ravel(), bins=60, density=True)
+    right.scatter(*situations[before].to_numpy().T, s=9, label=f"after a {before} eruption")
+left.set(xlabel="probability that the next eruption is short", ylabel="posterior density", yticks=[], xlim=(0, 0.8))
+right.set(xlabel="duration of the eruption, minutes", ylabel="wait until the next one, minutes")
+figure.legend(loc="outside lower center", ncols=2, markerscale=2)
+plt.show()
 difference = chance.sel(before="long") - chance.sel(before="short")
 low, high = np.quantile(difference, [0.055, 0.945])
-print(", ".join(f"after a {before} one: {float(chance.sel(before=before).mean()):.0%}" for before in situations))
+for before in situations:
+    print(f"probability of a short eruption after a {before} one: {float(chance.sel(before=before).mean()):.2f}")
 print(f"difference {float(difference.mean()):.2f}, 89 % interval {low:.2f} to {high:.2f}")
-figure
 
 # %% [markdown]
-# Partitions work as well: each draw of the overall mixture gives labels, and the estimate is the one nearest to all.
+# Partitions work as well: each draw of the overall mixture gives labels, and the estimated partition is the one nearest
+# to all of them.
 
 # %%
 labels = bayesgmm.sample_labels(relabelled, following, names=names, random_state=1)
 best = bayesgmm.estimate_partition(labels, random_state=1)
-print(f"{best.n_clusters} clusters of {np.bincount(best.labels).tolist()} eruptions")
+print(f"{best.n_clusters} clusters, of {' and '.join(map(str, np.bincount(best.labels)))} eruptions")
 
 # %% [markdown]
-# ## What to take away
+# ## Conclusions
 #
-# - **A short eruption is hardly ever followed by another one**; after a long one it is a coin's toss. The mixture
-#   alone, which takes rows for independent, cannot know that: look for what your rows have in common with their
-#   neighbours before you trust error bars.
-# - **To change a prior**, `build_model(hyperpriors=...)`; **to change the structure**, `MvNormalMixture` in a model
-#   of your own. Keep one variable for weights, means and covariances of the whole, and everything else of this
-#   package works.
-# - A covariate with few values becomes one likelihood for each, as here, and each costs one compiled pass over its
-#   rows. With a continuous one give every row its own weights, (obs, cluster), or means, (obs, cluster, feature): that
-#   costs a pass for each component.
+# - **A short eruption is hardly ever followed by another one**; after a long one it is a coin toss. The mixture alone,
+#   which treats rows as independent, cannot know that: check how your rows depend on their neighbours before you trust
+#   error bars.
+# - **To change a prior**, use `build_model(hyperpriors=...)`; **to change the structure**, use `MvNormalMixture` in a
+#   model of your own. Keep one variable each for the weights, means and covariances of all rows together, and the rest
+#   of this package works.
+# - A covariate with few values becomes one likelihood for each value, as here, and each costs one compiled pass over
+#   its rows. With a continuous covariate, give every row its own weights, (obs, cluster), or means, (obs, cluster,
+#   feature): that costs one pass for each component.
 
 # %%
 assert {first.verdict, second.verdict}.isdisjoint({"several real modes", "divergences"})

@@ -46,7 +46,7 @@ def _draw_panels(ranks: xr.Dataset, chosen: Sequence[str], limit: float) -> Figu
         panel.tick_params(labelbottom=True)
         panel.set_xlabel("rank of the truth")
     for row in panels:
-        row[0].set_ylabel("distribution\nless uniform")
+        row[0].set_ylabel("ECDF minus\nuniform")
     labels = "the verdict: all curves stay inside with probability 0.999", f"{_INNER:.0%} of curves stay inside"
     handles = [Patch(color=POSTERIOR, alpha=alpha, label=label) for alpha, label in zip(_SHADES, labels, strict=True)]
     figure.legend(handles=handles, loc="outside lower left", ncols=1 + (across > 2))

@@ -55,7 +55,7 @@ def draw_check(
             band = _of_uniform(len(pit)) if name == "density" else transforms[:, every.index(name)]
             _draw_pit(panel, pit[name].to_numpy(), band, name)
         what = "Leave-one-out probability" if left_out else "Probability"
-        second.suptitle(f"{what} integral transforms: distribution less uniform, with a band of {_BAND:.0%}")
+        second.suptitle(f"{what} integral transforms: ECDF minus uniform, with a {_BAND:.0%} band")
         for i, (panel, name) in enumerate(zip(_panels(third, len(gaussianity)), gaussianity.index, strict=True)):
             _draw_departure(panel, departures[:, i], gaussianity.iloc[i], str(name))
         third.suptitle(f"Departures from a Gaussian mixture, beside refitted replicates: p = {shown(p_value, 'p')}")

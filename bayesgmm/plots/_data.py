@@ -46,6 +46,8 @@ class Shown:
         Thinned rows.
     rows : (row, feature)
         All rows.
+    weights : (cluster,)
+        Posterior means over all draws, or over those shown if these had other labels.
     whole : Shown, optional
         Draws and rows of all features, if these are projections.
     """
@@ -53,6 +55,7 @@ class Shown:
     tree: xr.DataTree
     X: Rows
     rows: Rows
+    weights: Array
     whole: "Shown | None" = None
 
     @property
@@ -111,10 +114,13 @@ def shown(
     check_flag(force=force)
     own = mixture_posterior(posterior, names=names)
     canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
-    tree, rows = thinned_tree(canonical, num_samples), data_of(canonical, X).rows
+    thinned, rows = thinned_tree(canonical, num_samples), data_of(canonical, X).rows
+    tree = thinned
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
-        tree = in_same_labels(posterior, tree, thinned_rows(data_of(canonical).rows), force=force)
-    return Shown(tree, thinned_rows(rows), rows)
+        tree = in_same_labels(posterior, thinned, thinned_rows(data_of(canonical).rows), force=force)
+    same = np.array_equal(tree["posterior"]["weights"].to_numpy(), thinned["posterior"]["weights"].to_numpy())
+    weights = (canonical if same else tree)["posterior"]["weights"].mean(SAMPLE_DIMS)
+    return Shown(tree, thinned_rows(rows), rows, weights.to_numpy())
 
 
 def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:

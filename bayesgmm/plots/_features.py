@@ -165,7 +165,8 @@ def _discriminant_view(sample: Shown, n: int, least: int) -> View:
     )
     tree = xr.DataTree.from_dict({"posterior": posterior})
     tree.attrs = {"covariance_type": "full"}
-    view = Shown(tree, np.asfortranarray(sample.X @ axes), rows=np.asfortranarray(sample.rows @ axes), whole=sample)
+    X, rows = np.asfortranarray(sample.X @ axes), np.asfortranarray(sample.rows @ axes)
+    view = Shown(tree, X, rows, sample.weights, whole=sample)
     sd = sample.rows.std(axis=0)
     formulas = [_formula(name, axes[:, j] * sd, sample.names) for j, name in enumerate(names)]
     return View(view, list(range(len(names))), "\n".join(formulas), axes)

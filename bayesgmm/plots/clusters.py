@@ -366,7 +366,7 @@ def _wrapped(name: str, compact: bool) -> str:
 def _legend_handles(scene: _Scene, *, ellipses: bool, density: bool) -> list[Any]:
     """Clusters, line styles and marker sizes, in three groups with headings."""
     handles: list[Any] = [_heading("cluster (weight)")]
-    for k, weight in enumerate(scene.sample.mean.weights):
+    for k, weight in enumerate(scene.sample.weights):
         style = {"color": _colour(k), "marker": _marker(k), "linewidth": 2.0, "markersize": 5}
         handles.append(_entry(f"{k}  ({weight:.2f})", **style))
     handles.append(_heading(f"\n{scene.mass:.0%} ellipses" if ellipses else "\ndensity"))

@@ -141,7 +141,7 @@ def sized(visuals: dict[str, dict[str, Any]], sample: Shown) -> dict[str, dict[s
 
 def weight_labels(sample: Shown) -> list[str]:
     """Each cluster with the posterior mean of its weight."""
-    return [f"{k}  ({weight:.2f})" for k, weight in enumerate(sample.mean.weights)]
+    return [f"{k}  ({weight:.2f})" for k, weight in enumerate(sample.weights)]
 
 
 def mean_ellipses(sample: Shown, pair: Sequence[int], mass: float) -> xr.DataArray:

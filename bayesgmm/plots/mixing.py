@@ -31,7 +31,7 @@ _LETTERS = 23  # in a line of a panel's title
 _WORDS = {"log_likelihood": "log-likelihood", "log_density": "log density", "entropy": "entropy of labels"}
 _PLACES = {"cluster": "cluster {}", "rank": "rank {} by size", "anchor": "row {}"}
 _AXES = {
-    "rank": ("rank among the draws of all chains, from 0 to 1", "distribution less uniform"),
+    "rank": ("rank among the draws of all chains, from 0 to 1", "ECDF minus uniform"),
     "trace": ("draw", ""),
 }
 
@@ -40,7 +40,7 @@ _VISUALS: dict[str, dict[str, Any]] = {
     "rank": {"xlabel": False},
     "trace": {"xlabel": False, "trace": {"width": 0.4, "alpha": 0.6}},
 }
-_TEST = "p: whether the ranks of all chains have one distribution; black where a chain differs (p < {:.2g})"
+_TEST = "p: test of equal rank distributions in all chains; black where a chain differs (p < {:.2g})"
 
 
 @documented

@@ -91,7 +91,7 @@ def _draw_column(panel: Axes, table: pd.DataFrame, column: Column) -> None:
     best = values[column.winner]
     ring: dict[str, Any] = {"marker": "o", "markersize": 15, "markerfacecolor": "none", "markeredgecolor": INK}
     x = column.winner[1] + dodge * families.index(column.winner[0])
-    panel.plot([x], [best], linestyle="none", label="best", gid="best", zorder=5, **ring)
+    panel.plot([x], [best], linestyle="none", label="best", gid="best", zorder=5, clip_on=False, **ring)
     if not criterion.bayesian:
         _show_the_best(panel, np.array(list(values.values()), dtype=np.float64), best, criterion)
     panel.set_xlabel("number of components K")

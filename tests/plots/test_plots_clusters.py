@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from pretend_posterior import em_fit, pretend_posterior
 from scipy.stats import chi2
 
-from bayesgmm import GaussianMixture, Mixture
+from bayesgmm import GaussianMixture, Mixture, relabel
 from bayesgmm.datasets import load_galaxies, load_old_faithful, load_thyroid
 from bayesgmm.exceptions import InputError
 from bayesgmm.plots._data import thinned_tree
@@ -100,6 +100,11 @@ def test_the_legend_explains_every_mark(faithful) -> None:
     assert "90% ellipses" in entries
     assert {"posterior mean", "posterior draws", "EM"} <= set(entries)
     assert entries[-3:] == ["0", "0.25", "0.5"]
+
+
+def test_weights_in_the_legend_are_those_of_all_draws(faithful) -> None:
+    for posterior in (faithful, relabel(faithful, progress=False)):
+        assert texts(plot_clusters(posterior, num_samples=2))[1:3] == texts(plot_clusters(posterior))[1:3]
 
 
 def test_a_mixture_of_ones_own_takes_the_place_of_em(faithful) -> None:

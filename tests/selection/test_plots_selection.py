@@ -48,6 +48,7 @@ def test_lines_ring_and_hollow_markers_are_where_the_table_says() -> None:
     panel = figure.axes[0]
     np.testing.assert_array_equal(by_gid(panel, "tied")[0].get_xydata(), [[1, 18], [2, 12], [3, 14]])
     np.testing.assert_array_equal(by_gid(panel, "best")[0].get_xydata(), [[2, 10]])
+    assert not by_gid(panel, "best")[0].get_clip_on()  # whole at the edge, too
     np.testing.assert_array_equal(by_gid(panel, "degenerate full")[0].get_xydata(), [[3, 5]])
     assert panel.get_ylabel() == "BIC (lower is better)"
     shown = [text.get_text() for text in figure.legends[0].get_texts()]
