@@ -13,10 +13,13 @@ count all rows: there, they are computed when they are needed.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
@@ -127,8 +130,13 @@ class Modes:
         return len(self.modes) > 1
 
 
-def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: float | None = MIXED) -> Modes:
+def find_modes(
+    points: Draws, data: Data, *, rng: np.random.Generator, mixed: float | None = MIXED, by_chain: bool = False
+) -> Modes:
     """Group draws into modes by their partitions; groups between which chains move freely are one mode.
+
+    Where no groups are clearly separate, as where each of many chains is in a place of its own and partitions of
+    overlapping clusters vary in each, with ``by_chain`` chains that lie apart are groups.
 
     Chains move freely if no indicator of a group has an R-hat above ``mixed``; if that is None, all groups are modes,
     as where chains jump between them. Row weights do not enter partitions. Above 4,000 rows, partitions of 4,000 rows
@@ -136,7 +144,10 @@ def find_modes(points: Draws, data: Data, *, rng: np.random.Generator, mixed: fl
     """
     thinned, compared = points[_thinned(points.chain)], _compared_rows(data.shape[0], rng=rng)
     distances = _distances(partitions_of(thinned, data.take(compared)))
-    typical, *centres = partitions_of(thinned[np.array([_medoid(distances), *_medoids(distances)])], data)
+    medoids = _medoids(distances)
+    if len(medoids) == 1 and by_chain and mixed is not None:
+        medoids = _medoids_of_chains(distances, thinned.chain, mixed)
+    typical, *centres = partitions_of(thinned[np.array([_medoid(distances), *medoids])], data)
     if len(centres) == 1:
         return _single_mode(typical, points, data)
     log_likelihood, labels = nearest(points, data, centres, compared)
@@ -208,6 +219,20 @@ def _medoids(distances: Array) -> list[int]:
             best, groups = score, found
     names = np.unique(groups[groups > 0]) if groups.any() else np.array([0])
     members = [np.flatnonzero(groups == name) for name in names]
+    return [int(own[_medoid(distances[np.ix_(own, own)])]) for own in members]
+
+
+def _medoids_of_chains(distances: Array, chain: IntArray, mixed: float) -> list[int]:
+    """Medoids of groups of chains: two with an R-hat of distances from their medoids of at most ``mixed`` are one."""
+    chains = [np.flatnonzero(chain == c) for c in np.unique(chain)]
+    apart = np.zeros((len(chains), len(chains)), dtype=np.bool_)
+    for (a, one), (b, other) in combinations(enumerate(chains), 2):
+        own = [each[_medoid(distances[np.ix_(each, each)])] for each in (one, other)]
+        series = np.stack([[distances[m, one], distances[m, other]] for m in own])
+        r_hats = array_stats.rhat(series, chain_axis=1, draw_axis=2)
+        apart[a, b] = apart[b, a] = bool(np.nan_to_num(r_hats, nan=1.0).max() > mixed)
+    n_groups, group = connected_components(~apart, directed=False)
+    members = [np.concatenate([chains[c] for c in np.flatnonzero(group == g)]) for g in range(n_groups)]
     return [int(own[_medoid(distances[np.ix_(own, own)])]) for own in members]
 
 

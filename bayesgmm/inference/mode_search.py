@@ -108,7 +108,7 @@ def run_exploratory_chains(
     points, run = sampler(replace(problem, chain_starts=tuple(starts.values())), short, rng)
     if run.interrupted and time.monotonic() < settings.until:
         raise KeyboardInterrupt(_INTERRUPTED)
-    modes = find_modes(points, problem.data, rng=rng, mixed=EXPLORATORY_MIXED)
+    modes = find_modes(points, problem.data, rng=rng, mixed=EXPLORATORY_MIXED, by_chain=True)
     if modes.separate:
         modes = weigh_modes(modes, points, Target(problem.data, problem.model), rng=rng)
     return ExploratoryChains(list(starts), (points, run), modes)

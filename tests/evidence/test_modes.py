@@ -123,6 +123,33 @@ def test_of_many_rows_random_ones_tell_modes_apart():
     np.testing.assert_array_equal(inside, modes.labels == 0)
 
 
+def wandering(places, *, chains_of, sd):
+    """Draws of two-feature mixtures whose means wander about a place of each chain's own."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    chain = np.repeat(np.arange(len(chains_of)), 100)
+    means = np.array(places)[np.array(chains_of)[chain]] + rng.normal(0, sd, (len(chain), *np.shape(places[0])))
+    k = means.shape[1]
+    return Draws(
+        np.full((len(chain), k), 1 / k),
+        means,
+        np.broadcast_to(np.eye(2), (len(chain), k, 2, 2)),
+        family=covariance_family("full"),
+        chain=chain,
+    )
+
+
+@pytest.mark.parametrize("chains_of", [(0, 1, 2, 3), (0, 1, 1, 2), (0, 0, 0, 0)])
+def test_chains_that_lie_apart_are_modes_where_partitions_form_no_clear_groups(chains_of):
+    rng = np.random.Generator(np.random.PCG64(0))
+    X, places = rng.uniform(0, 10, (300, 2)), rng.uniform(0, 10, (4, 6, 2))
+    points = wandering(places, chains_of=chains_of, sd=1.0)
+    assert not find_modes(points, Data.of(X), rng=rng, mixed=1.2).separate  # silhouettes alone see one mode
+    modes = find_modes(points, Data.of(X), rng=rng, mixed=1.2, by_chain=True)
+    assert len(modes.modes) == len(set(chains_of))
+    shares = [np.bincount(np.array(chains_of)[points.chain], modes.labels == m) for m in range(len(modes.modes))]
+    assert {int(share.argmax()) for share in shares} == set(chains_of)  # each has most of its draws of one place
+
+
 def test_of_few_rows_likelihoods_come_with_the_modes():
     """Two groups of rows and two chains, each with both components at one of them."""
     rng = np.random.default_rng(0)
