@@ -46,6 +46,8 @@ _NONE_PROPER, _FEW = 9, 3  # starts without a proper end after which a race is o
 _UNSEARCHED = 5  # starts without a search that are made at most where no searched one ended properly
 _GO_ON = 2  # how many ends on a part of the rows go on with all of them
 _HEAD_START, _HOPE = 5, 20.0  # steps after which the second is judged, and gains like the last that it may hope for
+_ALMOST = 1e-4  # gain to come per row at which a start that collapses then has almost converged
+_BEYOND = 4.0  # times what a search may cost that EM goes on after a loose tolerance is met
 _ILL_DEFINED = (  # scikit-learn's sentence
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
     "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "
@@ -278,6 +280,7 @@ class _Race:
         self.stop, self.part = threading.Event(), plan.part(rng)
         self.kept: Pieces | None = None
         self.runs: list[_Run] = []
+        self.almost: list[EMResult] = []
         self.pool: Executor | None = None
         self.workers: Executor | None = None
 
@@ -309,7 +312,7 @@ class _Race:
             ends = [run.end for run in self.runs]
             if self.n_init is not None or self.part is None:
                 if self.n_init is not None and not any(map(self.plan.degeneracy.is_proper, ends)):
-                    ends[0] = next(iter(self.results([self.without_search])), None) or ends[0]
+                    ends[0] = next(iter(self.results([self.substitute])), None) or ends[0]
                 return ends, [True] * len(ends)
             return self.results([partial(self.finish, self.part, ends)])[0]
 
@@ -353,19 +356,50 @@ class _Race:
                 short_em.charge(self.part, ends[-1])
                 start = ends[-1].mixture if isfinite(ends[-1].objective) else start
             if self.part is None or not is_race:
-                ends.append(self.em(index, start))
+                ends.append(self.em(index, start) if is_race else self.to_end(index, start, short_em.limit))
                 short_em.charge(plan.data, ends[-1])
         except (HaltedError, ClusterError):
             return _Run(ends[-1], short_em.spent, short_em.limit) if ends else None
         return _Run(ends[-1], short_em.spent, short_em.limit)
 
-    def em(self, index: int, start: Mixture, part: Data | None = None, max_iter: int | None = None) -> EMResult:
-        """EM on all rows, or on a part of them."""
+    def to_end(self, index: int, start: Mixture, limit: float) -> EMResult:
+        """EM on all rows, at a loose tolerance no further than a limit allows, and than no component collapses."""
+        is_proper, loose = self.plan.degeneracy.is_proper, self.plan.effort.enough
+        enough, proper = max(loose, _ALMOST) * self.plan.data.total, list[EMState]()
+        most = max(_HEAD_START, int(_BEYOND * limit / self.plan.cost.of_pass)) if loose and limit < math.inf else None
+        end = self.em(index, start, max_iter=most, proper=proper)
+        if proper and isfinite(end.objective) and not is_proper(end):
+            last = proper[0]
+            near = self.em(index, last.mixture, max_iter=_FEW)
+            if is_proper(near) and near.last_gain <= enough:
+                near = _joined(end.history[: last.iteration + 1], near)
+                if loose:
+                    return near
+                self.almost.append(near)
+        elif most and end.n_iter >= most and not end.converged and end.last_gain > enough and not self.stopped:
+            end = _joined(end.history, self.em(index, end.mixture, max_iter=self.plan.settings.max_iter - end.n_iter))
+        return end
+
+    def em(
+        self,
+        index: int,
+        start: Mixture,
+        part: Data | None = None,
+        max_iter: int | None = None,
+        proper: list[EMState] | None = None,
+    ) -> EMResult:
+        """EM on all rows, or on a part of them; the last proper state is kept if somewhere to keep it is given."""
 
         def after_step(state: EMState) -> bool:
             if self.callback is not None and self.callback(index, state):
                 self.stop.set()
-            return self.stopped
+            collapsed = False
+            if proper is not None:
+                if self.plan.degeneracy.is_proper(state):
+                    proper[:] = [state]
+                else:
+                    collapsed = bool(proper and self.plan.effort.enough)
+            return collapsed or self.stopped
 
         settings = self.plan.settings if part is None else self.plan.settings_of_part
         settings = settings if max_iter is None else replace(settings, max_iter=min(max_iter, settings.max_iter))
@@ -379,6 +413,10 @@ class _Race:
             halted=lambda: self.stop.is_set() or (len(self.runs) > 0 and self.stopped),
             pool=self.pool,
         )
+
+    def substitute(self) -> EMResult | None:
+        """Where no start ended properly, the best point before a component collapsed that had almost converged."""
+        return max(self.almost, key=self.plan.degeneracy.log_mass) if self.almost else self.without_search()
 
     def without_search(self) -> EMResult | None:
         """A proper end of a start without a search, if that sees a part of the rows; None if there is none."""
@@ -590,6 +628,12 @@ def _listed(which: IntArray, names: Sequence[str] | None) -> str:
     told = [f"column {j}" if names is None else repr(str(names[j])) for j in which]
     more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
     return ", ".join(told[:_MOST_NAMED]) + more
+
+
+def _joined(history: Array, end: EMResult) -> EMResult:
+    """A run that went on from the end of another."""
+    history = np.concatenate([history[:-1], end.history])
+    return replace(end, history=history, n_iter=len(history) - 1)
 
 
 def _ordered(result: EMResult) -> EMResult:

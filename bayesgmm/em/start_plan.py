@@ -9,7 +9,7 @@ from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, starting_mixture
-from bayesgmm.em.local_search import EFFORTS, Cost, Effort, SearchData, ShortEM, rows_for, search_from, small_em
+from bayesgmm.em.local_search import EFFORTS, Cost, Effort, SearchData, ShortEM, rows_for, search_from, small_em, split_and_merge
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import Model
 
@@ -133,7 +133,13 @@ class Plan:
                 start = self.plain_start(kind, index, rng, search_data.data)
             if not self.searched:
                 return start
-            run = short_em.run(search_data.data, start)
+            if not in_race and self.model.n_components > 2 and search_data.places.keeps == 0:
+                first = split_and_merge(short_em.run(search_data.data, start, max_iter=10), search_data, short_em)
+                run = short_em.run(search_data.data, first.mixture)
+                if criteria.is_proper(first) and not criteria.is_proper(run):
+                    run = first
+            else:
+                run = short_em.run(search_data.data, start)
             if short_em.limit == math.inf:
                 short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run)
             patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)

@@ -542,8 +542,9 @@ class GaussianMixture(
     def _searching(self) -> Effort:
         """How long starts search: longer where a tight tolerance is asked for, which EM elsewhere would take."""
         effort = EFFORTS[self.effort]
-        tight = self.n_init != "auto" and self.tol is not None and self.tol <= _TIGHT
-        return effort._replace(times=_LONGER * effort.times) if tight else effort
+        if self.n_init == "auto" or self.tol is None:
+            return effort
+        return effort._replace(times=(_LONGER if self.tol <= _TIGHT else 1.0) * effort.times, enough=self.tol if self.tol > _CLOSE_ENOUGH else 0.0)
 
     def _tolerance(self) -> float | None:
         """Of EM's steps, which cost so little that they go on where the user asks for less."""
