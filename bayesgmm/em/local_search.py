@@ -16,16 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import types
-from scipy.special import xlogy
 
 from bayesgmm._common import Array, Factors
 from bayesgmm._compiled import IN_1, IN_2, OUT_1, OUT_3, allocation_free, linked, record_type
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
-from bayesgmm.mixture.mixture import column_densities
-from bayesgmm._common import Columns, IntArray, PerRow
-from bayesgmm.mixture import CovarianceFamily
-from functools import reduce
 from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, pass_seconds, run_em
 from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled, with_scale
 from bayesgmm.em.moments import covariance_factor
@@ -45,12 +40,11 @@ from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Mixture, Sums
 from bayesgmm.priors import PSEUDO_DATA, Model
 
 MOST_ROWS = 5_000  # a search sees at most so many rows, and 50 for each free mean
-_TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
-_FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
+TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
+FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
 _HOPELESS = 5  # moves that mend, or one a component, and then as many anew, of a search that meets no proper mixture
-_HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
+HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
 _RANDOM_RUNS, _RANDOM_STEPS = 5, 5  # of `small_em`
-_SURE, _MOST_SURE = 1.0 - 1e-4, 0.99  # memberships from which on rows are taken to be in one component only
 _UNINTERRUPTED = 0.005  # seconds of a short run that compiled code may make many of
 
 
@@ -167,7 +161,7 @@ class ShortEM:
     @property
     def tolerance(self) -> float:
         """Of short runs, per row."""
-        return max(self.settings.tol or 0.0, _TOLERANCE)
+        return max(self.settings.tol or 0.0, TOLERANCE)
 
     @property
     def over(self) -> bool:
@@ -191,7 +185,7 @@ class SearchData:
         factor = covariance_factor(degeneracy.moments, family, degeneracy.floors)
         precision = family.precision_factors(factor)
         log_determinant = float(family.log_precision_determinants(precision, d)[0])
-        log_smallest = math.log(min(_FEWEST * (d + 1.0) / some.total, 1.0))
+        log_smallest = math.log(min(FEWEST * (d + 1.0) / some.total, 1.0))
         keeps = 2 if family.shared else 0 if family.restriction(k, d) is None else 1
         return cls(model, some, Places(some.weights.cumsum(), factor, precision, log_determinant, log_smallest, keeps))
 
@@ -292,146 +286,9 @@ def _first_gain(search_data: SearchData, best: EMResult, chances: Array, short_e
     return plain_moves(search_data, best, chances, short_em)
 
 
-class Swap(NamedTuple):
-    """Two components in the place of one, and one, its mean and compact covariance, in the place of two."""
-
-    split: int
-    halves: Mixture
-    merged: IntArray
-    mean: Array
-    covariance: Array
-
-    def of(self, mixture: Mixture) -> Mixture:
-        """The mixture in which it is done."""
-        family, (one, other) = mixture.family, self.merged
-        weights, means, factors = mixture.weights.copy(), mixture.means.copy(), mixture.factors.copy()
-        weights[one] += weights[other]
-        means[one], factors[one] = self.mean, family.compact_factors(self.covariance[None])[0]
-        pair = [self.split, other]
-        weights[pair] = weights[self.split] * self.halves.weights
-        means[pair], factors[pair] = self.halves.means, self.halves.factors
-        return with_scale(family, weights / weights.sum(), means, factors, family.precision_factors(factors))
-
-
-def split_and_merge(run: EMResult, search_data: SearchData, short_em: ShortEM) -> EMResult:
-    """Split components that stand for several groups and merge pairs that share one, while that gains.
-
-    The moves of Ueda et al. 2000, chosen by bounds: where all other memberships stay as they are, two components in
-    the place of one raise the log-likelihood at least by what they gain on its share of the rows, and one in the place
-    of two lowers it at most by what it loses on theirs. All swaps that promise a gain are made together; where that
-    fails, the better half of them.
-    """
-    is_proper, enough, swaps = short_em.degeneracy.is_proper, _TOLERANCE * search_data.data.total, list[Swap]()
-    while not short_em.over and np.isfinite(run.objective):
-        swaps = swaps or _promising(run, search_data, short_em)
-        if not swaps:
-            break
-        proposal = reduce(lambda mixture, swap: swap.of(mixture), swaps, run.mixture)
-        found = short_em.run(search_data.data, proposal, max_iter=_HEAD_START)
-        gained = np.isfinite(found.objective) and found.objective > run.objective + enough
-        if gained or (is_proper(found) and not is_proper(run)):
-            run, swaps = found, []
-        elif not (swaps := swaps[: len(swaps) // 2]):
-            break
-    return run
-
-
-def _promising(run: EMResult, search_data: SearchData, short_em: ShortEM) -> list[Swap]:
-    """Swaps that raise the likelihood by bounds, the best first; each component takes part in one."""
-    memberships, k = column_densities(search_data.data.blocks[0].columns, run.mixture)[1], len(run.counts)
-    short_em.spent += 2.0 * Cost.of(search_data.model, search_data.data.shape[0]).of_pass
-    pairs, means, covariances, losses = _merged(run, memberships, search_data, short_em)
-    halved = [_halved(share, search_data, short_em) for share in memberships]
-    swaps, free, by_loss = list[Swap](), np.ones(k, dtype=bool), np.argsort(losses)
-    for split in sorted(range(k), key=lambda j: -halved[j][0]):
-        for place in by_loss:
-            gain, halves = halved[split]
-            if halves is None or gain - losses[place] <= _TOLERANCE * search_data.data.total:
-                break
-            involved = [split, *pairs[place]]
-            if free[involved].all() and split not in pairs[place]:
-                free[involved] = False
-                swaps.append(Swap(split, halves, pairs[place], means[place], covariances[place]))
-                break
-    return swaps
-
-
-def _merged(
-    run: EMResult, memberships: Array, search_data: SearchData, short_em: ShortEM
-) -> tuple[IntArray, Array, Array, Array]:
-    """Each component with that which it overlaps most: the pairs, the moments of both together, and the losses.
-
-    What is spoilt, an emptied component or else the narrowest, costs nothing.
-    """
-    (k, d), family, weights = run.mixture.means.shape, run.mixture.family, search_data.data.weights
-    overlap = (memberships * weights) @ memberships.T
-    alike = overlap / np.sqrt(np.outer(np.diag(overlap), np.diag(overlap)) + 1e-300)
-    np.fill_diagonal(alike, -1.0)
-    pairs = np.unique(np.sort(np.column_stack([np.arange(k), alike.argmax(axis=1)]), axis=1), axis=0)
-    counts, compact = run.counts + 1e-9, family.compact(run.mixture.factors, k, d)
-    together = counts[pairs].sum(axis=1)
-    part = (counts[pairs].T / together).T
-    means = (part[..., None] * run.mixture.means[pairs]).sum(axis=1)
-    apart = run.mixture.means[pairs] - means[:, None]
-    between = apart[..., None] * apart[..., None, :] if compact.ndim == 3 else apart**2
-    covariances = (part.reshape(*part.shape, *(1,) * (compact.ndim - 1)) * (compact[pairs] + between)).sum(axis=1)
-    log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
-    of_pairs = family.log_precision_determinants(family.precision_factors(family.compact_factors(covariances)), d)
-    unsure = memberships.max(axis=0) < _SURE
-    shares, v = memberships[:, unsure], weights[unsure]
-    entropy = xlogy(shares, shares) @ v
-    both = shares[pairs].sum(axis=1)
-    alone = counts * (np.log(counts) + log_det) - entropy
-    losses = alone[pairs].sum(axis=1) - (together * (np.log(together) + of_pairs) - xlogy(both, both) @ v)
-    if not short_em.degeneracy.is_proper(run):
-        worst = int(np.argmin(run.counts) if run.counts.min() < d + 1.0 else np.argmax(log_det))
-        losses[(pairs == worst).any(axis=1)] = -math.inf
-    return pairs, means, covariances, losses
-
-
-def _halved(share: Array, search_data: SearchData, short_em: ShortEM) -> tuple[float, Mixture | None]:
-    """What two components gain on the share (row,) of one, and those two; none if one of them is spoilt."""
-    data, family, d = search_data.data, search_data.model.family, search_data.model.n_features
-    rows = np.flatnonzero(share > 1.0 - _MOST_SURE)
-    least = _FEWEST * (d + 1.0)
-    if len(rows) < 2.0 * least:
-        return -math.inf, None
-    x, v = data.blocks[0].columns.take(rows, axis=1), share[rows] * data.weights[rows]
-    mean, covariance = _moments(x, v, family)
-    scale = np.sqrt(np.maximum(short_em.degeneracy.moments.variances, 1e-300))
-    if covariance.ndim == 2:
-        direction = np.linalg.eigh(covariance / np.outer(scale, scale))[1][:, -1] / scale
-    else:
-        direction = np.eye(d)[np.argmax(covariance / scale**2)]
-    side = direction @ x > direction @ mean
-    if min(side.sum(), (~side).sum()) < least:
-        return -math.inf, None
-    moments = [_moments(x[:, half], v[half], family) for half in (side, ~side)]
-    covariances = np.stack([covariance for _, covariance in moments])
-    factors = family.compact_factors(covariances)
-    weights = np.array([v[side].sum(), v[~side].sum()]) / v.sum()
-    begin = with_scale(family, weights, np.stack([m for m, _ in moments]), factors, family.precision_factors(factors))
-    settings = replace(short_em.settings, tol=short_em.tolerance, max_iter=_HEAD_START)
-    two = run_em(Data(x.T, v), begin, settings=settings)
-    short_em.spent += Cost.of(replace(search_data.model, n_components=2), len(rows)).of_pass * (two.n_iter + 1)
-    rows_of = data.total / data.shape[0]
-    if not np.isfinite(two.objective) or two.counts.min() < least * rows_of or short_em.degeneracy.collapsed(two.mixture):
-        return -math.inf, None
-    log_det = family.log_precision_determinants(family.precision_factors(family.compact_factors(covariance[None])), d)
-    return two.objective - v.sum() * (log_det[0] - 0.5 * d * (LOG_2PI + 1.0)), two.mixture
-
-
-def _moments(x: Columns, v: PerRow, family: CovarianceFamily) -> tuple[Array, Array]:
-    """Mean and compact covariance of weighted columns."""
-    weights = v / v.sum()
-    mean = x @ weights
-    z = x - mean[:, None]
-    return mean, (z**2) @ weights if family.diagonal else (z * weights) @ z.T
-
-
 def plain_moves(search_data: SearchData, best: EMResult, chances: Array, short_em: ShortEM) -> tuple[int, EMResult]:
     """`_first_gain` as it reads."""
-    enough = short_em.degeneracy.log_mass(best) + _TOLERANCE * search_data.data.total
+    enough = short_em.degeneracy.log_mass(best) + TOLERANCE * search_data.data.total
     for n_made, each in enumerate(chances, start=1):
         run = _raced(search_data, search_data.moved(best.mixture, each), enough, short_em)
         gained = bool(np.isfinite(run.objective)) and short_em.degeneracy.log_mass(run) > enough
@@ -445,8 +302,8 @@ def _raced(search_data: SearchData, proposal: Mixture, enough: float | None, sho
 
     Where there is no best one to beat yet, it is if it is degenerate by then.
     """
-    run = short_em.run(search_data.data, proposal, max_iter=_HEAD_START)
-    if run.converged or run.n_iter < _HEAD_START or len(run.history) < 2:
+    run = short_em.run(search_data.data, proposal, max_iter=HEAD_START)
+    if run.converged or run.n_iter < HEAD_START or len(run.history) < 2:
         return run
     hoped = short_em.degeneracy.log_mass(run) + _HOPE * (run.history[-1] - run.history[-2])
     hopeless = not short_em.degeneracy.is_proper(run) if enough is None else hoped < enough
@@ -484,7 +341,7 @@ def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, shor
         model.pseudo_data,
         iterates,
         MixtureArrays(*(np.require(array, requirements=["C", "W"]) for array in MixtureArrays.of(before))),
-        best.objective + _TOLERANCE * search_data.data.total,
+        best.objective + TOLERANCE * search_data.data.total,
         search_data.places,
         chances,
         Cost.of(model, search_data.data.shape[0]),
@@ -582,14 +439,14 @@ def _compiled_moves(  # type: ignore[no-untyped-def]
     limit,
 ):
     """`plain_moves`; the last run is in the iterates and the sums."""
-    head = Rules(rules.floors, rules.smallest_gain, _HEAD_START)
+    head = Rules(rules.floors, rules.smallest_gain, HEAD_START)
     n_steps, converged, value = 0, False, 0.0
     for move in range(chances.shape[0]):
         _put_down(covariance, x, best, places, chances[move], iterates)
         n_steps, converged, value, gain = _short_run(covariance, component, head, x, row_weights, sums, prior, iterates)
         spent += cost.of_run + (n_steps + 1) * cost.of_pass
         hoped = iterates.state[NOW] + _HOPE * gain
-        if not (converged or n_steps < _HEAD_START or hoped < enough):
+        if not (converged or n_steps < HEAD_START or hoped < enough):
             n_steps, converged, value, gain = _short_run(
                 covariance, component, rules, x, row_weights, sums, prior, iterates
             )

@@ -1,5 +1,6 @@
 """`GaussianMixture`: EM as a scikit-learn estimator."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -348,7 +349,8 @@ class GaussianMixture(
                 kept=kept,
             )
         self._set_fit(result, starts, dtype=dtype)
-        self.converged_ = result.converged or result.gain_to_come <= (self.tol or 0.0) * data.total
+        to_come = min(result.gain_to_come, result.last_gain if self._loose() else math.inf)
+        self.converged_ = result.converged or to_come <= (self.tol or 0.0) * data.total
         self._training = None
         if data.lost is None:
             with threads_for(data, self.n_jobs) as pool:
@@ -544,7 +546,11 @@ class GaussianMixture(
         effort = EFFORTS[self.effort]
         if self.n_init == "auto" or self.tol is None:
             return effort
-        return effort._replace(times=(_LONGER if self.tol <= _TIGHT else 1.0) * effort.times, enough=self.tol if self.tol > _CLOSE_ENOUGH else 0.0)
+        return effort._replace(times=effort.times * (_LONGER if self.tol <= _TIGHT else 1.0), enough=self._loose())
+
+    def _loose(self) -> float:
+        """The tolerance that was given, if EM goes on beyond it; zero else."""
+        return 0.0 if self.tol is None or self.tol <= _CLOSE_ENOUGH else self.tol
 
     def _tolerance(self) -> float | None:
         """Of EM's steps, which cost so little that they go on where the user asks for less."""
