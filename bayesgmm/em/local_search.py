@@ -61,7 +61,7 @@ class Effort(NamedTuple):
         How often the best optimum must be met to end a race.
     most_starts : int
     enough : float
-        Gain to come per row at which a start of a number may end before EM's tolerance is met.
+        Gain per row of the last step at which a start of a number may end before EM's tolerance is met.
     """
 
     patience: int

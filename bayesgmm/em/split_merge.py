@@ -23,6 +23,7 @@ from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture, row_memberships
 
 _UNSURE = 1e-4  # rows that are in one component but for less are left out where components are merged
 _SMALL = 0.01  # rows of which a component takes less are left out where it is split
+_REGULAR = 1e-13  # smallest variance over that of the data, above rounding errors
 _TINY = 1e-300
 
 
@@ -104,18 +105,21 @@ def merged_pairs(
     To merge one that is spoilt, the emptied or else the narrowest, costs nothing.
     """
     (k, d), family, weights = run.mixture.means.shape, run.mixture.family, search_data.data.weights
+    unit = _units(short_em)
     short_em.spent += 2.0 * Cost.of(search_data.model, len(weights)).of_pass
     overlap = (memberships * weights) @ memberships.T
     cosines = overlap / np.sqrt(np.outer(overlap.diagonal(), overlap.diagonal()) + _TINY)
     np.fill_diagonal(cosines, -1.0)
     pairs = np.unique(np.sort(np.column_stack([np.arange(k), cosines.argmax(axis=1)]), axis=1), axis=0)
     counts, compact = np.maximum(run.counts, _TINY), family.compact(run.mixture.factors, k, d)
-    together = counts[pairs].sum(axis=1)
-    part = counts[pairs] / together[:, None]
+    part = counts[pairs] / counts[pairs].sum(axis=1, keepdims=True)
     means = np.einsum("pi,pid->pd", part, run.mixture.means[pairs])
     apart = run.mixture.means[pairs] - means[:, None]
     between = apart**2 if family.diagonal else apart[..., None] * apart[..., None, :]
     covariances = np.einsum("pi,pi...->p...", part, compact[pairs] + between)
+    regular = np.array([_axes(each, unit)[0][0] > _REGULAR for each in covariances])
+    pairs, means, covariances = pairs[regular], means[regular], covariances[regular]
+    together = counts[pairs].sum(axis=1)
     log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
     unsure = memberships.max(axis=0) < 1.0 - _UNSURE
     shares, v = memberships[:, unsure], weights[unsure]
@@ -132,18 +136,19 @@ def merged_pairs(
 def halved(share: PerRow, search_data: SearchData, short_em: ShortEM) -> Halves | None:
     """Two components fitted to the share of one, from its halves along its longest axis; None if one is spoilt."""
     data, family, d = search_data.data, search_data.model.family, search_data.model.n_features
-    rows, fewest = np.flatnonzero(share > _SMALL), FEWEST * (d + 1.0)
+    fewest, floors, unit = FEWEST * (d + 1.0), short_em.degeneracy.floors, _units(short_em)
+    rows = np.flatnonzero((share > _SMALL) & (data.weights > 0.0))
     x, v = data.rows.T.take(rows, axis=1), share[rows] * data.weights[rows]
     if len(rows) < 2.0 * fewest:
         return None
-    mean, covariance = _moments(x, v, family)
-    unit = 1.0 / np.sqrt(np.maximum(short_em.degeneracy.moments.variances, _TINY))
-    scaled = np.diag(covariance * unit**2) if family.diagonal else covariance * np.outer(unit, unit)
-    direction = np.linalg.eigh(scaled)[1][:, -1] * unit
+    mean, covariance = _moments(x, v, family, floors)
+    direction = _axes(covariance, unit)[1][:, -1] * unit
     side = direction @ x > direction @ mean
     if not fewest <= np.count_nonzero(side) <= len(rows) - fewest:
         return None
-    moments = [_moments(x[:, half], v[half], family) for half in (side, ~side)]
+    moments = [_moments(x[:, half], v[half], family, floors) for half in (side, ~side)]
+    if min(_axes(half, unit)[0][0] for _, half in moments) < _REGULAR:
+        return None
     means, covariances = (np.stack(each) for each in zip(*moments, strict=True))
     factors = family.compact_factors(covariances)
     weights = np.array([v[side].sum(), v[~side].sum()]) / v.sum()
@@ -158,12 +163,23 @@ def halved(share: PerRow, search_data: SearchData, short_em: ShortEM) -> Halves 
     return Halves(two.objective - one, two.mixture)
 
 
-def _moments(x: Columns, v: PerRow, family: CovarianceFamily) -> tuple[Array, Array]:
-    """Mean and compact covariance of weighted columns."""
+def _moments(x: Columns, v: PerRow, family: CovarianceFamily, floors: Array) -> tuple[Array, Array]:
+    """Mean and compact covariance of weighted columns, with the floors that keep it regular."""
     weights = v / v.sum()
     mean = x @ weights
     z = x - mean[:, None]
-    return mean, (z**2 @ weights if family.diagonal else (z * weights) @ z.T)
+    return mean, (z**2 @ weights + floors if family.diagonal else (z * weights) @ z.T + np.diag(floors))
+
+
+def _units(short_em: ShortEM) -> Array:
+    """What to multiply each feature with, so that the data have unit variance."""
+    variances, floors = short_em.degeneracy.moments.variances, short_em.degeneracy.floors
+    return 1.0 / np.sqrt(np.maximum(np.maximum(variances, floors), _TINY))
+
+
+def _axes(compact: Array, unit: Array) -> tuple[Array, Array]:
+    """Variances, ascending, along the axes of a compact covariance in units of the data, and those axes."""
+    return np.linalg.eigh(np.diag(compact * unit**2) if compact.ndim == 1 else compact * np.outer(unit, unit))
 
 
 def _log_precision(compact: Array, family: CovarianceFamily, n_features: int) -> Array:

@@ -88,7 +88,9 @@ class GaussianMixture(
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
         instead, which says little if EM is slow. However large ``tol`` is, EM goes on to 1e-6 per row while
-        ``max_iter`` allows it. At 1e-5 or less a number of starts search up to four times as long.
+        ``max_iter`` allows it; a start of a number ends sooner, once the last increase is at most ``tol``, if going on
+        takes long (by a model of cost) or ends with a collapsed component. At 1e-5 or less a number of starts search up
+        to four times as long.
     reg_covar : float, optional
         Floor of the covariances: by default 1e-11 of each feature's own variance, whatever its unit (of a
         constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
@@ -109,7 +111,7 @@ class GaussianMixture(
         (``"short_kmeans"``), ``"random_from_data"``, Ward's clustering of a few hundred rows
         (``"short_hierarchical"``) and the best of five short runs from random rows (``"small_em"``). Whatever the kind,
         a local search that moves components follows on at most 5,000 rows or 50 K D, unless parameters or labels are
-        given; see `bayesgmm.em.local_search`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every
+        given; see `bayesgmm.em.local_search` and, for a number of starts, `bayesgmm.em.split_merge`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every
         row to the nearest, ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled
         columns, on whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
     weights_init, means_init, precisions_init : array-like, optional
