@@ -34,7 +34,7 @@ _COMPARED_ROWS = 40_000  # starts are compared on so many rows, or on twice as m
 _QUICK = 3e-4  # seconds of a pass over all rows: below, every start is run to its end
 OF_RACE, _OF_NUMBER, _MORE_PATIENT = 0.25, 0.1, 2  # what a start may cost of a race, in one and else, and its patience
 _COARSE = 1e-3  # gain per row of a step at which others stop
-_FEWEST_SWAPPED = 3  # components of which one can be split and two merged
+_MANY = 8  # components from which on random moves seldom meet the right one
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _COMPARED_TO = 1e-5  # tolerance of runs on a part of the rows
 
@@ -158,13 +158,8 @@ class Plan:
         return run.mixture if np.isfinite(run.objective) else start
 
     def first_run(self, search_data: SearchData, start: Mixture, short_em: ShortEM, *, in_race: bool) -> EMResult:
-        """The run from which a search goes on, with moves that promise a gain where no further starts may follow."""
-        if (
-            in_race
-            or self.model.n_components < _FEWEST_SWAPPED
-            or self.model.prior is not None
-            or search_data.places.keeps
-        ):
+        """The run from which a search goes on; where no further starts may follow, with moves that promise a gain."""
+        if in_race or self.model.n_components < _MANY or self.model.prior is not None or search_data.places.keeps:
             return short_em.run(search_data.data, start)
         first = split_and_merge(short_em.run(search_data.data, start, HEAD_START), search_data, short_em)
         run = short_em.run(search_data.data, first.mixture)

@@ -111,9 +111,10 @@ class GaussianMixture(
         (``"short_kmeans"``), ``"random_from_data"``, Ward's clustering of a few hundred rows
         (``"short_hierarchical"``) and the best of five short runs from random rows (``"small_em"``). Whatever the kind,
         a local search that moves components follows on at most 5,000 rows or 50 K D, unless parameters or labels are
-        given; see `bayesgmm.em.local_search` and, for a number of starts, `bayesgmm.em.split_merge`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every
-        row to the nearest, ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled
-        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
+        given; see `bayesgmm.em.local_search` and, for a number of starts of eight components or more,
+        `bayesgmm.em.split_merge`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every row to the
+        nearest, ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled columns, on
+        whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
     weights_init, means_init, precisions_init : array-like, optional
         Initial parameters, in scikit-learn's shapes. With ``means_init`` there is one start.
     labels_init : array-like (obs,), optional
