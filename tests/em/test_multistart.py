@@ -245,6 +245,7 @@ def test_callback_ends_the_fit_and_the_best_so_far_is_kept():
     assert best.objective == starts.objectives.max()
 
 
+@pytest.mark.filterwarnings("ignore:Every start:bayesgmm.exceptions.DegeneracyWarning")  # where it stood then
 def test_an_interruption_from_the_keyboard_keeps_the_best_so_far(monkeypatch):
     """Ctrl-C reaches the main thread, which waits for the starts."""
     began = threading.Event()
