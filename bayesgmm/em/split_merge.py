@@ -118,6 +118,8 @@ def merged_pairs(
     between = apart**2 if family.diagonal else apart[..., None] * apart[..., None, :]
     covariances = np.einsum("pi,pi...->p...", part, compact[pairs] + between)
     regular = np.array([_axes(each, unit)[0][0] > _REGULAR for each in covariances])
+    if not regular.any():
+        return []
     pairs, means, covariances = pairs[regular], means[regular], covariances[regular]
     together = counts[pairs].sum(axis=1)
     log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
@@ -172,9 +174,9 @@ def _moments(x: Columns, v: PerRow, family: CovarianceFamily, floors: Array) -> 
 
 
 def _units(short_em: ShortEM) -> Array:
-    """What to multiply each feature with, so that the data have unit variance."""
-    variances, floors = short_em.degeneracy.moments.variances, short_em.degeneracy.floors
-    return 1.0 / np.sqrt(np.maximum(np.maximum(variances, floors), _TINY))
+    """What to multiply each feature with, so that the data have unit variance; zero for what does not vary."""
+    scale = np.sqrt(np.maximum(short_em.degeneracy.moments.variances, short_em.degeneracy.floors))
+    return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
 
 
 def _axes(compact: Array, unit: Array) -> tuple[Array, Array]:

@@ -79,6 +79,20 @@ def test_rows_that_vary_in_fewer_directions_are_no_groups():
         assert np.isfinite(split_and_merge(run, search_data, short_em).objective)
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_what_has_collapsed_throughout_is_left_alone(covariance_type):
+    X = np.column_stack([groups(CENTRES, 300), np.zeros(300)])
+    data, model = Data.of(X), Model.of(covariance_type, 5, 3)
+    settings = EMSettings(max_iter=0, reg_covar=0.0)
+    degeneracy = Degeneracy.of(data, settings, model)
+    search_data = SearchData(model, data, None)  # places belong to random moves
+    short_em = ShortEM(degeneracy, degeneracy.with_floors(settings), lambda: False)
+    covariances = model.family.compress(np.repeat(1e-14 * np.eye(3)[None], 5, axis=0))
+    mixture = Mixture(np.full(5, 0.2), X[:5], covariances, covariance_type)
+    run = run_em(data, mixture, settings=settings)
+    assert split_and_merge(run, search_data, short_em) is run
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_start_with_many_components_ends_near_the_truth(seed):
     """Groups at random, some on others: components without a group of their own end on few rows, one lacks its own."""
