@@ -281,7 +281,7 @@ class _Race:
         enough = (loose or _ALMOST) * self.plan.data.total
         most = max(_HEAD_START, int(_BEYOND * limit / self.plan.cost.of_pass)) if loose and limit < math.inf else None
         end = self.em(index, start, max_iter=most, proper=proper)
-        if proper and not is_proper(end) and not self.stopped:
+        if proper and isfinite(end.objective) and not is_proper(end) and not self.stopped:
             last = proper[0]
             near = self.em(index, last.mixture, max_iter=_A_FEW)
             if is_proper(near) and near.last_gain <= enough:
@@ -323,6 +323,8 @@ class _Race:
 
     def has_collapsed(self, state: EMState, proper: list[EMState]) -> bool:
         """Whether EM ends here, at a loose tolerance, because a component collapsed; until then it keeps the state."""
+        if not isfinite(state.objective):
+            return True
         if self.plan.degeneracy.is_proper(state):
             proper[:] = [state]
             return False

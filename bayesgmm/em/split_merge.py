@@ -158,8 +158,8 @@ def halved(share: PerRow, search_data: SearchData, short_em: ShortEM) -> Halves 
     settings = replace(short_em.settings, tol=short_em.tolerance, max_iter=HEAD_START)
     two = run_em(Data(x.T, v), begin, settings=settings)
     short_em.spent += (two.n_iter + 1) * Cost.of(replace(search_data.model, n_components=2), len(rows)).of_pass
-    spoilt = two.counts.min() < fewest * data.total / data.shape[0] or short_em.degeneracy.collapsed(two.mixture)
-    if not math.isfinite(two.objective) or spoilt:
+    enough = math.isfinite(two.objective) and two.counts.min() >= fewest * data.total / data.shape[0]
+    if not enough or short_em.degeneracy.collapsed(two.mixture):
         return None
     one = v.sum() * (_log_precision(covariance[None], family, d)[0] - 0.5 * d * (LOG_2PI + 1.0))
     return Halves(two.objective - one, two.mixture)

@@ -159,7 +159,8 @@ class Plan:
 
     def first_run(self, search_data: SearchData, start: Mixture, short_em: ShortEM, *, in_race: bool) -> EMResult:
         """The run from which a search goes on; where no further starts may follow, with moves that promise a gain."""
-        if in_race or self.model.n_components < _MANY or self.model.prior is not None or search_data.places.keeps:
+        regular = self.model.prior is None and self.smallest_floor > 0.0 and search_data.places.keeps == 0
+        if in_race or self.model.n_components < _MANY or not regular:
             return short_em.run(search_data.data, start)
         first = split_and_merge(short_em.run(search_data.data, start, HEAD_START), search_data, short_em)
         run = short_em.run(search_data.data, first.mixture)
