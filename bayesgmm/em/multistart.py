@@ -44,7 +44,7 @@ _NONE_PROPER, _FEW = 9, 3  # starts without a proper end after which a race is o
 _UNSEARCHED = 5  # starts without a search that are made at most where no searched one ended properly
 _GO_ON = 2  # how many ends on a part of the rows go on with all of them
 _HEAD_START, _HOPE = 5, 20.0  # steps after which the second is judged, and gains like the last that it may hope for
-_ALMOST = 1e-4  # gain to come per row of a step from which on a start that collapses later had almost converged
+_ALMOST = 1e-4  # gain per row of the last step of a start that had almost converged before it collapsed
 _A_FEW = 3  # steps from the last proper point, which show what they gain
 _BEYOND = 4.0  # times what a search may cost that EM goes on after a loose tolerance is met
 _ILL_DEFINED = (  # scikit-learn's sentence
@@ -173,11 +173,15 @@ def best_of_starts(
 
 
 class _Run(NamedTuple):
-    """The end of a start, what it cost, and what a race may cost that begins with it, by the model of cost."""
+    """The end of a start, what it cost, and what a race may cost that begins with it, by the model of cost.
+
+    If it is a spike, also the last point before, if EM had almost converged there.
+    """
 
     end: EMResult
     spent: float
     limit: float
+    almost: EMResult | None = None
 
 
 class _Race:
@@ -190,7 +194,6 @@ class _Race:
         self.stop, self.part = threading.Event(), plan.part(rng)
         self.kept: Pieces | None = None
         self.runs: list[_Run] = []
-        self.almost: list[EMResult] = []
         self.pool: Executor | None = None
         self.workers: Executor | None = None
 
@@ -259,39 +262,45 @@ class _Race:
         plan, is_race = self.plan, self.n_init is None
         short_em = ShortEM(plan.degeneracy, plan.settings, lambda: self.stopped, limit)
         start = plan.starting_mixture(index, rng, short_em, in_race=is_race)
-        ends: list[EMResult] = []
+        ends, almost = list[EMResult](), None
         try:
             if self.part is not None and (is_race or self.part is not plan.data):
                 ends.append(self.em(index, start, self.part))
                 short_em.charge(self.part, ends[-1])
                 start = ends[-1].mixture if isfinite(ends[-1].objective) else start
             if self.part is None or not is_race:
-                ends.append(self.em(index, start) if is_race else self.to_end(index, start, short_em.limit))
+                if is_race:
+                    ends.append(self.em(index, start))
+                else:
+                    almost = self.to_end(index, start, short_em.limit, ends)
                 short_em.charge(plan.data, ends[-1])
         except (HaltedError, ClusterError):
             return _Run(ends[-1], short_em.spent, short_em.limit) if ends else None
-        return _Run(ends[-1], short_em.spent, short_em.limit)
+        return _Run(ends[-1], short_em.spent, short_em.limit, almost)
 
-    def to_end(self, index: int, start: Mixture, limit: float) -> EMResult:
+    def to_end(self, index: int, start: Mixture, limit: float, ends: list[EMResult]) -> EMResult | None:
         """EM on all rows; where the tolerance is loose no further than a limit allows, nor to where it collapses.
 
-        A component that no group needs drifts for hundreds of steps that gain little, and may end on a few rows.
+        A component that no group needs drifts for hundreds of steps that gain little, and may end on a few rows. Its
+        end is added to others; returned is the last point before a collapse at a tight tolerance, if it is close.
         """
         is_proper, loose, proper = self.plan.degeneracy.is_proper, self.plan.effort.enough, list[EMState]()
         enough = (loose or _ALMOST) * self.plan.data.total
         most = max(_HEAD_START, int(_BEYOND * limit / self.plan.cost.of_pass)) if loose and limit < math.inf else None
         end = self.em(index, start, max_iter=most, proper=proper)
+        ends.append(end)
+        n_left = self.plan.settings.max_iter - end.n_iter
         if proper and isfinite(end.objective) and not is_proper(end) and not self.stopped:
             last = proper[0]
-            near = self.em(index, last.mixture, max_iter=_A_FEW)
+            near = self.em(index, last.mixture, max_iter=min(_A_FEW, end.n_iter - last.iteration))
             if is_proper(near) and near.last_gain <= enough:
                 near = _joined(end.history[: last.iteration + 1], near)
-                if loose:
+                if not loose:
                     return near
-                self.almost.append(near)
+                ends.append(near)
         elif end.n_iter == most and not end.converged and end.last_gain > enough and not self.stopped:
-            end = _joined(end.history, self.em(index, end.mixture, max_iter=self.plan.settings.max_iter - end.n_iter))
-        return end
+            ends.append(_joined(end.history, self.em(index, end.mixture, max_iter=n_left)))
+        return None
 
     def em(
         self,
@@ -332,7 +341,8 @@ class _Race:
 
     def substitute(self) -> EMResult | None:
         """Where no start ended properly, the best point before a component collapsed that had almost converged."""
-        return max(self.almost, key=self.plan.degeneracy.log_mass) if self.almost else self.without_search()
+        almost = [run.almost for run in self.runs if run.almost is not None]
+        return max(almost, key=self.plan.degeneracy.log_mass) if almost else self.without_search()
 
     def without_search(self) -> EMResult | None:
         """A proper end of a start without a search, if that sees a part of the rows; None if there is none."""
