@@ -14,7 +14,8 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMResult
 from bayesgmm.em.initialization import first_step, starting_mixture
 from bayesgmm.em.moments import RegCovar, moments_of
-from bayesgmm.em.multistart import Starts, best_of_starts
+from bayesgmm.em.multistart import best_of_starts
+from bayesgmm.em.start_plan import Starts
 from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.model import Model

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bayesgmm.em.moments import moments_of as moments_of
     from bayesgmm.em.moments import principal_directions as principal_directions
     from bayesgmm.em.multistart import StartCallback as StartCallback
-    from bayesgmm.em.multistart import Starts as Starts
     from bayesgmm.em.multistart import best_of_starts as best_of_starts
     from bayesgmm.em.start_plan import KINDS as KINDS
     from bayesgmm.em.start_plan import MIXED as MIXED
+    from bayesgmm.em.start_plan import Starts as Starts
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayesgmm._common import Array
 from bayesgmm.data import Data
-from bayesgmm.em.em import EMResult, EMSettings
+from bayesgmm.em.em import EMResult, EMSettings, EMState
 from bayesgmm.em.moments import Moments, inverse_scales, moments_of, principal_directions, variance_floors
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import Model
@@ -46,8 +46,8 @@ class Degeneracy:
         """Settings with the floors in numbers, for runs on parts or copies of the rows."""
         return replace(settings, reg_covar=self.floors)
 
-    def is_proper(self, run: EMResult) -> bool:
-        """Whether a run did not end in a spike, see `best_of_starts`."""
+    def is_proper(self, run: EMResult | EMState) -> bool:
+        """Whether a run did not end, or does not stand, in a spike, see `best_of_starts`."""
         if self.model.prior is not None:
             return run.n_floored == 0
         return not (bool(run.counts.min() < self.fewest) or self.collapsed(run.mixture))

@@ -130,6 +130,11 @@ class EMResult:
     n_floored: int
 
     @property
+    def last_gain(self) -> float:
+        """What the last step gained; infinite if there was none."""
+        return float(self.history[-1] - self.history[-2]) if self.n_iter else math.inf
+
+    @property
     def gain_to_come(self) -> float:
         """The gain to come, extrapolated from the last three objectives (Aitken); infinite where there are fewer."""
         return aitken_remaining(*self.history[-3:]) if len(self.history) >= 3 else math.inf

@@ -40,10 +40,10 @@ from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Mixture, Sums
 from bayesgmm.priors import PSEUDO_DATA, Model
 
 MOST_ROWS = 5_000  # a search sees at most so many rows, and 50 for each free mean
-_TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
-_FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
+TOLERANCE, _MOST_STEPS = 1e-4, 100  # of a short run
+FEWEST = 2.0  # times D + 1 rows, of which the smallest new component has the size
 _HOPELESS = 5  # moves that mend, or one a component, and then as many anew, of a search that meets no proper mixture
-_HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
+HEAD_START, _HOPE = 10, 20.0  # steps of a run before it is judged, and gains like the last that it may hope for
 _RANDOM_RUNS, _RANDOM_STEPS = 5, 5  # of `small_em`
 _UNINTERRUPTED = 0.005  # seconds of a short run that compiled code may make many of
 
@@ -60,6 +60,8 @@ class Effort(NamedTuple):
     met : int
         How often the best optimum must be met to end a race.
     most_starts : int
+    enough : float
+        Gain per row of the last step at which a start of a number may end before EM's tolerance is met.
     """
 
     patience: int
@@ -67,6 +69,7 @@ class Effort(NamedTuple):
     times: float
     met: int
     most_starts: int
+    enough: float = 0.0
 
     def patience_for(self, n_components: int) -> int:
         """Moves without an improvement that end a search."""
@@ -158,7 +161,7 @@ class ShortEM:
     @property
     def tolerance(self) -> float:
         """Of short runs, per row."""
-        return max(self.settings.tol or 0.0, _TOLERANCE)
+        return max(self.settings.tol or 0.0, TOLERANCE)
 
     @property
     def over(self) -> bool:
@@ -182,7 +185,7 @@ class SearchData:
         factor = covariance_factor(degeneracy.moments, family, degeneracy.floors)
         precision = family.precision_factors(factor)
         log_determinant = float(family.log_precision_determinants(precision, d)[0])
-        log_smallest = math.log(min(_FEWEST * (d + 1.0) / some.total, 1.0))
+        log_smallest = math.log(min(FEWEST * (d + 1.0) / some.total, 1.0))
         keeps = 2 if family.shared else 0 if family.restriction(k, d) is None else 1
         return cls(model, some, Places(some.weights.cumsum(), factor, precision, log_determinant, log_smallest, keeps))
 
@@ -285,7 +288,7 @@ def _first_gain(search_data: SearchData, best: EMResult, chances: Array, short_e
 
 def plain_moves(search_data: SearchData, best: EMResult, chances: Array, short_em: ShortEM) -> tuple[int, EMResult]:
     """`_first_gain` as it reads."""
-    enough = short_em.degeneracy.log_mass(best) + _TOLERANCE * search_data.data.total
+    enough = short_em.degeneracy.log_mass(best) + TOLERANCE * search_data.data.total
     for n_made, each in enumerate(chances, start=1):
         run = _raced(search_data, search_data.moved(best.mixture, each), enough, short_em)
         gained = bool(np.isfinite(run.objective)) and short_em.degeneracy.log_mass(run) > enough
@@ -299,8 +302,8 @@ def _raced(search_data: SearchData, proposal: Mixture, enough: float | None, sho
 
     Where there is no best one to beat yet, it is if it is degenerate by then.
     """
-    run = short_em.run(search_data.data, proposal, max_iter=_HEAD_START)
-    if run.converged or run.n_iter < _HEAD_START or len(run.history) < 2:
+    run = short_em.run(search_data.data, proposal, max_iter=HEAD_START)
+    if run.converged or run.n_iter < HEAD_START or len(run.history) < 2:
         return run
     hoped = short_em.degeneracy.log_mass(run) + _HOPE * (run.history[-1] - run.history[-2])
     hopeless = not short_em.degeneracy.is_proper(run) if enough is None else hoped < enough
@@ -338,7 +341,7 @@ def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, shor
         model.pseudo_data,
         iterates,
         MixtureArrays(*(np.require(array, requirements=["C", "W"]) for array in MixtureArrays.of(before))),
-        best.objective + _TOLERANCE * search_data.data.total,
+        best.objective + TOLERANCE * search_data.data.total,
         search_data.places,
         chances,
         Cost.of(model, search_data.data.shape[0]),
@@ -436,14 +439,14 @@ def _compiled_moves(  # type: ignore[no-untyped-def]
     limit,
 ):
     """`plain_moves`; the last run is in the iterates and the sums."""
-    head = Rules(rules.floors, rules.smallest_gain, _HEAD_START)
+    head = Rules(rules.floors, rules.smallest_gain, HEAD_START)
     n_steps, converged, value = 0, False, 0.0
     for move in range(chances.shape[0]):
         _put_down(covariance, x, best, places, chances[move], iterates)
         n_steps, converged, value, gain = _short_run(covariance, component, head, x, row_weights, sums, prior, iterates)
         spent += cost.of_run + (n_steps + 1) * cost.of_pass
         hoped = iterates.state[NOW] + _HOPE * gain
-        if not (converged or n_steps < _HEAD_START or hoped < enough):
+        if not (converged or n_steps < HEAD_START or hoped < enough):
             n_steps, converged, value, gain = _short_run(
                 covariance, component, rules, x, row_weights, sums, prior, iterates
             )

@@ -7,14 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from math import isfinite, isnan, nan
 from typing import NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
-from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray, one_blas_thread
 from bayesgmm.data import Data, HaltedError, threads_for
@@ -22,7 +21,7 @@ from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import EFFORTS, Effort, SearchData, ShortEM, search_from
-from bayesgmm.em.start_plan import KINDS_IN_TURN, OF_RACE, SAME_OPTIMUM, Plan
+from bayesgmm.em.start_plan import KINDS_IN_TURN, OF_RACE, SAME_OPTIMUM, Plan, Starts
 from bayesgmm.exceptions import (
     ClusterError,
     DegeneracyWarning,
@@ -39,108 +38,21 @@ from bayesgmm.validation import check_components
 _QUICK = (
     1e-4  # seconds of a pass over the rows that a search sees: below, threads wait for Python longer than they gain
 )
-_SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _MOST_NAMED = 10
 _ROUND = 2  # starts of a race between which nobody asks whether it is over; the first is alone
 _NONE_PROPER, _FEW = 9, 3  # starts without a proper end after which a race is over, and where passes take long
 _UNSEARCHED = 5  # starts without a search that are made at most where no searched one ended properly
 _GO_ON = 2  # how many ends on a part of the rows go on with all of them
 _HEAD_START, _HOPE = 5, 20.0  # steps after which the second is judged, and gains like the last that it may hope for
+_ALMOST = 1e-4  # gain per row of the last step of a start that had almost converged before it collapsed
+_A_FEW = 3  # steps from the last proper point, which show what they gain
+_BEYOND = 4.0  # times what a search may cost that EM goes on after a loose tolerance is met
 _ILL_DEFINED = (  # scikit-learn's sentence
     "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
     "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or scale "
     "the input data."
 )
 type StartCallback = Callable[[int, EMState], object]
-
-
-@dataclass(frozen=True, slots=True)
-class Starts:
-    """Record of the starts of a fit, in order.
-
-    Attributes
-    ----------
-    objectives : (start,)
-        Final objective of each start; NaN if it broke down numerically.
-    degenerate : (start,) bool
-        Whether it ended with a collapsed or emptied component, see `best_of_starts`.
-    converged : (start,) bool
-    n_iter : (start,) int
-    best : int
-        The start that was kept: the highest objective that is not degenerate, with a prior that of the largest mass.
-    tolerance : float
-        Objectives closer than this are regarded as the same optimum: ten times EM's tolerance, because EM stops
-        at that distance from its optimum.
-    optima : tuple of Mixture
-        The distinct optima that are not degenerate, best first.
-    interrupted : bool
-        Whether the fit was interrupted; starts that had not begun are not listed.
-    optimum_objectives : (optimum,)
-        The objective at each of the ``optima``; without a prior, the log-likelihood.
-    kinds : tuple of str
-        Initialization of each start: a name of `KINDS`, or ``"given"``.
-    completed : (start,) bool
-        Whether a start was run to its end on all rows, or had met one that was on a part of them; others were raced
-        out, and their objective is that of the first that was not, less the difference on that part.
-    """
-
-    __module__ = "bayesgmm.em"
-
-    objectives: Array
-    degenerate: NDArray[np.bool_]
-    converged: NDArray[np.bool_]
-    n_iter: IntArray
-    best: int
-    tolerance: float
-    optima: tuple[Mixture, ...] = ()
-    interrupted: bool = False
-    optimum_objectives: Array = field(default_factory=lambda: np.empty(0))
-    kinds: tuple[str, ...] = ()
-    completed: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
-
-    def __post_init__(self) -> None:
-        if not len(self.completed):  # nobody said so of any
-            object.__setattr__(self, "completed", np.ones(len(self.objectives), dtype=bool))
-
-    @property
-    def n_starts(self) -> int:
-        """How many starts were made."""
-        return len(self.objectives)
-
-    @property
-    def n_optima(self) -> int:
-        """How many distinct optima were found, degenerate ones not counted."""
-        return len(self.optima)
-
-    @property
-    def n_degenerate(self) -> int:
-        """How many starts ended in a collapsed or emptied component, or broke down."""
-        return int(self.degenerate.sum())
-
-    @property
-    def n_best_reached(self) -> int:
-        """How many starts reached the optimum that was kept, itself included."""
-        same_kind = self.completed & (self.degenerate == self.degenerate[self.best])
-        close = np.abs(self.objectives - self.objectives[self.best]) <= self.tolerance
-        return int((same_kind & close).sum())
-
-    @property
-    def share_met_once(self) -> float:
-        """The share of completed starts whose optimum no other one met.
-
-        By Good and Turing (Good 1953) it estimates the chance that one more start ends somewhere new.
-        """
-        ends = np.sort(self.objectives[self.completed & ~self.degenerate])
-        if not len(ends):
-            return 1.0
-        _, met = np.unique(np.cumsum(np.diff(ends, prepend=ends[0]) > self.tolerance), return_counts=True)
-        return int((met == 1).sum()) / len(ends)
-
-    @property
-    def best_is_doubtful(self) -> bool:
-        """Whether one start only, of several that ran to the end, reached the best optimum."""
-        several = self.n_starts >= _SEVERAL and self.n_optima > 1
-        return several and bool(self.converged[self.best]) and self.n_best_reached == 1
 
 
 def best_of_starts(
@@ -261,11 +173,15 @@ def best_of_starts(
 
 
 class _Run(NamedTuple):
-    """The end of a start, what it cost, and what a race may cost that begins with it, by the model of cost."""
+    """The end of a start, what it cost, and what a race may cost that begins with it, by the model of cost.
+
+    If it is a spike, also the last point before, if EM had almost converged there.
+    """
 
     end: EMResult
     spent: float
     limit: float
+    almost: EMResult | None = None
 
 
 class _Race:
@@ -309,7 +225,7 @@ class _Race:
             ends = [run.end for run in self.runs]
             if self.n_init is not None or self.part is None:
                 if self.n_init is not None and not any(map(self.plan.degeneracy.is_proper, ends)):
-                    ends[0] = next(iter(self.results([self.without_search])), None) or ends[0]
+                    ends[0] = next(iter(self.results([self.substitute])), None) or ends[0]
                 return ends, [True] * len(ends)
             return self.results([partial(self.finish, self.part, ends)])[0]
 
@@ -346,26 +262,60 @@ class _Race:
         plan, is_race = self.plan, self.n_init is None
         short_em = ShortEM(plan.degeneracy, plan.settings, lambda: self.stopped, limit)
         start = plan.starting_mixture(index, rng, short_em, in_race=is_race)
-        ends: list[EMResult] = []
+        ends, almost = list[EMResult](), None
         try:
             if self.part is not None and (is_race or self.part is not plan.data):
                 ends.append(self.em(index, start, self.part))
                 short_em.charge(self.part, ends[-1])
                 start = ends[-1].mixture if isfinite(ends[-1].objective) else start
             if self.part is None or not is_race:
-                ends.append(self.em(index, start))
+                if is_race:
+                    ends.append(self.em(index, start))
+                else:
+                    almost = self.to_end(index, start, short_em.limit, ends)
                 short_em.charge(plan.data, ends[-1])
         except (HaltedError, ClusterError):
             return _Run(ends[-1], short_em.spent, short_em.limit) if ends else None
-        return _Run(ends[-1], short_em.spent, short_em.limit)
+        return _Run(ends[-1], short_em.spent, short_em.limit, almost)
 
-    def em(self, index: int, start: Mixture, part: Data | None = None, max_iter: int | None = None) -> EMResult:
-        """EM on all rows, or on a part of them."""
+    def to_end(self, index: int, start: Mixture, limit: float, ends: list[EMResult]) -> EMResult | None:
+        """EM on all rows; where the tolerance is loose no further than a limit allows, nor to where it collapses.
+
+        A component that no group needs drifts for hundreds of steps that gain little, and may end on a few rows. Its
+        end is added to others; returned is the last point before a collapse at a tight tolerance, if it is close.
+        """
+        is_proper, loose, proper = self.plan.degeneracy.is_proper, self.plan.effort.enough, list[EMState]()
+        enough = (loose or _ALMOST) * self.plan.data.total
+        most = max(_HEAD_START, int(_BEYOND * limit / self.plan.cost.of_pass)) if loose and limit < math.inf else None
+        end = self.em(index, start, max_iter=most, proper=proper)
+        ends.append(end)
+        n_left = self.plan.settings.max_iter - end.n_iter
+        if proper and isfinite(end.objective) and not is_proper(end) and not self.stopped:
+            last = proper[0]
+            near = self.em(index, last.mixture, max_iter=min(_A_FEW, end.n_iter - last.iteration))
+            if is_proper(near) and near.last_gain <= enough:
+                near = _joined(end.history[: last.iteration + 1], near)
+                if not loose:
+                    return near
+                ends.append(near)
+        elif end.n_iter == most and not end.converged and end.last_gain > enough and not self.stopped:
+            ends.append(_joined(end.history, self.em(index, end.mixture, max_iter=n_left)))
+        return None
+
+    def em(
+        self,
+        index: int,
+        start: Mixture,
+        part: Data | None = None,
+        max_iter: int | None = None,
+        proper: list[EMState] | None = None,
+    ) -> EMResult:
+        """EM on all rows, or on a part of them. The last state before a collapse is left in a list, if there is one."""
 
         def after_step(state: EMState) -> bool:
             if self.callback is not None and self.callback(index, state):
                 self.stop.set()
-            return self.stopped
+            return (proper is not None and self.has_collapsed(state, proper)) or self.stopped
 
         settings = self.plan.settings if part is None else self.plan.settings_of_part
         settings = settings if max_iter is None else replace(settings, max_iter=min(max_iter, settings.max_iter))
@@ -379,6 +329,20 @@ class _Race:
             halted=lambda: self.stop.is_set() or (len(self.runs) > 0 and self.stopped),
             pool=self.pool,
         )
+
+    def has_collapsed(self, state: EMState, proper: list[EMState]) -> bool:
+        """Whether EM ends here, at a loose tolerance, because a component collapsed; until then it keeps the state."""
+        if not isfinite(state.objective):
+            return True
+        if self.plan.degeneracy.is_proper(state):
+            proper[:] = [state]
+            return False
+        return bool(proper) and self.plan.effort.enough > 0
+
+    def substitute(self) -> EMResult | None:
+        """Where no start ended properly, the best point before a component collapsed that had almost converged."""
+        almost = [run.almost for run in self.runs if run.almost is not None]
+        return max(almost, key=self.plan.degeneracy.log_mass) if almost else self.without_search()
 
     def without_search(self) -> EMResult | None:
         """A proper end of a start without a search, if that sees a part of the rows; None if there is none."""
@@ -590,6 +554,12 @@ def _listed(which: IntArray, names: Sequence[str] | None) -> str:
     told = [f"column {j}" if names is None else repr(str(names[j])) for j in which]
     more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
     return ", ".join(told[:_MOST_NAMED]) + more
+
+
+def _joined(history: Array, end: EMResult) -> EMResult:
+    """A run that went on from the end of another."""
+    history = np.concatenate([history[:-1], end.history])
+    return replace(end, history=history, n_iter=len(history) - 1)
 
 
 def _ordered(result: EMResult) -> EMResult:

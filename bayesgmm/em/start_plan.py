@@ -1,15 +1,28 @@
-"""Plan of a multi-start EM fit: what its starts have in common, and how each is made."""
+"""Plan of a multi-start EM fit: what its starts have in common, how each is made, and the record of their ends."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, starting_mixture
-from bayesgmm.em.local_search import EFFORTS, Cost, Effort, SearchData, ShortEM, rows_for, search_from, small_em
+from bayesgmm.em.local_search import (
+    EFFORTS,
+    HEAD_START,
+    Cost,
+    Effort,
+    SearchData,
+    ShortEM,
+    rows_for,
+    search_from,
+    small_em,
+)
+from bayesgmm.em.split_merge import split_and_merge
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import Model
 
@@ -21,6 +34,8 @@ _COMPARED_ROWS = 40_000  # starts are compared on so many rows, or on twice as m
 _QUICK = 3e-4  # seconds of a pass over all rows: below, every start is run to its end
 OF_RACE, _OF_NUMBER, _MORE_PATIENT = 0.25, 0.1, 2  # what a start may cost of a race, in one and else, and its patience
 _COARSE = 1e-3  # gain per row of a step at which others stop
+_MANY = 8  # components from which on random moves seldom meet the right one
+_SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _COMPARED_TO = 1e-5  # tolerance of runs on a part of the rows
 
 
@@ -133,7 +148,7 @@ class Plan:
                 start = self.plain_start(kind, index, rng, search_data.data)
             if not self.searched:
                 return start
-            run = short_em.run(search_data.data, start)
+            run = self.first_run(search_data, start, short_em, in_race=in_race)
             if short_em.limit == math.inf:
                 short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run)
             patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)
@@ -141,6 +156,16 @@ class Plan:
             if best is not None:
                 return best.mixture
         return run.mixture if np.isfinite(run.objective) else start
+
+    def first_run(self, search_data: SearchData, start: Mixture, short_em: ShortEM, *, in_race: bool) -> EMResult:
+        """The run from which a search goes on; where no further starts may follow, with moves that promise a gain."""
+        regular = self.model.prior is None and self.smallest_floor > 0.0 and search_data.places.keeps == 0
+        if in_race or self.model.n_components < _MANY or not regular:
+            return short_em.run(search_data.data, start)
+        first = split_and_merge(short_em.run(search_data.data, start, HEAD_START), search_data, short_em)
+        run = short_em.run(search_data.data, first.mixture)
+        is_proper = short_em.degeneracy.is_proper
+        return first if is_proper(first) and not is_proper(run) else run
 
     def criteria(self, index: int) -> tuple[Degeneracy, ...]:
         """By what a start searches: one after the other, until a search ends properly."""
@@ -167,3 +192,92 @@ class Plan:
         if self.model.exchangeable or self.initialisation.labelled:
             return start
         return aligned_to_prior(start, self.model.required_prior)
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """Record of the starts of a fit, in order.
+
+    Attributes
+    ----------
+    objectives : (start,)
+        Final objective of each start; NaN if it broke down numerically.
+    degenerate : (start,) bool
+        Whether it ended with a collapsed or emptied component, see `best_of_starts`.
+    converged : (start,) bool
+    n_iter : (start,) int
+    best : int
+        The start that was kept: the highest objective that is not degenerate, with a prior that of the largest mass.
+    tolerance : float
+        Objectives closer than this are regarded as the same optimum: ten times EM's tolerance, because EM stops
+        at that distance from its optimum.
+    optima : tuple of Mixture
+        The distinct optima that are not degenerate, best first.
+    interrupted : bool
+        Whether the fit was interrupted; starts that had not begun are not listed.
+    optimum_objectives : (optimum,)
+        The objective at each of the ``optima``; without a prior, the log-likelihood.
+    kinds : tuple of str
+        Initialization of each start: a name of `KINDS`, or ``"given"``.
+    completed : (start,) bool
+        Whether a start was run to its end on all rows, or had met one that was on a part of them; others were raced
+        out, and their objective is that of the first that was not, less the difference on that part.
+    """
+
+    __module__ = "bayesgmm.em"
+
+    objectives: Array
+    degenerate: NDArray[np.bool_]
+    converged: NDArray[np.bool_]
+    n_iter: IntArray
+    best: int
+    tolerance: float
+    optima: tuple[Mixture, ...] = ()
+    interrupted: bool = False
+    optimum_objectives: Array = field(default_factory=lambda: np.empty(0))
+    kinds: tuple[str, ...] = ()
+    completed: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool))
+
+    def __post_init__(self) -> None:
+        if not len(self.completed):  # nobody said so of any
+            object.__setattr__(self, "completed", np.ones(len(self.objectives), dtype=bool))
+
+    @property
+    def n_starts(self) -> int:
+        """How many starts were made."""
+        return len(self.objectives)
+
+    @property
+    def n_optima(self) -> int:
+        """How many distinct optima were found, degenerate ones not counted."""
+        return len(self.optima)
+
+    @property
+    def n_degenerate(self) -> int:
+        """How many starts ended in a collapsed or emptied component, or broke down."""
+        return int(self.degenerate.sum())
+
+    @property
+    def n_best_reached(self) -> int:
+        """How many starts reached the optimum that was kept, itself included."""
+        same_kind = self.completed & (self.degenerate == self.degenerate[self.best])
+        close = np.abs(self.objectives - self.objectives[self.best]) <= self.tolerance
+        return int((same_kind & close).sum())
+
+    @property
+    def share_met_once(self) -> float:
+        """The share of completed starts whose optimum no other one met.
+
+        By Good and Turing (Good 1953) it estimates the chance that one more start ends somewhere new.
+        """
+        ends = np.sort(self.objectives[self.completed & ~self.degenerate])
+        if not len(ends):
+            return 1.0
+        _, met = np.unique(np.cumsum(np.diff(ends, prepend=ends[0]) > self.tolerance), return_counts=True)
+        return int((met == 1).sum()) / len(ends)
+
+    @property
+    def best_is_doubtful(self) -> bool:
+        """Whether one start only, of several that ran to the end, reached the best optimum."""
+        several = self.n_starts >= _SEVERAL and self.n_optima > 1
+        return several and bool(self.converged[self.best]) and self.n_best_reached == 1

@@ -1,5 +1,6 @@
 """`GaussianMixture`: EM as a scikit-learn estimator."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -89,7 +90,9 @@ class GaussianMixture(
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
         instead, which says little if EM is slow. However large ``tol`` is, EM goes on to 1e-6 per row while
-        ``max_iter`` allows it. At 1e-5 or less a number of starts search up to four times as long.
+        ``max_iter`` allows it; a start of a number ends sooner, once the last increase is at most ``tol``, if going on
+        takes long (by a model of cost) or ends with a collapsed component. At 1e-5 or less a number of starts search up
+        to four times as long.
     reg_covar : float, optional
         Floor of the covariances: by default 1e-11 of each feature's own variance, whatever its unit (of a
         constant feature x, 1e-12 of its square). A number is the smallest eigenvalue instead, in squared units of the
@@ -110,9 +113,10 @@ class GaussianMixture(
         (``"short_kmeans"``), ``"random_from_data"``, Ward's clustering of a few hundred rows
         (``"short_hierarchical"``) and the best of five short runs from random rows (``"small_em"``). Whatever the kind,
         a local search that moves components follows on at most 5,000 rows or 50 K D, unless parameters or labels are
-        given; see `bayesgmm.em.local_search`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every
-        row to the nearest, ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled
-        columns, on whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
+        given; see `bayesgmm.em.local_search` and, for a number of starts of eight components or more,
+        `bayesgmm.em.split_merge`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every row to the
+        nearest, ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled columns, on
+        whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
     weights_init, means_init, precisions_init : array-like, optional
         Initial parameters, in scikit-learn's shapes. With ``means_init`` there is one start.
     labels_init : array-like (obs,), optional
@@ -365,7 +369,8 @@ class GaussianMixture(
                 kept=kept,
             )
         self._set_fit(result, starts, dtype=dtype)
-        self.converged_ = result.converged or result.gain_to_come <= (self.tol or 0.0) * data.total
+        to_come = min(result.gain_to_come, result.last_gain if self._loose() else math.inf)
+        self.converged_ = result.converged or to_come <= (self.tol or 0.0) * data.total
         self._training = None
         if data.lost is None:
             with threads_for(data, self.n_jobs) as pool:
@@ -559,8 +564,13 @@ class GaussianMixture(
     def _searching(self) -> Effort:
         """How long starts search: longer where a tight tolerance is asked for, which EM elsewhere would take."""
         effort = EFFORTS[self.effort]
-        tight = self.n_init != "auto" and self.tol is not None and self.tol <= _TIGHT
-        return effort._replace(times=_LONGER * effort.times) if tight else effort
+        if self.n_init == "auto" or self.tol is None:
+            return effort
+        return effort._replace(times=effort.times * (_LONGER if self.tol <= _TIGHT else 1.0), enough=self._loose())
+
+    def _loose(self) -> float:
+        """The tolerance that was given, if EM goes on beyond it; zero else."""
+        return 0.0 if self.tol is None or self.tol <= _CLOSE_ENOUGH else self.tol
 
     def _tolerance(self) -> float | None:
         """Of EM's steps, which cost so little that they go on where the user asks for less."""

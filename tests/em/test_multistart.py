@@ -13,6 +13,7 @@ from sklearn.datasets import load_iris
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.em.initialization import INIT_METHODS, Initialisation
+from bayesgmm.em.local_search import EFFORTS
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.em.start_plan import Plan
 from bayesgmm.exceptions import (
@@ -244,6 +245,7 @@ def test_callback_ends_the_fit_and_the_best_so_far_is_kept():
     assert best.objective == starts.objectives.max()
 
 
+@pytest.mark.filterwarnings("ignore:Every start:bayesgmm.exceptions.DegeneracyWarning")  # where it stood then
 def test_an_interruption_from_the_keyboard_keeps_the_best_so_far(monkeypatch):
     """Ctrl-C reaches the main thread, which waits for the starts."""
     began = threading.Event()
@@ -329,3 +331,56 @@ def test_where_searches_on_a_part_end_in_spikes_starts_without_one_are_made(n_ro
     else:
         with pytest.warns(DegeneracyWarning, match="Every start"):
             fits()
+
+
+@pytest.mark.parametrize("loose", [True, False])
+def test_where_ends_collapse_the_last_proper_point_is_kept(loose, monkeypatch):
+    """A start proper up to some objective: at a loose tolerance that is its end, else it stands where no other does."""
+    data, model = Data.of(load_data("iris")), Model.of("full", 3, 4)
+    begin = three_of_iris()
+    near, end = (run_em(data, begin, settings=EMSettings(max_iter=n)) for n in (3, 1000))
+    assert near.objective < end.objective - 0.01
+    limit = (near.objective + end.objective) / 2
+    monkeypatch.setattr(Plan, "starting_mixture", lambda self, *arguments, **options: begin)
+    monkeypatch.setattr("bayesgmm.em.degeneracy.Degeneracy.is_proper", lambda self, run: run.objective < limit)
+    monkeypatch.setattr("bayesgmm.em.multistart._ALMOST", 1.0)
+    effort = EFFORTS["standard"]._replace(enough=1.0 if loose else 0.0)
+    result, starts = best_of_starts(data, model, rng=rng(), n_init=2, effort=effort)
+    assert result.objective == pytest.approx(near.objective)
+    assert not result.converged
+    assert len(result.history) == result.n_iter + 1
+    assert (np.diff(result.history) >= -1e-9).all()
+    assert starts.degenerate.tolist() == [False, not loose]
+
+
+def test_a_loose_tolerance_ends_a_start_when_going_on_takes_long(monkeypatch):
+    data, model = Data.of(load_data("iris")), Model.of("full", 3, 4)
+    begin = three_of_iris()
+    found = []
+    for enough, longest in ((1.0, 0.0), (1e-12, 0.0), (1.0, 4.0)):
+        monkeypatch.setattr("bayesgmm.em.multistart._BEYOND", longest)
+        effort = EFFORTS["standard"]._replace(enough=enough)
+        monkeypatch.setattr(Plan, "starting_mixture", limited(begin))
+        result, _ = best_of_starts(data, model, rng=rng(), n_init=1, effort=effort)
+        found.append(result)
+    assert (found[0].n_iter, found[0].converged) == (5, False)
+    assert found[1].converged
+    assert found[1].objective == pytest.approx(found[2].objective, abs=1e-3)
+    assert len(found[1].history) == found[1].n_iter + 1 > 6
+    assert found[2].converged
+
+
+def three_of_iris():
+    """A start from three fixed rows."""
+    X = load_data("iris")
+    return Mixture(np.full(3, 1 / 3), X[[0, 60, 120]], np.repeat(np.cov(X.T)[None] / 4, 3, axis=0))
+
+
+def limited(begin):
+    """A start that may cost a second."""
+
+    def starting_mixture(self, index, generator, short_em, *, in_race):
+        short_em.limit = 1.0
+        return begin
+
+    return starting_mixture

@@ -6,8 +6,7 @@ from em_cases import one_start
 from reference import load_data
 
 from bayesgmm.data.blocks import Data
-from bayesgmm.em.initialization import Initialisation
-from bayesgmm.em.user_init import checked_labels, every_label_known, labelled_shares
+from bayesgmm.em.initialization import Initialisation, checked_labels, every_label_known, labelled_shares
 from bayesgmm.exceptions import InputError
 
 

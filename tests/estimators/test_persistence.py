@@ -12,7 +12,7 @@ import xarray as xr
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, Prior
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.em.multistart import Starts
+from bayesgmm.em.start_plan import Starts
 from bayesgmm.exceptions import InputError
 from bayesgmm.posterior.adapter import row_weights_of
 
