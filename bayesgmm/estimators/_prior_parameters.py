@@ -155,6 +155,12 @@ def in_units_of_rows[P: (Prior, Prior | None)](
     return prior if prior is None else prior.rescaled(scaler.mean_, scaler.scale_)
 
 
+def floor_refused(reg_covar: float) -> InputError:
+    """The error for a floor in units of the data beside a prior that has none."""
+    hint = "The default floor is a share of each feature's variance."
+    return InputError(expected="reg_covar=None with standardize=True", got=f"{reg_covar}", hint=hint)
+
+
 def idle_floor(prior: Prior, n_rows: float, reg_covar: float | None) -> Array:
     """Smallest variances (feature,) for EM that the prior keeps it from reaching, whatever the units of the data."""
     heaviest = float(prior.dof.max()) + prior.n_features + n_rows + 2.0

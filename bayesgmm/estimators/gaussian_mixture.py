@@ -20,7 +20,7 @@ from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_fo
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
-from bayesgmm.estimators._prior_parameters import in_units_of_rows
+from bayesgmm.estimators._prior_parameters import floor_refused, in_units_of_rows
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
 from bayesgmm.estimators._sources import (
     ByBlock,
@@ -329,11 +329,7 @@ class GaussianMixture(
     def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> Self:
         begun = time.monotonic()
         if self.standardize and self.reg_covar:
-            raise InputError(
-                expected="reg_covar=None with standardize=True",
-                got=f"{self.reg_covar}",
-                hint="The default floor is a share of each feature's variance.",
-            )
+            raise floor_refused(self.reg_covar)
         if is_elsewhere(X):
             source = self._opened(X, sample_weight)
             kept, dtype = kept_of(lambda: work_of(self, "fit", source)), np.dtype(np.float64)
