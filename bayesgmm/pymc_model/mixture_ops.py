@@ -247,6 +247,7 @@ class MixturePullback(FamilyOp):
     """Gradients of the log densities' sum weighted by a cotangent (n,), which may have any sign."""
 
     gufunc_signature = "(n,d),(n),(k),(k,d),(k,d,d)->(k),(k,d),(k,d,d)"
+    gradient = staticmethod(pulled_back)
     arguments = Signature(f"rows (n,d), cotangent (n), {MIXTURE}")
 
     def make_node(self, X: Any, cotangent: Any, weights: Any, means: Any, covariances: Any) -> Apply:
@@ -256,7 +257,7 @@ class MixturePullback(FamilyOp):
 
     def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
         """See `pulled_back`."""
-        return self.compiled(pulled_back)(*self.kernel, *inputs)
+        return self.compiled(self.gradient)(*self.kernel, *inputs)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """Shapes of the parameters."""
@@ -267,6 +268,7 @@ class RowsPullback(FamilyOp):
     """Gradient by the rows (n, d) of the log densities' sum weighted by a cotangent (n,)."""
 
     gufunc_signature = "(n,d),(n),(k),(k,d),(k,d,d)->(n,d)"
+    gradient = staticmethod(rows_pulled_back)
     arguments = MixturePullback.arguments
 
     def make_node(self, X: Any, cotangent: Any, weights: Any, means: Any, covariances: Any) -> Apply:
@@ -276,7 +278,7 @@ class RowsPullback(FamilyOp):
 
     def evaluate(self, *inputs: Any) -> tuple[Any, ...]:
         """See `rows_pulled_back`."""
-        return (self.compiled(rows_pulled_back)(*self.kernel, *inputs),)
+        return (self.compiled(self.gradient)(*self.kernel, *inputs),)
 
     def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
         """That of the rows."""
@@ -362,8 +364,9 @@ def _numba_log_density(op, node, **kwargs):  # type: ignore[no-untyped-def]
 
 
 @register_funcify_default_op_cache_key(MixturePullback)
+@register_funcify_default_op_cache_key(RowsPullback)
 def _numba_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    agree, evaluate = op.arguments.compiled, op.compiled(pulled_back)
+    agree, evaluate = op.arguments.compiled, op.compiled(op.gradient)
     covariance, component = op.kernel
 
     @numba_njit
@@ -372,19 +375,6 @@ def _numba_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
         return evaluate(covariance, component, X, cotangent, weights, means, covariances)
 
     return mixture_pullback, _CODE_STAMP
-
-
-@register_funcify_default_op_cache_key(RowsPullback)
-def _numba_rows_pullback(op, node, **kwargs):  # type: ignore[no-untyped-def]
-    agree, evaluate = op.arguments.compiled, op.compiled(rows_pulled_back)
-    covariance, component = op.kernel
-
-    @numba_njit
-    def rows_pullback(X, cotangent, weights, means, covariances):  # type: ignore[no-untyped-def]
-        agree(X.shape + cotangent.shape + weights.shape + means.shape + covariances.shape)
-        return evaluate(covariance, component, X, cotangent, weights, means, covariances)
-
-    return rows_pullback, _CODE_STAMP
 
 
 @register_funcify_default_op_cache_key(MixtureValueAndGradient)
