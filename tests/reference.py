@@ -72,7 +72,8 @@ def reference_with_magnitudes(
 ) -> tuple[Statistics, Statistics]:
     """The sums, and the same sums with every term made positive: the scale that rounding errors are set against.
 
-    A responsibility is an exponential, whose relative error grows with its argument: by .002 tolerances, nine units of rounding, a nat.
+    A responsibility is an exponential, whose relative error grows with its argument: by nine units of rounding a nat,
+    which are .002 of the tolerance.
     """
     v = np.ones(len(X)) if row_weights is None else row_weights
     joint = log_joint(X, mixture)
