@@ -229,7 +229,8 @@ def _medoids_of_chains(distances: Array, chain: IntArray, mixed: float) -> list[
     for (a, one), (b, other) in combinations(enumerate(chains), 2):
         own = [each[_medoid(distances[np.ix_(each, each)])] for each in (one, other)]
         series = np.stack([[distances[m, one], distances[m, other]] for m in own])
-        r_hats = array_stats.rhat(series, chain_axis=1, draw_axis=2)
+        with np.errstate(invalid="ignore", divide="ignore"):  # a chain that does not move
+            r_hats = array_stats.rhat(series, chain_axis=1, draw_axis=2)
         apart[a, b] = apart[b, a] = bool(np.nan_to_num(r_hats, nan=1.0).max() > mixed)
     n_groups, group = connected_components(~apart, directed=False)
     members = [np.concatenate([chains[c] for c in np.flatnonzero(group == g)]) for g in range(n_groups)]
