@@ -44,8 +44,8 @@ HEADER = (
 )
 
 
-def lines(case: Case, n_seeds: int) -> str:
-    """Lines of the first table, one a quantity."""
+def lines(case: Case, n_seeds: int) -> tuple[str, Array]:
+    """Lines of the first table, one a quantity, and z of each quantity and seed."""
     found, missing, verdicts, seconds = [], [], Counter[str](), []
     for seed in range(n_seeds):
         began = time.perf_counter()
@@ -58,11 +58,13 @@ def lines(case: Case, n_seeds: int) -> str:
     told = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
     shared = f"{np.nanmax(missing):.2f} | {np.median(seconds):.1f} | {told}"
     each = zip(case.quantities, np.moveaxis(np.array(found), 1, 0), strict=True)
-    return "\n".join(f"| {case.name} | {case.k} | {name} | {cells(case, name, own)} | {shared} |" for name, own in each)
+    told_each = [(name, *cells(case, name, own)) for name, own in each]
+    text = "\n".join(f"| {case.name} | {case.k} | {name} | {own} | {shared} |" for name, own, _ in told_each)
+    return text, np.concatenate([z for *_, z in told_each])
 
 
-def cells(case: Case, quantity: str, found: np.ndarray) -> str:
-    """Truth, means, errors and z of a quantity, whose mean and error (seed, 2) are found."""
+def cells(case: Case, quantity: str, found: Array) -> tuple[str, Array]:
+    """Truth, means, errors and z of a quantity, whose mean and error (seed, 2) are found; and z of each seed."""
     means, errors = found.T
     truth, error, written = float(means.mean()), 0.0, "none"
     reference = read().get(case.key)
@@ -74,7 +76,7 @@ def cells(case: Case, quantity: str, found: np.ndarray) -> str:
     z = (means - truth) / np.maximum(np.hypot(errors, error), 1e-4)
     each = " ".join(f"{mean:.3f}" for mean in means)
     scores = f"{np.abs(z).max():.1f} | {np.square(z).mean():.1f}"
-    return f"{written} | {each} | {errors.min():.3f}-{errors.max():.3f} | {scores}"
+    return f"{written} | {each} | {errors.min():.3f}-{errors.max():.3f} | {scores}", z
 
 
 SIZES = ((5, 4), (10, 3), (10, 10))  # features, components
@@ -117,8 +119,15 @@ def main() -> None:
     n_seeds, n_drawn, n_groups, n_overlapping = (2, 1, 1, 2) if options.quick else sizes
     if n_seeds:
         print(HEADER, flush=True)
+        pooled: list[Array] = []
         for case in list(cases())[: 2 if options.quick else None]:
-            print(lines(case, n_seeds), flush=True)
+            text, z = lines(case, n_seeds)
+            print(text, flush=True)
+            pooled.append(z)
+        z = np.concatenate(pooled)
+        print(
+            f"\nOver all {len(z)}: mean of z² {np.square(z).mean():.2f}, largest |z| {np.abs(z).max():.1f}", flush=True
+        )
     if n_drawn:
         print(f"\n{compared(options.seed, n_drawn)}", flush=True)
     if n_groups:

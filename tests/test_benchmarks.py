@@ -11,7 +11,17 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 # Tens of seconds, of a first run or all.
 COMPILE_LONG = {
-    *("as_written", "dask_cluster", "laplace", "mode_references", "modes", "nuts", "source_posterior", "startup"),
+    *(
+        "as_written",
+        "dask_cluster",
+        "install",
+        "laplace",
+        "mode_references",
+        "modes",
+        "nuts",
+        "source_posterior",
+        "startup",
+    ),
 }
 SCRIPTS = [
     pytest.param(path, marks=[pytest.mark.slow] if path.stem in COMPILE_LONG else [], id=path.stem)

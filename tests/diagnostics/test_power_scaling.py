@@ -1,5 +1,7 @@
 """Sensitivities to prior and likelihood: ArviZ's, of quantities that do not depend on labels."""
 
+from ast import literal_eval
+
 import arviz_stats as azs
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def test_a_strong_prior_is_noticed(fit) -> None:
 
 def test_pairs_that_are_decided_are_left_out(fit) -> None:
     table = power_scaling_sensitivity(fit)
-    pairs = [eval(name.removeprefix("co_clustering")) for name in table.index if name.startswith("co_")]
+    pairs = [literal_eval(name.removeprefix("co_clustering")) for name in table.index if name.startswith("co_")]
     proba = fit.predict_proba(FAITHFUL)
     assert all(min(proba[i].max(), proba[j].max()) < 0.999 for i, j in pairs)
 
