@@ -1,8 +1,21 @@
 """Exceptions and warnings, with the values that explain them as attributes."""
 
 import copyreg
+import os
+import warnings
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+# scikit-learn's decorators stand between `fit` and the line that calls it.
+_PACKAGES = (str(Path(__file__).parent), *(getattr(find_spec("sklearn"), "submodule_search_locations", None) or ()))
+_NOT_THE_USERS = tuple(folder + os.sep for folder in _PACKAGES)
+
+
+def warn_user(message: str | Warning, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's code that led to it: the first outside this package and scikit-learn."""
+    warnings.warn(message, category, skip_file_prefixes=_NOT_THE_USERS)
 
 
 class _PicklableError(Exception):

@@ -19,7 +19,7 @@ from bayesgmm.calibration.messages import Finding
 from bayesgmm.calibration.simulate import Design, simulate
 from bayesgmm.data import Data
 from bayesgmm.estimators import PRIORS
-from bayesgmm.exceptions import InputError, InterruptedWarning
+from bayesgmm.exceptions import InputError, InterruptedWarning, warn_user
 from bayesgmm.inference import INFERENCES, check_gibbs
 from bayesgmm.io import check_same_work, check_target, load_tree, save_tree
 from bayesgmm.posterior import prior_to_json, provenance
@@ -139,7 +139,7 @@ def calibrate(
     found = Calibration(_tree(design, parts))
     if interrupted:
         told = sentence(Finding.INTERRUPTED, n_done=found.n_simulations, n=n_simulations)
-        warnings.warn(told, InterruptedWarning, stacklevel=2)
+        warn_user(told, InterruptedWarning)
     return found
 
 

@@ -1,6 +1,5 @@
 """Leave-one-out cross-validation of a mixture by its marginal likelihood."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from bayesgmm.cross_validation.psis import Pointwise, good_k, largest_r_hat, rel
 from bayesgmm.cross_validation.refits import Refits, RefitSettings, problem_of, refit_rows
 from bayesgmm.data import Data
 from bayesgmm.evidence import is_resampled
-from bayesgmm.exceptions import InputError, InterruptedWarning, ParetoWarning, SamplingWarning
+from bayesgmm.exceptions import InputError, InterruptedWarning, ParetoWarning, SamplingWarning, warn_user
 from bayesgmm.posterior import (
     NO_NAMES,
     OBS,
@@ -230,15 +229,14 @@ def _refitted(found: Pointwise, refits: Refits) -> Pointwise:
     """Pointwise results, with those of the refits inserted."""
     if refits.interrupted:
         missing = f"{len(refits.asked) - len(refits.rows)} of {len(refits.asked)} rows were not refitted."
-        warnings.warn(f"Interrupted: {missing}", InterruptedWarning, stacklevel=3)
+        warn_user(f"Interrupted: {missing}", InterruptedWarning)
     poor = [r for r in refits.found if not (r.r_hat <= UNMIXED and r.se <= LARGE_ERROR)]
     if poor:
-        warnings.warn(
+        warn_user(
             f"{len(poor)} of {len(refits.found)} refits are of little use: R-hat of the row's density up to "
             f"{max(r.r_hat for r in poor):.2f}, standard errors of its log predictive density up to "
             f"{max(r.se for r in poor):.2f}. Take more draws in the fit.",
             SamplingWarning,
-            stacklevel=3,
         )
     elpd = np.array([r.elpd for r in refits.found])
     return found.changed(refits.rows, elpd=elpd, pareto_k=np.zeros(len(elpd)))
@@ -251,23 +249,21 @@ def _warn_of_chains_apart(tree: xr.DataTree, data: Data) -> None:
         return
     r_hat = largest_r_hat(draws_of(tree), data, shape=(sizes["chain"], sizes["draw"]))
     if r_hat > UNMIXED:
-        warnings.warn(
+        warn_user(
             f"The chains disagree about the density at some rows (R-hat up to {r_hat:.2f}), and leave-one-out takes "
             "them for one sample. See diagnose; combine_modes gives each mode its share.",
             SamplingWarning,
-            stacklevel=3,
         )
 
 
 def _warn_of_large_k(found: Pointwise, limit: float) -> None:
     n_bad = len(found.above(limit))
     if n_bad:
-        warnings.warn(
+        warn_user(
             f"{n_bad} of {len(found.elpd)} rows have a Pareto k above {limit:.2f} (the largest is "
             f"{found.pareto_k.max():.2f}): leaving them out changes the posterior so much that importance sampling "
             "cannot be trusted. Pass moment_match=True, or refit=True.",
             ParetoWarning,
-            stacklevel=3,
         )
 
 

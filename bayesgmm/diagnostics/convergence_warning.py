@@ -1,12 +1,10 @@
 """Warning of a fit whose chains did not converge."""
 
-import warnings
-
 from bayesgmm._common import sentence
 from bayesgmm.diagnostics.diagnosis import Diagnosis
 from bayesgmm.diagnostics.messages import WARNING
 from bayesgmm.diagnostics.verdict import MAX_MISSING, SUCCESSES
-from bayesgmm.exceptions import SamplingWarning
+from bayesgmm.exceptions import SamplingWarning, warn_user
 
 
 def warn_if_unconverged(found: Diagnosis) -> bool:
@@ -16,7 +14,7 @@ def warn_if_unconverged(found: Diagnosis) -> bool:
     """
     converged = found.verdict in SUCCESSES
     if not converged or (found.figures.missing or 0.0) > MAX_MISSING:
-        warnings.warn(warning_text(found), SamplingWarning, stacklevel=3)
+        warn_user(warning_text(found), SamplingWarning)
     return converged
 
 

@@ -3,7 +3,6 @@
 import math
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +28,7 @@ from bayesgmm.exceptions import (
     FewRowsWarning,
     InputError,
     SingularDataWarning,
+    warn_user,
 )
 from bayesgmm.io import Pieces, once
 from bayesgmm.mixture import Equivariance, Mixture
@@ -502,13 +502,12 @@ def _report(starts: Starts, best: EMResult, plan: Plan) -> None:
     else:
         try_this = "a prior with a larger scale, fewer components, or a reg_covar below the variances you expect"
     smallest = smallest_variances(best.mixture).min()
-    warnings.warn(
+    warn_user(
         f"Every start ({starts.n_starts}) ended with a collapsed or emptied component: the smallest holds "
         f"{best.counts.min():.3g} rows' worth of weight, the smallest variance is {smallest:.3g} "
         f"(the smallest that reg_covar allows is {plan.smallest_floor:.3g}). The likelihood of such a fit measures the "
         f"floor, not the data. Try {try_this}.",
         DegeneracyWarning,
-        stacklevel=3,
     )
 
 
@@ -522,7 +521,7 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
         variances if plan.model.family.equivariance & Equivariance.SCALES else np.full(len(variances), variances.mean())
     )
     floored = np.flatnonzero((variances > 0) & (compared <= criteria.floors))
-    warn_of_constant_features(np.flatnonzero(variances == 0), names, stacklevel=5)
+    warn_of_constant_features(np.flatnonzero(variances == 0), names)
     if criteria.rank < np.count_nonzero(variances):
         _warn_of_data(
             f"Columns are linearly dependent: scaled to unit variance, the data vary in {criteria.rank} directions "
@@ -538,16 +537,15 @@ def _report_data(plan: Plan, names: Sequence[str] | None, *, degenerate: bool) -
     distinct = plan.data if plan.initialisation.labels is None else plan.data.distinct()
     n_rows = min(distinct.shape[0], plan.data.total)
     if n_parameters > n_rows and not degenerate:
-        warnings.warn(
+        warn_user(
             f"The mixture has {n_parameters} free parameters, more than {n_rows:g} different rows can carry. Try fewer "
             "components, a simpler covariance_type or a prior (prior=Prior.weakly_informative(X)).",
             FewRowsWarning,
-            stacklevel=4,
         )
 
 
 def _warn_of_data(text: str) -> None:
-    warnings.warn(text, SingularDataWarning, stacklevel=5)
+    warn_user(text, SingularDataWarning)
 
 
 def _listed(which: IntArray, names: Sequence[str] | None) -> str:

@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from collections.abc import Callable
 from functools import cache, partial
 from numbers import Integral, Real
@@ -34,7 +33,7 @@ from bayesgmm.estimators._sources import (
 )
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
 from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
-from bayesgmm.exceptions import ClusterError, InputError, InterruptedWarning, SingleBestStartWarning
+from bayesgmm.exceptions import ClusterError, InputError, InterruptedWarning, SingleBestStartWarning, warn_user
 from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import FAMILIES, Measured, Mixture, measure, row_densities, row_memberships
 from bayesgmm.mixture import aic as aic_of
@@ -577,13 +576,13 @@ class GaussianMixture(
             why = "Interrupted" if self.max_seconds is None else "Interrupted, or out of max_seconds"
             why = why if lost is None else str(lost).removesuffix(".")
             text = f"{why}: the best mixture of the {starts.n_starts} starts so far was kept."
-            warnings.warn(text, InterruptedWarning, stacklevel=3)
+            warn_user(text, InterruptedWarning)
         elif not self.converged_ and self.max_iter > 0:
             text = (
                 "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
                 f"tol, or check for degenerate data. (max_iter={self.max_iter}, tol={self.tol})"
             )
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+            warn_user(text, ConvergenceWarning)
         elif starts.best_is_doubtful:
             shown = ", ".join(f"{value:.3f}" for value in starts.optimum_objectives[:2])
             text = (
@@ -591,7 +590,7 @@ class GaussianMixture(
                 f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
                 f"n_init={3 * starts.n_starts}, or effort='thorough'."
             )
-            warnings.warn(text, SingleBestStartWarning, stacklevel=3)
+            warn_user(text, SingleBestStartWarning)
 
 
 def _of_block(task: Callable[..., Any], mixture: Mixture, block: Block) -> Any:

@@ -1,6 +1,5 @@
 """Marginal likelihood (evidence) of a mixture by bridge sampling or tempering, with THAMES as a check."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
@@ -17,7 +16,7 @@ from bayesgmm.evidence.modes import find_modes
 from bayesgmm.evidence.pooled_modes import points_of_tree, unpooled
 from bayesgmm.evidence.thames_check import mode_thames
 from bayesgmm.evidence.thames_estimator import Thames
-from bayesgmm.exceptions import EvidenceWarning, InputError
+from bayesgmm.exceptions import EvidenceWarning, InputError, warn_user
 from bayesgmm.gibbs import refusal, tempered_evidence
 from bayesgmm.mixture import Draws, covariance_family
 from bayesgmm.posterior import (
@@ -330,7 +329,7 @@ def _disagreement(bridge: Estimate, check: Estimate | None) -> list[str]:
         f"Two estimates of the log evidence differ by {apart / se:.1f} standard errors: bridge sampling {bridge}, "
         f"THAMES {check}. Increase draws, and see diagnose."
     )
-    warnings.warn(message, EvidenceWarning, stacklevel=3)
+    warn_user(message, EvidenceWarning)
     return [message]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from bayesgmm.evidence import (
     modes_record,
     visited_modes,
 )
-from bayesgmm.exceptions import CompactWarning
+from bayesgmm.exceptions import CompactWarning, warn_user
 from bayesgmm.inference.engines import Sampled
 from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.inference.problem import Problem
@@ -68,7 +67,7 @@ def fitted_tree(
         modes = _record_approximations(tree, sampled, problem)
     _record_search(tree, explored, draws_of(tree), modes)
     if "variances" in tree["posterior"]:
-        warnings.warn(_COMPACT, CompactWarning, stacklevel=3)
+        warn_user(_COMPACT, CompactWarning)
     return tree
 
 

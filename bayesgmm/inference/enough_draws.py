@@ -5,7 +5,6 @@ to a limit, and all draws are kept. Chains that stay in different modes are not 
 """
 
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm.diagnostics import DEGENERATE, DIVERGENCES, NOT_MIXED, Diagnosis
-from bayesgmm.exceptions import InterruptedWarning, SamplingError
+from bayesgmm.exceptions import InterruptedWarning, SamplingError, warn_user
 from bayesgmm.inference.engines import Engine, Sampled
 from bayesgmm.inference.mode_search import Exploration
 from bayesgmm.inference.settings import SamplerSettings
@@ -66,7 +65,7 @@ def sample_enough(
             judged, sampled = judge(longer), longer
     except (KeyboardInterrupt, SamplingError) as error:
         message = f"Sampling ended with {sampled[1].n_draws} draws of each chain, before more were made: {error}."
-        warnings.warn(message, InterruptedWarning, stacklevel=3)
+        warn_user(message, InterruptedWarning)
     return judged
 
 

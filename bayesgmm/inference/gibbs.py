@@ -8,7 +8,6 @@ EM is slow: the autocorrelation of a parameter is the fraction of information on
 import math
 import threading
 import time
-import warnings
 from itertools import cycle, islice
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from bayesgmm._common import Array, in_threads, progress_bar
 from bayesgmm.data import Data
-from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError
+from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, warn_user
 from bayesgmm.gibbs import SWEEPS, BlockSweeps, Chain, Kept, Point, Sweeps, refusal
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
@@ -166,7 +165,7 @@ def _result(
         raise SamplingError(TOO_SHORT)
     if interrupted and n_draws < settings.draws:
         message = f"Sampling was interrupted: kept {n_draws} of {settings.draws} draws of each chain."
-        warnings.warn(message, InterruptedWarning, stacklevel=4)
+        warn_user(message, InterruptedWarning)
     draws, lp = _joined(kept, n_draws, problem)
     if not np.isfinite(lp).all():
         raise SamplingError("Gibbs sampling left the numbers: a covariance was singular to rounding error")

@@ -13,7 +13,6 @@ drawn anew for points of q resampled in proportion to p / q (population Monte Ca
 
 import math
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from scipy.special import logsumexp
 
 from bayesgmm._common import Array, one_blas_thread, progress_bar
 from bayesgmm.evidence import Conditionals, Target
-from bayesgmm.exceptions import InterruptedWarning, SamplingError
+from bayesgmm.exceptions import InterruptedWarning, SamplingError, warn_user
 from bayesgmm.gibbs import Kept, Point, Sweeps, run_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
@@ -181,7 +180,7 @@ def sample_with_jumps(
     interrupted = stopped or len(kept) < settings.draws
     if interrupted:
         message = f"Sampling was interrupted: kept {len(kept)} of {settings.draws} draws of each chain."
-        warnings.warn(message, InterruptedWarning, stacklevel=3)
+        warn_user(message, InterruptedWarning)
     if len(kept) == settings.draws > written:
         series.append(walk.part(kept[written:], time.perf_counter() - began))
     draws = Draws.joined([points for points, _, _ in kept])

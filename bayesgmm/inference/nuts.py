@@ -9,7 +9,6 @@ import functools
 import math
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from nutpie.sample import CompiledModel, in_marimo_notebook
 
 from bayesgmm._common import Array, IntArray, is_watched
 from bayesgmm.data import HaltedError
-from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning
+from bayesgmm.exceptions import InputError, InterruptedWarning, SamplingError, SamplingWarning, warn_user
 from bayesgmm.inference.settings import POINT, TOO_SHORT, SamplerSettings, Trace
 from bayesgmm.io import Series
 from bayesgmm.log_posterior import EXPAND_SIGNATURE, FINITE, VALUE_NOT_FINITE
@@ -216,7 +215,7 @@ def _sample(
         n_chains, n_draws = draws.stats["lp"].shape
         message = f"Sampling was interrupted: kept {n_draws} draws of {n_chains} chains"
         asked = f" ({settings.draws} draws of {settings.chains} chains were asked for)."
-        warnings.warn(message + asked, InterruptedWarning, stacklevel=3)
+        warn_user(message + asked, InterruptedWarning)
     return draws
 
 
@@ -297,11 +296,10 @@ def _nutpie_model(target: Target | PythonTarget, start: StartFunction) -> Compil
     try:
         return _compiled_model(target, start)
     except (TypeError, AttributeError) as error:
-        warnings.warn(
+        warn_user(
             f"nutpie {nutpie.__version__} does not take a C function as this version expects ({error}); "
             "sampling through Python, which costs tens of microseconds more a gradient.",
             SamplingWarning,
-            stacklevel=3,
         )
         return _python_model(target.n_dim, lambda: functools.partial(_value_and_gradient, target), start)
 

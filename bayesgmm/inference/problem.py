@@ -2,7 +2,6 @@
 
 import math
 import time
-import warnings
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 from bayesgmm._common import Array
 from bayesgmm.data import Data
 from bayesgmm.em import EMSettings, run_em
-from bayesgmm.exceptions import InputError, SamplingWarning
+from bayesgmm.exceptions import InputError, SamplingWarning, warn_user
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.log_posterior import (
     DENSE_LIMIT,
@@ -99,12 +98,11 @@ class Problem:
         if seconds < _LONG:
             return
         (n_rows, _), n = self.data.shape, self.model.n_parameters
-        warnings.warn(
+        warn_user(
             f"Sampling takes about {seconds / 60.0:.0f} processor minutes: {n:,} parameters, {n_rows:,} rows. Ctrl-C "
             "and max_seconds keep the draws made so far. Fewer draws take less (draws=250), so do fewer features or "
             'parameters (covariance_type="diag" or "tied"), and GaussianMixture with standard_errors() takes seconds.',
             SamplingWarning,
-            stacklevel=3,
         )
 
     def at_optimum(self, mixture: Mixture) -> Self:

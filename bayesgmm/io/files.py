@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayesgmm.exceptions import InputError
+from bayesgmm.exceptions import InputError, warn_user
 from bayesgmm.io.posix import holder_of, release_lock, sync_folder, take_lock, undisturbed
 from bayesgmm.validation import default_names, read_table
 
@@ -256,7 +256,7 @@ def _named(frame: pd.DataFrame, names: Sequence[str], source: Path) -> list[bool
                 hint="Name it in the first line, or choose columns by their names with --columns.",
             )
     if unnamed:
-        warnings.warn(f"Left out of {source}, because unnamed: {'; '.join(unnamed)}.", UserWarning, stacklevel=3)
+        warn_user(f"Left out of {source}, because unnamed: {'; '.join(unnamed)}.", UserWarning)
     return named
 
 

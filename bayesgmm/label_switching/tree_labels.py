@@ -1,6 +1,5 @@
 """Component labels in a DataTree of any naming: find the axes that carry them, permute and restore them."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm._common import Array, IntArray
-from bayesgmm.exceptions import InputError, LabelWarning
+from bayesgmm.exceptions import InputError, LabelWarning, warn_user
 from bayesgmm.posterior import (
     CLUSTER,
     NO_NAMES,
@@ -122,7 +121,7 @@ def labelled_variables(
     )
     left = _left(others, axes.sizes[CLUSTER], named=any(has_name(dim) for dim in own.values()))
     if left:
-        warnings.warn(LabelWarning(_LEFT.format(left=", ".join(left), first=left[0])), stacklevel=3)
+        warn_user(LabelWarning(_LEFT.format(left=", ".join(left), first=left[0])))
     return labelled
 
 

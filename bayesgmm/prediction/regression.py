@@ -1,6 +1,5 @@
 """Regression by conditioning: some features predicted from others, with bands over draws."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from scipy.special import logsumexp
 from bayesgmm._common import Array, IntArray, PerRow, Rows, numbered, quoted, sentence
 from bayesgmm.conditionals import Regressions, as_probabilities, mixture_quantiles, others, positions_of
 from bayesgmm.data import Data
-from bayesgmm.exceptions import ExtrapolationWarning, InputError
+from bayesgmm.exceptions import ExtrapolationWarning, InputError, warn_user
 from bayesgmm.mixture import Draws
 from bayesgmm.posterior import FEATURE, NO_NAMES, OBS, Names, draws_of, mixture_posterior
 from bayesgmm.prediction.conditioning import Features, given_observed, mixture_of, names_of, tree_names
@@ -251,7 +250,7 @@ def _warn_if_far(far: IntArray, n_rows: int) -> None:
     if len(far):
         named = numbered(far[:_MOST_NAMED].tolist(), "row") + (", ..." if len(far) > _MOST_NAMED else "")
         text = sentence(_WARNING, n=len(far), n_rows=n_rows, rows=named, rate=round(1.0 / FAR))
-        warnings.warn(text, ExtrapolationWarning, stacklevel=3)
+        warn_user(text, ExtrapolationWarning)
 
 
 # ---- results with names

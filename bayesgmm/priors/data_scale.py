@@ -3,14 +3,13 @@
 Whatever is judged is judged after scaling each feature to unit variance, so that units do not matter.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray, PerRow, Rows
-from bayesgmm.exceptions import InputError, SingularDataWarning
+from bayesgmm.exceptions import InputError, SingularDataWarning, warn_user
 from bayesgmm.validation import as_rows, as_sample_weight
 
 MOST_FEATURES = 5_000  # of a prior: its matrices have D x D numbers, 200 MB each
@@ -57,16 +56,15 @@ def _stand_ins(constant: Rows) -> Array:
     return np.where(largest > 0, OF_CONSTANT * largest, 1.0)
 
 
-def warn_of_constant_features(constant: IntArray, names: Sequence[str] | None = None, *, stacklevel: int = 3) -> None:
+def warn_of_constant_features(constant: IntArray, names: Sequence[str] | None = None) -> None:
     """A `SingularDataWarning` that names constant features; none if there are none."""
     if len(constant) == 0:
         return
     which = ", ".join(f"column {j}" if names is None else repr(str(names[j])) for j in constant)
-    warnings.warn(
+    warn_user(
         f"Constant: {which}. What does not vary tells no clusters apart, and has no scale of its own: a variance of "
         "1e-12 of its squared value (1 for zeros) is assumed. Consider dropping it.",
         SingularDataWarning,
-        stacklevel=stacklevel,
     )
 
 
@@ -99,7 +97,7 @@ def moments(X: Rows, row_weights: PerRow, *, names: Sequence[str] | None = None)
     if n <= 1 or len(constant) == X.shape[1]:
         hint = "Give a prior with numbers of your own."
         raise InputError(expected="data that vary", got=f"{n:g} identical rows", hint=hint)
-    warn_of_constant_features(constant, names, stacklevel=4)
+    warn_of_constant_features(constant, names)
     mean = np.average(X, axis=0, weights=row_weights)
     deviation = (X - mean) * np.sqrt(row_weights / (n - 1.0))[:, None]
     deviation[:, constant] = 0.0
@@ -119,11 +117,10 @@ def _ridge(deviation: Rows) -> float:
         smallest, largest = np.linalg.eigvalsh(unit.T @ unit)[[0, -1]]
     ridge = float(largest / _USABLE_CONDITION - smallest)
     if ridge > 0:
-        warnings.warn(
+        warn_user(
             f"The covariance of the data is singular; a ridge of {ridge:.1e} of each variance was added to the prior's "
             "scale. Linearly dependent columns, or fewer rows than columns, cannot tell clusters apart in all "
             "directions: consider dropping columns.",
             SingularDataWarning,
-            stacklevel=5,
         )
     return ridge

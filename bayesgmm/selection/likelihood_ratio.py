@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, isfinite, nan, sqrt
 from threading import Event
 from typing import TYPE_CHECKING, Any
-from warnings import catch_warnings, simplefilter, warn
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from bayesgmm._common import (
     shown,
 )
 from bayesgmm.estimators import GaussianMixture
-from bayesgmm.exceptions import DegenerateComponentError, InputError, InterruptedWarning
+from bayesgmm.exceptions import DegenerateComponentError, InputError, InterruptedWarning, warn_user
 from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, fingerprint_of_arrays, once
 from bayesgmm.mixture import Mixture
 from bayesgmm.priors import Model
@@ -277,7 +277,7 @@ def bootstrap_lrt(
         task = replace(task, seed=once(kept, "seed", lambda: task.seed), kept=kept)
         found = _run(task, sizes, level=level, progress=progress)
     if found.interrupted:
-        warn(sentence(Tested.INTERRUPTED, n=len(found.tests[-1].replicates)), InterruptedWarning, stacklevel=2)
+        warn_user(sentence(Tested.INTERRUPTED, n=len(found.tests[-1].replicates)), InterruptedWarning)
     return found
 
 

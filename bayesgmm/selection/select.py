@@ -18,6 +18,7 @@ from bayesgmm.exceptions import (
     InputError,
     InterruptedWarning,
     SamplingError,
+    warn_user,
 )
 from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, once
 from bayesgmm.priors import Prior
@@ -219,7 +220,7 @@ def _result(task: Task, candidate: Candidate, checkpoint: _Checkpoint) -> _Resul
                 raise KeyboardInterrupt
         scores, failures, told = once(checkpoint.kept, f"scores of {candidate}", lambda: _scores(task, fitted, fit))
         for category, text in told:
-            warnings.warn(text, category, stacklevel=2)
+            warn_user(text, category)
     if task.bayesian:  # a prior supplies what rows lack
         warned = [w for w in warned if w.category is not FewRowsWarning]
     notes = dict.fromkeys([*(NOTES[w.category] for w in warned if w.category in NOTES), *failures])
@@ -299,6 +300,6 @@ def _warn(selection: Selection, results: Mapping[Candidate, _Result], *, interru
             if (candidate == selection.winner or not about_a_fit) and text not in seen:
                 seen.add(text)
                 full = sentence(Fragment.OF_WINNER, model=str(candidate), warning=text) if about_a_fit else text
-                warnings.warn(full, warned.category, stacklevel=3)
+                warn_user(full, warned.category)
     if interrupted:
-        warnings.warn(sentence(Finding.INTERRUPTED, n=len(results)), InterruptedWarning, stacklevel=3)
+        warn_user(sentence(Finding.INTERRUPTED, n=len(results)), InterruptedWarning)

@@ -1,7 +1,6 @@
 """The bootstrap of a mixture: EM from the fit on resampled or reweighted rows, labels aligned to the fit."""
 
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import Array, Covariances, Means, Weights, in_threads
 from bayesgmm.data import Data
 from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, run_em, starting_mixture
-from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning
+from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning, warn_user
 from bayesgmm.io import Pieces, once
 from bayesgmm.mixture import Mixture, align_to, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
@@ -330,14 +329,13 @@ def _collected(plan: _Plan, results: list[EMResult | None], *, interrupted: bool
 
 def _report(n_kept: int, n_degenerate: int, interrupted: bool) -> None:
     if interrupted:
-        warnings.warn(f"Interrupted: {n_kept} replicates were kept.", InterruptedWarning, stacklevel=4)
+        warn_user(f"Interrupted: {n_kept} replicates were kept.", InterruptedWarning)
     if n_degenerate > _MANY_DEGENERATE * (n_kept + n_degenerate):
-        warnings.warn(
+        warn_user(
             f"{n_degenerate} of {n_kept + n_degenerate} replicates ended in a spike and were left out; what is left is "
             "a selection. Try kind='weighted', which loses no row, a prior, fewer components or a simpler "
             "covariance_type.",
             DegeneracyWarning,
-            stacklevel=4,
         )
 
 

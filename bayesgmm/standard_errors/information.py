@@ -16,7 +16,6 @@ The cost is the last two sums, and they are zero where the component of a row is
 """
 
 import math
-import warnings
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from scipy.stats import norm
 
 from bayesgmm._common import Array, Covariances, Means, Responsibilities, Weights, one_blas_thread
 from bayesgmm.data import Block, Data, threads_for, total
-from bayesgmm.exceptions import InformationError, InformationWarning
+from bayesgmm.exceptions import InformationError, InformationWarning, warn_user
 from bayesgmm.mixture import Mixture, Statistics, column_statistics, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
 from bayesgmm.standard_errors.score_coordinates import LocalCoordinates, Sums, whitened_sums
@@ -366,12 +365,11 @@ def _shares(information: Array, complete: Array, at: LocalCoordinates, sums: Sum
 def _warn_if_far(distance: float) -> None:
     if distance < _FAR:
         return
-    warnings.warn(
+    warn_user(
         f"The maximum of the objective is about {distance:.2g} standard errors away from this mixture: EM stopped "
         "early, a covariance sits at the floor reg_covar, or these are not the rows (weights, prior) of the fit. "
         "Fit with a smaller tol before you read standard errors.",
         InformationWarning,
-        stacklevel=3,
     )
 
 
