@@ -5,21 +5,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, plot_clusters, style
 from bayesgmm.datasets import load_old_faithful
+from bayesgmm.mixture import FAMILIES
 
 IMAGES = Path(__file__).parent / "images"
 
 
 def main() -> None:
-    """Old Faithful: data, EM and posterior ellipses, uncertainty of assignment; regression."""
+    """Old Faithful: data, EM and posterior ellipses, uncertainty of assignment; regression; covariance families."""
     X = load_old_faithful()
     em = GaussianMixture(2, random_state=1).fit(X)
     bayes = BayesianGaussianMixture(2, random_state=1, progress=False).fit(X)
     IMAGES.mkdir(exist_ok=True)
     plot_clusters(bayes, X, em=em.mixture_).savefig(IMAGES / "old_faithful.png", dpi=110)
     regression(bayes, X).savefig(IMAGES / "regression.png", dpi=110)
+    families().savefig(IMAGES / "families.png", dpi=110)
 
 
 def regression(bayes: BayesianGaussianMixture, X: pd.DataFrame) -> Figure:
@@ -36,6 +39,33 @@ def regression(bayes: BayesianGaussianMixture, X: pd.DataFrame) -> Figure:
         ax.plot(grid["eruptions"], found["mean"], color=style.POSTERIOR, label="posterior mean")
         ax.set(xlabel="eruptions (min)", ylabel="waiting (min)")
         ax.legend(loc="upper left")
+    return figure
+
+
+def families() -> Figure:
+    """Three clusters of each of the fourteen families: a row for orientations, a column for volumes and shapes."""
+    volumes = {"E": (1.0, 1.0, 1.0), "V": (0.5, 1.0, 1.6)}
+    ratios = {"I": (1.0, 1.0, 1.0), "E": (2.2, 2.2, 2.2), "V": (1.3, 2.2, 0.3)}  # of the axes, the area is the volume
+    angles = {"I": (0.0, 0.0, 0.0), "E": (30.0, 30.0, 30.0), "V": (30.0, 100.0, 160.0)}
+    names = {f.code: f"{f.code}, {f.name}" for f in FAMILIES.values() if f.name != f.code}
+    columns = ("EE", "VE", "EV", "VV")
+    codes = ["EII", "VII", *(pair + orientation for orientation in "IEV" for pair in columns)]
+    with style.context():
+        figure = Figure(figsize=(7.0, 5.6), layout="constrained")
+        panels = figure.subplots(4, 4)
+        for ax in panels[0, 2:]:
+            ax.set_axis_off()
+        for ax, code in zip([*panels[0, :2], *panels[1:].ravel()], codes, strict=True):
+            of_cluster = zip(
+                volumes[code[0]], ratios[code[1]], angles[code[2]], ((0, 0), (2.6, 0.4), (1.1, 2)), strict=True
+            )
+            for k, (volume, ratio, angle, centre) in enumerate(of_cluster):
+                width, height = 1.2 * np.sqrt(volume * np.array([ratio, 1.0 / ratio]))
+                look = {"facecolor": (style.CLUSTERS[k], 0.25), "edgecolor": style.CLUSTERS[k]}
+                ax.add_patch(Ellipse(centre, width, height, angle=angle, linewidth=1.5, **look))
+            ax.set(
+                xlim=(-1.5, 4.1), ylim=(-1.2, 3.4), aspect="equal", xticks=[], yticks=[], title=names.get(code, code)
+            )
     return figure
 
 
