@@ -161,4 +161,5 @@ class ScaleTransform(CovariancesTransform):
 
 @_default_transform.register(WishartScaleRV)
 def _scale_transform(op: WishartScaleRV, rv: TensorVariable) -> ScaleTransform:
-    return ScaleTransform(_ONE_MATRIX[type(op.family.parametrisation)])
+    kinds = type(op.family.parametrisation).__mro__  # the family's own, or the one whose covariances it ties together
+    return ScaleTransform(next(_ONE_MATRIX[kind] for kind in kinds if kind in _ONE_MATRIX))
