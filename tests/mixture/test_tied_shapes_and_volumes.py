@@ -11,7 +11,7 @@ from em_cases import load_data
 from posterior_cases import case, numerical_gradient
 from reference import DATA, random_mixture
 from scipy.optimize import minimize
-from scipy.special import gammaln, logsumexp, polygamma
+from scipy.special import digamma, gammaln, logsumexp, polygamma
 from scipy.stats import invwishart
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, Prior, diagnose
@@ -227,3 +227,152 @@ def test_the_prior_integrates_to_one(name):
     log_density = prior.resolve(2, 2, name).log_density(weights, means, covariances) + 2.0 * np.log(2.0 * np.pi)
     widths = sum(np.log(axis[1] - axis[0]) for axis in axes)
     assert logsumexp(log_density + log_measure) + widths == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", TIED)
+def test_draws_from_the_prior(name, compiled):
+    """Members all of them; tr S Sigma^-1 has the moments that the density says, by its derivatives in the scale.
+
+    With S times s the normalizer is s to the power of half of all D nu: the sum over components of the traces is
+    chi-square with so many degrees of freedom, whatever is tied together.
+    """
+    rng, n, dof, scale = np.random.default_rng(0), 4_000, np.array([5.0, 7.0]), np.array([[1.5, 0.4], [0.4, 0.7]])
+    family, one = covariance_family(name), covariance_family(name).parametrisation
+    if compiled:
+        matrices = np.zeros((n, 2, 2, 2))
+        for each in matrices:
+            one.draw_covariances(rng, dof, np.stack([scale, scale]), each)
+    else:
+        blocks = np.broadcast_to(one.blocks(scale), (n, 2, *one.blocks(scale).shape))
+        matrices = one.matrices(one.draw_factors(np.broadcast_to(dof, (n, 2)), blocks, rng), 2)
+    np.testing.assert_allclose(family.compress(matrices), matrices, rtol=1e-9, atol=1e-12)
+    own = scale if one.correlated else np.diag(np.diagonal(scale))
+    traces = np.einsum("ij,nkji->nk", own, np.linalg.inv(matrices)).sum(axis=1)
+    total = 2.0 * dof.sum()
+    assert traces.mean() == pytest.approx(total, abs=5 * np.sqrt(2 * total / n))
+    assert traces.var() == pytest.approx(2 * total, rel=5 * np.sqrt((2 + 12 / total) / n))
+
+
+@pytest.mark.draws
+def test_draws_with_equal_sums():
+    """Of one variable each they are all equal, and a gamma variable of all shapes with the number of them as rate."""
+    rng, n, shapes = np.random.default_rng(0), 4_000, np.array([[2.0], [0.7], [1.5]])
+    drawn = np.empty((n, 3, 1))
+    for each in drawn:
+        draw_with_equal_sums(rng, shapes, each)
+    np.testing.assert_allclose(drawn, drawn[:, :1] * np.ones((1, 3, 1)), atol=1e-12)
+    logs = drawn[:, 0, 0] + np.log(3.0)
+    assert logs.mean() == pytest.approx(digamma(4.2), abs=5 * np.sqrt(polygamma(1, 4.2) / n))
+    assert logs.var() == pytest.approx(polygamma(1, 4.2), rel=5 * np.sqrt(3 / n))
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("name", ["EVI", "EVV"])
+def test_shapes_given_one_volume_are_those_of_draws_that_agree(name):
+    """Draws of unrestricted covariances whose determinants nearly agree, by importance of how nearly."""
+    rng, n, dof, scale = np.random.default_rng(0), 4_000, np.array([5.0, 7.0]), np.diag([1.5, 0.7])
+    one = covariance_family(name).parametrisation
+    blocks = np.broadcast_to(one.blocks(scale), (n, 2, *one.blocks(scale).shape))
+    tied = one.matrices(one.draw_factors(np.broadcast_to(dof, (n, 2)), blocks, rng), 2)
+    many = 400_000
+    if name == "EVV":
+        free = np.stack([invwishart(v, scale).rvs(many, random_state=rng) for v in dof], axis=1)
+    else:
+        free = np.diagonal(scale) / rng.chisquare(np.repeat(dof, 2).reshape(2, 2), (many, 2, 2))
+        free = free[..., None] * np.eye(2)
+    log_dets = np.linalg.slogdet(free)[1]
+    near = free[np.abs(log_dets[:, 0] - log_dets[:, 1]) < 0.05]
+    for of in (lambda s: np.log(s[:, 0, 0, 0] / s[:, 0, 1, 1]), lambda s: np.linalg.slogdet(s)[1][:, 0]):
+        a, b = of(tied), of(near)
+        error = np.sqrt(a.var() / len(a) + b.var() / len(b))
+        assert a.mean() == pytest.approx(b.mean(), abs=5 * error)
+        assert a.std() == pytest.approx(b.std(), rel=5 * np.sqrt(1 / len(a) + 1 / len(b)))
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_what_the_prior_cannot_be(name):
+    scales = np.stack([np.eye(2), 2.0 * np.eye(2)])
+    different = Prior.independent(mean=[0.0, 0.0], mean_covariance=np.eye(2), dof=3.0, scale=scales, concentration=1.0)
+    with pytest.raises(InputError, match="one scale for all components"):
+        different.resolve(2, 2, name)
+    separation = Prior.separation(
+        mean=[0.0, 0.0], mean_covariance=np.eye(2), variance_shape=2, variance_scale=1, eta=2
+    )
+    with pytest.raises(InputError, match="covariance_type one of \\('full', 'tied'\\)"):
+        separation.resolve(2, 2, name)
+
+
+@pytest.mark.parametrize("name", TIED)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_log_jacobian_of_coordinates(name, shape):
+    """With the measure of `tied_log_constant`: packed coordinates beside the identity."""
+    rng, family = np.random.default_rng(1), covariance_family(name)
+    centre, mixture = random_mixture(rng, name, shape), random_mixture(rng, name, shape)
+    coordinates, (k, d), one = Coordinates.around(centre), shape, family.parametrisation
+    point = coordinates.point(mixture)
+
+    def natural(y):
+        at = coordinates.parameters(y)
+        packed = one.pack(at.factors)
+        free = packed.ravel() if k == 1 else one.free(packed, np)
+        return np.concatenate([at.weights[:-1], at.means.ravel(), free])
+
+    _, of_coordinates = np.linalg.slogdet(numerical_gradient(natural, point))
+    packed = one.pack(mixture.factors)
+    expected = of_coordinates + (packed @ one.volume_powers(d)).sum()
+    expected += (k * d if one.correlated else n_free(name, k, d)) * np.log(2.0)
+    assert coordinates.log_jacobian(point) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_standard_errors_are_those_of_the_hessian(name):
+    X = load_data("iris")
+    mixture = GaussianMixture(2, covariance_type=name, tol=1e-10, random_state=0).fit(X).mixture_
+    errors = standard_errors(X, mixture)
+    (k, d), n = mixture.means.shape, mixture.family.n_parameters(2, 4)
+
+    def moved_by(step):
+        u, m, free = np.split(step, [k - 1, k - 1 + k * d])
+        weights = mixture.weights * np.exp(np.append(u, 0.0))
+        return Mixture(weights / weights.sum(), mixture.means + m.reshape(k, d), moved(mixture, free), name)
+
+    def objective_at(step):
+        return moved_by(step).log_prob(X).sum()
+
+    zero = np.zeros(n)
+    hessian = numerical_gradient(lambda y: numerical_gradient(objective_at, y, 1e-3), zero, 1e-3)
+    covariance = np.linalg.inv(-hessian)
+    change = numerical_gradient(lambda y: moved_by(y).covariances.ravel(), zero, 1e-3)
+    sds = np.sqrt(np.einsum("ai,ab,bi->i", change, covariance, change)).reshape(k, d, d)
+    np.testing.assert_allclose(errors.covariances, sds, rtol=2e-4, atol=1e-9)
+    of_means = np.sqrt(np.diag(covariance)[k - 1 : k - 1 + k * d])
+    np.testing.assert_allclose(errors.means.ravel(), of_means, rtol=2e-4)
+    assert len(errors.missing) == n
+
+
+@pytest.mark.parametrize("name", TIED)
+def test_one_component_is_the_unrestricted_family(name):
+    """The same density, constants included."""
+    at = case(name, "normal_inverse_wishart", (1, 3))
+    full = "full" if covariance_family(name).parametrisation.correlated else "diag"
+    other = Mixture([1.0], at.centre.means, at.centre.covariances if full == "full" else _variances(at.centre), full)
+    assert at.prior.log_prob(at.centre) == pytest.approx(at.prior.log_prob(other), rel=1e-12)
+
+
+def _variances(mixture):
+    return np.diagonal(mixture.covariances, axis1=1, axis2=2).copy()
+
+
+@pytest.mark.slow
+@pytest.mark.draws
+@pytest.mark.parametrize("name", TIED)
+def test_the_posterior_of_iris(name):
+    X = load_data("iris")
+    fit = BayesianGaussianMixture(3, covariance_type=name, init="best", random_state=0).fit(X)
+    covariances = fit.posterior_["posterior"]["covariances"].to_numpy()
+    np.testing.assert_allclose(covariance_family(name).compress(covariances), covariances, rtol=1e-8, atol=1e-12)
+    found = diagnose(fit.posterior_)
+    assert found.verdict == "converged", found
+    assert float(fit.posterior_["sample_stats"]["n_steps"].mean()) < 30.0
