@@ -38,7 +38,7 @@ class Mixture:
         (K, D, D) for the families it does not have.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
-        or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
+        ``"EVI"``, ``"VEE"``, ``"EVV"``, or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
 
     Raises
     ------

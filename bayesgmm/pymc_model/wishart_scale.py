@@ -75,8 +75,8 @@ class WishartScale(Continuous):
     r"""The scale S that the covariances of a mixture share.
 
     ==========================  ==============================================
-    full, tied                  :math:`S \sim Wishart(n, V)`
-    diag, tied_diag             :math:`S_{jj} \sim V_{jj} \chi^2_n`
+    full, tied, VEE, EVV        :math:`S \sim Wishart(n, V)`
+    diag, tied_diag, VEI, EVI   :math:`S_{jj} \sim V_{jj} \chi^2_n`
     spherical, tied_spherical   :math:`S = s 1, s \sim tr(V)/D \; \chi^2_n`
     ==========================  ==============================================
 

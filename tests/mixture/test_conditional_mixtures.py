@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from monte_carlo import bound
-from reference import DATA, FAMILIES, random_mixture
+from reference import DATA, FAMILIES, RESTRICTED, random_mixture
 from scipy.stats import multivariate_normal, norm
 
 from bayesgmm.conditionals import ConditionalMixtures
@@ -13,7 +13,7 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.mixture import Mixture
 
 REFERENCE = json.loads((DATA / "conditional.json").read_text(encoding="utf-8"))
-ALL_FAMILIES = (*FAMILIES, "VEI")
+ALL_FAMILIES = (*FAMILIES, *RESTRICTED)
 
 
 def mixture_of(covariance_type: str, shape: tuple[int, int] = (3, 4)) -> Mixture:

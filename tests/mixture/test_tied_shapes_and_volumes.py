@@ -76,7 +76,9 @@ def test_others_are_refused_and_made_members(name):
     nearest = covariance_family(name).compress(wrong)
     Mixture([0.5, 0.5], np.eye(2), nearest, name)
     if name != "VEE":  # each times a number
-        np.testing.assert_allclose(nearest / wrong.clip(1e-300), np.array([2**0.25, 2**-0.25])[:, None, None] * np.eye(2))
+        np.testing.assert_allclose(
+            nearest / wrong.clip(1e-300), np.array([2**0.25, 2**-0.25])[:, None, None] * np.eye(2)
+        )
 
 
 def objective(scatter, counts, covariances):
@@ -176,7 +178,9 @@ def test_at_least_mclusts_log_likelihood(name, data):
     for k, best in json.loads((DATA / "mclust_tied.json").read_text())[data][name].items():
         fit = GaussianMixture(int(k), covariance_type=name, random_state=0).fit(X)
         assert fit.score(X) * len(X) >= best - 1e-3, k
-        assert fit.bic(X) <= -2.0 * best + covariance_family(name).n_parameters(int(k), X.shape[1]) * np.log(len(X)) + 2e-3
+        assert (
+            fit.bic(X) <= -2.0 * best + covariance_family(name).n_parameters(int(k), X.shape[1]) * np.log(len(X)) + 2e-3
+        )
 
 
 def test_a_better_optimum_of_iris_than_mclusts():
@@ -216,7 +220,9 @@ def test_the_prior_integrates_to_one(name):
     below = {"EVI": (), "VEE": (2,), "EVV": (1, 4)}[name]
     logs = np.arange(-2.4, 4.0, 0.2 if name != "EVV" else 0.3)
     others = np.arange(-6.0, 6.0, 0.3) if name == "VEE" else np.arange(-4.0, 4.5, 1.0)
-    axes = [others if j in below else logs - (1.5 if name == "VEE" and j == 0 else 0.0) for j in range(n_free(name, 2, 2))]
+    axes = [
+        others if j in below else logs - (1.5 if name == "VEE" and j == 0 else 0.0) for j in range(n_free(name, 2, 2))
+    ]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
     packed = (grid @ family.restriction(2, 2).T).reshape(len(grid), 2, -1)
     covariances = one.matrices(one.unpack(packed, 2), 2)
@@ -297,9 +303,7 @@ def test_what_the_prior_cannot_be(name):
     different = Prior.independent(mean=[0.0, 0.0], mean_covariance=np.eye(2), dof=3.0, scale=scales, concentration=1.0)
     with pytest.raises(InputError, match="one scale for all components"):
         different.resolve(2, 2, name)
-    separation = Prior.separation(
-        mean=[0.0, 0.0], mean_covariance=np.eye(2), variance_shape=2, variance_scale=1, eta=2
-    )
+    separation = Prior.separation(mean=[0.0, 0.0], mean_covariance=np.eye(2), variance_shape=2, variance_scale=1, eta=2)
     with pytest.raises(InputError, match="covariance_type one of \\('full', 'tied'\\)"):
         separation.resolve(2, 2, name)
 

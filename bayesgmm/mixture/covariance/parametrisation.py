@@ -23,7 +23,9 @@ class Parametrisation(Behaviour, ABC):
     """
 
     correlated = False  # whether features may be correlated
-    keeps = 1  # where there is a restriction: what is tied together and a moved component keeps, its shape (1), volume (3)
+    keeps = (
+        1  # where there is a restriction: what is tied together and a moved component keeps, its shape (1), volume (3)
+    )
 
     # ---- compiled: the kernel. Places are those of `Layout`
     row_stride: Any  # (n_rows, d): how far features are apart in a block of rows
