@@ -23,9 +23,7 @@ class Parametrisation(Behaviour, ABC):
     """
 
     correlated = False  # whether features may be correlated
-    keeps = (
-        1  # where there is a restriction: what is tied together and a moved component keeps, its shape (1), volume (3)
-    )
+    keeps = 1  # where there is a restriction: what a component that EM moves keeps, its shape (1) or volume (3)
 
     # ---- compiled: the kernel. Places are those of `Layout`
     row_stride: Any  # (n_rows, d): how far features are apart in a block of rows
@@ -161,8 +159,9 @@ class Parametrisation(Behaviour, ABC):
     def restriction(self, k: int, d: int) -> Array | None:
         """R (k * size, free) of the packed coordinates of k factors, linear in what is free; None if all of them are.
 
-        Where there is one, `free` and `nearest` make members of the family of others, and the densities of all covariances together have another
-        normalizer than those of each: `tied_log_constant` is added to the sum of their logarithms.
+        Where there is one, `free` and `nearest` make members of the family of others. The densities of all covariances
+        together have another normalizer than those of each: `tied_log_constant` is added to the sum of their
+        logarithms.
         """
         return None
 
@@ -209,7 +208,7 @@ class Parametrisation(Behaviour, ABC):
 
     def cholesky_powers(self, d: int) -> Array:
         """Powers (d,) of a Cholesky factor's diagonal in the Jacobian of a matrix by these values."""
-        return d + 1.0 - np.arange(d)
+        return np.asarray(d + 1.0 - np.arange(d))
 
     # ---- priors: inverse-Wishart, or inverse gammas of variances; ``dof`` and ``scale`` as in `ResolvedPrior`
 
