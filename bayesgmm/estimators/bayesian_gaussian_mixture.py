@@ -121,9 +121,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         one on variances and correlations, and every family but VEI, EVI, VEE and EVV: a second method, without
         gradients and tuning, to check the first; faster with many parameters, slower where clusters overlap so much
         that labels take away more than about 70 % of the information on a parameter (`StandardErrors.missing`).
-        ``sample_weight`` must be whole numbers. Where random starts find several modes, or components of few rows, chains are made by Gibbs
-        sampling with jumps between all places, whichever was asked for (``init="spread"`` and ``engine="native"``
-        only; ``posterior_.attrs["sampler"]`` tells).
+        ``sample_weight`` must be whole numbers. Where random starts find several modes, or components of few rows,
+        chains are made by Gibbs sampling with jumps between all places, whichever was asked for (``init="spread"`` and
+        ``engine="native"`` only; ``posterior_.attrs["sampler"]`` tells).
         ``"laplace"`` takes seconds whatever the number of rows, where every component has many: draws of the normal
         approximation at each optimum, corrected by Pareto-smoothed importance sampling with the log posterior of all
         rows, or of more than 10,000 by subsamples with control variates, and weighed by evidence.

@@ -68,6 +68,8 @@ class CovarianceFamily:
         Whether scikit-learn has the family, and so a shape for its covariances.
     description : str
         What the full matrices are, for families that it does not have.
+    part : str
+        The family of some features, marginal or given others, if it is another.
     """
 
     __module__ = "bayesgmm.mixture"
@@ -79,6 +81,7 @@ class CovarianceFamily:
     shared: bool
     in_scikit_learn: bool = True
     description: str = ""
+    part: str = ""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return covariance_family, (self.name,)
@@ -92,6 +95,11 @@ class CovarianceFamily:
     def diagonal(self) -> bool:
         """Whether covariances are diagonal matrices, so that variances say all."""
         return not self.parametrisation.correlated
+
+    @property
+    def of_part(self) -> "CovarianceFamily":
+        """The family of the mixtures of some features, marginal or given others."""
+        return covariance_family(self.part) if self.part else self
 
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""
@@ -241,6 +249,7 @@ _FAMILIES = (
         shared=False,
         in_scikit_learn=False,
         description="diagonal matrices of one volume, each of a shape of its own",
+        part="diag",
     ),
     CovarianceFamily(
         "VEE",
@@ -259,6 +268,7 @@ _FAMILIES = (
         shared=False,
         in_scikit_learn=False,
         description="matrices of one volume, each of a shape of its own",
+        part="full",
     ),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
