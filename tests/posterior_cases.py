@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from reference import FAMILIES, random_mixture
+from reference import FAMILIES, RESTRICTED, random_mixture
 
 from bayesgmm._common.arrays import Array, Rows
 from bayesgmm.data import Data
@@ -16,7 +16,7 @@ from bayesgmm.priors.prior import Prior
 
 FORMS = ("independent", "normal_inverse_wishart")
 SHAPES = ((3, 2), (2, 1), (1, 3), (1, 1), (2, 4))  # (cluster, feature)
-PAIRS = [(family, form) for family in (*FAMILIES, "VEI") for form in FORMS]
+PAIRS = [(family, form) for family in (*FAMILIES, *RESTRICTED) for form in FORMS]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 from posterior_cases import Case, case, positive_definite
-from reference import FAMILIES
+from reference import FAMILIES, RESTRICTED
 from scipy.stats import gamma, wishart
 
 from bayesgmm._common.arrays import Array
@@ -11,6 +11,7 @@ from bayesgmm.priors.prior import Prior
 
 SAMPLED_SCALES = ("independent", "normal_inverse_wishart")
 LEGAL = [(family, form) for family in FAMILIES for form in SAMPLED_SCALES]
+LEGAL += [(family, "independent") for family in RESTRICTED]
 LEGAL += [(family, "separation") for family in ("full", "tied")]
 
 
@@ -40,9 +41,9 @@ def log_density_given(prior: Prior, mixture: Mixture, scale: Array) -> float:
     blocks = mixture.full_covariances[: family.n_blocks(mixture.n_components)]
     n, v = prior.scale_prior.dof + len(blocks) * float(prior.dof), prior.scale_prior.scale
     precisions = np.linalg.inv(blocks).sum(axis=0)
-    if family.name in ("full", "tied"):
+    if family.parametrisation.correlated:
         return wishart(n, np.linalg.inv(np.linalg.inv(v) + precisions)).logpdf(scale)
-    if family.name in ("diag", "tied_diag"):
+    if family.parametrisation.width(2) == 1:
         rates = 0.5 * (1.0 / np.diagonal(v) + np.diagonal(precisions))
         return gamma(n / 2, scale=1.0 / rates).logpdf(np.diagonal(scale)).sum()
     return gamma(n / 2, scale=2.0 / (d / np.trace(v) + precisions[0, 0])).logpdf(scale[0, 0])

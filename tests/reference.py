@@ -15,6 +15,7 @@ DATA = Path(__file__).parent / "reference_data"
 FLUSHED = 1e-80  # the kernel drops responsibilities below exp(-200), about 1e-87
 SCIKIT_LEARNS = ("full", "tied", "diag", "spherical")
 FAMILIES = (*SCIKIT_LEARNS, "tied_diag", "tied_spherical")
+RESTRICTED = ("VEI", "EVI", "VEE", "EVV")  # whose covariances are tied together in part
 
 
 def load_data(name: str) -> Array:

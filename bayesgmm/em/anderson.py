@@ -122,7 +122,7 @@ class Anderson:
         """Of a point relative to the base."""
         base, one = self._base, mixture.family.parametrisation
         whitened = one.times(base.precision_factors, mixture.means - base.means)
-        changes, logs = one.product(base.precision_factors, mixture.factors), self._logs()
+        changes, logs = one.linear_changes(one.product(base.precision_factors, mixture.factors)), self._logs()
         changes = np.where(logs, np.log(np.where(logs, changes, 1.0)), changes)
         return np.concatenate([np.log(mixture.weights / base.weights), whitened.ravel(), changes.ravel()])
 
@@ -131,7 +131,8 @@ class Anderson:
         base, (k, d), logs = self._base, self._base.means.shape, self._logs()
         one, changes = base.family.parametrisation, q[k * (1 + d) :].reshape(base.factors.shape)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            factors = one.product(base.factors, np.where(logs, np.exp(np.where(logs, changes, 0.0)), changes))
+            changes = np.where(logs, np.exp(np.where(logs, changes, 0.0)), changes)
+            factors = one.product(base.factors, one.changes_of_linear(changes))
             means = base.means + one.times(base.factors, q[k : k * (1 + d)].reshape(k, d))
             weights = base.weights * np.exp(q[:k] - q[:k].max())
             if not (np.isfinite(factors).all() and np.isfinite(means).all() and np.diagonal(factors, 0, 1, 2).all()):

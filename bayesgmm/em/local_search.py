@@ -96,7 +96,7 @@ class Places(NamedTuple):
         Logarithm of the smallest share of the volume of the data that a new component may fill.
     keeps : int
         What a new component keeps of the old one: nothing (0), where shapes are tied together its shape (1), a shared
-        covariance (2).
+        covariance (2), where volumes are tied together its volume (3).
     """
 
     running: Array
@@ -186,7 +186,7 @@ class SearchData:
         precision = family.precision_factors(factor)
         log_determinant = float(family.log_precision_determinants(precision, d)[0])
         log_smallest = math.log(min(FEWEST * (d + 1.0) / some.total, 1.0))
-        keeps = 2 if family.shared else 0 if family.restriction(k, d) is None else 1
+        keeps = 2 if family.shared else 0 if family.restriction(k, d) is None else family.parametrisation.keeps
         return cls(model, some, Places(some.weights.cumsum(), factor, precision, log_determinant, log_smallest, keeps))
 
     def picked(self, n: int, rng: np.random.Generator) -> Array:
@@ -229,11 +229,13 @@ class SearchData:
         weights[one] = 1.0 / k
         means[one] = self.data.rows[row]
         size = self.new_size(chances[2])
+        log_det = mixture.family.log_precision_determinants(precision, d)[min(one, len(precision) - 1)]
+        beside_data = math.exp((log_det - places.log_determinant) / d)
         if places.keeps == 1:
-            log_det = mixture.family.log_precision_determinants(precision[one : one + 1], d)[0]
-            size *= math.exp((log_det - places.log_determinant) / d)
+            size *= beside_data
             factors[one], precision[one] = factors[one] * size, precision[one] / size
-        elif places.keeps == 0:
+        elif places.keeps != 2:
+            size = size if places.keeps == 0 else 1.0 / beside_data
             factors[one], precision[one] = places.factor[0] * size, places.precision_factor[0] / size
         return with_scale(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
 
@@ -371,17 +373,18 @@ def _put_down(covariance, x, best, places, chances, iterates):  # type: ignore[n
             last = middle
     means, factors, precision = iterates.means[now], iterates.factors[now], iterates.precision_factors[now]
     size = math.exp(places.log_smallest * chances[2] / d)
-    if places.keeps == 1:
+    if places.keeps == 1 or places.keeps == 3:
         log_det = covariance.log_determinant(best.precision_factors[one], d)
-        size *= math.exp((log_det - places.log_determinant) / d)
+        beside_data = math.exp((log_det - places.log_determinant) / d)
+        size = size * beside_data if places.keeps == 1 else 1.0 / beside_data
     for j in range(k):
         for i in range(d):
             means[j, i] = x[i, first] if j == one else best.means[j, i]
     for g in range(n_blocks):
         factor, inverse = best.factors[g], best.precision_factors[g]
-        if g == one and places.keeps == 0:
+        if g == one and places.keeps != 1 and places.keeps != 2:
             factor, inverse = places.factor[0], places.precision_factor[0]
-        times = size if g == one and places.keeps < 2 else 1.0
+        times = size if g == one and places.keeps != 2 else 1.0
         for i in range(factor.shape[0]):
             for j in range(factor.shape[1]):
                 factors[g, i, j], precision[g, i, j] = factor[i, j] * times, inverse[i, j] / times

@@ -83,8 +83,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         Number of mixture components K.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
-        ``"tied_spherical"`` (EII) and ``"VEI"`` (diagonal covariances of one shape, each times a volume), which
-        scikit-learn does not have; for one feature also mclust's V and E.
+        ``"tied_spherical"`` (EII), ``"VEI"`` and ``"EVI"`` (diagonal covariances of one shape or of one volume), and
+        ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also mclust's
+        V and E.
     prior : Prior, optional
         By default ``Prior.weakly_informative(X)``, unless one of the next five parameters is given.
     weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
@@ -117,12 +118,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         neighbouring draws are then nearly independent.
     inference : {"nuts", "gibbs", "laplace"}
         How the posterior is explored. ``"gibbs"`` is blocked Gibbs sampling, four sweeps a draw, for every prior but
-        one on variances and correlations, and every family but VEI: a second method, without gradients and tuning,
-        to check the first; faster with many parameters, slower where clusters overlap so much that labels take away
-        more than about 70 % of the information on a parameter (`StandardErrors.missing`). ``sample_weight`` must be
-        whole numbers. Where random starts find several modes, or components of few rows, chains are made by Gibbs
-        sampling with jumps between all places, whichever was asked for (``init="spread"`` and ``engine="native"``
-        only; ``posterior_.attrs["sampler"]`` tells).
+        one on variances and correlations, and every family but VEI, EVI, VEE and EVV: a second method, without
+        gradients and tuning, to check the first; faster with many parameters, slower where clusters overlap so much
+        that labels take away more than about 70 % of the information on a parameter (`StandardErrors.missing`).
+        ``sample_weight`` must be whole numbers. Where random starts find several modes, or components of few rows,
+        chains are made by Gibbs sampling with jumps between all places, whichever was asked for (``init="spread"`` and
+        ``engine="native"`` only; ``posterior_.attrs["sampler"]`` tells).
         ``"laplace"`` takes seconds whatever the number of rows, where every component has many: draws of the normal
         approximation at each optimum, corrected by Pareto-smoothed importance sampling with the log posterior of all
         rows, or of more than 10,000 by subsamples with control variates, and weighed by evidence.

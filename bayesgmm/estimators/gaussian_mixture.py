@@ -83,8 +83,9 @@ class GaussianMixture(
         Number of mixture components K.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
-        ``"tied_spherical"`` (EII) and ``"VEI"`` (diagonal covariances of one shape, each times a volume), which
-        scikit-learn does not have; for one feature also mclust's V and E.
+        ``"tied_spherical"`` (EII), ``"VEI"`` and ``"EVI"`` (diagonal covariances of one shape or of one volume), and
+        ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also mclust's
+        V and E.
     tol : float, optional
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase

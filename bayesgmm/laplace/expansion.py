@@ -19,7 +19,7 @@ from scipy.linalg import block_diag
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data, total
 from bayesgmm.log_posterior import Coordinates
-from bayesgmm.mixture import column_statistics
+from bayesgmm.mixture import Parametrisation, column_statistics
 from bayesgmm.standard_errors import LikelihoodExpansion, LocalCoordinates
 
 
@@ -83,16 +83,20 @@ def _bends(coordinates: Coordinates, local: LocalCoordinates, gradient: Array) -
     if coordinates.sparse_weights is not None:
         bend = coordinates.sparse_weights.bend(coordinates.log_places)
         of_weights = np.diag(bend * np.append(gradient[: k - 1], -gradient[: k - 1].sum()))
-    of_factors = [_bend_of_factor(local.basis, gradient[local.covariance_index(g)]) for g in blocks]
+    one = local.mixture.family.parametrisation
+    of_factors = [_bend_of_factor(one, local.basis, gradient[local.covariance_index(g)]) for g in blocks]
     return np.asarray(block_diag(of_weights, np.zeros((k * d, k * d)), *of_factors))
 
 
-def _bend_of_factor(basis: Array, slopes: Array) -> Array:
-    """Second derivatives of tr(G S), with S + 1 = C Cᵀ and C = 1 + X - diag(X)² / 2 + X² + ..., X linear in c."""
+def _bend_of_factor(one: Parametrisation, basis: Array, slopes: Array) -> Array:
+    """Second derivatives of tr(G S), S + 1 = C Cᵀ, C = 1 + X - diag(X)² / 2 + X² + ..., X linear in c.
+
+    In the place of X² may stand another product, see `Parametrisation.squares`.
+    """
     weights = (slopes / np.square(basis).sum(axis=(1, 2)))[:, None, None] * basis
     slope, lower = weights.sum(axis=0), np.tril(basis)
     diagonal = np.diagonal(lower, axis1=1, axis2=2)
-    squares = np.einsum("ij,ajk,bki->ab", slope, lower, lower, optimize=True)
+    squares = one.squares(slope, lower)
     outer = np.einsum("ij,ajk,bik->ab", slope, lower, lower, optimize=True)
     of_logs = (diagonal * np.diagonal(slope)) @ diagonal.T
     return np.asarray(2.0 * (squares + squares.T + outer - of_logs))

@@ -171,7 +171,9 @@ class Coordinates:
         log_means = np.broadcast_to(log_det, k).sum()
         one = family.parametrisation
         of_factors = one.prior_power(d) * one.power(self.centre.precision_factors, d)
-        n_logs = self.restriction.shape[1] or np.count_nonzero(one.volume_powers(d)) * len(of_factors)
+        n_logs = np.count_nonzero(one.volume_powers(d)) * len(of_factors)
+        if len(self.restriction) and not one.correlated:  # the density is that by the logarithms of free variances
+            n_logs = self.restriction.shape[1]
         return float(log_a + log_means + n_logs * np.log(2.0) - of_factors.sum())
 
     def _split(self, q: Array) -> tuple[Array, Array, Array]:

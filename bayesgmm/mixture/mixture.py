@@ -38,7 +38,7 @@ class Mixture:
         (K, D, D) for the families it does not have.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
-        or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
+        ``"EVI"``, ``"VEE"``, ``"EVV"``, or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
 
     Raises
     ------
@@ -182,6 +182,9 @@ class Mixture:
     def marginal(self, features: Sequence[int | str] | int | str) -> Self:
         """The mixture of some features, in the order asked for: the others are integrated out.
 
+        It is of the same family; of diagonal or full covariances if it has one volume, which those of some features
+        have not.
+
         Parameters
         ----------
         features : one or several positions, or the names ``"x0"``, ``"x1"``, ... that features have without others
@@ -220,8 +223,8 @@ class Mixture:
         Returns
         -------
         Mixture or ConditionalMixtures
-            A mixture of the same family if every value is a number; else `bayesgmm.conditionals.ConditionalMixtures`,
-            one for each row.
+            A mixture of the same family, of full or diagonal covariances if it has one volume, if every value is a
+            number; else `bayesgmm.conditionals.ConditionalMixtures`, one for each row.
 
         Raises
         ------
@@ -254,8 +257,9 @@ class Mixture:
         return self._like(np.maximum(weights[0], np.finfo(np.float64).tiny), means[0], found.compact)
 
     def _like(self, weights: Weights, means: Means, covariances: Covariances) -> Self:
-        """A mixture of the same family with these full covariances."""
-        return type(self)(weights, means, self.family.compress(covariances), self.covariance_type)
+        """A mixture of some features with these full covariances."""
+        family = self.family.of_part
+        return type(self)(weights, means, family.compress(covariances), family.name)
 
     @property
     def _names(self) -> list[str]:

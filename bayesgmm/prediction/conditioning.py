@@ -9,7 +9,7 @@ import xarray as xr
 from bayesgmm._common import Array
 from bayesgmm.conditionals import ConditionalMixtures, Regressions, given_values, positions_of
 from bayesgmm.data import Data
-from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.mixture import Draws, Mixture, covariance_family
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -180,4 +180,6 @@ def _conditional_tree(
 def _with_attributes(groups: Mapping[str, xr.Dataset], tree: xr.DataTree) -> xr.DataTree:
     result = xr.DataTree.from_dict(dict(groups))
     result.attrs = {name: tree.attrs[name] for name in ("covariance_type", "source") if name in tree.attrs}
+    if "covariance_type" in result.attrs:
+        result.attrs["covariance_type"] = covariance_family(str(result.attrs["covariance_type"])).of_part.name
     return result

@@ -466,13 +466,20 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
 
 
 def _check_family(prior: Prior, family: CovarianceFamily) -> None:
-    if prior.form == SEPARATION and not family.parametrisation.correlated:
-        legal = tuple(dict.fromkeys(each.name for each in FAMILIES.values() if each.parametrisation.correlated))
+    if prior.form == SEPARATION and not _separable(family):
+        legal = tuple(dict.fromkeys(each.name for each in FAMILIES.values() if _separable(each)))
         raise InputError(
             expected=f"covariance_type one of {legal} with Prior.{prior.form}",
             got=f"{family.name!r}",
-            hint="Without correlations it has inverse-gamma variances with Prior.independent: dof 2a, scale diag(2b).",
+            hint="Without correlations it has inverse-gamma variances with Prior.independent: dof 2a, scale diag(2b)."
+            if not family.parametrisation.correlated
+            else "Where shapes or volumes are tied together, take Prior.independent or Prior.normal_inverse_wishart.",
         )
+
+
+def _separable(family: CovarianceFamily) -> bool:
+    """Whether a prior may be on the variances and correlations of each covariance."""
+    return family.parametrisation.correlated and family.restriction(2, 2) is None
 
 
 def _broadcast(value: Array, shape: tuple[int, ...], name: str) -> Array:

@@ -167,7 +167,7 @@ class ResolvedPrior:
             return len(self.dof) * self.separation.log_constant
         d, tied = self.mean.shape[1], 0.0
         if self.family.restriction(*self.mean.shape) is not None:
-            tied = float(self._one.tied_log_constant(self.dof, d, gammaln))
+            tied = float(self._one.tied_log_constant(self.dof, d, self._one.numbers))
         if self.scale_prior is not None:
             return tied + self._one.marginal_log_normaliser(self.dof, self.scale_prior.dof, self._scale_of_scale[0])
         return tied + float(self._one.log_normaliser(self.dof, self.scale, d).sum())

@@ -245,6 +245,29 @@ class InverseWishart(FamilyOp):
         return [cotangent * outputs[1], grad_not_implemented(self, 1, inputs[1], reason), cotangent * outputs[2]]
 
 
+class LogCoincidence(FamilyOp):
+    """What ties volumes together in the normalizer of a prior, see `EqualVolume`, of shapes (k, d)."""
+
+    arguments = Signature("shapes (k,d)")
+
+    def make_node(self, shapes: Any) -> Apply:
+        """Check shapes; see `Op.make_node`."""
+        return Apply(self, self.tensors(shapes), [pt.dscalar()])
+
+    def evaluate(self, shapes: Any) -> tuple[Any, ...]:
+        """See `bayesgmm.mixture.covariance.equal_volume.log_coincidence`."""
+        return (self.kernel[0].log_coincidence(shapes),)
+
+    def output_shapes(self, node: Apply, shapes: list[tuple]) -> list[tuple]:
+        """A scalar."""
+        return [()]
+
+    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Variable]:
+        """Degrees of freedom have none, as in `InverseWishart`."""
+        reason = "the density is not differentiated with respect to degrees of freedom"
+        return [grad_not_implemented(self, 0, inputs[0], reason)]
+
+
 def _check_values(covariance: Parametrisation, shape: tuple[int, ...], n_components: int, n_features: int) -> None:
     lengths = _lengths_of_values.py_func(covariance, shape, n_components, n_features)
     _OF_FAMILY.check(lengths[:2], lengths[2:])
@@ -313,3 +336,14 @@ def _numba_inverse_wishart(op, node, **kwargs):  # type: ignore[no-untyped-def]
         return np.asarray(logp), d_covariances, d_scale
 
     return inverse_wishart_logp, code_stamp(__name__)
+
+
+@register_funcify_default_op_cache_key(LogCoincidence)
+def _numba_log_coincidence(op, node, **kwargs):  # type: ignore[no-untyped-def]
+    covariance = op.kernel[0]
+
+    @numba_njit
+    def log_coincidence(shapes):  # type: ignore[no-untyped-def]
+        return np.asarray(covariance.log_coincidence(np.ascontiguousarray(shapes)))
+
+    return log_coincidence, code_stamp(__name__)

@@ -15,10 +15,16 @@ spherical       K variances                        (K,) log variances
 tied_diag       D variances                        (D,) log variances
 tied_spherical  one variance                       (1,) log variance
 VEI             K - 1 factors and D variances      (K - 1 + D,) their logarithms
+EVI             D + (K - 1)(D - 1) variances       as many, their logarithms
+VEE             K - 1 factors and one matrix       (K - 1 + D(D+1)/2,) logarithms; Cholesky, rows in units of
+                                                   their pivots, log pivots
+EVV             K matrices, of one determinant     (K D(D+1)/2 - K + 1,) Cholesky, log pivots, without the last
+                                                   of all but the first
 ==============  =================================  ==================================
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,7 +42,7 @@ from pytensor.tensor.variable import TensorVariable
 from bayesgmm._common import Array
 from bayesgmm._compiled import Signature
 from bayesgmm.mixture import covariance_family
-from bayesgmm.pymc_model.covariance_ops import InverseWishart, StackCovariances
+from bayesgmm.pymc_model.covariance_ops import InverseWishart, LogCoincidence, StackCovariances
 from bayesgmm.pymc_model.mixture_ops import code_stamp
 from bayesgmm.pymc_model.random_variables import FamilyRV, members, variable_of
 
@@ -97,7 +103,8 @@ class InverseWishartCovariances(Continuous):
     spherical       :math:`\sigma^2_k \sim IG(\nu_k/2, tr(S_k)/2D)` times the identity
     tied_diag       :math:`\sigma^2_j \sim IG(\nu_1/2, S_{1,jj}/2)`, the same for all components
     tied_spherical  :math:`\sigma^2 \sim IG(\nu_1/2, tr(S_1)/2D)`, the same for all components
-    VEI             the density of diag, where all covariances have one shape, and all :math:`S_k` are equal
+    VEI, EVI        the density of diag, where all have one shape or one volume, and all :math:`S_k` are equal
+    VEE, EVV        the density of full, where all have one shape or one volume, and all :math:`S_k` are equal
     ==============  =========================================================================
 
     Parameters
@@ -157,7 +164,10 @@ def _covariances_logprob(  # type: ignore[no-untyped-def]
         value = density(covariances, dof, scale)[0]
         if family.restriction(2, 2) is None:
             return value
-        return value + family.parametrisation.tied_log_constant(dof, scale.shape[-1], pt.gammaln)
+        special = SimpleNamespace(
+            gammaln=pt.gammaln, arange=pt.arange, log_coincidence=LogCoincidence(op.covariance_type)
+        )
+        return value + family.parametrisation.tied_log_constant(dof, scale.shape[-1], special)
 
     if value.type.ndim == 3 and dof.type.ndim == 1 and scale.type.ndim == 3:
         return logp(value, dof, scale)
@@ -181,12 +191,14 @@ class CovariancesTransform(Transform):
         """Unconstrained values of a stack; the first matrix stands for a tied one."""
         value = pt.as_tensor_variable(value)
         value = value[0] if self.family.shared else value
-        if self.family.parametrisation.correlated:
-            return CholeskyCovTransform(n=inputs[-1].shape[-1]).forward(value)
+        one, tied = self.family.parametrisation, self.family.restriction(2, 2) is not None
+        if one.correlated:
+            packed = CholeskyCovTransform(n=inputs[-1].shape[-1]).forward(value)
+            return one.free(one.values_of_cholesky(packed, pt), pt) if tied else packed
         log_variances = pt.log(pt.diagonal(value, axis1=-2, axis2=-1))
-        if self.family.restriction(2, 2) is not None:
-            return self.family.parametrisation.free(log_variances, pt)
-        if self.family.parametrisation.width(2) == 1:
+        if tied:
+            return one.free(log_variances, pt)
+        if one.width(2) == 1:
             return log_variances
         return log_variances[:1] if self.family.shared else log_variances[:, 0]
 

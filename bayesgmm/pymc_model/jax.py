@@ -19,6 +19,7 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import LOG_2PI, CovarianceFamily
 from bayesgmm.pymc_model.covariance_ops import (
     InverseWishart,
+    LogCoincidence,
     StackCholesky,
     StackCholeskyPullback,
     StackCovariances,
@@ -100,14 +101,15 @@ def stack_covariances(family: CovarianceFamily, values: Any, n_components: Any, 
     k, d = int(n_components), int(n_features)
     values, restriction = jnp.asarray(values), family.restriction(k, d)
     if restriction is not None:
-        values = (restriction @ values[0]).reshape(k, d)
+        values = (restriction @ values[0]).reshape(k, -1)
     if family.parametrisation.correlated:
         rows, columns = np.tril_indices(d)
         pivots = np.flatnonzero(rows == columns)
+        values = family.parametrisation.cholesky_values(values, jnp)
         packed = values.at[:, pivots].set(jnp.exp(values[:, pivots]))
         factors = jnp.zeros((len(values), d, d)).at[:, rows, columns].set(packed)
         blocks = factors @ _transposed(factors)
-        log_jacobian = (_LOG_2 + (d + 1.0 - np.arange(d)) * values[:, pivots]).sum()
+        log_jacobian = (_LOG_2 + family.parametrisation.cholesky_powers(d) * values[:, pivots]).sum()
     else:
         blocks = jnp.exp(values)[..., None] * jnp.eye(d)
         log_jacobian = values.sum()
@@ -147,6 +149,16 @@ def _inverse_wishart(family: CovarianceFamily, covariances: Any, dof: Any, scale
         total = half * jnp.log(0.5 * s) - gammaln(half) - (half + 1.0) * jnp.log(variances) - 0.5 * s / variances
     total = total.sum()
     return jnp.where(legal & (total > -jnp.inf), total, -jnp.inf)
+
+
+def log_coincidence(family: CovarianceFamily, shapes: Any) -> jax.Array:
+    """The compiled function, of numbers: nothing is differentiated by degrees of freedom."""
+    compiled, scalar = family.parametrisation.log_coincidence, jax.ShapeDtypeStruct((), np.float64)
+
+    def of_numbers(shapes: Any) -> Any:
+        return np.float64(compiled(np.ascontiguousarray(shapes)))
+
+    return jax.pure_callback(of_numbers, scalar, shapes, vmap_method="sequential")
 
 
 # ---- matrices
@@ -227,6 +239,7 @@ def _checked_shapes(op: CheckedShapes, **_: Any) -> Callable[..., Any]:
 
 for _kind, _evaluate in (
     (InverseWishart, inverse_wishart),
+    (LogCoincidence, log_coincidence),
     (MixtureLogDensity, log_density),
     (MixturePullback, log_density_pullback),
     (RowsPullback, rows_pullback),

@@ -55,8 +55,8 @@ def build_model(
     n_components : int
         Number of mixture components K.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"`` or
-        mclust's code.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
+        ``"EVI"``, ``"VEE"``, ``"EVV"`` or mclust's code.
     prior : Prior, optional
         By default ``Prior.weakly_informative(X)``.
     feature_names : sequence of str, optional

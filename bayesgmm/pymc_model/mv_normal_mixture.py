@@ -116,9 +116,9 @@ class MvNormalMixture(Continuous):
     covariances : tensor_like of float, (cluster, feature, feature)
         Component covariances, full symmetric matrices for every family. They may vary by row, but that is slow.
     covariance_type : str
-        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"`` or
-        mclust's code. It selects the kernel: for diagonal families only the diagonals are read, for spherical ones only
-        their means.
+        ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
+        ``"EVI"``, ``"VEE"``, ``"EVV"`` or mclust's code. It selects the kernel: for diagonal families only the
+        diagonals are read, for spherical ones only their means.
 
     Notes
     -----

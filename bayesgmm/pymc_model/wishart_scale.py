@@ -75,8 +75,8 @@ class WishartScale(Continuous):
     r"""The scale S that the covariances of a mixture share.
 
     ==========================  ==============================================
-    full, tied                  :math:`S \sim Wishart(n, V)`
-    diag, tied_diag             :math:`S_{jj} \sim V_{jj} \chi^2_n`
+    full, tied, VEE, EVV        :math:`S \sim Wishart(n, V)`
+    diag, tied_diag, VEI, EVI   :math:`S_{jj} \sim V_{jj} \chi^2_n`
     spherical, tied_spherical   :math:`S = s 1, s \sim tr(V)/D \; \chi^2_n`
     ==========================  ==============================================
 
@@ -161,4 +161,5 @@ class ScaleTransform(CovariancesTransform):
 
 @_default_transform.register(WishartScaleRV)
 def _scale_transform(op: WishartScaleRV, rv: TensorVariable) -> ScaleTransform:
-    return ScaleTransform(_ONE_MATRIX[type(op.family.parametrisation)])
+    kinds = type(op.family.parametrisation).__mro__  # the family's own, or the one whose covariances it ties together
+    return ScaleTransform(next(_ONE_MATRIX[kind] for kind in kinds if kind in _ONE_MATRIX))

@@ -217,7 +217,7 @@ def standard_errors(
         squared_scores = _total(partial(_squared_scores, at), data, at, pool) if robust else None
     sums = whitened_sums(statistics, mixture, Model.of_mixture(mixture, prior))
     gradient, full = at.gradient(sums), at.complete_information(sums)
-    complete, information = (at.free_information(each, gradient) for each in (full, full - missing))
+    complete, information = (at.free_information(each, sums) for each in (full, full - missing))
     shares = _shares(information, complete, at, sums)
     covariance = at.free @ np.linalg.inv(information) @ at.free.T
     squared = float(

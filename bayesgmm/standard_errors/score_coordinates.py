@@ -130,12 +130,15 @@ class LocalCoordinates:
         n_first = self.k - 1 + self.k * self.d
         return np.eye(self.n_dim) if restriction is None else block_diag(np.eye(n_first), restriction)
 
-    def free_information(self, information: Array, gradient: Array) -> Array:
-        """Information of the free parameters; variances that are restricted are exponentials of what is free."""
+    def free_information(self, information: Array, sums: Sums) -> Array:
+        """Information of the free parameters, in which covariances are exponentials of matrices."""
         if self.free.shape[0] == self.free.shape[1]:
             return information
-        bent = np.where(np.arange(self.n_dim) < self.k - 1 + self.k * self.d, 0.0, gradient)
-        return np.asarray(self.free.T @ (information - np.diag(bent)) @ self.free)
+        bent = np.zeros((self.n_dim, self.n_dim))
+        for g, (second, total) in enumerate(zip(sums.second, sums.totals, strict=True)):
+            index = self.covariance_index(g)
+            bent[index, index] = self._one.information(second, total) - self._one.information(0.5 * second, 0.0)
+        return np.asarray(self.free.T @ (information - bent) @ self.free)
 
     @property
     def block_size(self) -> int:

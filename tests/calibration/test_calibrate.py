@@ -213,12 +213,12 @@ def test_the_default_prior_is_that_of_the_fits():
     np.testing.assert_allclose(prior["mean_covariance"], 4.0 * np.eye(2), atol=1e-12)
 
 
-@pytest.mark.parametrize("covariance_type", ["tied", "spherical", "VEI"])
+@pytest.mark.parametrize("covariance_type", ["tied", "spherical", "VEI", "EVI", "VEE", "EVV"])
 def test_every_family_is_simulated(covariance_type):
     found = calibrate(
         n_rows=15, n_components=2, n_features=2, covariance_type=covariance_type, n_simulations=1, random_state=0
     )
-    sizes = {"tied": (1, 3), "spherical": (2, 1), "VEI": (2, 2)}
+    sizes = {"tied": (1, 3), "spherical": (2, 1), "VEI": (2, 2), "EVI": (2, 2), "VEE": (2, 3), "EVV": (2, 3)}
     assert found.ranks["covariance"].shape[1:] == sizes[covariance_type]
 
 

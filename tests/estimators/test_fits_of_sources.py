@@ -48,7 +48,7 @@ def test_a_fit_of_every_kind_of_source_is_that_of_memory(kind, tmp_path):
         assert getattr(fit, criterion)() == pytest.approx(getattr(same, criterion)(X), rel=1e-12)
 
 
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VEI"])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VEI", "EVI", "VEE", "EVV"])
 def test_em_from_an_equal_start_comes_to_an_equal_end(covariance_type, tmp_path):
     start = GaussianMixture(2, covariance_type=covariance_type, max_iter=3, random_state=0, n_init=1)
     with warnings.catch_warnings():

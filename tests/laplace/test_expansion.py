@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from posterior_cases import SHAPES, affine_coordinates, case
-from reference import FAMILIES
+from reference import FAMILIES, RESTRICTED
 
 from bayesgmm.data import Data
 from bayesgmm.laplace.expansion import likelihood_expansion, likelihood_gradient
@@ -25,7 +25,7 @@ def hessian(log_posterior):
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("family", [*FAMILIES, "VEI"])
+@pytest.mark.parametrize("family", [*FAMILIES, *RESTRICTED])
 def test_it_is_that_of_the_sampled_density_wherever_it_is_taken(family, shape, sparse):
     """At a mixture that is no maximum, with weights: rows by algebra, the prior by differences."""
     given, k = case(family, "independent", shape, by_cluster=False), shape[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from posterior_cases import PAIRS, SHAPES, case
 from prior_cases import LEGAL, case_of
+from reference import RESTRICTED
 from source_cases import MadeSource, cut_small, rows
 from sparse_weight_cases import CONCENTRATIONS, density, sparse_case
 
@@ -41,7 +42,7 @@ def assert_equal(by_blocks, native, points):
 
 
 @pytest.mark.parametrize("concentration", CONCENTRATIONS)
-@pytest.mark.parametrize("family", ["full", "tied", "VEI"])
+@pytest.mark.parametrize("family", ["full", "tied", *RESTRICTED])
 def test_it_is_the_native_one_under_sparse_priors(family, concentration, monkeypatch):
     at = sparse_case(family, CONCENTRATIONS[concentration])
     native = density(at, "dense")

@@ -18,6 +18,9 @@ CODES = {
     "tied_diag": "EEI",
     "tied_spherical": "EII",
     "VEI": "VEI",
+    "EVI": "EVI",
+    "VEE": "VEE",
+    "EVV": "EVV",
 }
 SHAPES = ((1, 1), (1, 3), (4, 1), (3, 5))
 

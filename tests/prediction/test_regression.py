@@ -9,7 +9,7 @@ import pytest
 from arviz_base import rc_context
 from monte_carlo import binomial_range
 from pretend_posterior import em_fit, pretend_posterior
-from reference import FAMILIES, load_data, random_mixture
+from reference import FAMILIES, RESTRICTED, load_data, random_mixture
 from scipy.optimize import brentq
 from scipy.stats import invwishart, norm
 
@@ -24,7 +24,7 @@ FRAME = pd.DataFrame(load_data("iris")[:, :4], columns=COLUMNS)
 ROWS = FRAME[["petal length", "width"]].iloc[::25]
 
 
-@pytest.fixture(scope="module", params=(*FAMILIES, "VEI"))
+@pytest.fixture(scope="module", params=(*FAMILIES, *RESTRICTED))
 def tree(request):
     return pretend_posterior(FRAME, em_fit(FRAME, 3, request.param), draws=5)
 

@@ -11,7 +11,7 @@ import pytest
 from posterior_cases import FORMS, SHAPES, case, positive_definite
 from prior_cases import LEGAL, case_of
 from pymc.model.transform.optimization import freeze_dims_and_data
-from reference import FAMILIES, random_mixture
+from reference import FAMILIES, RESTRICTED, random_mixture
 from sparse_weight_cases import CONCENTRATIONS, sparse_case
 
 from bayesgmm._compiled import Signature
@@ -42,7 +42,7 @@ from pytensor.link.jax.dispatch import jax_funcify  # noqa: E402
 
 import bayesgmm.pymc_model.jax  # noqa: E402, F401
 
-ALL = (*FAMILIES, "VEI")
+ALL = (*FAMILIES, *RESTRICTED)
 KERNELS = ("full", "diag", "spherical")  # those of the others are among them
 
 
@@ -195,7 +195,7 @@ MODELS += [(sparse, "full", form, (3, 2)) for form in CONCENTRATIONS]
 QUICK = [  # each parametrisation, form of prior and sampled hyperparameter; compiling takes seconds
     (case, "full", "independent", (2, 4)),
     (case, "spherical", "independent", (3, 2)),
-    (case, "VEI", "normal_inverse_wishart", (3, 2)),
+    *((case, name, "normal_inverse_wishart", (3, 2)) for name in RESTRICTED),
     (case_of, "tied", "separation", (3, 2)),
     (case_of, "tied", "independent", (3, 2)),
     (case_of, "diag", "normal_inverse_wishart", (3, 2)),

@@ -32,9 +32,10 @@ class EqualShape(Diagonal):
         of_features = packed.mean(axis=-2) - of_components.mean(axis=-1)[..., None]
         return arrays.concatenate([of_components[..., 1:], of_features], axis=-1)
 
-    def tied_log_constant(self, dof: Any, d: int, gammaln: Any) -> Any:
+    def tied_log_constant(self, dof: Any, d: Any, special: Any) -> Any:
         """With lambda_k integrated out, A has the density of one diagonal covariance with all degrees of freedom."""
         total = dof.sum(axis=-1)
+        gammaln = special.gammaln
         of_each = d * gammaln(0.5 * dof) - gammaln(0.5 * d * dof)
         return of_each.sum(axis=-1) + gammaln(0.5 * d * total) - d * gammaln(0.5 * total)
 

@@ -1,4 +1,4 @@
-"""Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical.
+"""Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical, VEI, EVI, VEE, EVV.
 
 A family is a parametrisation of one covariance (see `bayesgmm.mixture.covariance.parametrisation`) and a sharing: each
 component its own covariance, or one for all. Three shapes of the same covariances are in use:
@@ -20,8 +20,10 @@ from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.covariance.diagonal import Diagonal
 from bayesgmm.mixture.covariance.equal_shape import EqualShape
+from bayesgmm.mixture.covariance.equal_volume import EqualVolumeDiagonal, EqualVolumeFull
 from bayesgmm.mixture.covariance.full import Full
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
+from bayesgmm.mixture.covariance.proportional import Proportional
 from bayesgmm.mixture.covariance.spherical import Spherical
 from bayesgmm.validation import told
 
@@ -57,7 +59,7 @@ class CovarianceFamily:
     name, code : str
         scikit-learn's name (ours where it has none) and mclust's code.
     parametrisation : Parametrisation
-        Of the covariances: full, diagonal, spherical or of one shape.
+        Of the covariances: full, diagonal or spherical, each its own or with a shape or volume tied together.
     equivariance : Equivariance
         The maps of the rows that take the family's mixtures to mixtures of the family.
     shared : bool
@@ -66,6 +68,8 @@ class CovarianceFamily:
         Whether scikit-learn has the family, and so a shape for its covariances.
     description : str
         What the full matrices are, for families that it does not have.
+    part : str
+        The family of some features, marginal or given others, if it is another.
     """
 
     __module__ = "bayesgmm.mixture"
@@ -77,6 +81,7 @@ class CovarianceFamily:
     shared: bool
     in_scikit_learn: bool = True
     description: str = ""
+    part: str = ""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return covariance_family, (self.name,)
@@ -90,6 +95,11 @@ class CovarianceFamily:
     def diagonal(self) -> bool:
         """Whether covariances are diagonal matrices, so that variances say all."""
         return not self.parametrisation.correlated
+
+    @property
+    def of_part(self) -> "CovarianceFamily":
+        """The family of the mixtures of some features, marginal or given others."""
+        return covariance_family(self.part) if self.part else self
 
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""
@@ -141,14 +151,10 @@ class CovarianceFamily:
         return factors.reshape(-1, *self.block_shape(n_features))
 
     def _nearest(self, blocks: Array) -> Factors:
-        """Factors (..., G, rows, columns) of members of the family, what is tied together averaged in coordinates."""
-        one, (g, _, d) = self.parametrisation, blocks.shape[-3:]
-        factors = one.factors(blocks)
-        restriction = self.restriction(g, d)
-        if restriction is None:
-            return factors
-        free = one.free(one.pack(factors), np)
-        return one.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
+        """Factors (..., G, rows, columns) of members of the family, see `Parametrisation.nearest`."""
+        factors = self.parametrisation.factors(blocks)
+        restriction = self.restriction(blocks.shape[-3], blocks.shape[-1])
+        return factors if restriction is None else self.parametrisation.nearest(factors, restriction)
 
     def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
         """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
@@ -234,6 +240,35 @@ _FAMILIES = (
         shared=False,
         in_scikit_learn=False,
         description="diagonal matrices of one shape, each times a volume of its own",
+    ),
+    CovarianceFamily(
+        "EVI",
+        "EVI",
+        EqualVolumeDiagonal(),
+        Equivariance.SCALES,
+        shared=False,
+        in_scikit_learn=False,
+        description="diagonal matrices of one volume, each of a shape of its own",
+        part="diag",
+    ),
+    CovarianceFamily(
+        "VEE",
+        "VEE",
+        Proportional(),
+        Equivariance.AFFINE,
+        shared=False,
+        in_scikit_learn=False,
+        description="one matrix, times a volume for each component",
+    ),
+    CovarianceFamily(
+        "EVV",
+        "EVV",
+        EqualVolumeFull(),
+        Equivariance.AFFINE,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices of one volume, each of a shape of its own",
+        part="full",
     ),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature

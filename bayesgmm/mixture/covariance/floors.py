@@ -8,6 +8,7 @@ from numba import types
 
 from bayesgmm._compiled import (
     IN_1,
+    OUT_1,
     OUT_2,
     allocation_free,
     cholesky_lower,
@@ -31,28 +32,40 @@ def lift(factor, moment, floors, new_factor, new_prec):  # type: ignore[no-untyp
     Without a floor, in units of its own variances, and by rounding errors only.
     """
     covariance, n = sandwich(factor, moment), factor.shape[0]
-    sizes, scaled, smallest = np.empty(n), np.empty((n, n)), 0.0
+    sizes, values, vectors, smallest = np.empty(n), np.empty(n), np.empty((n, n)), 0.0
     for i in range(n):
         smallest = max(smallest, 1e-15 * covariance[i, i])
     for i in range(n):
         size = floors[i] if floors[i] > 0.0 else max(covariance[i, i], smallest)
         sizes[i] = math.sqrt(size) if size > 0.0 else 1.0  # nothing varies: the factor is zero, and the run ends
-    for i in range(n):
-        for j in range(n):
-            scaled[i, j] = covariance[i, j] / sizes[i] / sizes[j]
-    values, vectors = np.linalg.eigh(scaled)  # ascending
+    write_eigen(covariance, sizes, values, vectors)
     least = 1.0 if floors[0] > 0.0 else 0.0
     for j in range(n):
         root = math.sqrt(max(values[j], least, 1e-15 * values[n - 1]))
         for i in range(n):
             vectors[i, j] *= sizes[i] * root
-    _factor_of_product(vectors, new_factor)
+    factor_of_product(vectors, new_factor)
     invert_lower(new_factor, new_prec)
     return 1 if values[0] < least else 0
 
 
+@linked(types.void(OUT_2, OUT_1, OUT_1, OUT_2))
+def write_eigen(covariance, sizes, values, vectors):  # type: ignore[no-untyped-def]
+    """Eigenvalues, ascending, and eigenvectors of a covariance in units of ``sizes``."""
+    n = sizes.shape[0]
+    scaled = np.empty((n, n))
+    for i in range(n):
+        for j in range(n):
+            scaled[i, j] = covariance[i, j] / sizes[i] / sizes[j]
+    found, axes = np.linalg.eigh(scaled)
+    for i in range(n):
+        values[i] = found[i]
+        for j in range(n):
+            vectors[i, j] = axes[i, j]
+
+
 @_sums_in_any_order
-def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
+def factor_of_product(a, lower):  # type: ignore[no-untyped-def]
     """The lower factor of a aᵀ, rows of ``a`` made orthogonal one after the other.
 
     The Cholesky factor of the product would lose the small eigenvalues: they are the squares of what is kept here.

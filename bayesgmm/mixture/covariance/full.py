@@ -1,6 +1,7 @@
 """Full covariance matrices: any positive definite matrix, as its lower Cholesky factor."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -564,6 +565,17 @@ class Full(Parametrisation):
     @compiled
     def draw_factor(rng, dof, scale, factor, prec):  # type: ignore[no-untyped-def]
         draw_inverse_wishart_factor(rng, dof, scale, factor, prec)
+
+
+def pivots(size: Any, arrays: Any) -> Any:
+    """The place of the diagonal entry in the row of each packed entry, (size,); ``arrays`` is NumPy or the like."""
+    rows = arrays.ceil(0.5 * (arrays.sqrt(8.0 * arrays.arange(1, size + 1) + 1.0) - 1.0)).astype("int64")
+    return rows * (rows + 1) // 2 - 1
+
+
+def log_entries(size: Any, arrays: Any) -> Any:
+    """One for packed entries that are logarithms, zero for others, (size,)."""
+    return 1.0 - 1.0 * arrays.sign(arrays.abs(pivots(size, arrays) - arrays.arange(size)))
 
 
 @compiled

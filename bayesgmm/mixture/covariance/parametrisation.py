@@ -6,9 +6,11 @@ shape: a matrix, its diagonal, one variance. Leading axes are free.
 """
 
 from abc import ABC, abstractmethod
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, Factors, IntArray
 from bayesgmm._compiled import Behaviour, BehaviourType
@@ -21,6 +23,7 @@ class Parametrisation(Behaviour, ABC):
     """
 
     correlated = False  # whether features may be correlated
+    keeps = 1  # where there is a restriction: what a component that EM moves keeps, its shape (1) or volume (3)
 
     # ---- compiled: the kernel. Places are those of `Layout`
     row_stride: Any  # (n_rows, d): how far features are apart in a block of rows
@@ -69,6 +72,7 @@ class Parametrisation(Behaviour, ABC):
     log_prior: Any  # (covariance, dof, scale, by the covariance, by the scale)
     draw_covariances: Any  # (rng, dofs, scales, covariances): inverse Wishart, or inverse gamma
     draw_scale: Any  # (rng, dof, scale, drawn): Wishart, or gamma
+    log_coincidence: Any  # (shapes): of families of one volume, see `equal_volume`
 
     # ---- sizes
 
@@ -155,8 +159,9 @@ class Parametrisation(Behaviour, ABC):
     def restriction(self, k: int, d: int) -> Array | None:
         """R (k * size, free) of the packed coordinates of k factors, linear in what is free; None if all of them are.
 
-        Where there is one, `free` is its inverse, and the densities of all covariances together have another
-        normalizer than those of each: `tied_log_constant` is added to the sum of their logarithms.
+        Where there is one, `free` and `nearest` make members of the family of others. The densities of all covariances
+        together have another normalizer than those of each: `tied_log_constant` is added to the sum of their
+        logarithms.
         """
         return None
 
@@ -164,9 +169,46 @@ class Parametrisation(Behaviour, ABC):
         """What is free in packed coordinates (..., k, size); ``arrays`` is NumPy, or what makes tensors."""
         raise NotImplementedError
 
-    def tied_log_constant(self, dof: Any, d: int, gammaln: Any) -> Any:
-        """By degrees of freedom (..., k), for the same scale of all components, (...)."""
+    def nearest(self, factors: Factors, restriction: Array) -> Factors:
+        """Factors (..., k, rows, columns) of members of the family, what is tied together averaged in coordinates."""
+        free, d = self.free(self.pack(factors), np), factors.shape[-1]
+        return self.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
+
+    def squares(self, slope: Array, lower: Array) -> Array:
+        """tr(G X_a X_b) (size, size) of X (size, D, D), what is not linear in packed coordinates of a factor."""
+        return np.asarray(np.einsum("ij,ajk,bki->ab", slope, lower, lower, optimize=True))
+
+    def linear_changes(self, changes: Factors) -> Factors:
+        """Relative factors with entries in which, and in logs of the diagonal, the restriction is linear."""
+        return changes
+
+    def changes_of_linear(self, linear: Factors) -> Factors:
+        """The inverse of `linear_changes`."""
+        return linear
+
+    def tied_log_constant(self, dof: Any, d: Any, special: Any) -> Any:
+        """By degrees of freedom (..., k), for the same scale of all components, (...).
+
+        ``special`` has the functions of `numbers`, or the same of tensors.
+        """
         raise NotImplementedError
+
+    @property
+    def numbers(self) -> SimpleNamespace:
+        """The special functions that `tied_log_constant` takes, of arrays."""
+        return SimpleNamespace(gammaln=gammaln, arange=np.arange)
+
+    def cholesky_values(self, values: Any, arrays: Any) -> Any:
+        """Packed Cholesky factors, with logs on the diagonal, of a PyMC model's values (k, size) of each matrix."""
+        return values
+
+    def values_of_cholesky(self, packed: Any, arrays: Any) -> Any:
+        """The inverse of `cholesky_values`."""
+        return packed
+
+    def cholesky_powers(self, d: int) -> Array:
+        """Powers (d,) of a Cholesky factor's diagonal in the Jacobian of a matrix by these values."""
+        return np.asarray(d + 1.0 - np.arange(d))
 
     # ---- priors: inverse-Wishart, or inverse gammas of variances; ``dof`` and ``scale`` as in `ResolvedPrior`
 

@@ -43,8 +43,13 @@ def log_inverse_wishart(covariance, dof, scale, d_covariance, d_scale):  # type:
 @compiled
 def draw_inverse_wishart(rng, dof, scale, covariance):  # type: ignore[no-untyped-def]
     """Bartlett: Sigma = (C A^-T)(C A^-T)ᵀ with S = C Cᵀ and A Aᵀ ~ Wishart(nu, I), A lower triangular."""
-    n = scale.shape[0]
-    wishart, chol = _bartlett(rng, dof, scale)
+    write_inverse_wishart(*_bartlett(rng, dof, scale), covariance)
+
+
+@compiled
+def write_inverse_wishart(wishart, chol, covariance):  # type: ignore[no-untyped-def]
+    """(C A^-T)(C A^-T)ᵀ of A and C."""
+    n = chol.shape[0]
     inverse, factor = np.empty((n, n)), np.zeros((n, n))
     invert_lower(wishart, inverse)
     for i in range(n):
