@@ -38,7 +38,8 @@ class Mixture:
         (K, D, D) for the families it does not have.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
-        or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
+        ``"EEV"``, ``"VEV"``, ``"EVE"``, ``"VVE"``, or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one
+        feature).
 
     Raises
     ------
@@ -182,6 +183,8 @@ class Mixture:
     def marginal(self, features: Sequence[int | str] | int | str) -> Self:
         """The mixture of some features, in the order asked for: the others are integrated out.
 
+        Its family is the same, or full for EEV, VEV, EVE and VVE.
+
         Parameters
         ----------
         features : one or several positions, or the names ``"x0"``, ``"x1"``, ... that features have without others
@@ -220,8 +223,8 @@ class Mixture:
         Returns
         -------
         Mixture or ConditionalMixtures
-            A mixture of the same family if every value is a number; else `bayesgmm.conditionals.ConditionalMixtures`,
-            one for each row.
+            A mixture of the same family (full for EEV, VEV, EVE and VVE) if every value is a number; else
+            `bayesgmm.conditionals.ConditionalMixtures`, one for each row.
 
         Raises
         ------
@@ -254,8 +257,9 @@ class Mixture:
         return self._like(np.maximum(weights[0], np.finfo(np.float64).tiny), means[0], found.compact)
 
     def _like(self, weights: Weights, means: Means, covariances: Covariances) -> Self:
-        """A mixture of the same family with these full covariances."""
-        return type(self)(weights, means, self.family.compress(covariances), self.covariance_type)
+        """A mixture of the same family, or that of fewer features, with these full covariances."""
+        family = self.family.of_some_features
+        return type(self)(weights, means, family.compress(covariances), family.name)
 
     @property
     def _names(self) -> list[str]:

@@ -170,7 +170,7 @@ class Prior:
         check_whole(n_components=n_components)
         mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
         d, equivariance = len(mean), Equivariance.AFFINE
-        if covariance_family(covariance_type, d).equivariance != Equivariance.AFFINE:
+        if not covariance_family(covariance_type, d).parametrisation.correlated:
             cov, equivariance = np.eye(d) * np.diagonal(cov).mean(), Equivariance.ROTATIONS
         scale = cov / n_components ** (2.0 / d)
         prior = cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=scale)
@@ -356,7 +356,8 @@ class Prior:
 
     def log_prob(self, mixture: Mixture) -> float:
         """Log density of a mixture's parameters in their natural coordinates, including normalizing constants."""
-        return resolve(self, mixture.n_components, mixture.n_features, mixture.family).log_prob(mixture)
+        family = mixture.family.for_posterior()
+        return resolve(self, mixture.n_components, mixture.n_features, family).log_prob(mixture)
 
     def hyperparameters_given(
         self,
@@ -446,7 +447,7 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
         # Positive definite and symmetric by construction, which an inverse of a nearly singular matrix is not.
         mean_precision = _broadcast(np.swapaxes(root, -1, -2) @ root, (k, d, d), "mean_covariance")
     scale = _broadcast(prior.scale, (g, d, d), "scale")
-    if family.restriction(k, d) is not None and (scale != scale[0]).any():
+    if family.parametrisation.ties and (scale != scale[0]).any():
         raise InputError(
             expected="one scale for all components", got="different ones", hint=f"{family.name} ties covariances."
         )
@@ -466,12 +467,20 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
 
 
 def _check_family(prior: Prior, family: CovarianceFamily) -> None:
-    if prior.form == SEPARATION and not family.parametrisation.correlated:
-        legal = tuple(dict.fromkeys(each.name for each in FAMILIES.values() if each.parametrisation.correlated))
+    one = family.parametrisation
+    if prior.form == SEPARATION and not (one.correlated and one.explorable):
+        kinds = {each.name: each.parametrisation for each in FAMILIES.values()}
+        legal = tuple(name for name, kind in kinds.items() if kind.correlated and kind.explorable)
         raise InputError(
             expected=f"covariance_type one of {legal} with Prior.{prior.form}",
             got=f"{family.name!r}",
             hint="Without correlations it has inverse-gamma variances with Prior.independent: dof 2a, scale diag(2b).",
+        )
+    if prior.scale_prior is not None and not one.explorable:
+        raise InputError(
+            expected=f"a scale in numbers for covariance_type {family.name!r}",
+            got="one that is sampled",
+            hint="How its density depends on the scale is not known in closed form: give a matrix as scale.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical.
+"""Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical, VEI, EEV, VEV, EVE, VVE.
 
 A family is a parametrisation of one covariance (see `bayesgmm.mixture.covariance.parametrisation`) and a sharing: each
 component its own covariance, or one for all. Three shapes of the same covariances are in use:
@@ -13,14 +13,17 @@ component its own covariance, or one for all. Three shapes of the same covarianc
 
 from dataclasses import dataclass
 from enum import Flag
+from typing import Self
 
 import numpy as np
 
 from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.covariance.common_orientation import CommonAxes, CommonAxesEqualVolumes
 from bayesgmm.mixture.covariance.diagonal import Diagonal
 from bayesgmm.mixture.covariance.equal_shape import EqualShape
 from bayesgmm.mixture.covariance.full import Full
+from bayesgmm.mixture.covariance.own_orientation import EqualEigenvalues, OwnVolumes
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.covariance.spherical import Spherical
 from bayesgmm.validation import told
@@ -57,7 +60,7 @@ class CovarianceFamily:
     name, code : str
         scikit-learn's name (ours where it has none) and mclust's code.
     parametrisation : Parametrisation
-        Of the covariances: full, diagonal, spherical or of one shape.
+        Of the covariances: full, diagonal, spherical, of one shape, or oriented ellipsoids.
     equivariance : Equivariance
         The maps of the rows that take the family's mixtures to mixtures of the family.
     shared : bool
@@ -87,9 +90,42 @@ class CovarianceFamily:
         return not self.in_scikit_learn or len(self.parametrisation.natural_shape(1)) == 2
 
     @property
+    def equal_volumes(self) -> bool:
+        """Whether all covariances have the same determinant; a prior then counts once, not for each component."""
+        return self.code[0] == "E"
+
+    @property
     def diagonal(self) -> bool:
         """Whether covariances are diagonal matrices, so that variances say all."""
         return not self.parametrisation.correlated
+
+    def for_posterior(self) -> Self:
+        """The family itself, if its posterior can be sampled and its prior has a density.
+
+        Raises
+        ------
+        InputError
+            If it can only be fitted.
+        """
+        if self.parametrisation.explorable:
+            return self
+        known = ", ".join(repr(name) for name in NAMES if FAMILIES[name].parametrisation.explorable)
+        raise InputError(
+            expected=f"covariance_type one of {known} for a posterior",
+            got=f"{self.name!r}",
+            hint="NUTS hardly moves between orientations of ellipsoids that are tied together. "
+            f"GaussianMixture(covariance_type={self.name!r}) fits by EM, with prior= to the mode of the posterior, and "
+            "its bootstrap() tells uncertainties; 'full' includes these covariances.",
+        )
+
+    @property
+    def of_some_features(self) -> "CovarianceFamily":
+        """The family of the same mixtures without some features, or given these."""
+        return (
+            self
+            if self.parametrisation.keeps_parts
+            else FAMILIES["full" if self.parametrisation.correlated else "diag"]
+        )
 
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""
@@ -109,9 +145,7 @@ class CovarianceFamily:
 
     def n_free(self, n_components: int, n_features: int) -> int:
         """Free parameters of all covariances."""
-        restriction = self.restriction(n_components, n_features)
-        blocks = self.n_blocks(n_components) * self.block_size(n_features)
-        return blocks if restriction is None else restriction.shape[1]
+        return self.parametrisation.n_free(self.n_blocks(n_components), n_features)
 
     def restriction(self, n_components: int, n_features: int) -> Array | None:
         """See `Parametrisation.restriction`; for one component nothing is tied together."""
@@ -133,22 +167,14 @@ class CovarianceFamily:
             blocks = np.ascontiguousarray(covariances, dtype=np.float64)
             return self.parametrisation.factors(blocks.reshape(-1, *self.block_shape(n_features)))
         matrices = np.asarray(covariances, dtype=np.float64)
-        factors = self._nearest(self.parametrisation.blocks(matrices[..., :1, :, :] if self.shared else matrices))
+        factors = self.parametrisation.nearest(
+            self.parametrisation.blocks(matrices[..., :1, :, :] if self.shared else matrices)
+        )
         sds = np.sqrt(np.maximum(np.diagonal(matrices, axis1=-2, axis2=-1), 0.0))
         expected = self.parametrisation.matrices(factors, n_features)
         if (np.abs(matrices - expected) > 1e-8 * sds[..., None, :] * sds[..., :, None]).any():
             raise np.linalg.LinAlgError(f"{self.name} covariances are {self.description}")
         return factors.reshape(-1, *self.block_shape(n_features))
-
-    def _nearest(self, blocks: Array) -> Factors:
-        """Factors (..., G, rows, columns) of members of the family, what is tied together averaged in coordinates."""
-        one, (g, _, d) = self.parametrisation, blocks.shape[-3:]
-        factors = one.factors(blocks)
-        restriction = self.restriction(g, d)
-        if restriction is None:
-            return factors
-        free = one.free(one.pack(factors), np)
-        return one.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
 
     def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
         """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
@@ -177,7 +203,7 @@ class CovarianceFamily:
             blocks = one.compress(covariances)
             return blocks.mean(axis=axis) if self.shared else blocks.copy()
         matrices = covariances.mean(axis=axis, keepdims=True) if self.shared else covariances
-        return self.expand(self._nearest(one.blocks(matrices)), *covariances.shape[-3:-1])
+        return self.expand(one.nearest(one.blocks(matrices)), *covariances.shape[-3:-1])
 
     def compact(self, factors: Factors, n_components: int, n_features: int) -> Array:
         """Factors (..., G, rows, columns) to compact covariances, with any leading axes."""
@@ -189,7 +215,7 @@ class CovarianceFamily:
     def compact_factors(self, compact: Array) -> Factors:
         """Compact covariances to factors (..., G, rows, columns), averaging what the family ties together."""
         blocks = self.parametrisation.uncorrelated(compact) if self.diagonal else compact
-        return self._nearest(blocks.mean(axis=-3, keepdims=True) if self.shared else blocks)
+        return self.parametrisation.nearest(blocks.mean(axis=-3, keepdims=True) if self.shared else blocks)
 
     def matrices(self, compact: Array) -> Covariances:
         """Compact covariances to full matrices (..., K, D, D)."""
@@ -197,7 +223,7 @@ class CovarianceFamily:
 
     def includes(self, other: "CovarianceFamily") -> bool:
         """Whether the other's covariances are members of this family, as far as sizes and sharing tell."""
-        if self is other or self.restriction(2, 2) is not None:
+        if self is other or self.parametrisation.ties:
             return self is other
         return self.block_size(2) >= other.block_size(2) and (other.shared or not self.shared)
 
@@ -235,9 +261,46 @@ _FAMILIES = (
         in_scikit_learn=False,
         description="diagonal matrices of one shape, each times a volume of its own",
     ),
+    CovarianceFamily(
+        "EEV",
+        "EEV",
+        EqualEigenvalues(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices with the same eigenvalues",
+    ),
+    CovarianceFamily(
+        "VEV",
+        "VEV",
+        OwnVolumes(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices whose eigenvalues have the same ratios",
+    ),
+    CovarianceFamily(
+        "EVE",
+        "EVE",
+        CommonAxesEqualVolumes(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices with the same eigenvectors and the same determinant",
+    ),
+    CovarianceFamily(
+        "VVE",
+        "VVE",
+        CommonAxes(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices with the same eigenvectors",
+    ),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
+NAMES = tuple(family.name for family in _FAMILIES)
 FAMILIES |= {code: FAMILIES[name] for code, name in _UNIVARIATE.items()}
 
 

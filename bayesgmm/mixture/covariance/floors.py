@@ -46,13 +46,13 @@ def lift(factor, moment, floors, new_factor, new_prec):  # type: ignore[no-untyp
         root = math.sqrt(max(values[j], least, 1e-15 * values[n - 1]))
         for i in range(n):
             vectors[i, j] *= sizes[i] * root
-    _factor_of_product(vectors, new_factor)
+    factor_of_product(vectors, new_factor)
     invert_lower(new_factor, new_prec)
     return 1 if values[0] < least else 0
 
 
 @_sums_in_any_order
-def _factor_of_product(a, lower):  # type: ignore[no-untyped-def]
+def factor_of_product(a, lower):  # type: ignore[no-untyped-def]
     """The lower factor of a aᵀ, rows of ``a`` made orthogonal one after the other.
 
     The Cholesky factor of the product would lose the small eigenvalues: they are the squares of what is kept here.

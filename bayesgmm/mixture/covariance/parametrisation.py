@@ -21,6 +21,9 @@ class Parametrisation(Behaviour, ABC):
     """
 
     correlated = False  # whether features may be correlated
+    ties = False  # whether covariances of several components are tied together, but not all the same
+    keeps_parts = True  # whether rows and columns of members, and of their inverses, are members
+    explorable = True  # whether there are coordinates in which a posterior can be sampled
 
     # ---- compiled: the kernel. Places are those of `Layout`
     row_stride: Any  # (n_rows, d): how far features are apart in a block of rows
@@ -45,6 +48,7 @@ class Parametrisation(Behaviour, ABC):
     write_change: Any  # (precision factor, factor, change): packed coordinates of a factor relative to another
     change_information: Any  # (d, i, j): of one of these coordinates, a row of complete data
     move_factor: Any  # (floors, old, change, factor, precision factor): False where it may be at the floor
+    make_members: Any  # (weights, factors, precision factors): in place, the nearest that are tied together
 
     # ---- compiled: the log posterior
     place: Any  # (centre, packed, C, factor, precision factor): L = L0 C; returns the sum of C's log diagonal
@@ -79,6 +83,11 @@ class Parametrisation(Behaviour, ABC):
     @abstractmethod
     def size(self, d: int) -> int:
         """Free parameters."""
+
+    def n_free(self, k: int, d: int) -> int:
+        """Free parameters of k covariances."""
+        restriction = self.restriction(k, d) if k > 1 else None
+        return k * self.size(d) if restriction is None else restriction.shape[1]
 
     @abstractmethod
     def natural_shape(self, d: int) -> tuple[int, ...]:
@@ -137,6 +146,21 @@ class Parametrisation(Behaviour, ABC):
     @abstractmethod
     def times(self, factors: Factors, vectors: Array) -> Array:
         """L x for vectors (..., D)."""
+
+    # ---- members of a family that ties covariances together
+
+    def nearest(self, blocks: Array) -> Factors:
+        """Factors (..., k, rows, columns) of members that are close to blocks, by averages of packed coordinates."""
+        factors, (k, _, d) = self.factors(blocks), blocks.shape[-3:]
+        restriction = self.restriction(k, d) if k > 1 else None
+        if restriction is None:
+            return factors
+        free = self.free(self.pack(factors), np)
+        return self.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
+
+    def members(self, factors: Factors, weights: Array) -> Factors:
+        """The nearest members, by weights (k,), of factors moved in coordinates: they are some if these are linear."""
+        return factors
 
     # ---- coordinates
 
@@ -211,6 +235,16 @@ class Parametrisation(Behaviour, ABC):
         """F (..., D, D) or (..., 1, columns) with F Fᵀ ~ the prior of a covariance."""
 
     # ---- scores
+
+    def local_changes(self, factors: Factors) -> Array | None:
+        """Derivatives (k * size, free) of the coordinates in `basis` by what is free; None if all of them are."""
+        return self.restriction(len(factors), factors.shape[-1]) if len(factors) > 1 else None
+
+    def local_curvature(self, factors: Factors, slopes: Array) -> Array:
+        """Second derivatives (free, free) of the sum of these coordinates times slopes; by default of exponentials."""
+        changes = self.local_changes(factors)
+        assert changes is not None  # noqa: S101  whoever asks has seen that something is tied together
+        return changes.T @ (slopes[:, None] * changes)
 
     @abstractmethod
     def basis(self, d: int) -> Array:
