@@ -240,10 +240,10 @@ class SearchData:
     def mended(self, run: EMResult, rng: np.random.Generator) -> Mixture:
         """A degenerate end with its narrowest component put down at a random row.
 
-        Of a broken one, and where all have one covariance, which has collapsed, all components.
+        Of a broken one, and where all have one volume, which has collapsed, all components.
         """
         family, (k, d) = run.mixture.family, run.mixture.means.shape
-        if family.shared or not np.isfinite(run.objective):
+        if family.equal_volumes or not np.isfinite(run.objective):
             return self.scattered(rng)
         log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
         worst = int(np.argmin(run.counts) if run.counts.min() < d + 1.0 else np.argmax(log_det))

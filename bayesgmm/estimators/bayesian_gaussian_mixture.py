@@ -84,8 +84,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
         ``"tied_spherical"`` (EII) and ``"VEI"`` (diagonal covariances of one shape, each times a volume), which
-        scikit-learn does not have; for one feature also mclust's V and E. Oriented ellipsoids (EEV, VEV, EVE, VVE)
-        are fitted by `GaussianMixture` only.
+        scikit-learn does not have; for one feature also V and E. `GaussianMixture` has EEV, VEV, EVE, VVE too.
     prior : Prior, optional
         By default ``Prior.weakly_informative(X)``, unless one of the next five parameters is given.
     weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior

@@ -84,10 +84,9 @@ class GaussianMixture(
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
         ``"tied_spherical"`` (EII) and ``"VEI"`` (diagonal covariances of one shape, each times a volume), which
-        scikit-learn does not have; for one feature also mclust's V and E. Ellipsoids of any orientation are the same
-        but for it in ``"EEV"``, of one shape in ``"VEV"``, of one orientation in ``"VVE"``, and of one volume too in
-        ``"EVE"``. These four know rotations and one common scale of the features only: fits of raw and of
-        standardized features are different models.
+        scikit-learn does not have; for one feature also mclust's V and E. Ellipsoids are the same but for their
+        orientation in ``"EEV"``, and their volume in ``"VEV"``; they have one orientation in ``"VVE"``, and one volume
+        in ``"EVE"``. For these four, fits of raw and of standardized features are different models.
     tol : float, optional
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase

@@ -239,11 +239,18 @@ def test_rotations_and_a_common_scale_change_nothing(name):
 def test_an_estimator_like_the_others(name, tmp_path):
     fit = GaussianMixture(2, covariance_type=name, n_init=2, random_state=0).fit(IRIS)
     assert fit.covariances_.shape == fit.precisions_cholesky_.shape == (2, 4, 4)
+    np.testing.assert_allclose(fit.precisions_ @ fit.covariances_, np.tile(np.eye(4), (2, 1, 1)), atol=1e-9)
+    upper = fit.precisions_cholesky_
+    np.testing.assert_allclose(upper @ np.swapaxes(upper, 1, 2), fit.precisions_, rtol=1e-9)
+    known = GaussianMixture(2, covariance_type=name)
+    known.weights_, known.means_, known.precisions_cholesky_ = fit.weights_, fit.means_, upper
+    np.testing.assert_allclose(known.predict_proba(IRIS), fit.predict_proba(IRIS), atol=1e-9)
     assert set(fit.predict(IRIS)) == {0, 1}
     assert fit.sample(5)[0].shape == (5, 4)
     fit.save(tmp_path / "fit.nc")
     again = load(tmp_path / "fit.nc")
     np.testing.assert_allclose(again.predict_proba(IRIS), fit.predict_proba(IRIS), atol=1e-12)
+    np.testing.assert_allclose(fit.to_sklearn().predict_proba(IRIS), fit.predict_proba(IRIS), atol=1e-10)
     replicates = fit.bootstrap(IRIS, n_replicates=20)
     assert np.isfinite(replicates.standard_errors.covariances).all()
 

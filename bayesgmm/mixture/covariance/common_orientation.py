@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 
 from bayesgmm._common import Array, Factors
-from bayesgmm._compiled import IN_1, OUT_1, OUT_3, allocation_free, compiled, linked
+from bayesgmm._compiled import IN_1, OUT_1, OUT_2, OUT_3, allocation_free, compiled, linked
 from bayesgmm.mixture.covariance.floors import sandwich
 from bayesgmm.mixture.covariance.own_orientation import (
     Oriented,
@@ -92,13 +92,13 @@ def _write_members(floors, totals, scatter, factors, new_factors, new_prec, n_ro
     """The members that rotations of the present axes lead to; where these tell nothing, the best from three starts."""
     moments, best = moments_of(totals, scatter, factors), -math.inf
     present, alike = _present_axes(factors)
-    axes, values = present, np.empty((len(factors), len(floors)))
+    axes, values, found = present, np.empty((len(factors), len(floors))), np.empty((len(factors), len(floors)))
     for start in range(3 if alike else 1):
         turned = _starting_axes(start, present, totals, moments)
-        found = _turned(floors, totals, moments, turned, n_rounds, equal_volumes)
+        _turn_to_best(floors, totals, moments, turned, found, n_rounds, equal_volumes)
         value = _objective(totals, moments, turned, found)
         if value > best or start == 0:
-            best, axes, values = value, turned, found
+            best, axes, values = value, turned, found.copy()
     everywhere = np.empty(factors.shape)
     everywhere[:] = axes
     return write_along(everywhere, values, axis_floors(floors, axes), new_factors, new_prec)
@@ -147,15 +147,15 @@ def _in_axes(matrices, axes):  # type: ignore[no-untyped-def]
     return turned
 
 
-@compiled
-def _turned(floors, totals, moments, axes, n_rounds, equal_volumes):  # type: ignore[no-untyped-def]
-    """Turn axes towards the best ones; returns the best variances along them, (k, d)."""
+@linked(types.void(IN_1, OUT_1, OUT_3, OUT_2, OUT_2, types.int64, types.boolean))
+def _turn_to_best(floors, totals, moments, axes, values, n_rounds, equal_volumes):  # type: ignore[no-untyped-def]
+    """Turn axes towards the best ones, and write the best variances along them, (k, d)."""
     turned = _in_axes(moments, axes)
     for _ in range(n_rounds):
-        values = _values(axis_floors(floors, axes), totals, turned, equal_volumes)
+        _write_values(axis_floors(floors, axes), totals, turned, equal_volumes, values)
         if _sweep(turned, axes, values) <= _CLOSE:
             break
-    return _values(axis_floors(floors, axes), totals, turned, equal_volumes)
+    _write_values(axis_floors(floors, axes), totals, turned, equal_volumes, values)
 
 
 @allocation_free
@@ -177,16 +177,14 @@ def _sweep(moments, axes, values):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _values(least, totals, moments, equal_volumes):  # type: ignore[no-untyped-def]
+def _write_values(least, totals, moments, equal_volumes, values):  # type: ignore[no-untyped-def]
     """The best variances (k, d) along axes, by moments in their coordinates."""
-    values = np.empty(moments.shape[:2])
     for k in range(values.shape[0]):
         for j in range(values.shape[1]):
             variance = moments[k, j, j] if equal_volumes else moments[k, j, j] / totals[k]
             values[k, j] = max(variance, _SMALLEST if equal_volumes else least[j])
     if equal_volumes:
         _equalise(least, totals.sum(), values)
-    return values
 
 
 @compiled

@@ -119,13 +119,14 @@ class CovarianceFamily:
         )
 
     @property
+    def unrestricted(self) -> "CovarianceFamily":
+        """The family, one of scikit-learn's, of any matrices or of any diagonal ones, which includes this one."""
+        return FAMILIES["full" if self.parametrisation.correlated else "diag"]
+
+    @property
     def of_some_features(self) -> "CovarianceFamily":
         """The family of the same mixtures without some features, or given these."""
-        return (
-            self
-            if self.parametrisation.keeps_parts
-            else FAMILIES["full" if self.parametrisation.correlated else "diag"]
-        )
+        return self if self.parametrisation.keeps_parts else self.unrestricted
 
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""

@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 
 from bayesgmm._common import Array, Factors
-from bayesgmm._compiled import IN_1, OUT_1, OUT_3, allocation_free, compiled, invert_lower, linked
+from bayesgmm._compiled import IN_1, OUT_1, OUT_2, OUT_3, allocation_free, compiled, invert_lower, linked
 from bayesgmm.mixture.covariance.equal_shape import EqualShape, alternate
 from bayesgmm.mixture.covariance.floors import factor_of_product, sandwich
 from bayesgmm.mixture.covariance.full import Full
@@ -209,7 +209,7 @@ def _by_rank(totals, scatter, factors):  # type: ignore[no-untyped-def]
     return values, axes
 
 
-@compiled
+@linked(types.void(OUT_3, OUT_2))
 def diagonalise(matrices, axes):  # type: ignore[no-untyped-def]
     """Turn symmetric matrices (k, d, d) and the columns of axes (d, d) until all are as diagonal as they can be.
 
@@ -269,7 +269,7 @@ def _rank_floors(floors, axes):  # type: ignore[no-untyped-def]
     return least
 
 
-@compiled
+@linked(types.int64(OUT_3, OUT_2, OUT_1, OUT_3, OUT_3))
 def write_along(axes, values, least, factors, prec):  # type: ignore[no-untyped-def]
     """Factors of covariances with variances (k, d) along axes (k, d, d); returns how many are at the floor."""
     n_floored, n_components, n = 0, values.shape[0], values.shape[1]
