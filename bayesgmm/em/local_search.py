@@ -186,7 +186,7 @@ class SearchData:
         precision = family.precision_factors(factor)
         log_determinant = float(family.log_precision_determinants(precision, d)[0])
         log_smallest = math.log(min(FEWEST * (d + 1.0) / some.total, 1.0))
-        keeps = 2 if family.equal_volumes else 1 if family.parametrisation.ties else 0
+        keeps = 2 if family.shared else family.parametrisation.keeps if family.tied else 0
         return cls(model, some, Places(some.weights.cumsum(), factor, precision, log_determinant, log_smallest, keeps))
 
     def picked(self, n: int, rng: np.random.Generator) -> Array:
@@ -243,7 +243,7 @@ class SearchData:
         Of a broken one, and where all have one volume, which has collapsed, all components.
         """
         family, (k, d) = run.mixture.family, run.mixture.means.shape
-        if family.equal_volumes or not np.isfinite(run.objective):
+        if self.places.keeps == 2 or not np.isfinite(run.objective):
             return self.scattered(rng)
         log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
         worst = int(np.argmin(run.counts) if run.counts.min() < d + 1.0 else np.argmax(log_det))

@@ -129,7 +129,7 @@ class Draws:
         compact = self.compact[..., index] if self.family.diagonal else self.compact[..., index, :][..., index]
         held = {"means": self.means[..., index], "compact": compact}
         arrays = {name: np.ascontiguousarray(values) for name, values in held.items()}
-        return self._holding(**arrays, weights=self.weights, family=self.family.of_some_features, chain=self.chain)
+        return self._holding(**arrays, weights=self.weights, family=self.family.of_part, chain=self.chain)
 
     def _each(self, change: Callable[[Array], Array], *, chain: IntArray, fixed: Sequence[str] = ()) -> Self:
         """Draws of which every array at hand is changed, and those computed of it need not be computed again."""

@@ -258,7 +258,7 @@ class Mixture:
 
     def _like(self, weights: Weights, means: Means, covariances: Covariances) -> Self:
         """A mixture of the same family, or that of fewer features, with these full covariances."""
-        family = self.family.of_some_features
+        family = self.family.of_part
         return type(self)(weights, means, family.compress(covariances), family.name)
 
     @property

@@ -447,7 +447,7 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
         # Positive definite and symmetric by construction, which an inverse of a nearly singular matrix is not.
         mean_precision = _broadcast(np.swapaxes(root, -1, -2) @ root, (k, d, d), "mean_covariance")
     scale = _broadcast(prior.scale, (g, d, d), "scale")
-    if family.parametrisation.ties and (scale != scale[0]).any():
+    if family.tied and (scale != scale[0]).any():
         raise InputError(
             expected="one scale for all components", got="different ones", hint=f"{family.name} ties covariances."
         )

@@ -117,8 +117,8 @@ class ResolvedPrior:
 
     @property
     def share(self) -> float:
-        """How often each covariance has the prior: where all have the same volume, all together once."""
-        return 1.0 / len(self.dof) if self.family.equal_volumes else 1.0
+        """How often each covariance has the prior: less than once where all together have it."""
+        return 1.0 / len(self.dof) if self._one.prior_once else 1.0
 
     @property
     def covariance_exponent(self) -> Array:

@@ -322,3 +322,14 @@ def test_priors_without_a_density_in_the_family_are_refused(name):
         Prior.independent(dof=4.0, scale=Prior.wishart(3.0, np.eye(2)), **common).resolve(3, 2, name)
     with pytest.raises(InputError, match="one scale for all components"):
         Prior.independent(dof=4.0, scale=np.stack([np.eye(2), 2.0 * np.eye(2)]), **common).resolve(2, 2, name)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_with_one_component_or_one_feature_they_are_other_families(name):
+    settings = {"n_init": 2, "tol": 1e-9, "random_state": 0}
+    one, full = (GaussianMixture(1, covariance_type=each, **settings).fit(IRIS) for each in (name, "full"))
+    np.testing.assert_allclose(one.covariances_, full.covariances_, rtol=1e-9)
+    feature = IRIS[:, 2:3]
+    known = "E" if name[0] == "E" else "V"
+    two, other = (GaussianMixture(2, covariance_type=each, **settings).fit(feature) for each in (name, known))
+    assert two.log_likelihood_ == pytest.approx(other.log_likelihood_, abs=1e-6)

@@ -58,6 +58,9 @@ class CommonAxes(Oriented):
 class CommonAxesEqualVolumes(CommonAxes):
     """The same axes and volume for all components."""
 
+    keeps = 2
+    prior_once = True
+
     def log_changes(self, k: int, d: int) -> Array:
         of_shape = np.vstack([np.eye(d - 1), -np.ones((1, d - 1))])
         return np.hstack([np.ones((k * d, 1)), np.kron(np.eye(k), of_shape)])

@@ -22,8 +22,6 @@ _AT_FLOOR = 1.0 + 1e-12  # times the floor
 class EqualShape(Diagonal):
     """A variance for each feature, the same for all components but for a factor."""
 
-    ties = True
-
     def restriction(self, k: int, d: int) -> Array:
         """Columns: factors of the second to the last component, then features."""
         of_components, of_features = np.kron(np.eye(k), np.ones((d, 1)))[:, 1:], np.tile(np.eye(d), (k, 1))

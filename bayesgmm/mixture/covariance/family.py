@@ -69,6 +69,8 @@ class CovarianceFamily:
         Whether scikit-learn has the family, and so a shape for its covariances.
     description : str
         What the full matrices are, for families that it does not have.
+    part : str
+        The family of some features, marginal or given others, if it is another.
     """
 
     __module__ = "bayesgmm.mixture"
@@ -80,6 +82,7 @@ class CovarianceFamily:
     shared: bool
     in_scikit_learn: bool = True
     description: str = ""
+    part: str = ""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return covariance_family, (self.name,)
@@ -90,9 +93,9 @@ class CovarianceFamily:
         return not self.in_scikit_learn or len(self.parametrisation.natural_shape(1)) == 2
 
     @property
-    def equal_volumes(self) -> bool:
-        """Whether all covariances have the same determinant; a prior then counts once, not for each component."""
-        return self.code[0] == "E"
+    def tied(self) -> bool:
+        """Whether covariances of several components are tied together, other than that all are the same."""
+        return self.restriction(2, 2) is not None or not self.parametrisation.explorable
 
     @property
     def diagonal(self) -> bool:
@@ -124,9 +127,9 @@ class CovarianceFamily:
         return FAMILIES["full" if self.parametrisation.correlated else "diag"]
 
     @property
-    def of_some_features(self) -> "CovarianceFamily":
-        """The family of the same mixtures without some features, or given these."""
-        return self if self.parametrisation.keeps_parts else self.unrestricted
+    def of_part(self) -> "CovarianceFamily":
+        """The family of the mixtures of some features, marginal or given others."""
+        return covariance_family(self.part) if self.part else self
 
     def n_blocks(self, n_components: int) -> int:
         """How many distinct covariances there are."""
@@ -168,14 +171,17 @@ class CovarianceFamily:
             blocks = np.ascontiguousarray(covariances, dtype=np.float64)
             return self.parametrisation.factors(blocks.reshape(-1, *self.block_shape(n_features)))
         matrices = np.asarray(covariances, dtype=np.float64)
-        factors = self.parametrisation.nearest(
-            self.parametrisation.blocks(matrices[..., :1, :, :] if self.shared else matrices)
-        )
+        factors = self._nearest(self.parametrisation.blocks(matrices[..., :1, :, :] if self.shared else matrices))
         sds = np.sqrt(np.maximum(np.diagonal(matrices, axis1=-2, axis2=-1), 0.0))
         expected = self.parametrisation.matrices(factors, n_features)
         if (np.abs(matrices - expected) > 1e-8 * sds[..., None, :] * sds[..., :, None]).any():
             raise np.linalg.LinAlgError(f"{self.name} covariances are {self.description}")
         return factors.reshape(-1, *self.block_shape(n_features))
+
+    def _nearest(self, blocks: Array) -> Factors:
+        """Factors (..., G, rows, columns) of members of the family, see `Parametrisation.nearest`."""
+        factors, (g, _, d) = self.parametrisation.factors(blocks), blocks.shape[-3:]
+        return self.parametrisation.nearest(factors, self.restriction(g, d)) if self.tied and g > 1 else factors
 
     def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
         """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
@@ -204,7 +210,7 @@ class CovarianceFamily:
             blocks = one.compress(covariances)
             return blocks.mean(axis=axis) if self.shared else blocks.copy()
         matrices = covariances.mean(axis=axis, keepdims=True) if self.shared else covariances
-        return self.expand(one.nearest(one.blocks(matrices)), *covariances.shape[-3:-1])
+        return self.expand(self._nearest(one.blocks(matrices)), *covariances.shape[-3:-1])
 
     def compact(self, factors: Factors, n_components: int, n_features: int) -> Array:
         """Factors (..., G, rows, columns) to compact covariances, with any leading axes."""
@@ -216,7 +222,7 @@ class CovarianceFamily:
     def compact_factors(self, compact: Array) -> Factors:
         """Compact covariances to factors (..., G, rows, columns), averaging what the family ties together."""
         blocks = self.parametrisation.uncorrelated(compact) if self.diagonal else compact
-        return self.parametrisation.nearest(blocks.mean(axis=-3, keepdims=True) if self.shared else blocks)
+        return self._nearest(blocks.mean(axis=-3, keepdims=True) if self.shared else blocks)
 
     def matrices(self, compact: Array) -> Covariances:
         """Compact covariances to full matrices (..., K, D, D)."""
@@ -224,7 +230,7 @@ class CovarianceFamily:
 
     def includes(self, other: "CovarianceFamily") -> bool:
         """Whether the other's covariances are members of this family, as far as sizes and sharing tell."""
-        if self is other or self.parametrisation.ties:
+        if self is other or self.tied:
             return self is other
         return self.block_size(2) >= other.block_size(2) and (other.shared or not self.shared)
 
@@ -270,6 +276,7 @@ _FAMILIES = (
         shared=False,
         in_scikit_learn=False,
         description="matrices with the same eigenvalues",
+        part="full",
     ),
     CovarianceFamily(
         "VEV",
@@ -279,6 +286,7 @@ _FAMILIES = (
         shared=False,
         in_scikit_learn=False,
         description="matrices whose eigenvalues have the same ratios",
+        part="full",
     ),
     CovarianceFamily(
         "EVE",
@@ -288,6 +296,7 @@ _FAMILIES = (
         shared=False,
         in_scikit_learn=False,
         description="matrices with the same eigenvectors and the same determinant",
+        part="full",
     ),
     CovarianceFamily(
         "VVE",
@@ -297,6 +306,7 @@ _FAMILIES = (
         shared=False,
         in_scikit_learn=False,
         description="matrices with the same eigenvectors",
+        part="full",
     ),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature

@@ -28,8 +28,6 @@ class Oriented(Full, ABC):
     Free are numbers in which the logarithms of eigenvalues are linear, then angles between each two axes.
     """
 
-    ties = True
-    keeps_parts = False
     explorable = False
     own_axes = True  # of each component, or the same for all
 
@@ -51,8 +49,8 @@ class Oriented(Full, ABC):
             self.make_members(weights, found[place], precision)
         return found
 
-    def nearest(self, blocks: Array) -> Factors:
-        return self.members(np.linalg.cholesky(blocks), np.ones(blocks.shape[-3]))
+    def nearest(self, factors: Factors, restriction: Array | None) -> Factors:
+        return self.members(factors, np.ones(factors.shape[-3]))
 
     def local_changes(self, factors: Factors) -> Array | None:
         if len(factors) == 1:
@@ -101,6 +99,9 @@ class Oriented(Full, ABC):
 class EqualEigenvalues(Oriented):
     """The same eigenvalues for all components, each with axes of its own."""
 
+    keeps = 2
+    prior_once = True
+
     def log_changes(self, k: int, d: int) -> Array:
         return np.tile(np.eye(d), (k, 1))
 
@@ -121,6 +122,9 @@ class EqualEigenvalues(Oriented):
 
 class OwnVolumes(EqualEigenvalues):
     """Eigenvalues of the same ratios for all components, each with a volume and axes of its own."""
+
+    keeps = 1
+    prior_once = False
 
     def log_changes(self, k: int, d: int) -> Array:
         return EqualShape().restriction(k, d)

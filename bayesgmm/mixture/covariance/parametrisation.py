@@ -21,8 +21,8 @@ class Parametrisation(Behaviour, ABC):
     """
 
     correlated = False  # whether features may be correlated
-    ties = False  # whether covariances of several components are tied together, but not all the same
-    keeps_parts = True  # whether rows and columns of members, and of their inverses, are members
+    keeps = 1  # where covariances are tied together: what one that a search moves keeps, its shape (1) or all (2)
+    prior_once = False  # whether a prior counts once for all components together, not for each
     explorable = True  # whether there are coordinates in which a posterior can be sampled
 
     # ---- compiled: the kernel. Places are those of `Layout`
@@ -149,13 +149,10 @@ class Parametrisation(Behaviour, ABC):
 
     # ---- members of a family that ties covariances together
 
-    def nearest(self, blocks: Array) -> Factors:
-        """Factors (..., k, rows, columns) of members that are close to blocks, by averages of packed coordinates."""
-        factors, (k, _, d) = self.factors(blocks), blocks.shape[-3:]
-        restriction = self.restriction(k, d) if k > 1 else None
-        if restriction is None:
-            return factors
-        free = self.free(self.pack(factors), np)
+    def nearest(self, factors: Factors, restriction: Array | None) -> Factors:
+        """Factors (..., k, rows, columns) of members of the family, what is tied together averaged in coordinates."""
+        assert restriction is not None  # noqa: S101  others have a method of their own
+        free, d = self.free(self.pack(factors), np), factors.shape[-1]
         return self.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
 
     def members(self, factors: Factors, weights: Array) -> Factors:
