@@ -41,7 +41,7 @@ def random_mixture(rng: np.random.Generator, covariance_type: str, shape: tuple[
     weights = rng.dirichlet(np.full(n_components, 5.0))
     means = rng.normal(0.0, 2.0, (n_components, n_features))
     covariances = family.covariances(factors, *shape)
-    if family.restriction(*shape) is not None:
+    if family.tied:
         covariances = family.compress(covariances)
     return Mixture(weights, means, covariances, covariance_type)
 

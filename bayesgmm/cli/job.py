@@ -16,7 +16,7 @@ from bayesgmm.estimators import PRIORS, BayesianGaussianMixture, GaussianMixture
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import OpenSource
 from bayesgmm.label_switching import Relabelling, component_record
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Mixture, covariance_family
 from bayesgmm.plots import plot_clusters
 from bayesgmm.posterior import draws_of
 from bayesgmm.prediction import mean_memberships
@@ -107,6 +107,7 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
     if rows.shape[0] < 2:
         raise InputError(expected="at least two rows", got=f"{rows.shape[0]}")
     check_components(settings.n_components, rows.shape[0])
+    covariance_family(settings.covariance_type, rows.shape[1]).for_posterior()
     parameters = asdict(settings)
     seed, prior, _ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint"))
 

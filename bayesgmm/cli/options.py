@@ -87,8 +87,8 @@ Family = Annotated[
     _named(
         "FAMILIES",
         "mixture",
-        "full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI), tied_spherical (EII), "
-        "VEI, EVI, VEE or EVV, by name or mclust's code; V or E for one column.",
+        "full (VVV), tied (EEE), diag (VVI), spherical (VII), tied_diag (EEI), tied_spherical (EII), VEI, EVI, VEE, "
+        "EVV or, with --em-only, EEV, VEV, EVE, VVE, by name or mclust's code; V or E for one column.",
         metavar="TYPE",
     ),
 ]

@@ -137,6 +137,7 @@ class Anderson:
             weights = base.weights * np.exp(q[:k] - q[:k].max())
             if not (np.isfinite(factors).all() and np.isfinite(means).all() and np.diagonal(factors, 0, 1, 2).all()):
                 return None
+            factors = one.members(factors, weights)
             precision = one.inverse(factors)
             shares = self.floors[: factors.shape[2]] * (precision**2).sum(axis=1)
         bound = shares.sum(axis=1) if one.correlated else shares.max(axis=1)

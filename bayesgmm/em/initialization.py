@@ -157,15 +157,16 @@ def scaled_for_distances(
     A fit of the family does not change (but for its units) under the transformations that the coordinates
     undo: spherical components know Euclidean distance itself, so columns share one unit; diagonal ones allow each
     column its own, so columns are divided by their standard deviations; full and tied ones allow any linear map, so
-    ``decorrelate`` may whiten by the covariance of the data. That shows groups which differ across the main direction
-    of the data, and hides groups that differ along it: use both. Constant directions are left out.
+    ``decorrelate`` may whiten by the covariance of the data, and oriented ellipsoids at least allow for it. That
+    shows groups which differ across the main direction of the data, and hides groups that differ along it: use both.
+    Constant directions are left out.
     """
     unit = inverse_scales(moments)
     if not family.equivariance & Equivariance.SCALES:
         mean_variance = moments.variances.mean()
         unit = np.full(len(unit), mean_variance**-0.5 if mean_variance > 0 else 0.0)
     scaling: Array | None = None
-    if family.equivariance == Equivariance.AFFINE and decorrelate:
+    if family.parametrisation.correlated and decorrelate:
         values, directions = principal_directions(moments)
         scaling = directions / np.sqrt(values) if len(values) else None
 

@@ -95,8 +95,8 @@ class Places(NamedTuple):
     log_smallest : float
         Logarithm of the smallest share of the volume of the data that a new component may fill.
     keeps : int
-        What a new component keeps of the old one: nothing (0), where shapes are tied together its shape (1), a shared
-        covariance (2), where volumes are tied together its volume (3).
+        What a new component keeps of the old one: nothing (0), where shapes are tied together its shape (1), where
+        volumes and shapes are its covariance (2), where volumes alone are its volume (3).
     """
 
     running: Array
@@ -181,12 +181,12 @@ class SearchData:
     def of_rows(cls, data: Data, degeneracy: Degeneracy, *, size: int, rng: np.random.Generator) -> "SearchData":
         """All rows, or a random subset that stands for them: rows are drawn in proportion to their weights."""
         model, some = degeneracy.model, data.subset(size, rng=rng)
-        k, d, family = model.n_components, model.n_features, model.family
+        d, family = model.n_features, model.family
         factor = covariance_factor(degeneracy.moments, family, degeneracy.floors)
         precision = family.precision_factors(factor)
         log_determinant = float(family.log_precision_determinants(precision, d)[0])
         log_smallest = math.log(min(FEWEST * (d + 1.0) / some.total, 1.0))
-        keeps = 2 if family.shared else 0 if family.restriction(k, d) is None else family.parametrisation.keeps
+        keeps = 2 if family.shared else family.parametrisation.keeps if family.tied else 0
         return cls(model, some, Places(some.weights.cumsum(), factor, precision, log_determinant, log_smallest, keeps))
 
     def picked(self, n: int, rng: np.random.Generator) -> Array:
@@ -242,10 +242,10 @@ class SearchData:
     def mended(self, run: EMResult, rng: np.random.Generator) -> Mixture:
         """A degenerate end with its narrowest component put down at a random row.
 
-        Of a broken one, and where all have one covariance, which has collapsed, all components.
+        Of a broken one, and where all have one volume, which has collapsed, all components.
         """
         family, (k, d) = run.mixture.family, run.mixture.means.shape
-        if family.shared or not np.isfinite(run.objective):
+        if self.places.keeps == 2 or not np.isfinite(run.objective):
             return self.scattered(rng)
         log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
         worst = int(np.argmin(run.counts) if run.counts.min() < d + 1.0 else np.argmax(log_det))

@@ -55,7 +55,7 @@ def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamil
     total = sum(weights.sum() for _, weights in counted)
     mean = reduce(add, (x @ (weights / total) for x, weights in counted))
     d = len(mean)
-    seen = FAMILIES["full" if family.parametrisation.correlated else "diag"]
+    seen = family.unrestricted
     unit = seen.parametrisation.uncorrelated(np.ones(d))[None]
     middle = Mixture.from_checked(seen, np.ones(1), mean[None], unit, unit, unit, np.zeros(1))
     second = reduce(add, (column_statistics(x, middle, weights).second[0] for x, weights in counted))

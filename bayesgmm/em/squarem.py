@@ -305,8 +305,10 @@ def _place(covariance, rules, iterates, base, target, q):  # type: ignore[no-unt
         old, factor, prec = iterates.factors[base, g], new.factors[g], new.precision_factors[g]
         if not covariance.move_factor(rules.floors, old, changes[g], factor, prec):
             return False
-        covariance.write_square(factor, new.blocks[g])
     _place_weights(iterates.weights[base], q, new.weights)
+    covariance.make_members(new.weights, new.factors, new.precision_factors)
+    for g in range(n_blocks):
+        covariance.write_square(new.factors[g], new.blocks[g])
     place = n_components
     for k in range(n_components):
         g, mean = min(k, n_blocks - 1), new.means[k]

@@ -139,7 +139,7 @@ def _inverse(upper: Array, family: CovarianceFamily) -> Covariances:
 def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
     """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
     factors, shape = mixture.precision_factors, mixture.covariances.shape
-    if not mixture.family.in_scikit_learn:
+    if mixture.family.diagonal and not mixture.family.in_scikit_learn:
         diagonal = factors[..., 0, :, None] * np.eye(mixture.n_features)
         matrices = np.broadcast_to(diagonal, shape).copy()
         return matrices**2, matrices
@@ -268,12 +268,12 @@ class FeaturesMixin:
 
 
 def as_sklearn(estimator: Any) -> "SklearnMixture":
-    """scikit-learn's mixture with the parameters of a fit by EM; families that it does not have as diagonal ones."""
+    """scikit-learn's mixture with the parameters of a fit by EM; a family that it does not have as full or diagonal."""
     from sklearn.mixture import GaussianMixture as SklearnMixture
 
     mixture: Mixture = estimator.mixture_
     known = mixture.family.in_scikit_learn
-    shown = mixture if known else _as_diagonal(mixture)
+    shown = mixture if known else _unrestricted(mixture)
     model = SklearnMixture(shown.n_components, covariance_type=shown.covariance_type)
     model.weights_, model.means_, model.covariances_ = shown.weights, shown.means, shown.covariances
     model.precisions_, model.precisions_cholesky_ = precisions_of(shown)
@@ -285,6 +285,6 @@ def as_sklearn(estimator: Any) -> "SklearnMixture":
     return model
 
 
-def _as_diagonal(mixture: Mixture) -> Mixture:
-    variances = np.diagonal(mixture.full_covariances, axis1=-2, axis2=-1)
-    return Mixture(mixture.weights, mixture.means, variances, "diag")
+def _unrestricted(mixture: Mixture) -> Mixture:
+    family = mixture.family.unrestricted
+    return Mixture(mixture.weights, mixture.means, family.compress(mixture.full_covariances), family.name)

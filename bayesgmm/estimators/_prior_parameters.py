@@ -147,8 +147,9 @@ def in_units_of_rows[P: (Prior, Prior | None)](
         raise InputError(
             expected="a covariance_type whose clusters keep their kind in other units with standardize=True",
             got=f"{family.name!r}",
-            hint="Spheres of standardized features are none in units of the data. Of one shape for all clusters, which "
-            "is estimated: covariance_type='VEI' or 'tied_diag'; or scale the rows yourself.",
+            hint="Spheres of standardized features are none in units of the data, nor are right angles between axes. "
+            "Of one shape for all clusters, which is estimated: covariance_type='VEI' or 'tied_diag'; or scale the "
+            "rows yourself.",
         )
     scaler = StandardScaler().fit(data.rows, sample_weight=data.row_weights)
     prior = make(Data(np.asfortranarray(scaler.transform(data.rows)), data.row_weights))

@@ -54,7 +54,7 @@ from bayesgmm.inference import (
     weights_refused,
 )
 from bayesgmm.io import CheckpointPath, Pieces, once
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Mixture, covariance_family
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_rows, as_sample_weight, check_components, is_elsewhere
@@ -84,8 +84,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
         ``"tied_spherical"`` (EII), ``"VEI"`` and ``"EVI"`` (diagonal covariances of one shape or of one volume), and
-        ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also mclust's
-        V and E.
+        ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also V and E.
+        `GaussianMixture` has EEV, VEV, EVE, VVE too.
     prior : Prior, optional
         By default ``Prior.weakly_informative(X)``, unless one of the next five parameters is given.
     weight_concentration_prior, mean_precision_prior, mean_prior, degrees_of_freedom_prior, covariance_prior
@@ -375,6 +375,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
 
     def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf, until_the_end: ExitStack) -> Self:
         self._most_draws()  # before any work
+        covariance_family(self.covariance_type).for_posterior()
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
         data, pieces, seed = self._read(X, sample_weight, kept_of)
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)

@@ -84,8 +84,10 @@ class GaussianMixture(
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, or mclust's VVV, EEE, VVI, VII; ``"tied_diag"`` (EEI),
         ``"tied_spherical"`` (EII), ``"VEI"`` and ``"EVI"`` (diagonal covariances of one shape or of one volume), and
-        ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also mclust's
-        V and E.
+        ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also V and E.
+        Ellipsoids are the same but for their orientation in ``"EEV"``, and their volume in ``"VEV"``; they have one
+        orientation in ``"VVE"``, and one volume in ``"EVE"``. For these four, fits of raw and of standardized features
+        are different models.
     tol : float, optional
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
@@ -137,7 +139,7 @@ class GaussianMixture(
     standardize : bool
         ``prior`` is that of standardized features, as after ``StandardScaler``; rows, parameters and results are
         in the units of ``X`` all the same. Without a prior nothing changes: fits do not depend on units. Not for
-        ``"spherical"`` and ``"tied_spherical"``, nor with a ``reg_covar``, which has units.
+        ``"spherical"``, ``"tied_spherical"``, EEV, VEV, EVE and VVE, nor with a ``reg_covar``, which has units.
     n_jobs : int, optional
         Number of threads, as in joblib, for starts and blocks of rows. By default one, or all cores if a step takes
         long; the result is bitwise identical.
@@ -161,7 +163,8 @@ class GaussianMixture(
     log_likelihood_ : float
         Total over rows.
     objective_, history_ : float, (step,)
-        Log-likelihood, plus the log prior if there is one: at the end, and after each step; it never decreases.
+        Log-likelihood, plus the log prior if there is one (EEV, VEV, EVE, VVE: but for a constant): at the end, and
+        after each step; it never decreases.
     starts_ : Starts
         The objective of every start, which were run to their end and which raced out, how often the best optimum was
         reached, how likely a further start ends somewhere new, how many degenerated.

@@ -217,7 +217,7 @@ def log_evidence(
     tree = mixture_posterior(posterior, X, names=names)
     if covariance_type is not None:
         tree = tree.copy()
-        tree.attrs = {**tree.attrs, "covariance_type": covariance_family(covariance_type).name}
+        tree.attrs = {**tree.attrs, "covariance_type": covariance_family(covariance_type).for_posterior().name}
     target = target_of_tree(tree, prior)
     points = points_of_tree(unpooled(tree))
     if len(points) < 4:

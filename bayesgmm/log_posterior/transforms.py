@@ -54,7 +54,7 @@ class Coordinates:
     @classmethod
     def around(cls, centre: Mixture, sparse_weights: SparseWeights | None = None) -> Self:
         """Coordinates with A the identity (each number a block of its own)."""
-        n = centre.family.n_parameters(*centre.means.shape) + (sparse_weights is not None)
+        n = centre.family.for_posterior().n_parameters(*centre.means.shape) + (sparse_weights is not None)
         return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n), sparse_weights)
 
     def whitened(self, shift: Array, blocks: list[Array]) -> Self:

@@ -38,7 +38,8 @@ class Mixture:
         (K, D, D) for the families it does not have.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
-        ``"EVI"``, ``"VEE"``, ``"EVV"``, or mclust's code (VVV, EEE, VVI, VII, EEI, EII; V and E for one feature).
+        ``"EVI"``, ``"VEE"``, ``"EVV"``, ``"EEV"``, ``"VEV"``, ``"EVE"``, ``"VVE"``, or mclust's code (VVV, EEE, VVI,
+        VII, EEI, EII; V and E for one feature).
 
     Raises
     ------
@@ -182,8 +183,8 @@ class Mixture:
     def marginal(self, features: Sequence[int | str] | int | str) -> Self:
         """The mixture of some features, in the order asked for: the others are integrated out.
 
-        It is of the same family; of diagonal or full covariances if it has one volume, which those of some features
-        have not.
+        It is of the same family, or of full or diagonal covariances where some features have neither the volume nor the
+        axes that all have in common (EVI, EVV, EEV, VEV, EVE, VVE).
 
         Parameters
         ----------
@@ -223,7 +224,7 @@ class Mixture:
         Returns
         -------
         Mixture or ConditionalMixtures
-            A mixture of the same family, of full or diagonal covariances if it has one volume, if every value is a
+            A mixture of the same family, or of full or diagonal covariances as in `marginal`, if every value is a
             number; else `bayesgmm.conditionals.ConditionalMixtures`, one for each row.
 
         Raises

@@ -82,7 +82,7 @@ def pseudo_data(
         prior.kappa,
         nothing if prior.kappa.any() else prior.mean_precision,
         prior.covariance_exponent,
-        prior.scale if prior.separation is None else np.zeros_like(prior.scale),
+        prior.share * prior.scale if prior.separation is None else np.zeros_like(prior.scale),
         prior.scale_precision,
         prior.scale_count,
         prior.variance_terms,

@@ -170,7 +170,7 @@ class Prior:
         check_whole(n_components=n_components)
         mean, cov = moments(*counted_rows(X, sample_weight), names=getattr(X, "columns", None))
         d, equivariance = len(mean), Equivariance.AFFINE
-        if covariance_family(covariance_type, d).equivariance != Equivariance.AFFINE:
+        if not covariance_family(covariance_type, d).parametrisation.correlated:
             cov, equivariance = np.eye(d) * np.diagonal(cov).mean(), Equivariance.ROTATIONS
         scale = cov / n_components ** (2.0 / d)
         prior = cls.normal_inverse_wishart(mean=mean, kappa=0.01, dof=d + 2.0, scale=scale)
@@ -356,7 +356,8 @@ class Prior:
 
     def log_prob(self, mixture: Mixture) -> float:
         """Log density of a mixture's parameters in their natural coordinates, including normalizing constants."""
-        return resolve(self, mixture.n_components, mixture.n_features, mixture.family).log_prob(mixture)
+        family = mixture.family.for_posterior()
+        return resolve(self, mixture.n_components, mixture.n_features, family).log_prob(mixture)
 
     def hyperparameters_given(
         self,
@@ -446,7 +447,7 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
         # Positive definite and symmetric by construction, which an inverse of a nearly singular matrix is not.
         mean_precision = _broadcast(np.swapaxes(root, -1, -2) @ root, (k, d, d), "mean_covariance")
     scale = _broadcast(prior.scale, (g, d, d), "scale")
-    if family.restriction(k, d) is not None and (scale != scale[0]).any():
+    if family.tied and (scale != scale[0]).any():
         raise InputError(
             expected="one scale for all components", got="different ones", hint=f"{family.name} ties covariances."
         )
@@ -466,6 +467,7 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
 
 
 def _check_family(prior: Prior, family: CovarianceFamily) -> None:
+    one = family.parametrisation
     if prior.form == SEPARATION and not _separable(family):
         legal = tuple(dict.fromkeys(each.name for each in FAMILIES.values() if _separable(each)))
         raise InputError(
@@ -475,11 +477,17 @@ def _check_family(prior: Prior, family: CovarianceFamily) -> None:
             if not family.parametrisation.correlated
             else "Where shapes or volumes are tied together, take Prior.independent or Prior.normal_inverse_wishart.",
         )
+    if prior.scale_prior is not None and not one.explorable:
+        raise InputError(
+            expected=f"a scale in numbers for covariance_type {family.name!r}",
+            got="one that is sampled",
+            hint="How its density depends on the scale is not known in closed form: give a matrix as scale.",
+        )
 
 
 def _separable(family: CovarianceFamily) -> bool:
     """Whether a prior may be on the variances and correlations of each covariance."""
-    return family.parametrisation.correlated and family.restriction(2, 2) is None
+    return family.parametrisation.correlated and not family.tied
 
 
 def _broadcast(value: Array, shape: tuple[int, ...], name: str) -> Array:

@@ -116,11 +116,16 @@ class ResolvedPrior:
         return np.full(len(self.concentration), mean_concentration(self.concentration_nodes, total))
 
     @property
+    def share(self) -> float:
+        """How often each covariance has the prior: less than once where all together have it."""
+        return 1.0 / len(self.dof) if self._one.prior_once else 1.0
+
+    @property
     def covariance_exponent(self) -> Array:
         """Twice the power of |Sigma|^-1 (or of 1/sigma2) in the covariance prior, per block."""
         if self.separation is not None:
             return np.full_like(self.dof, -2.0 * (self.separation.eta - 1.0))
-        return self.dof + self._one.prior_power(self.mean.shape[1])
+        return self.share * (self.dof + self._one.prior_power(self.mean.shape[1]))
 
     @cached_property
     def scale_precision(self) -> Array:
@@ -166,6 +171,8 @@ class ResolvedPrior:
         if self.separation is not None:
             return len(self.dof) * self.separation.log_constant
         d, tied = self.mean.shape[1], 0.0
+        if not self._one.explorable:
+            return 0.0  # not known in closed form: densities are compared within the family only
         if self.family.restriction(*self.mean.shape) is not None:
             tied = float(self._one.tied_log_constant(self.dof, d, self._one.numbers))
         if self.scale_prior is not None:
@@ -242,8 +249,8 @@ class ResolvedPrior:
 
     @cached_property
     def _scale_roots(self) -> Factors:
-        """Roots of the scales (block, rows, columns), for the same reason."""
-        return self._one.scale_roots(self.scale)
+        """Roots of the scales that count (block, rows, columns), for the same reason."""
+        return self._one.scale_roots(self.share * self.scale)
 
     def _log_shape(self, prec: Factors) -> Array:
         """What the density of the covariances has besides powers of their determinants, (...)."""

@@ -14,6 +14,7 @@ def draw_mixtures(prior: ResolvedPrior, n: int, *, rng: np.random.Generator) -> 
 
     Sparse weights are drawn as logarithms of gamma variables, so that they do not vanish all together.
     """
+    prior.family.for_posterior()
     blocks = _covariances(prior, n, rng)
     covariances = np.broadcast_to(blocks, (n, len(prior.mean), *blocks.shape[2:])).copy()
     return _weights(prior, n, rng), _means(prior, covariances, rng), covariances

@@ -119,7 +119,7 @@ class SeparationCovariances(Continuous):
         cls, eta: Any, variance_shape: Any, variance_scale: Any, *, covariance_type: str = "full", **kwargs: Any
     ) -> TensorVariable:
         """An unregistered variable of this distribution."""
-        name = covariance_family(covariance_type).name
+        name = covariance_family(covariance_type).for_posterior().name
         parameters = [pt.as_tensor_variable(p, dtype="float64") for p in (eta, variance_shape, variance_scale)]
         return super().dist(parameters, covariance_type=name, **kwargs)
 

@@ -100,7 +100,7 @@ def build_model(
     names = names if feature_names is None else texts(feature_names, "feature_names")
     if len(names) != X.shape[1] or len(set(names)) != len(names):
         raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
-    family = covariance_family(covariance_type, X.shape[1])
+    family = covariance_family(covariance_type, X.shape[1]).for_posterior()
     prior = Prior.weakly_informative(X) if prior is None else prior
     shape = (n_components, X.shape[1])
     hyper = hyperparameters(prior, *shape, covariance_type=family.name)

@@ -149,7 +149,7 @@ class MvNormalMixture(Continuous):
         cls, weights: Any, means: Any, covariances: Any, *, covariance_type: str = "full", **kwargs: Any
     ) -> TensorVariable:
         """An unregistered variable of this distribution."""
-        name = covariance_family(covariance_type).name
+        name = covariance_family(covariance_type).for_posterior().name
         parameters = [pt.as_tensor_variable(p, dtype="float64") for p in (weights, means, covariances)]
         shape = convert_shape(kwargs.get("shape"))
         if shape is not None and len(shape) == 1 and _known_length(parameters[1]) == 1:

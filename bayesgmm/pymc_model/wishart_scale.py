@@ -105,7 +105,7 @@ class WishartScale(Continuous):
     @classmethod
     def dist(cls, dof: Any, scale: Any, *, covariance_type: str = "full", **kwargs: Any) -> TensorVariable:
         """An unregistered variable of this distribution."""
-        name = covariance_family(covariance_type).name
+        name = covariance_family(covariance_type).for_posterior().name
         parameters = [pt.as_tensor_variable(p, dtype="float64") for p in (dof, scale)]
         return super().dist(parameters, covariance_type=name, **kwargs)
 

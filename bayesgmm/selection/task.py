@@ -138,7 +138,9 @@ class Task:
         """Check all settings before any work."""
         check_settings(self.em, GaussianMixture)
         for candidate in self.candidates:
-            self.model_of(candidate)
+            model = self.model_of(candidate)
+            if self.bayesian:
+                model.family.for_posterior()
         self.by_em(self.candidates[0])._validate_params()
         if self.bayesian:
             from bayesgmm.estimators import BayesianGaussianMixture

@@ -126,19 +126,17 @@ class LocalCoordinates:
     @cached_property
     def free(self) -> Array:
         """The changes of the coordinates with the free parameters, (n_dim, free)."""
-        restriction = self.mixture.family.restriction(self.k, self.d)
+        restriction = self._one.local_changes(self.mixture.factors)
         n_first = self.k - 1 + self.k * self.d
         return np.eye(self.n_dim) if restriction is None else block_diag(np.eye(n_first), restriction)
 
     def free_information(self, information: Array, sums: Sums) -> Array:
-        """Information of the free parameters, in which covariances are exponentials of matrices."""
+        """Information of the free parameters, of which covariances that are tied together are curved functions."""
         if self.free.shape[0] == self.free.shape[1]:
             return information
-        bent = np.zeros((self.n_dim, self.n_dim))
-        for g, (second, total) in enumerate(zip(sums.second, sums.totals, strict=True)):
-            index = self.covariance_index(g)
-            bent[index, index] = self._one.information(second, total) - self._one.information(0.5 * second, 0.0)
-        return np.asarray(self.free.T @ (information - bent) @ self.free)
+        n_first, found = self.k - 1 + self.k * self.d, self.free.T @ information @ self.free
+        found[n_first:, n_first:] -= self._one.local_curvature(self.mixture.factors, sums.second, sums.totals)
+        return np.asarray(found)
 
     @property
     def block_size(self) -> int:

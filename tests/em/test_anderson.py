@@ -10,7 +10,22 @@ from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.model import Model
 
-FAMILIES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", "VEI", "EVI", "VEE", "EVV"]
+FAMILIES = [
+    "full",
+    "tied",
+    "diag",
+    "spherical",
+    "tied_diag",
+    "tied_spherical",
+    "VEI",
+    "EVI",
+    "VEE",
+    "EVV",
+    "EEV",
+    "VEV",
+    "EVE",
+    "VVE",
+]
 ACCELERATED, PLAIN = EMSettings(tol=None, max_iter=20_000), EMSettings(tol=1e-10, max_iter=20_000, accelerate=False)
 
 

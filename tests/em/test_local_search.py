@@ -42,7 +42,22 @@ def test_hard_optima_are_reached_from_the_default_starts(name, covariance_type, 
     assert starts.n_optima == len(starts.optimum_objectives)
 
 
-FAMILIES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", "VEI", "EVI", "VEE", "EVV"]
+FAMILIES = [
+    "full",
+    "tied",
+    "diag",
+    "spherical",
+    "tied_diag",
+    "tied_spherical",
+    "VEI",
+    "EVI",
+    "VEE",
+    "EVV",
+    "EEV",
+    "VEV",
+    "EVE",
+    "VVE",
+]
 
 
 def iris_search(covariance_type="full", rows=None):

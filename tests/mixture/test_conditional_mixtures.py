@@ -13,8 +13,9 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.mixture import Mixture
 
 REFERENCE = json.loads((DATA / "conditional.json").read_text(encoding="utf-8"))
-ALL_FAMILIES = (*FAMILIES, *RESTRICTED)
-OF_PART = {"EVI": "diag", "EVV": "full"}  # some features have no volume in common
+ORIENTED = ("EEV", "VEV", "EVE", "VVE")
+ALL_FAMILIES = (*FAMILIES, *RESTRICTED, *ORIENTED)
+OF_PART = {"EVI": "diag", "EVV": "full", **dict.fromkeys(ORIENTED, "full")}  # some features have not what all share
 
 
 def mixture_of(covariance_type: str, shape: tuple[int, int] = (3, 4)) -> Mixture:

@@ -17,10 +17,7 @@ CODES = {
     "spherical": "VII",
     "tied_diag": "EEI",
     "tied_spherical": "EII",
-    "VEI": "VEI",
-    "EVI": "EVI",
-    "VEE": "VEE",
-    "EVV": "EVV",
+    **{name: name for name in ("VEI", "EVI", "VEE", "EVV", "EEV", "VEV", "EVE", "VVE")},
 }
 SHAPES = ((1, 1), (1, 3), (4, 1), (3, 5))
 
@@ -42,7 +39,7 @@ def test_univariate_codes_are_for_one_feature(code, name):
     assert Mixture([1.0], [[0.0]], np.ones(covariance_family(name).covariances_shape(1, 1)), code).n_features == 1
 
 
-@pytest.mark.parametrize("unknown", ["VEV", "Full", None, 3, ["full"]])
+@pytest.mark.parametrize("unknown", ["VEX", "Full", None, 3, ["full"]])
 def test_unknown_families_raise(unknown):
     with pytest.raises(InputError, match=r"'full' \(VVV\)"):
         covariance_family(unknown)

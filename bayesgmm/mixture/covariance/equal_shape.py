@@ -61,9 +61,7 @@ class EqualShape(Diagonal):
             volumes[k] = (now.factors[k, 0, 0] / now.factors[0, 0, 0]) ** 2
             for j in range(d):
                 scatter[k, 0, j] *= now.factors[k, 0, j] ** 2
-        for _ in range(_MOST_SWEEPS):
-            if _sweep(floors, totals, scatter, shape, volumes) <= _CHANGE:
-                break
+        alternate(floors, totals, scatter, shape, volumes)
         return _write_members(floors, shape, volumes, new)
 
     @staticmethod
@@ -106,6 +104,14 @@ class EqualShape(Diagonal):
             volume = inverse / rng.chisquare(d * dof[k])
             for j in range(d):
                 covariances[k, j, j] = volume * covariances[0, j, j]
+
+
+@allocation_free
+def alternate(floors, totals, scatter, shape, volumes):  # type: ignore[no-untyped-def]
+    """Turns from the given shape and volumes on until they are the best for diagonal scatters (k, 1, d)."""
+    for _ in range(_MOST_SWEEPS):
+        if _sweep(floors, totals, scatter, shape, volumes) <= _CHANGE:
+            break
 
 
 @allocation_free

@@ -177,7 +177,7 @@ class EqualVolumeFull(EqualVolume, Full):
         """The measure has the logarithm of |L|, half that of the determinant."""
         return super().tied_log_constant(dof, d, special) - _LOG_2 * (dof.shape[-1] - 1)
 
-    def nearest(self, factors: Factors, restriction: Array) -> Factors:
+    def nearest(self, factors: Factors) -> Factors:
         """Each times a number."""
         log_dets = self.log_determinants(factors, factors.shape[-1])
         change = (log_dets.mean(axis=-1, keepdims=True) - log_dets) / factors.shape[-1]

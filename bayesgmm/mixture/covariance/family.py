@@ -1,4 +1,4 @@
-"""Covariance families: full, tied, diag, spherical, tied_diag, tied_spherical, VEI, EVI, VEE, EVV.
+"""Covariance families: mclust's fourteen, by scikit-learn's names where it has them.
 
 A family is a parametrisation of one covariance (see `bayesgmm.mixture.covariance.parametrisation`) and a sharing: each
 component its own covariance, or one for all. Three shapes of the same covariances are in use:
@@ -13,15 +13,18 @@ component its own covariance, or one for all. Three shapes of the same covarianc
 
 from dataclasses import dataclass
 from enum import Flag
+from typing import Self
 
 import numpy as np
 
 from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture.covariance.common_orientation import CommonAxes, CommonAxesEqualVolumes
 from bayesgmm.mixture.covariance.diagonal import Diagonal
 from bayesgmm.mixture.covariance.equal_shape import EqualShape
 from bayesgmm.mixture.covariance.equal_volume import EqualVolumeDiagonal, EqualVolumeFull
 from bayesgmm.mixture.covariance.full import Full
+from bayesgmm.mixture.covariance.own_orientation import EqualEigenvalues, OwnVolumes
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.covariance.proportional import Proportional
 from bayesgmm.mixture.covariance.spherical import Spherical
@@ -59,7 +62,7 @@ class CovarianceFamily:
     name, code : str
         scikit-learn's name (ours where it has none) and mclust's code.
     parametrisation : Parametrisation
-        Of the covariances: full, diagonal or spherical, each its own or with a shape or volume tied together.
+        Of the covariances: full, diagonal or spherical, each its own, or with volumes, shapes or axes tied together.
     equivariance : Equivariance
         The maps of the rows that take the family's mixtures to mixtures of the family.
     shared : bool
@@ -92,9 +95,38 @@ class CovarianceFamily:
         return not self.in_scikit_learn or len(self.parametrisation.natural_shape(1)) == 2
 
     @property
+    def tied(self) -> bool:
+        """Whether covariances of several components are tied together, other than that all are the same."""
+        return self.restriction(2, 2) is not None or not self.parametrisation.explorable
+
+    @property
     def diagonal(self) -> bool:
         """Whether covariances are diagonal matrices, so that variances say all."""
         return not self.parametrisation.correlated
+
+    def for_posterior(self) -> Self:
+        """The family itself, if its posterior can be sampled and its prior has a density.
+
+        Raises
+        ------
+        InputError
+            If it can only be fitted.
+        """
+        if self.parametrisation.explorable:
+            return self
+        known = ", ".join(repr(name) for name in NAMES if FAMILIES[name].parametrisation.explorable)
+        raise InputError(
+            expected=f"covariance_type one of {known} for a posterior",
+            got=f"{self.name!r}",
+            hint="NUTS hardly moves between orientations of ellipsoids that are tied together. "
+            f"GaussianMixture(covariance_type={self.name!r}) fits by EM, with prior= to the mode of the posterior, and "
+            "its bootstrap() tells uncertainties; 'full' includes these covariances.",
+        )
+
+    @property
+    def unrestricted(self) -> "CovarianceFamily":
+        """The family, one of scikit-learn's, of any matrices or of any diagonal ones, which includes this one."""
+        return FAMILIES["full" if self.parametrisation.correlated else "diag"]
 
     @property
     def of_part(self) -> "CovarianceFamily":
@@ -119,9 +151,7 @@ class CovarianceFamily:
 
     def n_free(self, n_components: int, n_features: int) -> int:
         """Free parameters of all covariances."""
-        restriction = self.restriction(n_components, n_features)
-        blocks = self.n_blocks(n_components) * self.block_size(n_features)
-        return blocks if restriction is None else restriction.shape[1]
+        return self.parametrisation.n_free(self.n_blocks(n_components), n_features)
 
     def restriction(self, n_components: int, n_features: int) -> Array | None:
         """See `Parametrisation.restriction`; for one component nothing is tied together."""
@@ -153,8 +183,7 @@ class CovarianceFamily:
     def _nearest(self, blocks: Array) -> Factors:
         """Factors (..., G, rows, columns) of members of the family, see `Parametrisation.nearest`."""
         factors = self.parametrisation.factors(blocks)
-        restriction = self.restriction(blocks.shape[-3], blocks.shape[-1])
-        return factors if restriction is None else self.parametrisation.nearest(factors, restriction)
+        return self.parametrisation.nearest(factors) if self.tied and blocks.shape[-3] > 1 else factors
 
     def covariances(self, factors: Factors, n_components: int, n_features: int) -> Covariances:
         """Factors (..., G, rows, columns) to the shape of ``covariances_``, with any leading axes."""
@@ -203,7 +232,7 @@ class CovarianceFamily:
 
     def includes(self, other: "CovarianceFamily") -> bool:
         """Whether the other's covariances are members of this family, as far as sizes and sharing tell."""
-        if self is other or self.restriction(2, 2) is not None:
+        if self is other or self.tied:
             return self is other
         return self.block_size(2) >= other.block_size(2) and (other.shared or not self.shared)
 
@@ -270,9 +299,50 @@ _FAMILIES = (
         description="matrices of one volume, each of a shape of its own",
         part="full",
     ),
+    CovarianceFamily(
+        "EEV",
+        "EEV",
+        EqualEigenvalues(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices with the same eigenvalues",
+        part="full",
+    ),
+    CovarianceFamily(
+        "VEV",
+        "VEV",
+        OwnVolumes(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices whose eigenvalues have the same ratios",
+        part="full",
+    ),
+    CovarianceFamily(
+        "EVE",
+        "EVE",
+        CommonAxesEqualVolumes(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices with the same eigenvectors and the same determinant",
+        part="full",
+    ),
+    CovarianceFamily(
+        "VVE",
+        "VVE",
+        CommonAxes(),
+        Equivariance.ROTATIONS,
+        shared=False,
+        in_scikit_learn=False,
+        description="matrices with the same eigenvectors",
+        part="full",
+    ),
 )
 _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
+NAMES = tuple(family.name for family in _FAMILIES)
 FAMILIES |= {code: FAMILIES[name] for code, name in _UNIVARIATE.items()}
 
 

@@ -397,6 +397,11 @@ class Full(Parametrisation):
                 bound += floors[j] * prec[i, j] ** 2
         return math.isfinite(size) and size > 0.0 and bound <= 1.0
 
+    @staticmethod
+    @allocation_free
+    def make_members(weights, factors, prec):  # type: ignore[no-untyped-def]
+        """All are: coordinates are linear."""
+
     # ---- the log posterior
 
     @staticmethod

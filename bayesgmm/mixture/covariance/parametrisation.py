@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy.linalg import block_diag
 from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, Factors, IntArray
@@ -23,7 +24,9 @@ class Parametrisation(Behaviour, ABC):
     """
 
     correlated = False  # whether features may be correlated
-    keeps = 1  # where there is a restriction: what a component that EM moves keeps, its shape (1) or volume (3)
+    keeps = 1  # where covariances are tied together: what one that a search moves keeps: shape (1), all (2), volume (3)
+    prior_once = False  # whether a prior counts once for all components together, not for each
+    explorable = True  # whether there are coordinates in which a posterior can be sampled
 
     # ---- compiled: the kernel. Places are those of `Layout`
     row_stride: Any  # (n_rows, d): how far features are apart in a block of rows
@@ -48,6 +51,7 @@ class Parametrisation(Behaviour, ABC):
     write_change: Any  # (precision factor, factor, change): packed coordinates of a factor relative to another
     change_information: Any  # (d, i, j): of one of these coordinates, a row of complete data
     move_factor: Any  # (floors, old, change, factor, precision factor): False where it may be at the floor
+    make_members: Any  # (weights, factors, precision factors): in place, the nearest that are tied together
 
     # ---- compiled: the log posterior
     place: Any  # (centre, packed, C, factor, precision factor): L = L0 C; returns the sum of C's log diagonal
@@ -83,6 +87,11 @@ class Parametrisation(Behaviour, ABC):
     @abstractmethod
     def size(self, d: int) -> int:
         """Free parameters."""
+
+    def n_free(self, k: int, d: int) -> int:
+        """Free parameters of k covariances."""
+        restriction = self.restriction(k, d) if k > 1 else None
+        return k * self.size(d) if restriction is None else restriction.shape[1]
 
     @abstractmethod
     def natural_shape(self, d: int) -> tuple[int, ...]:
@@ -142,6 +151,19 @@ class Parametrisation(Behaviour, ABC):
     def times(self, factors: Factors, vectors: Array) -> Array:
         """L x for vectors (..., D)."""
 
+    # ---- members of a family that ties covariances together
+
+    def nearest(self, factors: Factors) -> Factors:
+        """Factors (..., k, rows, columns) of members of the family, what is tied together averaged in coordinates."""
+        free, d = self.free(self.pack(factors), np), factors.shape[-1]
+        restriction = self.restriction(factors.shape[-3], d)
+        assert restriction is not None  # noqa: S101  others have a method of their own
+        return self.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
+
+    def members(self, factors: Factors, weights: Array) -> Factors:
+        """The nearest members, by weights (k,), of factors moved in coordinates: they are some if these are linear."""
+        return factors
+
     # ---- coordinates
 
     @abstractmethod
@@ -168,11 +190,6 @@ class Parametrisation(Behaviour, ABC):
     def free(self, packed: Any, arrays: Any) -> Any:
         """What is free in packed coordinates (..., k, size); ``arrays`` is NumPy, or what makes tensors."""
         raise NotImplementedError
-
-    def nearest(self, factors: Factors, restriction: Array) -> Factors:
-        """Factors (..., k, rows, columns) of members of the family, what is tied together averaged in coordinates."""
-        free, d = self.free(self.pack(factors), np), factors.shape[-1]
-        return self.unpack((free @ restriction.T).reshape(*factors.shape[:-2], -1), d)
 
     def squares(self, slope: Array, lower: Array) -> Array:
         """tr(G X_a X_b) (size, size) of X (size, D, D), what is not linear in packed coordinates of a factor."""
@@ -253,6 +270,21 @@ class Parametrisation(Behaviour, ABC):
         """F (..., D, D) or (..., 1, columns) with F Fᵀ ~ the prior of a covariance."""
 
     # ---- scores
+
+    def local_changes(self, factors: Factors) -> Array | None:
+        """Derivatives (k * size, free) of the coordinates in `basis` by what is free; None if all of them are."""
+        return self.restriction(len(factors), factors.shape[-1]) if len(factors) > 1 else None
+
+    def local_curvature(self, factors: Factors, second: Array, totals: Array) -> Array:
+        """Second derivatives (free, free) of the objective that come from the bend of what is tied together.
+
+        By default covariances are exponentials of matrices, linear in what is free. ``second`` (k, rows, columns) and
+        ``totals`` (k,) are the whitened second moments and numbers of rows.
+        """
+        changes = self.local_changes(factors)
+        assert changes is not None  # noqa: S101  whoever asks has seen that something is tied together
+        bent = [self.information(m, n) - self.information(0.5 * m, 0.0) for m, n in zip(second, totals, strict=True)]
+        return np.asarray(changes.T @ block_diag(*bent) @ changes)
 
     @abstractmethod
     def basis(self, d: int) -> Array:

@@ -69,7 +69,7 @@ class Proportional(Full):
         shared = packed.mean(axis=-2) - volumes.mean(axis=-1)[..., None] * logs
         return arrays.concatenate([volumes[..., 1:], shared], axis=-1)
 
-    def nearest(self, factors: Factors, restriction: Array) -> Factors:
+    def nearest(self, factors: Factors) -> Factors:
         """The mean of all matrices of determinant one, with the volume of each."""
         d = factors.shape[-1]
         sizes = np.exp(self.log_determinants(factors, d) / d)[..., None, None]
