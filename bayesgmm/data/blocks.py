@@ -279,6 +279,9 @@ class IncompleteData(Data):
     def __init__(self, entries: Rows, row_weights: PerRow | None = None) -> None:
         self.__dict__.update(_entries=np.asfortranarray(entries), row_weights=row_weights)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of shape {self.shape}"
+
     @property
     def entries(self) -> Rows:
         """The rows, NaN where values are missing."""

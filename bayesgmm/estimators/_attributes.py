@@ -287,7 +287,7 @@ class FeaturesMixin:
         >>> fit = GaussianMixture(2, random_state=0).fit(load_old_faithful().to_numpy())
         >>> found = fit.impute([[float("nan"), 60.0]], random_state=1)
         >>> found.mean.round(2), found.lower.round(2), found.upper.round(2)
-        (array([[ 2.13, 60.  ]]), array([[ 1.73, 60.  ]]), array([[ 2.54, 60.  ]]))
+        (array([[ 2.13, 60.  ]]), array([[ 1.71, 60.  ]]), array([[ 2.54, 60.  ]]))
         """
         from bayesgmm.prediction import impute
 

@@ -98,7 +98,7 @@ def impute(
     >>> found = impute(fit, X, random_state=1)
     >>> found.mean.head(2).round(2)
        eruptions  waiting
-    0       4.29     79.0
+    0       4.25     79.0
     1       1.80     54.0
     >>> found.draws.shape
     (20, 272, 2)

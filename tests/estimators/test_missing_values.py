@@ -8,7 +8,16 @@ from incomplete_cases import log_joint, without_some
 from reference import load_data
 from scipy.special import logsumexp, softmax
 
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, Prior, check_model, load, log_evidence, select_components
+from bayesgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    Prior,
+    check_model,
+    load,
+    log_evidence,
+    loo,
+    select_components,
+)
 from bayesgmm.data import IncompleteData
 from bayesgmm.exceptions import InputError
 
@@ -160,8 +169,16 @@ def test_a_saved_posterior_takes_such_rows(X, bayes, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(rows), bayes.predict_proba(rows))
 
 
-def test_results_in_files_are_those_in_memory(X, bayes, tmp_path):
+def test_results_in_files_are_those_in_memory(X, em, bayes, tmp_path):
     rows = pd.DataFrame(X, columns=NAMES)
-    bayes.score_samples_to(tmp_path / "scores.parquet", rows)
-    found = pd.read_parquet(tmp_path / "scores.parquet")["log_density"]
-    np.testing.assert_allclose(found, bayes.score_samples(rows), rtol=1e-12)
+    for name, fit, data, rtol in (("em", em, X, 1e-12), ("bayes", bayes, rows, 0.05)):  # a posterior by some draws
+        path = tmp_path / f"{name}.parquet"
+        fit.score_samples_to(path, data)
+        np.testing.assert_allclose(pd.read_parquet(path)["log_density"], fit.score_samples(data), rtol=rtol)
+
+
+def test_a_marginal_posterior_keeps_the_rows_that_say_something(X, bayes):
+    waiting = bayes.marginal("waiting")
+    seen = X[~np.isnan(X[:, 1]), 1:]
+    np.testing.assert_array_equal(waiting["observed_data"]["y"], seen)
+    assert np.isfinite(loo(waiting).elpd)
