@@ -14,7 +14,7 @@ from bayesgmm.mixture import Mixture
 from bayesgmm.overview.messages import Step
 from bayesgmm.overview.short_summary import LEVEL, SURE, Cluster, Overview, profiles
 from bayesgmm.partitions import Labels, PartitionEstimate, estimate_partition, flat_draws, sample_labels
-from bayesgmm.posterior import CLUSTER, FEATURE, SAMPLE_DIMS, data_of, draws_of, mean_mixture
+from bayesgmm.posterior import CLUSTER, FEATURE, OBS, SAMPLE_DIMS, data_of, draws_of, mean_mixture
 from bayesgmm.prediction import interval_over_draws, mean_memberships
 
 _ROWS, _DRAWS = 5_000, 400  # that memberships are computed for
@@ -95,9 +95,11 @@ def row_partition(tree: xr.DataTree) -> RowPartition:
     which, data = _some(tree, _PARTITIONED)
     sizes, seed = tree["posterior"].sizes, int(tree.attrs.get("seed", 0))
     step = -(-sizes["chain"] * sizes["draw"] // _DRAWS)
-    some = xr.DataTree.from_dict({"posterior": tree["posterior"].to_dataset().isel(draw=slice(None, None, step))})
+    draws, rows = (tree[name].to_dataset() for name in ("posterior", "observed_data"))
+    thinned = {"posterior": draws.isel(draw=slice(None, None, step)), "observed_data": rows.isel({OBS: which})}
+    some = xr.DataTree.from_dict(thinned)
     some.attrs = dict(tree.attrs)
-    drawn = flat_draws(sample_labels(some, data, random_state=seed))
+    drawn = flat_draws(sample_labels(some, random_state=seed))
     return RowPartition(which, data.entries, drawn, estimate_partition(drawn, random_state=seed, progress=False))
 
 
