@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from bayesgmm.plots import plot_pairs as plot_pairs
     from bayesgmm.plots import plot_similarity as plot_similarity
     from bayesgmm.prediction import condition as condition
+    from bayesgmm.prediction import impute as impute
     from bayesgmm.prediction import marginal as marginal
     from bayesgmm.prediction import posterior_predictive as posterior_predictive
     from bayesgmm.prediction import predict_features as predict_features

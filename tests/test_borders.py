@@ -70,6 +70,7 @@ OF_ROWS: dict[str, Entry] = {
     "GaussianMixture.score_samples_to": lambda f, X: f.em.score_samples_to("unwritten.parquet", X),
     "GaussianMixture.plot": lambda f, X: f.em.plot(X),
     "GaussianMixture.predict_features": lambda f, X: f.em.predict_features(X, target=1),
+    "GaussianMixture.impute": lambda f, X: f.em.impute(X),
     "GaussianMixture.aic": lambda f, X: f.em.aic(X),
     "GaussianMixture.bic": lambda f, X: f.em.bic(X),
     "GaussianMixture.icl": lambda f, X: f.em.icl(X),
@@ -86,6 +87,7 @@ OF_ROWS: dict[str, Entry] = {
     "BayesianGaussianMixture.score": lambda f, X: f.bayes.score(X),
     "BayesianGaussianMixture.membership": lambda f, X: f.bayes.membership(X),
     "BayesianGaussianMixture.predict_features": lambda f, X: f.bayes.predict_features(X, target=1),
+    "BayesianGaussianMixture.impute": lambda f, X: f.bayes.impute(X),
     "Mixture.log_prob": lambda f, X: f.em.mixture_.log_prob(X),
     "Mixture.responsibilities": lambda f, X: f.em.mixture_.responsibilities(X),
     "Prior.weakly_informative": lambda f, X: Prior.weakly_informative(X),
@@ -103,6 +105,7 @@ OF_ROWS: dict[str, Entry] = {
     "credible_ball": lambda f, X: bayesgmm.credible_ball(LABELS[0], f.bayes, X),
     "diagnose": lambda f, X: bayesgmm.diagnose(f.bayes, X),
     "estimate_partition": lambda f, X: bayesgmm.estimate_partition(f.bayes, X, **_QUIET),
+    "impute": lambda f, X: bayesgmm.impute(f.em.mixture_, X),
     "log_evidence": lambda f, X: bayesgmm.log_evidence(f.bayes, X),
     "loo": lambda f, X: bayesgmm.loo(f.bayes, X, **_QUIET),
     "merge_components": lambda f, X: bayesgmm.merge_components(f.em, X),
@@ -167,7 +170,7 @@ def with_value(value: Any, dtype: Any = None) -> Any:
 BAD_ROWS: dict[str, tuple[Any, str]] = {
     "NaN": (
         with_value(np.nan),
-        r"NaN.*1 missing in 'x1' \(1 of 30 rows .*no model of missing values.*impute",
+        r"NaN.*1 missing in 'x1' \(1 of 30 rows .*missing='marginalize'.*impute",
     ),
     "infinity": (with_value(-np.inf), "infinity.*1 infinite in 'x1'"),
     "gaps in columns": (FRAME.where(FRAME < 8.0), r"\d+ missing in 'a' and \d+ missing in 'b' \(\d+ of 30 rows"),
@@ -223,6 +226,18 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
 }
 
 
+WITH_GAPS = {
+    "NaN",
+    "gaps in columns",
+    "pandas.NA",
+    "nullable integers",
+    "objects with None",
+    "polars nulls",
+    "arrow nulls",
+}
+TAKE_GAPS = {name for name in OF_ROWS if name.endswith("impute")}
+
+
 def wrong_answers(call: Callable[[Any], Any], bad: dict[str, tuple[Any, str]]) -> dict[str, str]:
     """What happened where the right error did not: empty if all is refused as it should be."""
     wrong = {}
@@ -241,7 +256,15 @@ def wrong_answers(call: Callable[[Any], Any], bad: dict[str, tuple[Any, str]]) -
 
 @pytest.mark.parametrize("entry", OF_ROWS)
 def test_bad_rows_are_refused_by_name(entry: str, fits: SimpleNamespace) -> None:
-    assert wrong_answers(lambda rows: OF_ROWS[entry](fits, rows), BAD_ROWS) == {}
+    bad = {name: rows for name, rows in BAD_ROWS.items() if not (entry in TAKE_GAPS and name in WITH_GAPS)}
+    assert wrong_answers(lambda rows: OF_ROWS[entry](fits, rows), bad) == {}
+
+
+@pytest.mark.parametrize("entry", TAKE_GAPS)
+def test_gaps_are_filled_where_that_is_asked_for(entry: str, fits: SimpleNamespace) -> None:
+    for name in WITH_GAPS:
+        found = OF_ROWS[entry](fits, BAD_ROWS[name][0])
+        assert np.isfinite(np.asarray(found.mean, dtype=np.float64)).all()
 
 
 def test_every_public_name_is_in_a_table() -> None:
@@ -600,6 +623,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
     "plot_pairs": lambda f: {"posterior": f.bayes},
     "plot_similarity": lambda f: {"labels_or_posterior": LABELS},
     "posterior_predictive": lambda f: {"posterior": f.bayes},
+    "impute": lambda f: {"fit": f.bayes, "X": ROWS},
     "predict_features": lambda f: {"fit": f.bayes, "X_observed": ROWS[:, :1], "observed": [0]},
     "prior_predictive": lambda f: {"prior": PRIOR, "n_components": 2},
     "relabel": lambda f: {"posterior": f.bayes, **_QUIET},

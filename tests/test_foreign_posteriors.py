@@ -86,6 +86,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "plot_pairs": lambda f, *a, **k: numbers(f(*a, **k)),
     "plot_similarity": lambda f, *a, **k: f(*a, **k).viz["figure"].item().axes[0].get_images()[0].get_array().data,
     "posterior_predictive": lambda f, *a, **k: f(*a, **FIXED, **k)["posterior_predictive"]["y"],
+    "impute": lambda f, posterior, X, **k: f(posterior, np.where([False, True], np.nan, X), random_state=0, **k).mean,
     "predict_features": lambda f, posterior, X, **k: f(posterior, X[:, :1], target=1, **k)["new_row"],
     "relabel": lambda f, *a, **k: f(*a, **k)["sample_stats"]["permutation"],
     "representative_partitions": lambda f, *a, **k: f(*a, n=1, **FIXED, **k).labels,

@@ -152,7 +152,7 @@ def refit_rows(
     """
     if not len(which):
         return Refits(which, which, [])
-    _, first, same = np.unique(problem.data.take(which).rows, axis=0, return_index=True, return_inverse=True)
+    _, first, same = np.unique(problem.data.take(which).entries, axis=0, return_index=True, return_inverse=True)
     n_cores = effective_n_jobs(-1 if settings.cores is None else settings.cores)
     n_workers, draws = min(n_cores, len(first)), draws_of(tree)
 
@@ -204,7 +204,7 @@ def _tree(draws: Draws, run: Trace, problem: Problem) -> xr.DataTree:
     return posterior_tree(
         draws,
         {"lp": run.stats["lp"]},
-        X=np.ascontiguousarray(problem.data.rows),
+        X=np.ascontiguousarray(problem.data.entries),
         feature_names=[f"x{j}" for j in range(problem.data.shape[1])],
         start=problem.start,
         attributes={"covariance_type": problem.start.covariance_type, "prior": prior_to_json(problem.prior)},

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.data.blocks import COMPLETE as COMPLETE
+    from bayesgmm.data.blocks import PATTERNS as PATTERNS
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
     from bayesgmm.data.blocks import Handle as Handle
+    from bayesgmm.data.blocks import IncompleteData as IncompleteData
+    from bayesgmm.data.blocks import Patterns as Patterns
     from bayesgmm.data.buffers import ReusedBuffer as ReusedBuffer
     from bayesgmm.data.sources import Source as Source
     from bayesgmm.data.sources import SourceBlock as SourceBlock

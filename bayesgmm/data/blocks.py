@@ -7,15 +7,48 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numba import types
+from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm._common import Columns, IntArray, PerRow, Rows
+from bayesgmm._compiled import record_type
 from bayesgmm.data.unique_rows import distinct_rows
-from bayesgmm.exceptions import ClusterError
+from bayesgmm.exceptions import ClusterError, InputError
 from bayesgmm.validation import as_row_weights, as_rows
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
 ONE_EACH = np.empty(0)
+
+
+class Patterns(NamedTuple):
+    """Which features rows were observed in, rows grouped by pattern; no members if every row is complete.
+
+    Attributes
+    ----------
+    members : (obs,) integers
+        Rows, one pattern after the other.
+    table : (pattern, 2 + feature) integers
+        Where the members of a pattern end, how many features it has, these in ascending order, then the others.
+    """
+
+    members: IntArray
+    table: IntArray
+
+    @classmethod
+    def of(cls, observed: NDArray[np.bool_]) -> "Patterns":
+        """Of rows observed in some features (obs, feature)."""
+        if observed.all():
+            return COMPLETE
+        packed = np.packbits(observed, axis=1)
+        _, first, labels, counts = np.unique(packed, axis=0, return_index=True, return_inverse=True, return_counts=True)
+        patterns = observed[first]
+        order = np.argsort(~patterns, axis=1, kind="stable")
+        table = np.column_stack([counts.cumsum(), patterns.sum(axis=1), order])
+        return cls(np.argsort(labels.ravel(), kind="stable"), np.ascontiguousarray(table, dtype=np.int64))
+
+
+COMPLETE = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
+PATTERNS = record_type(Patterns, types.int64[::1], types.int64[:, ::1])  # in compiled code
 
 
 class Block(NamedTuple):
@@ -24,11 +57,19 @@ class Block(NamedTuple):
     Attributes
     ----------
     columns : (feature, obs), C-contiguous
+        NaN where a value is missing.
     row_weights : (obs,), or (0,) if every row counts once
+    patterns : Patterns
     """
 
     columns: Columns
     row_weights: PerRow
+    patterns: Patterns = COMPLETE
+
+    @classmethod
+    def of(cls, columns: Columns, row_weights: PerRow) -> "Block":
+        """A block of rows that may have missing values."""
+        return cls(columns, row_weights, Patterns.of(~np.isnan(columns.T)))
 
     @property
     def n_rows(self) -> int:
@@ -44,7 +85,8 @@ class Block(NamedTuple):
         for start in range(0, self.n_rows, size):
             part = slice(start, start + size)
             rows = np.ascontiguousarray(self.columns[:, part]).T
-            yield Data(rows, self.row_weights[part] if len(self.row_weights) else None)
+            weights = self.row_weights[part] if len(self.row_weights) else None
+            yield IncompleteData(rows, weights) if len(self.patterns.members) else Data(rows, weights)
 
 
 class Handle(Protocol):
@@ -109,26 +151,40 @@ class Data:
         return cls(rows, as_row_weights(row_weights, len(rows)))
 
     @property
+    def entries(self) -> Rows:
+        """The rows, NaN where values are missing."""
+        return self.rows
+
+    @property
+    def filled(self) -> Rows:
+        """The rows for distances between them, with means of features in the place of missing values."""
+        return self.rows
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Numbers of rows and features."""
-        return self.rows.shape
+        return self.entries.shape
 
     @cached_property
     def weights(self) -> PerRow:
         """The weight of each row, (obs,)."""
-        return np.ones(len(self.rows)) if self.row_weights is None else self.row_weights
+        return np.ones(len(self.entries)) if self.row_weights is None else self.row_weights
 
     @cached_property
     def total(self) -> float:
         """Rows, each as often as it counts."""
-        return float(len(self.rows) if self.row_weights is None else self.row_weights.sum())
+        return float(len(self.entries) if self.row_weights is None else self.row_weights.sum())
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """One block up to `ROWS_PER_BLOCK` rows, if only an empty one, else copies of so many rows."""
         weights = ONE_EACH if self.row_weights is None else self.row_weights
-        parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, max(1, len(self.rows)), ROWS_PER_BLOCK))
-        return tuple(Block(np.ascontiguousarray(self.rows.T[:, part]), weights[part]) for part in parts)
+        parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, max(1, len(self.entries)), ROWS_PER_BLOCK))
+        return tuple(self._block(np.ascontiguousarray(self.entries.T[:, part]), weights[part]) for part in parts)
+
+    @staticmethod
+    def _block(columns: Columns, row_weights: PerRow) -> Block:
+        return Block(columns, row_weights)
 
     @cached_property
     def handles(self) -> Sequence[Handle]:
@@ -150,14 +206,15 @@ class Data:
 
     def take(self, which: IntArray | slice) -> "Data":
         """Some of the rows, by their numbers, with their weights."""
-        rows = np.asfortranarray(self.rows[which])
-        return Data(rows, None if self.row_weights is None else np.ascontiguousarray(self.row_weights[which]))
+        rows = np.asfortranarray(self.entries[which])
+        weights = None if self.row_weights is None else np.ascontiguousarray(self.row_weights[which])
+        return type(self)(rows, weights)
 
     def with_weights(self, row_weights: PerRow) -> "Data":
         """The same rows with other weights, (obs,) and not negative; no row is copied."""
-        other = Data(self.rows, row_weights)
+        other = type(self)(self.entries, row_weights)
         pieces = np.split(row_weights, np.cumsum([block.columns.shape[1] for block in self])[:-1])
-        blocks = (Block(block.columns, piece) for block, piece in zip(self, pieces, strict=True))
+        blocks = (block._replace(row_weights=piece) for block, piece in zip(self, pieces, strict=True))
         other.__dict__["blocks"] = tuple(blocks)
         return other
 
@@ -167,12 +224,15 @@ class Data:
 
     @cached_property
     def _distinct(self) -> "Data":
-        rows, row_weights = distinct_rows(self.rows, self.row_weights)
-        if rows is self.rows and row_weights is self.row_weights:
+        rows, row_weights = self._distinct_values()
+        if rows is self.entries and row_weights is self.row_weights:
             return self
-        found = Data(rows, row_weights)
+        found = type(self)(rows, row_weights)
         found.__dict__["_distinct"] = found
         return found
+
+    def _distinct_values(self) -> tuple[Rows, PerRow | None]:
+        return distinct_rows(self.rows, self.row_weights)
 
     def subset(self, size: int, *, rng: np.random.Generator) -> "Data":
         """At most ``size`` random rows that stand for all, with their new weights; all rows if there are no more.
@@ -186,10 +246,75 @@ class Data:
         total = weights.sum()
         if weights.min() == weights.max():
             chosen = np.sort(rng.choice(len(weights), size, replace=False))
-            return Data(np.asfortranarray(self.rows[chosen]), np.full(size, total / size))
+            return type(self)(np.asfortranarray(self.entries[chosen]), np.full(size, total / size))
         order = rng.permutation(len(weights))
         places = (np.arange(size) + rng.random()) * (total / size)
         drawn = np.minimum(np.searchsorted(weights[order].cumsum(), places, side="right"), len(weights) - 1)
         times = np.bincount(order[drawn], minlength=len(weights))
         chosen = np.flatnonzero(times)
-        return Data(np.asfortranarray(self.rows[chosen]), times[chosen] * (total / size))
+        return type(self)(np.asfortranarray(self.entries[chosen]), times[chosen] * (total / size))
+
+
+class IncompleteData(Data):
+    """Rows in memory with missing values: each counts with what was observed of it.
+
+    They have no `rows`: what needs complete ones raises an error.
+
+    Attributes
+    ----------
+    entries : (obs, feature)
+        NaN where values are missing; something is observed in each row, and of each feature.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesgmm.data import IncompleteData
+    >>> IncompleteData(np.array([[1.0, np.nan], [3.0, 5.0]])).filled
+    array([[1., 5.],
+           [3., 5.]])
+    """
+
+    __module__ = "bayesgmm.data"
+
+    def __init__(self, entries: Rows, row_weights: PerRow | None = None) -> None:
+        self.__dict__.update(_entries=np.asfortranarray(entries), row_weights=row_weights)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of shape {self.shape}"
+
+    @property
+    def entries(self) -> Rows:
+        """The rows, NaN where values are missing."""
+        return self.__dict__["_entries"]
+
+    @property
+    def rows(self) -> Rows:
+        """An error: some are not complete."""
+        raise InputError(
+            expected="complete rows, which this needs",
+            got="rows with missing values",
+            hint="Missing values can be marginalized in fits, memberships, densities and criteria; "
+            "impute(X) of a fit completes rows.",
+        )
+
+    @cached_property
+    def filled(self) -> Rows:
+        """The rows with means of features in the place of missing values."""
+        missing = np.isnan(self.entries)
+        weights = np.where(missing, 0.0, self.weights[:, None])
+        known = np.where(missing, 0.0, self.entries)
+        with np.errstate(invalid="ignore"):  # of a feature that no row has: of a part of the rows
+            means = np.nan_to_num((weights * known).sum(axis=0) / weights.sum(axis=0))
+        return np.asfortranarray(np.where(missing, means, self.entries))
+
+    @staticmethod
+    def _block(columns: Columns, row_weights: PerRow) -> Block:
+        return Block.of(columns, row_weights)
+
+    def _distinct_values(self) -> tuple[Rows, PerRow | None]:
+        d, missing = self.shape[1], np.isnan(self.entries)
+        both = np.asfortranarray(np.column_stack([self.filled, missing]))
+        found, row_weights = distinct_rows(both, self.row_weights)
+        if found is both and row_weights is self.row_weights:
+            return self.entries, self.row_weights
+        return np.asfortranarray(np.where(found[:, d:] > 0.0, np.nan, found[:, :d])), row_weights

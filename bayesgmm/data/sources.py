@@ -156,7 +156,7 @@ class StoredBlock:
             expected=f"finite values up to {LARGEST:.0e} in absolute value",
             got=f"{columns[feature, row]:g} in '{self.names[feature]}' in row "
             f"{self.block.first_row + n_before + row:,} of {self.block.name} (counted from 0)",
-            hint="There is no model of missing values here: leave out such rows or columns, or impute them first.",
+            hint="Leave out such rows or columns. Of rows in memory missing values can be marginalized.",
         )
 
 
@@ -339,7 +339,7 @@ class SourceData(Data):
 def _picked(blocks: Iterator[Block], which: IntArray) -> Iterator[tuple[Columns, Rows]]:
     """Blocks, each with those of its rows that are chosen."""
     n_read = 0
-    for columns, _ in blocks:
+    for columns in (block.columns for block in blocks):
         first, last = np.searchsorted(which, (n_read, n_read + columns.shape[1]))
         yield columns, columns[:, which[first:last] - n_read].T
         n_read += columns.shape[1]

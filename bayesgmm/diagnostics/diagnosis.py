@@ -2,9 +2,10 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Rows, folded, listing, numbered, paragraph, sentence, shown, table
-from bayesgmm.data import Data
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.diagnostics.findings import findings_of, next_steps_of
 from bayesgmm.diagnostics.label_invariants import invariants
 from bayesgmm.diagnostics.messages import OTHER_SAMPLER, VERDICT, Figure
@@ -59,7 +60,7 @@ from bayesgmm.posterior import (
 from bayesgmm.prediction import each_draw
 from bayesgmm.priors import constant_features
 from bayesgmm.standard_errors import standard_errors
-from bayesgmm.validation import whole_numbers
+from bayesgmm.validation import told
 
 MOST_ROWS = 4_000  # of which sums over rows are taken: any function of the parameters shows whether chains mix
 MUCH_MISSING = 0.7  # of the information on a parameter: above it Gibbs sampling mixes worse than NUTS
@@ -212,6 +213,8 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
     """Whether the other sampler mixes better, by the information at the EM solution that unknown labels take away."""
     if "inference" not in tree.attrs or "sampler" in tree.attrs:  # whose draws these are, or what a fit chose itself
         return ()
+    if isinstance(data, IncompleteData):  # which Gibbs sampling does not take
+        return ()
     model, prior = model_of(tree), prior_from_json(str(tree.attrs["prior"]))
     sampled = (prior.scale_prior, prior.concentration_prior, prior.variances)
     numbers = all(each is None for each in sampled)  # for others there is no information, nor Gibbs sampling for some
@@ -228,10 +231,17 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
     return () if wins == tree.attrs["inference"] else (sentence(OTHER_SAMPLER[wins], missing=missing),)
 
 
+def _whole_numbers(given: Any) -> tuple[int, ...]:
+    several = list(given) if isinstance(given, Iterable) else ["one"]
+    if not all(isinstance(each, Integral) and not isinstance(each, bool | np.bool_) for each in several):
+        raise InputError(expected="starting_mode whole numbers, several", got=told(given))
+    return tuple(int(each) for each in several)
+
+
 def _starting_modes(tree: xr.DataTree, given: Sequence[int] | None) -> tuple[int, ...] | None:
     n_chains = tree["posterior"].sizes["chain"]
     if given is not None:
-        if len(modes := tuple(whole_numbers(given, "starting_mode"))) != n_chains:
+        if len(modes := _whole_numbers(given)) != n_chains:
             raise InputError(expected=f"starting_mode with a number for each of {n_chains} chains", got=f"{len(modes)}")
         return modes
     kept = json.loads(str(tree.attrs.get("starting_modes", "[]")))
@@ -278,7 +288,7 @@ def _figures(given: xr.DataTree, data: Data, *, starting_modes: tuple[int, ...] 
         identified=labels.identified,
         label_findings=labels.findings,
         empty_share=_floats((counts.min("rank") < EMPTY_COUNT).mean("draw")),
-        collapsed_share=_collapsed_share(judged, some.rows),
+        collapsed_share=_collapsed_share(judged, some.filled),
         log_likelihood=_floats(by_chain["log_likelihood"]),
         lp=_floats(by_chain["lp"]) if "lp" in by_chain else None,
         islands=_chain_groups(judged, some, found, together=approximation is not None),

@@ -90,7 +90,7 @@ def invariants(
     if (weights := as_row_weights(row_weights, data.shape[0])) is not None:
         data = data.with_weights(weights)
     draws = by_weight(draws_of(tree))
-    anchors, pairs = anchor_rows(data.rows, n_anchors), row_pairs(data.shape[0], n_pairs)
+    anchors, pairs = anchor_rows(data.filled, n_anchors), row_pairs(data.shape[0], n_pairs)
     log_likelihood, entropy, counts = _over_rows(draws, data)
     log_density, together = _at_rows(draws, data, anchors, pairs)
     values = {

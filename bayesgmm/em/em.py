@@ -13,7 +13,7 @@ from numba import types
 
 from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, linked
-from bayesgmm.data import Block, Data, HaltedError, total
+from bayesgmm.data import PATTERNS, Block, Data, HaltedError, total
 from bayesgmm.em.anderson import Anderson
 from bayesgmm.em.m_step import assembled
 from bayesgmm.em.moments import RegCovar, moments_of, variance_floors
@@ -42,7 +42,7 @@ from bayesgmm.mixture import (
     Mixture,
     Statistics,
     Sums,
-    add_statistics,
+    add_rows,
     column_statistics,
 )
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
@@ -141,7 +141,7 @@ class EMResult:
 
 
 def run_em(
-    data: Iterable[tuple[Columns, PerRow]],
+    data: Iterable[Block | tuple[Columns, PerRow]],
     start: Mixture,
     *,
     prior: ResolvedPrior | None = None,
@@ -213,7 +213,7 @@ class _Run:
 
     def __init__(
         self,
-        data: Iterable[tuple[Columns, PerRow]],
+        data: Iterable[Block | tuple[Columns, PerRow]],
         start: Mixture,
         *,
         prior: ResolvedPrior | None,
@@ -304,7 +304,7 @@ class _Run:
 
 
 def _of_block(mixture: Mixture, block: Block) -> Statistics:
-    return column_statistics(block.columns, mixture, block.row_weights)
+    return column_statistics(block.columns, mixture, block.row_weights, block.patterns)
 
 
 def _steps_alone(start: Mixture, block: Block) -> int:
@@ -313,7 +313,7 @@ def _steps_alone(start: Mixture, block: Block) -> int:
     return max(1, min(int(_SECONDS_PER_CALL / seconds), _STEPS_PER_CALL))
 
 
-def _floors(reg_covar: RegCovar, data: Iterable[tuple[Columns, PerRow]], start: Mixture) -> Array:
+def _floors(reg_covar: RegCovar, data: Iterable[Block | tuple[Columns, PerRow]], start: Mixture) -> Array:
     """Smallest variances (feature,); those that were found before are taken as they are."""
     if isinstance(reg_covar, np.ndarray):
         return reg_covar
@@ -336,11 +336,13 @@ def _sums(statistics: Statistics) -> Sums:
 
 @linked(
     types.Tuple((types.int64, types.int64, types.float64))(
-        COVARIANCE, COMPONENT, RULES, IN_2, IN_1, SUMS, PSEUDO_DATA, ITERATES
+        COVARIANCE, COMPONENT, RULES, IN_2, IN_1, PATTERNS, SUMS, PSEUDO_DATA, ITERATES
     ),
     allocates=False,
 )
-def compiled_steps(covariance, component, rules, x, row_weights, sums, prior, iterates):  # type: ignore[no-untyped-def]
+def compiled_steps(  # type: ignore[no-untyped-def]
+    covariance, component, rules, x, row_weights, patterns, sums, prior, iterates
+):
     """Steps until the objectives are full, the run ends, or no more may be taken, and past a rejected point."""
     objectives, verdict, value, n_taken = iterates.objectives, GOES_ON, 0.0, 0
     n_left = int(rules.max_iter + 1 - iterates.state[N_STEPS])
@@ -350,11 +352,12 @@ def compiled_steps(covariance, component, rules, x, row_weights, sums, prior, it
         sums.counts.fill(0.0)
         sums.first.fill(0.0)
         sums.second.fill(0.0)
-        value = add_statistics(
+        value = add_rows(
             covariance,
             component,
             x,
             row_weights,
+            patterns,
             iterates.log_scale[now],
             iterates.means[now],
             iterates.precision_factors[now],

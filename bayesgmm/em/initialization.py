@@ -128,7 +128,7 @@ def starting_mixture(
     array([[0.05],
            [5.05]])
     """
-    X, v, family, n_components = data.rows, data.weights, model.family, model.n_components
+    X, v, family, n_components = data.filled, data.weights, model.family, model.n_components
     init = initialisation or Initialisation()
     if init.method not in INIT_METHODS:
         known = ", ".join(repr(name) for name in INIT_METHODS)

@@ -19,7 +19,7 @@ from numba import types
 
 from bayesgmm._common import Array, Factors
 from bayesgmm._compiled import IN_1, IN_2, OUT_1, OUT_3, allocation_free, linked, record_type
-from bayesgmm.data import Data
+from bayesgmm.data import PATTERNS, Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, pass_seconds, run_em
 from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled, with_scale
@@ -36,7 +36,7 @@ from bayesgmm.em.squarem import (
     begin_again,
     check_convergence,
 )
-from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Mixture, Sums, add_statistics
+from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Mixture, Sums, add_rows
 from bayesgmm.priors import PSEUDO_DATA, Model
 
 MOST_ROWS = 5_000  # a search sees at most so many rows, and 50 for each free mean
@@ -194,7 +194,7 @@ class SearchData:
 
         The first arrivals of clocks that ring at those rates (Efraimidis & Spirakis 2006).
         """
-        rows, weights = self.data.rows, self.data.weights
+        rows, weights = self.data.filled, self.data.weights
         if n > np.count_nonzero(weights):
             return rows[rng.choice(len(rows), n, p=weights / weights.sum())]
         with np.errstate(divide="ignore"):
@@ -227,7 +227,7 @@ class SearchData:
         weights[one] = 0.0
         weights *= (1.0 - 1.0 / k) / max(weights.sum(), 1e-300)
         weights[one] = 1.0 / k
-        means[one] = self.data.rows[row]
+        means[one] = self.data.filled[row]
         size = self.new_size(chances[2])
         log_det = mixture.family.log_precision_determinants(precision, d)[min(one, len(precision) - 1)]
         beside_data = math.exp((log_det - places.log_determinant) / d)
@@ -344,6 +344,7 @@ def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, shor
         iterates,
         MixtureArrays(*(np.require(array, requirements=["C", "W"]) for array in MixtureArrays.of(before))),
         best.objective + TOLERANCE * search_data.data.total,
+        np.ascontiguousarray(search_data.data.filled.T),
         search_data.places,
         chances,
         Cost.of(model, search_data.data.shape[0]),
@@ -359,7 +360,7 @@ def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, shor
 
 
 @allocation_free
-def _put_down(covariance, x, best, places, chances, iterates):  # type: ignore[no-untyped-def]
+def _put_down(covariance, filled, best, places, chances, iterates):  # type: ignore[no-untyped-def]
     """`SearchData.moved` into the present point."""
     k, d = best.means.shape
     now, n_blocks = iterates.buffers[AT_NOW], best.factors.shape[0]
@@ -379,7 +380,7 @@ def _put_down(covariance, x, best, places, chances, iterates):  # type: ignore[n
         size = size * beside_data if places.keeps == 1 else 1.0 / beside_data
     for j in range(k):
         for i in range(d):
-            means[j, i] = x[i, first] if j == one else best.means[j, i]
+            means[j, i] = filled[i, first] if j == one else best.means[j, i]
     for g in range(n_blocks):
         factor, inverse = best.factors[g], best.precision_factors[g]
         if g == one and places.keeps != 1 and places.keeps != 2:
@@ -400,27 +401,29 @@ def _put_down(covariance, x, best, places, chances, iterates):  # type: ignore[n
 
 
 @allocation_free
-def _short_run(covariance, component, rules, x, row_weights, sums, prior, iterates):  # type: ignore[no-untyped-def]
+def _short_run(covariance, component, rules, x, row_weights, patterns, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """A run from the present point: steps, whether it converged, log-likelihood, and the gain of its last step."""
     now = begin_again(iterates)
     sums.counts.fill(0.0)
     sums.first.fill(0.0)
     sums.second.fill(0.0)
     point = iterates.log_scale[now], iterates.means[now], iterates.precision_factors[now]
-    value = add_statistics(covariance, component, x, row_weights, *point, sums)
+    value = add_rows(covariance, component, x, row_weights, patterns, *point, sums)
     verdict = check_convergence(iterates.state, value, rules.smallest_gain)
     if not math.isfinite(value):
         return 0, False, value, math.nan
     before = iterates.state[NOW]
-    n_steps, verdict, value = compiled_steps(covariance, component, rules, x, row_weights, sums, prior, iterates)
+    n_steps, verdict, value = compiled_steps(
+        covariance, component, rules, x, row_weights, patterns, sums, prior, iterates
+    )
     before = iterates.objectives[n_steps - 2] if n_steps > 1 else before
     return n_steps, verdict == CONVERGED, value, iterates.state[NOW] - before
 
 
 @linked(
     types.Tuple((types.int64, types.float64, types.boolean, types.int64, types.boolean, types.float64))(
-        *(COVARIANCE, COMPONENT, RULES, IN_2, IN_1, SUMS, PSEUDO_DATA, ITERATES, MIXTURE, types.float64),
-        *(PLACES, IN_2, COST, types.float64, types.float64),
+        *(COVARIANCE, COMPONENT, RULES, IN_2, IN_1, PATTERNS, SUMS, PSEUDO_DATA, ITERATES, MIXTURE, types.float64),
+        *(IN_2, PLACES, IN_2, COST, types.float64, types.float64),
     ),
     allocates=False,
 )
@@ -430,11 +433,13 @@ def _compiled_moves(  # type: ignore[no-untyped-def]
     rules,
     x,
     row_weights,
+    patterns,
     sums,
     prior,
     iterates,
     best,
     enough,
+    filled,
     places,
     chances,
     cost,
@@ -445,13 +450,15 @@ def _compiled_moves(  # type: ignore[no-untyped-def]
     head = Rules(rules.floors, rules.smallest_gain, HEAD_START)
     n_steps, converged, value = 0, False, 0.0
     for move in range(chances.shape[0]):
-        _put_down(covariance, x, best, places, chances[move], iterates)
-        n_steps, converged, value, gain = _short_run(covariance, component, head, x, row_weights, sums, prior, iterates)
+        _put_down(covariance, filled, best, places, chances[move], iterates)
+        n_steps, converged, value, gain = _short_run(
+            covariance, component, head, x, row_weights, patterns, sums, prior, iterates
+        )
         spent += cost.of_run + (n_steps + 1) * cost.of_pass
         hoped = iterates.state[NOW] + _HOPE * gain
         if not (converged or n_steps < HEAD_START or hoped < enough):
             n_steps, converged, value, gain = _short_run(
-                covariance, component, rules, x, row_weights, sums, prior, iterates
+                covariance, component, rules, x, row_weights, patterns, sums, prior, iterates
             )
             spent += cost.of_run + (n_steps + 1) * cost.of_pass
         gained = math.isfinite(iterates.state[NOW]) and iterates.state[NOW] > enough

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow
-from bayesgmm.data import SourceData
+from bayesgmm.data import Block, IncompleteData, SourceData
 from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, column_statistics
-from bayesgmm.priors import OF_CONSTANT, constant_features
+from bayesgmm.priors import OF_CONSTANT, constant_features, observed_moments, separate_moments
 
 type RegCovar = float | Array | None
 """A smallest eigenvalue in squared units of the data, smallest variances (feature,), or a share of the data's own."""
@@ -37,7 +37,9 @@ class Moments(NamedTuple):
         return np.diagonal(self.covariance) if len(self.covariance) == len(self.mean) else self.covariance[0]
 
 
-def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamily = FAMILIES["full"]) -> Moments:
+def moments_of(
+    blocks: Iterable[Block | tuple[Columns, PerRow]], family: CovarianceFamily = FAMILIES["full"]
+) -> Moments:
     """Mean and covariance of rows, maximum likelihood: the kernel's sums for one component in the middle.
 
     Those of a source were found when it was read first.
@@ -51,7 +53,9 @@ def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamil
     """
     if isinstance(blocks, SourceData):
         return _summarised(blocks, family)
-    counted = [(x, weights if len(weights) else np.ones(x.shape[1])) for x, weights in blocks]
+    if isinstance(blocks, IncompleteData):
+        return _observed(blocks, family)
+    counted = [(x, weights if len(weights) else np.ones(x.shape[1])) for x, weights, *_ in blocks]
     total = sum(weights.sum() for _, weights in counted)
     mean = reduce(add, (x @ (weights / total) for x, weights in counted))
     d = len(mean)
@@ -61,6 +65,16 @@ def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamil
     second = reduce(add, (column_statistics(x, middle, weights).second[0] for x, weights in counted))
     moments = Moments(mean, second / total)
     return _without_rounding(moments, _constant(moments, counted))
+
+
+def _observed(data: IncompleteData, family: CovarianceFamily) -> Moments:
+    """Those of a normal distribution fitted to what was observed."""
+    if family.parametrisation.correlated:
+        moments = Moments(*observed_moments(data))
+    else:
+        mean, variances = separate_moments(data)
+        moments = Moments(mean, variances[None])
+    return _without_rounding(moments, constant_features(data.entries[data.weights > 0]))
 
 
 def _summarised(data: SourceData, family: CovarianceFamily) -> Moments:

@@ -442,7 +442,7 @@ def _record(plan: Plan, runs: list[EMResult], completed: list[bool], *, interrup
     """What the starts found. Plain Python: there are few, and a small fit takes a millisecond."""
     ended = [run.objective if isfinite(run.objective) else nan for run in runs]
     if all(isnan(objective) for objective in ended):
-        largest = float(np.abs(plan.data.sample.rows).max())
+        largest = float(np.abs(plan.data.sample.filled).max())
         raise DegenerateComponentError(
             f"{_ILL_DEFINED} Drop constant columns, and bring the others to a moderate scale.",
             figures={"largest absolute value": largest, "floor": plan.smallest_floor},

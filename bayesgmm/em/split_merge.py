@@ -140,7 +140,7 @@ def halved(share: PerRow, search_data: SearchData, short_em: ShortEM) -> Halves 
     data, family, d = search_data.data, search_data.model.family, search_data.model.n_features
     fewest, floors, unit = FEWEST * (d + 1.0), short_em.degeneracy.floors, _units(short_em)
     rows = np.flatnonzero((share > _SMALL) & (data.weights > 0.0))
-    x, v = data.rows.T.take(rows, axis=1), share[rows] * data.weights[rows]
+    x, v = data.filled.T.take(rows, axis=1), share[rows] * data.weights[rows]
     if len(rows) < 2.0 * fewest:
         return None
     mean, covariance = _moments(x, v, family, floors)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from sklearn.mixture import GaussianMixture as SklearnMixture
 
+    from bayesgmm.prediction import Imputation
+
 # Of the product of two standard deviations: single precision of a badly conditioned matrix passes, another does not.
 _AGREE = 1e-3
 
@@ -265,6 +267,32 @@ class FeaturesMixin:
         return predict_features(
             self, X_observed, target=target, observed=observed, quantiles=quantiles, ci_prob=ci_prob
         )
+
+    def impute(
+        self, X: ArrayLike, *, n_draws: int = 20, ci_prob: float | None = None, random_state: int | None = None
+    ) -> "Imputation":
+        """Fill in missing values of rows given what was observed: `bayesgmm.impute`.
+
+        Parameters
+        ----------
+        X : (obs, feature)
+            Rows, NaN where values are missing.
+        n_draws, ci_prob, random_state : optional
+            Completed data sets, probability of intervals, and seed.
+
+        Examples
+        --------
+        >>> from bayesgmm import GaussianMixture
+        >>> from bayesgmm.datasets import load_old_faithful
+        >>> fit = GaussianMixture(2, random_state=0).fit(load_old_faithful().to_numpy())
+        >>> found = fit.impute([[float("nan"), 60.0]], random_state=1)
+        >>> found.mean.round(2), found.lower.round(2), found.upper.round(2)
+        (array([[ 2.13, 60.  ]]), array([[ 1.71, 60.  ]]), array([[ 2.54, 60.  ]]))
+        """
+        from bayesgmm.prediction import impute
+
+        check_is_fitted(self)
+        return impute(self, X, n_draws=n_draws, ci_prob=ci_prob, random_state=random_state)
 
 
 def as_sklearn(estimator: Any) -> "SklearnMixture":

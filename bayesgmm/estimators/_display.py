@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import PATIENCE, folded, paragraph, progress_bar, shown, table
-from bayesgmm.em import Effort, EMState, StartCallback
+from bayesgmm.em import Effort, EMState, StartCallback, Starts
 from bayesgmm.estimators._attributes import as_sklearn
+from bayesgmm.exceptions import ClusterError, InterruptedWarning, SingleBestStartWarning, warn_user
 from bayesgmm.mixture import Mixture
 from bayesgmm.validation import as_rows, as_sample_weight
 
@@ -247,3 +249,26 @@ def _printed(verbose: int, interval: int) -> StartCallback:
         due[index] = state.iteration + interval
 
     return show
+
+
+def warn_of_fit(estimator: Any, starts: Starts, lost: ClusterError | None) -> None:
+    """Of an interruption, a best start that did not converge, or an optimum that one start reached."""
+    if starts.interrupted:
+        why = "Interrupted" if estimator.max_seconds is None else "Interrupted, or out of max_seconds"
+        why = why if lost is None else str(lost).removesuffix(".")
+        text = f"{why}: the best mixture of the {starts.n_starts} starts so far was kept."
+        warn_user(text, InterruptedWarning)
+    elif not estimator.converged_ and estimator.max_iter > 0:
+        text = (
+            "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+            f"tol, or check for degenerate data. (max_iter={estimator.max_iter}, tol={estimator.tol})"
+        )
+        warn_user(text, ConvergenceWarning)
+    elif starts.best_is_doubtful:
+        best = ", ".join(f"{value:.3f}" for value in starts.optimum_objectives[:2])
+        text = (
+            f"Only one of {starts.n_starts} starts reached the best of {starts.n_optima} optima (objectives {best}"
+            f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
+            f"n_init={3 * starts.n_starts}, or effort='thorough'."
+        )
+        warn_user(text, SingleBestStartWarning)

@@ -16,7 +16,7 @@ from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
 from bayesgmm.diagnostics import Diagnosis, diagnose
 from bayesgmm.estimators._attributes import FeaturesMixin, MatchingMixin
 from bayesgmm.estimators._sources import ByBlock, RowsLike, SourcesMixin, opened, without_weights
-from bayesgmm.estimators._validation import check_n_samples, validated
+from bayesgmm.estimators._validation import as_data, check_n_samples, validated
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.inference import weights_refused
 from bayesgmm.io import save_tree
@@ -217,7 +217,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         return self._draw_sets[0]
 
     def _data(self, X: ArrayLike) -> Data:
-        return Data.of(validated(self, X))
+        return as_data(validated(self, X))
 
     def _rows(self, X: Any) -> tuple[Data, np.dtype]:
         """Rows, wherever they are, and the type of results."""
@@ -244,7 +244,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
 
 
 def _of_block(task: Callable[[Draws, Data], Any], draws: Draws, block: Block) -> Any:
-    return task(draws, Data(block.columns.T))
+    return task(draws, next(block.pieces(block.n_rows)))
 
 
 def _by_blocks(task: Callable[[Draws, Data], Any], draws: Draws, blocks: Iterable[Block]) -> Any:

@@ -5,17 +5,26 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.preprocessing import StandardScaler
 
 from bayesgmm._common import Array, PerRow
-from bayesgmm.data import Data
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Equivariance, covariance_family
-from bayesgmm.priors import Prior, counted_rows, moments
+from bayesgmm.priors import Prior, counted_rows, moments, observed_moments
 from bayesgmm.validation import as_covariance, as_finite, as_positive
 
 PRIOR_TYPES = ("dirichlet_distribution", "dirichlet_process")
+PRIORS: dict[str, Callable[[ArrayLike | Data, int, str, PerRow | None], Prior]] = {
+    "weakly_informative": lambda X, n_components, covariance_type, weights: Prior.weakly_informative(
+        X, sample_weight=weights
+    ),
+    "fraley_raftery": lambda X, n_components, covariance_type, weights: Prior.fraley_raftery(
+        X, n_components, covariance_type=covariance_type, sample_weight=weights
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +84,7 @@ class PriorParameters:
         return tuple(name for name in PRIOR_PARAMETERS if getattr(self, name) is not None)
 
     def prior(
-        self, X: ArrayLike, n_components: int, *, covariance_type: str, sample_weight: PerRow | None = None
+        self, X: ArrayLike | Data, n_components: int, *, covariance_type: str, sample_weight: PerRow | None = None
     ) -> Prior:
         """The prior, with scikit-learn's defaults for what was not given.
 
@@ -96,7 +105,7 @@ class PriorParameters:
         prior = Prior.normal_inverse_wishart(
             concentration=_or(self.weight_concentration_prior, 1.0 / n_components),
             kappa=_or(self.mean_precision_prior, 1.0),
-            mean=np.average(rows, axis=0, weights=v) if mean is None else _checked_mean(mean, d),
+            mean=_mean_of(rows, v) if mean is None else _checked_mean(mean, d),
             dof=_or(self.degrees_of_freedom_prior, float(d)),
             scale=scale,
         )
@@ -127,6 +136,26 @@ def fitted_prior_parameters(prior: Prior, covariance_type: str) -> dict[str, Any
     }
 
 
+def prior_given(data: Data, settings: Mapping[str, Any], *, names: list[str] | None) -> Prior:
+    """The prior of an estimator's parameters: itself, scikit-learn's, or the default; rows have named features or not.
+
+    Raises
+    ------
+    InputError
+        If there is a prior, and scikit-learn's parameters too.
+    """
+    parameters, given, weights = PriorParameters.of(settings), settings["prior"], data.row_weights
+    if given is not None and parameters.given:
+        raise InputError(
+            expected="either prior or scikit-learn's prior parameters", got=f"prior and {', '.join(parameters.given)}"
+        )
+    rows: Any = data if isinstance(data, IncompleteData) or names is None else pd.DataFrame(data.rows, columns=names)
+    if parameters.given:
+        k, covariance_type = settings["n_components"], settings["covariance_type"]
+        return parameters.prior(rows, k, covariance_type=covariance_type, sample_weight=weights)
+    return Prior.weakly_informative(rows, sample_weight=weights) if given is None else given
+
+
 def in_units_of_rows[P: (Prior, Prior | None)](
     make: Callable[[Data], P], data: Data, *, standardize: bool, covariance_type: str
 ) -> P:
@@ -151,6 +180,11 @@ def in_units_of_rows[P: (Prior, Prior | None)](
             "Of one shape for all clusters, which is estimated: covariance_type='VEI' or 'tied_diag'; or scale the "
             "rows yourself.",
         )
+    if isinstance(data, IncompleteData):
+        mean, covariance = observed_moments(data)
+        sd = np.sqrt(np.where(np.diagonal(covariance) > 0.0, np.diagonal(covariance), 1.0))
+        prior = make(IncompleteData((data.entries - mean) / sd, data.row_weights))
+        return prior if prior is None else prior.rescaled(mean, sd)
     scaler = StandardScaler().fit(data.rows, sample_weight=data.row_weights)
     prior = make(Data(np.asfortranarray(scaler.transform(data.rows)), data.row_weights))
     return prior if prior is None else prior.rescaled(scaler.mean_, scaler.scale_)
@@ -216,6 +250,12 @@ def _scale_of(covariance_prior: ArrayLike, family: CovarianceFamily, d: int) -> 
             got=f"shape {value.shape}",
         )
     return value if full else value * np.eye(d)
+
+
+def _mean_of(rows: Array, weights: PerRow) -> Array:
+    if np.isnan(rows).any():
+        return observed_moments(IncompleteData(rows, weights))[0]
+    return np.asarray(np.average(rows, axis=0, weights=weights))
 
 
 def _projected(cov: Array, family: CovarianceFamily) -> Array:

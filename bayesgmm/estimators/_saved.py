@@ -65,7 +65,7 @@ def work_of(estimator: Any, call: str, rows: Data | Source, **further: Any) -> d
     settings = {name: value for name, value in estimator.get_params(deep=False).items() if name not in _NO_RESULT}
     if isinstance(rows, Data):
         names = getattr(estimator, "feature_names_in_", None)
-        given = {"X": fingerprint_of_arrays(rows.rows), "sample_weight": fingerprint_of_arrays(rows.row_weights)}
+        given = {"X": fingerprint_of_arrays(rows.entries), "sample_weight": fingerprint_of_arrays(rows.row_weights)}
     else:
         names, given = rows.feature_names, {"X": rows.fingerprint, "sample_weight": ""}
     last = getattr(estimator, "em_", getattr(estimator, "mixture_", None)) if estimator.warm_start else None

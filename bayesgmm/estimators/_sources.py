@@ -22,6 +22,7 @@ from bayesgmm._common import (
     quoted,
 )
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
+from bayesgmm.estimators._validation import MARGINALIZE
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Mixture, covariance_family, row_memberships
 from bayesgmm.validation import check_flag
@@ -48,6 +49,18 @@ def opened(estimator: Any, X: Any, *, reset: bool = False) -> Source:
         expected = f"rows with the columns {quoted(list(names))}, in this order"
         raise InputError(expected=expected, got=quoted(list(source.feature_names)))
     return source
+
+
+def opened_for_fit(estimator: Any, X: Any, sample_weight: object) -> Source:
+    """Rows not in memory of a fit, which are not read yet: neither weighted, nor with missing values."""
+    without_weights(sample_weight)
+    if estimator.missing == MARGINALIZE:
+        raise InputError(
+            expected="rows in memory with missing='marginalize'",
+            got="others",
+            hint="Take a sample: bayesgmm.open_source(...).sample(100_000).",
+        )
+    return opened(estimator, X, reset=True)
 
 
 def without_weights(sample_weight: object) -> None:

@@ -1,15 +1,27 @@
 """Input validation of both estimators: rows by `bayesgmm.validation`, feature and parameter names by scikit-learn."""
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import _param_validation
 from sklearn.utils.validation import validate_data
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, quoted
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError
-from bayesgmm.validation import LARGEST_COUNT, check_whole, is_plain, named_column, read_table
+from bayesgmm.validation import (
+    LARGEST_COUNT,
+    are_moderate,
+    as_rows,
+    as_sample_weight,
+    check_whole,
+    is_plain,
+    named_column,
+    read_table,
+)
 
 
 class InvalidParameterError(InputError, _param_validation.InvalidParameterError):
@@ -34,12 +46,19 @@ def whole(least: int = 1) -> Number:
     return Number(Integral, least, LARGEST_COUNT, closed="both")
 
 
+MARGINALIZE = "marginalize"
+MISSING = ("error", MARGINALIZE)  # what to do about missing values
 N_JOBS: list[Any] = [whole(), Number(Integral, -LARGEST_COUNT, -1, closed="both"), None]
 SEEDS: list[Any] = [Number(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
 
 
 class ValidatedMixin:
-    """Parameters checked as scikit-learn does; the error is an `InputError` too."""
+    """Parameters checked as scikit-learn does; the error is an `InputError` too. Whether NaN is taken."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.input_tags.allow_nan = getattr(self, "missing", MISSING[0]) == MARGINALIZE
+        return tags
 
     def _validate_params(self) -> None:
         try:
@@ -56,17 +75,43 @@ def validated(
     reset: bool = False,
     min_samples: int = 1,
 ) -> Array:
-    """Rows that passed `read_table`, with features that are those of the fit; a plain array passes at no cost."""
+    """Rows that passed `read_table`, with features that are those of the fit; a plain array passes at no cost.
+
+    NaN where values are missing, if the estimator takes such rows.
+    """
+    gaps = getattr(estimator, "missing", MISSING[0]) == MARGINALIZE
     if is_plain(X, dtypes, least_rows=min_samples) and _expected(estimator, X, reset=reset):
         estimator.n_features_in_ = X.shape[1]
         return X
     X = named_column(X)
-    rows = read_table(X, least_rows=min_samples).rows
+    rows = read_table(X, least_rows=min_samples, gaps=gaps).rows
     try:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     except ValueError as error:
         raise InputError(expected="the features of the fit", got="others", sentence=str(error)) from error
     return rows if rows.dtype in dtypes else rows.astype(np.float64)
+
+
+def as_data(checked: Array, sample_weight: ArrayLike | None = None, *, names: Sequence[str] | None = None) -> Data:
+    """Validated rows with their weights; with the names of features, for a fit, each of which must be observed."""
+    weights = as_sample_weight(sample_weight, len(checked))
+    if are_moderate(checked):
+        return Data(as_rows(checked), weights)
+    data = IncompleteData(checked.astype(np.float64, copy=False), weights)
+    unseen = np.isnan(data.entries[data.weights > 0]).all(axis=0)
+    if names is not None and unseen.any():
+        which = quoted([str(name) for name, lacking in zip(names, unseen, strict=True) if lacking])
+        raise InputError(expected="values in each column", got=f"none in {which}", hint="Drop such columns.")
+    return data
+
+
+def check_incomplete(inference: str, engine: str) -> None:
+    """Refuse what samples posteriors of complete rows only."""
+    if (inference, engine) != ("nuts", "native"):
+        raise InputError(
+            expected='inference="nuts" and engine="native" for rows with missing values',
+            got=f"{inference!r} and {engine!r}",
+        )
 
 
 def _expected(estimator: Any, X: Array, *, reset: bool) -> bool:

@@ -8,15 +8,14 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import PATIENCE, IntArray, Rows, progress_bar
-from bayesgmm.data import Data, Source, SourceData, threads_for
+from bayesgmm._common import PATIENCE, Array, IntArray, progress_bar
+from bayesgmm.data import Data, IncompleteData, Source, SourceData, threads_for
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
@@ -30,10 +29,20 @@ from bayesgmm.estimators._prior_parameters import (
     fitted_prior_parameters,
     idle_floor,
     in_units_of_rows,
+    prior_given,
 )
 from bayesgmm.estimators._saved import KeptOf, fit_record, keeping, work_of
-from bayesgmm.estimators._sources import FittedSource, RowsLike, opened, read_source, without_weights
-from bayesgmm.estimators._validation import SEEDS, Number, ValidatedMixin, validated, whole
+from bayesgmm.estimators._sources import FittedSource, RowsLike, opened_for_fit, read_source
+from bayesgmm.estimators._validation import (
+    MISSING,
+    SEEDS,
+    Number,
+    ValidatedMixin,
+    as_data,
+    check_incomplete,
+    validated,
+    whole,
+)
 from bayesgmm.evidence import combine_modes
 from bayesgmm.exceptions import InputError, SamplingError
 from bayesgmm.inference import (
@@ -57,7 +66,7 @@ from bayesgmm.io import CheckpointPath, Pieces, once
 from bayesgmm.mixture import Mixture, covariance_family
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
-from bayesgmm.validation import as_rows, as_sample_weight, check_components, is_elsewhere
+from bayesgmm.validation import check_components, is_elsewhere
 
 DEFAULT_DRAWS, MOST_DRAWS = 1_000, 4_000
 DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT, CAREFUL_ACCEPT = 400, 0.8, 0.95, 0.95
@@ -94,6 +103,9 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     standardize : bool
         ``prior`` and scikit-learn's prior parameters are those of standardized features, as after ``StandardScaler``;
         rows and results are in the units of ``X`` all the same. Not for ``"spherical"`` and ``"tied_spherical"``.
+    missing : {"error", "marginalize"}
+        Whether rows with missing values (NaN, pandas' NA) are refused, or count with what was observed of them,
+        exactly, if values are missing at random. `impute` completes rows.
     weight_concentration_prior_type : {"dirichlet_distribution"}
         scikit-learn's other type, ``"dirichlet_process"``, is a different model and not supported.
     draws : int, optional
@@ -227,6 +239,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         "covariance_type": [str],
         "prior": [Prior, None],
         "standardize": ["boolean"],
+        "missing": [StrOptions(set(MISSING))],
         "weight_concentration_prior_type": [StrOptions(set(PRIOR_TYPES))],
         "weight_concentration_prior": [None, Number(Real, 0.0, None, closed="neither")],
         "mean_precision_prior": [None, Number(Real, 0.0, None, closed="neither")],
@@ -263,6 +276,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         covariance_type: str = "full",
         prior: Prior | None = None,
         standardize: bool = False,
+        missing: str = "error",
         weight_concentration_prior_type: str = PRIOR_TYPES[0],
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,
@@ -295,6 +309,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.covariance_type = covariance_type
         self.prior = prior
         self.standardize = standardize
+        self.missing = missing
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
         self.mean_precision_prior = mean_precision_prior
@@ -389,6 +404,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
         if self.inference == "gibbs":
             check_gibbs(model, different)
+        if isinstance(different, IncompleteData):
+            check_incomplete(self.inference, self.engine)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), EFFORTS[self.effort]
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort, show=self.progress
@@ -431,7 +448,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             with self._stage("Weighing modes, convergence"):
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
                 are_weighed = explored.jumps is not None or self.inference == "laplace"
-                alone = are_weighed or is_source  # a sample cannot tell the weights of modes
+                # A sample cannot tell the weights of modes, and evidences are those of complete rows.
+                alone = are_weighed or is_source or isinstance(different, IncompleteData)
                 tree = tree if alone else combine_modes(tree, data, random_state=seed)
                 return tree, diagnose(tree, data.sample)
 
@@ -449,12 +467,12 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     def _read(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> tuple[Data, Pieces | None, int]:
         """The rows, checked, what a checkpoint has of this fit, and the seed."""
         if is_elsewhere(X):
-            source = self._opened(X, sample_weight)
+            source = opened_for_fit(self, X, sample_weight)
             pieces = kept_of(lambda: work_of(self, "fit", source))
             seed = once(pieces, "seed", self._seed)
             data = self._first_pass(source, seed)
         else:
-            data = self._weighted(as_rows(validated(self, X, reset=True, min_samples=2)), sample_weight)
+            data = self._weighted(validated(self, X, reset=True, min_samples=2), sample_weight)
             self.__dict__.pop("source_", None)
             pieces = kept_of(lambda: work_of(self, "fit", data))
             seed = once(pieces, "seed", self._seed)
@@ -497,24 +515,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         )
 
     def _prior_of(self, data: Data) -> Prior:
-        parameters = PriorParameters.of(self.get_params(deep=False))
-        if self.prior is not None and parameters.given:
-            raise InputError(
-                expected="either prior or scikit-learn's prior parameters",
-                got=f"prior and {', '.join(parameters.given)}",
-            )
-        rows, weights = data.rows, data.row_weights
-        named = pd.DataFrame(rows, columns=self._names()) if hasattr(self, "feature_names_in_") else rows
-        if parameters.given:
-            return parameters.prior(
-                named, self.n_components, covariance_type=self.covariance_type, sample_weight=weights
-            )
-        return Prior.weakly_informative(named, sample_weight=weights) if self.prior is None else self.prior
-
-    def _opened(self, X: Any, sample_weight: object) -> Source:
-        """Rows not in memory, which are not read yet."""
-        without_weights(sample_weight)
-        return opened(self, X, reset=True)
+        names = self._names() if hasattr(self, "feature_names_in_") else None
+        return prior_given(data, self.get_params(deep=False), names=names)
 
     def _first_pass(self, source: Source, seed: int) -> Data:
         """Rows not in memory, read once."""
@@ -530,18 +532,17 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self.source_ = FittedSource.of(source, data)
         return data
 
-    def _weighted(self, rows: Rows, sample_weight: ArrayLike | None) -> Data:
+    def _weighted(self, checked: Array, sample_weight: ArrayLike | None) -> Data:
         """The rows that count, and their weights; none if all are one."""
-        weights = as_sample_weight(sample_weight, len(rows))
-        if weights is None:
-            return Data(rows)
-        present = weights > 0
-        rows, weights = np.asfortranarray(rows[present]), weights[present]
-        if (weights == 1.0).all():
-            return Data(rows)
+        data = as_data(checked, sample_weight, names=self._names())
+        if data.row_weights is None:
+            return data
+        data = data.take(np.flatnonzero(data.weights))
+        if (data.weights == 1.0).all():
+            return type(data)(data.entries)
         if self.engine == "pymc":
             raise weights_refused()
-        return Data(rows, weights)
+        return data
 
     def _last_solution(self, model: Model) -> Mixture | None:
         last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None

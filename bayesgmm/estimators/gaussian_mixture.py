@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, DensityMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
@@ -18,8 +17,8 @@ from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
-from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts
-from bayesgmm.estimators._prior_parameters import floor_refused, in_units_of_rows
+from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts, warn_of_fit
+from bayesgmm.estimators._prior_parameters import PRIORS, floor_refused, in_units_of_rows
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
 from bayesgmm.estimators._sources import (
     ByBlock,
@@ -27,33 +26,34 @@ from bayesgmm.estimators._sources import (
     RowsLike,
     SourcesMixin,
     opened,
+    opened_for_fit,
     read_source,
     row_labels,
     without_weights,
 )
 from bayesgmm.estimators._standard_errors import StandardErrorsMixin
-from bayesgmm.estimators._validation import N_JOBS, SEEDS, Number, ValidatedMixin, check_n_samples, validated, whole
-from bayesgmm.exceptions import ClusterError, InputError, InterruptedWarning, SingleBestStartWarning, warn_user
+from bayesgmm.estimators._validation import (
+    MISSING,
+    N_JOBS,
+    SEEDS,
+    Number,
+    ValidatedMixin,
+    as_data,
+    check_n_samples,
+    validated,
+    whole,
+)
+from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import FAMILIES, Measured, Mixture, measure, row_densities, row_memberships
 from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
 from bayesgmm.mixture import icl as icl_of
 from bayesgmm.priors import Model, Prior
-from bayesgmm.validation import as_rows, as_sample_weight, check_components, is_elsewhere
+from bayesgmm.validation import as_sample_weight, check_components, default_names, is_elsewhere
 
 _TIGHT, _LONGER = 1e-5, 4.0  # a tolerance from which on starts search so many times as long
 _CLOSE_ENOUGH = 1e-6  # per row: EM stops no sooner, however loose a tolerance it is given
-
-
-PRIORS: dict[str, Callable[[Rows, int, str, PerRow | None], Prior]] = {
-    "weakly_informative": lambda X, n_components, covariance_type, weights: Prior.weakly_informative(
-        X, sample_weight=weights
-    ),
-    "fraley_raftery": lambda X, n_components, covariance_type, weights: Prior.fraley_raftery(
-        X, n_components, covariance_type=covariance_type, sample_weight=weights
-    ),
-}
 
 
 class GaussianMixture(
@@ -140,6 +140,9 @@ class GaussianMixture(
         ``prior`` is that of standardized features, as after ``StandardScaler``; rows, parameters and results are
         in the units of ``X`` all the same. Without a prior nothing changes: fits do not depend on units. Not for
         ``"spherical"``, ``"tied_spherical"``, EEV, VEV, EVE and VVE, nor with a ``reg_covar``, which has units.
+    missing : {"error", "marginalize"}
+        Whether rows with missing values (NaN, pandas' NA) are refused, or count with what was observed of them,
+        exactly, if values are missing at random. `impute` completes rows.
     n_jobs : int, optional
         Number of threads, as in joblib, for starts and blocks of rows. By default one, or all cores if a step takes
         long; the result is bitwise identical.
@@ -237,6 +240,7 @@ class GaussianMixture(
         "verbose_interval": [whole()],
         "prior": [Prior, StrOptions(set(PRIORS)), None],
         "standardize": ["boolean"],
+        "missing": [StrOptions(set(MISSING))],
         "n_jobs": N_JOBS,
         "max_seconds": [Number(Real, 0.0, None, closed="neither"), None],
     }
@@ -262,6 +266,7 @@ class GaussianMixture(
         verbose_interval: int = 10,
         prior: Prior | str | None = None,
         standardize: bool = False,
+        missing: str = "error",
         n_jobs: int | None = None,
         max_seconds: float | None = None,
     ) -> None:
@@ -283,6 +288,7 @@ class GaussianMixture(
         self.verbose_interval = verbose_interval
         self.prior = prior
         self.standardize = standardize
+        self.missing = missing
         self.n_jobs = n_jobs
         self.max_seconds = max_seconds
 
@@ -339,8 +345,8 @@ class GaussianMixture(
             data = self._first_pass(source, once(kept, "generator", self._rng))
         else:
             checked = self._validated(X, reset=True)
-            rows, dtype = as_rows(checked), checked.dtype
-            data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+            names = getattr(self, "feature_names_in_", default_names(checked.shape[1]))
+            data, dtype = as_data(checked, sample_weight, names=names), checked.dtype
             self.__dict__.pop("source_", None)
             kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
@@ -374,7 +380,7 @@ class GaussianMixture(
         if data.lost is None:
             with threads_for(data, self.n_jobs) as pool:
                 self._training = measure(data, result.mixture, pool)
-        self._warn(starts, data.lost)
+        warn_of_fit(self, starts, data.lost)
         return self
 
     def fit_predict(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
@@ -467,10 +473,9 @@ class GaussianMixture(
 
     def _opened(self, X: Any, sample_weight: object) -> Source:
         """Rows not in memory, which are not read yet."""
-        without_weights(sample_weight)
         if self.labels_init is not None:
             raise InputError(expected="labels_init with rows in memory", got="others", hint="Use means_init.")
-        return opened(self, X, reset=True)
+        return opened_for_fit(self, X, sample_weight)
 
     def _first_pass(self, source: Source, rng: np.random.Generator) -> Data:
         """Rows not in memory, read once."""
@@ -485,7 +490,7 @@ class GaussianMixture(
         if is_elsewhere(X):
             return SourceData(opened(self, X)), np.result_type(np.float64, self.means_)
         checked = self._validated(X)
-        return Data.of(checked), np.result_type(checked, self.means_)
+        return as_data(checked), np.result_type(checked, self.means_)
 
     def _by_row(self, task: Callable[..., Any], X: RowsLike) -> Any:
         """What a task gives for each row."""
@@ -501,8 +506,7 @@ class GaussianMixture(
         if is_elsewhere(X):
             without_weights(sample_weight)
             return self._rows(X)[0]
-        rows = as_rows(self._validated(X))
-        return Data(rows, as_sample_weight(sample_weight, len(rows)))
+        return as_data(self._validated(X), sample_weight)
 
     def _by_block(self) -> ByBlock:
         mixture = self._fitted()
@@ -542,7 +546,7 @@ class GaussianMixture(
 
     def _prior_of(self, data: Data) -> Prior | None:
         if isinstance(self.prior, str):
-            return PRIORS[self.prior](data.rows, self.n_components, self.covariance_type, data.row_weights)
+            return PRIORS[self.prior](data, self.n_components, self.covariance_type, data.row_weights)
         return self.prior
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
@@ -574,27 +578,6 @@ class GaussianMixture(
     def _tolerance(self) -> float | None:
         """Of EM's steps, which cost so little that they go on where the user asks for less."""
         return None if self.tol is None else min(self.tol, _CLOSE_ENOUGH)
-
-    def _warn(self, starts: Starts, lost: ClusterError | None) -> None:
-        if starts.interrupted:
-            why = "Interrupted" if self.max_seconds is None else "Interrupted, or out of max_seconds"
-            why = why if lost is None else str(lost).removesuffix(".")
-            text = f"{why}: the best mixture of the {starts.n_starts} starts so far was kept."
-            warn_user(text, InterruptedWarning)
-        elif not self.converged_ and self.max_iter > 0:
-            text = (
-                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
-                f"tol, or check for degenerate data. (max_iter={self.max_iter}, tol={self.tol})"
-            )
-            warn_user(text, ConvergenceWarning)
-        elif starts.best_is_doubtful:
-            shown = ", ".join(f"{value:.3f}" for value in starts.optimum_objectives[:2])
-            text = (
-                f"Only one of {starts.n_starts} starts reached the best of {starts.n_optima} optima (objectives {shown}"
-                f"{', ...' if starts.n_optima > 2 else ''}), so a better one may have been missed. Make more starts: "
-                f"n_init={3 * starts.n_starts}, or effort='thorough'."
-            )
-            warn_user(text, SingleBestStartWarning)
 
 
 def _of_block(task: Callable[..., Any], mixture: Mixture, block: Block) -> Any:

@@ -42,7 +42,7 @@ def _with_component_at_a_row(start: Mixture, data: Data, model: Model, rng: np.r
     """One component more, small, at the row of least density among some."""
     (n, d), prior = data.shape, model.required_prior.inverse_wishart
     some = rng.choice(n, size=max(1, n // _AMONG), replace=False)
-    row = data.rows[some[row_densities(data.take(some), start).argmin()]]
+    row = data.filled[some[row_densities(data.take(some), start).argmin()]]
     root = np.sqrt(_SMALL / (prior.dof[-1] + d + 1.0)) * model.family.parametrisation.scale_roots(prior.scale[-1:])
     own = model.family.expand(root, 1, d)
     weights = np.append(start.weights * (1.0 - 1.0 / n), 1.0 / n)

@@ -33,7 +33,7 @@ from bayesgmm._compiled import (
     record_type,
     solve_cholesky,
 )
-from bayesgmm.data import Data
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, Draws, Mixture, pointwise
 from bayesgmm.priors import SMALLEST_WEIGHT, Model, ResolvedPrior
 
@@ -168,6 +168,8 @@ def refusal(model: Model, data: Data) -> tuple[str, str] | None:
         return "a prior that is conjugate given the labels, for Gibbs sampling", "one on variances and correlations"
     if model.family.restriction(model.n_components, model.n_features) is not None:
         return "a family whose covariances are conjugate given the labels, for Gibbs sampling", model.family.name
+    if isinstance(data, IncompleteData):
+        return "complete rows for Gibbs sampling", "rows with missing values"
     weights = data.row_weights
     if weights is not None and (weights != np.floor(weights)).any():
         fraction = weights[weights != np.floor(weights)][0]

@@ -160,7 +160,7 @@ def _tree(sampled: Sampled, problem: Problem, names: Sequence[str], record: Mapp
     return posterior_tree(
         draws,
         {**run.stats, "permutation": order},
-        X=np.ascontiguousarray(sample.rows),
+        X=np.ascontiguousarray(sample.entries),
         feature_names=names,
         start=start,
         attributes=attributes,

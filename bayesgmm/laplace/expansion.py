@@ -17,9 +17,9 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from bayesgmm._common import Array, IntArray
-from bayesgmm.data import Data, total
+from bayesgmm.data import Block, Data, total
 from bayesgmm.log_posterior import Coordinates
-from bayesgmm.mixture import Parametrisation, column_statistics
+from bayesgmm.mixture import Parametrisation, Statistics, column_statistics
 from bayesgmm.standard_errors import LikelihoodExpansion, LocalCoordinates
 
 
@@ -60,7 +60,11 @@ def likelihood_expansion(data: Data, coordinates: Coordinates, pool: Executor | 
 def likelihood_gradient(data: Data, coordinates: Coordinates, pool: Executor | None = None) -> Array:
     """The gradient alone, (n_dim,), in a pass that costs as much as an E-step."""
     local = LocalCoordinates(coordinates.centre)
-    statistics = total(lambda block: column_statistics(block.columns, local.mixture, block.row_weights), data, pool)
+
+    def of_block(block: Block) -> Statistics:
+        return column_statistics(block.columns, local.mixture, block.row_weights, block.patterns)
+
+    statistics = total(of_block, data, pool)
     slope = LikelihoodExpansion(local, statistics, np.zeros((local.n_dim, local.n_dim))).gradient
     return np.asarray(_own_order(coordinates, local).T @ (_change(coordinates, local).T @ slope))
 

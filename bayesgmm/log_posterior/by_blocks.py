@@ -18,7 +18,7 @@ from bayesgmm._common import Array, Factors, Means, Weights
 from bayesgmm.data import Block, Data, total
 from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.log_posterior.transforms import Coordinates
-from bayesgmm.mixture import Component, Parametrisation, Sums, add_statistics
+from bayesgmm.mixture import Component, Parametrisation, Sums, add_rows
 from bayesgmm.priors import ResolvedPrior
 
 _PATIENCE, _SHARE = 5e-3, 0.1  # seconds, and share of a pass, that points wait for those of other threads
@@ -47,7 +47,7 @@ class SumsAt:
         for own, *at in zip(found, self.log_scale, self.means, self.precision_factors, strict=True):
             moments = own[of_means:of_blocks].reshape(k, d), own[of_blocks:].reshape(k, *shape)
             sums = Sums(own[1:of_means], *moments)
-            own[0] = add_statistics(*self.kernel, block.columns, block.row_weights, *at, sums)
+            own[0] = add_rows(*self.kernel, block.columns, block.row_weights, block.patterns, *at, sums)
         return found
 
 

@@ -6,7 +6,7 @@ neither new data nor a new shape or prior compiles anything again.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from numba import carray, cfunc, types
 
 from bayesgmm._common import Array, Factors, IntArray, Means, Weights
 from bayesgmm._compiled import OUT_1, Signature, allocation_free, compiled, link, linked
-from bayesgmm.data import Data
+from bayesgmm.data import Block, Data, Patterns
 from bayesgmm.log_posterior._cfunc import (
     FINITE,
     GRADIENT_NOT_FINITE,
@@ -35,12 +35,12 @@ from bayesgmm.mixture import (
     Component,
     Parametrisation,
     Sums,
-    add_statistics,
+    add_rows,
 )
 from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data
 
 _DATA = Signature("columns (d,n), means (k,d)")
-_HEADER_SIZE = 36
+_HEADER_SIZE, _ELSEWHERE, _BLOCK_SIZE = 37, 35, 7
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,13 @@ class LogPosterior:
     def _arrays(self) -> tuple[Array | IntArray, ...]:
         """Every array the compiled function reads, in the order in which it reads them."""
         centre, at = self.coordinates.centre, self.coordinates
-        blocks = [(x.shape[1], v.size, x.ctypes.data, v.ctypes.data) for x, v in self.data if x.size]
+        blocks = [block for block in self.data if block.columns.size]
         prior = pseudo_data(self.prior, centre.n_components, centre.n_features, centre.family)
         log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
         constants = np.array([self.prior.log_constant + at.log_constant, *log_det])
         sparse_weights = np.empty(0) if at.sparse_weights is None else at.sparse_weights.numbers
         around = (at.log_places, centre.means, centre.factors, at.shift, at.bounds, at.matrices, at.restriction)
-        rows = np.array(blocks, dtype=np.int64).reshape(-1, 4)
-        arrays = (rows, *around, *prior, constants, sparse_weights, self.prior.concentration_nodes)
+        arrays = (_rows(blocks), *around, *prior, constants, sparse_weights, self.prior.concentration_nodes)
         return tuple(np.ascontiguousarray(array) for array in arrays)
 
     @cached_property
@@ -98,7 +97,7 @@ class LogPosterior:
         """Sizes and addresses for the compiled function; valid as long as this object lives."""
         centre, at = self.coordinates.centre, self.coordinates
         return header_of(
-            len(self._arrays[0]),
+            sum(block.columns.size > 0 for block in self.data),
             centre.n_features,
             centre.n_components,
             *centre.factors.shape,
@@ -112,6 +111,7 @@ class LogPosterior:
             self.prior.concentration_nodes.shape[1],
             *self._arrays,
             0,  # address of sums over rows that are elsewhere
+            len(self._arrays[0]),
         )
 
     def given(self, point: Array, elsewhere: Array) -> tuple[float, Array]:
@@ -120,8 +120,27 @@ class LogPosterior:
         They are log-likelihood, counts, first and second moments of `Statistics`, end to end.
         """
         header, gradient = self.header.copy(), np.empty(self.n_dim)
-        header[-1] = elsewhere.ctypes.data
+        header[_ELSEWHERE] = elsewhere.ctypes.data
         return self._density(np.array(point, dtype=np.float64), gradient, header), gradient
+
+
+def _rows(blocks: Sequence[Block]) -> IntArray:
+    """Sizes and addresses of blocks of rows and where their patterns stand here, and then these, all end to end."""
+    patterns = [np.concatenate([block.patterns.members, block.patterns.table.ravel()]) for block in blocks]
+    places = len(blocks) * _BLOCK_SIZE + np.cumsum([0, *map(len, patterns)])
+    of_blocks = [
+        (
+            block.n_rows,
+            block.row_weights.size,
+            block.columns.ctypes.data,
+            block.row_weights.ctypes.data,
+            block.patterns.members.size,
+            len(block.patterns.table),
+            place,
+        )
+        for block, place in zip(blocks, places, strict=False)
+    ]
+    return np.concatenate([np.array(of_blocks, dtype=np.int64).ravel(), *patterns])
 
 
 @cache
@@ -381,7 +400,7 @@ def _carved(n_places, shape, factors_shape, scratch):  # type: ignore[no-untyped
 
 
 @allocation_free
-def _log_posterior(covariance, component, rows, elsewhere, model, at, point, gradient):  # type: ignore[no-untyped-def]
+def _log_posterior(covariance, component, n_row_blocks, rows, elsewhere, model, at, point, gradient):  # type: ignore[no-untyped-def]
     """Place the parameters, sum over the rows, then prior, gradient and Jacobian."""
     sparse, restricted = model.sparse_weights.shape[0] > 0, model.restriction.shape[0] > 0
     layout = _layout(model.block_size, sparse, restricted, model.means.shape, model.factors.shape[0])
@@ -394,7 +413,7 @@ def _log_posterior(covariance, component, rows, elsewhere, model, at, point, gra
     else:
         of_total, log_total = _sparse_log_weights(at.q, model.log_places, model.sparse_weights, at.log_weights)
     _place(covariance, model, layout, at)
-    value = _add_sums(elsewhere, at) + _add_rows(covariance, component, rows, at)
+    value = _add_sums(elsewhere, at) + _add_blocks(covariance, component, n_row_blocks, rows, at)
     value += add_mean_prior(covariance, at, model.prior)
     value += add_covariance_prior(covariance, at, model.prior)
     value += _add_coordinate_gradients(covariance, model, layout, at)
@@ -428,17 +447,21 @@ def _add_sums(elsewhere, at):  # type: ignore[no-untyped-def]
 
 
 @allocation_free
-def _add_rows(covariance, component, rows, at):  # type: ignore[no-untyped-def]
+def _add_blocks(covariance, component, n_row_blocks, rows, at):  # type: ignore[no-untyped-def]
     """Sum over the blocks of rows; components that share a covariance add their second moments."""
     n_components, n_features = at.means.shape
     n_blocks, n_rows, n_columns = at.factors.shape
     for k in range(n_components):
         at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
     sums, value = Sums(at.counts, at.first, at.second_of_components), 0.0
-    for b in range(rows.shape[0]):
-        x, row_weights = _array(rows[b, 2], (n_features, rows[b, 0])), _array(rows[b, 3], (rows[b, 1],))
-        value += add_statistics(
-            covariance, component, x, row_weights, at.log_scale, at.means, at.precision_factors, sums
+    for b in range(n_row_blocks):
+        of_block = rows[b * _BLOCK_SIZE : (b + 1) * _BLOCK_SIZE]
+        x, row_weights = _array(of_block[2], (n_features, of_block[0])), _array(of_block[3], (of_block[1],))
+        n_members, n_patterns, place = of_block[4], of_block[5], of_block[6]
+        table = rows[place + n_members : place + n_members + n_patterns * (2 + n_features)]
+        patterns = Patterns(rows[place : place + n_members], table.reshape(n_patterns, 2 + n_features))
+        value += add_rows(
+            covariance, component, x, row_weights, patterns, at.log_scale, at.means, at.precision_factors, sums
         )
     for k in range(n_components):
         g = min(k, n_blocks - 1)
@@ -518,8 +541,8 @@ def _from_addresses(
         _array(info[34], (2, n_nodes)),
     )
     at = _carved(n_places, (k, d), (g, rows, columns), scratch.ctypes.data)
-    blocks = carray(address_as_pointer(info[15]), (n_row_blocks, 4), np.int64)
+    blocks = carray(address_as_pointer(info[15]), (info[36],), np.int64)
     elsewhere = _array(info[35], (1 + k * (1 + d + rows * columns) if info[35] != 0 else 0,))
-    value = _log_posterior(covariance, component, blocks, elsewhere, model, at, point, gradient)
+    value = _log_posterior(covariance, component, n_row_blocks, blocks, elsewhere, model, at, point, gradient)
     scratch[0] = value  # whatever is used here is not freed before
     return scratch[0]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.covariance.parametrisation import Parametrisation as Parametrisation
     from bayesgmm.mixture.draws import Draws as Draws
     from bayesgmm.mixture.far_rows import densities as densities
+    from bayesgmm.mixture.incomplete import add_rows as add_rows
     from bayesgmm.mixture.information_criteria import Measured as Measured
     from bayesgmm.mixture.information_criteria import aic as aic
     from bayesgmm.mixture.information_criteria import bic as bic
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.kernel import LOG_2PI as LOG_2PI
     from bayesgmm.mixture.kernel import SUMS as SUMS
     from bayesgmm.mixture.kernel import Sums as Sums
-    from bayesgmm.mixture.kernel import add_statistics as add_statistics
     from bayesgmm.mixture.kernel import pointwise as pointwise
     from bayesgmm.mixture.mixture import Mixture as Mixture
     from bayesgmm.mixture.mixture import column_statistics as column_statistics

@@ -11,9 +11,11 @@ with :math:`P_k = L_k^{-1}` and in units of the row's largest value, in which no
 
 import numpy as np
 
-from bayesgmm._common import Array, Columns, Factors, Means, PerRow, Weights
+from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Weights
+from bayesgmm.data import COMPLETE, Patterns
 from bayesgmm.mixture.component import Component
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
+from bayesgmm.mixture.incomplete import marginal_of, pointwise_incomplete
 from bayesgmm.mixture.kernel import pointwise
 
 _FAR = -1e12  # log density below which a rounding error of it changes memberships
@@ -29,19 +31,44 @@ def densities(
     prec: Factors,
     log_density: PerRow,
     resp: Array,
+    *,
+    patterns: Patterns = COMPLETE,
 ) -> bool:
     """`pointwise`, with memberships of far rows as exact as those of others; returns whether there were any."""
-    pointwise(covariance, component, x, log_scale, mu, prec, log_density, resp)
+    if len(patterns.members):
+        pointwise_incomplete(covariance, component, x, patterns, log_scale, mu, prec, log_density, resp)
+    else:
+        pointwise(covariance, component, x, log_scale, mu, prec, log_density, resp)
     if log_density.min() >= _FAR:
         return False
     far = np.flatnonzero(~(log_density >= _FAR))
+    if not len(patterns.members):
+        _correct(covariance, x, far, log_scale, mu, prec, log_density, resp)
+        return True
+    for pattern, members in zip(patterns.table, np.split(patterns.members, patterns.table[:-1, 0]), strict=True):
+        if len(some := np.intersect1d(members, far)):
+            own, features = marginal_of(covariance, pattern, log_scale, mu, prec)
+            _correct(covariance, x[features], some, own.log_scale, own.mu, own.prec, log_density, resp)
+    return True
+
+
+def _correct(
+    covariance: Parametrisation,
+    x: Columns,
+    far: IntArray,
+    log_scale: Weights,
+    mu: Means,
+    prec: Factors,
+    log_density: PerRow,
+    resp: Array,
+) -> None:
+    """Write what is known of far rows."""
     for start in range(0, len(far), _ROWS_AT_A_TIME):
         rows = far[start : start + _ROWS_AT_A_TIME]
         value, shares = _far(covariance, x[:, rows].T, log_scale, mu, prec)
         log_density[rows] = np.where(np.isfinite(log_density[rows]), log_density[rows], value)
         if len(resp):
             resp[:, rows] = shares.T
-    return True
 
 
 def _far(covariance: Parametrisation, X: Array, log_scale: Weights, mu: Means, prec: Factors) -> tuple[PerRow, Array]:

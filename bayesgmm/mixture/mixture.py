@@ -10,11 +10,13 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
 from bayesgmm.conditionals import ConditionalMixtures, Regressions, given_values, positions_of
+from bayesgmm.data import COMPLETE, Patterns
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.component import GAUSSIAN, Component
 from bayesgmm.mixture.covariance.family import CovarianceFamily, covariance_family
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.far_rows import densities
+from bayesgmm.mixture.incomplete import add_incomplete
 from bayesgmm.mixture.kernel import LOG_2PI, Sums, add_statistics
 from bayesgmm.mixture.statistics import Statistics
 from bayesgmm.validation import as_finite, as_positive, as_row_weights, as_rows, check_whole, default_names, told
@@ -295,17 +297,23 @@ def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike |
     return column_statistics(X.T, mixture, _NO_WEIGHTS if weights is None else weights)
 
 
-def column_statistics(x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIGHTS) -> Statistics:
+def column_statistics(
+    x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIGHTS, patterns: Patterns = COMPLETE
+) -> Statistics:
     """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it."""
     sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
+    if len(patterns.members):
+        return Statistics(add_incomplete(*mixture.kernel, x, row_weights, patterns, *arrays, sums), *sums)
     return Statistics(add_statistics(*mixture.kernel, x, row_weights, *arrays, sums), *sums)
 
 
-def column_densities(x: Columns, mixture: Mixture, *, memberships: bool = True) -> tuple[PerRow, Array]:
+def column_densities(
+    x: Columns, mixture: Mixture, patterns: Patterns = COMPLETE, *, memberships: bool = True
+) -> tuple[PerRow, Array]:
     """Log densities (obs,) and memberships (cluster, obs), or none, of checked columns (feature, obs), C-contiguous."""
     n_rows = x.shape[1]
     log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
-    densities(*mixture.kernel, x, *arrays, log_density, resp)
+    densities(*mixture.kernel, x, *arrays, log_density, resp, patterns=patterns)
     return log_density, resp

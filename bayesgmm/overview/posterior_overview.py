@@ -14,7 +14,7 @@ from bayesgmm.mixture import Mixture
 from bayesgmm.overview.messages import Step
 from bayesgmm.overview.short_summary import LEVEL, SURE, Cluster, Overview, profiles
 from bayesgmm.partitions import Labels, PartitionEstimate, estimate_partition, flat_draws, sample_labels
-from bayesgmm.posterior import CLUSTER, FEATURE, SAMPLE_DIMS, data_of, draws_of, mean_mixture
+from bayesgmm.posterior import CLUSTER, FEATURE, OBS, SAMPLE_DIMS, data_of, draws_of, mean_mixture
 from bayesgmm.prediction import interval_over_draws, mean_memberships
 
 _ROWS, _DRAWS = 5_000, 400  # that memberships are computed for
@@ -92,27 +92,29 @@ def is_labelled(record: Relabelling | None) -> bool:
 
 def row_partition(tree: xr.DataTree) -> RowPartition:
     """The partition of at most 1,000 rows with the least expected variation of information over 400 draws."""
-    which, X = _some(tree, _PARTITIONED)
+    which, data = _some(tree, _PARTITIONED)
     sizes, seed = tree["posterior"].sizes, int(tree.attrs.get("seed", 0))
     step = -(-sizes["chain"] * sizes["draw"] // _DRAWS)
-    some = xr.DataTree.from_dict({"posterior": tree["posterior"].to_dataset().isel(draw=slice(None, None, step))})
+    draws, rows = (tree[name].to_dataset() for name in ("posterior", "observed_data"))
+    thinned = {"posterior": draws.isel(draw=slice(None, None, step)), "observed_data": rows.isel({OBS: which})}
+    some = xr.DataTree.from_dict(thinned)
     some.attrs = dict(tree.attrs)
-    drawn = flat_draws(sample_labels(some, X, random_state=seed))
-    return RowPartition(which, X, drawn, estimate_partition(drawn, random_state=seed, progress=False))
+    drawn = flat_draws(sample_labels(some, random_state=seed))
+    return RowPartition(which, data.entries, drawn, estimate_partition(drawn, random_state=seed, progress=False))
 
 
 def row_clusters(tree: xr.DataTree) -> RowClusters:
     """The most probable component of at most 5,000 rows, for components that are identified."""
-    which, X = _some(tree, _ROWS)
-    proba = mean_memberships(draws_of(tree).thinned(_DRAWS), Data(X))
-    return RowClusters(which, X, proba.argmax(axis=1), proba.max(axis=1))
+    which, data = _some(tree, _ROWS)
+    proba = mean_memberships(draws_of(tree).thinned(_DRAWS), data)
+    return RowClusters(which, data.entries, proba.argmax(axis=1), proba.max(axis=1))
 
 
-def _some(tree: xr.DataTree, most: int) -> tuple[IntArray, Rows]:
+def _some(tree: xr.DataTree, most: int) -> tuple[IntArray, Data]:
     """Numbers of evenly spaced rows, and these rows."""
-    rows = data_of(tree).rows
-    which = np.arange(0, len(rows), -(-len(rows) // most))
-    return which, np.asfortranarray(rows[which])
+    data = data_of(tree)
+    which = np.arange(0, data.shape[0], -(-data.shape[0] // most))
+    return which, type(data)(np.asfortranarray(data.entries[which]))
 
 
 # ---- the summary
@@ -187,7 +189,7 @@ def _partitioned(tree: xr.DataTree, partition: RowPartition) -> tuple[Cluster, .
     sizes = np.bincount(labels)
     bounds = interval_over_draws(None, None)(partition.sizes().T / n)
     parts = [partition.X[labels == c] for c in range(len(sizes))]
-    means, sds = (np.array([statistic(part, axis=0) for part in parts]) for statistic in (np.mean, np.std))
+    means, sds = (np.array([statistic(part, axis=0) for part in parts]) for statistic in (np.nanmean, np.nanstd))
     return _listed(tree, sizes / n, bounds, means, sds=sds, sizes=sizes)
 
 

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, PerRow
-from bayesgmm.data import Data
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError
 from bayesgmm.posterior.axes import MATRICES, PACKED, SCALES, Axes, arranged, axes_of
 from bayesgmm.posterior.draw_checks import (
@@ -159,9 +159,13 @@ def data_of(tree: xr.DataTree, X: ArrayLike | Data | None = None, *, all_for: st
         _refuse_sample(tree, all_for, hint=_GIVE_SOME if some_do else _FIT_SOME)
     if X is None and "observed_data" not in tree.children:
         raise InputError(expected="the rows X", got="a posterior without observed_data", hint="Pass X.")
-    given = tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy() if X is None else X
     names = [str(name) for name in tree["posterior"][FEATURE].to_numpy()]
-    return Data.of(given, row_weights_of(tree, X), n_features=len(names), features=names)
+    if X is not None:
+        return Data.of(X, n_features=len(names), features=names)
+    rows: Array = tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy()
+    if np.isnan(rows).any():
+        return IncompleteData(rows, row_weights_of(tree))
+    return Data.of(rows, row_weights_of(tree), n_features=len(names), features=names)
 
 
 def _refuse_sample(tree: xr.DataTree, purpose: str, *, hint: str) -> None:
@@ -188,7 +192,7 @@ def _dataset(draws: Mapping[str, Array]) -> xr.Dataset:
 
 
 def _with_rows(tree: xr.DataTree, X: ArrayLike | Data) -> xr.DataTree:
-    rows, features = data_of(tree, X).rows, tree["posterior"][FEATURE].to_numpy()
+    rows, features = data_of(tree, X).entries, tree["posterior"][FEATURE].to_numpy()
     data = xr.Dataset({"y": ((OBS, FEATURE), rows)}, {OBS: np.arange(len(rows)), FEATURE: features})
     tree["observed_data"] = xr.DataTree(data)
     tree.attrs = {name: value for name, value in tree.attrs.items() if name != "source"}

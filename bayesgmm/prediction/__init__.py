@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import pieces_in_memory as pieces_in_memory
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships
+    from bayesgmm.prediction.imputation import Imputation as Imputation
+    from bayesgmm.prediction.imputation import impute as impute
     from bayesgmm.prediction.regression import predict_features as predict_features
     from bayesgmm.prediction.simulation import posterior_predictive as posterior_predictive
     from bayesgmm.prediction.simulation import prior_predictive as prior_predictive

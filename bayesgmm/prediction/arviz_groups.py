@@ -326,7 +326,7 @@ def _replicated(source: _Source, draws: Draws) -> xr.Dataset:
 
 
 def _observed(source: _Source) -> xr.Dataset:
-    rows = source.required_data.rows
+    rows = source.required_data.entries
     variables = {name: ((OBS,), rows[:, j]) for j, name in enumerate(source.features)}
     return xr.Dataset(variables, {OBS: source.tree["observed_data"][OBS].to_numpy()})
 

@@ -156,7 +156,9 @@ def _marginal_tree(tree: xr.DataTree, index: list[int]) -> xr.DataTree:
     kept["posterior"] = kept["posterior"][[name for name in PARAMETERS if name in kept["posterior"]]]
     if "constant_data" in tree and "row_weights" in tree["constant_data"]:
         kept["constant_data"] = tree["constant_data"].to_dataset()[["row_weights"]]
-    some = {FEATURE: index, FEATURE_BIS: index}
+    some: dict[str, Any] = {FEATURE: index, FEATURE_BIS: index}
+    if "observed_data" in kept:  # rows of which none of these features was observed say nothing
+        some[OBS] = np.flatnonzero(kept["observed_data"]["y"].isel({FEATURE: index}).notnull().any(FEATURE).to_numpy())
     return _with_attributes({name: group.isel(some, missing_dims="ignore") for name, group in kept.items()}, tree)
 
 

@@ -11,9 +11,9 @@ import xarray as xr
 from arviz_base import rcParams
 from arviz_stats.base import array_stats
 
-from bayesgmm._common import Array, Columns, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
-from bayesgmm.data import Data
+from bayesgmm.data import Block, Data
 from bayesgmm.mixture import GAUSSIAN, Draws, densities, pointwise
 from bayesgmm.posterior import CLUSTER, OBS
 from bayesgmm.validation import check_number, check_option, check_whole
@@ -128,22 +128,22 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
 
 def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
-    for parts in zip(*(_of_block(draws, columns, with_memberships) for columns, _ in data), strict=True):
+    for parts in zip(*(_of_block(draws, block, with_memberships) for block in data), strict=True):
         log_densities, resp = zip(*parts, strict=True)
         yield parts[0] if len(parts) == 1 else (np.concatenate(log_densities), np.hstack(resp))
 
 
-def _of_block(draws: Draws, columns: Columns, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
-    kernel, n_rows = (draws.family.parametrisation, GAUSSIAN), columns.shape[1]
+def _of_block(draws: Draws, block: Block, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+    kernel, columns, n_rows = (draws.family.parametrisation, GAUSSIAN), block.columns, block.n_rows
     arrays = draws.log_scale, draws.means, draws.precision_factors
     _ARGUMENTS.check(columns.T.shape, *(array.shape for array in arrays))
     log_density = np.empty(n_rows)
     resp = np.empty((draws.weights.shape[1], n_rows)) if with_memberships else _NO_RESPONSIBILITIES
-    far = n_rows > 0
+    far, incomplete = n_rows > 0, len(block.patterns.members) > 0
     for s in range(len(draws)):
         parameters = draws.log_scale[s], draws.means[s], draws.precision_factors[s]
-        if far:  # of one draw, of all: they are of one posterior
-            far = densities(*kernel, columns, *parameters, log_density, resp)
+        if far or incomplete:  # far of one draw, of all: they are of one posterior
+            far = densities(*kernel, columns, *parameters, log_density, resp, patterns=block.patterns)
         else:
             pointwise(*kernel, columns, *parameters, log_density, resp)
         yield log_density, resp

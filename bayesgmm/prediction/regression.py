@@ -110,7 +110,7 @@ def predict_features(
     """
     prob = interval_probability(ci_prob)
     further = np.empty(0) if quantiles is None else as_probabilities(quantiles, name="quantiles")
-    draws, features, many = _draws_of(fit, names)
+    draws, features, many = draws_of_fit(fit, names)
     X, chosen, wanted = _observed_and_target(X_observed, features, observed, target)
     regressions = Regressions.of(draws.means, draws.compact, chosen, wanted)
     task = _Task(draws.marginal(chosen), regressions, further, prob, many)
@@ -125,7 +125,7 @@ def predict_features(
 # ---- what is observed, and what is to be predicted
 
 
-def _draws_of(fit: Any, names: Names) -> tuple[Draws, list[str], bool]:
+def draws_of_fit(fit: Any, names: Names) -> tuple[Draws, list[str], bool]:
     """Draws, names of features, and whether there is a posterior."""
     mixture = mixture_of(fit)
     if mixture is not None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from bayesgmm.priors.hyperpriors import Gamma as Gamma
     from bayesgmm.priors.hyperpriors import Separation as Separation
     from bayesgmm.priors.hyperpriors import Wishart as Wishart
+    from bayesgmm.priors.incomplete_moments import observed_moments as observed_moments
+    from bayesgmm.priors.incomplete_moments import separate_moments as separate_moments
     from bayesgmm.priors.model import Model as Model
     from bayesgmm.priors.prior import FORMS as FORMS
     from bayesgmm.priors.prior import Prior as Prior

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, IntArray, PerRow, Rows
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError, SingularDataWarning, warn_user
+from bayesgmm.priors.incomplete_moments import observed_moments
 from bayesgmm.validation import as_rows, as_sample_weight
 
 MOST_FEATURES = 5_000  # of a prior: its matrices have D x D numbers, 200 MB each
@@ -18,9 +20,9 @@ _ROUNDING = 8.0 * float(np.finfo(np.float64).eps)  # range of a feature that is 
 OF_CONSTANT = 1e-12  # variance of a constant feature, relative to its squared value
 
 
-def counted_rows(X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow]:
-    """The rows that count, and how often each does."""
-    X = as_rows(X)
+def counted_rows(X: ArrayLike | Data, sample_weight: ArrayLike | None) -> tuple[Rows, PerRow]:
+    """The rows that count, NaN where `Data` lack values, and how often each does."""
+    X = X.entries if isinstance(X, Data) else as_rows(X)
     if X.shape[1] > MOST_FEATURES:
         raise InputError(
             expected=f"at most {MOST_FEATURES:,} features: a prior holds matrices of features x features",
@@ -33,7 +35,12 @@ def counted_rows(X: ArrayLike, sample_weight: ArrayLike | None) -> tuple[Rows, P
 
 def constant_features(X: Rows) -> IntArray:
     """Which features are the same in all rows, but for rounding errors."""
-    return np.flatnonzero(np.ptp(X, axis=0) <= _ROUNDING * np.abs(X).max(axis=0))
+    return np.flatnonzero(_ranges(X) <= _ROUNDING * np.fmax.reduce(np.abs(X)))
+
+
+def _ranges(X: Rows) -> Array:
+    """Largest less smallest of the values of each feature."""
+    return np.asarray(np.fmax.reduce(X) - np.fmin.reduce(X))
 
 
 def feature_variances(X: Rows, row_weights: PerRow | None = None) -> Array:
@@ -52,7 +59,7 @@ def feature_variances(X: Rows, row_weights: PerRow | None = None) -> Array:
 
 
 def _stand_ins(constant: Rows) -> Array:
-    largest = np.square(constant).max(axis=0)
+    largest = np.fmax.reduce(np.square(constant))
     return np.where(largest > 0, OF_CONSTANT * largest, 1.0)
 
 
@@ -75,11 +82,14 @@ def column_ranges(X: Rows) -> Array:
         raise InputError(
             expected="columns that vary", got=f"column {constant[0]} constant", hint="Drop constant columns."
         )
-    return np.asarray(np.ptp(X, axis=0))
+    return _ranges(X)
 
 
 def column_medians(X: Rows, row_weights: PerRow) -> Array:
     """Medians of the columns (feature,); rows with weights as if they were repeated."""
+    if (missing := np.isnan(X)).any():
+        known = zip(X.T, ~missing.T, strict=True)
+        return np.concatenate([column_medians(x[here, None], row_weights[here]) for x, here in known])
     order = np.argsort(X, axis=0)
     reached, half = np.cumsum(row_weights[order], axis=0), 0.5 * row_weights.sum()
     lower, upper = (reached < half).sum(axis=0), (reached <= half).sum(axis=0)
@@ -98,6 +108,8 @@ def moments(X: Rows, row_weights: PerRow, *, names: Sequence[str] | None = None)
         hint = "Give a prior with numbers of your own."
         raise InputError(expected="data that vary", got=f"{n:g} identical rows", hint=hint)
     warn_of_constant_features(constant, names)
+    if np.isnan(X).any():
+        return _observed(X, row_weights, constant)
     mean = np.average(X, axis=0, weights=row_weights)
     deviation = (X - mean) * np.sqrt(row_weights / (n - 1.0))[:, None]
     deviation[:, constant] = 0.0
@@ -105,6 +117,18 @@ def moments(X: Rows, row_weights: PerRow, *, names: Sequence[str] | None = None)
     cov[constant, constant] = _stand_ins(X[:, constant])
     ridge = _ridge(np.delete(deviation, constant, axis=1))
     return mean, cov if ridge <= 0 else cov + np.diag(ridge * np.diagonal(cov))
+
+
+def _observed(X: Rows, row_weights: PerRow, constant: IntArray) -> tuple[Array, Array]:
+    """The same of rows with missing values: a normal distribution fitted to what was observed."""
+    mean, cov = observed_moments(IncompleteData(X, row_weights))
+    n = row_weights.sum()
+    cov *= n / (n - 1.0)
+    cov[constant, :] = cov[:, constant] = 0.0
+    cov[constant, constant] = _stand_ins(X[:, constant])
+    sd = np.sqrt(np.diagonal(cov))
+    ridge = _ridge_of(*np.linalg.eigvalsh(cov / np.outer(sd, sd))[[0, -1]])
+    return mean, cov + np.diag(max(ridge, 0.0) * np.diagonal(cov))
 
 
 def _ridge(deviation: Rows) -> float:
@@ -115,6 +139,11 @@ def _ridge(deviation: Rows) -> float:
         smallest, largest = 0.0, np.linalg.eigvalsh(unit @ unit.T)[-1]
     else:
         smallest, largest = np.linalg.eigvalsh(unit.T @ unit)[[0, -1]]
+    return _ridge_of(smallest, largest)
+
+
+def _ridge_of(smallest: float, largest: float) -> float:
+    """From the extreme eigenvalues of the correlations."""
     ridge = float(largest / _USABLE_CONDITION - smallest)
     if ridge > 0:
         warn_user(

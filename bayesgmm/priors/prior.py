@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, Covariances, Weights, counted, listed, shown
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, covariance_family
 from bayesgmm.priors.data_scale import column_medians, column_ranges, counted_rows, moments
@@ -128,7 +129,7 @@ class Prior:
 
     @classmethod
     def weakly_informative(
-        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
+        cls, X: ArrayLike | Data, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
     ) -> Self:
         r"""The default, scaled by the data: affine equivariant, the same for every K.
 
@@ -155,7 +156,7 @@ class Prior:
     @classmethod
     def fraley_raftery(
         cls,
-        X: ArrayLike,
+        X: ArrayLike | Data,
         n_components: int,
         *,
         covariance_type: str = "full",
@@ -178,7 +179,7 @@ class Prior:
 
     @classmethod
     def malsiner_walli(
-        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 0.01, sample_weight: ArrayLike | None = None
+        cls, X: ArrayLike | Data, *, concentration: ArrayLike | Gamma = 0.01, sample_weight: ArrayLike | None = None
     ) -> Self:
         r"""The sparse finite mixture of Malsiner-Walli, Frühwirth-Schnatter & Grün 2016; its scale is sampled.
 
@@ -204,7 +205,7 @@ class Prior:
 
     @classmethod
     def richardson_green(
-        cls, X: ArrayLike, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
+        cls, X: ArrayLike | Data, *, concentration: ArrayLike | Gamma = 1.0, sample_weight: ArrayLike | None = None
     ) -> Self:
         r"""Richardson & Green 1997, for one feature of range R; its scale is sampled.
 

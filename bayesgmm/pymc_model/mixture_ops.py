@@ -44,13 +44,14 @@ from pytensor.tensor.rewriting.basic import register_specialize
 from pytensor.tensor.variable import TensorConstant
 
 from bayesgmm._compiled import LANES, Signature, cholesky_lower, exp, link, linked
+from bayesgmm.data import Patterns
 from bayesgmm.mixture import (
     FAMILIES,
     GAUSSIAN,
     LOG_2PI,
     CovarianceFamily,
     Sums,
-    add_statistics,
+    add_rows,
     covariance_family,
     pointwise,
 )
@@ -108,7 +109,9 @@ def value_and_gradient(covariance, component, X, row_weights, weights, means, co
     first, second = np.zeros((n_components, n_features)), np.zeros(prec.shape)
     v = np.empty(row_weights.size)
     v[:] = row_weights
-    total = add_statistics(covariance, component, columns, v, log_scale, mu, prec, Sums(d_weights, first, second))
+    complete = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
+    sums = Sums(d_weights, first, second)
+    total = add_rows(covariance, component, columns, v, complete, log_scale, mu, prec, sums)
     for k in range(n_components):
         covariance.matrix_gradient(prec[k], d_weights[k], first[k], second[k], d_means[k], d_covariances[k])
         d_weights[k] = d_weights[k] / weights[k] if weights[k] > 0.0 else 0.0
@@ -146,7 +149,7 @@ def rows_pulled_back(covariance, component, X, cotangent, weights, means, covari
 def code_stamp(*modules: str) -> int:
     """A number that changes with the code behind a compiled Op; PyTensor's disk cache keeps it beside the Op's name."""
     families = {part for family in FAMILIES.values() for part in type(family.parametrisation).__mro__}
-    common = {part.__module__ for part in (add_statistics, cholesky_lower, Signature, exp, linked, *families)}
+    common = {part.__module__ for part in (add_rows, pointwise, cholesky_lower, Signature, exp, linked, *families)}
     sources = (inspect.getsource(sys.modules[name]) for name in (*modules, *sorted(common - {"abc", "builtins"})))
     return zlib.crc32("".join((*sources, str(LANES))).encode())
 

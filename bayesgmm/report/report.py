@@ -130,10 +130,11 @@ def write_report(
     """
     check_target(path, overwrite=settings.overwrite)
     given = bayes.posterior_
+    data = data_of(given, all_for="a report")
     record, diagnosis = component_record(given), diagnose(given)
     tree = in_common_labels(given, record, diagnosis)
     found = Posterior(tree, em_mixture, estimates_table(em_mixture, tree), record, diagnosis)
-    sample = Sample(found.rows, found.names, data_of(given, all_for="a report").row_weights)
+    sample = Sample(data.rows, found.names, data.row_weights)
     fits = [("em", em), ("model", bayes)] if em is not None else [("model", bayes)]
 
     @cache

@@ -255,7 +255,7 @@ class LikelihoodExpansion:
         """In one pass over the rows, wherever they are."""
 
         def of_block(block: Block) -> LikelihoodExpansion:
-            statistics = column_statistics(block.columns, coordinates.mixture, block.row_weights)
+            statistics = column_statistics(block.columns, coordinates.mixture, block.row_weights, block.patterns)
             pieces = block.pieces(_ROWS_AT_A_TIME)
             return cls(coordinates, statistics, reduce(add, (_missing_information(coordinates, p) for p in pieces)))
 
@@ -304,7 +304,7 @@ class LocalCovariance:
 
 
 def _statistics(mixture: Mixture, block: Block) -> Statistics:
-    return column_statistics(block.columns, mixture, block.row_weights)
+    return column_statistics(block.columns, mixture, block.row_weights, block.patterns)
 
 
 def _total(task: Callable[[Data], Array], data: Data, at: LocalCoordinates, pool: Executor | None) -> Array:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bayesgmm.validation.parameters import generator_of as generator_of
     from bayesgmm.validation.parameters import texts as texts
     from bayesgmm.validation.parameters import told as told
-    from bayesgmm.validation.parameters import whole_numbers as whole_numbers
     from bayesgmm.validation.rows import LARGEST as LARGEST
     from bayesgmm.validation.rows import are_moderate as are_moderate
     from bayesgmm.validation.rows import as_finite as as_finite
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from bayesgmm.validation.rows import as_rows as as_rows
     from bayesgmm.validation.rows import as_sample_weight as as_sample_weight
     from bayesgmm.validation.rows import default_names as default_names
+    from bayesgmm.validation.rows import in_the_form_of as in_the_form_of
     from bayesgmm.validation.rows import is_dask as is_dask
     from bayesgmm.validation.rows import is_elsewhere as is_elsewhere
     from bayesgmm.validation.rows import is_plain as is_plain

@@ -10,9 +10,10 @@ from bayesgmm._common import Array, listed, quoted
 from bayesgmm.exceptions import InputError
 
 REMEDY_FOR_GAPS = (
-    "There is no model of missing values here: leave out those rows (X.dropna(), or X[np.isfinite(X).all(axis=1)] of "
-    "an array) or columns, or impute them first, for example by sklearn.impute."
+    "Fits with missing='marginalize' take what was observed of such rows, and impute(X) of such a fit completes them. "
+    "Or leave out those rows (X.dropna(), or X[np.isfinite(X).all(axis=1)] of an array) or columns."
 )
+_ROWS_SHOWN = 5
 _CATEGORIES = "Categories are not supported: leave such columns out, or fit the rows of each category separately."
 
 
@@ -85,6 +86,14 @@ def numeric_columns(frame: nw.DataFrame, names: Sequence[str]) -> Array:
     return rows
 
 
+def with_values(frame: nw.DataFrame, rows: Array) -> Any:
+    """A dataframe of the same library, names and index with other values."""
+    backend = frame.implementation
+    columns = zip(frame.columns, rows.T, strict=True)
+    series = [nw.new_series(name, np.ascontiguousarray(own), nw.Float64, backend=backend) for name, own in columns]
+    return frame.with_columns(*series).to_native()
+
+
 def _as_float(column: nw.Series) -> Array | None:
     """A column as floats with NaN where entries are missing, or None if it is not numeric."""
     if not (column.dtype.is_numeric() or column.dtype in (nw.Object, nw.Unknown)):
@@ -135,9 +144,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def refuse_gaps(rows: Array, names: Sequence[str]) -> None:
-    """Raise if any value is missing or infinite, with counts per column."""
+def refuse_gaps(rows: Array, names: Sequence[str], *, gaps: bool = False) -> None:
+    """Raise if any value is missing or infinite, with counts per column; with ``gaps`` if a row lacks all values."""
     missing, infinite = np.isnan(rows).sum(axis=0), np.isinf(rows).sum(axis=0)
+    if gaps and not infinite.any():
+        _refuse_empty_rows(rows)
+        return
     if not (missing.any() or infinite.any()):
         return
     counts = [f"{n} missing in '{name}'" for n, name in zip(missing, names, strict=True) if n]
@@ -151,6 +163,17 @@ def refuse_gaps(rows: Array, names: Sequence[str]) -> None:
         sentence=f"Input contains {kinds}: {found}.",
         hint=REMEDY_FOR_GAPS,
     )
+
+
+def _refuse_empty_rows(rows: Array) -> None:
+    empty = np.flatnonzero(np.isnan(rows).all(axis=1))
+    if len(empty):
+        shown = ", ".join(map(str, empty[:_ROWS_SHOWN])) + (", ..." if len(empty) > _ROWS_SHOWN else "")
+        raise InputError(
+            expected="at least one observed value in each row",
+            got=f"none in {len(empty)} of {len(rows)} rows: {shown} (counted from 0)",
+            hint="Leave them out: X.dropna(how='all'), or X[~np.isnan(X).all(axis=1)] of an array.",
+        )
 
 
 def _one_line(error: Exception) -> str:

@@ -148,14 +148,6 @@ def texts(given: Any, name: str) -> list[str]:
     return several
 
 
-def whole_numbers(given: Any, name: str) -> list[int]:
-    """Several whole numbers, as a list."""
-    several = list(given) if isinstance(given, Iterable) else ["one"]
-    if not all(_is_a(Integral, each) for each in several):
-        raise InputError(expected=f"{name} whole numbers, several", got=told(given))
-    return [int(each) for each in several]
-
-
 def check_flag(**values: Any) -> None:
     """Check booleans by name."""
     for name, value in values.items():

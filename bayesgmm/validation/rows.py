@@ -17,6 +17,7 @@ from bayesgmm.validation.columns import (
     numbers_of,
     numeric_columns,
     refuse_gaps,
+    with_values,
 )
 
 LARGEST = 1e100  # of data: squares can be summed, and divided by variances down to 1e-100
@@ -43,7 +44,12 @@ class Table(NamedTuple):
 
 
 def as_rows(
-    X: ArrayLike, *, n_features: int | None = None, features: Sequence[str] | None = None, name: str = "X"
+    X: ArrayLike,
+    *,
+    n_features: int | None = None,
+    features: Sequence[str] | None = None,
+    name: str = "X",
+    gaps: bool = False,
 ) -> Rows:
     """A finite float64 matrix (obs, feature), stored feature-major as the kernel reads it.
 
@@ -56,6 +62,8 @@ def as_rows(
         Names of the features of a fit, which the columns of a dataframe must have in the same order.
     name : str
         What the message calls the data.
+    gaps : bool
+        Whether values may be missing: NaN, at least one value in each row.
 
     Raises
     ------
@@ -65,12 +73,18 @@ def as_rows(
     if is_plain(X):
         rows = X
     else:
-        rows, names = read_table(X, name=name)
+        rows, names = read_table(X, name=name, gaps=gaps)
         if features is not None and names != default_names(len(names)):
             _check_names(names, features, name)
     if n_features is not None and rows.shape[1] != n_features:
         raise InputError(expected=f"{name} with {n_features} features", got=f"{rows.shape[1]}")
     return np.asfortranarray(rows, dtype=np.float64)
+
+
+def in_the_form_of(X: Any, rows: Rows) -> Any:
+    """Checked rows as a dataframe like the one they came from, or as an array if they came from anything else."""
+    frame = None if isinstance(X, np.ndarray | list | tuple) else frame_of(named_column(X))
+    return rows if frame is None else with_values(frame, rows)
 
 
 def _check_names(names: list[str], features: Sequence[str], name: str) -> None:
@@ -96,7 +110,9 @@ def is_plain(X: object, dtypes: tuple[type, ...] = (np.float64,), *, least_rows:
     )
 
 
-def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X", least_rows: int = 1) -> Table:
+def read_table(
+    X: Any, *, columns: Sequence[str] | None = None, name: str = "X", least_rows: int = 1, gaps: bool = False
+) -> Table:
     """Rows and feature names of a dataframe or an array.
 
     Parameters
@@ -110,11 +126,13 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
         What the message calls the data.
     least_rows : int
         Fewest rows allowed.
+    gaps : bool
+        Whether values may be missing, if each row has one.
 
     Returns
     -------
     Table
-        Rows in double precision; in single precision if all of X is.
+        Rows in double precision, in single precision if all of X is; NaN for missing values.
 
     Raises
     ------
@@ -151,7 +169,7 @@ def read_table(X: Any, *, columns: Sequence[str] | None = None, name: str = "X",
         rows = numeric_columns(frame, names)
         names = [str(each) for each in names]
     if not are_moderate(rows):
-        refuse_gaps(rows, names)
+        refuse_gaps(rows, names, gaps=gaps)
         _refuse_huge(rows, names, name)
     return Table(np.asfortranarray(rows), names)
 
@@ -211,12 +229,12 @@ def are_moderate(array: NDArray[Any]) -> bool:
 
 
 def _refuse_huge(rows: Rows, names: Sequence[str], name: str) -> None:
-    largest = np.abs(rows).max(axis=0)
-    if largest.max() > LARGEST:
+    largest = np.fmax.reduce(np.abs(rows))
+    if np.fmax.reduce(largest) > LARGEST:
         huge = [f"{each}" for each, value in zip(names, largest, strict=True) if value > LARGEST]
         raise InputError(
             expected=f"absolute values below {LARGEST:.0e} in {name}, whose squares can be added",
-            got=f"larger ones in {quoted(huge)}, up to {largest.max():.3g}",
+            got=f"larger ones in {quoted(huge)}, up to {np.fmax.reduce(largest):.3g}",
             hint="Rescale them.",
         )
 

@@ -226,7 +226,8 @@ from bayesgmm.data import Data
 from bayesgmm.em.em import EMSettings, compiled_steps, run_em
 from bayesgmm.em.m_step import compiled_m_step
 from bayesgmm.em.squarem import next_iterate
-from bayesgmm.mixture import Mixture, add_statistics
+from bayesgmm.mixture import Mixture
+from bayesgmm.mixture.kernel import add_statistics
 chain = [compiled_steps, next_iterate, compiled_m_step, add_statistics]
 before = [function.versions != {} for function in chain]
 start = Mixture([0.5, 0.5], [[-1.0], [1.0]], [[[1.0]], [[1.0]]])

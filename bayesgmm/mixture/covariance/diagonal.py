@@ -168,6 +168,30 @@ class Diagonal(Parametrisation):
             place += LANES
         return place
 
+    # ---- rows with missing values
+
+    @staticmethod
+    @allocation_free
+    def marginalise(prec, features, n_observed, work, marginal, rotations):  # type: ignore[no-untyped-def]
+        last, change = prec.shape[1] - 1, 0.0
+        for i in range(marginal.shape[1]):
+            marginal[0, i] = prec[0, min(features[i], last)]
+        for at in range(n_observed, features.shape[0]):
+            change -= math.log(prec[0, min(features[at], last)])
+        return change
+
+    @staticmethod
+    @allocation_free
+    def add_expected(features, rotations, found, work, whole):  # type: ignore[no-untyped-def]
+        count, first, second = found
+        last = whole[1].shape[1] - 1
+        for i in range(first.shape[0]):
+            whole[0][features[i]] += first[i]
+        for i in range(second.shape[1]):
+            whole[1][0, min(features[i], last)] += second[0, i]
+        for at in range(first.shape[0], features.shape[0]):
+            whole[1][0, min(features[at], last)] += count
+
     # ---- algebra
 
     @staticmethod

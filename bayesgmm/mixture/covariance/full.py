@@ -25,6 +25,7 @@ from bayesgmm._compiled import (
 )
 from bayesgmm.mixture.covariance.floors import write_factor
 from bayesgmm.mixture.covariance.parametrisation import NEGLIGIBLE, Parametrisation
+from bayesgmm.mixture.covariance.rotations import rotate_away, rotate_back
 from bayesgmm.mixture.covariance.wishart import (
     bartlett,
     draw_inverse_wishart,
@@ -249,6 +250,10 @@ class Full(Parametrisation):
                 second[e, d] = second[d, e]
                 place += LANES
         return place
+
+    # ---- rows with missing values
+
+    marginalise, add_expected = staticmethod(rotate_away), staticmethod(rotate_back)
 
     # ---- algebra
 

@@ -35,6 +35,10 @@ class Parametrisation(Behaviour, ABC):
     add_moments: Any  # (layout, d, padded, work, weights, z, place): returns the place behind the sums
     unload: Any  # (work, place, second, d): adds up the lanes of second moments; returns the place behind
 
+    # ---- compiled: rows with missing values, see `bayesgmm.mixture.incomplete`. Features: observed ones, then others
+    marginalise: Any  # (precision factor, features, n observed, work, marginal's factor, rotations): log |ratio|
+    add_expected: Any  # (features, rotations, sums of the marginal, work, first and second moments to add to)
+
     # ---- compiled: algebra on one block, written into the last argument
     n_alike: Any  # (d): features that one free variance stands for
     multiply: Any  # (factor, vector, product): L x

@@ -1,0 +1,184 @@
+"""Estimators of rows with missing values: what they accept and refuse, and what they say of such rows."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from incomplete_cases import log_joint, without_some
+from reference import load_data
+from scipy.special import logsumexp, softmax
+
+from bayesgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    Prior,
+    check_model,
+    load,
+    log_evidence,
+    loo,
+    select_components,
+)
+from bayesgmm.data import IncompleteData
+from bayesgmm.exceptions import InputError
+
+NAMES = ["eruptions", "waiting"]
+
+
+@pytest.fixture(scope="module", name="X")
+def rows():
+    return without_some(load_data("faithful"), 0.15)
+
+
+@pytest.fixture(scope="module")
+def em(X):
+    return GaussianMixture(2, random_state=0, missing="marginalize").fit(X)
+
+
+@pytest.fixture(scope="module")
+def bayes(X):
+    settings = {"draws": 500, "random_state": 1, "progress": False}
+    return BayesianGaussianMixture(2, missing="marginalize", **settings).fit(pd.DataFrame(X, columns=NAMES))
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_by_default_an_error_names_columns_counts_and_the_parameter(X, estimator):
+    n = int(np.isnan(X[:, 1]).sum())
+    with pytest.raises(InputError, match=rf"{n} missing in 'waiting'.*missing='marginalize'"):
+        estimator(2).fit(pd.DataFrame(X, columns=NAMES))
+    assert not estimator(2).__sklearn_tags__().input_tags.allow_nan
+    assert estimator(2, missing="marginalize").__sklearn_tags__().input_tags.allow_nan
+
+
+@pytest.mark.parametrize(
+    "form", [pd.DataFrame, lambda X: pd.DataFrame(X).astype("Float64"), pl.DataFrame, np.ndarray.tolist]
+)
+def test_the_form_of_the_data_does_not_matter(X, em, form):
+    other = GaussianMixture(2, random_state=0, missing="marginalize").fit(form(X))
+    np.testing.assert_array_equal(other.means_, em.means_)
+    assert other.bic() == em.bic()
+
+
+def test_all_that_is_said_of_rows_is_of_what_was_observed(X, em):
+    joint = np.array([log_joint(em.mixture_, x) for x in X])
+    density = logsumexp(joint, axis=1)
+    np.testing.assert_allclose(em.score_samples(X), density, rtol=1e-12)
+    np.testing.assert_allclose(em.predict_proba(X), softmax(joint, axis=1), atol=1e-12)
+    np.testing.assert_array_equal(em.predict(X), joint.argmax(axis=1))
+    assert em.score(X) == pytest.approx(density.mean())
+    assert em.bic() == em.bic(X) == pytest.approx(-2.0 * density.sum() + em.n_parameters() * np.log(len(X)))
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_complete_rows_give_the_same_fit_to_the_last_bit(estimator):
+    settings = {"random_state": 0} | (
+        {} if estimator is GaussianMixture else {"draws": 20, "tune": 20, "chains": 1, "progress": False}
+    )
+    rows = load_data("faithful")[:100]
+    fits = [estimator(1, missing=missing, **settings) for missing in ("error", "marginalize")]
+    with np.errstate(all="ignore"):
+        one, two = (fit.fit(rows) for fit in fits)
+    np.testing.assert_array_equal(one.means_, two.means_)
+    np.testing.assert_array_equal(one.covariances_, two.covariances_)
+
+
+@pytest.mark.parametrize("prior", ["weakly_informative", "fraley_raftery"])
+@pytest.mark.parametrize("standardize", [False, True])
+def test_priors_are_scaled_by_what_was_observed(X, prior, standardize):
+    settings = {"prior": prior, "standardize": standardize, "random_state": 0}
+    fit = GaussianMixture(2, missing="marginalize", **settings).fit(X)
+    whole = GaussianMixture(2, **settings).fit(load_data("faithful"))
+    np.testing.assert_allclose(np.diagonal(fit.prior_.scale), np.diagonal(whole.prior_.scale), rtol=0.2)
+    np.testing.assert_allclose(fit.means_, whole.means_, rtol=0.05)
+
+
+@pytest.mark.parametrize("make", [Prior.malsiner_walli, Prior.weakly_informative])
+def test_priors_of_complete_rows_are_as_before(make):
+    rows = load_data("faithful")
+    of_rows, of_data = make(rows), make(IncompleteData(rows))
+    np.testing.assert_allclose(of_data.mean, of_rows.mean, rtol=1e-12)
+    np.testing.assert_allclose(of_data.scale, of_rows.scale, rtol=1e-12)
+
+
+def test_rows_and_columns_without_a_value_are_errors(X, em):
+    empty = X.copy()
+    empty[[3, 40]] = np.nan
+    for call in (em.fit, em.predict):
+        with pytest.raises(InputError, match=r"none in 2 of 272 rows: 3, 40 \(counted from 0\)"):
+            call(empty)
+    empty = pd.DataFrame(X, columns=NAMES)
+    empty["waiting"] = np.nan
+    with pytest.raises(InputError, match="none in 'waiting'"):
+        GaussianMixture(2, missing="marginalize").fit(empty.dropna(how="all"))
+    with pytest.raises(InputError, match="infinite in 'x0'"):
+        GaussianMixture(2, missing="marginalize").fit(np.where(np.isnan(X), np.inf, X))
+
+
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+def test_rows_not_in_memory_are_refused(estimator, tmp_path, X):
+    path = tmp_path / "rows.npy"
+    np.save(path, X)
+    with pytest.raises(InputError, match="rows in memory with missing='marginalize'"):
+        estimator(2, missing="marginalize").fit(path)
+
+
+def test_what_needs_complete_rows_says_so(X, em, bayes, tmp_path):
+    for call in (
+        lambda: em.standard_errors(X),
+        lambda: em.bootstrap(X, n_replicates=2, progress=False),
+        lambda: em.report(tmp_path / "em.html", X),
+        lambda: bayes.report(tmp_path / "bayes.html"),
+        lambda: bayes.plot(),
+        lambda: check_model(bayes),
+        lambda: log_evidence(bayes),
+        lambda: bayes.model,
+    ):
+        with pytest.raises(InputError, match=r"complete rows|Input contains NaN"):
+            call()
+    with pytest.raises(InputError, match="missing='marginalize'"):
+        select_components(X, 2)
+
+
+@pytest.mark.parametrize("settings", [{"inference": "gibbs"}, {"inference": "laplace"}, {"engine": "pymc"}])
+def test_other_samplers_are_refused(X, settings):
+    with pytest.raises(InputError, match="missing values"):
+        BayesianGaussianMixture(2, missing="marginalize", **settings).fit(X)
+
+
+@pytest.mark.draws
+def test_a_posterior_of_what_was_observed(X, em, bayes):
+    np.testing.assert_allclose(bayes.means_, em.means_, rtol=0.05)
+    np.testing.assert_array_equal(bayes.posterior_["observed_data"]["y"], X)
+    assert bayes.diagnose().verdict == "converged"
+    assert bayes.loo().elpd == pytest.approx(em.log_likelihood_, rel=0.03)
+    assert "The mixture found has 2 clusters in 272 rows" in str(bayes)
+    assert np.isnan(bayes.to_arviz()["observed_data"]["waiting"]).sum() == np.isnan(X[:, 1]).sum()
+
+
+def test_log_likelihoods_of_draws_are_marginal(X, bayes):
+    tree = bayes.to_arviz(groups=["posterior", "log_likelihood"])
+    own = bayes._draws().mixture(7)
+    found = tree["log_likelihood"]["waiting"].isel(chain=0, draw=7)
+    np.testing.assert_allclose(found, [logsumexp(log_joint(own, x)) for x in X], rtol=1e-10)
+
+
+def test_a_saved_posterior_takes_such_rows(X, bayes, tmp_path):
+    bayes.save(tmp_path / "fit.nc")
+    again = load(tmp_path / "fit.nc")
+    rows = pd.DataFrame(X, columns=NAMES)
+    assert again.missing == "marginalize"
+    np.testing.assert_array_equal(again.predict_proba(rows), bayes.predict_proba(rows))
+
+
+def test_results_in_files_are_those_in_memory(X, em, bayes, tmp_path):
+    rows = pd.DataFrame(X, columns=NAMES)
+    for name, fit, data, rtol in (("em", em, X, 1e-12), ("bayes", bayes, rows, 0.05)):  # a posterior by some draws
+        path = tmp_path / f"{name}.parquet"
+        fit.score_samples_to(path, data)
+        np.testing.assert_allclose(pd.read_parquet(path)["log_density"], fit.score_samples(data), rtol=rtol)
+
+
+def test_a_marginal_posterior_keeps_the_rows_that_say_something(X, bayes):
+    waiting = bayes.marginal("waiting")
+    seen = X[~np.isnan(X[:, 1]), 1:]
+    np.testing.assert_array_equal(waiting["observed_data"]["y"], seen)
+    assert np.isfinite(loo(waiting).elpd)
