@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.data.blocks import EVERY_COMPONENT as EVERY_COMPONENT
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
     from bayesgmm.data.blocks import Handle as Handle
     from bayesgmm.data.buffers import ReusedBuffer as ReusedBuffer
+    from bayesgmm.data.labels import allowed_components as allowed_components
+    from bayesgmm.data.labels import refuse_labelled as refuse_labelled
+    from bayesgmm.data.labels import warn_of_labels as warn_of_labels
     from bayesgmm.data.sources import Source as Source
     from bayesgmm.data.sources import SourceBlock as SourceBlock
     from bayesgmm.data.sources import SourceData as SourceData

@@ -3,19 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Columns, IntArray, PerRow, Rows
+from bayesgmm._common import BoolArray, Columns, IntArray, PerRow, Rows
 from bayesgmm.data.unique_rows import distinct_rows
 from bayesgmm.exceptions import ClusterError
 from bayesgmm.validation import as_row_weights, as_rows
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
 ONE_EACH = np.empty(0)
+EVERY_COMPONENT = np.empty(0, dtype=bool)
 
 
 class Block(NamedTuple):
@@ -25,10 +26,13 @@ class Block(NamedTuple):
     ----------
     columns : (feature, obs), C-contiguous
     row_weights : (obs,), or (0,) if every row counts once
+    allowed : (cluster,) bool, or (0,) if all are
+        The components that these rows may come from.
     """
 
     columns: Columns
     row_weights: PerRow
+    allowed: BoolArray = EVERY_COMPONENT
 
     @property
     def n_rows(self) -> int:
@@ -44,7 +48,8 @@ class Block(NamedTuple):
         for start in range(0, self.n_rows, size):
             part = slice(start, start + size)
             rows = np.ascontiguousarray(self.columns[:, part]).T
-            yield Data(rows, self.row_weights[part] if len(self.row_weights) else None)
+            allowed = np.tile(self.allowed, (len(rows), 1)) if len(self.allowed) else None
+            yield Data(rows, self.row_weights[part] if len(self.row_weights) else None, allowed)
 
 
 class Handle(Protocol):
@@ -67,6 +72,8 @@ class Data:
     rows : (obs, feature), stored feature-major
     row_weights : (obs,), optional
         Frequency weights.
+    allowed : (obs, cluster) bool, optional
+        The components that each row may come from.
 
     Examples
     --------
@@ -80,6 +87,7 @@ class Data:
 
     rows: Rows
     row_weights: PerRow | None = None
+    allowed: BoolArray | None = None
 
     @property
     def lost(self) -> ClusterError | None:
@@ -108,6 +116,19 @@ class Data:
         rows = as_rows(X, n_features=n_features, features=features, name=name)
         return cls(rows, as_row_weights(row_weights, len(rows)))
 
+    def labelled(self, allowed: BoolArray) -> "Data":
+        """The rows with the components (obs, cluster) that they may come from, those with the same ones together."""
+        order = np.lexsort(allowed.T)
+        rows = np.asfortranarray(self.rows[order])
+        return Data(rows, None if self.row_weights is None else self.row_weights[order], allowed[order])
+
+    @property
+    def labels(self) -> IntArray:
+        """The component of each row that may come from one only, (obs,), -1 for the others."""
+        if self.allowed is None:
+            return np.full(len(self.rows), -1)
+        return np.where(self.allowed.sum(axis=1) == 1, self.allowed.argmax(axis=1), -1)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of rows and features."""
@@ -125,10 +146,26 @@ class Data:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """One block up to `ROWS_PER_BLOCK` rows, if only an empty one, else copies of so many rows."""
+        """One block up to `ROWS_PER_BLOCK` rows, if only an empty one, else copies of so many rows.
+
+        Rows of a block may come from the same components.
+        """
         weights = ONE_EACH if self.row_weights is None else self.row_weights
-        parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, max(1, len(self.rows)), ROWS_PER_BLOCK))
-        return tuple(Block(np.ascontiguousarray(self.rows.T[:, part]), weights[part]) for part in parts)
+        return tuple(
+            Block(np.ascontiguousarray(self.rows.T[:, part]), weights[part], self._allowed(part))
+            for part in self._parts()
+        )
+
+    def _parts(self) -> Iterator[slice]:
+        """The rows of each block."""
+        n, allowed = len(self.rows), self.allowed
+        changes = [] if allowed is None else (np.flatnonzero((allowed[1:] != allowed[:-1]).any(axis=1)) + 1).tolist()
+        for begin, end in pairwise([0, *changes, max(1, n)]):
+            yield from (slice(at, min(at + ROWS_PER_BLOCK, end)) for at in range(begin, end, ROWS_PER_BLOCK))
+
+    def _allowed(self, part: slice) -> BoolArray:
+        """The components of a block."""
+        return EVERY_COMPONENT if self.allowed is None or self.allowed[part].all() else self.allowed[part.start]
 
     @cached_property
     def handles(self) -> Sequence[Handle]:
@@ -151,19 +188,20 @@ class Data:
     def take(self, which: IntArray | slice) -> "Data":
         """Some of the rows, by their numbers, with their weights."""
         rows = np.asfortranarray(self.rows[which])
-        return Data(rows, None if self.row_weights is None else np.ascontiguousarray(self.row_weights[which]))
+        row_weights = None if self.row_weights is None else np.ascontiguousarray(self.row_weights[which])
+        return Data(rows, row_weights, None if self.allowed is None else self.allowed[which])
 
     def with_weights(self, row_weights: PerRow) -> "Data":
         """The same rows with other weights, (obs,) and not negative; no row is copied."""
-        other = Data(self.rows, row_weights)
+        other = Data(self.rows, row_weights, self.allowed)
         pieces = np.split(row_weights, np.cumsum([block.columns.shape[1] for block in self])[:-1])
-        blocks = (Block(block.columns, piece) for block, piece in zip(self, pieces, strict=True))
+        blocks = (block._replace(row_weights=piece) for block, piece in zip(self, pieces, strict=True))
         other.__dict__["blocks"] = tuple(blocks)
         return other
 
     def distinct(self) -> "Data":
-        """The different rows, each with the sum of its weights, see `distinct_rows`."""
-        return self._distinct
+        """The different rows, each with the sum of its weights, see `distinct_rows`; labelled rows as they are."""
+        return self if self.allowed is not None else self._distinct
 
     @cached_property
     def _distinct(self) -> "Data":

@@ -51,7 +51,7 @@ class HandlesElsewhere(Sequence[Handle]):
 
 def over_blocks[Result](
     task: Callable[[Block], Result],
-    data: Data | Iterable[tuple[Columns, PerRow]],
+    data: Data | Iterable[Block | tuple[Columns, PerRow]],
     pool: Executor | None = None,
     *,
     halted: Callable[[], bool] = lambda: False,
@@ -75,7 +75,7 @@ def over_blocks[Result](
 
 def total(
     task: Callable[[Block], Any],
-    data: Data | Iterable[tuple[Columns, PerRow]],
+    data: Data | Iterable[Block | tuple[Columns, PerRow]],
     pool: Executor | None = None,
     *,
     halted: Callable[[], bool] = lambda: False,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow
-from bayesgmm.data import SourceData
+from bayesgmm.data import Block, SourceData
 from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, column_statistics
 from bayesgmm.priors import OF_CONSTANT, constant_features
 
@@ -37,7 +37,9 @@ class Moments(NamedTuple):
         return np.diagonal(self.covariance) if len(self.covariance) == len(self.mean) else self.covariance[0]
 
 
-def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamily = FAMILIES["full"]) -> Moments:
+def moments_of(
+    blocks: Iterable[Block | tuple[Columns, PerRow]], family: CovarianceFamily = FAMILIES["full"]
+) -> Moments:
     """Mean and covariance of rows, maximum likelihood: the kernel's sums for one component in the middle.
 
     Those of a source were found when it was read first.
@@ -51,7 +53,7 @@ def moments_of(blocks: Iterable[tuple[Columns, PerRow]], family: CovarianceFamil
     """
     if isinstance(blocks, SourceData):
         return _summarised(blocks, family)
-    counted = [(x, weights if len(weights) else np.ones(x.shape[1])) for x, weights in blocks]
+    counted = [(x, weights if len(weights) else np.ones(x.shape[1])) for x, weights, *_ in blocks]
     total = sum(weights.sum() for _, weights in counted)
     mean = reduce(add, (x @ (weights / total) for x, weights in counted))
     d = len(mean)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import PATIENCE, folded, paragraph, progress_bar, shown, table
+from bayesgmm.data import refuse_labelled
 from bayesgmm.em import Effort, EMState, StartCallback
 from bayesgmm.estimators._attributes import as_sklearn
 from bayesgmm.mixture import Mixture
@@ -132,6 +133,7 @@ class EMInHtmlMixin(NotebookMixin):
         from bayesgmm.report import ReportSettings, Sample, write_em_report
 
         check_is_fitted(self)
+        refuse_labelled(self, "a report")
         estimator: Any = self
         rows = as_rows(estimator._validated(X))
         sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))

@@ -63,7 +63,7 @@ class Order(NamedTuple):
 def load_rows(handles: Sequence[Any], chunks: Sequence[Any]) -> Loaded:
     """Read handles, each of a Dask collection from its chunk, which has been computed."""
     here = [handle if chunk is None else _with(chunk, handle) for handle, chunk in zip(handles, chunks, strict=True)]
-    return [[Block(columns.copy(), row_weights) for columns, row_weights in handle.read()] for handle in here]
+    return [[block._replace(columns=block.columns.copy()) for block in handle.read()] for handle in here]
 
 
 def _with(chunk: Any, handle: Any) -> Any:

@@ -83,7 +83,7 @@ class LogPosterior:
     def _arrays(self) -> tuple[Array | IntArray, ...]:
         """Every array the compiled function reads, in the order in which it reads them."""
         centre, at = self.coordinates.centre, self.coordinates
-        blocks = [(x.shape[1], v.size, x.ctypes.data, v.ctypes.data) for x, v in self.data if x.size]
+        blocks = [(x.shape[1], v.size, x.ctypes.data, v.ctypes.data) for x, v, *_ in self.data if x.size]
         prior = pseudo_data(self.prior, centre.n_components, centre.n_features, centre.family)
         log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
         constants = np.array([self.prior.log_constant + at.log_constant, *log_det])

@@ -128,7 +128,7 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
 
 def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
-    for parts in zip(*(_of_block(draws, columns, with_memberships) for columns, _ in data), strict=True):
+    for parts in zip(*(_of_block(draws, columns, with_memberships) for columns, *_ in data), strict=True):
         log_densities, resp = zip(*parts, strict=True)
         yield parts[0] if len(parts) == 1 else (np.concatenate(log_densities), np.hstack(resp))
 
