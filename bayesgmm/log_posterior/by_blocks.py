@@ -47,7 +47,8 @@ class SumsAt:
         for own, *at in zip(found, self.log_scale, self.means, self.precision_factors, strict=True):
             moments = own[of_means:of_blocks].reshape(k, d), own[of_blocks:].reshape(k, *shape)
             sums = Sums(own[1:of_means], *moments)
-            own[0] = add_statistics(*self.kernel, block.columns, block.row_weights, *at, sums)
+            log_scale = np.where(block.allowed, at[0], -np.inf) if len(block.allowed) else at[0]
+            own[0] = add_statistics(*self.kernel, block.columns, block.row_weights, log_scale, *at[1:], sums)
         return found
 
 

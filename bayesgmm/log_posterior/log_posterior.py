@@ -83,15 +83,24 @@ class LogPosterior:
     def _arrays(self) -> tuple[Array | IntArray, ...]:
         """Every array the compiled function reads, in the order in which it reads them."""
         centre, at = self.coordinates.centre, self.coordinates
-        blocks = [(x.shape[1], v.size, x.ctypes.data, v.ctypes.data) for x, v, *_ in self.data if x.size]
+        blocks = [
+            (x.shape[1], v.size, x.ctypes.data, v.ctypes.data, closed.size, closed.ctypes.data)
+            for (x, v, _), closed in zip(self.data, self._closed, strict=True)
+            if x.size
+        ]
         prior = pseudo_data(self.prior, centre.n_components, centre.n_features, centre.family)
         log_det = -centre.family.log_precision_determinants(centre.precision_factors, centre.n_features)
         constants = np.array([self.prior.log_constant + at.log_constant, *log_det])
         sparse_weights = np.empty(0) if at.sparse_weights is None else at.sparse_weights.numbers
         around = (at.log_places, centre.means, centre.factors, at.shift, at.bounds, at.matrices, at.restriction)
-        rows = np.array(blocks, dtype=np.int64).reshape(-1, 4)
+        rows = np.array(blocks, dtype=np.int64).reshape(-1, 6)
         arrays = (rows, *around, *prior, constants, sparse_weights, self.prior.concentration_nodes)
         return tuple(np.ascontiguousarray(array) for array in arrays)
+
+    @cached_property
+    def _closed(self) -> list[Array]:
+        """What is added to log weights in each block of rows: minus infinity where they may not come from."""
+        return [np.where(block.allowed, 0.0, -np.inf) for block in self.data]
 
     @cached_property
     def header(self) -> IntArray:
@@ -432,11 +441,13 @@ def _add_rows(covariance, component, rows, at):  # type: ignore[no-untyped-def]
     """Sum over the blocks of rows; components that share a covariance add their second moments."""
     n_components, n_features = at.means.shape
     n_blocks, n_rows, n_columns = at.factors.shape
-    for k in range(n_components):
-        at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
     sums, value = Sums(at.counts, at.first, at.second_of_components), 0.0
     for b in range(rows.shape[0]):
         x, row_weights = _array(rows[b, 2], (n_features, rows[b, 0])), _array(rows[b, 3], (rows[b, 1],))
+        closed = _array(rows[b, 5], (rows[b, 4],))
+        for k in range(n_components):
+            open_scale = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
+            at.log_scale[k] = open_scale + (closed[k] if closed.size > 0 else 0.0)
         value += add_statistics(
             covariance, component, x, row_weights, at.log_scale, at.means, at.precision_factors, sums
         )
@@ -518,7 +529,7 @@ def _from_addresses(
         _array(info[34], (2, n_nodes)),
     )
     at = _carved(n_places, (k, d), (g, rows, columns), scratch.ctypes.data)
-    blocks = carray(address_as_pointer(info[15]), (n_row_blocks, 4), np.int64)
+    blocks = carray(address_as_pointer(info[15]), (n_row_blocks, 6), np.int64)
     elsewhere = _array(info[35], (1 + k * (1 + d + rows * columns) if info[35] != 0 else 0,))
     value = _log_posterior(covariance, component, blocks, elsewhere, model, at, point, gradient)
     scratch[0] = value  # whatever is used here is not freed before
