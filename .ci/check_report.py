@@ -19,6 +19,7 @@ from browser import NoBrowserError, Tab, headless
 WIDTHS = (1200, 390)  # a phone's is the smaller
 SCHEMES = ("light", "dark")
 LEAST_CONTRAST = 4.5  # WCAG 2.2, level AA, for text of normal size
+LEAST_POINTS = 7.95  # 8, as rounded, of labels in figures
 LEAST_IMAGES = 4  # figures of a whole report
 
 # Text whose colour stands out too little from the ground behind it: contrast, text.
@@ -57,6 +58,14 @@ FIGURES = """[...document.querySelectorAll("figure")].filter(e =>
 SMALL = """[...document.querySelectorAll("p, li, td, th, a, code")]
   .filter(e => e.textContent.trim() && parseFloat(getComputedStyle(e).fontSize) < 12)
   .map(e => e.textContent.slice(0, 40))"""
+# Text of figures that is too small as it is shown: size in points, text. Exponents are smaller than their numbers.
+LABELS = """[...document.querySelectorAll("figure text, figure tspan")].filter(e => e.getClientRects().length
+    && [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())).flatMap(e => {
+  const m = e.getScreenCTM(), size = parseFloat(getComputedStyle(e).fontSize) * Math.hypot(m.a, m.b) * 0.75;
+  const exponent = e.closest("text").querySelector("tspan") && size < 0.8 * Math.max(...[...e.closest("text")
+    .querySelectorAll("tspan")].map(t => parseFloat(getComputedStyle(t).fontSize))) * Math.hypot(m.a, m.b) * 0.75;
+  return size < LEAST && !exponent ? [`${size.toFixed(1)}: ${e.textContent.trim().slice(0, 20)}`] : [];
+})""".replace("LEAST", str(LEAST_POINTS))
 
 FAULTS = {
     "console": "<script>console.error('planted')</script>",
@@ -68,6 +77,7 @@ FAULTS = {
     "contrast": "<p style='color: #888; background: #777'>faint</p>",
     "scrolls": "<div style='width: 200px; overflow-x: auto'><p style='width: 300px'>aside</p></div>",
     "figures": "<figure style='background: white'></figure>",
+    "labels": "<figure><svg viewBox='0 0 600 9' width='300'><text style='font: 9px serif'>a</text></svg></figure>",
     "small": "<p style='font-size: 7px'>small</p>",
     "dark": "<style>body { background: #fff !important; color: #000 !important }</style>",
     "few": "",
@@ -85,6 +95,7 @@ def problems(tab: Tab, page: Path, *, width: int, scheme: str) -> dict[str, list
             ".map(e => e.outerHTML.slice(0, 40))"
         ),
         "contrast": tab.value(CONTRAST),
+        "labels": tab.value(LABELS),
         "small": tab.value(SMALL),
         "scrolls": tab.value(SCROLLS) if width == min(WIDTHS) else [],
         "figures": tab.value(FIGURES) if scheme == "dark" else [],

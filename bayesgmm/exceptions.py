@@ -105,7 +105,7 @@ class CompactWarning(UserWarning):
 
 
 class LabelWarning(UserWarning):
-    """Variables of a posterior that may be component-specific were not relabelled."""
+    """Variables that may be component-specific were not relabelled; or ``y``, which is not read, looks like labels."""
 
 
 class EvidenceWarning(UserWarning):

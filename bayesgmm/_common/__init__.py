@@ -6,6 +6,7 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm._common.arrays import Array as Array
+    from bayesgmm._common.arrays import BoolArray as BoolArray
     from bayesgmm._common.arrays import Columns as Columns
     from bayesgmm._common.arrays import Covariances as Covariances
     from bayesgmm._common.arrays import Factors as Factors

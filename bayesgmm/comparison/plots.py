@@ -1,5 +1,6 @@
 """Figure of a comparison: parameters, partitions, memberships, leave-one-out predictive densities."""
 
+from textwrap import wrap
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from bayesgmm.style import EM, INK, POSTERIOR, context
 
 _MOST_PARAMETERS = 30
 _ROW, _FEWEST, _BELOW, _WIDTH = 0.22, 1.8, 2.4, 7.4  # inches
+_LETTERS = 44  # of a line of a parameter's name, which has two at most
 _REACH = 8.0  # sd shown to either side
 _DODGE = 0.2  # of a row
 _FIRST, _SECOND = EM, POSTERIOR
@@ -103,7 +105,7 @@ def _title(name: str, found: _Compared) -> str:
 
 
 def _frame_parameters(panel: Axes, table: pd.DataFrame, found: _Compared, *, y: Array, spread: str) -> None:
-    panel.set_yticks(y, list(table.index), fontsize=8)
+    panel.set_yticks(y, ["\n".join(wrap(str(name), _LETTERS)[:2]) for name in table.index], fontsize=8)
     panel.grid(axis="y", linewidth=0.4)
     for text, flag in zip(panel.get_yticklabels(), table["flag"], strict=True):
         text.set_fontweight("bold" if flag else "normal")

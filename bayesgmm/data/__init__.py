@@ -6,6 +6,7 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.data.blocks import COMPLETE as COMPLETE
+    from bayesgmm.data.blocks import EVERY_COMPONENT as EVERY_COMPONENT
     from bayesgmm.data.blocks import PATTERNS as PATTERNS
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from bayesgmm.data.blocks import IncompleteData as IncompleteData
     from bayesgmm.data.blocks import Patterns as Patterns
     from bayesgmm.data.buffers import ReusedBuffer as ReusedBuffer
+    from bayesgmm.data.labels import allowed_components as allowed_components
+    from bayesgmm.data.labels import refuse_labelled as refuse_labelled
+    from bayesgmm.data.labels import warn_of_labels as warn_of_labels
     from bayesgmm.data.sources import Source as Source
     from bayesgmm.data.sources import SourceBlock as SourceBlock
     from bayesgmm.data.sources import SourceData as SourceData

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numba import types
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm._common import Columns, IntArray, PerRow, Rows
+from bayesgmm._common import BoolArray, Columns, IntArray, PerRow, Rows
 from bayesgmm._compiled import record_type
 from bayesgmm.data.unique_rows import distinct_rows
 from bayesgmm.exceptions import ClusterError, InputError
@@ -18,6 +18,7 @@ from bayesgmm.validation import as_row_weights, as_rows
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
 ONE_EACH = np.empty(0)
+EVERY_COMPONENT = np.empty(0, dtype=bool)
 
 
 class Patterns(NamedTuple):
@@ -60,11 +61,14 @@ class Block(NamedTuple):
         NaN where a value is missing.
     row_weights : (obs,), or (0,) if every row counts once
     patterns : Patterns
+    allowed : (cluster,) bool, or (0,) if all are
+        The components that these rows may come from.
     """
 
     columns: Columns
     row_weights: PerRow
     patterns: Patterns = COMPLETE
+    allowed: BoolArray = EVERY_COMPONENT
 
     @classmethod
     def of(cls, columns: Columns, row_weights: PerRow) -> "Block":
@@ -86,7 +90,10 @@ class Block(NamedTuple):
             part = slice(start, start + size)
             rows = np.ascontiguousarray(self.columns[:, part]).T
             weights = self.row_weights[part] if len(self.row_weights) else None
-            yield IncompleteData(rows, weights) if len(self.patterns.members) else Data(rows, weights)
+            if len(self.patterns.members):
+                yield IncompleteData(rows, weights)
+            else:
+                yield Data(rows, weights, np.tile(self.allowed, (len(rows), 1)) if len(self.allowed) else None)
 
 
 class Handle(Protocol):
@@ -109,6 +116,8 @@ class Data:
     rows : (obs, feature), stored feature-major
     row_weights : (obs,), optional
         Frequency weights.
+    allowed : (obs, cluster) bool, optional
+        The components that each row may come from.
 
     Examples
     --------
@@ -122,6 +131,7 @@ class Data:
 
     rows: Rows
     row_weights: PerRow | None = None
+    allowed: BoolArray | None = None
 
     @property
     def lost(self) -> ClusterError | None:
@@ -150,6 +160,19 @@ class Data:
         rows = as_rows(X, n_features=n_features, features=features, name=name)
         return cls(rows, as_row_weights(row_weights, len(rows)))
 
+    def labelled(self, allowed: BoolArray) -> "Data":
+        """The rows with the components (obs, cluster) that they may come from, those with the same ones together."""
+        order = np.lexsort(allowed.T)
+        rows = np.asfortranarray(self.rows[order])
+        return Data(rows, None if self.row_weights is None else self.row_weights[order], allowed[order])
+
+    @property
+    def labels(self) -> IntArray:
+        """The component of each row that may come from one only, (obs,), -1 for the others."""
+        if self.allowed is None:
+            return np.full(len(self.rows), -1)
+        return np.where(self.allowed.sum(axis=1) == 1, self.allowed.argmax(axis=1), -1)
+
     @property
     def entries(self) -> Rows:
         """The rows, NaN where values are missing."""
@@ -177,14 +200,32 @@ class Data:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """One block up to `ROWS_PER_BLOCK` rows, if only an empty one, else copies of so many rows."""
+        """One block up to `ROWS_PER_BLOCK` rows, if only an empty one, else copies of so many rows.
+
+        Rows of a block may come from the same components.
+        """
         weights = ONE_EACH if self.row_weights is None else self.row_weights
-        parts = (slice(start, start + ROWS_PER_BLOCK) for start in range(0, max(1, len(self.entries)), ROWS_PER_BLOCK))
-        return tuple(self._block(np.ascontiguousarray(self.entries.T[:, part]), weights[part]) for part in parts)
+        return tuple(
+            self._block(np.ascontiguousarray(self.entries.T[:, part]), weights[part])._replace(
+                allowed=self._allowed(part)
+            )
+            for part in self._parts()
+        )
 
     @staticmethod
     def _block(columns: Columns, row_weights: PerRow) -> Block:
         return Block(columns, row_weights)
+
+    def _parts(self) -> Iterator[slice]:
+        """The rows of each block."""
+        n, allowed = len(self.entries), self.allowed
+        changes = [] if allowed is None else (np.flatnonzero((allowed[1:] != allowed[:-1]).any(axis=1)) + 1).tolist()
+        for begin, end in pairwise([0, *changes, max(1, n)]):
+            yield from (slice(at, min(at + ROWS_PER_BLOCK, end)) for at in range(begin, end, ROWS_PER_BLOCK))
+
+    def _allowed(self, part: slice) -> BoolArray:
+        """The components of a block."""
+        return EVERY_COMPONENT if self.allowed is None or self.allowed[part].all() else self.allowed[part.start]
 
     @cached_property
     def handles(self) -> Sequence[Handle]:
@@ -206,28 +247,31 @@ class Data:
 
     def take(self, which: IntArray | slice) -> "Data":
         """Some of the rows, by their numbers, with their weights."""
-        rows = np.asfortranarray(self.entries[which])
-        weights = None if self.row_weights is None else np.ascontiguousarray(self.row_weights[which])
-        return type(self)(rows, weights)
+        row_weights = None if self.row_weights is None else np.ascontiguousarray(self.row_weights[which])
+        return self._of(np.asfortranarray(self.entries[which]), row_weights, which)
+
+    def _of(self, entries: Rows, row_weights: PerRow | None, which: IntArray | slice = slice(None)) -> "Data":
+        """Some of the rows with other weights, and what else is known of them."""
+        return Data(entries, row_weights, None if self.allowed is None else self.allowed[which])
 
     def with_weights(self, row_weights: PerRow) -> "Data":
         """The same rows with other weights, (obs,) and not negative; no row is copied."""
-        other = type(self)(self.entries, row_weights)
+        other = self._of(self.entries, row_weights)
         pieces = np.split(row_weights, np.cumsum([block.columns.shape[1] for block in self])[:-1])
         blocks = (block._replace(row_weights=piece) for block, piece in zip(self, pieces, strict=True))
         other.__dict__["blocks"] = tuple(blocks)
         return other
 
     def distinct(self) -> "Data":
-        """The different rows, each with the sum of its weights, see `distinct_rows`."""
-        return self._distinct
+        """The different rows, each with the sum of its weights, see `distinct_rows`; labelled rows as they are."""
+        return self if self.allowed is not None else self._distinct
 
     @cached_property
     def _distinct(self) -> "Data":
         rows, row_weights = self._distinct_values()
         if rows is self.entries and row_weights is self.row_weights:
             return self
-        found = type(self)(rows, row_weights)
+        found = self._of(rows, row_weights)
         found.__dict__["_distinct"] = found
         return found
 
@@ -246,13 +290,13 @@ class Data:
         total = weights.sum()
         if weights.min() == weights.max():
             chosen = np.sort(rng.choice(len(weights), size, replace=False))
-            return type(self)(np.asfortranarray(self.entries[chosen]), np.full(size, total / size))
+            return self._of(np.asfortranarray(self.entries[chosen]), np.full(size, total / size), chosen)
         order = rng.permutation(len(weights))
         places = (np.arange(size) + rng.random()) * (total / size)
         drawn = np.minimum(np.searchsorted(weights[order].cumsum(), places, side="right"), len(weights) - 1)
         times = np.bincount(order[drawn], minlength=len(weights))
         chosen = np.flatnonzero(times)
-        return type(self)(np.asfortranarray(self.entries[chosen]), times[chosen] * (total / size))
+        return self._of(np.asfortranarray(self.entries[chosen]), times[chosen] * (total / size), chosen)
 
 
 class IncompleteData(Data):
@@ -310,6 +354,9 @@ class IncompleteData(Data):
     @staticmethod
     def _block(columns: Columns, row_weights: PerRow) -> Block:
         return Block.of(columns, row_weights)
+
+    def _of(self, entries: Rows, row_weights: PerRow | None, which: IntArray | slice = slice(None)) -> "Data":
+        return IncompleteData(entries, row_weights)
 
     def _distinct_values(self) -> tuple[Rows, PerRow | None]:
         d, missing = self.shape[1], np.isnan(self.entries)

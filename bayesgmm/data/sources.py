@@ -230,7 +230,7 @@ class SourceData(Data):
     first_look: FirstLook | None
 
     def __init__(self, source: Source, first_look: FirstLook | None = None) -> None:
-        self.__dict__.update(source=source, first_look=first_look, row_weights=None)
+        self.__dict__.update(source=source, first_look=first_look, row_weights=None, allowed=None)
 
     @classmethod
     def read_once(
@@ -339,7 +339,7 @@ class SourceData(Data):
 def _picked(blocks: Iterator[Block], which: IntArray) -> Iterator[tuple[Columns, Rows]]:
     """Blocks, each with those of its rows that are chosen."""
     n_read = 0
-    for columns in (block.columns for block in blocks):
+    for columns, *_ in blocks:
         first, last = np.searchsorted(which, (n_read, n_read + columns.shape[1]))
         yield columns, columns[:, which[first:last] - n_read].T
         n_read += columns.shape[1]

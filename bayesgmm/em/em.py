@@ -224,7 +224,7 @@ class _Run:
         handles = data.handles if isinstance(data, Data) else ()
         self.data, self.start, self.prior, self.settings = data, start, prior, settings
         only = handles[0] if len(handles) == 1 and prior is None else None
-        self.block = only if isinstance(only, Block) else None
+        self.block = only if isinstance(only, Block) and not len(only.allowed) else None
         self.halted = halted or (lambda: False)
         self.pool = pool if len(handles) > 1 else None
         self.pseudo = pseudo_data(prior, start.n_components, start.n_features, start.family)
@@ -279,7 +279,7 @@ class _Run:
         """Many M- and E-steps on one block of rows without coming back to Python."""
         sums = _sums(statistics)
         n_taken, verdict, log_likelihood = compiled_steps(
-            *self.start.kernel, self.rules, *block, sums, self.pseudo, self.iterates
+            *self.start.kernel, self.rules, block.columns, block.row_weights, sums, self.pseudo, self.iterates
         )
         self.history.extend(self.iterates.objectives[:n_taken].tolist())
         return verdict, Statistics(log_likelihood, *sums)
@@ -304,7 +304,7 @@ class _Run:
 
 
 def _of_block(mixture: Mixture, block: Block) -> Statistics:
-    return column_statistics(block.columns, mixture, block.row_weights, block.patterns)
+    return column_statistics(block.columns, mixture, block.row_weights, block.patterns, block.allowed)
 
 
 def _steps_alone(start: Mixture, block: Block) -> int:

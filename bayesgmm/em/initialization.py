@@ -15,7 +15,18 @@ from scipy.cluster.hierarchy import fcluster, ward
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 
-from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm._common import (
+    Array,
+    BoolArray,
+    Covariances,
+    Factors,
+    IntArray,
+    Means,
+    PerRow,
+    Responsibilities,
+    Rows,
+    Weights,
+)
 from bayesgmm._compiled import IN_1, IN_2, OUT_2, linked
 from bayesgmm.data import Data
 from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
@@ -42,6 +53,7 @@ _MOST_MEANT, _MOST_LLOYD = 5_000, 30  # rows and steps of a short k-means
 _UNSETTLED = 1_000  # it ends when so few of its rows, one in a thousand, change their cluster
 UNKNOWN = -1  # the label of a row without one, as in sklearn.semi_supervised
 _LABELS_SHOWN = 5
+_FARTHEST = np.finfo(np.float64).max
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +150,8 @@ def starting_mixture(
     moments = moments_of(data, family) if moments is None else moments
     scaled, to_scaled = scaled_for_distances(X, family, moments=moments, decorrelate=decorrelate)
     if init.labels is not None:
-        labels = checked_labels(init.labels, len(X), n_components)
-        resp = labelled_shares(scaled, labels, n_components, row_weights=v, rng=rng)
+        labels = init.labels if data.allowed is not None else checked_labels(init.labels, len(X), n_components)
+        resp = labelled_shares(scaled, np.asarray(labels), n_components, row_weights=v, rng=rng, allowed=data.allowed)
     elif given.means is not None:
         resp = _nearest(scaled, to_scaled(given.means), n_components)
     else:
@@ -505,13 +517,21 @@ def every_label_known(labels: ArrayLike, n_components: int) -> bool:
 
 
 def labelled_shares(
-    X: Rows, labels: IntArray, n_components: int, *, row_weights: PerRow, rng: np.random.Generator
+    X: Rows,
+    labels: IntArray,
+    n_components: int,
+    *,
+    row_weights: PerRow,
+    rng: np.random.Generator,
+    allowed: BoolArray | None = None,
 ) -> Responsibilities:
     """Shares of rows for a first M-step: known rows in their component, the others in none.
 
     Components that no label names pick a row each among the others, as k-means++ does, far from every
-    centre so far; the other rows then go to the nearest centre, old or new.
+    centre so far; the other rows then go to the nearest centre, old or new. No row goes where it is not ``allowed``
+    (obs, cluster).
     """
+    allowed = np.ones((len(X), n_components), dtype=bool) if allowed is None else allowed
     shares = np.equal.outer(labels, np.arange(n_components)).astype(np.float64)
     named = shares.sum(axis=0) > 0
     if named.all():
@@ -520,8 +540,11 @@ def labelled_shares(
     centres = np.full((n_components, X.shape[1]), np.inf)
     centres[named] = (shares.T @ X)[named] / shares.sum(axis=0)[named, None]
     for k in np.flatnonzero(~named):
-        centres[k] = X[_far_row(X, centres, open_rows, row_weights=row_weights, rng=rng)]
-    nearest = _squared_distances(X[open_rows], centres).argmin(axis=1)
+        candidates = open_rows[allowed[open_rows, k]]
+        if len(candidates):
+            centres[k] = X[_far_row(X, centres, candidates, row_weights=row_weights, rng=rng)]
+    distances = _squared_distances(X[open_rows], centres)
+    nearest = np.where(allowed[open_rows], np.minimum(distances, _FARTHEST), np.inf).argmin(axis=1)
     shares[open_rows, nearest] = 1.0
     return shares
 
@@ -531,7 +554,7 @@ def _far_row(
 ) -> np.int64:
     """One of the open rows, with a chance in proportion to its squared distance from the nearest centre."""
     chances = _squared_distances(X[open_rows], centres).min(axis=1) * row_weights[open_rows]
-    total = chances.sum()
+    total = chances.sum() if np.isfinite(chances).all() else 0.0  # there is no centre yet
     return rng.choice(open_rows, p=chances / total if total > 0 else None)
 
 

@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import PATIENCE, folded, paragraph, progress_bar, shown, table
+from bayesgmm.data import refuse_labelled
 from bayesgmm.em import Effort, EMState, StartCallback, Starts
 from bayesgmm.estimators._attributes import as_sklearn
 from bayesgmm.exceptions import ClusterError, InterruptedWarning, SingleBestStartWarning, warn_user
@@ -134,6 +135,7 @@ class EMInHtmlMixin(NotebookMixin):
         from bayesgmm.report import ReportSettings, Sample, write_em_report
 
         check_is_fitted(self)
+        refuse_labelled(self, "a report")
         estimator: Any = self
         rows = as_rows(estimator._validated(X))
         sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))

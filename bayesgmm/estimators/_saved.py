@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
-_OTHERS = ("converged_", "n_iter_", "log_likelihood_", "objective_", "lower_bound_", "lower_bounds_", "n_features_in_")
+_OTHERS = (
+    *("converged_", "n_iter_", "log_likelihood_", "objective_", "lower_bound_", "lower_bounds_"),
+    *("n_features_in_", "n_labelled_"),
+)
 _NO_RESULT = ("n_jobs", "cores", "verbose", "verbose_interval", "progress", "max_seconds")  # parameters without effect
 _PARTS = ("weights", "means", "covariances", "factors", "precision_factors", "log_scale")  # of a mixture
 
@@ -66,6 +69,7 @@ def work_of(estimator: Any, call: str, rows: Data | Source, **further: Any) -> d
     if isinstance(rows, Data):
         names = getattr(estimator, "feature_names_in_", None)
         given = {"X": fingerprint_of_arrays(rows.entries), "sample_weight": fingerprint_of_arrays(rows.row_weights)}
+        given |= {} if rows.allowed is None else {"labels": fingerprint_of_arrays(rows.allowed.astype(np.float64))}
     else:
         names, given = rows.feature_names, {"X": rows.fingerprint, "sample_weight": ""}
     last = getattr(estimator, "em_", getattr(estimator, "mixture_", None)) if estimator.warm_start else None

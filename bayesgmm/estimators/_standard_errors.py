@@ -1,4 +1,4 @@
-"""Standard errors and bootstrap of `GaussianMixture`."""
+"""Standard errors, bootstrap and information criteria of `GaussianMixture`."""
 
 from typing import Any, Protocol
 
@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, progress_bar
-from bayesgmm.data import Data
+from bayesgmm.data import Data, refuse_labelled, threads_for
 from bayesgmm.em import EMSettings
 from bayesgmm.estimators._saved import keeping, work_of
 from bayesgmm.estimators._sources import RowsLike
+from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, fingerprint_of_arrays, once
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Measured, Mixture, measure
+from bayesgmm.mixture import aic as aic_of
+from bayesgmm.mixture import bic as bic_of
+from bayesgmm.mixture import icl as icl_of
 from bayesgmm.standard_errors import Bootstrap, StandardErrors
 from bayesgmm.standard_errors import bootstrap as bootstrap_of
 from bayesgmm.standard_errors import standard_errors as standard_errors_of
@@ -30,6 +34,7 @@ class _FittedByEM(Protocol):
     def _validated(self, X: ArrayLike) -> Array: ...
     def _weighted(self, X: Any, sample_weight: ArrayLike | None) -> Data: ...
     def _rng(self) -> np.random.Generator: ...
+    def _measured(self, X: Any, sample_weight: ArrayLike | None) -> Measured: ...
 
 
 class StandardErrorsMixin:
@@ -85,6 +90,7 @@ class StandardErrorsMixin:
         (array([[0.08, 0.92]]), array([[0.1, 0.1]]))
         """
         check_flag(robust=robust)
+        refuse_labelled(self, "standard errors")
         mixture, data = self._fitted(), self._weighted(X, sample_weight)
         prior = getattr(self, "prior_", None)
         return standard_errors_of(data, mixture, prior=prior, robust=robust, n_jobs=self.n_jobs)
@@ -147,6 +153,7 @@ class StandardErrorsMixin:
                [0. , 0.5]])
         """
         check_flag(progress=progress)
+        refuse_labelled(self, "the bootstrap")
         mixture, rows = self._fitted(), as_rows(self._validated(X))
         data = Data(rows, as_sample_weight(sample_weight, len(rows)))
         settings = {"kind": kind, "n_replicates": n_replicates, "n_starts": n_starts}
@@ -166,3 +173,41 @@ class StandardErrorsMixin:
                 callback=callback,
                 kept=kept,
             )
+
+
+class CriteriaMixin:
+    """Information criteria of an estimator fitted by EM."""
+
+    def aic(self: _FittedByEM, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Akaike's criterion, lower is better; of the rows and weights of the fit by default.
+
+        See `bayesgmm.mixture.aic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
+        """
+        return aic_of(self._measured(X, sample_weight))
+
+    def bic(self: _FittedByEM, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Schwarz's criterion, lower is better; of the rows and weights of the fit by default.
+
+        See `bayesgmm.mixture.bic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
+        """
+        return bic_of(self._measured(X, sample_weight))
+
+    def icl(self: _FittedByEM, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Integrated completed likelihood, lower is better; of the rows and weights of the fit by default.
+
+        See `bayesgmm.mixture.icl`: BIC plus a penalty for uncertain assignments. Rows of ``X`` count once each,
+        unless ``sample_weight`` (obs,) is given.
+        """
+        return icl_of(self._measured(X, sample_weight))
+
+    def _measured(self: _FittedByEM, X: RowsLike | None, sample_weight: ArrayLike | None) -> Measured:
+        mixture = self._fitted()
+        if X is not None:
+            data = self._weighted(X, sample_weight)
+            with threads_for(data, self.n_jobs) as pool:
+                return measure(data, mixture, pool)
+        training: Measured | None = getattr(self, "_training", None)
+        if training is None or sample_weight is not None:
+            given = "sample_weight without X" if training else "no rows, and parameters that were set without a fit"
+            raise InputError(expected="the rows X", got=given, hint="Pass X.")
+        return training

@@ -13,8 +13,17 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
+from bayesgmm._common import Array, BoolArray, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.data import (
+    Block,
+    Data,
+    Source,
+    SourceData,
+    allowed_components,
+    by_handle,
+    threads_for,
+    warn_of_labels,
+)
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts, warn_of_fit
@@ -31,7 +40,7 @@ from bayesgmm.estimators._sources import (
     row_labels,
     without_weights,
 )
-from bayesgmm.estimators._standard_errors import StandardErrorsMixin
+from bayesgmm.estimators._standard_errors import CriteriaMixin, StandardErrorsMixin
 from bayesgmm.estimators._validation import (
     MISSING,
     N_JOBS,
@@ -45,10 +54,7 @@ from bayesgmm.estimators._validation import (
 )
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, once
-from bayesgmm.mixture import FAMILIES, Measured, Mixture, measure, row_densities, row_memberships
-from bayesgmm.mixture import aic as aic_of
-from bayesgmm.mixture import bic as bic_of
-from bayesgmm.mixture import icl as icl_of
+from bayesgmm.mixture import FAMILIES, Mixture, measure, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_sample_weight, check_components, default_names, is_elsewhere
 
@@ -60,6 +66,7 @@ class GaussianMixture(
     EMFileMixin,
     SourcesMixin,
     StandardErrorsMixin,
+    CriteriaMixin,
     EMInHtmlMixin,
     MatchingMixin,
     FeaturesMixin,
@@ -173,6 +180,8 @@ class GaussianMixture(
         reached, how likely a further start ends somewhere new, how many degenerated.
     prior_ : Prior or None
         The prior with its hyperparameter values.
+    n_labelled_ : int
+        Rows of which ``labels`` exclude a component.
     source_ : FittedSource
         Of a fit of rows that are not in memory: where they are, their number and fingerprint, and a sample of them.
     n_features_in_, feature_names_in_
@@ -299,6 +308,7 @@ class GaussianMixture(
         y: object = None,
         sample_weight: ArrayLike | None = None,
         *,
+        labels: ArrayLike | None = None,
         checkpoint: CheckpointPath = None,
     ) -> Self:
         """Fit by EM from several starts.
@@ -313,9 +323,16 @@ class GaussianMixture(
             block, once to check them and once in each step of EM. Then starts are compared on a random sample of
             100,000, which also scales named priors, and the best of them go on with all rows.
         y : ignored
+            A warning says so if it looks like labels with -1 for unknown ones.
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice, zero excludes it. They enter the number of rows
             in ``bic`` and data-scaled priors. Their sum is at most 2**53.
+        labels : array-like, optional
+            What is known of the component of each row: (obs,) numbers from 0 to K - 1, and -1 for unknown; or (obs,
+            cluster) true where a row may come from a component. They are facts, unlike ``labels_init``: a row has no
+            responsibility elsewhere, and its likelihood is that of the components it may come from, weights included
+            (Basu, Banerjee & Mooney 2002), so that the share of labelled rows informs weights. Components keep their
+            numbers. For rows in memory; `standard_errors`, `bootstrap` and `report` do not know of labels.
         checkpoint : path, optional
             A folder that is made if there is none. Finished starts, and runs on all rows, are written to it; after an
             end of the process at any moment the same call repeats none of them, and ends with the same fit.
@@ -333,20 +350,22 @@ class GaussianMixture(
             or a folder that is something else.
         """
         with keeping(checkpoint) as kept_of:
-            return self._fit(X, sample_weight, kept_of)
+            warn_of_labels(y, self.n_components)
+            return self._fit(X, sample_weight, labels, kept_of)
 
-    def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> Self:
+    def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, labels: ArrayLike | None, kept_of: KeptOf) -> Self:
         begun = time.monotonic()
         if self.standardize and self.reg_covar:
             raise floor_refused(self.reg_covar)
         if is_elsewhere(X):
-            source = self._opened(X, sample_weight)
+            source = self._opened(X, sample_weight, labels)
             kept, dtype = kept_of(lambda: work_of(self, "fit", source)), np.dtype(np.float64)
             data = self._first_pass(source, once(kept, "generator", self._rng))
         else:
             checked = self._validated(X, reset=True)
             names = getattr(self, "feature_names_in_", default_names(checked.shape[1]))
             data, dtype = as_data(checked, sample_weight, names=names), checked.dtype
+            data = data if labels is None else data.labelled(self._allowed(labels, len(checked)))
             self.__dict__.pop("source_", None)
             kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
@@ -365,7 +384,7 @@ class GaussianMixture(
                 settings=EMSettings(self._tolerance(), self.max_iter, self.reg_covar),
                 n_init=n_init,
                 effort=effort,
-                initialisation=self._initialisation(),
+                initialisation=self._initialisation(data),
                 start=self._last_solution(model),
                 n_jobs=self.n_jobs,
                 max_seconds=None if self.max_seconds is None else self.max_seconds - (time.monotonic() - begun),
@@ -374,6 +393,7 @@ class GaussianMixture(
                 kept=kept,
             )
         self._set_fit(result, starts, dtype=dtype)
+        self.n_labelled_ = 0 if data.allowed is None else int((~data.allowed.all(axis=1)).sum())
         to_come = min(result.gain_to_come, result.last_gain if self._loose() else math.inf)
         self.converged_ = result.converged or to_come <= (self.tol or 0.0) * data.total
         self._training = None
@@ -424,28 +444,6 @@ class GaussianMixture(
         """`n_parameters` under scikit-learn's private name, which scripts use."""
         return self.n_parameters()
 
-    def aic(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Akaike's criterion, lower is better; of the rows and weights of the fit by default.
-
-        See `bayesgmm.mixture.aic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
-        """
-        return aic_of(self._measured(X, sample_weight))
-
-    def bic(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Schwarz's criterion, lower is better; of the rows and weights of the fit by default.
-
-        See `bayesgmm.mixture.bic`. Rows of ``X`` count once each, unless ``sample_weight`` (obs,) is given.
-        """
-        return bic_of(self._measured(X, sample_weight))
-
-    def icl(self, X: RowsLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Integrated completed likelihood, lower is better; of the rows and weights of the fit by default.
-
-        See `bayesgmm.mixture.icl`: BIC plus a penalty for uncertain assignments. Rows of ``X`` count once each,
-        unless ``sample_weight`` (obs,) is given.
-        """
-        return icl_of(self._measured(X, sample_weight))
-
     @property
     def mixture_(self) -> Mixture:
         """All parameters in one record; reflects weights, means, covariances and precisions set by the user."""
@@ -471,10 +469,11 @@ class GaussianMixture(
         """Rows as they came, float32 or float64."""
         return validated(self, X, dtypes=(np.float64, np.float32), reset=reset, min_samples=2 if reset else 1)
 
-    def _opened(self, X: Any, sample_weight: object) -> Source:
+    def _opened(self, X: Any, sample_weight: object, labels: object) -> Source:
         """Rows not in memory, which are not read yet."""
-        if self.labels_init is not None:
-            raise InputError(expected="labels_init with rows in memory", got="others", hint="Use means_init.")
+        for name, given in (("labels_init", self.labels_init), ("labels", labels)):
+            if given is not None:
+                raise InputError(expected=f"{name} with rows in memory", got="others", hint="Use means_init.")
         return opened_for_fit(self, X, sample_weight)
 
     def _first_pass(self, source: Source, rng: np.random.Generator) -> Data:
@@ -518,27 +517,19 @@ class GaussianMixture(
     def _fitted(self) -> Mixture:
         return self.mixture_
 
-    def _measured(self, X: RowsLike | None, sample_weight: ArrayLike | None) -> Measured:
-        mixture = self._fitted()
-        if X is not None:
-            data = self._weighted(X, sample_weight)
-            with threads_for(data, self.n_jobs) as pool:
-                return measure(data, mixture, pool)
-        training: Measured | None = getattr(self, "_training", None)
-        if training is None or sample_weight is not None:
-            given = "sample_weight without X" if training else "no rows, and parameters that were set without a fit"
-            raise InputError(expected="the rows X", got=given, hint="Pass X.")
-        return training
-
     def _rng(self) -> np.random.Generator:
         if isinstance(self.random_state, Integral):
             return np.random.default_rng(int(self.random_state))
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
 
-    def _initialisation(self) -> Initialisation:
-        return Initialisation(
-            self.init_params, self.weights_init, self.means_init, self.precisions_init, self.labels_init
-        )
+    def _allowed(self, labels: ArrayLike, n_rows: int) -> BoolArray:
+        if self.labels_init is not None:
+            raise InputError(expected="labels or labels_init", got="both", hint="EM starts at labels, too.")
+        return allowed_components(labels, n_rows, self.n_components)
+
+    def _initialisation(self, data: Data) -> Initialisation:
+        labels = self.labels_init if data.allowed is None else data.labels
+        return Initialisation(self.init_params, self.weights_init, self.means_init, self.precisions_init, labels)
 
     def _last_solution(self, model: Model) -> Mixture | None:
         last: Mixture | None = getattr(self, "mixture_", None) if self.warm_start else None

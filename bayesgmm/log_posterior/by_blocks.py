@@ -47,7 +47,9 @@ class SumsAt:
         for own, *at in zip(found, self.log_scale, self.means, self.precision_factors, strict=True):
             moments = own[of_means:of_blocks].reshape(k, d), own[of_blocks:].reshape(k, *shape)
             sums = Sums(own[1:of_means], *moments)
-            own[0] = add_rows(*self.kernel, block.columns, block.row_weights, block.patterns, *at, sums)
+            log_scale = np.where(block.allowed, at[0], -np.inf) if len(block.allowed) else at[0]
+            rows = block.columns, block.row_weights, block.patterns
+            own[0] = add_rows(*self.kernel, *rows, log_scale, *at[1:], sums)
         return found
 
 

@@ -40,7 +40,7 @@ from bayesgmm.mixture import (
 from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data
 
 _DATA = Signature("columns (d,n), means (k,d)")
-_HEADER_SIZE, _ELSEWHERE, _BLOCK_SIZE = 37, 35, 7
+_HEADER_SIZE, _ELSEWHERE, _BLOCK_SIZE = 37, 35, 8
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ class LogPosterior:
 
 
 def _rows(blocks: Sequence[Block]) -> IntArray:
-    """Sizes and addresses of blocks of rows and where their patterns stand here, and then these, all end to end."""
-    patterns = [np.concatenate([block.patterns.members, block.patterns.table.ravel()]) for block in blocks]
-    places = len(blocks) * _BLOCK_SIZE + np.cumsum([0, *map(len, patterns)])
+    """Sizes and addresses of blocks of rows and where more of them stands here, and then this, all end to end."""
+    more = [np.concatenate([b.patterns.members, b.patterns.table.ravel(), b.allowed]) for b in blocks]
+    places = len(blocks) * _BLOCK_SIZE + np.cumsum([0, *map(len, more)])
     of_blocks = [
         (
             block.n_rows,
@@ -136,11 +136,12 @@ def _rows(blocks: Sequence[Block]) -> IntArray:
             block.row_weights.ctypes.data,
             block.patterns.members.size,
             len(block.patterns.table),
+            block.allowed.size,
             place,
         )
         for block, place in zip(blocks, places, strict=False)
     ]
-    return np.concatenate([np.array(of_blocks, dtype=np.int64).ravel(), *patterns])
+    return np.concatenate([np.array(of_blocks, dtype=np.int64).ravel(), *more])
 
 
 @cache
@@ -451,15 +452,18 @@ def _add_blocks(covariance, component, n_row_blocks, rows, at):  # type: ignore[
     """Sum over the blocks of rows; components that share a covariance add their second moments."""
     n_components, n_features = at.means.shape
     n_blocks, n_rows, n_columns = at.factors.shape
-    for k in range(n_components):
-        at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
     sums, value = Sums(at.counts, at.first, at.second_of_components), 0.0
     for b in range(n_row_blocks):
         of_block = rows[b * _BLOCK_SIZE : (b + 1) * _BLOCK_SIZE]
         x, row_weights = _array(of_block[2], (n_features, of_block[0])), _array(of_block[3], (of_block[1],))
-        n_members, n_patterns, place = of_block[4], of_block[5], of_block[6]
+        n_members, n_patterns, n_allowed, place = of_block[4], of_block[5], of_block[6], of_block[7]
         table = rows[place + n_members : place + n_members + n_patterns * (2 + n_features)]
         patterns = Patterns(rows[place : place + n_members], table.reshape(n_patterns, 2 + n_features))
+        end = place + n_members + table.shape[0]
+        for k in range(n_components):
+            at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
+            if n_allowed > 0 and rows[end + k] == 0:
+                at.log_scale[k] = -np.inf
         value += add_rows(
             covariance, component, x, row_weights, patterns, at.log_scale, at.means, at.precision_factors, sums
         )

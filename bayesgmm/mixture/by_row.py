@@ -20,4 +20,4 @@ def row_memberships(data: Iterable[Block], mixture: Mixture) -> Responsibilities
 
 
 def _of_block(block: Block, mixture: Mixture, *, memberships: bool = True) -> tuple[PerRow, Array]:
-    return column_densities(block.columns, mixture, block.patterns, memberships=memberships)
+    return column_densities(block.columns, mixture, block.patterns, memberships=memberships, allowed=block.allowed)

@@ -61,7 +61,7 @@ def measure(data: Data, mixture: Mixture, pool: Executor | None = None) -> Measu
 
 
 def _measured(mixture: Mixture, block: Block) -> Array:
-    log_density, resp = column_densities(block.columns, mixture, block.patterns)
+    log_density, resp = column_densities(block.columns, mixture, block.patterns, allowed=block.allowed)
     per_row = (log_density, np.log(resp.max(axis=0)))
     return np.array([total_over_rows(values, block.row_weights) for values in per_row])
 

@@ -8,9 +8,20 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, PerRow, Responsibilities, Weights
+from bayesgmm._common import (
+    Array,
+    BoolArray,
+    Columns,
+    Covariances,
+    Factors,
+    IntArray,
+    Means,
+    PerRow,
+    Responsibilities,
+    Weights,
+)
 from bayesgmm.conditionals import ConditionalMixtures, Regressions, given_values, positions_of
-from bayesgmm.data import COMPLETE, Patterns
+from bayesgmm.data import COMPLETE, EVERY_COMPONENT, Patterns
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.component import GAUSSIAN, Component
 from bayesgmm.mixture.covariance.family import CovarianceFamily, covariance_family
@@ -177,10 +188,20 @@ class Mixture:
         index = np.asarray(order)
         if not np.array_equal(np.sort(index, axis=None), np.arange(self.n_components)) or index.ndim != 1:
             raise InputError(expected=f"a permutation of 0 to {self.n_components - 1}", got=f"{order}")
-        blocks = (self.covariances, self.factors, self.precision_factors)
-        if not self.family.shared:
-            blocks = tuple(block[index] for block in blocks)
-        return self.from_checked(self.family, self.weights[index], self.means[index], *blocks, self.log_scale[index])
+        return self._picked(index)
+
+    def _picked(self, index: IntArray | BoolArray) -> Self:
+        """Some components, with their weights as they are."""
+        own = slice(None) if self.family.shared else index
+        return self.from_checked(
+            self.family,
+            self.weights[index],
+            self.means[index],
+            self.covariances[own],
+            self.factors[own],
+            self.precision_factors[own],
+            self.log_scale[index],
+        )
 
     def marginal(self, features: Sequence[int | str] | int | str) -> Self:
         """The mixture of some features, in the order asked for: the others are integrated out.
@@ -298,9 +319,22 @@ def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike |
 
 
 def column_statistics(
-    x: Array, mixture: Mixture, row_weights: PerRow = _NO_WEIGHTS, patterns: Patterns = COMPLETE
+    x: Array,
+    mixture: Mixture,
+    row_weights: PerRow = _NO_WEIGHTS,
+    patterns: Patterns = COMPLETE,
+    allowed: BoolArray = EVERY_COMPONENT,
 ) -> Statistics:
-    """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it."""
+    """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it.
+
+    Rows that may come from the ``allowed`` components only are rows of those, and other components have no share.
+    """
+    if len(allowed):
+        of_part = column_statistics(x, mixture._picked(allowed), row_weights, patterns)
+        sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
+        for each, part in zip(sums, (of_part.counts, of_part.first, of_part.second), strict=True):
+            each[allowed] = part
+        return Statistics(of_part.log_likelihood, *sums)
     sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     if len(patterns.members):
@@ -309,10 +343,20 @@ def column_statistics(
 
 
 def column_densities(
-    x: Columns, mixture: Mixture, patterns: Patterns = COMPLETE, *, memberships: bool = True
+    x: Columns,
+    mixture: Mixture,
+    patterns: Patterns = COMPLETE,
+    *,
+    memberships: bool = True,
+    allowed: BoolArray = EVERY_COMPONENT,
 ) -> tuple[PerRow, Array]:
     """Log densities (obs,) and memberships (cluster, obs), or none, of checked columns (feature, obs), C-contiguous."""
     n_rows = x.shape[1]
+    if len(allowed):
+        log_density, of_part = column_densities(x, mixture._picked(allowed), patterns, memberships=memberships)
+        resp = np.zeros((mixture.n_components if memberships else 0, n_rows))
+        resp[allowed if memberships else slice(0)] = of_part
+        return log_density, resp
     log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     densities(*mixture.kernel, x, *arrays, log_density, resp, patterns=patterns)

@@ -103,19 +103,8 @@ class ModelCheck:
         matplotlib.figure.Figure
             Independent of pyplot; ``figure.savefig(path)`` writes it.
         """
-        from bayesgmm.model_checks.plots import draw_check
-
-        drawing = self._drawing
-        return draw_check(
-            self.pit,
-            self.gaussianity,
-            X=drawing.X,
-            predicted=drawing.predicted,
-            departures=drawing.departures,
-            transforms=drawing.transforms,
-            p_value=self.p_value,
-            left_out=self.bayesian,
-        )
+        (figure,) = _drawn(self)
+        return figure
 
     def __str__(self) -> str:
         return "\n".join(self.findings)
@@ -125,6 +114,28 @@ class ModelCheck:
     def _repr_html_(self) -> str:
         departures = folded("Departures from a Gaussian mixture", frame_table(self.gaussianity))
         return listing(self.findings) + departures + folded("Test quantities", frame_table(self.table))
+
+
+def check_panels(found: ModelCheck) -> list["Figure"]:
+    """The parts of the figure of a model check, in figures of their own."""
+    return _drawn(found, apart=True)
+
+
+def _drawn(found: ModelCheck, *, apart: bool = False) -> list["Figure"]:
+    from bayesgmm.model_checks.plots import draw_check
+
+    drawing = found._drawing
+    return draw_check(
+        found.pit,
+        found.gaussianity,
+        X=drawing.X,
+        predicted=drawing.predicted,
+        departures=drawing.departures,
+        transforms=drawing.transforms,
+        p_value=found.p_value,
+        left_out=found.bayesian,
+        apart=apart,
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import IntArray, Rows
 from bayesgmm.cross_validation import relative_efficiency
-from bayesgmm.data import Data
+from bayesgmm.data import Data, refuse_labelled
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture
@@ -115,6 +115,7 @@ def mixture_of(draws: Draws, s: int) -> Mixture:
 
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
+    refuse_labelled(fit, "a check of the model, which refits it")
     mixture: Mixture = fit.mixture_
     if X is None:
         raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")

@@ -34,15 +34,17 @@ def draw_check(
     transforms: Array,
     p_value: float,
     left_out: bool,
-) -> Figure:
-    """Above each feature, data and predicted data; below, how its LOO-PIT differs from uniform; last, departures."""
+    apart: bool = False,
+) -> list[Figure]:
+    """Above each feature, data and predicted data; below, how its LOO-PIT differs from uniform; last, departures.
+
+    In one figure, or each of the three ``apart``.
+    """
     every = [str(name) for name in pit.columns[:-1]]
     features = _least_uniform(pit, every)
     rows = [-(-n // _ACROSS) for n in (len(features), len(features) + 1, len(gaussianity))]
     with context():
-        figure: Figure = ClusterFigure(figsize=(_WIDTH, _HEIGHT * sum(rows) + 1.6), layout="constrained")
-        ratios = [n + more for n, more in zip(rows, (0.3, 0.2, 0.2), strict=True)]
-        first, second, third = figure.subfigures(3, 1, squeeze=False, height_ratios=ratios).ravel()
+        figures, (first, second, third) = _parts(rows, apart=apart)
         panels = _panels(first, len(features))
         for panel, name in zip(panels, features, strict=True):
             j = every.index(name)
@@ -59,7 +61,19 @@ def draw_check(
         for i, (panel, name) in enumerate(zip(_panels(third, len(gaussianity)), gaussianity.index, strict=True)):
             _draw_departure(panel, departures[:, i], gaussianity.iloc[i], str(name))
         third.suptitle(f"Departures from a Gaussian mixture, beside refitted replicates: p = {shown(p_value, 'p')}")
-    return figure
+    return figures
+
+
+def _parts(rows: Sequence[int], *, apart: bool) -> tuple[list[Figure], Sequence[Figure | SubFigure]]:
+    """Figures, and the parts of one, or these figures themselves, for so many rows of panels."""
+    ratios = [n + more for n, more in zip(rows, (0.3, 0.2, 0.2), strict=True)]
+    if apart:
+        figures: list[Figure] = [
+            ClusterFigure(figsize=(_WIDTH, _HEIGHT * ratio + 0.3), layout="constrained") for ratio in ratios
+        ]
+        return figures, figures
+    figure: Figure = ClusterFigure(figsize=(_WIDTH, _HEIGHT * sum(rows) + 1.6), layout="constrained")
+    return [figure], list(figure.subfigures(3, 1, squeeze=False, height_ratios=ratios).ravel())
 
 
 def _least_uniform(pit: pd.DataFrame, features: list[str]) -> list[str]:
@@ -69,7 +83,7 @@ def _least_uniform(pit: pd.DataFrame, features: list[str]) -> list[str]:
     return [features[j] for j in kept]
 
 
-def _panels(figure: SubFigure, n: int) -> list[Axes]:
+def _panels(figure: Figure | SubFigure, n: int) -> list[Axes]:
     """Panels in rows."""
     across = min(_ACROSS, n)
     grid = figure.subplots(-(-n // across), across, squeeze=False).ravel()

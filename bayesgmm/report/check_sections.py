@@ -1,13 +1,15 @@
 """Sections of a report that compare EM with the posterior, and check the model against its data."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from bayesgmm._common import decimals_of, shown
 from bayesgmm.comparison import compare, comparison_panels
-from bayesgmm.model_checks import ModelCheck
-from bayesgmm.report.figures import Picture, picture_of, svg_of
+from bayesgmm.model_checks import ModelCheck, check_panels
+from bayesgmm.report.figures import Picture, svg_of
 from bayesgmm.report.page import Section, Table
 
 _MOST_DRAWN = 12  # parameters whose names are large enough to read
@@ -21,13 +23,17 @@ def comparison_section(em: Any, bayes: Any, *, seed: int, identified: bool) -> S
     return Section(
         title="Comparison",
         sentences=found.findings[:2],
-        picture=Picture(
-            "".join(svg_of(panel) for panel in comparison_panels(found, flagged.head(_MOST_DRAWN))),
+        picture=_side_by_side(
+            comparison_panels(found, flagged.head(_MOST_DRAWN)),
             "EM's parameters that differ, partition, memberships and predictions beside the posterior's",
         ),
         tables=(Table("Flagged parameters", _HEADINGS, _compared(flagged), flagged),) if len(flagged) else (),
         notes=found.findings[2:],
     )
+
+
+def _side_by_side(figures: Sequence[Figure], alt: str) -> Picture:
+    return Picture("".join(map(svg_of, figures)), alt)
 
 
 def _compared(flagged: pd.DataFrame) -> list[list[str]]:
@@ -47,8 +53,8 @@ def checks_section(found: ModelCheck) -> Section:
     return Section(
         title="Checks",
         sentences=found.findings[:2],
-        picture=picture_of(
-            found.plot(), "Data beside predicted data, leave-one-out predictive distribution, departures"
+        picture=_side_by_side(
+            check_panels(found), "Data beside predicted data, leave-one-out predictive distribution, departures"
         ),
         tables=(
             Table(

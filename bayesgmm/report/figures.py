@@ -15,8 +15,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bayesgmm.report.narrow import is_narrow, make_narrow
+from bayesgmm.style import POSTERIOR
+
 _DPI = 130  # of parts with so many elements that they are drawn as images
 _MOST_POINTS, _MOST_SIZES, _MOST_CORNERS = 1_500, 100, 500
+_MOST_IN_ALL = 1_000  # points of their own sizes, in all panels
 _POINTS_PER_PIXEL = 0.75
 NO_TITLES: Mapping[str, Sequence[str]] = {}
 
@@ -53,16 +57,28 @@ def picture_of(drawn: Any, alt: str) -> Picture:
 
 
 def svg_of(figure: Figure, titles: Mapping[str, Sequence[str]] = NO_TITLES) -> str:
-    """The ``<svg>`` element of a figure.
+    """The ``<svg>`` element of a figure; of one wider than a phone two, of which a page shows the one that fits.
 
     Parameters
     ----------
     figure : Figure
+        A wide one is laid out again.
     titles : mapping
         From the gid of a scatter plot to what its points are called, shown where the pointer rests on one.
     """
-    for artist in figure.findobj(lambda artist: isinstance(artist, Collection | Line2D)):
-        artist.set_rasterized(_is_dense(artist))
+    if is_narrow(figure):
+        return _svg(figure, titles)
+    wide = _svg(figure, titles, "wide")
+    make_narrow(figure)
+    return wide + _svg(figure, NO_TITLES, "narrow")  # a finger does not rest on a point
+
+
+def _svg(figure: Figure, titles: Mapping[str, Sequence[str]], screen: str = "any") -> str:
+    """The drawing of a figure as it stands, with the class of its screen."""
+    artists: list[Any] = figure.findobj(lambda artist: isinstance(artist, Collection | Line2D))
+    crowded = sum(np.size(artist.get_offsets()) for artist in artists if _is_sized(artist)) > 2 * _MOST_IN_ALL
+    for artist in artists:
+        artist.set_rasterized(_is_dense(artist) or (crowded and _is_sized(artist)))
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "bayesgmm", "path.simplify_threshold": 0.5}):
         figure.savefig(buffer, format="svg", dpi=_DPI, transparent=True, bbox_inches="tight", metadata={"Date": None})
@@ -71,7 +87,12 @@ def svg_of(figure: Figure, titles: Mapping[str, Sequence[str]] = NO_TITLES) -> s
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for gid, texts in titles.items():
         svg = _with_titles(svg, gid, texts)
-    return _fitting(_with_own_ids(_in_page_colours(svg)))
+    return _fitting(_with_own_ids(_in_page_colours(svg)), screen)
+
+
+def _is_sized(artist: Any) -> bool:
+    """Whether these are points of different sizes, which are written one by one."""
+    return isinstance(artist, PathCollection) and len(artist.get_sizes()) > 1
 
 
 def _is_dense(artist: Any) -> bool:
@@ -81,7 +102,7 @@ def _is_dense(artist: Any) -> bool:
     if isinstance(artist, Line2D):
         return np.size(artist.get_xydata()) > 2 * _MOST_CORNERS and len(set(to_rgb(artist.get_color()))) > 1
     if isinstance(artist, PathCollection):  # one marker for all points is written once
-        return np.size(artist.get_offsets()) > 2 * (_MOST_POINTS if len(artist.get_sizes()) == 1 else _MOST_SIZES)
+        return np.size(artist.get_offsets()) > 2 * (_MOST_SIZES if _is_sized(artist) else _MOST_POINTS)
     return sum(len(path.vertices) for path in artist.get_paths()) > _MOST_CORNERS
 
 
@@ -101,9 +122,11 @@ def _with_titles(svg: str, gid: str, texts: Sequence[str]) -> str:
 
 
 def _in_page_colours(svg: str) -> str:
-    """Greys as mixtures of the page's ink and ground, so that they follow its light or dark scheme."""
+    """Greys as mixtures of the page's ink and ground, which follow its light or dark scheme; our dark blue too."""
 
     def mixed(found: re.Match[str]) -> str:
+        if found[2] == POSTERIOR.removeprefix("#"):
+            return f"{found[1]}: var(--posterior)"
         level = int(found[2][:2], 16)
         if len({found[2][i : i + 2] for i in (0, 2, 4)}) > 1:
             return found[0]
@@ -119,9 +142,9 @@ def _with_own_ids(svg: str) -> str:
     return re.sub(r'(\bid="|href="#|url\(#)', lambda found: found[1] + own, svg)
 
 
-def _fitting(svg: str) -> str:
-    """As wide as there is room, up to its own width."""
+def _fitting(svg: str, screen: str) -> str:
+    """In its own width, or as wide as there is room."""
     head, body = svg.split(">", 1)
     width = float(re.search(r'viewBox="\S+ \S+ (\S+) ', head)[1]) / _POINTS_PER_PIXEL  # type: ignore[index]
     head = re.sub(r' (?:width|height)="[^"]*"', "", head)
-    return f'{head} aria-hidden="true" style="max-width: {width:.0f}px" fill="var(--ink)">{body}'
+    return f'{head} aria-hidden="true" class="{screen}" style="width: {width:.0f}px" fill="var(--ink)">{body}'

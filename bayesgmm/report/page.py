@@ -131,9 +131,10 @@ def _download(shown: Table) -> str:
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: #ffffff; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0;
-  --band: #f6f8fa; --link: #0550ae; }
+  --band: #f6f8fa; --link: #0550ae; --posterior: #20507a; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #11151a; --ink: #e6edf3; --soft: #9aa7b4; --line: #3a434d; --band: #1b2128; --link: #79b8ff; }
+  :root { --ground: #11151a; --ink: #e6edf3; --soft: #9aa7b4; --line: #3a434d; --band: #1b2128; --link: #79b8ff;
+    --posterior: #6ea6d8; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); overflow-wrap: anywhere;
@@ -149,7 +150,8 @@ nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: .6rem 0; border-
 a { color: var(--link); }
 section { padding: 1.4rem 0; border-bottom: 1px solid var(--line); }
 figure { display: flex; flex-wrap: wrap; justify-content: center; margin: 1rem 0; gap: 1rem; }
-figure svg { flex: 1 1 16rem; min-width: 0; width: 100%; max-height: 48rem; height: auto; color: var(--ink); }
+figure svg { max-width: 100%; height: auto; color: var(--ink); }
+figure .narrow { display: none; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child { text-align: left; }
@@ -162,6 +164,10 @@ pre { padding: .7rem; background: var(--band); border: 1px solid var(--line); bo
 .file { display: inline-block; margin-top: .4rem; font-size: .875rem; }
 summary { cursor: pointer; margin: .6rem 0; }
 footer { padding-top: 1rem; padding-bottom: 2rem; font-size: .875rem; }
+@media screen and (max-width: 46rem) {
+  figure .wide { display: none; }
+  figure .narrow { display: block; }
+}
 @media (max-width: 46rem) {
   thead { display: none; }
   table, tbody, tr, td, tbody th { display: block; border: 0; overflow-wrap: anywhere; }
@@ -170,7 +176,8 @@ footer { padding-top: 1rem; padding-bottom: 2rem; font-size: .875rem; }
   td::before, #answer tbody th::before { content: attr(data-of) " "; color: var(--soft); }
 }
 @media print {
-  :root { --ground: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb; --band: #f6f8fa; }
+  :root { --ground: #ffffff; --ink: #000000; --soft: #444444; --line: #bbbbbb; --band: #f6f8fa;
+    --posterior: #20507a; }
   nav, .file { display: none; }
   body { font-size: 10pt; }
   header, main { max-width: none; padding: 0; }

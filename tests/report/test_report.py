@@ -159,7 +159,8 @@ def test_the_answer_comes_first(text, fit) -> None:
     assert f"(p = {p:.2g})" in plain
     assert ("✗ not Gaussian" in plain) == (p <= 0.05)
     assert "✓ Verdict: converged" in plain
-    assert answer.count("<svg") == 2
+    assert answer.count('class="wide"') == answer.count('class="narrow"') == 2
+    assert answer.count("<svg") == 4
 
 
 def test_points_say_which_row_they_are(text, fit) -> None:
