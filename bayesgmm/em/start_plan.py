@@ -175,7 +175,7 @@ class Plan:
             run, history = self.first_run(search_data, start, short_em)
             if short_em.limit == math.inf:
                 share = (OF_RACE if self.in_race else _OF_NUMBER) * self.limit(history)
-                short_em.limit = max(share, short_em.spent + _LEFT * share) if self.weighs_moves else share
+                short_em.limit = max(share, short_em.spent + _LEFT * share) if self.weighs_distances else share
             patience = self.effort.patience_for(k) * (1 if self.in_race else _MORE_PATIENT)
             best = search_from(run, search_data, short_em, patience=patience, rng=rng)
             if best is not None:
@@ -221,7 +221,7 @@ class Plan:
         run = short_em.run(search_data.data, first.mixture)
         is_proper = short_em.degeneracy.is_proper
         run = first if is_proper(first) and not is_proper(run) else run
-        return run, np.concatenate([begin.history, run.history])
+        return run, np.concatenate([begin.history, run.history]) if self.weighs_distances else run.history
 
     def criteria(self, index: int) -> tuple[Degeneracy, ...]:
         """By what a start searches: one after the other, until a search ends properly."""
