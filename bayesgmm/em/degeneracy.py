@@ -70,7 +70,8 @@ class Degeneracy:
         """
         one = self.model.family.parametrisation
         if one.correlated:
-            return not self._clearly_wide(mixture) and (self._narrow(mixture) or self._at_floor(mixture))
+            narrow, at_floor = self._possibly(mixture)
+            return (narrow and self._narrow(mixture)) or (at_floor and self._at_floor(mixture))
         variances = mixture.factors[:, 0, :] ** 2
         of_data, floors = (one.uncorrelated(each)[0] for each in (self.moments.variances, self.floors))
         narrow = variances < COLLAPSED * of_data
@@ -99,10 +100,11 @@ class Degeneracy:
     def _principal(self) -> tuple[Array, Array]:
         return principal_directions(self.moments)
 
-    def _clearly_wide(self, mixture: Mixture) -> bool:
-        """Whether bounds on the largest eigenvalues of the precisions, their traces, say so."""
+    def _possibly(self, mixture: Mixture) -> tuple[bool, bool]:
+        """Whether bounds on the precisions' largest eigenvalues, their traces, leave it open: narrow, at the floor."""
         precisions = (mixture.precision_factors**2).sum(axis=1)
-        return bool((precisions @ self._limits).max() < 1.0)
+        narrow, at_floor = (~((precisions @ self._limits).max(axis=0) < 1.0)).tolist()
+        return narrow, at_floor
 
     @cached_property
     def _limits(self) -> Array:

@@ -51,6 +51,7 @@ _MOST_MERGED, _FEWER_MERGED = 1_000, 100  # rows of a hierarchical clustering, w
 _MOST_STEPS = 300  # of k-means
 _MOST_MEANT, _MOST_LLOYD = 5_000, 30  # rows and steps of a short k-means
 _UNSETTLED = 1_000  # it ends when so few of its rows, one in a thousand, change their cluster
+DISTANCES = PLAIN, SCALED, DECORRELATED = "plain", "scaled", "decorrelated"
 UNKNOWN = -1  # the label of a row without one, as in sklearn.semi_supervised
 _LABELS_SHOWN = 5
 _FARTHEST = np.finfo(np.float64).max
@@ -99,7 +100,7 @@ def starting_mixture(
     rng: np.random.Generator,
     initialisation: Initialisation | None = None,
     reg_covar: RegCovar = None,
-    decorrelate: bool = False,
+    distances: str = SCALED,
     moments: Moments | None = None,
 ) -> Mixture:
     r"""One start: rows shared out by a method, one M-step, then whatever the user gave.
@@ -118,8 +119,8 @@ def starting_mixture(
         Given means share the rows out themselves: each row goes to the nearest. So do given labels.
     reg_covar : float, (feature,), optional
         As in `EMSettings`.
-    decorrelate : bool
-        Passed to `scaled_for_distances`.
+    distances : str
+        Of `DISTANCES`, passed to `scaled_for_distances`.
     moments : Moments, optional
         Mean and covariance of the data, where they are known already, or of more data than these rows.
 
@@ -148,7 +149,7 @@ def starting_mixture(
     given = checked_parameters(init.weights, init.means, init.precisions, model=model)
     check_components(n_components, round(v.sum()))
     moments = moments_of(data, family) if moments is None else moments
-    scaled, to_scaled = scaled_for_distances(X, family, moments=moments, decorrelate=decorrelate)
+    scaled, to_scaled = scaled_for_distances(X, family, moments=moments, distances=distances)
     if init.labels is not None:
         labels = init.labels if data.allowed is not None else checked_labels(init.labels, len(X), n_components)
         resp = labelled_shares(scaled, np.asarray(labels), n_components, row_weights=v, rng=rng, allowed=data.allowed)
@@ -162,23 +163,24 @@ def starting_mixture(
 
 
 def scaled_for_distances(
-    X: Rows, family: CovarianceFamily, *, moments: Moments, decorrelate: bool = False
+    X: Rows, family: CovarianceFamily, *, moments: Moments, distances: str = SCALED
 ) -> tuple[Rows, Callable[[Array], Array]]:
     """Rows in coordinates in which Euclidean distance means something to the family, and the map there.
 
     A fit of the family does not change (but for its units) under the transformations that the coordinates
     undo: spherical components know Euclidean distance itself, so columns share one unit; diagonal ones allow each
     column its own, so columns are divided by their standard deviations; full and tied ones allow any linear map, so
-    ``decorrelate`` may whiten by the covariance of the data, and oriented ellipsoids at least allow for it. That
+    ``"decorrelated"`` may whiten by the covariance of the data, and oriented ellipsoids at least allow for it. That
     shows groups which differ across the main direction of the data, and hides groups that differ along it: use both.
+    ``"plain"`` distances have one unit for all columns, which says something where they are measured in the same.
     Constant directions are left out.
     """
     unit = inverse_scales(moments)
-    if not family.equivariance & Equivariance.SCALES:
+    if distances == PLAIN or not family.equivariance & Equivariance.SCALES:
         mean_variance = moments.variances.mean()
         unit = np.full(len(unit), mean_variance**-0.5 if mean_variance > 0 else 0.0)
     scaling: Array | None = None
-    if family.parametrisation.correlated and decorrelate:
+    if family.parametrisation.correlated and distances == DECORRELATED:
         values, directions = principal_directions(moments)
         scaling = directions / np.sqrt(values) if len(values) else None
 
@@ -187,6 +189,12 @@ def scaled_for_distances(
         return centred * unit if scaling is None else centred @ scaling
 
     return to_scaled(X), to_scaled
+
+
+def distances_for(family: CovarianceFamily) -> tuple[str, ...]:
+    """Those of `DISTANCES` that differ for the family."""
+    differ = (True, bool(family.equivariance & Equivariance.SCALES), family.parametrisation.correlated)
+    return tuple(kind for kind, differs in zip(DISTANCES, differ, strict=True) if differs)
 
 
 def aligned_to_prior(mixture: Mixture, prior: ResolvedPrior) -> Mixture:

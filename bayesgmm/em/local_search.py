@@ -137,6 +137,8 @@ class ShortEM:
     limit : float
         Seconds that may be spent, by the model of cost.
     spent : float
+    end : EMResult, optional
+        Where a search of all rows ended.
     """
 
     degeneracy: Degeneracy
@@ -144,6 +146,7 @@ class ShortEM:
     stopped: Callable[[], bool]
     limit: float = math.inf
     spent: float = 0.0
+    end: EMResult | None = None
 
     def run(self, data: Data, start: Mixture, max_iter: int = _MOST_STEPS) -> EMResult:
         """One short run."""

@@ -45,6 +45,7 @@ _UNSEARCHED = 5  # starts without a search that are made at most where no search
 _GO_ON = 2  # how many ends on a part of the rows go on with all of them
 _HEAD_START, _HOPE = 5, 20.0  # steps after which the second is judged, and gains like the last that it may hope for
 _ALMOST = 1e-4  # gain per row of the last step of a start that had almost converged before it collapsed
+_PLAIN_STEPS = 20  # of EM before it extrapolates, which hides how much is to come
 _A_FEW = 3  # steps from the last proper point, which show what they gain
 _BEYOND = 4.0  # times what a search may cost that EM goes on after a loose tolerance is met
 _ILL_DEFINED = (  # scikit-learn's sentence
@@ -158,7 +159,9 @@ def best_of_starts(
     init = initialisation or Initialisation()
     data = data if init.labels is not None else data.distinct()
     degeneracy = Degeneracy.of(data, settings or EMSettings(), model)
-    plan = Plan(data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy, effort)
+    plan = Plan(
+        data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy, effort, n_init is None
+    )
     alone = plan.given or (n_init is None and model.n_components == 1)
     with one_blas_thread():
         race = _Race(plan, rng, 1 if alone else n_init, callback, until)
@@ -261,7 +264,7 @@ class _Race:
             return None
         plan, is_race = self.plan, self.n_init is None
         short_em = ShortEM(plan.degeneracy, plan.settings, lambda: self.stopped, limit)
-        start = plan.starting_mixture(index, rng, short_em, in_race=is_race)
+        start = plan.starting_mixture(index, rng, short_em)
         ends, almost = list[EMResult](), None
         try:
             if self.part is not None and (is_race or self.part is not plan.data):
@@ -272,13 +275,13 @@ class _Race:
                 if is_race:
                     ends.append(self.em(index, start))
                 else:
-                    almost = self.to_end(index, start, short_em.limit, ends)
+                    almost = self.to_end(index, start, short_em, ends)
                 short_em.charge(plan.data, ends[-1])
         except (HaltedError, ClusterError):
             return _Run(ends[-1], short_em.spent, short_em.limit) if ends else None
         return _Run(ends[-1], short_em.spent, short_em.limit, almost)
 
-    def to_end(self, index: int, start: Mixture, limit: float, ends: list[EMResult]) -> EMResult | None:
+    def to_end(self, index: int, start: Mixture, short_em: ShortEM, ends: list[EMResult]) -> EMResult | None:
         """EM on all rows; where the tolerance is loose no further than a limit allows, nor to where it collapses.
 
         A component that no group needs drifts for hundreds of steps that gain little, and may end on a few rows. Its
@@ -286,8 +289,9 @@ class _Race:
         """
         is_proper, loose, proper = self.plan.degeneracy.is_proper, self.plan.effort.enough, list[EMState]()
         enough = (loose or _ALMOST) * self.plan.data.total
-        most = max(_HEAD_START, int(_BEYOND * limit / self.plan.cost.of_pass)) if loose and limit < math.inf else None
-        end = self.em(index, start, max_iter=most, proper=proper)
+        limit = int(_BEYOND * short_em.limit / self.plan.cost.of_pass) if short_em.limit < math.inf else None
+        most = max(_HEAD_START, limit) if loose and limit is not None else None
+        end = self.there_already(index, short_em.end) or self.em(index, start, max_iter=most, proper=proper)
         ends.append(end)
         n_left = self.plan.settings.max_iter - end.n_iter
         if proper and isfinite(end.objective) and not is_proper(end) and not self.stopped:
@@ -301,6 +305,18 @@ class _Race:
         elif end.n_iter == most and not end.converged and end.last_gain > enough and not self.stopped:
             ends.append(_joined(end.history, self.em(index, end.mixture, max_iter=n_left)))
         return None
+
+    def there_already(self, index: int, end: EMResult | None) -> EMResult | None:
+        """The end of a search of all rows, if EM has hardly anything to gain from there."""
+        settings = self.plan.settings
+        if end is None or end.n_iter > min(_PLAIN_STEPS, settings.max_iter):
+            return None
+        if not end.gain_to_come <= settings.smallest_gain(self.plan.data.total):
+            return None
+        state = EMState(end.n_iter, end.mixture, end.objective, end.log_likelihood, end.counts, end.n_floored)
+        if self.callback is not None and self.callback(index, state):
+            self.stop.set()
+        return replace(end, converged=True)
 
     def em(
         self,

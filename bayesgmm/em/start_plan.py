@@ -10,7 +10,15 @@ from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings
-from bayesgmm.em.initialization import INIT_METHODS, Initialisation, aligned_to_prior, starting_mixture
+from bayesgmm.em.initialization import (
+    DECORRELATED,
+    INIT_METHODS,
+    SCALED,
+    Initialisation,
+    aligned_to_prior,
+    distances_for,
+    starting_mixture,
+)
 from bayesgmm.em.local_search import (
     EFFORTS,
     HEAD_START,
@@ -34,7 +42,10 @@ _COMPARED_ROWS = 40_000  # starts are compared on so many rows, or on twice as m
 _QUICK = 3e-4  # seconds of a pass over all rows: below, every start is run to its end
 OF_RACE, _OF_NUMBER, _MORE_PATIENT = 0.25, 0.1, 2  # what a start may cost of a race, in one and else, and its patience
 _COARSE = 1e-3  # gain per row of a step at which others stop
-_MANY = 8  # components from which on random moves seldom meet the right one
+_LEFT = 0.25  # of that share is left for random moves, after those that were weighed
+_JUDGED = 2  # steps after which starts are compared
+_BY_MEANS = ("short_kmeans", "kmeans")  # kinds whose partitions depend on distances alone
+_MANY = 6  # components from which on random moves seldom meet the right one
 _SEVERAL = 5  # starts from which on it says something that the best was reached only once
 _COMPARED_TO = 1e-5  # tolerance of runs on a part of the rows
 
@@ -50,6 +61,7 @@ class Plan:
     start: Mixture | None
     degeneracy: Degeneracy
     effort: Effort = EFFORTS["standard"]
+    in_race: bool = False
 
     @property
     def tolerance(self) -> float:
@@ -94,15 +106,15 @@ class Plan:
         """Of runs there."""
         return replace(self.settings, tol=max(self.settings.tol or 0.0, _COMPARED_TO))
 
-    def limit(self, first: EMResult) -> float:
-        """Seconds that a race may cost, by the model of cost, that begins with this run.
+    def limit(self, history: Array) -> float:
+        """Seconds that a race may cost, by the model of cost, whose first run has these objectives.
 
         A few times what EM by array operations, without compiled code, takes from its second step until one gains
         less than 1e-3 per row. Where there are more parameters than rows the highest likelihood means little, and
         less is spent on it.
         """
-        small = np.flatnonzero(np.diff(first.history) <= _COARSE * self.data.total)
-        n_steps = small[0] if len(small) else first.n_iter
+        small = np.flatnonzero(np.diff(history) <= _COARSE * self.data.total)
+        n_steps = small[0] if len(small) else len(history) - 1
         (n_rows, d), k = self.data.shape, self.model.n_components
         of_entry = 6e-8 + (1.3e-10 * d * d if self.model.family.parametrisation.correlated else 0.0)
         seconds = self.effort.seconds * min(1.0, self.data.total / self.model.n_parameters)
@@ -123,11 +135,21 @@ class Plan:
         if self.given:
             return GIVEN
         mixed = self.initialisation.method == MIXED
-        kind = KINDS_IN_TURN[index % len(KINDS_IN_TURN)] if mixed else self.initialisation.method
+        kind = self.kinds_in_turn[index % len(self.kinds_in_turn)] if mixed else self.initialisation.method
         # Random short runs choose all parameters; where some are given, random rows stand in for them.
         return "random_from_data" if kind == SMALL_EM and self.initialisation.labelled else kind
 
-    def starting_mixture(self, index: int, rng: np.random.Generator, short_em: ShortEM, *, in_race: bool) -> Mixture:
+    @property
+    def kinds_in_turn(self) -> tuple[str, ...]:
+        """Of ``"mixed"``; of a number of starts only what is worth its passes, see `weighs_moves`."""
+        if self.in_race or not self.searched or self.model.prior is not None:
+            return KINDS_IN_TURN
+        if self.weighs_distances:
+            return KINDS_IN_TURN[:1]
+        n_rows = min(self.data.shape[0], rows_for(self.model.n_components, self.model.n_features))
+        return KINDS_IN_TURN if Cost.of(self.model, n_rows).of_pass < _QUICK else KINDS_IN_TURN[:3]
+
+    def starting_mixture(self, index: int, rng: np.random.Generator, short_em: ShortEM) -> Mixture:
         """A start of its kind, from which a search goes on unless the user gave parameters.
 
         Where a limit to its cost is not known yet, it is a share of what a race may cost after such a start. Outside a
@@ -144,28 +166,62 @@ class Plan:
             search_data = SearchData.of_rows(self.data, criteria, size=rows_for(k, d), rng=rng)
             if kind == SMALL_EM:
                 start = self.aligned(small_em(search_data, short_em, rng=rng))
+            elif self.weighs_distances and kind in _BY_MEANS:
+                start = self.likely_start(kind, search_data, short_em, rng=rng)
             else:
                 start = self.plain_start(kind, index, rng, search_data.data)
             if not self.searched:
                 return start
-            run = self.first_run(search_data, start, short_em, in_race=in_race)
+            run, history = self.first_run(search_data, start, short_em)
             if short_em.limit == math.inf:
-                short_em.limit = (OF_RACE if in_race else _OF_NUMBER) * self.limit(run)
-            patience = self.effort.patience_for(k) * (1 if in_race else _MORE_PATIENT)
+                share = (OF_RACE if self.in_race else _OF_NUMBER) * self.limit(history)
+                short_em.limit = max(share, short_em.spent + _LEFT * share) if self.weighs_distances else share
+            patience = self.effort.patience_for(k) * (1 if self.in_race else _MORE_PATIENT)
             best = search_from(run, search_data, short_em, patience=patience, rng=rng)
             if best is not None:
+                short_em.end = best if search_data.data is self.data and self.model.prior is None else None
                 return best.mixture
         return run.mixture if np.isfinite(run.objective) else start
 
-    def first_run(self, search_data: SearchData, start: Mixture, short_em: ShortEM, *, in_race: bool) -> EMResult:
-        """The run from which a search goes on; where no further starts may follow, with moves that promise a gain."""
-        regular = self.model.prior is None and self.smallest_floor > 0.0 and search_data.places.keeps == 0
-        if in_race or self.model.n_components < _MANY or not regular:
-            return short_em.run(search_data.data, start)
-        first = split_and_merge(short_em.run(search_data.data, start, HEAD_START), search_data, short_em)
+    @property
+    def weighs_moves(self) -> bool:
+        """Whether moves are weighed, not random: of a number of starts with many components."""
+        k, d, family = self.model.n_components, self.model.n_features, self.model.family
+        regular = self.model.prior is None and self.smallest_floor > 0.0
+        apart = not family.shared and family.restriction(k, d) is None
+        return not self.in_race and self.searched and k >= _MANY and regular and apart
+
+    @property
+    def weighs_distances(self) -> bool:
+        """Whether starts are by k-means, with the distances that promise most: covariances may have any direction.
+
+        Moves mend what k-means misses there, more than other kinds of starts find.
+        """
+        return self.weighs_moves and self.model.family.parametrisation.correlated
+
+    def likely_start(
+        self, kind: str, search_data: SearchData, short_em: ShortEM, *, rng: np.random.Generator
+    ) -> Mixture:
+        """Rows shared out by each of the distances that differ: what has the highest likelihood two steps later."""
+        starts = (self.start_by(kind, each, rng, search_data.data) for each in distances_for(self.model.family))
+        runs = [short_em.run(search_data.data, start, max_iter=_JUDGED) for start in starts]
+        finite = [run for run in runs if np.isfinite(run.objective)] or runs
+        return max(finite, key=lambda run: (short_em.degeneracy.is_proper(run), run.objective)).mixture
+
+    def first_run(self, search_data: SearchData, start: Mixture, short_em: ShortEM) -> tuple[EMResult, Array]:
+        """The run from which a search goes on, where moves are weighed with those that promise a gain.
+
+        With it come the objectives since the start.
+        """
+        if not self.weighs_moves:
+            run = short_em.run(search_data.data, start)
+            return run, run.history
+        begin = short_em.run(search_data.data, start, HEAD_START)
+        first = split_and_merge(begin, search_data, short_em)
         run = short_em.run(search_data.data, first.mixture)
         is_proper = short_em.degeneracy.is_proper
-        return first if is_proper(first) and not is_proper(run) else run
+        run = first if is_proper(first) and not is_proper(run) else run
+        return run, np.concatenate([begin.history, run.history]) if self.weighs_distances else run.history
 
     def criteria(self, index: int) -> tuple[Degeneracy, ...]:
         """By what a start searches: one after the other, until a search ends properly."""
@@ -176,13 +232,17 @@ class Plan:
     def plain_start(self, kind: str, index: int, rng: np.random.Generator, data: Data) -> Mixture:
         """Rows shared out; in turn, distances are measured in decorrelated coordinates."""
         turn = index + index // len(KINDS_IN_TURN) if self.initialisation.method == MIXED else index
+        return self.start_by(kind, DECORRELATED if turn % 2 == 1 else SCALED, rng, data)
+
+    def start_by(self, kind: str, distances: str, rng: np.random.Generator, data: Data) -> Mixture:
+        """Rows shared out by a method and distances."""
         start = starting_mixture(
             data,
             self.model,
             rng=rng,
             initialisation=replace(self.initialisation, method=KINDS_IN_TURN[0] if kind == GIVEN else kind),
             reg_covar=self.settings.reg_covar,
-            decorrelate=turn % 2 == 1,
+            distances=distances,
             moments=self.degeneracy.moments,
         )
         return self.aligned(start)

@@ -117,15 +117,18 @@ class GaussianMixture(
     effort : {"standard", "thorough"}
         How long starts search, and a race lasts. ``"thorough"`` asks for ten meetings and may take 20 times as long.
     init_params : str
-        Initialization: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the
-        kinds named below, or ``"mixed"``, the default, which takes in turn: k-means on at most 5,000 rows
-        (``"short_kmeans"``), ``"random_from_data"``, Ward's clustering of a few hundred rows
-        (``"short_hierarchical"``) and the best of five short runs from random rows (``"small_em"``). Whatever the kind,
-        a local search that moves components follows on at most 5,000 rows or 50 K D, unless parameters or labels are
-        given; see `bayesgmm.em.local_search` and, for a number of starts of eight components or more,
-        `bayesgmm.em.split_merge`. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every row to the
-        nearest, ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled columns, on
-        whitened ones every second time (diagonal covariances: scaled only; spherical: unscaled).
+        Initialization: ``"k-means++"``, ``"kmeans"``, ``"random_from_data"``, ``"random"``, one of the kinds named
+        below, or ``"mixed"``, the default, which takes in turn: k-means on at most 5,000 rows (``"short_kmeans"``),
+        ``"random_from_data"``, Ward's clustering of a few hundred rows (``"short_hierarchical"``) and the best of five
+        short runs from random rows (``"small_em"``). Whatever the kind, a local search that moves components follows on
+        at most 5,000 rows or 50 K D, unless parameters or labels are given; see `bayesgmm.em.local_search`. A number of
+        starts of six components or more weighs its moves (`bayesgmm.em.split_merge`); if covariances have any
+        direction, ``"mixed"`` then is ``"short_kmeans"`` alone. It leaves out ``"small_em"`` where a pass over the rows
+        takes long. ``"k-means++"`` and ``"random_from_data"`` pick K rows and assign every row to the nearest,
+        ``"hierarchical"`` is Ward's clustering of 1,000 rows. Distances are computed on scaled columns, on whitened
+        ones every second time (diagonal covariances: scaled only; spherical: unscaled). Where moves are weighed k-means
+        tries both and the columns as they are, which says something if they have one unit, and goes on with the start
+        whose likelihood is highest two steps later.
     weights_init, means_init, precisions_init : array-like, optional
         Initial parameters, in scikit-learn's shapes. With ``means_init`` there is one start.
     labels_init : array-like (obs,), optional

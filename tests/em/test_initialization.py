@@ -7,9 +7,13 @@ from reference import FAMILIES, load_data, random_mixture
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.initialization import (
+    DECORRELATED,
+    DISTANCES,
     INIT_METHODS,
+    SCALED,
     Initialisation,
     aligned_to_prior,
+    distances_for,
     scaled_for_distances,
 )
 from bayesgmm.em.moments import moments_of
@@ -44,14 +48,14 @@ def test_every_start_is_usable(name, covariance_type, method):
     for n_components in {1, 2, 3, len(X)}:
         if n_components > len(X):
             continue
-        for decorrelate in (False, True):
+        for distances in DISTANCES:
             start = one_start(
                 Data.of(X),
                 n_components,
                 rng=rng(n_components),
                 covariance_type=covariance_type,
                 initialisation=Initialisation(method),
-                decorrelate=decorrelate,
+                distances=distances,
             )
             assert start.means.shape == (n_components, X.shape[1])
             assert np.isfinite(start.log_prob(X)).all()
@@ -108,10 +112,10 @@ def test_well_separated_groups_are_found_at_once(method):
 def test_distances_do_not_depend_on_units_where_the_family_does_not():
     X = load_data("thyroid")
     units = np.array([1e3, 1.0, 1e-2, 5.0, 1.0])
-    for covariance_type, decorrelate in (("diag", False), ("full", False), ("full", True)):
+    for covariance_type, distances in (("diag", SCALED), ("full", SCALED), ("full", DECORRELATED)):
         family = covariance_family(covariance_type)
         ours, theirs = (
-            scaled_for_distances(Y, family, moments=moments_of(Data.of(Y, np.ones(215))), decorrelate=decorrelate)[0]
+            scaled_for_distances(Y, family, moments=moments_of(Data.of(Y, np.ones(215))), distances=distances)[0]
             for Y in (X, X * units)
         )
         np.testing.assert_allclose(np.abs(ours), np.abs(theirs), rtol=1e-6)
@@ -122,6 +126,17 @@ def test_distances_do_not_depend_on_units_where_the_family_does_not():
     unit = np.sqrt(X.var(axis=0).mean())
     np.testing.assert_allclose(plain, (X - X.mean(axis=0)) / unit)
     np.testing.assert_array_equal(to_scaled(X[:3]), plain[:3])
+
+
+def test_distances_differ_where_the_family_allows_it():
+    X = load_data("thyroid")
+    for covariance_type, n_kinds in (("spherical", 1), ("diag", 2), ("tied_diag", 2), ("full", 3), ("tied", 3)):
+        family = covariance_family(covariance_type)
+        moments = moments_of(Data.of(X))
+        kinds = [scaled_for_distances(X, family, moments=moments, distances=each)[0] for each in distances_for(family)]
+        assert len(kinds) == n_kinds
+        np.testing.assert_allclose(kinds[0], (X - X.mean(axis=0)) / np.sqrt(X.var(axis=0).mean()))
+        assert all(not np.allclose(one, kinds[0]) for one in kinds[1:])
 
 
 @pytest.mark.parametrize("covariance_type", FAMILIES)

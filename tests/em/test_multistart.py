@@ -370,6 +370,24 @@ def test_a_loose_tolerance_ends_a_start_when_going_on_takes_long(monkeypatch):
     assert found[2].converged
 
 
+def test_a_search_that_has_ended_where_em_would_is_the_end(monkeypatch):
+    """Far groups: EM has nothing to gain from where the search of all rows ends, and makes no further pass."""
+    X = np.repeat([[0.0, 0.0], [50.0, 0.0], [0.0, 50.0]], 40, axis=0) + rng().normal(size=(120, 2))
+    data, model, seen, runs = Data.of(X), Model.of("full", 3, 2), [], []
+    monkeypatch.setattr(
+        "bayesgmm.em.multistart.run_em", lambda *args, **kwargs: runs.append(1) or run_em(*args, **kwargs)
+    )
+    settings = EMSettings(tol=1e-6)
+    result, starts = best_of_starts(
+        data, model, rng=rng(), n_init=3, settings=settings, callback=lambda index, state: seen.append(index)
+    )
+    again = run_em(data, result.mixture, settings=EMSettings(tol=0.0))
+    assert not runs
+    assert sorted(set(seen)) == [0, 1, 2]
+    assert starts.converged.all()
+    assert 0.0 <= again.objective - result.objective <= 1e-6 * len(X)
+
+
 def three_of_iris():
     """A start from three fixed rows."""
     X = load_data("iris")
@@ -379,7 +397,7 @@ def three_of_iris():
 def limited(begin):
     """A start that may cost a second."""
 
-    def starting_mixture(self, index, generator, short_em, *, in_race):
+    def starting_mixture(self, index, generator, short_em):
         short_em.limit = 1.0
         return begin
 
