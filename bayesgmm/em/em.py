@@ -278,8 +278,9 @@ class _Run:
     def steps_on(self, block: Block, statistics: Statistics) -> tuple[int, Statistics]:
         """Many M- and E-steps on one block of rows without coming back to Python."""
         sums = _sums(statistics)
+        rows = block.columns, block.row_weights, block.patterns
         n_taken, verdict, log_likelihood = compiled_steps(
-            *self.start.kernel, self.rules, block.columns, block.row_weights, sums, self.pseudo, self.iterates
+            *self.start.kernel, self.rules, *rows, sums, self.pseudo, self.iterates
         )
         self.history.extend(self.iterates.objectives[:n_taken].tolist())
         return verdict, Statistics(log_likelihood, *sums)

@@ -341,7 +341,7 @@ def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, shor
     n_made, spent, gained, n_steps, converged, log_likelihood = _compiled_moves(
         *before.kernel,
         Rules(short_em.degeneracy.floors, short_em.tolerance * search_data.data.total, _MOST_STEPS),
-        *search_data.data.blocks[0][:2],
+        *search_data.data.blocks[0][:3],
         sums,
         model.pseudo_data,
         iterates,
