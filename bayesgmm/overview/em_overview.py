@@ -45,8 +45,13 @@ def overview_of_em(
         uncertain=None if rows is None else int((rows.proba < SURE).sum()),
         n_judged=None if rows is None else len(rows.proba),
         p_value=None,
-        next_step=_STEPS[verdict].value,
+        next_step=_next_step(verdict, mixture).value,
     )
+
+
+def _next_step(verdict: str, mixture: Mixture) -> Step:
+    step = _STEPS[verdict]
+    return Step.ERRORS if step == Step.SAMPLE and not mixture.family.parametrisation.explorable else step
 
 
 def _verdict(em: Any) -> str:

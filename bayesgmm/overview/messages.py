@@ -70,5 +70,6 @@ class Step(StrEnum):
     SELECT = "Compare numbers of components and families: select_components(X)."
     UNCERTAIN = "Look at the rows without a clear cluster: membership_uncertainty(fit)."
     SAMPLE = "Sample the posterior for intervals and a check of the model: BayesianGaussianMixture."
+    ERRORS = "Get intervals: standard_errors(X), or bootstrap(X)."
     STARTS = "Make more starts: n_init, or effort='thorough'."
     STEPS = "Allow more steps: max_iter."

@@ -24,6 +24,7 @@ from bayesgmm.em.em import EMSettings
 from bayesgmm.em.m_step import m_step
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import covariance_family, expected_statistics
+from bayesgmm.overview import overview_of_em
 from bayesgmm.priors import pseudo_data
 from bayesgmm.standard_errors import standard_errors
 
@@ -237,7 +238,7 @@ def test_rotations_and_a_common_scale_change_nothing(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_an_estimator_like_the_others(name, tmp_path):
-    fit = GaussianMixture(2, covariance_type=name, n_init=2, random_state=0).fit(IRIS)
+    fit = GaussianMixture(2, covariance_type=name, random_state=0).fit(IRIS)
     assert fit.covariances_.shape == fit.precisions_cholesky_.shape == (2, 4, 4)
     np.testing.assert_allclose(fit.precisions_ @ fit.covariances_, np.tile(np.eye(4), (2, 1, 1)), atol=1e-9)
     upper = fit.precisions_cholesky_
@@ -245,6 +246,9 @@ def test_an_estimator_like_the_others(name, tmp_path):
     known = GaussianMixture(2, covariance_type=name)
     known.weights_, known.means_, known.precisions_cholesky_ = fit.weights_, fit.means_, upper
     np.testing.assert_allclose(known.predict_proba(IRIS), fit.predict_proba(IRIS), atol=1e-9)
+    fit.report(tmp_path / "fit.html", IRIS)
+    assert name in (tmp_path / "fit.html").read_text(encoding="utf-8")
+    assert overview_of_em(fit, list("abcd")).next_step == "Get intervals: standard_errors(X), or bootstrap(X)."
     assert set(fit.predict(IRIS)) == {0, 1}
     assert fit.sample(5)[0].shape == (5, 4)
     fit.save(tmp_path / "fit.nc")
