@@ -267,7 +267,7 @@ def test_threads_share_the_blocks_and_change_nothing(monkeypatch):
     X, v = rng.normal(size=(950, 3)), rng.integers(1, 4, 950)
     start = Mixture([0.5, 0.5], X[:2], [np.eye(3)] * 2)
     source = Data.of(X, v)
-    assert [weights.size for _, weights in source] == [100] * 9 + [50]
+    assert [block.row_weights.size for block in source] == [100] * 9 + [50]
     with ThreadPoolExecutor(3) as pool:
         shared = run_em(source, start, pool=pool)
     alone = run_em(source, start)
