@@ -44,7 +44,7 @@ def mclust_em(kind, tolerance=1e-5):
     """
 
     def run(source, start, **kwargs):
-        ((columns, weights),) = source.blocks
+        ((columns, weights, _),) = source.blocks
         scale = weights.max() if kind == "wlbs" else None
         pseudo, mixture, history = pseudo_data(None, *start.means.shape, start.family), start, []
         while True:
