@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "conditionals", "mixture", "priors",
     "em", "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
-    "label_switching", "evidence", "split_merge", "diagnostics", "inference", "cross_validation", "style", "plots",
-    "comparison", "model_checks", "overview", "report", "estimators", "selection", "calibration", "cli",
+    "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "style", "plots", "comparison",
+    "model_checks", "overview", "report", "estimators", "selection", "calibration", "cli",
 )  # fmt: skip
 MOST_MODULES, MOST_LINES, MOST_NAMES = 12, 600, 30
 
@@ -52,7 +52,6 @@ for allowed, packages in (
             "partitions",
             "label_switching",
             "evidence",
-            "split_merge",
             "diagnostics",
             "cross_validation",
             "overview",

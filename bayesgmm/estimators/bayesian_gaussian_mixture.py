@@ -134,9 +134,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         gradients and tuning, to check the first; faster with many parameters, slower where clusters overlap so much
         that labels take away more than about 70 % of the information on a parameter (`StandardErrors.missing`).
         ``sample_weight`` must be whole numbers. Where random starts find several modes, or components of few rows,
-        chains are made by Gibbs sampling with jumps between all places, with more than 120 parameters with split-merge
-        moves, whichever was asked for (``init="spread"`` and ``engine="native"`` only; ``posterior_.attrs["sampler"]``
-        tells).
+        chains are made by Gibbs sampling with jumps between all places, whichever was asked for (``init="spread"`` and
+        ``engine="native"`` only; ``posterior_.attrs["sampler"]`` tells).
         ``"laplace"`` takes seconds whatever the number of rows, where every component has many: draws of the normal
         approximation at each optimum, corrected by Pareto-smoothed importance sampling with the log posterior of all
         rows, or of more than 10,000 by subsamples with control variates, and weighed by evidence.
@@ -448,7 +447,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         def judge(sampled: Sampled) -> tuple[xr.DataTree, Diagnosis]:
             with self._stage("Weighing modes, convergence"):
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
-                are_weighed = explored.visits or self.inference == "laplace"
+                are_weighed = explored.jumps is not None or self.inference == "laplace"
                 # A sample cannot tell the weights of modes, and evidences are those of complete rows.
                 alone = are_weighed or is_source or isinstance(different, IncompleteData)
                 tree = tree if alone else combine_modes(tree, data, random_state=seed)

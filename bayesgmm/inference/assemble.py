@@ -107,7 +107,7 @@ def _record_search(tree: xr.DataTree, explored: Exploration, draws: Draws, modes
 
     Where modes may be missing, more random starts are counted. Places between which chains move freely are one mode.
     """
-    search, data, jumped = explored.search, explored.problem.data, explored.visits
+    search, data, jumped = explored.search, explored.problem.data, explored.jumps is not None
     if search is None:
         return
     if jumped and search.apart:

@@ -100,11 +100,7 @@ def _sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gen
 ENGINES: dict[str, Engine] = {"native": sample_native, "pymc": _sample_pymc}
 INFERENCES = {"nuts": "NUTS", "gibbs": "Gibbs sampling", "laplace": "Laplace approximation"}
 _OWN = {"gibbs": sample_gibbs, "laplace": sample_laplace}  # which evaluate no density of PyMC's
-SAMPLERS = {
-    **INFERENCES,
-    "jumps": "Gibbs sampling with jumps",
-    "split-merge": "Gibbs sampling with split-merge moves",
-}
+SAMPLERS = {**INFERENCES, "jumps": "Gibbs sampling with jumps"}
 
 
 def sampler_name(tree: xr.DataTree) -> str:

@@ -21,7 +21,6 @@ from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import TOO_SHORT, SamplerSettings, Trace
 from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.priors import Model
-from bayesgmm.split_merge import Moves
 
 _INTERRUPTED = "interrupted before the first draw"
 _ROUND = 0.1  # seconds after which chains wait for each other, and Ctrl-C is heard
@@ -33,9 +32,7 @@ def check_gibbs(model: Model, data: Data) -> None:
         raise InputError(expected=refused[0], got=refused[1], hint='Use inference="nuts".')
 
 
-def sample_gibbs(
-    problem: Problem, settings: SamplerSettings, rng: np.random.Generator, *, moves: Moves | None = None
-) -> tuple[Draws, Trace]:
+def sample_gibbs(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> tuple[Draws, Trace]:
     """Draw from the posterior; chains begin at their starts, or all at the mode, with labels of their own.
 
     ``lp`` of the statistics is the log of likelihood times prior, hyperparameters that have a prior integrated out, in
@@ -48,8 +45,6 @@ def sample_gibbs(
     settings : SamplerSettings
         What is about trajectories is not used.
     rng : Generator
-    moves : Moves, optional
-        Split-merge moves between the draws, of rows that are in memory.
 
     Returns
     -------
@@ -80,8 +75,7 @@ def sample_gibbs(
     written = done
 
     def go_on(c: int, stop: threading.Event) -> threading.Event:
-        first = done - settings.tune
-        _run(sweeps, moves, generators[c], (chains[c], kept[c]), first=first, n=size, tune=settings.tune)
+        sweeps.run(generators[c], chains[c], kept[c], first=done - settings.tune, n=size)
         return stop
 
     with progress_bar("Gibbs sampling", show=settings.progress) as move:
@@ -102,30 +96,6 @@ def sample_gibbs(
     if done - settings.tune < 1 and stop.is_set():
         raise KeyboardInterrupt(_INTERRUPTED)
     return _result(kept, done - settings.tune, problem, settings, interrupted=interrupted, began=began)
-
-
-def _run(
-    sweeps: Sweeps,
-    moves: Moves | None,
-    rng: np.random.Generator,
-    own: tuple[Chain, Kept],
-    *,
-    first: int,
-    n: int,
-    tune: int,
-) -> None:
-    """``n`` draws of a chain, the first of which has the number ``first``, and the moves that fall between them."""
-    chain, kept = own
-    if moves is None:
-        sweeps.run(rng, chain, kept, first=first, n=n)
-        return
-    while n > 0:
-        every = moves.every if first >= 0 else moves.in_warm_up
-        some = min(n, every - first % every)
-        sweeps.run(rng, chain, kept, first=first, n=some)
-        first, n = first + some, n - some
-        if first % every == 0:
-            moves.step(chain, rng, settling=moves.settling and 2 * first <= -tune)
 
 
 def _of_blocks(problem: Problem, settings: SamplerSettings, rng: np.random.Generator) -> tuple[Draws, Trace]:

@@ -26,7 +26,6 @@ from bayesgmm.inference.random_search import RandomSearch, can_search, search_fr
 from bayesgmm.inference.settings import SamplerSettings
 from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.priors import Model
-from bayesgmm.split_merge import Moves, can_move
 
 EXPLORATORY_DRAWS, EXPLORATORY_TUNE = 150, 150
 _DEPTH, _SHALLOW = 7, 5  # of trajectories, and where a step takes long
@@ -183,12 +182,10 @@ class Exploration:
         Starts that no exploratory chain was run from, because the likelihood there is too low.
     search : RandomSearch or None
         From random starts.
-    sampler : {"gibbs", "jumps", "split-merge"}, optional
+    sampler : {"gibbs", "jumps"}, optional
         What the chains of the fit are better made by than the sampler that was asked for.
     jumps : Jumps or None
         Of chains that jump.
-    goes_on : bool
-        Whether chains have had draws before.
     """
 
     problem: Problem
@@ -198,13 +195,11 @@ class Exploration:
     search: RandomSearch | None = None
     sampler: str | None = None
     jumps: Jumps | None = None
-    goes_on: bool = False
 
     def going_on(self, draws: Draws) -> Self:
         """The same, with chains that start at the last of some draws."""
         lasts = [int(np.flatnonzero(draws.chain == c)[-1]) for c in np.unique(draws.chain)]
-        starts = tuple(draws.mixture(s) for s in lasts)
-        return replace(self, problem=replace(self.problem, chain_starts=starts), goes_on=True)
+        return replace(self, problem=replace(self.problem, chain_starts=tuple(draws.mixture(s) for s in lasts)))
 
     def with_all_rows(self, problem: Problem) -> Self:
         """What was explored on a sample of rows, for the problem with all of them.
@@ -228,18 +223,10 @@ class Exploration:
             jumps=None,
         )
 
-    @property
-    def visits(self) -> bool:
-        """Whether chains visit all modes, so that they need not be weighed."""
-        return self.sampler in ("jumps", "split-merge")
-
     def sample(self, asked: Engine, settings: SamplerSettings, rng: np.random.Generator) -> Sampled:
         """Draws of the chains of the fit."""
         if self.jumps is not None:
             return sample_with_jumps(self.jumps, self.problem, settings, rng)
-        if self.sampler == "split-merge":
-            moves = Moves(self.problem.data, self.problem.model, settling=not self.goes_on)
-            return sample_gibbs(self.problem, settings, rng, moves=moves)
         return (sample_gibbs if self.sampler == "gibbs" else asked)(self.problem, settings, rng)
 
 
@@ -279,9 +266,8 @@ def explore(
 
     With ``"spread"``, the search from random starts comes first (`bayesgmm.inference.random_search`). If its Gibbs
     chains lie apart, or a component has few rows, so that its posterior is no normal one, the chains of the fit jump
-    between all places (`bayesgmm.inference.jumps`) if they do so often enough; of more than 120 parameters they make
-    split-merge moves (`bayesgmm.split_merge`), if these are possible. If they move freely, chains start together. In
-    other cases exploratory chains follow.
+    between all places (`bayesgmm.inference.jumps`) if they do so often enough. If they move freely, chains start
+    together. In other cases exploratory chains follow.
 
     Parameters
     ----------
@@ -385,6 +371,4 @@ def _with_sampler(together: Exploration, search: RandomSearch, rng: np.random.Ge
         jumps = adapted_jumps(problem, search.draws, search.places, rng=rng)
         if jumps.usable:
             return replace(together, sampler="jumps", jumps=jumps)
-    elif search.apart and problem.model.n_parameters > _MOST_JUMPING and can_move(problem.model, problem.data):
-        return replace(together, sampler="split-merge", problem=replace(problem, chain_starts=tuple(search.lasts)))
     return replace(together, sampler="gibbs") if search.has_empty and not search.apart else together

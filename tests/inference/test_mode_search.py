@@ -1,7 +1,6 @@
 """Exploratory chains: their starts, the modes that they find, and the starts of the chains of a fit."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,17 +13,9 @@ from bayesgmm.data.blocks import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em.multistart import best_of_starts
 from bayesgmm.inference import mode_search
-from bayesgmm.inference.mode_search import (
-    Exploration,
-    _with_sampler,
-    away_starts,
-    explore,
-    populated_first,
-    run_exploratory_chains,
-)
+from bayesgmm.inference.mode_search import away_starts, explore, populated_first, run_exploratory_chains
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.settings import SamplerSettings
-from bayesgmm.mixture import Mixture
 from bayesgmm.priors.model import Model
 from bayesgmm.priors.prior import Prior
 
@@ -185,27 +176,3 @@ def test_ctrl_c_in_the_search_ends_it(where, monkeypatch):
     }
     with pytest.raises(KeyboardInterrupt, match="before the first draw"):
         search[where](np.random.default_rng(1))
-
-
-@pytest.mark.parametrize(
-    ("k", "covariance_type", "apart", "sampler"),
-    [
-        (9, "full", True, "split-merge"),
-        (9, "full", False, None),
-        (40, "tied", True, None),  # a covariance that all components share
-    ],
-)
-def test_many_parameters_and_chains_that_lie_apart_ask_for_split_merge_moves(k, covariance_type, apart, sampler):
-    X, rng = IRIS, np.random.default_rng(0)
-    covariances = Model.of(covariance_type, k, 4).family.compress(np.broadcast_to(np.cov(X.T), (k, 4, 4)))
-    start = Mixture(np.full(k, 1 / k), X[:k], covariances, covariance_type)
-    problem = Problem(Data.of(X), Prior.weakly_informative(X), start)
-    search = SimpleNamespace(apart=apart, has_small=True, has_empty=False, lasts=[start])
-    found = _with_sampler(Exploration(problem, [0]), search, rng)
-    assert found.sampler == sampler
-    assert found.visits == (sampler is not None)
-    if sampler is not None:
-        assert found.problem.chain_starts == (start,)
-        going_on = found.sample(None, SamplerSettings(seed=1, draws=4, tune=4, chains=2, progress=False), rng)
-        assert found.going_on(going_on[0]).goes_on
-        assert len(going_on[0]) == 8
