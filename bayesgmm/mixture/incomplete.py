@@ -145,7 +145,10 @@ def pointwise_incomplete(  # type: ignore[no-untyped-def]
         start = stop
 
 
-@allocation_free
+@linked(
+    types.float64(COVARIANCE, COMPONENT, IN_2, IN_1, PATTERNS, IN_1, IN_2, IN_3, SUMS),
+    allocates=False,
+)
 def add_rows(covariance, component, x, row_weights, patterns, log_scale, mu, prec, sums):  # type: ignore[no-untyped-def]
     """`add_statistics` of the rows of a block, complete or not."""
     if patterns.members.shape[0] > 0:
