@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import PerRow, Responsibilities
-from bayesgmm.data import Data
+from bayesgmm.data import Data, refuse_labelled
 from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
@@ -217,6 +217,7 @@ def _check_features(fits: list[Any], trees: list[xr.DataTree | None], n_features
 
 
 def _em_fit(fit: Any, name: str, data: Data) -> Fit:
+    refuse_labelled(fit, "a comparison")
     mixture: Mixture = fit.mixture_
     _check_likelihood(fit, mixture, data)
     starts, names = getattr(fit, "starts_", None), getattr(fit, "feature_names_in_", None)

@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayesgmm
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, check_model
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, check_model, compare
 from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.exceptions import InputError, LabelWarning
@@ -157,6 +157,7 @@ def test_order_of_rows_does_not_matter() -> None:
         lambda fit, X, folder: fit.standard_errors(X),
         lambda fit, X, folder: fit.bootstrap(X, n_replicates=10),
         lambda fit, X, folder: fit.report(folder / "report.html", X),
+        lambda fit, X, folder: compare(fit, GaussianMixture(K, random_state=0).fit(X), X, progress=False),
         lambda fit, X, folder: check_model(fit, X, n_replicates=39, progress=False),
     ],
 )
