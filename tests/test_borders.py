@@ -235,7 +235,7 @@ WITH_GAPS = {
     "polars nulls",
     "arrow nulls",
 }
-TAKE_GAPS = {name for name in OF_ROWS if name.endswith("impute")}
+TAKE_GAPS = [name for name in OF_ROWS if name.endswith("impute")]
 
 
 def wrong_answers(call: Callable[[Any], Any], bad: dict[str, tuple[Any, str]]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 from numpy.typing import ArrayLike
-from scipy.cluster.hierarchy import fcluster, ward
+from scipy.cluster.hierarchy import ward
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
 
@@ -274,9 +274,30 @@ def _short_hierarchical(X: Rows, k: int, v: PerRow, rng: np.random.Generator) ->
 def _merged(X: Rows, k: int, some: Data) -> Responsibilities:
     rows = some.rows[some.weights > 0]
     # Where many rows are equal there may be fewer clusters than K; some centres are then in one place.
-    labels = fcluster(ward(pdist(rows)), k, criterion="maxclust") if len(rows) > 1 else np.ones(1)
-    centres = np.stack([rows[labels == one].mean(axis=0) for one in range(1, int(labels.max()) + 1)])
+    labels = groups_of_tree(ward(pdist(rows)), k) if len(rows) > 1 else np.zeros(1)
+    centres = np.stack([rows[labels == one].mean(axis=0) for one in range(int(labels.max()) + 1)])
     return _nearest(X, np.resize(centres, (k, X.shape[1])), k)
+
+
+def groups_of_tree(merges: Array, most: int) -> IntArray:
+    """Labels (obs,) of at most so many groups of a tree of merges, as `scipy.cluster.hierarchy.fcluster` cuts it.
+
+    That one loads JAX, if it is installed and ArviZ loaded, and fails where threads do so at once.
+    """
+    n, heights, children = len(merges) + 1, merges[:, 2], merges[:, 1::-1].astype(np.int64).tolist()
+    if n <= most:
+        return np.arange(n)
+    within = n + int(np.searchsorted(heights, heights[n - most - 1], side="right"))
+    labels, waiting, n_groups = np.empty(2 * n - 1, dtype=np.int64), [2 * n - 2], 0
+    while waiting:  # its order: rows that are groups alone come after the other child
+        node = waiting.pop()
+        if node >= within:
+            waiting += sorted(children[node - n], key=lambda child: child >= n)
+        else:
+            labels[node], n_groups = n_groups, n_groups + 1
+    for node in range(within - 1, n - 1, -1):
+        labels[children[node - n]] = labels[node]
+    return labels[:n]
 
 
 INIT_METHODS: dict[str, InitMethod] = {

@@ -73,6 +73,15 @@ def without_weights(sample_weight: object) -> None:
         )
 
 
+def not_in_memory(data: Data) -> InputError:
+    """Why PyMC's model cannot have rows that are not in memory."""
+    return InputError(
+        expected='engine="native" for rows that are not in memory',
+        got=f"'pymc' and {data.shape[0]:,} rows",
+        hint="Its model holds all rows: fit a sample, open_source(...).sample(100_000).",
+    )
+
+
 def read_source(estimator: Any, source: Source, *, rng: np.random.Generator, n_jobs: int | None) -> Data:
     """The first pass over the rows of a source, which checks and samples them; with a bar if it takes long."""
     correlated = covariance_family(estimator.covariance_type, source.n_features).parametrisation.correlated

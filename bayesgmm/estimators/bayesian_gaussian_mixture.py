@@ -32,7 +32,7 @@ from bayesgmm.estimators._prior_parameters import (
     prior_given,
 )
 from bayesgmm.estimators._saved import KeptOf, fit_record, keeping, work_of
-from bayesgmm.estimators._sources import FittedSource, RowsLike, opened_for_fit, read_source
+from bayesgmm.estimators._sources import FittedSource, RowsLike, not_in_memory, opened_for_fit, read_source
 from bayesgmm.estimators._validation import (
     MISSING,
     SEEDS,
@@ -524,11 +524,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         if data.shape[0] < 2:
             raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
         if self.engine == "pymc" and isinstance(data, SourceData):
-            raise InputError(
-                expected='engine="native" for rows that are not in memory',
-                got=f"'pymc' and {data.shape[0]:,} rows",
-                hint="Its model holds all rows: fit a sample, open_source(...).sample(100_000).",
-            )
+            raise not_in_memory(data)
         self.source_ = FittedSource.of(source, data)
         return data
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from em_cases import PRIORS, mixture_from_responsibilities, one_start, plain_em_step
 from reference import FAMILIES, load_data, random_mixture
+from scipy.cluster.hierarchy import fcluster, ward
+from scipy.spatial.distance import pdist
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.initialization import (
@@ -14,6 +16,7 @@ from bayesgmm.em.initialization import (
     Initialisation,
     aligned_to_prior,
     distances_for,
+    groups_of_tree,
     scaled_for_distances,
 )
 from bayesgmm.em.moments import moments_of
@@ -189,3 +192,12 @@ def test_a_prior_that_tells_components_apart_orders_them():
         for prior in (conjugate, independent):
             aligned = aligned_to_prior(mixture, prior.resolve(3, 1))
             np.testing.assert_array_equal(aligned.means, mixture.means[order])
+
+
+def test_trees_are_cut_as_scipy_cuts_them():
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        n, d, most = rng.integers((2, 1, 1), (60, 4, 12))
+        rows = rng.normal(size=(n, d)) if seed % 2 else rng.integers(0, 3, size=(n, d))  # with ties
+        tree = ward(pdist(rows))
+        np.testing.assert_array_equal(groups_of_tree(tree, most), fcluster(tree, most, "maxclust") - 1)
