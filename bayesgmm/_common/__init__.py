@@ -6,7 +6,6 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm._common.arrays import Array as Array
-    from bayesgmm._common.arrays import BoolArray as BoolArray
     from bayesgmm._common.arrays import Columns as Columns
     from bayesgmm._common.arrays import Covariances as Covariances
     from bayesgmm._common.arrays import Factors as Factors

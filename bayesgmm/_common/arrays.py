@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 type Array = NDArray[np.float64]
 type IntArray = NDArray[np.int64]
-type BoolArray = NDArray[np.bool_]
 
 type Rows = Array  # (obs, feature)
 type Columns = Array  # (feature, obs), C-contiguous: the layout the kernel reads

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bayesgmm.data.blocks import COMPLETE as COMPLETE
     from bayesgmm.data.blocks import EVERY_COMPONENT as EVERY_COMPONENT
     from bayesgmm.data.blocks import PATTERNS as PATTERNS
+    from bayesgmm.data.blocks import Allowed as Allowed
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
     from bayesgmm.data.blocks import Handle as Handle

@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm._common import BoolArray, Columns, IntArray, PerRow, Rows
+from bayesgmm._common import Columns, IntArray, PerRow, Rows
 from bayesgmm._compiled import record_type
 from bayesgmm.data.unique_rows import distinct_rows
 from bayesgmm.exceptions import ClusterError, InputError
@@ -18,7 +18,8 @@ from bayesgmm.validation import as_row_weights, as_rows
 
 ROWS_PER_BLOCK = 25_000  # what a thread takes at a time; fixed, so that sums do not depend on the number of threads
 ONE_EACH = np.empty(0)
-EVERY_COMPONENT = np.empty(0, dtype=bool)
+type Allowed = NDArray[np.bool_]  # (cluster,) or (obs, cluster)
+EVERY_COMPONENT: Allowed = np.empty(0, dtype=bool)
 
 
 class Patterns(NamedTuple):
@@ -68,7 +69,7 @@ class Block(NamedTuple):
     columns: Columns
     row_weights: PerRow
     patterns: Patterns = COMPLETE
-    allowed: BoolArray = EVERY_COMPONENT
+    allowed: Allowed = EVERY_COMPONENT
 
     @classmethod
     def of(cls, columns: Columns, row_weights: PerRow) -> "Block":
@@ -131,7 +132,7 @@ class Data:
 
     rows: Rows
     row_weights: PerRow | None = None
-    allowed: BoolArray | None = None
+    allowed: Allowed | None = None
 
     @property
     def lost(self) -> ClusterError | None:
@@ -160,7 +161,7 @@ class Data:
         rows = as_rows(X, n_features=n_features, features=features, name=name)
         return cls(rows, as_row_weights(row_weights, len(rows)))
 
-    def labelled(self, allowed: BoolArray) -> "Data":
+    def labelled(self, allowed: Allowed) -> "Data":
         """The rows with the components (obs, cluster) that they may come from, those with the same ones together."""
         order = np.lexsort(allowed.T)
         rows = np.asfortranarray(self.rows[order])
@@ -223,7 +224,7 @@ class Data:
         for begin, end in pairwise([0, *changes, max(1, n)]):
             yield from (slice(at, min(at + ROWS_PER_BLOCK, end)) for at in range(begin, end, ROWS_PER_BLOCK))
 
-    def _allowed(self, part: slice) -> BoolArray:
+    def _allowed(self, part: slice) -> Allowed:
         """The components of a block."""
         return EVERY_COMPONENT if self.allowed is None or self.allowed[part].all() else self.allowed[part.start]
 

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import BoolArray
+from bayesgmm.data.blocks import Allowed
 from bayesgmm.exceptions import InputError, LabelWarning, warn_user
 
 UNKNOWN = -1  # the label of a row without one, as in sklearn.semi_supervised
 _SHOWN = 5
 
 
-def allowed_components(labels: ArrayLike, n_rows: int, n_components: int) -> BoolArray:
+def allowed_components(labels: ArrayLike, n_rows: int, n_components: int) -> Allowed:
     """Components that each row may come from, (obs, cluster), by ``labels`` of either kind.
 
     Raises

@@ -17,7 +17,6 @@ from scipy.spatial.distance import pdist
 
 from bayesgmm._common import (
     Array,
-    BoolArray,
     Covariances,
     Factors,
     IntArray,
@@ -28,7 +27,7 @@ from bayesgmm._common import (
     Weights,
 )
 from bayesgmm._compiled import IN_1, IN_2, OUT_2, linked
-from bayesgmm.data import Data
+from bayesgmm.data import Allowed, Data
 from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
 from bayesgmm.em.m_step import m_step
 from bayesgmm.em.moments import (
@@ -133,7 +132,7 @@ def starting_mixture(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesgmm.data import Data
+    >>> from bayesgmm.data import Allowed, Data
     >>> from bayesgmm.em import starting_mixture
     >>> from bayesgmm.priors import Model
     >>> data = Data.of([[0.0], [0.1], [5.0], [5.1]])
@@ -552,7 +551,7 @@ def labelled_shares(
     *,
     row_weights: PerRow,
     rng: np.random.Generator,
-    allowed: BoolArray | None = None,
+    allowed: Allowed | None = None,
 ) -> Responsibilities:
     """Shares of rows for a first M-step: known rows in their component, the others in none.
 

@@ -13,8 +13,9 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import Array, BoolArray, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import (
+    Allowed,
     Block,
     Data,
     Source,
@@ -525,7 +526,7 @@ class GaussianMixture(
             return np.random.default_rng(int(self.random_state))
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31, size=4))
 
-    def _allowed(self, labels: ArrayLike, n_rows: int) -> BoolArray:
+    def _allowed(self, labels: ArrayLike, n_rows: int) -> Allowed:
         if self.labels_init is not None:
             raise InputError(expected="labels or labels_init", got="both", hint="EM starts at labels, too.")
         return allowed_components(labels, n_rows, self.n_components)

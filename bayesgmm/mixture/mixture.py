@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from bayesgmm._common import (
     Array,
-    BoolArray,
     Columns,
     Covariances,
     Factors,
@@ -21,7 +20,7 @@ from bayesgmm._common import (
     Weights,
 )
 from bayesgmm.conditionals import ConditionalMixtures, Regressions, given_values, positions_of
-from bayesgmm.data import COMPLETE, EVERY_COMPONENT, Patterns
+from bayesgmm.data import COMPLETE, EVERY_COMPONENT, Allowed, Patterns
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.component import GAUSSIAN, Component
 from bayesgmm.mixture.covariance.family import CovarianceFamily, covariance_family
@@ -190,7 +189,7 @@ class Mixture:
             raise InputError(expected=f"a permutation of 0 to {self.n_components - 1}", got=f"{order}")
         return self._picked(index)
 
-    def _picked(self, index: IntArray | BoolArray) -> Self:
+    def _picked(self, index: IntArray | Allowed) -> Self:
         """Some components, with their weights as they are."""
         own = slice(None) if self.family.shared else index
         return self.from_checked(
@@ -323,7 +322,7 @@ def column_statistics(
     mixture: Mixture,
     row_weights: PerRow = _NO_WEIGHTS,
     patterns: Patterns = COMPLETE,
-    allowed: BoolArray = EVERY_COMPONENT,
+    allowed: Allowed = EVERY_COMPONENT,
 ) -> Statistics:
     """`expected_statistics` for checked columns (feature, obs), C-contiguous, as EM and NUTS call it.
 
@@ -348,7 +347,7 @@ def column_densities(
     patterns: Patterns = COMPLETE,
     *,
     memberships: bool = True,
-    allowed: BoolArray = EVERY_COMPONENT,
+    allowed: Allowed = EVERY_COMPONENT,
 ) -> tuple[PerRow, Array]:
     """Log densities (obs,) and memberships (cluster, obs), or none, of checked columns (feature, obs), C-contiguous."""
     n_rows = x.shape[1]

@@ -21,12 +21,11 @@ from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.covariance.common_orientation import CommonAxes, CommonAxesEqualVolumes
 from bayesgmm.mixture.covariance.diagonal import Diagonal
-from bayesgmm.mixture.covariance.equal_shape import EqualShape
+from bayesgmm.mixture.covariance.equal_shape import EqualShape, Proportional
 from bayesgmm.mixture.covariance.equal_volume import EqualVolumeDiagonal, EqualVolumeFull
 from bayesgmm.mixture.covariance.full import Full
 from bayesgmm.mixture.covariance.own_orientation import EqualEigenvalues, OwnVolumes
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
-from bayesgmm.mixture.covariance.proportional import Proportional
 from bayesgmm.mixture.covariance.spherical import Spherical
 from bayesgmm.validation import told
 
