@@ -7,7 +7,6 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.data.blocks import COMPLETE as COMPLETE
     from bayesgmm.data.blocks import EVERY_COMPONENT as EVERY_COMPONENT
-    from bayesgmm.data.blocks import PATTERNS as PATTERNS
     from bayesgmm.data.blocks import Allowed as Allowed
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from bayesgmm.data.labels import allowed_components as allowed_components
     from bayesgmm.data.labels import refuse_labelled as refuse_labelled
     from bayesgmm.data.labels import warn_of_labels as warn_of_labels
+    from bayesgmm.data.pattern_type import PATTERNS as PATTERNS
     from bayesgmm.data.sources import Source as Source
     from bayesgmm.data.sources import SourceBlock as SourceBlock
     from bayesgmm.data.sources import SourceData as SourceData

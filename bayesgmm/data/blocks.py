@@ -7,11 +7,9 @@ from itertools import chain, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numba import types
 from numpy.typing import ArrayLike, NDArray
 
 from bayesgmm._common import Columns, IntArray, PerRow, Rows
-from bayesgmm._compiled import record_type
 from bayesgmm.data.unique_rows import distinct_rows
 from bayesgmm.exceptions import ClusterError, InputError
 from bayesgmm.validation import as_row_weights, as_rows
@@ -50,7 +48,6 @@ class Patterns(NamedTuple):
 
 
 COMPLETE = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
-PATTERNS = record_type(Patterns, types.int64[::1], types.int64[:, ::1])  # in compiled code
 
 
 class Block(NamedTuple):

@@ -118,7 +118,7 @@ def test_mclust_codes_are_read_and_stored_by_name():
         (([0.5, 0.5], np.zeros((2, 2)), [np.eye(2), -np.eye(2)]), "positive definite"),
         (([0.5, 0.5], np.zeros((2, 2)), [[1.0, 1.0], [1.0, 0.0]], "diag"), "positive definite"),
         (([0.5, 0.5], np.zeros((2, 2)), [1.0, -1.0], "spherical"), "positive definite"),
-        (([0.5, 0.5], np.zeros((2, 2)), EYE, "EVE"), "covariance_type"),
+        (([0.5, 0.5], np.zeros((2, 2)), EYE, "XYZ"), "covariance_type"),
     ],
 )
 def test_wrong_parameters_raise_at_the_border(arguments, message):
