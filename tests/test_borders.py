@@ -536,7 +536,7 @@ BAD_VALUES: dict[str, list[Any]] = {
         ("covariance_type", "engine", "inference", "init", "init_params", "kind", "loss", "method"), _NAMES
     ),
     **dict.fromkeys(("criterion", "divergence", "over", "quantities", "weights"), _NAMES),
-    **dict.fromkeys(("effort", "weight_concentration_prior_type"), _NAMES),
+    **dict.fromkeys(("effort", "missing", "weight_concentration_prior_type"), _NAMES),
     **dict.fromkeys(("ci_kind", "covariance_types"), _NO_NONE),
     "methods": _NAMES,
     "variables": [5, True, "nothing", ["nothing"], {"nothing": 0}, [1.0], {"weights": 9}],
