@@ -16,6 +16,8 @@ FLUSHED = 1e-80  # the kernel drops responsibilities below exp(-200), about 1e-8
 SCIKIT_LEARNS = ("full", "tied", "diag", "spherical")
 FAMILIES = (*SCIKIT_LEARNS, "tied_diag", "tied_spherical")
 RESTRICTED = ("VEI", "EVI", "VEE", "EVV")  # whose covariances are tied together in part
+ORIENTED = ("EEV", "VEV", "EVE", "VVE")  # whose axes are, or lengths along axes of their own
+EVERY_FAMILY = (*FAMILIES, *RESTRICTED, *ORIENTED)
 
 
 def load_data(name: str) -> Array:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from em_cases import one_start
+from reference import EVERY_FAMILY
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.anderson import Anderson
@@ -10,22 +11,6 @@ from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.model import Model
 
-FAMILIES = [
-    "full",
-    "tied",
-    "diag",
-    "spherical",
-    "tied_diag",
-    "tied_spherical",
-    "VEI",
-    "EVI",
-    "VEE",
-    "EVV",
-    "EEV",
-    "VEV",
-    "EVE",
-    "VVE",
-]
 ACCELERATED, PLAIN = EMSettings(tol=None, max_iter=20_000), EMSettings(tol=1e-10, max_iter=20_000, accelerate=False)
 
 
@@ -41,7 +26,7 @@ def several_blocks(monkeypatch):
     monkeypatch.setattr("bayesgmm.em.em._MANY_ROWS", 2_500)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=EVERY_FAMILY)
 def start(request):
     X = Data.of(two_of_four_overlap())
     seed = 1 if request.param == "VEE" else 0  # from where it has one optimum to go to, not several

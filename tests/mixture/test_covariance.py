@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from reference import FAMILIES, SCIKIT_LEARNS, random_mixture
+from reference import FAMILIES, ORIENTED, RESTRICTED, SCIKIT_LEARNS, random_mixture
 from sklearn.mixture import GaussianMixture
 
 from bayesgmm.exceptions import InputError
@@ -17,7 +17,7 @@ CODES = {
     "spherical": "VII",
     "tied_diag": "EEI",
     "tied_spherical": "EII",
-    **{name: name for name in ("VEI", "EVI", "VEE", "EVV", "EEV", "VEV", "EVE", "VVE")},
+    **{name: name for name in (*RESTRICTED, *ORIENTED)},
 }
 SHAPES = ((1, 1), (1, 3), (4, 1), (3, 5))
 
