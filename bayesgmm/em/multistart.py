@@ -162,17 +162,27 @@ def best_of_starts(
     plan = Plan(
         data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy, effort, n_init is None
     )
-    alone = plan.given or (n_init is None and model.n_components == 1)
+    one = plan.given or (n_init is None and model.n_components == 1)
     with one_blas_thread():
-        race = _Race(plan, rng, 1 if alone else n_init, callback, until)
+        race = _Race(plan, rng, 1 if one else n_init, callback, until)
         race.kept = kept
         runs, completed = race.run(n_jobs)
+        alone = replace(plan, in_race=False)
+        if plan.in_race and alone.weighs_moves and not race.stopped and _may_be_mended(runs, plan):
+            further = _Race(alone, rng, 1, callback, until).run(n_jobs)
+            runs, completed = runs + further[0], completed + further[1]
     starts = _record(plan, runs, completed, interrupted=race.stopped)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
     _report_data(plan, feature_names, degenerate=bool(starts.degenerate[starts.best]))
     in_order = model.exchangeable and not init.labelled and start is None
     return (_ordered(best) if in_order else best), starts
+
+
+def _may_be_mended(runs: list[EMResult], plan: Plan) -> bool:
+    """Whether a start that weighs its moves may end properly where none of a race did: most components are sound."""
+    some_are_sound = any(2 * run.n_floored < plan.model.n_components for run in runs)
+    return some_are_sound and not any(map(plan.degeneracy.is_proper, runs))
 
 
 class _Run(NamedTuple):
