@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from math import isfinite, isnan, nan
@@ -169,8 +169,10 @@ def best_of_starts(
         runs, completed = race.run(n_jobs)
         alone = replace(plan, in_race=False)
         if plan.in_race and alone.weighs_moves and not race.stopped and _may_be_mended(runs, plan):
-            further = _Race(alone, rng, 1, callback, until).run(n_jobs)
-            runs, completed = runs + further[0], completed + further[1]
+            race = _Race(alone, rng, 1, callback, until)
+            with suppress(KeyboardInterrupt, ClusterError):  # what the race has found is kept
+                further = race.run(n_jobs)
+                runs, completed = runs + further[0], completed + further[1]
     starts = _record(plan, runs, completed, interrupted=race.stopped)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)

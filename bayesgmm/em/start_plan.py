@@ -186,10 +186,10 @@ class Plan:
     @property
     def weighs_moves(self) -> bool:
         """Whether moves are weighed, not random: of a number of starts with many components."""
-        k, d, family = self.model.n_components, self.model.n_features, self.model.family
+        family = self.model.family
         regular = self.model.prior is None and self.smallest_floor > 0.0
-        apart = not family.shared and family.restriction(k, d) is None
-        return not self.in_race and self.searched and k >= _MANY and regular and apart
+        apart = not family.shared and not family.tied
+        return not self.in_race and self.searched and self.model.n_components >= _MANY and regular and apart
 
     @property
     def weighs_distances(self) -> bool:

@@ -10,10 +10,11 @@ from reference import EVERY_FAMILY, load_data
 
 from bayesgmm import GaussianMixture, Mixture
 from bayesgmm.data.blocks import Data
+from bayesgmm.em import multistart, start_plan
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMSettings
 from bayesgmm.em.local_search import EFFORTS, SearchData, ShortEM, compiled_moves, plain_moves, search_from
-from bayesgmm.exceptions import SingleBestStartWarning
+from bayesgmm.exceptions import InterruptedWarning, SingleBestStartWarning
 from bayesgmm.priors.model import Model
 
 pytestmark = pytest.mark.draws
@@ -117,6 +118,21 @@ def test_thirty_groups_end_properly(data_seed):
         warnings.simplefilter("ignore")  # of ends that did not converge, or are degenerate: at most one in three
         fits = [GaussianMixture(30, random_state=seed).fit(X).starts_ for seed in range(3)]
     assert sum(not starts.degenerate[starts.best] for starts in fits) >= 2
+
+
+@pytest.mark.filterwarnings("ignore:Every start")
+def test_a_further_start_that_is_interrupted_keeps_what_the_race_found(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(0.0, 20.0, (30, 2))[rng.integers(30, size=5_000)] + 0.4 * rng.normal(size=(5_000, 2))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(multistart, "_may_be_mended", lambda *_: True)
+    monkeypatch.setattr(start_plan, "split_and_merge", interrupted)
+    with pytest.warns(InterruptedWarning):
+        fit = GaussianMixture(30, random_state=0).fit(X)
+    assert np.isfinite(fit.log_likelihood_)
 
 
 def test_a_search_that_meets_no_proper_mixture_ends_early(monkeypatch):

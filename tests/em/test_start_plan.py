@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from em_cases import best_fit
+from reference import EVERY_FAMILY
 
 from bayesgmm.data.blocks import Data
 from bayesgmm.em.degeneracy import Degeneracy
@@ -67,6 +68,15 @@ def test_starts_take_the_distances_under_which_the_rows_are_likely():
         ]
         assert likely.log_prob(data.rows).sum() == pytest.approx(max(each), rel=1e-9)
         assert max(each) > min(each) + 1.0
+
+
+@pytest.mark.parametrize("covariance_type", EVERY_FAMILY)
+def test_moves_are_weighed_where_components_have_covariances_of_their_own(covariance_type):
+    """Halves of a component take covariances that others need not share."""
+    data, model = Data.of(overlapping(300)), Model.of(covariance_type, 8, 3)
+    degeneracy = Degeneracy.of(data, EMSettings(), model)
+    plan = Plan(data, model, degeneracy.with_floors(EMSettings()), MIXED, None, degeneracy)
+    assert plan.weighs_moves == (covariance_type in ("full", "diag", "spherical"))
 
 
 @pytest.mark.parametrize(("n_rows", "n_init"), [(300, 3), (30_000, 3), (4_000, 3), (4_000, None), (110_000, None)])
