@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,7 +19,8 @@ from matplotlib.lines import Line2D
 from bayesgmm.report.narrow import is_narrow, make_narrow
 from bayesgmm.style import POSTERIOR
 
-_DPI = 130  # of parts with so many elements that they are drawn as images
+_MANY = 5  # elements of one style that share it
+_DPI = 110  # of parts with so many elements that they are drawn as images
 _MOST_POINTS, _MOST_SIZES, _MOST_CORNERS = 1_500, 100, 500
 _MOST_IN_ALL = 1_000  # points of their own sizes, in all panels
 _POINTS_PER_PIXEL = 0.75
@@ -84,10 +86,11 @@ def _svg(figure: Figure, titles: Mapping[str, Sequence[str]], screen: str = "any
         figure.savefig(buffer, format="svg", dpi=_DPI, transparent=True, bbox_inches="tight", metadata={"Date": None})
     svg = buffer.getvalue()
     svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)  # hundredths of a point are enough
+    svg = re.sub(r"\n(?=[LCQz])", "", svg)  # of paths: a line for each point
     svg = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     for gid, texts in titles.items():
         svg = _with_titles(svg, gid, texts)
-    return _fitting(_with_own_ids(_in_page_colours(svg)), screen)
+    return _fitting(_with_shared_styles(_with_own_ids(_in_page_colours(svg))), screen)
 
 
 def _is_sized(artist: Any) -> bool:
@@ -134,6 +137,19 @@ def _in_page_colours(svg: str) -> str:
         return f"{found[1]}: color-mix(in srgb, var(--ink) {ink}%, var(--ground))"
 
     return re.sub(r"(fill|stroke): #([0-9a-f]{6})", mixed, svg)
+
+
+def _with_shared_styles(svg: str) -> str:
+    """Styles that many elements have, as bars of a histogram, written once; their names come from what they say."""
+    uses = Counter(re.findall(r' style="([^"]*)"', svg))
+    names = {style: f"s{sha256(style.encode()).hexdigest()[:8]}" for style, n in uses.items() if n >= _MANY}
+    if not names:
+        return svg
+    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    svg = re.sub(
+        r' style="([^"]*)"', lambda found: f' class="{names[found[1]]}"' if found[1] in names else found[0], svg
+    )
+    return svg.replace("<defs>", f"<style>{rules}</style><defs>", 1)
 
 
 def _with_own_ids(svg: str) -> str:
