@@ -242,7 +242,7 @@ def log_evidence(
     bridges = [mode_evidence(own, points, log_joint, target=target, rng=rng)[0] for own in regions]
     checks = (
         [mode_thames(own, points, log_joint, target=target, rng=rng) for own in regions]
-        if cross_check and target.conjugate
+        if cross_check and target.conjugate and (target.model.exchangeable or target.model.is_identified)
         else []
     )
     bridge, check, tempered = _total(bridges), _total(checks) if checks else None, None
