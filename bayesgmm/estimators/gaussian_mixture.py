@@ -237,6 +237,8 @@ class GaussianMixture(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
         "covariance_type": [StrOptions(set(FAMILIES))],
+        "component": [str],
+        "dof": [str, Number(Real, 0.0, None, closed="neither")],
         "tol": [Number(Real, 0.0, None, closed="left"), None],
         "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],
@@ -263,6 +265,8 @@ class GaussianMixture(
         n_components: int = 1,
         *,
         covariance_type: str = "full",
+        component: str = "gaussian",
+        dof: str | float = "each",
         tol: float | None = None,
         reg_covar: float | None = None,
         max_iter: int = 1000,
@@ -285,6 +289,8 @@ class GaussianMixture(
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.component = component
+        self.dof = dof
         self.tol = tol
         self.reg_covar = reg_covar
         self.max_iter = max_iter
@@ -376,7 +382,8 @@ class GaussianMixture(
         self.prior_ = in_units_of_rows(
             self._prior_of, data.sample, standardize=self.standardize, covariance_type=self.covariance_type
         )
-        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
+        named = {"component": self.component, "dof": self.dof}
+        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_, **named)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort

@@ -12,7 +12,7 @@ class Layout(NamedTuple):
     """Places in ``work`` of what belongs to the rows of a block, and how far apart they are.
 
     Room for weighted residuals of two features, rows, their weights and log densities, (cluster, row) squared lengths
-    and then responsibilities, residuals of a tile, whitened rows: from one component's to the next's it is `z_step`,
+    and then responsibilities, what a component keeps of them, residuals of a tile, whitened rows: from one component's to the next's it is `z_step`,
     zero where each overwrites the last. What belongs to features or components is `stride` apart.
     """
 
@@ -21,6 +21,7 @@ class Layout(NamedTuple):
     row_weights: int
     log_density: int
     resp: int
+    kept: int
     residuals: int
     columns: int
     z: int
