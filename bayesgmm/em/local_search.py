@@ -242,8 +242,8 @@ class SearchData:
         elif places.keeps != 2:
             size = size if places.keeps == 0 else 1.0 / beside_data
             factors[one], precision[one] = places.factor[0] * size, places.precision_factor[0] / size
-        weights, like = np.maximum(weights, 1e-200), {"component": mixture.component, "others": mixture.log_scale[k:]}
-        return with_scale(mixture.family, weights, means, factors, precision, **like)
+        weights, component, others = np.maximum(weights, 1e-200), mixture.component, mixture.log_scale[k:]
+        return with_scale(mixture.family, weights, means, factors, precision, component=component, others=others)
 
     def mended(self, run: EMResult, rng: np.random.Generator) -> Mixture:
         """A degenerate end with its narrowest component put down at a random row.

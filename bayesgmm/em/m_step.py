@@ -103,9 +103,7 @@ def assembled(before: Mixture, arrays: MixtureArrays) -> Mixture:
         covariances = blocks.reshape(before.covariances.shape)
     else:
         covariances = family.expand(factors, *means.shape)
-    return Mixture.from_checked(
-        family, weights, means, covariances, factors, precision, log_scale, before.component
-    )
+    return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale, before.component)
 
 
 def with_scale(

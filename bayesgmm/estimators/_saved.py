@@ -207,6 +207,7 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
 
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
     component = component_of(estimator.component, estimator.dof)
+    component = component if prior is None else component.with_prior
     first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type, component)
     for name, variable in tree["parameters"].data_vars.items():
         setattr(estimator, str(name), variable.to_numpy())
@@ -315,7 +316,7 @@ def _mixtures_in(dataset: "xr.Dataset", covariance_type: str, component: Compone
             raise InputError(
                 expected=f"{part} of {family.name} mixtures with shape {shape}", got=f"{stacked[part].shape}"
             )
-    rules = component.start(k)[k:]
-    behind = [[*stacked.get("dof", np.empty((n, 0)))[i], *rules] for i in range(n)]
-    stacked["log_scale"] = np.column_stack([stacked["log_scale"], np.reshape(behind, (n, -1))])
-    return [Mixture.from_checked(family, *(stacked[part][i] for part in _PARTS), component) for i in range(n)]
+    behind = stacked.get("dof", np.empty((n, 0))), np.tile(component.start(k)[k:], (n, 1))
+    stacked["log_scale"] = np.hstack([stacked["log_scale"], *behind])
+    of_each: Any = zip(*(stacked[part] for part in _PARTS), [component] * n, strict=True)
+    return [Mixture.from_checked(family, *parts_of_one) for parts_of_one in of_each]

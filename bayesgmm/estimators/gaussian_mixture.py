@@ -389,8 +389,8 @@ class GaussianMixture(
         self.prior_ = in_units_of_rows(
             self._prior_of, data.sample, standardize=self.standardize, covariance_type=self.covariance_type
         )
-        named = {"component": self.component, "dof": self.dof}
-        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_, **named)
+        sizes, component = (self.n_components, self.n_features_in_), component_of(self.component, self.dof)
+        model = Model.of(self.covariance_type, *sizes, prior=self.prior_, component=component)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort

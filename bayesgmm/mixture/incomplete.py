@@ -50,8 +50,7 @@ def write_marginal(  # type: ignore[no-untyped-def]
     covariance, component, features, n_observed, log_scale, mu, prec, marginal
 ):
     """The marginal of the first so many of all features, in this order."""
-    n_components, n_features = mu.shape
-    n_blocks, work, change = prec.shape[0], np.empty(prec.shape[1:]), 0.0
+    n_components, n_blocks, work, change = mu.shape[0], prec.shape[0], np.empty(prec.shape[1:]), 0.0
     for i in range(n_components, log_scale.shape[0]):
         marginal.log_scale[i] = log_scale[i]
     for k in range(n_components):

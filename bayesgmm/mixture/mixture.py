@@ -187,6 +187,25 @@ class Mixture:
         log_density, resp = column_densities(as_rows(X, n_features=self.n_features).T, self)
         return log_density, resp.T
 
+    def robust_weights(self, X: ArrayLike) -> PerRow:
+        r"""Weights with which rows enter the moments, (obs,): small for outliers of Student-t components.
+
+        .. math:: \sum_k r_{ik} u_{ik}, \qquad u_{ik} = \frac{\nu_k + D}{\nu_k + |z_{ik}|^2}
+
+        One for every row of Gaussian components (Peel & McLachlan 2000, Statistics and Computing 10:339-348).
+
+        Examples
+        --------
+        >>> from bayesgmm import Mixture
+        >>> Mixture([1.0], [[0.0]], [[[1.0]]], dof=4.0).robust_weights([[0.0], [1.0], [10.0]]).round(2)
+        array([1.25, 1.  , 0.05])
+        """
+        rows, resp, one = as_rows(X, n_features=self.n_features), self.responsibilities(X), self.family.parametrisation
+        own = np.broadcast_to(self.precision_factors, (self.n_components, *self.precision_factors.shape[1:]))
+        lengths = np.square(one.times(own, rows[:, None, :] - self.means)).sum(axis=2)
+        weights: PerRow = (resp * self.component.weights(self.dof, lengths, self.n_features)).sum(axis=1)
+        return weights
+
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""
         check_whole(least=0, n=n)

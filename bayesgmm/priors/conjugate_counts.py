@@ -139,12 +139,9 @@ def covariance_counts(
 @allocation_free
 def adds_to_moments(prior: PseudoData) -> bool:
     """Whether it is a prior on means or covariances."""
-    if prior.mean_precision.shape[0] > 0 or prior.scale_count.shape[0] > 0 or prior.variance_terms.shape[0] > 0:
-        return True
+    adds = prior.mean_precision.shape[0] > 0 or prior.scale_count.shape[0] > 0 or prior.variance_terms.shape[0] > 0
     for g in range(prior.exponent.shape[0]):
-        if prior.exponent[g] != 0.0 or prior.scale[g, 0, 0] != 0.0:
-            return True
+        adds = adds or prior.exponent[g] != 0.0 or prior.scale[g, 0, 0] != 0.0
     for k in range(prior.kappa.shape[0]):
-        if prior.kappa[k] > 0.0:
-            return True
-    return False
+        adds = adds or prior.kappa[k] > 0.0
+    return adds

@@ -12,6 +12,8 @@ from bayesgmm.priors.conjugate_counts import PseudoData, pseudo_data
 from bayesgmm.priors.prior import Prior, resolve
 from bayesgmm.priors.resolved import ResolvedPrior
 
+_GAUSSIAN = component_of("gaussian")
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
@@ -38,7 +40,7 @@ class Model:
     n_components: int
     n_features: int
     prior: ResolvedPrior | None = None
-    component: Component = component_of("gaussian")
+    component: Component = _GAUSSIAN
 
     @classmethod
     def of(
@@ -48,8 +50,7 @@ class Model:
         n_features: int,
         *,
         prior: Prior | None = None,
-        component: str = "gaussian",
-        dof: str | float = "each",
+        component: Component = _GAUSSIAN,
     ) -> Self:
         """The model that a user names, checked.
 
@@ -60,7 +61,7 @@ class Model:
         """
         family = covariance_family(covariance_type, n_features)
         given = None if prior is None else prior.resolve(n_components, n_features, family.name)
-        return cls(family, n_components, n_features, given, component_of(component, dof))
+        return cls(family, n_components, n_features, given, component if prior is None else component.with_prior)
 
     @classmethod
     def of_mixture(cls, mixture: Mixture, prior: Prior | None = None) -> Self:

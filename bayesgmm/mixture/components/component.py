@@ -10,7 +10,7 @@ What it reads beside log scales, such as degrees of freedom, stands behind them 
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -58,6 +58,11 @@ class Component(Behaviour, ABC):
     def picked(self, log_scale: Array, index: Any, n_components: int) -> Array:
         """What the kernel reads of some components."""
 
+    @property
+    def with_prior(self) -> Self:
+        """The same with a prior on what is estimated beside the rest."""
+        return self
+
     @abstractmethod
     def n_parameters(self, n_components: int) -> int:
         """How many numbers are estimated beside weights, means and covariances."""
@@ -73,6 +78,10 @@ class Component(Behaviour, ABC):
     @abstractmethod
     def dof(self, others: Array, n_components: int) -> Array | None:
         """Degrees of freedom (cluster,), None where there are none."""
+
+    @abstractmethod
+    def weights(self, dof: Array | None, lengths: Array, n_features: int) -> Array | float:
+        """Weights of moments over responsibilities, given squared lengths (obs, cluster) of whitened residuals."""
 
     @abstractmethod
     def stretches(self, dof: Array | None, labels: IntArray, rng: np.random.Generator) -> Array | float:
@@ -173,6 +182,9 @@ class Gaussian(Component):
 
     def dof(self, others: Array, n_components: int) -> None:
         return None
+
+    def weights(self, dof: Array | None, lengths: Array, n_features: int) -> float:
+        return 1.0
 
     def stretches(self, dof: Array | None, labels: IntArray, rng: np.random.Generator) -> float:
         return 1.0

@@ -14,13 +14,13 @@ weights u are taken relative to their mean :math:`\alpha`, and degrees of freedo
     - \bar u / \alpha \right] = 0, \qquad
     \overline{\log\tau} = \overline{\log u} + \psi(\tfrac{\nu_0 + D}{2}) - \log\tfrac{\nu_0 + D}{2}.
 
-Behind the log scales stand the degrees of freedom (cluster,) and the rules of their estimation: how many are free (none,
-one for all, one each), their bounds, and a Gamma prior's shape less one and rate.
+Behind the log scales stand the degrees of freedom (cluster,) and the rules of their estimation: how many are free
+(none, one for all, one each), their bounds, and a Gamma prior's shape less one and rate.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from scipy.special import gammaln
@@ -30,6 +30,7 @@ from bayesgmm._compiled import LANES, TILE, allocation_free, compiled, fold, loa
 from bayesgmm.mixture.components.component import LOG_2PI, Component, refused
 from bayesgmm.mixture.kernel_layout import add_to
 
+PRIOR = 2.0, 0.1  # shape and rate of a Gamma prior on degrees of freedom (Juárez & Steel 2010)
 BOUNDS = 2.0, 200.0  # of degrees of freedom by maximum likelihood: below, spikes are near; above, a Gaussian is
 _BOUNDS_WITH_PRIOR = 0.01, 1e4
 _FIRST = 20.0  # degrees of freedom where a run begins
@@ -247,6 +248,10 @@ class StudentT(Component):
         return {_FIXED: 0, _SHARED: 1, _EACH: n_components}[self._free]
 
     @property
+    def with_prior(self) -> Self:
+        return replace(self, prior=PRIOR)
+
+    @property
     def rules(self) -> Array:
         """What stands behind the degrees of freedom."""
         shape, rate = self.prior or (1.0, 0.0)
@@ -263,7 +268,11 @@ class StudentT(Component):
     def dof(self, others: Array, n_components: int) -> Array:
         return others[:n_components]
 
-    def stretches(self, dof: Array, labels: IntArray, rng: np.random.Generator) -> Array:
+    def weights(self, dof: Any, lengths: Array, n_features: int) -> Array:
+        weights: Array = (dof + n_features) / (dof + lengths)
+        return weights
+
+    def stretches(self, dof: Any, labels: IntArray, rng: np.random.Generator) -> Array:
         own = dof[labels]
         return np.sqrt(own / rng.chisquare(own))[:, None]
 

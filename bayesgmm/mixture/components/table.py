@@ -1,5 +1,6 @@
 """The table of components by the names that users give them."""
 
+from collections.abc import Callable
 from math import isfinite
 from numbers import Real
 
@@ -12,15 +13,15 @@ from bayesgmm.mixture.components.component import GAUSSIAN, Component
 from bayesgmm.mixture.components.student_t import DOF_KINDS, StudentT
 from bayesgmm.validation import as_positive, told
 
-COMPONENTS = {"gaussian": lambda _dof: GAUSSIAN, "student_t": StudentT}
+COMPONENTS: dict[str, Callable[[str | float], Component]] = {"gaussian": lambda _: GAUSSIAN, "student_t": StudentT}
 
 
-def component_of(name: str, dof: str | float = "each") -> Component:
+def component_of(component: str, dof: str | float = "each") -> Component:
     """The distribution of a component, checked.
 
     Parameters
     ----------
-    name : str
+    component : str
         ``"gaussian"`` or ``"student_t"``.
     dof : "each", "shared" or a number
         Degrees of freedom of Student-t components: one for each component, one for all, or as given.
@@ -30,8 +31,8 @@ def component_of(name: str, dof: str | float = "each") -> Component:
     InputError
         If the name is not known, or degrees of freedom are none.
     """
-    if name not in COMPONENTS:
-        raise InputError(expected=f"component one of {', '.join(map(repr, COMPONENTS))}", got=repr(name))
+    if component not in COMPONENTS:
+        raise InputError(expected=f"component one of {', '.join(map(repr, COMPONENTS))}", got=repr(component))
     number = isinstance(dof, Real) and not isinstance(dof, bool) and dof > 0.0 and isfinite(dof)
     if not number and not (isinstance(dof, str) and dof in DOF_KINDS):
         raise InputError(
@@ -39,7 +40,7 @@ def component_of(name: str, dof: str | float = "each") -> Component:
             got=repr(dof),
             hint="Infinitely many degrees of freedom are component='gaussian'.",
         )
-    return COMPONENTS[name](float(dof) if number else dof)
+    return COMPONENTS[component](float(dof) if number else dof)
 
 
 def with_dof(dof: ArrayLike | None, n_components: int) -> tuple[Component, Array]:
