@@ -248,7 +248,7 @@ def _separate(factor, terms, count, scatter):  # type: ignore[no-untyped-def]
 @linked(types.int64(COVARIANCE, COMPONENT, IN_1, SUMS, MIXTURE, PSEUDO_DATA, MIXTURE))
 def compiled_m_step(covariance, component, floors, sums, now, prior, new):  # type: ignore[no-untyped-def]
     """`m_step` on arrays: it writes the new mixture and returns how many covariances were lifted."""
-    expansion = 1.0 if adds_to_moments(prior) else component.expansion(sums)
+    expansion = 1.0 if adds_to_moments(prior) else component.expansion(sums, now.log_scale)
     n_floored = _write_covariances(covariance, component, floors, sums, now, prior, expansion, new)
     if n_floored > 0 and expansion != 1.0:  # the objective rises with either, not with both
         expansion = 1.0

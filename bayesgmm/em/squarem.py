@@ -8,7 +8,8 @@ v = theta_2 - 2 theta_1 + theta_0 the extrapolation is
 where alpha = -1 would be theta_2. One plain step from there, as in their scheme, begins the next cycle. The
 coordinates are unconstrained and relative to theta_0, so that units of the data do not matter: ratios of weights in
 logarithms; means and Cholesky factors whitened by the factors of theta_0, with logarithms on the factors' diagonals;
-ratios of degrees of freedom in logarithms, if components have any.
+ratios of degrees of freedom in logarithms, if components have any, which take steps of their own: they are the slowest
+and hardly depend on the others.
 Lengths are measured by the information of the complete data: there the derivative of EM's map is self-adjoint
 (without a prior), so that 1 - |v| / |r| and |theta_2 - theta_1| / |r| bound its slowest rate from below.
 
@@ -61,6 +62,7 @@ _STEADY = 0.25  # the change of that rate or growth from one step to the next, r
 _STEADY_STEPS = 4.0  # in a row
 _PATIENCE = 20.0  # plain steps before the first extrapolation, and for each failure that successes do not outweigh
 _FIRST_CAP, _LARGER, _SMALLER = 4.0, 2.0, 2.0  # the longest step -alpha, and how it changes
+_FARTHER, _FARTHEST = 16.0, 1.0  # of degrees of freedom: the longest step over that, and change of a logarithm
 _SHORTEST = 1.01  # a step of one is theta_2: not worth a check
 _FORGET, _SLOWEST = 1.15, 0.9999  # how fast 1 - rate is forgotten, per cycle; the slowest rate that is believed
 _ENOUGH, _DOUBT = 5.0, 2.0  # estimates in a row that end an extrapolated run, and what they are multiplied by
@@ -297,8 +299,13 @@ def _extrapolate(covariance, component, rules, iterates):  # type: ignore[no-unt
     step = state[STEP] = step_length(math.sqrt(r), math.sqrt(v), state[CAP])
     if step < _SHORTEST:
         return False
+    of_gaussian = one.shape[0] - component.n_coordinates(iterates.weights.shape[1])
     for i in range(one.shape[0]):
-        two[i] = 2.0 * step * one[i] + step * step * (two[i] - 2.0 * one[i])
+        bend = two[i] - 2.0 * one[i]
+        own = step if i < of_gaussian else step_length(abs(one[i]), abs(bend), _FARTHER * state[CAP])
+        two[i] = 2.0 * own * one[i] + own * own * bend
+        if i >= of_gaussian:
+            two[i] = min(max(two[i], -_FARTHEST), _FARTHEST)
     return _place(covariance, component, rules, iterates, base, buffers[AT_FREE], two)
 
 

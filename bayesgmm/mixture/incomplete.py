@@ -116,8 +116,7 @@ def add_incomplete(  # type: ignore[no-untyped-def]
             total += add_statistics(covariance, component, columns, weights, own.log_scale, own.mu, own.prec, found)
             for k in range(n_components):
                 sums.counts[k] += found.counts[k]
-                for s in range(found.others.shape[0]):
-                    sums.others[s, k] += found.others[s, k]
+                component.add_marginal_sums(log_scale, mu.shape, k, n_observed, found, sums)
                 covariance.add_expected(
                     features,
                     own.rotations[min(k, prec.shape[0] - 1)],

@@ -31,13 +31,14 @@ class Component(Behaviour, ABC):
     n_kept: Any  # (): places that it needs for each row and component
     log_density: Any  # (layout, log_scale, shape, k, i, square, work): log w + log density of a vector of rows
     add_sums: Any  # (layout, log_scale, shape, k, padded, work, place): its sums; returns the place behind them
+    add_marginal_sums: Any  # (log_scale, shape, k, d, found, sums): those of rows of which d features are observed
     moment_weights: Any  # (layout, k): the place of the weights with which rows enter moments
     log_normaliser: Any  # (log_scale, shape, k): of the density of whitened residuals
     marginal_normaliser: Any  # (log_scale, shape, k, d): its change where only d features are observed
 
     # ---- compiled: the M-step and its extrapolation
     moment_count: Any  # (sums, k): the sum of the weights of moments
-    expansion: Any  # (sums): what counts of covariances are multiplied by without a prior (parameter expansion)
+    expansion: Any  # (sums, log_scale): what counts of covariances are multiplied by where there is no prior
     update: Any  # (sums, expansion, shape, before, after): what stands behind the log scales
     n_coordinates: Any  # (k): unconstrained coordinates beside those of a Gaussian
     write_coordinates: Any  # (base, other, k, q): relative to a base
@@ -118,6 +119,11 @@ class Gaussian(Component):
 
     @staticmethod
     @allocation_free
+    def add_marginal_sums(log_scale, shape, k, d, found, sums):  # type: ignore[no-untyped-def]
+        pass
+
+    @staticmethod
+    @allocation_free
     def moment_weights(layout, k):  # type: ignore[no-untyped-def]
         """Responsibilities as they are."""
         return layout.resp + k * layout.stride
@@ -139,7 +145,7 @@ class Gaussian(Component):
 
     @staticmethod
     @allocation_free
-    def expansion(sums):  # type: ignore[no-untyped-def]
+    def expansion(sums, log_scale):  # type: ignore[no-untyped-def]
         return 1.0
 
     @staticmethod

@@ -8,7 +8,7 @@ It is a normal distribution of covariance :math:`L L^\top / \tau` with :math:`\t
 McLachlan 2000). Sums beside counts are :math:`\sum r \log(1 + |z|^2 / \nu)` and :math:`\sum r u`.
 
 The M-step is that of the complete data with parameter expansion (Kent, Tyler & Vardi 1994; Liu, Rubin & Wu 1998): the
-weights u are taken relative to their mean :math:`\alpha`, and degrees of freedom solve
+weights u are taken relative to their mean :math:`\alpha = \sum r \nu u / \sum r \nu`, and then degrees of freedom solve
 
 .. math:: \sum_k n_k \left[\log\tfrac{\nu}{2} - \psi(\tfrac{\nu}{2}) + 1 + \overline{\log\tau} - \log\alpha
     - \bar u / \alpha \right] = 0, \qquad
@@ -153,6 +153,16 @@ class StudentT(Component):
 
     @staticmethod
     @allocation_free
+    def add_marginal_sums(log_scale, shape, k, d, found, sums):  # type: ignore[no-untyped-def]
+        """The first as if all features had been observed: E log tau depends on how many there are."""
+        dof = log_scale[shape[0] + k]
+        one, other = 0.5 * (dof + shape[1]), 0.5 * (dof + d)
+        change = math.log(one / other) - _log_less_digamma(one) + _log_less_digamma(other)
+        sums.others[_LENGTHS, k] += found.others[_LENGTHS, k] + found.counts[k] * change
+        sums.others[_WEIGHTS, k] += found.others[_WEIGHTS, k]
+
+    @staticmethod
+    @allocation_free
     def moment_weights(layout, k):  # type: ignore[no-untyped-def]
         """Responsibilities times u."""
         return layout.kept + k * layout.stride
@@ -177,12 +187,12 @@ class StudentT(Component):
 
     @staticmethod
     @allocation_free
-    def expansion(sums):  # type: ignore[no-untyped-def]
-        """The mean weight."""
-        count = weight = 0.0
-        for k in range(sums.counts.shape[0]):
-            count += sums.counts[k]
-            weight += sums.others[_WEIGHTS, k]
+    def expansion(sums, log_scale):  # type: ignore[no-untyped-def]
+        """The mean of u, in which components count as their degrees of freedom: the best given those."""
+        count, weight, k = 0.0, 0.0, sums.counts.shape[0]
+        for i in range(k):
+            count += log_scale[k + i] * sums.counts[i]
+            weight += log_scale[k + i] * sums.others[_WEIGHTS, i]
         return weight / count
 
     @staticmethod
