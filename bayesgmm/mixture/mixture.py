@@ -74,7 +74,7 @@ class Mixture:
     >>> mixture.responsibilities([[0.0]]).round(3)
     array([[0.951, 0.049]])
     >>> Mixture([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]], dof=4.0).log_prob([[0.0], [50.0]]).round(3)
-    array([-1.962, -9.996])
+    array([ -2.08 , -14.136])
     """
 
     __module__ = "bayesgmm"
