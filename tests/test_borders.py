@@ -544,6 +544,8 @@ BAD_VALUES: dict[str, list[Any]] = {
         ("covariance_type", "engine", "inference", "init", "init_params", "kind", "loss", "method"), _NAMES
     ),
     **dict.fromkeys(("criterion", "divergence", "over", "quantities", "weights"), _NAMES),
+    "component": _NAMES,
+    "dof": [0.0, -1.0, float("nan"), float("inf"), "own", True, [5.0], None],
     **dict.fromkeys(("effort", "missing", "weight_concentration_prior_type"), _NAMES),
     **dict.fromkeys(("ci_kind", "covariance_types"), _NO_NONE),
     "methods": _NAMES,
@@ -650,6 +652,7 @@ ENTRIES: dict[str, Callable[[SimpleNamespace], dict[str, Any]]] = {
 RIGHT = {
     ("bootstrap_lrt", "n_components", "[2]"),
     ("select_components", "n_components", "[2]"),
+    ("select_components", "component", "None"),
     ("log_evidence", "covariance_type", "None"),
     ("plot_similarity", "partition", "None"),
     ("BayesianGaussianMixture", "draws", "None"),

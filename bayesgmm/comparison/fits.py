@@ -219,6 +219,7 @@ def _check_features(fits: list[Any], trees: list[xr.DataTree | None], n_features
 def _em_fit(fit: Any, name: str, data: Data) -> Fit:
     refuse_labelled(fit, "a comparison")
     mixture: Mixture = fit.mixture_
+    mixture.component.check_gaussian("a comparison")
     _check_likelihood(fit, mixture, data)
     starts, names = getattr(fit, "starts_", None), getattr(fit, "feature_names_in_", None)
     return Fit(

@@ -144,7 +144,7 @@ class Anderson:
         if not (bound <= 1.0).all():
             return None
         weights = np.maximum(weights / weights.sum(), np.finfo(np.float64).tiny)
-        return with_scale(base.family, weights, means, factors, precision)
+        return with_scale(base.family, weights, means, factors, precision, component=base.component)
 
     def _logs(self) -> Array:
         """Which entries of a change of factors are logarithms, (rows, columns)."""

@@ -232,7 +232,7 @@ class _Run:
         self.rules = Rules(_floors(settings.reg_covar, data, start), np.nan, settings.max_iter)
         self.iterates = Iterates.begin(start, accelerate=settings.accelerate, n_alone=1 + n_alone)
         is_long = isinstance(data, Data) and data.shape[0] > _MANY_ROWS and self.block is None
-        alone = is_long and prior is None and settings.accelerate
+        alone = is_long and prior is None and settings.accelerate and not start.component.has_others
         self.anderson = Anderson(start, self.pseudo, self.rules.floors) if alone else None
         self.history: list[float] = []
 
@@ -250,7 +250,7 @@ class _Run:
         """The next mixture to evaluate: an M-step, or an extrapolation along the last ones (Anderson, or SQUAREM)."""
         if self.anderson is not None:
             return self.anderson.next_point(statistics)
-        next_iterate(self.start.kernel[0], self.rules, _sums(statistics), self._pseudo_data(), self.iterates)
+        next_iterate(*self.start.kernel, self.rules, _sums(statistics), self._pseudo_data(), self.iterates)
         return assembled(self.start, self.iterates.now)
 
     def check_convergence(self, statistics: Statistics, mixture: Mixture) -> int:
@@ -328,11 +328,11 @@ def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
     if prior is None:
         return 0.0
     softmax = float(np.log(mixture.weights).sum()) if prior.sparse else 0.0
-    return prior.log_prob(mixture) + softmax
+    return prior.log_prob(mixture) + softmax + mixture.component.log_prior(mixture.dof)
 
 
 def _sums(statistics: Statistics) -> Sums:
-    return Sums(statistics.counts, statistics.first, statistics.second)
+    return Sums(statistics.counts, statistics.first, statistics.second, statistics.others)
 
 
 @linked(
@@ -348,11 +348,12 @@ def compiled_steps(  # type: ignore[no-untyped-def]
     objectives, verdict, value, n_taken = iterates.objectives, GOES_ON, 0.0, 0
     n_left = int(rules.max_iter + 1 - iterates.state[N_STEPS])
     for step in range(min(objectives.shape[0], n_left)):
-        next_iterate(covariance, rules, sums, prior, iterates)
+        next_iterate(covariance, component, rules, sums, prior, iterates)
         now = iterates.buffers[AT_NOW]
         sums.counts.fill(0.0)
         sums.first.fill(0.0)
         sums.second.fill(0.0)
+        sums.others.fill(0.0)
         value = add_rows(
             covariance,
             component,

@@ -158,7 +158,7 @@ def starting_mixture(
         resp = INIT_METHODS[init.method](scaled, n_components, v, rng)
     pseudo = mild_pseudo_data(moments, model)
     start = first_step(X, resp * v[:, None], pseudo, moments=moments, family=family, reg_covar=reg_covar)
-    return with_parameters(start, given)
+    return model.with_component(with_parameters(start, given))
 
 
 def scaled_for_distances(
@@ -213,7 +213,8 @@ def _component_log_prior(mixture: Mixture, prior: ResolvedPrior, j: int, slot: i
         mixture.covariances,
         mixture.factors[block_j : block_j + 1],
         mixture.precision_factors[block_j : block_j + 1],
-        mixture.log_scale[j : j + 1],
+        mixture.component.picked(mixture.log_scale, slice(j, j + 1), mixture.n_components),
+        mixture.component,
     )
     return prior.inverse_wishart.of_components(np.array([slot])).log_prob(one)
 
@@ -355,7 +356,7 @@ def first_step(
     means, sums = np.zeros((k, d)), Sums.empty((k, d), family.block_shape(d))
     x, shares = np.ascontiguousarray(X.T), np.ascontiguousarray(shares)
     _share_sums(family.parametrisation, x, shares, moments.mean, sd, means, sums)
-    counts, first, second = sums
+    counts, first, second, _ = sums
     factor = family.parametrisation.uncorrelated(sd)[None]
     if family.parametrisation.correlated and len(pseudo.mean_precision):
         # The covariance given which the means are taken; that of the data, for it follows every map of the rows.
@@ -379,7 +380,7 @@ def _unit(means: Means, factor: Factors, family: CovarianceFamily) -> Mixture:
 @linked(types.void(COVARIANCE, IN_2, IN_2, IN_1, IN_1, OUT_2, SUMS))
 def _share_sums(covariance, x, shares, centre, sd, means, sums):  # type: ignore[no-untyped-def]
     """Add counts and means of the shares, then first and second moments about them in units of ``sd``."""
-    counts, first, second = sums
+    counts, first, second, _ = sums
     n_features, n_rows = x.shape
     n_components = shares.shape[1]
     z = np.empty(n_features)

@@ -22,7 +22,7 @@ from bayesgmm._compiled import IN_1, IN_2, OUT_1, OUT_3, allocation_free, linked
 from bayesgmm.data import PATTERNS, Data
 from bayesgmm.em.degeneracy import Degeneracy
 from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, pass_seconds, run_em
-from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled, with_scale
+from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled, with_scale, write_log_scales
 from bayesgmm.em.moments import covariance_factor
 from bayesgmm.em.squarem import (
     AT_NOW,
@@ -35,8 +35,9 @@ from bayesgmm.em.squarem import (
     Rules,
     begin_again,
     check_convergence,
+    point_at,
 )
-from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, SUMS, Mixture, Sums, add_rows
+from bayesgmm.mixture import COMPONENT, COVARIANCE, SUMS, Mixture, Sums, add_rows
 from bayesgmm.priors import PSEUDO_DATA, Model
 
 MOST_ROWS = 5_000  # a search sees at most so many rows, and 50 for each free mean
@@ -211,7 +212,8 @@ class SearchData:
         factors = np.repeat(self.places.factor * size, n_blocks, axis=0)
         precision = np.repeat(self.places.precision_factor / size, n_blocks, axis=0)
         weights = np.full(n_components, 1.0 / n_components)
-        return with_scale(family, weights, self.picked(n_components, rng), factors, precision)
+        means, component = self.picked(n_components, rng), self.model.component
+        return with_scale(family, weights, means, factors, precision, component=component)
 
     def new_size(self, chance: float) -> float:
         """By how much to shrink a factor, to a share of volume log-uniform between a few rows' and all of it."""
@@ -240,7 +242,8 @@ class SearchData:
         elif places.keeps != 2:
             size = size if places.keeps == 0 else 1.0 / beside_data
             factors[one], precision[one] = places.factor[0] * size, places.precision_factor[0] / size
-        return with_scale(mixture.family, np.maximum(weights, 1e-200), means, factors, precision)
+        weights, component, others = np.maximum(weights, 1e-200), mixture.component, mixture.log_scale[k:]
+        return with_scale(mixture.family, weights, means, factors, precision, component=component, others=others)
 
     def mended(self, run: EMResult, rng: np.random.Generator) -> Mixture:
         """A degenerate end with its narrowest component put down at a random row.
@@ -336,7 +339,8 @@ def _if_better(run: EMResult, best: EMResult | None, short_em: ShortEM) -> EMRes
 def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, short_em: ShortEM) -> tuple[int, EMResult]:
     """`_first_gain` in compiled code."""
     model, settings, before = search_data.model, short_em.settings, best.mixture
-    sums = Sums.empty(before.means.shape, before.precision_factors.shape[1:])
+    shapes = before.means.shape, before.precision_factors.shape[1:]
+    sums = Sums.empty(*shapes, n_others=before.component.n_sums)
     iterates = Iterates.begin(before, accelerate=settings.accelerate, n_alone=_MOST_STEPS + 3)
     n_made, spent, gained, n_steps, converged, log_likelihood = _compiled_moves(
         *before.kernel,
@@ -363,7 +367,7 @@ def compiled_moves(search_data: SearchData, best: EMResult, chances: Array, shor
 
 
 @allocation_free
-def _put_down(covariance, filled, best, places, chances, iterates):  # type: ignore[no-untyped-def]
+def _put_down(covariance, component, filled, best, places, chances, iterates):  # type: ignore[no-untyped-def]
     """`SearchData.moved` into the present point."""
     k, d = best.means.shape
     now, n_blocks = iterates.buffers[AT_NOW], best.factors.shape[0]
@@ -397,10 +401,10 @@ def _put_down(covariance, filled, best, places, chances, iterates):  # type: ign
         others += best.weights[j] if j != one else 0.0
     share = (1.0 - 1.0 / k) / max(others, 1e-300)
     for j in range(k):
-        weight = max(1.0 / k if j == one else best.weights[j] * share, 1e-200)
-        log_det = covariance.log_determinant(precision[min(j, n_blocks - 1)], d)
-        iterates.weights[now, j] = weight
-        iterates.log_scale[now, j] = math.log(weight) + log_det - 0.5 * d * LOG_2PI
+        iterates.weights[now, j] = max(1.0 / k if j == one else best.weights[j] * share, 1e-200)
+    for i in range(k, best.log_scale.shape[0]):
+        iterates.log_scale[now, i] = best.log_scale[i]
+    write_log_scales(covariance, component, point_at(iterates, now))
 
 
 @allocation_free
@@ -410,6 +414,7 @@ def _short_run(covariance, component, rules, x, row_weights, patterns, sums, pri
     sums.counts.fill(0.0)
     sums.first.fill(0.0)
     sums.second.fill(0.0)
+    sums.others.fill(0.0)
     point = iterates.log_scale[now], iterates.means[now], iterates.precision_factors[now]
     value = add_rows(covariance, component, x, row_weights, patterns, *point, sums)
     verdict = check_convergence(iterates.state, value, rules.smallest_gain)
@@ -453,7 +458,7 @@ def _compiled_moves(  # type: ignore[no-untyped-def]
     head = Rules(rules.floors, rules.smallest_gain, HEAD_START)
     n_steps, converged, value = 0, False, 0.0
     for move in range(chances.shape[0]):
-        _put_down(covariance, filled, best, places, chances[move], iterates)
+        _put_down(covariance, component, filled, best, places, chances[move], iterates)
         n_steps, converged, value, gain = _short_run(
             covariance, component, head, x, row_weights, patterns, sums, prior, iterates
         )

@@ -25,8 +25,18 @@ from bayesgmm._compiled import (
     record_type,
     solve_cholesky,
 )
-from bayesgmm.mixture import COVARIANCE, LOG_2PI, SUMS, CovarianceFamily, Mixture, Statistics, Sums, sandwich
-from bayesgmm.priors import PSEUDO_DATA, PseudoData, add_mean_scale, covariance_counts
+from bayesgmm.mixture import (
+    COMPONENT,
+    COVARIANCE,
+    SUMS,
+    Component,
+    CovarianceFamily,
+    Mixture,
+    Statistics,
+    Sums,
+    sandwich,
+)
+from bayesgmm.priors import PSEUDO_DATA, PseudoData, add_mean_scale, adds_to_moments, covariance_counts
 
 
 class MixtureArrays(NamedTuple):
@@ -38,8 +48,8 @@ class MixtureArrays(NamedTuple):
     means : (cluster, feature)
     factors, precision_factors, blocks : (block, rows, columns)
         Factors of covariances, their inverses and their squares.
-    log_scale : (cluster,)
-        log w_k + log |L_k^-1| - D/2 log 2 pi.
+    log_scale : (cluster,), or more
+        log w_k + log |L_k^-1| + log normalizer of the component, and behind it what else components read.
     """
 
     weights: Weights
@@ -58,7 +68,7 @@ class MixtureArrays(NamedTuple):
     @classmethod
     def empty(cls, mixture: Mixture) -> "MixtureArrays":
         """Room for the parameters of a mixture of the same family and shape."""
-        weights, log_scale = np.empty((2, *mixture.weights.shape))
+        weights, log_scale = np.empty(mixture.weights.shape), np.empty(mixture.log_scale.shape)
         factors, precision, blocks = np.empty((3, *mixture.factors.shape))
         return cls(weights, np.empty(mixture.means.shape), factors, precision, blocks, log_scale)
 
@@ -79,9 +89,9 @@ def m_step(statistics: Statistics, mixture: Mixture, prior: PseudoData, *, floor
     """
     new = MixtureArrays.empty(mixture)
     now = MixtureArrays(*(np.require(array, requirements=["C", "W"]) for array in MixtureArrays.of(mixture)))
-    sums = Sums(statistics.counts, statistics.first, statistics.second)
+    sums = Sums(statistics.counts, statistics.first, statistics.second, statistics.others)
     floors = np.full(mixture.n_features, floor, dtype=np.float64)
-    n_floored = compiled_m_step(mixture.family.parametrisation, floors, sums, now, prior, new)
+    n_floored = compiled_m_step(*mixture.kernel, floors, sums, now, prior, new)
     return assembled(mixture, new), n_floored
 
 
@@ -93,18 +103,26 @@ def assembled(before: Mixture, arrays: MixtureArrays) -> Mixture:
         covariances = blocks.reshape(before.covariances.shape)
     else:
         covariances = family.expand(factors, *means.shape)
-    return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale)
+    return Mixture.from_checked(family, weights, means, covariances, factors, precision, log_scale, before.component)
 
 
 def with_scale(
-    family: CovarianceFamily, weights: Weights, means: Means, factors: Factors, precision_factors: Factors
+    family: CovarianceFamily,
+    weights: Weights,
+    means: Means,
+    factors: Factors,
+    precision_factors: Factors,
+    *,
+    component: Component,
+    others: Array | None = None,
 ) -> Mixture:
-    """A mixture from factors and their inverses, without checks."""
+    """A mixture from factors and their inverses, without checks; ``others`` stand behind its log scales."""
     log_det = family.log_precision_determinants(precision_factors, means.shape[1])
-    log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI
+    others = component.start(len(weights)) if others is None else others
+    log_scale = component.packed(np.log(weights) + log_det, others, means.shape[1])
     covariances = family.covariances(factors, *means.shape)
     return Mixture.from_checked(
-        family, weights, np.ascontiguousarray(means), covariances, factors, precision_factors, log_scale
+        family, weights, np.ascontiguousarray(means), covariances, factors, precision_factors, log_scale, component
     )
 
 
@@ -123,10 +141,10 @@ def _update_weights(counts: Weights, concentration: Weights, weights: Weights) -
 
 
 @allocation_free
-def _update_mean(covariance, k, sums, now, prior, new_means, scatter, work):  # type: ignore[no-untyped-def]
+def _update_mean(covariance, k, weight, sums, now, prior, new_means, scatter, work):  # type: ignore[no-untyped-def]
     """Move one mean by L s and add its second moment about the new mean to the scatter of its block."""
     n_features, g = now.means.shape[1], min(k, now.factors.shape[0] - 1)
-    count = sums.counts[k] + prior.kappa[k]
+    count = weight + prior.kappa[k]
     moment, offset, whitened, shift = work[0], work[1], work[2], work[3]
     for d in range(n_features):
         moment[d] = sums.first[k, d]
@@ -139,7 +157,7 @@ def _update_mean(covariance, k, sums, now, prior, new_means, scatter, work):  # 
     for d in range(n_features):
         shift[d] = moment[d] / max(count, _NEGLIGIBLE)
     if prior.mean_precision.shape[0] > 0:
-        _pulled_shift(covariance, now.factors[g], prior.mean_precision[k], offset, sums.counts[k], moment, shift)
+        _pulled_shift(covariance, now.factors[g], prior.mean_precision[k], offset, weight, moment, shift)
     covariance.multiply(now.factors[g], shift, whitened)
     for d in range(n_features):
         new_means[k, d] = now.means[k, d] + whitened[d]
@@ -227,38 +245,47 @@ def _separate(factor, terms, count, scatter):  # type: ignore[no-untyped-def]
             scatter[i, j] = next_covariance[i, j]
 
 
-@linked(types.int64(COVARIANCE, IN_1, SUMS, MIXTURE, PSEUDO_DATA, MIXTURE))
-def compiled_m_step(covariance, floors, sums, now, prior, new):  # type: ignore[no-untyped-def]
+@linked(types.int64(COVARIANCE, COMPONENT, IN_1, SUMS, MIXTURE, PSEUDO_DATA, MIXTURE))
+def compiled_m_step(covariance, component, floors, sums, now, prior, new):  # type: ignore[no-untyped-def]
     """`m_step` on arrays: it writes the new mixture and returns how many covariances were lifted."""
+    expansion = 1.0 if adds_to_moments(prior) else component.expansion(sums, now.log_scale)
+    n_floored = _write_covariances(covariance, component, floors, sums, now, prior, expansion, new)
+    if n_floored > 0 and expansion != 1.0:  # the objective rises with either, not with both
+        expansion = 1.0
+        n_floored = _write_covariances(covariance, component, floors, sums, now, prior, expansion, new)
+    _update_weights(sums.counts, prior.concentration, new.weights)
+    component.update(sums, expansion, now.means.shape, now.log_scale, new.log_scale)
+    for g in range(new.factors.shape[0]):
+        covariance.write_square(new.factors[g], new.blocks[g])
+    write_log_scales(covariance, component, new)
+    return n_floored
+
+
+@compiled
+def _write_covariances(covariance, component, floors, sums, now, prior, expansion, new):  # type: ignore[no-untyped-def]
+    """Means and covariances, counts of which are multiplied by the expansion; how many covariances were lifted."""
     scatter, totals = np.zeros(now.factors.shape), np.empty(now.factors.shape[0])
     work = np.empty((4 + now.factors.shape[1], now.means.shape[1]))
-    _add_scatter(covariance, sums, now, prior, new.means, scatter, work)
+    for k in range(now.means.shape[0]):
+        own = scatter[min(k, scatter.shape[0] - 1)]
+        _update_mean(covariance, k, component.moment_count(sums, k), sums, now, prior, new.means, own, work)
+    _add_scales(covariance, now.precision_factors, prior, scatter)
     covariance_counts(covariance, sums.counts, prior, now.means.shape[1], totals)
+    for g in range(totals.shape[0]):
+        totals[g] *= expansion
     if prior.variance_terms.shape[0] > 0:
         for g in range(scatter.shape[0]):
             _separate(now.factors[g], prior.variance_terms[0], totals[g], scatter[g])
             totals[g] = 1.0
-    n_floored = covariance.write_covariances(floors, totals, scatter, now, new, work[4:])
-    _update_weights(sums.counts, prior.concentration, new.weights)
-    _finish(covariance, new)
-    return n_floored
+    return covariance.write_covariances(floors, totals, scatter, now, new, work[4:])
 
 
 @allocation_free
-def _add_scatter(covariance, sums, now, prior, new_means, scatter, work):  # type: ignore[no-untyped-def]
-    """Move the means, and write the scatters about them with what the prior adds."""
-    for k in range(now.means.shape[0]):
-        _update_mean(covariance, k, sums, now, prior, new_means, scatter[min(k, scatter.shape[0] - 1)], work)
-    _add_scales(covariance, now.precision_factors, prior, scatter)
-
-
-@allocation_free
-def _finish(covariance, new):  # type: ignore[no-untyped-def]
-    """Covariances and log scales from the factors and weights."""
+def write_log_scales(covariance, component, new):  # type: ignore[no-untyped-def]
+    """Those of a mixture of which all else is written."""
     n_components, n_features = new.means.shape
-    for g in range(new.factors.shape[0]):
-        covariance.write_square(new.factors[g], new.blocks[g])
     for k in range(n_components):
         prec = new.precision_factors[min(k, new.factors.shape[0] - 1)]
         log_det = covariance.log_determinant(prec, n_features)
-        new.log_scale[k] = math.log(new.weights[k]) + log_det - 0.5 * n_features * LOG_2PI
+        normaliser = component.log_normaliser(new.log_scale, new.means.shape, k)
+        new.log_scale[k] = math.log(new.weights[k]) + log_det + normaliser

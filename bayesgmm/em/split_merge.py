@@ -19,7 +19,7 @@ from bayesgmm.data import Data
 from bayesgmm.em.em import EMResult, run_em
 from bayesgmm.em.local_search import FEWEST, HEAD_START, TOLERANCE, Cost, SearchData, ShortEM
 from bayesgmm.em.m_step import with_scale
-from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture, row_memberships
+from bayesgmm.mixture import LOG_2PI, CovarianceFamily, Mixture, component_of, row_memberships
 
 _UNSURE = 1e-4  # rows that are in one component but for less are left out where components are merged
 _SMALL = 0.01  # rows of which a component takes less are left out where it is split
@@ -59,7 +59,9 @@ class Swap(NamedTuple):
         new = [self.split, other]
         weights[new] = np.maximum(weights[self.split] * self.halves.mixture.weights, _TINY)
         means[new], factors[new] = self.halves.mixture.means, self.halves.mixture.factors
-        return with_scale(family, weights, means, factors, family.precision_factors(factors))
+        precision, component = family.precision_factors(factors), mixture.component
+        others = mixture.log_scale[len(weights) :]
+        return with_scale(family, weights, means, factors, precision, component=component, others=others)
 
 
 def split_and_merge(run: EMResult, search_data: SearchData, short_em: ShortEM) -> EMResult:
@@ -154,7 +156,8 @@ def halved(share: PerRow, search_data: SearchData, short_em: ShortEM) -> Halves 
     means, covariances = (np.stack(each) for each in zip(*moments, strict=True))
     factors = family.compact_factors(covariances)
     weights = np.array([v[side].sum(), v[~side].sum()]) / v.sum()
-    begin = with_scale(family, weights, means, factors, family.precision_factors(factors))
+    gaussian, precision = component_of("gaussian"), family.precision_factors(factors)
+    begin = with_scale(family, weights, means, factors, precision, component=gaussian)
     settings = replace(short_em.settings, tol=short_em.tolerance, max_iter=HEAD_START)
     two = run_em(Data(x.T, v), begin, settings=settings)
     short_em.spent += (two.n_iter + 1) * Cost.of(replace(search_data.model, n_components=2), len(rows)).of_pass

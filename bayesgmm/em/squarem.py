@@ -7,7 +7,9 @@ v = theta_2 - 2 theta_1 + theta_0 the extrapolation is
 
 where alpha = -1 would be theta_2. One plain step from there, as in their scheme, begins the next cycle. The
 coordinates are unconstrained and relative to theta_0, so that units of the data do not matter: ratios of weights in
-logarithms; means and Cholesky factors whitened by the factors of theta_0, with logarithms on the factors' diagonals.
+logarithms; means and Cholesky factors whitened by the factors of theta_0, with logarithms on the factors' diagonals;
+ratios of degrees of freedom in logarithms, if components have any, which take steps of their own: they are the slowest
+and hardly depend on the others.
 Lengths are measured by the information of the complete data: there the derivative of EM's map is self-adjoint
 (without a prior), so that 1 - |v| / |r| and |theta_2 - theta_1| / |r| bound its slowest rate from below.
 
@@ -40,8 +42,8 @@ from bayesgmm._compiled import (
     linked,
     record_type,
 )
-from bayesgmm.em.m_step import MixtureArrays, compiled_m_step
-from bayesgmm.mixture import COVARIANCE, LOG_2PI, SUMS, Mixture
+from bayesgmm.em.m_step import MixtureArrays, compiled_m_step, write_log_scales
+from bayesgmm.mixture import COMPONENT, COVARIANCE, SUMS, Mixture
 from bayesgmm.priors import PSEUDO_DATA
 
 # What the state holds. FIRST, BEFORE and NOW are objectives of consecutive plain steps, NaN where there are fewer.
@@ -60,6 +62,7 @@ _STEADY = 0.25  # the change of that rate or growth from one step to the next, r
 _STEADY_STEPS = 4.0  # in a row
 _PATIENCE = 20.0  # plain steps before the first extrapolation, and for each failure that successes do not outweigh
 _FIRST_CAP, _LARGER, _SMALLER = 4.0, 2.0, 2.0  # the longest step -alpha, and how it changes
+_FARTHER, _FARTHEST = 16.0, 1.0  # of degrees of freedom: the longest step over that, and change of a logarithm
 _SHORTEST = 1.01  # a step of one is theta_2: not worth a check
 _FORGET, _SLOWEST = 1.15, 0.9999  # how fast 1 - rate is forgotten, per cycle; the slowest rate that is believed
 _ENOUGH, _DOUBT = 5.0, 2.0  # estimates in a row that end an extrapolated run, and what they are multiplied by
@@ -208,11 +211,16 @@ def _is_slow(state: Array, smallest_gain: float) -> bool:
 
 
 @compiled
-def _coordinates(covariance, iterates, base, other):  # type: ignore[no-untyped-def]
-    """Coordinates of one point relative to another: log-ratios of weights, whitened means, changes of factors."""
+def _coordinates(covariance, component, iterates, base, other):  # type: ignore[no-untyped-def]
+    """Coordinates of one point relative to another: log-ratios of weights, whitened means, changes of factors.
+
+    Those of the component come last.
+    """
     n_components, n_features = iterates.means.shape[1:]
     n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
-    q = np.empty(n_components * (1 + n_features) + n_blocks * n_rows * n_columns)
+    of_gaussian = n_components * (1 + n_features) + n_blocks * n_rows * n_columns
+    q = np.empty(of_gaussian + component.n_coordinates(n_components))
+    component.write_coordinates(iterates.log_scale[base], iterates.log_scale[other], n_components, q[of_gaussian:])
     offset = np.empty(n_features)
     place = n_components
     for k in range(n_components):
@@ -222,18 +230,20 @@ def _coordinates(covariance, iterates, base, other):  # type: ignore[no-untyped-
         prec = iterates.precision_factors[base, min(k, n_blocks - 1)]
         covariance.multiply(prec, offset, q[place : place + n_features])
         place += n_features
-    changes = q[place:].reshape((n_blocks, n_rows, n_columns))
+    changes = q[place:of_gaussian].reshape((n_blocks, n_rows, n_columns))
     for g in range(n_blocks):
         covariance.write_change(iterates.precision_factors[base, g], iterates.factors[other, g], changes[g])
     return q
 
 
 @compiled
-def _information(covariance, iterates, base):  # type: ignore[no-untyped-def]
+def _information(covariance, component, iterates, base):  # type: ignore[no-untyped-def]
     """The diagonal information of complete data per row, in these coordinates at the base."""
     n_components, n_features = iterates.means.shape[1:]
     n_blocks, n_rows, n_columns = iterates.factors.shape[1:]
-    information = np.empty(n_components * (1 + n_features) + n_blocks * n_rows * n_columns)
+    of_gaussian = n_components * (1 + n_features) + n_blocks * n_rows * n_columns
+    information = np.empty(of_gaussian + component.n_coordinates(n_components))
+    component.write_information(iterates.weights[base], information[of_gaussian:])
     place = n_components
     for k in range(n_components):
         weight = iterates.weights[base, k]
@@ -269,14 +279,14 @@ def step_length(r: float, v: float, cap: float) -> float:
     return cap if not v * cap > r else max(r / v, 1.0)
 
 
-@linked(types.boolean(COVARIANCE, RULES, ITERATES))
-def _extrapolate(covariance, rules, iterates):  # type: ignore[no-untyped-def]
+@linked(types.boolean(COVARIANCE, COMPONENT, RULES, ITERATES))
+def _extrapolate(covariance, component, rules, iterates):  # type: ignore[no-untyped-def]
     """Write the extrapolated point into the free one; False if it would be theta_2, or is no point."""
     buffers, state = iterates.buffers, iterates.state
     base = buffers[AT_BASE]
-    one = _coordinates(covariance, iterates, base, buffers[AT_NOW])
-    two = _coordinates(covariance, iterates, base, buffers[AT_SECOND])
-    information = _information(covariance, iterates, base)
+    one = _coordinates(covariance, component, iterates, base, buffers[AT_NOW])
+    two = _coordinates(covariance, component, iterates, base, buffers[AT_SECOND])
+    information = _information(covariance, component, iterates, base)
     r = second_step = v = 0.0
     for i in range(one.shape[0]):
         r += information[i] * one[i] ** 2
@@ -289,18 +299,24 @@ def _extrapolate(covariance, rules, iterates):  # type: ignore[no-untyped-def]
     step = state[STEP] = step_length(math.sqrt(r), math.sqrt(v), state[CAP])
     if step < _SHORTEST:
         return False
+    of_gaussian = one.shape[0] - component.n_coordinates(iterates.weights.shape[1])
     for i in range(one.shape[0]):
-        two[i] = 2.0 * step * one[i] + step * step * (two[i] - 2.0 * one[i])
-    return _place(covariance, rules, iterates, base, buffers[AT_FREE], two)
+        bend = two[i] - 2.0 * one[i]
+        own = step if i < of_gaussian else step_length(abs(one[i]), abs(bend), _FARTHER * state[CAP])
+        two[i] = 2.0 * own * one[i] + own * own * bend
+        if i >= of_gaussian:
+            two[i] = min(max(two[i], -_FARTHEST), _FARTHEST)
+    return _place(covariance, component, rules, iterates, base, buffers[AT_FREE], two)
 
 
 @compiled
-def _place(covariance, rules, iterates, base, target, q):  # type: ignore[no-untyped-def]
+def _place(covariance, component, rules, iterates, base, target, q):  # type: ignore[no-untyped-def]
     """Make a point from its coordinates; False if it is none or may have a covariance at the floor."""
-    new = _buffer(iterates, target)
+    new = point_at(iterates, target)
     n_components, n_features = new.means.shape
     n_blocks, place = new.factors.shape[0], n_components * (1 + n_features)
-    changes = q[place:].reshape(new.factors.shape)
+    of_gaussian = place + new.factors.size
+    changes = q[place:of_gaussian].reshape(new.factors.shape)
     for g in range(n_blocks):
         old, factor, prec = iterates.factors[base, g], new.factors[g], new.precision_factors[g]
         if not covariance.move_factor(rules.floors, old, changes[g], factor, prec):
@@ -316,8 +332,8 @@ def _place(covariance, rules, iterates, base, target, q):  # type: ignore[no-unt
         for d in range(n_features):
             mean[d] += iterates.means[base, k, d]
         place += n_features
-        log_det = covariance.log_determinant(new.precision_factors[g], n_features)
-        new.log_scale[k] = math.log(new.weights[k]) + log_det - 0.5 * n_features * LOG_2PI
+    component.move(iterates.log_scale[base], q[of_gaussian:], n_components, new.log_scale)
+    write_log_scales(covariance, component, new)
     return True
 
 
@@ -340,7 +356,8 @@ def _swap(buffers: IntArray, a: int, b: int) -> None:
 
 
 @allocation_free
-def _buffer(iterates, i):  # type: ignore[no-untyped-def]
+def point_at(iterates, i):  # type: ignore[no-untyped-def]
+    """The mixture in a buffer."""
     return MixtureArrays(
         iterates.weights[i],
         iterates.means[i],
@@ -352,21 +369,21 @@ def _buffer(iterates, i):  # type: ignore[no-untyped-def]
 
 
 @allocation_free
-def _plain_step(covariance, rules, iterates, sums, prior, role):  # type: ignore[no-untyped-def]
+def _plain_step(covariance, component, rules, iterates, sums, prior, role):  # type: ignore[no-untyped-def]
     """One M-step from the present point into the buffer of that role; returns how many covariances were lifted."""
-    now, new = _buffer(iterates, iterates.buffers[AT_NOW]), _buffer(iterates, iterates.buffers[role])
-    return compiled_m_step(covariance, rules.floors, sums, now, prior, new)
+    now, new = point_at(iterates, iterates.buffers[AT_NOW]), point_at(iterates, iterates.buffers[role])
+    return compiled_m_step(covariance, component, rules.floors, sums, now, prior, new)
 
 
 @allocation_free
-def _end_cycle(covariance, rules, sums, prior, iterates):  # type: ignore[no-untyped-def]
+def _end_cycle(covariance, component, rules, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """The second plain step, and the extrapolation if there is one and an E-step to spare for its failure."""
     buffers, state = iterates.buffers, iterates.state
     floored = state[FLOORED]
-    state[FLOORED] = _plain_step(covariance, rules, iterates, sums, prior, AT_SECOND)
+    state[FLOORED] = _plain_step(covariance, component, rules, iterates, sums, prior, AT_SECOND)
     n_left = rules.max_iter + 1.0 - state[N_STEPS]
     free = floored == 0.0 and state[FLOORED] == 0.0 and n_left > 1 and state[QUIET] == 0.0
-    if free and _extrapolate(covariance, rules, iterates):
+    if free and _extrapolate(covariance, component, rules, iterates):
         _swap(buffers, AT_NOW, AT_FREE)
         state[FLOORED_SECOND], state[FLOORED] = state[FLOORED], 0.0
         state[PHASE] = CHECK
@@ -375,12 +392,12 @@ def _end_cycle(covariance, rules, sums, prior, iterates):  # type: ignore[no-unt
         state[PHASE] = PLAIN
 
 
-@linked(types.void(COVARIANCE, RULES, SUMS, PSEUDO_DATA, ITERATES), allocates=False)
-def next_iterate(covariance, rules, sums, prior, iterates):  # type: ignore[no-untyped-def]
+@linked(types.void(COVARIANCE, COMPONENT, RULES, SUMS, PSEUDO_DATA, ITERATES), allocates=False)
+def next_iterate(covariance, component, rules, sums, prior, iterates):  # type: ignore[no-untyped-def]
     """Make the next point to evaluate from the sums at the present one."""
     buffers, state = iterates.buffers, iterates.state
     if state[PHASE] == HALF_WAY:
-        _end_cycle(covariance, rules, sums, prior, iterates)
+        _end_cycle(covariance, component, rules, sums, prior, iterates)
     elif state[PHASE] == FAILED:  # back to theta_2
         _swap(buffers, AT_NOW, AT_SECOND)
         state[FLOORED] = state[FLOORED_SECOND]
@@ -388,6 +405,6 @@ def next_iterate(covariance, rules, sums, prior, iterates):  # type: ignore[no-u
         state[CAP] = max(state[STEP] / _SMALLER, _SMALLER)
     else:
         begins = state[PHASE] == BASE or (state[PHASE] == PLAIN and _is_slow(state, rules.smallest_gain))
-        state[FLOORED] = _plain_step(covariance, rules, iterates, sums, prior, AT_BASE)
+        state[FLOORED] = _plain_step(covariance, component, rules, iterates, sums, prior, AT_BASE)
         _swap(buffers, AT_NOW, AT_BASE)
         state[PHASE] = HALF_WAY if begins else BASE if state[PHASE] == SETTLE else PLAIN

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Of the product of two standard deviations: single precision of a badly conditioned matrix passes, another does not.
 _AGREE = 1e-3
+BESIDE = ("dof_", "scales_")  # what only Student-t components have
+BY_HAND = "Make a Mixture with dof."
 
 
 class Attributes(NamedTuple):
@@ -31,6 +33,8 @@ class Attributes(NamedTuple):
     means_: Any
     covariances_: Any
     precisions_cholesky_: Any
+    dof_: Any = None
+    scales_: Any = None
 
     @classmethod
     def of(cls, estimator: Any) -> "Attributes":
@@ -136,6 +140,21 @@ def _inverse(upper: Array, family: CovarianceFamily) -> Covariances:
     except np.linalg.LinAlgError as error:
         raise InputError(expected="precisions_cholesky_ of positive definite precisions", got=str(error)) from error
     return 1.0 / upper**2
+
+
+def parameters_of(mixture: Mixture) -> dict[str, Array]:
+    """What an estimator shows of a mixture, by the names of its attributes."""
+    found = {"weights_": mixture.weights, "means_": mixture.means}
+    covariances = ("covariances_", "precisions_", "precisions_cholesky_")
+    if mixture.dof is None:
+        return found | dict(zip(covariances, (mixture.covariances, *precisions_of(mixture)), strict=True))
+    scales, share = mixture.full_covariances, np.maximum(1.0 - 2.0 / mixture.dof, 0.0)  # of a covariance
+    upper: Array = np.swapaxes(np.linalg.inv(np.linalg.cholesky(scales)), 1, 2)
+    upper = upper * np.sqrt(share)[:, None, None]
+    exist, shown = share > 0.0, np.full(scales.shape, np.inf)
+    shown[exist] = scales[exist] / share[exist][:, None, None]
+    found |= dict(zip(covariances, (shown, upper @ np.swapaxes(upper, 1, 2), upper), strict=True))
+    return found | dict(zip(BESIDE, (mixture.dof, mixture.covariances), strict=True))
 
 
 def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
@@ -300,6 +319,7 @@ def as_sklearn(estimator: Any) -> "SklearnMixture":
     from sklearn.mixture import GaussianMixture as SklearnMixture
 
     mixture: Mixture = estimator.mixture_
+    mixture.component.check_gaussian("scikit-learn's mixture", hint="Predict with this estimator, or save it.")
     known = mixture.family.in_scikit_learn
     shown = mixture if known else _unrestricted(mixture)
     model = SklearnMixture(shown.n_components, covariance_type=shown.covariance_type)

@@ -137,6 +137,7 @@ class EMInHtmlMixin(NotebookMixin):
         check_is_fitted(self)
         refuse_labelled(self, "a report")
         estimator: Any = self
+        estimator.mixture_.component.check_gaussian("a report")
         rows = as_rows(estimator._validated(X))
         sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))
         write_em_report(self, sample, path, ReportSettings(title=title, overwrite=overwrite))
@@ -160,6 +161,7 @@ class EMInHtmlMixin(NotebookMixin):
 
         from bayesgmm.plots import plot_components
 
+        self._identified_mixture().component.check_gaussian("plots of components")
         mixture, rows = self._identified_mixture(), pd.DataFrame(as_rows(X), columns=pd.Index(feature_names(self)))
         once = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.full_covariances}
         posterior = {name: values[None, None] for name, values in once.items()}

@@ -13,17 +13,25 @@ from sklearn.utils.validation import check_is_fitted
 from bayesgmm._common import Rows
 from bayesgmm.data import Data, Source
 from bayesgmm.em import Starts
-from bayesgmm.estimators._attributes import Attributes
+from bayesgmm.estimators._attributes import BESIDE, Attributes
 from bayesgmm.estimators._sources import FittedSource
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, fingerprint_of_arrays
-from bayesgmm.mixture import CovarianceFamily, Equivariance, Measured, Mixture, covariance_family
+from bayesgmm.mixture import (
+    Component,
+    CovarianceFamily,
+    Equivariance,
+    Measured,
+    Mixture,
+    component_of,
+    covariance_family,
+)
 from bayesgmm.priors import Prior
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_")
+_ARRAYS = ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_", *BESIDE)
 _OTHERS = (
     *("converged_", "n_iter_", "log_likelihood_", "objective_", "lower_bound_", "lower_bounds_"),
     *("n_features_in_", "n_labelled_"),
@@ -198,7 +206,9 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     from bayesgmm.posterior import check_prior
 
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
-    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type)
+    component = component_of(estimator.component, estimator.dof)
+    component = component if prior is None else component.with_prior
+    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type, component)
     for name, variable in tree["parameters"].data_vars.items():
         setattr(estimator, str(name), variable.to_numpy())
     for name in _OTHERS:
@@ -253,7 +263,8 @@ def _check_parameters(estimator: Any, family: CovarianceFamily, shape: tuple[int
             got=f"{asked[0]} and {asked[1].name!r}",
             hint="Fit again after setting parameters.",
         )
-    shapes = {"weights_": shape[:1], "means_": shape, "covariances_": family.covariances_shape(*shape)}
+    in_family = "scales_" if hasattr(estimator, "scales_") else "covariances_"
+    shapes = {"weights_": shape[:1], "means_": shape, in_family: family.covariances_shape(*shape)}
     for name, expected in shapes.items():
         if getattr(estimator, name).shape != expected:
             raise InputError(expected=f"{name} of shape {expected}", got=f"{getattr(estimator, name).shape}")
@@ -266,9 +277,9 @@ def _dims(part: str, family: CovarianceFamily, *, n_dims: int) -> tuple[str, ...
     """Axes of an array of parameters."""
     if part in ("factors", "precision_factors"):
         return ("block", "row", "column")
-    if part in ("weights", "means", "log_scale"):
+    if part in ("weights", "means", "log_scale", "dof"):
         return ("cluster", "feature")[:n_dims]
-    first = () if family.shared and family.in_scikit_learn else ("cluster",)
+    first = () if family.shared and family.in_scikit_learn and n_dims < 3 else ("cluster",)
     return (*first, "feature", "feature_bis")[:n_dims]
 
 
@@ -282,20 +293,30 @@ def _mixtures_dataset(mixtures: Sequence[Mixture]) -> "xr.Dataset":
     import xarray as xr
 
     family = mixtures[0].family
-    stacked = {part: np.stack([getattr(mixture, part) for mixture in mixtures]) for part in _PARTS}
+    parts, k = _parts_of(mixtures[0].component), mixtures[0].n_components
+    stacked = {part: np.stack([getattr(mixture, part) for mixture in mixtures]) for part in parts}
+    stacked["log_scale"] = stacked["log_scale"][:, :k]
     return xr.Dataset({part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()})
 
 
-def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:
+def _parts_of(component: Component) -> tuple[str, ...]:
+    return (*_PARTS, "dof") if component.has_others else _PARTS
+
+
+def _mixtures_in(dataset: "xr.Dataset", covariance_type: str, component: Component) -> list[Mixture]:
     """The inverse of `_mixtures_dataset`, factors included, which covariances would give back but for rounding."""
-    stacked = {part: dataset[part].to_numpy() for part in _PARTS}
+    parts = _parts_of(component)
+    stacked = {part: dataset[part].to_numpy() for part in parts}
     n, k, d = stacked["means"].shape
     family = covariance_family(covariance_type, d)
     blocks = (family.n_blocks(k), *family.block_shape(d))
-    shapes = ((k,), (k, d), family.covariances_shape(k, d), blocks, blocks, (k,))
-    for part, shape in zip(_PARTS, shapes, strict=True):
+    shapes = ((k,), (k, d), family.covariances_shape(k, d), blocks, blocks, (k,), (k,))
+    for part, shape in zip(parts, shapes[: len(parts)], strict=True):
         if stacked[part].shape != (n, *shape):
             raise InputError(
                 expected=f"{part} of {family.name} mixtures with shape {shape}", got=f"{stacked[part].shape}"
             )
-    return [Mixture.from_checked(family, *(stacked[part][i] for part in _PARTS)) for i in range(n)]
+    behind = stacked.get("dof", np.empty((n, 0))), np.tile(component.start(k)[k:], (n, 1))
+    stacked["log_scale"] = np.hstack([stacked["log_scale"], *behind])
+    of_each: Any = zip(*(stacked[part] for part in _PARTS), [component] * n, strict=True)
+    return [Mixture.from_checked(family, *parts_of_one) for parts_of_one in of_each]

@@ -92,6 +92,7 @@ class StandardErrorsMixin:
         check_flag(robust=robust)
         refuse_labelled(self, "standard errors")
         mixture, data = self._fitted(), self._weighted(X, sample_weight)
+        mixture.component.check_gaussian("standard errors")
         prior = getattr(self, "prior_", None)
         return standard_errors_of(data, mixture, prior=prior, robust=robust, n_jobs=self.n_jobs)
 
@@ -155,6 +156,7 @@ class StandardErrorsMixin:
         check_flag(progress=progress)
         refuse_labelled(self, "the bootstrap")
         mixture, rows = self._fitted(), as_rows(self._validated(X))
+        mixture.component.check_gaussian("the bootstrap")
         data = Data(rows, as_sample_weight(sample_weight, len(rows)))
         settings = {"kind": kind, "n_replicates": n_replicates, "n_starts": n_starts}
         fit = fingerprint_of_arrays(mixture.weights, mixture.means, mixture.covariances)

@@ -26,7 +26,7 @@ from bayesgmm.data import (
     warn_of_labels,
 )
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
-from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
+from bayesgmm.estimators._attributes import BESIDE, BY_HAND, Attributes, FeaturesMixin, MatchingMixin, parameters_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts, warn_of_fit
 from bayesgmm.estimators._prior_parameters import PRIORS, floor_refused, in_units_of_rows
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
@@ -55,7 +55,7 @@ from bayesgmm.estimators._validation import (
 )
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, once
-from bayesgmm.mixture import FAMILIES, Mixture, measure, row_densities, row_memberships
+from bayesgmm.mixture import FAMILIES, Mixture, component_of, measure, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_sample_weight, check_components, default_names, is_elsewhere
 
@@ -96,6 +96,10 @@ class GaussianMixture(
         Ellipsoids are the same but for their orientation in ``"EEV"``, and their volume in ``"VEV"``; they have one
         orientation in ``"VVE"``, and one volume in ``"EVE"``. For these four, fits of raw and of standardized features
         are different models.
+    component : {"gaussian", "student_t"}
+        The distribution of a component. Student-t ones have heavier tails, by degrees of freedom.
+    dof : "each", "shared" or float
+        Degrees of freedom of Student-t components: estimated for each, between 2 and 200, one for all, or as given.
     tol : float, optional
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
@@ -167,7 +171,10 @@ class GaussianMixture(
         Parameters in scikit-learn's shapes; (K, D, D) for the families it does not have. They
         are computed in double precision and returned as float32 if the rows are float32 and the values fit. A known
         mixture can be set through them, as in scikit-learn; ``covariances_`` or ``precisions_cholesky_``
-        suffices.
+        suffices. Covariances of Student-t components are (K, D, D), infinite for at most two degrees of freedom.
+    dof_, scales_ : ndarray
+        Of Student-t components: degrees of freedom (K,), of which 200 means Gaussian, and scale matrices in the
+        family's shape, of which covariances are dof / (dof - 2) times.
     converged_, n_iter_ : bool, int
         Of the best start.
     lower_bound_, lower_bounds_ : float, list of float
@@ -237,6 +244,8 @@ class GaussianMixture(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
         "covariance_type": [StrOptions(set(FAMILIES))],
+        "component": [str],
+        "dof": [str, Number(Real, 0.0, None, closed="neither")],
         "tol": [Number(Real, 0.0, None, closed="left"), None],
         "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],
@@ -263,6 +272,8 @@ class GaussianMixture(
         n_components: int = 1,
         *,
         covariance_type: str = "full",
+        component: str = "gaussian",
+        dof: str | float = "each",
         tol: float | None = None,
         reg_covar: float | None = None,
         max_iter: int = 1000,
@@ -285,6 +296,8 @@ class GaussianMixture(
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.component = component
+        self.dof = dof
         self.tol = tol
         self.reg_covar = reg_covar
         self.max_iter = max_iter
@@ -376,7 +389,8 @@ class GaussianMixture(
         self.prior_ = in_units_of_rows(
             self._prior_of, data.sample, standardize=self.standardize, covariance_type=self.covariance_type
         )
-        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
+        sizes, component = (self.n_components, self.n_features_in_), component_of(self.component, self.dof)
+        model = Model.of(self.covariance_type, *sizes, prior=self.prior_, component=component)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort
@@ -441,7 +455,7 @@ class GaussianMixture(
         return mixture.sample(n_samples, rng=self._rng())
 
     def n_parameters(self) -> int:
-        """Free parameters: weights, means and covariances."""
+        """Free parameters: weights, means, covariances, and degrees of freedom that are estimated."""
         return Model.of_mixture(self._fitted()).n_parameters
 
     def _n_parameters(self) -> int:
@@ -454,6 +468,7 @@ class GaussianMixture(
         shown = Attributes.of(self)
         source, record = getattr(self, "_record", (None, None))
         if record is None or not shown.same_as(source):
+            component_of(self.component).check_gaussian("parameters set by hand", hint=BY_HAND)
             record = shown.mixture(self.covariance_type)
             self._record = shown, record
             self.__dict__.pop("_training", None)  # of other parameters
@@ -546,12 +561,13 @@ class GaussianMixture(
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
         mixture, self.starts_ = result.mixture, starts
-        shown = (mixture.weights, mixture.means, mixture.covariances, *precisions_of(mixture))
-        if max(np.abs(values).max() for values in shown) > np.finfo(dtype).max:  # variances are squares
+        shown = parameters_of(mixture)
+        sizes = (np.abs(values[np.isfinite(values)]).max(initial=0.0) for values in shown.values())
+        if max(sizes) > np.finfo(dtype).max:  # variances are squares
             dtype = np.dtype(np.float64)
-        self.weights_, self.means_, self.covariances_, self.precisions_, self.precisions_cholesky_ = (
-            values.astype(dtype, copy=False) for values in shown
-        )
+        for name in BESIDE:
+            self.__dict__.pop(name, None)
+        self.__dict__.update((name, values.astype(dtype, copy=False)) for name, values in shown.items())
         self._record = Attributes.of(self), mixture
         self.converged_, self.n_iter_ = result.converged, result.n_iter
         self.log_likelihood_, self.objective_ = result.log_likelihood, result.objective

@@ -46,7 +46,7 @@ class SumsAt:
         found = np.zeros((n, of_blocks + k * math.prod(shape)))
         for own, *at in zip(found, self.log_scale, self.means, self.precision_factors, strict=True):
             moments = own[of_means:of_blocks].reshape(k, d), own[of_blocks:].reshape(k, *shape)
-            sums = Sums(own[1:of_means], *moments)
+            sums = Sums(own[1:of_means], *moments, np.empty((0, k)))
             log_scale = np.where(block.allowed, at[0], -np.inf) if len(block.allowed) else at[0]
             rows = block.columns, block.row_weights, block.patterns
             own[0] = add_rows(*self.kernel, *rows, log_scale, *at[1:], sums)

@@ -366,6 +366,7 @@ class _Point(NamedTuple):
     change: Factors
     second: Factors
     second_of_components: Array
+    others: Array
 
 
 @compiled
@@ -379,6 +380,7 @@ def _carved(n_places, shape, factors_shape, scratch):  # type: ignore[no-untyped
     of_means, scratch = _carve(scratch, (2, n_components, n_features))
     of_blocks, scratch = _carve(scratch, (4, n_blocks, rows, columns))
     second_of_components, scratch = _carve(scratch, (n_components, rows, columns))
+    others, scratch = _carve(scratch, (0, n_components))
     return _Point(
         points[0],
         points[1],
@@ -397,6 +399,7 @@ def _carved(n_places, shape, factors_shape, scratch):  # type: ignore[no-untyped
         of_blocks[2],
         of_blocks[3],
         second_of_components,
+        others,
     )
 
 
@@ -452,7 +455,7 @@ def _add_blocks(covariance, component, n_row_blocks, rows, at):  # type: ignore[
     """Sum over the blocks of rows; components that share a covariance add their second moments."""
     n_components, n_features = at.means.shape
     n_blocks, n_rows, n_columns = at.factors.shape
-    sums, value = Sums(at.counts, at.first, at.second_of_components), 0.0
+    sums, value = Sums(at.counts, at.first, at.second_of_components, at.others), 0.0
     for b in range(n_row_blocks):
         of_block = rows[b * _BLOCK_SIZE : (b + 1) * _BLOCK_SIZE]
         x, row_weights = _array(of_block[2], (n_features, of_block[0])), _array(of_block[3], (of_block[1],))

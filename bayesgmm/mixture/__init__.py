@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.alignment import divergences as divergences
     from bayesgmm.mixture.by_row import row_densities as row_densities
     from bayesgmm.mixture.by_row import row_memberships as row_memberships
-    from bayesgmm.mixture.component import COMPONENT as COMPONENT
-    from bayesgmm.mixture.component import GAUSSIAN as GAUSSIAN
-    from bayesgmm.mixture.component import Component as Component
+    from bayesgmm.mixture.components.component import COMPONENT as COMPONENT
+    from bayesgmm.mixture.components.component import LOG_2PI as LOG_2PI
+    from bayesgmm.mixture.components.component import Component as Component
+    from bayesgmm.mixture.components.table import component_of as component_of
     from bayesgmm.mixture.covariance.family import FAMILIES as FAMILIES
     from bayesgmm.mixture.covariance.family import CovarianceFamily as CovarianceFamily
     from bayesgmm.mixture.covariance.family import Equivariance as Equivariance
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.information_criteria import bic as bic
     from bayesgmm.mixture.information_criteria import icl as icl
     from bayesgmm.mixture.information_criteria import measure as measure
-    from bayesgmm.mixture.kernel import LOG_2PI as LOG_2PI
     from bayesgmm.mixture.kernel import SUMS as SUMS
     from bayesgmm.mixture.kernel import Sums as Sums
     from bayesgmm.mixture.kernel import pointwise as pointwise

@@ -10,8 +10,8 @@ import numpy as np
 
 from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Rows, Weights
 from bayesgmm.mixture.alignment import align_to
+from bayesgmm.mixture.components.component import LOG_2PI
 from bayesgmm.mixture.covariance.family import CovarianceFamily
-from bayesgmm.mixture.kernel import LOG_2PI
 from bayesgmm.mixture.mixture import Mixture
 
 _BY_BLOCK = ("factors", "precision_factors")

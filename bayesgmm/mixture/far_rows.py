@@ -13,7 +13,7 @@ import numpy as np
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Weights
 from bayesgmm.data import COMPLETE, Patterns
-from bayesgmm.mixture.component import Component
+from bayesgmm.mixture.components.component import Component
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.incomplete import marginal_of, pointwise_incomplete
 from bayesgmm.mixture.kernel import pointwise
@@ -47,7 +47,7 @@ def densities(
         return True
     for pattern, members in zip(patterns.table, np.split(patterns.members, patterns.table[:-1, 0]), strict=True):
         if len(some := np.intersect1d(members, far)):
-            own, features = marginal_of(covariance, pattern, log_scale, mu, prec)
+            own, features = marginal_of((covariance, component), pattern, log_scale, mu, prec)
             _correct(covariance, x[features], some, own.log_scale, own.mu, own.prec, log_density, resp)
     return True
 

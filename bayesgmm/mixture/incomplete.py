@@ -23,9 +23,9 @@ from numba import types
 from bayesgmm._common import Array, Factors, IntArray, Means, Weights
 from bayesgmm._compiled import IN_1, IN_2, IN_3, OUT_1, OUT_2, OUT_3, allocation_free, compiled, linked, record_type
 from bayesgmm.data import PATTERNS
-from bayesgmm.mixture.component import COMPONENT
+from bayesgmm.mixture.components.component import COMPONENT, Component
 from bayesgmm.mixture.covariance.parametrisation import COVARIANCE, Parametrisation
-from bayesgmm.mixture.kernel import LOG_2PI, SUMS, Sums, add_statistics, pointwise
+from bayesgmm.mixture.kernel import SUMS, Sums, add_statistics, pointwise
 
 _STOP, _SIZE, _FEATURES = 0, 1, 2  # columns of a table of patterns
 
@@ -33,7 +33,7 @@ _STOP, _SIZE, _FEATURES = 0, 1, 2  # columns of a table of patterns
 class Marginal(NamedTuple):
     """The mixture of the features of a pattern, and the rotations (block, rotation, 2) that lead to it.
 
-    The rest as the kernel reads it: ``log_scale`` (cluster,), means (cluster, observed), precision factors.
+    The rest as the kernel reads it: ``log_scale``, means (cluster, observed), precision factors.
     """
 
     log_scale: Weights
@@ -45,28 +45,31 @@ class Marginal(NamedTuple):
 MARGINAL = record_type(Marginal, OUT_1, OUT_2, OUT_3, OUT_3)
 
 
-@linked(types.void(COVARIANCE, types.int64[::1], types.int64, IN_1, IN_2, IN_3, MARGINAL))
-def write_marginal(covariance, features, n_observed, log_scale, mu, prec, marginal):  # type: ignore[no-untyped-def]
+@linked(types.void(COVARIANCE, COMPONENT, types.int64[::1], types.int64, IN_1, IN_2, IN_3, MARGINAL))
+def write_marginal(  # type: ignore[no-untyped-def]
+    covariance, component, features, n_observed, log_scale, mu, prec, marginal
+):
     """The marginal of the first so many of all features, in this order."""
-    n_components, n_features = mu.shape
-    n_blocks, n_missing = prec.shape[0], n_features - n_observed
-    work, change = np.empty(prec.shape[1:]), 0.0
+    n_components, n_blocks, work, change = mu.shape[0], prec.shape[0], np.empty(prec.shape[1:]), 0.0
+    for i in range(n_components, log_scale.shape[0]):
+        marginal.log_scale[i] = log_scale[i]
     for k in range(n_components):
         if k < n_blocks:
             change = covariance.marginalise(
                 prec[k], features, n_observed, work, marginal.prec[k], marginal.rotations[k]
             )
-        marginal.log_scale[k] = log_scale[k] + change + 0.5 * n_missing * LOG_2PI
+        more = component.marginal_normaliser(log_scale, mu.shape, k, n_observed)
+        marginal.log_scale[k] = log_scale[k] + change + more
         for j in range(n_observed):
             marginal.mu[k, j] = mu[k, features[j]]
 
 
 @compiled
-def _room_for(covariance, mu, prec, n_observed):  # type: ignore[no-untyped-def]
+def _room_for(covariance, log_scale, mu, prec, n_observed):  # type: ignore[no-untyped-def]
     n_components, n_features = mu.shape
     n_rows, n_columns = covariance.factor_shape(n_observed)
     return Marginal(
-        np.empty(n_components),
+        np.empty(log_scale.shape[0]),
         np.empty((n_components, n_observed)),
         np.empty((prec.shape[0], n_rows, n_columns)),
         np.empty((prec.shape[0], n_observed * (n_features - n_observed), 2)),
@@ -101,17 +104,19 @@ def add_incomplete(  # type: ignore[no-untyped-def]
         if n_observed == n_features:
             total += add_statistics(covariance, component, columns, weights, log_scale, mu, prec, sums)
         else:
-            own = _room_for(covariance, mu, prec, n_observed)
-            write_marginal(covariance, features, n_observed, log_scale, mu, prec, own)
+            own = _room_for(covariance, log_scale, mu, prec, n_observed)
+            write_marginal(covariance, component, features, n_observed, log_scale, mu, prec, own)
             n_rows, n_columns = covariance.factor_shape(n_observed)
             found = Sums(
                 np.zeros(n_components),
                 np.zeros((n_components, n_observed)),
                 np.zeros((n_components, n_rows, n_columns)),
+                np.zeros(sums.others.shape),
             )
             total += add_statistics(covariance, component, columns, weights, own.log_scale, own.mu, own.prec, found)
             for k in range(n_components):
                 sums.counts[k] += found.counts[k]
+                component.add_marginal_sums(log_scale, mu.shape, k, n_observed, found, sums)
                 covariance.add_expected(
                     features,
                     own.rotations[min(k, prec.shape[0] - 1)],
@@ -135,8 +140,8 @@ def pointwise_incomplete(  # type: ignore[no-untyped-def]
         columns = np.empty((n_observed, stop - start))
         _gather(x, members, features, columns)
         found, shares = np.empty(stop - start), np.empty((resp.shape[0], stop - start))
-        own = _room_for(covariance, mu, prec, n_observed)
-        write_marginal(covariance, features, n_observed, log_scale, mu, prec, own)
+        own = _room_for(covariance, log_scale, mu, prec, n_observed)
+        write_marginal(covariance, component, features, n_observed, log_scale, mu, prec, own)
         pointwise(covariance, component, columns, own.log_scale, own.mu, own.prec, found, shares)
         for i in range(stop - start):
             log_density[members[i]] = found[i]
@@ -157,15 +162,15 @@ def add_rows(covariance, component, x, row_weights, patterns, log_scale, mu, pre
 
 
 def marginal_of(
-    covariance: Parametrisation, pattern: IntArray, log_scale: Weights, mu: Means, prec: Factors
+    kernel: tuple[Parametrisation, Component], pattern: IntArray, log_scale: Weights, mu: Means, prec: Factors
 ) -> tuple[Marginal, IntArray]:
     """The marginal of one row of a table of patterns, and its features."""
     n_observed, features = int(pattern[_SIZE]), np.ascontiguousarray(pattern[_FEATURES:])
     own = Marginal(
-        np.empty(len(mu)),
+        np.empty(len(log_scale)),
         np.empty((len(mu), n_observed)),
-        np.empty((len(prec), *covariance.block_shape(n_observed))),
+        np.empty((len(prec), *kernel[0].block_shape(n_observed))),
         np.empty((len(prec), n_observed * (mu.shape[1] - n_observed), 2)),
     )
-    write_marginal(covariance, features, n_observed, log_scale, mu, prec, own)
+    write_marginal(*kernel, features, n_observed, log_scale, mu, prec, own)
     return own, features[:n_observed]

@@ -22,11 +22,10 @@ How it is laid out. All scratch space is one array, ``work``, and a *place* is a
 the rows of a block is stored feature by feature, `stride` apart, and worked through in vectors of TILE or
 LANES rows (see `bayesgmm._compiled.simd`); the last block is padded with copies of its last row, at weight
 zero. Sums are kept lane by lane until the pass ends: to add up the lanes of every sum in every block would
-cost more than the products. They stand in the order log-likelihood; then for each component count, first
-moment (D), second moment (FULL: lower triangle by rows; else D).
+cost more than the products. They stand in the order log-likelihood; then for each component count, other sums that it
+asks for, first moment (D), second moment (FULL: lower triangle by rows; else D).
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -54,23 +53,23 @@ from bayesgmm._compiled import (
     store,
     zeros,
 )
-from bayesgmm.mixture.component import COMPONENT, Component
+from bayesgmm.mixture.components.component import COMPONENT, Component
 from bayesgmm.mixture.covariance.parametrisation import COVARIANCE, Parametrisation
 from bayesgmm.mixture.kernel_layout import Layout, add_to, lane_sum
 
-LOG_2PI = math.log(2.0 * math.pi)
 _CACHE_LINE = 8  # doubles
 
 
 @allocation_free
-def _layout(begin, stride, shape, z_step):  # type: ignore[no-untyped-def]
+def _layout(component, begin, stride, shape, z_step):  # type: ignore[no-untyped-def]
     n_components, n_features = shape
     row_weights = begin + 2 * stride
     log_density, resp = row_weights + stride, row_weights + 2 * stride
-    residuals = resp + n_components * stride
+    kept = resp + n_components * stride
+    residuals = kept + component.n_kept() * n_components * stride
     columns = residuals + n_features * TILE
     z = columns + n_features * stride
-    return Layout(stride, begin, row_weights, log_density, resp, residuals, columns, z, z_step)
+    return Layout(stride, begin, row_weights, log_density, resp, kept, residuals, columns, z, z_step)
 
 
 @allocation_free
@@ -100,14 +99,15 @@ def _whiten(covariance, layout, padded, mu, prec, work):  # type: ignore[no-unty
 
 
 @allocation_free
-def _normalise(component, layout, log_scale, padded, work, total_place):  # type: ignore[no-untyped-def]
+def _normalise(component, layout, log_scale, shape, padded, work, total_place):  # type: ignore[no-untyped-def]
     """Turn squared lengths (cluster, row) into weighted responsibilities; write log p(row), and add it up."""
-    n_components, stride, logp = log_scale.shape[0], layout.stride, layout.resp
+    n_components, stride, logp = shape[0], layout.stride, layout.resp
     log_likelihood = zeros(TILE)
     for i in range(0, padded, TILE):
         highest = zeros(TILE) - np.inf
         for k in range(n_components):
-            log_joint = component.log_density(log_scale[k], load(TILE, work, logp + k * stride + i))
+            square = load(TILE, work, logp + k * stride + i)
+            log_joint = component.log_density(layout, log_scale, shape, k, i, square, work)
             store(work, logp + k * stride + i, log_joint)
             highest = maximum(highest, log_joint)
         total = zeros(TILE)
@@ -126,7 +126,7 @@ def _normalise(component, layout, log_scale, padded, work, total_place):  # type
 
 
 @allocation_free
-def _add_block(covariance, component, layout, shape, padded, work, sums):  # type: ignore[no-untyped-def]
+def _add_block(covariance, component, layout, log_scale, shape, padded, work, sums):  # type: ignore[no-untyped-def]
     """Add the counts, first and second moments of one block; ``shape`` is (cluster, feature)."""
     n_components, n_features = shape
     for k in range(n_components):
@@ -134,19 +134,22 @@ def _add_block(covariance, component, layout, shape, padded, work, sums):  # typ
         for i in range(0, padded, TILE):
             count = count + load(TILE, work, resp + i)
         add_to(work, sums, fold(count))
-        resp = component.moment_weights(layout, padded, work, resp)
-        z = layout.z + k * layout.z_step
-        sums = covariance.add_moments(layout, n_features, padded, work, resp, z, sums + LANES)
+        sums = component.add_sums(layout, log_scale, shape, k, padded, work, sums + LANES)
+        weights, z = component.moment_weights(layout, k), layout.z + k * layout.z_step
+        sums = covariance.add_moments(layout, n_features, padded, work, weights, z, sums)
 
 
 @allocation_free
 def _unload(covariance, work, place, sums):  # type: ignore[no-untyped-def]
     """Add up the lanes, into the arrays of the caller."""
-    counts, first, second = sums
+    counts, first, second, others = sums
     n_components, n_features = first.shape
     for k in range(n_components):
         counts[k] += lane_sum(work, place)
         place += LANES
+        for s in range(others.shape[0]):
+            others[s, k] += lane_sum(work, place)
+            place += LANES
         for d in range(n_features):
             first[k, d] += lane_sum(work, place)
             place += LANES
@@ -154,19 +157,24 @@ def _unload(covariance, work, place, sums):  # type: ignore[no-untyped-def]
 
 
 class Sums(NamedTuple):
-    """The sums of `Statistics` that compiled code adds to: (cluster,), (cluster, feature), (cluster, rows, columns)."""
+    """The sums of `Statistics` that compiled code adds to: (cluster,), (cluster, feature), (cluster, rows, columns).
+
+    What a component sums beside, (sum, cluster), comes last: no rows for Gaussians.
+    """
 
     counts: Weights
     first: Means
     second: Array
+    others: Array
 
     @classmethod
-    def empty(cls, shape: tuple[int, ...], block_shape: tuple[int, ...]) -> "Sums":
+    def empty(cls, shape: tuple[int, ...], block_shape: tuple[int, ...], *, n_others: int = 0) -> "Sums":
         """Sums over no rows yet, for means (cluster, feature) and blocks (rows, columns)."""
-        return cls(np.zeros(shape[0]), np.zeros(shape), np.zeros((shape[0], *block_shape)))
+        others = np.zeros((n_others, shape[0]))
+        return cls(np.zeros(shape[0]), np.zeros(shape), np.zeros((shape[0], *block_shape)), others)
 
 
-SUMS = record_type(Sums, OUT_1, OUT_2, OUT_3)
+SUMS = record_type(Sums, OUT_1, OUT_2, OUT_3, OUT_2)
 
 
 @linked(types.float64(COVARIANCE, COMPONENT, IN_2, IN_1, IN_1, IN_2, IN_3, SUMS))
@@ -182,23 +190,25 @@ def add_statistics(
 ) -> float:
     """Add the expected statistics of all rows to the given sums and return the log-likelihood.
 
-    ``log_scale`` is log w_k + log |L_k^-1| - D/2 log 2 pi; an empty ``row_weights`` means weight one.
+    ``log_scale`` is log w_k + log |L_k^-1| - D/2 log 2 pi, of other components than Gaussians with their normalizer
+    and, behind it, what else they read; an empty ``row_weights`` means weight one.
     """
     n_features, n_rows = x.shape
     n_components, stride = mu.shape[0], covariance.row_stride(n_rows, n_features)
-    n_sums = (1 + n_components * (1 + n_features + covariance.n_products(n_features))) * LANES
-    n_z = n_features * stride
-    n_scratch = (n_components + 4) * stride + n_features * TILE + (n_components + 1) * n_z
+    n_of_component = 1 + sums.others.shape[0] + n_features + covariance.n_products(n_features)
+    n_sums, n_z = (1 + n_components * n_of_component) * LANES, n_features * stride
+    n_by_row = (1 + component.n_kept()) * n_components + 4
+    n_scratch = n_by_row * stride + n_features * TILE + (n_components + 1) * n_z
     work = np.empty(_CACHE_LINE + n_sums + n_scratch)
     begin = aligned_start(work)
     for i in range(begin, begin + n_sums, LANES):
         store(work, i, zeros(LANES))
-    layout = _layout(begin + n_sums, stride, mu.shape, n_z)
+    layout = _layout(component, begin + n_sums, stride, mu.shape, n_z)
     for start in range(0, n_rows, stride):
         padded = _load_block(layout, x, row_weights, start, min(stride, n_rows - start), work)
         _whiten(covariance, layout, padded, mu, prec, work)
-        _normalise(component, layout, log_scale, padded, work, begin)
-        _add_block(covariance, component, layout, mu.shape, padded, work, begin + LANES)
+        _normalise(component, layout, log_scale, mu.shape, padded, work, begin)
+        _add_block(covariance, component, layout, log_scale, mu.shape, padded, work, begin + LANES)
     _unload(covariance, work, begin + LANES, sums)
     return lane_sum(work, begin)
 
@@ -217,15 +227,16 @@ def pointwise(
     """Write log p(row) into ``log_density`` (obs,) and, unless it has no rows, responsibilities (cluster, obs)."""
     n_features, n_rows = x.shape
     n_components, stride = mu.shape[0], covariance.row_stride(n_rows, n_features)
-    work = np.empty(_CACHE_LINE + (n_components + 4 + 2 * n_features) * stride + n_features * TILE)
+    n_by_row = (1 + component.n_kept()) * n_components + 4 + 2 * n_features
+    work = np.empty(_CACHE_LINE + n_by_row * stride + n_features * TILE)
     begin = aligned_start(work)
-    layout = _layout(begin, stride, mu.shape, 0)
+    layout = _layout(component, begin, stride, mu.shape, 0)
     store(work, begin, zeros(LANES))
     for start in range(0, n_rows, stride):
         size = min(stride, n_rows - start)
         padded = _load_block(layout, x, log_scale[:0], start, size, work)
         _whiten(covariance, layout, padded, mu, prec, work)
-        _normalise(component, layout, log_scale, padded, work, begin)
+        _normalise(component, layout, log_scale, mu.shape, padded, work, begin)
         for i in range(size):
             log_density[start + i] = work[layout.log_density + i]
         for k in range(resp.shape[0]):

@@ -12,8 +12,9 @@ class Layout(NamedTuple):
     """Places in ``work`` of what belongs to the rows of a block, and how far apart they are.
 
     Room for weighted residuals of two features, rows, their weights and log densities, (cluster, row) squared lengths
-    and then responsibilities, residuals of a tile, whitened rows: from one component's to the next's it is `z_step`,
-    zero where each overwrites the last. What belongs to features or components is `stride` apart.
+    and then responsibilities, what components keep of them, residuals of a tile, whitened rows: from one component's to
+    the next's it is `z_step`, zero where each overwrites the last. What belongs to features or components is `stride`
+    apart.
     """
 
     stride: int
@@ -21,6 +22,7 @@ class Layout(NamedTuple):
     row_weights: int
     log_density: int
     resp: int
+    kept: int
     residuals: int
     columns: int
     z: int

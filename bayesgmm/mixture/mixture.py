@@ -1,4 +1,4 @@
-"""`Mixture`, the parameters of a Gaussian mixture, with its densities and expected statistics."""
+"""`Mixture`, the parameters of a mixture, with its densities and expected statistics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,22 +22,26 @@ from bayesgmm._common import (
 from bayesgmm.conditionals import ConditionalMixtures, Regressions, given_values, positions_of
 from bayesgmm.data import COMPLETE, EVERY_COMPONENT, Allowed, Patterns
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.component import GAUSSIAN, Component
+from bayesgmm.mixture.components.component import GAUSSIAN, Component
+from bayesgmm.mixture.components.table import with_dof
 from bayesgmm.mixture.covariance.family import CovarianceFamily, covariance_family
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.far_rows import densities
 from bayesgmm.mixture.incomplete import add_incomplete
-from bayesgmm.mixture.kernel import LOG_2PI, Sums, add_statistics
+from bayesgmm.mixture.kernel import Sums, add_statistics
 from bayesgmm.mixture.statistics import Statistics
 from bayesgmm.validation import as_finite, as_positive, as_row_weights, as_rows, check_whole, default_names, told
 
 _NO_WEIGHTS = np.empty(0)
-_FIELDS = ("weights", "means", "covariances", "covariance_type", "factors", "precision_factors", "log_scale")
+_FIELDS = (
+    *("weights", "means", "covariances", "covariance_type", "dof"),
+    *("factors", "precision_factors", "log_scale", "component"),
+)
 
 
 @dataclass(frozen=True)
 class Mixture:
-    r"""A Gaussian mixture :math:`p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)`.
+    r"""A mixture :math:`p(x) = \sum_k w_k N(x \mid \mu_k, \Sigma_k)`, Gaussian or with ``dof`` of Student-t components.
 
     Parameters
     ----------
@@ -47,11 +51,14 @@ class Mixture:
         Component means, in the units of the data.
     covariances : array
         In scikit-learn's shape of the family: full (K, D, D), tied (D, D), diag (K, D), spherical (K,); matrices
-        (K, D, D) for the families it does not have.
+        (K, D, D) for the families it does not have. With ``dof`` they are the scale matrices: covariances are
+        :math:`\nu_k / (\nu_k - 2)` times as large, and infinite for :math:`\nu_k \le 2`.
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
         ``"EVI"``, ``"VEE"``, ``"EVV"``, ``"EEV"``, ``"VEV"``, ``"EVE"``, ``"VVE"``, or mclust's code (VVV, EEE, VVI,
         VII, EEI, EII; V and E for one feature).
+    dof : (cluster,) or float, optional
+        Degrees of freedom :math:`\nu_k` of Student-t components, positive.
 
     Raises
     ------
@@ -66,6 +73,8 @@ class Mixture:
     array([-2.073, -1.969])
     >>> mixture.responsibilities([[0.0]]).round(3)
     array([[0.951, 0.049]])
+    >>> Mixture([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]], dof=4.0).log_prob([[0.0], [50.0]]).round(3)
+    array([ -2.08 , -14.136])
     """
 
     __module__ = "bayesgmm"
@@ -74,9 +83,11 @@ class Mixture:
     means: Means
     covariances: Covariances
     covariance_type: str = "full"
+    dof: Weights | None = field(default=None, repr=False)
     factors: Factors = field(init=False, repr=False, compare=False)
     precision_factors: Factors = field(init=False, repr=False, compare=False)
     log_scale: Weights = field(init=False, repr=False, compare=False)
+    component: Component = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         weights = as_positive(self.weights, name="weights")
@@ -96,8 +107,10 @@ class Mixture:
             raise InputError(expected=f"positive definite {family.name} covariances", got=str(error)) from error
         precision = family.precision_factors(factors)
         log_det = family.log_precision_determinants(precision, means.shape[1])
-        log_scale = np.log(weights) + log_det - 0.5 * means.shape[1] * LOG_2PI
-        self._set(weights, means, covariances, family.name, factors, precision, log_scale)
+        component, others = with_dof(self.dof, len(weights))
+        log_scale = component.packed(np.log(weights) + log_det, others, means.shape[1])
+        dof = component.dof(others, len(weights))
+        self._set(weights, means, covariances, family.name, dof, factors, precision, log_scale, component)
 
     def _set(self, *values: object) -> None:
         self.__dict__.update(zip(_FIELDS, values, strict=True))
@@ -112,6 +125,7 @@ class Mixture:
         factors: Factors,
         precision_factors: Factors,
         log_scale: Weights,
+        component: Component = GAUSSIAN,
     ) -> Self:
         """Assemble a mixture from consistent parts without checks, as EM does at each step."""
         mixture = object.__new__(cls)
@@ -120,9 +134,11 @@ class Mixture:
             means=means,
             covariances=covariances,
             covariance_type=family.name,
+            dof=component.dof(log_scale[len(weights) :], len(weights)),
             factors=factors,
             precision_factors=precision_factors,
             log_scale=log_scale,
+            component=component,
             family=family,
         )
         return mixture
@@ -143,9 +159,10 @@ class Mixture:
         return covariance_family(self.covariance_type)
 
     @property
-    def component(self) -> Component:
-        """The distribution of a component."""
-        return GAUSSIAN
+    def n_parameters(self) -> int:
+        """Free parameters: weights, means, covariances, and degrees of freedom that are estimated."""
+        k = self.n_components
+        return self.family.n_parameters(k, self.n_features) + self.component.n_parameters(k)
 
     @property
     def kernel(self) -> tuple[Parametrisation, Component]:
@@ -154,7 +171,7 @@ class Mixture:
 
     @property
     def full_covariances(self) -> Covariances:
-        """Covariances as full matrices (cluster, feature, feature_bis), for every family."""
+        """Covariances, or scales, as full matrices (cluster, feature, feature_bis), for every family."""
         return self.family.expand(self.factors, self.n_components, self.n_features)
 
     def log_prob(self, X: ArrayLike) -> PerRow:
@@ -170,6 +187,25 @@ class Mixture:
         log_density, resp = column_densities(as_rows(X, n_features=self.n_features).T, self)
         return log_density, resp.T
 
+    def robust_weights(self, X: ArrayLike) -> PerRow:
+        r"""Weights with which rows enter the moments, (obs,): small for outliers of Student-t components.
+
+        .. math:: \sum_k r_{ik} u_{ik}, \qquad u_{ik} = \frac{\nu_k + D}{\nu_k + |z_{ik}|^2}
+
+        One for every row of Gaussian components (Peel & McLachlan 2000, Statistics and Computing 10:339-348).
+
+        Examples
+        --------
+        >>> from bayesgmm import Mixture
+        >>> Mixture([1.0], [[0.0]], [[[1.0]]], dof=4.0).robust_weights([[0.0], [1.0], [10.0]]).round(2)
+        array([1.25, 1.  , 0.05])
+        """
+        rows, resp, one = as_rows(X, n_features=self.n_features), self.responsibilities(X), self.family.parametrisation
+        own = np.broadcast_to(self.precision_factors, (self.n_components, *self.precision_factors.shape[1:]))
+        lengths = np.square(one.times(own, rows[:, None, :] - self.means)).sum(axis=2)
+        weights: PerRow = (resp * self.component.weights(self.dof, lengths, self.n_features)).sum(axis=1)
+        return weights
+
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""
         check_whole(least=0, n=n)
@@ -180,7 +216,7 @@ class Mixture:
             offsets = np.einsum("nij,nj->ni", self.factors[blocks], noise)
         else:
             offsets = self.factors[blocks, 0] * noise
-        return self.means[labels] + offsets, labels
+        return self.means[labels] + self.component.stretches(self.dof, labels, rng) * offsets, labels
 
     def permute(self, order: ArrayLike) -> Self:
         """The same mixture with its components in another order, a permutation of 0 to K - 1."""
@@ -199,7 +235,8 @@ class Mixture:
             self.covariances[own],
             self.factors[own],
             self.precision_factors[own],
-            self.log_scale[index],
+            self.component.picked(self.log_scale, index, self.n_components),
+            self.component,
         )
 
     def marginal(self, features: Sequence[int | str] | int | str) -> Self:
@@ -221,7 +258,7 @@ class Mixture:
                [6.]])
         """
         index = positions_of(features, self._names)
-        return self._like(self.weights, self.means[:, index], self.full_covariances[:, index][:, :, index])
+        return self._like(self.weights, self.means[:, index], self.full_covariances[:, index][:, :, index], self.dof)
 
     @overload
     def condition(self, given: Mapping[Any, float]) -> Self: ...
@@ -271,6 +308,7 @@ class Mixture:
                [0.81],
                [4.  ]])
         """
+        self.component.check_gaussian("conditional mixtures")
         observed, rest, rows, one = given_values(given, self._names)
         log_density, weights = self.marginal(observed).density_and_responsibilities(rows)
         found = Regressions.of(self.means, self.full_covariances, observed, rest)
@@ -279,10 +317,10 @@ class Mixture:
             return ConditionalMixtures(weights, means, found.compact, log_density)
         return self._like(np.maximum(weights[0], np.finfo(np.float64).tiny), means[0], found.compact)
 
-    def _like(self, weights: Weights, means: Means, covariances: Covariances) -> Self:
+    def _like(self, weights: Weights, means: Means, covariances: Covariances, dof: Weights | None = None) -> Self:
         """A mixture of some features with these full covariances."""
         family = self.family.of_part
-        return type(self)(weights, means, family.compress(covariances), family.name)
+        return type(self)(weights, means, family.compress(covariances), family.name, dof)
 
     @property
     def _names(self) -> list[str]:
@@ -330,15 +368,22 @@ def column_statistics(
     """
     if len(allowed):
         of_part = column_statistics(x, mixture._picked(allowed), row_weights, patterns)
-        sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
-        for each, part in zip(sums, (of_part.counts, of_part.first, of_part.second), strict=True):
+        sums = empty_sums(mixture)
+        for each, part in zip(sums[:3], (of_part.counts, of_part.first, of_part.second), strict=True):
             each[allowed] = part
+        sums.others[:, allowed] = of_part.others
         return Statistics(of_part.log_likelihood, *sums)
-    sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
+    sums = empty_sums(mixture)
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     if len(patterns.members):
         return Statistics(add_incomplete(*mixture.kernel, x, row_weights, patterns, *arrays, sums), *sums)
     return Statistics(add_statistics(*mixture.kernel, x, row_weights, *arrays, sums), *sums)
+
+
+def empty_sums(mixture: Mixture) -> Sums:
+    """Sums over no rows yet under a mixture."""
+    shape, n_others = mixture.precision_factors.shape[1:], mixture.component.n_sums
+    return Sums.empty(mixture.means.shape, shape, n_others=n_others)
 
 
 def column_densities(

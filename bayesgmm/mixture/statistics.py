@@ -1,6 +1,8 @@
 """Expected sufficient statistics, a record that adds over blocks of rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from bayesgmm._common import Array, Means, PerRow, Weights
 
@@ -28,12 +30,17 @@ class Statistics:
     second : (cluster, rows, columns)
         :math:`\sum_i v_i r_{ik} z_{ik} z_{ik}^\top`, in the shape of the parametrisation: the (D, D) matrix
         for full ones, its (1, D) diagonal for diagonal ones, its (1, 1) trace for spherical ones.
+    others : (sum, cluster)
+        What components sum beside, none for Gaussians. Student-t ones sum :math:`v_i r_{ik} \log(1 + |z_{ik}|^2 /
+        \nu_k)` and :math:`v_i r_{ik} u_{ik}`, where :math:`u_{ik} = (\nu_k + D) / (\nu_k + |z_{ik}|^2)` also weighs
+        the rows in the first and second moments.
     """
 
     log_likelihood: float
     counts: Weights
     first: Means
     second: Array
+    others: Array = field(default_factory=lambda: np.empty((0, 0)))
 
     def __add__(self, other: "Statistics") -> "Statistics":
         return Statistics(
@@ -41,4 +48,5 @@ class Statistics:
             self.counts + other.counts,
             self.first + other.first,
             self.second + other.second,
+            self.others + other.others,
         )

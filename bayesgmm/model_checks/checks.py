@@ -337,7 +337,7 @@ def _pit_table(pit: pd.DataFrame, gof: GoodnessOfFit) -> pd.DataFrame:
 def _findings(
     fitted: FittedMixture, *, gof: GoodnessOfFit, table: pd.DataFrame, pit_table: pd.DataFrame, cdf: PredictiveCDF
 ) -> tuple[str, ...]:
-    found = [_verdict(fitted, gof), *_unusual_quantities(table), *_unusual_features(pit_table)]
+    found = [_verdict(fitted, gof), *_heavy_tails(gof), *_unusual_quantities(table), *_unusual_features(pit_table)]
     return (*found, *_caveats(fitted, cdf))
 
 
@@ -349,6 +349,13 @@ def _verdict(fitted: FittedMixture, gof: GoodnessOfFit) -> str:
     above = gof.observed > np.median(gof.replicated, axis=0)
     reasons = "; ".join(_departure(gof.names[i], above=bool(above[i])) for i in chosen) or SMALL_DEPARTURES
     return sentence(Finding.NOT_GAUSSIAN, reasons=reasons, **figures)
+
+
+def _heavy_tails(gof: GoodnessOfFit) -> list[str]:
+    """What to try where tails are among the reasons."""
+    i = gof.names.index("kurtosis")
+    heavier = gof.observed[i] > np.median(gof.replicated[:, i]) and gof.p_values[i] <= LEVEL
+    return [sentence(Finding.HEAVY_TAILS)] if gof.p_value <= LEVEL and heavier else []
 
 
 def _departure(name: str, *, above: bool) -> str:

@@ -29,6 +29,7 @@ from bayesgmm.validation import as_sample_weight, copies_of_rows, default_names
 
 MOST_DRAWS = 500  # of a posterior, evenly spaced: a check asks for tail probabilities, not for three digits
 _SMALLEST_WEIGHT = 1e-12
+_OF_STUDENT_T = "Of Student-t components, fit.mixture_.robust_weights(X) are small for outliers."
 _SIMULATED = "Checks simulate as many rows as there are."
 
 
@@ -118,6 +119,7 @@ def mixture_of(draws: Draws, s: int) -> Mixture:
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
     refuse_labelled(fit, "a check of the model, which refits it")
     mixture: Mixture = fit.mixture_
+    mixture.component.check_gaussian("checks and outlier scores", hint=_OF_STUDENT_T)
     if X is None:
         raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
     features = [str(name) for name in getattr(fit, "feature_names_in_", default_names(mixture.n_features))]

@@ -26,6 +26,10 @@ class Finding(StrEnum):
         "The data are not a Gaussian mixture with {components} (p = {p:p}, by simulation with refits): {reasons}. "
         "Either there are more components, or clusters are not Gaussian."
     )
+    HEAVY_TAILS = (
+        "Heavy tails suggest Student-t components: GaussianMixture(component='student_t'), and "
+        "select_components(X, component=['gaussian', 'student_t']) compares them with Gaussian ones."
+    )
     USUAL = "No test quantity is unusual among predicted data, of {n}."
     UNUSUAL = "Unusual among predicted data, of {n} test quantities: {quantities}."
     PIT = "Not predicted well individually (PIT not uniform): {features}."

@@ -51,7 +51,11 @@ def overview_of_em(
 
 def _next_step(verdict: str, mixture: Mixture) -> Step:
     step = _STEPS[verdict]
-    return Step.ERRORS if step == Step.SAMPLE and not mixture.family.parametrisation.explorable else step
+    if step != Step.SAMPLE:
+        return step
+    if mixture.component.has_others:
+        return Step.SELECT
+    return step if mixture.family.parametrisation.explorable else Step.ERRORS
 
 
 def _verdict(em: Any) -> str:

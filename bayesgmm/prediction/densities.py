@@ -14,7 +14,7 @@ from arviz_stats.base import array_stats
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
 from bayesgmm.data import Block, Data
-from bayesgmm.mixture import GAUSSIAN, Draws, densities, pointwise
+from bayesgmm.mixture import Draws, component_of, densities, pointwise
 from bayesgmm.posterior import CLUSTER, OBS
 from bayesgmm.validation import check_number, check_option, check_whole
 
@@ -137,7 +137,7 @@ def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[t
 
 
 def _of_block(draws: Draws, block: Block, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
-    kernel, columns, n_rows = (draws.family.parametrisation, GAUSSIAN), block.columns, block.n_rows
+    kernel, columns, n_rows = (draws.family.parametrisation, component_of("gaussian")), block.columns, block.n_rows
     log_scale = np.where(block.allowed, draws.log_scale, -np.inf) if len(block.allowed) else draws.log_scale
     arrays = log_scale, draws.means, draws.precision_factors
     _ARGUMENTS.check(columns.T.shape, *(array.shape for array in arrays))

@@ -129,6 +129,7 @@ def draws_of_fit(fit: Any, names: Names) -> tuple[Draws, list[str], bool]:
     """Draws, names of features, and whether there is a posterior."""
     mixture = mixture_of(fit)
     if mixture is not None:
+        mixture.component.check_gaussian("features predicted from others")
         return Draws.of_mixture(mixture), names_of(fit, mixture), False
     tree = mixture_posterior(fit, names=names)
     return draws_of(tree), tree_names(tree), True

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayesgmm.priors.conjugate_counts import PseudoData as PseudoData
     from bayesgmm.priors.conjugate_counts import add_mean_scale as add_mean_scale
     from bayesgmm.priors.conjugate_counts import add_variance_terms as add_variance_terms
+    from bayesgmm.priors.conjugate_counts import adds_to_moments as adds_to_moments
     from bayesgmm.priors.conjugate_counts import covariance_counts as covariance_counts
     from bayesgmm.priors.conjugate_counts import pseudo_data as pseudo_data
     from bayesgmm.priors.data_scale import OF_CONSTANT as OF_CONSTANT

@@ -134,3 +134,14 @@ def covariance_counts(
     for k in range(counts.shape[0]):
         conjugate = 1.0 if prior.kappa[k] > 0.0 else 0.0
         totals[min(k, n_blocks - 1)] += covariance.n_alike(n_features) * (counts[k] + conjugate)
+
+
+@allocation_free
+def adds_to_moments(prior: PseudoData) -> bool:
+    """Whether it is a prior on means or covariances."""
+    adds = prior.mean_precision.shape[0] > 0 or prior.scale_count.shape[0] > 0 or prior.variance_terms.shape[0] > 0
+    for g in range(prior.exponent.shape[0]):
+        adds = adds or prior.exponent[g] != 0.0 or prior.scale[g, 0, 0] != 0.0
+    for k in range(prior.kappa.shape[0]):
+        adds = adds or prior.kappa[k] > 0.0
+    return adds

@@ -8,15 +8,17 @@ import numpy as np
 
 from bayesgmm._common import IntArray, Weights
 from bayesgmm.data import Allowed, alike_components
-from bayesgmm.mixture import GAUSSIAN, Component, CovarianceFamily, Mixture, covariance_family
+from bayesgmm.mixture import Component, CovarianceFamily, Mixture, component_of, covariance_family
 from bayesgmm.priors.conjugate_counts import PseudoData, pseudo_data
 from bayesgmm.priors.prior import Prior, resolve
 from bayesgmm.priors.resolved import ResolvedPrior
 
+_GAUSSIAN = component_of("gaussian")
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A Gaussian mixture model of D features.
+    """A mixture model of D features.
 
     Attributes
     ----------
@@ -41,36 +43,56 @@ class Model:
     n_components: int
     n_features: int
     prior: ResolvedPrior | None = None
-    component: Component = GAUSSIAN
+    component: Component = _GAUSSIAN
     alike: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, covariance_type: str, n_components: int, n_features: int, *, prior: Prior | None = None) -> Self:
+    def of(
+        cls,
+        covariance_type: str,
+        n_components: int,
+        n_features: int,
+        *,
+        prior: Prior | None = None,
+        component: Component = _GAUSSIAN,
+    ) -> Self:
         """The model that a user names, checked.
 
         Raises
         ------
         InputError
-            If the family is not known, or the prior does not fit K, D and the family.
+            If the family or the component is not known, or the prior does not fit K, D and the family.
         """
         family = covariance_family(covariance_type, n_features)
         given = None if prior is None else prior.resolve(n_components, n_features, family.name)
-        return cls(family, n_components, n_features, given)
+        return cls(family, n_components, n_features, given, component if prior is None else component.with_prior)
 
     @classmethod
     def of_mixture(cls, mixture: Mixture, prior: Prior | None = None) -> Self:
         """The model of a fitted mixture."""
         k, d, family = mixture.n_components, mixture.n_features, mixture.family
-        return cls(family, k, d, None if prior is None else resolve(prior, k, d, family))
+        return cls(family, k, d, None if prior is None else resolve(prior, k, d, family), mixture.component)
 
     def describes(self, mixture: Mixture) -> bool:
-        """Whether a mixture has the model's family, K and D."""
-        return (mixture.family, *mixture.means.shape) == (self.family, self.n_components, self.n_features)
+        """Whether a mixture has the model's family, component, K and D."""
+        own = self.family, self.component, self.n_components, self.n_features
+        return (mixture.family, mixture.component, *mixture.means.shape) == own
+
+    def with_component(self, mixture: Mixture) -> Mixture:
+        """A Gaussian start with the model's component in the place of Gaussians."""
+        if not self.component.has_others:
+            return mixture
+        k, d, family, precision = *mixture.means.shape, mixture.family, mixture.precision_factors
+        heights = np.log(mixture.weights) + family.log_precision_determinants(precision, d)
+        log_scale = self.component.packed(heights, self.component.start(k), d)
+        arrays = mixture.weights, mixture.means, mixture.covariances, mixture.factors, precision, log_scale
+        return Mixture.from_checked(family, *arrays, self.component)
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: weights, means and covariances."""
-        return self.family.n_parameters(self.n_components, self.n_features)
+        """Free parameters: weights, means, covariances, and degrees of freedom that are estimated."""
+        k = self.n_components
+        return self.family.n_parameters(k, self.n_features) + self.component.n_parameters(k)
 
     def with_components(self, n_components: int) -> Self:
         """The same with another number of components, all with the prior of the first."""

@@ -47,11 +47,11 @@ from bayesgmm._compiled import LANES, Signature, cholesky_lower, exp, link, link
 from bayesgmm.data import Patterns
 from bayesgmm.mixture import (
     FAMILIES,
-    GAUSSIAN,
     LOG_2PI,
     CovarianceFamily,
     Sums,
     add_rows,
+    component_of,
     covariance_family,
     pointwise,
 )
@@ -110,7 +110,7 @@ def value_and_gradient(covariance, component, X, row_weights, weights, means, co
     v = np.empty(row_weights.size)
     v[:] = row_weights
     complete = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
-    sums = Sums(d_weights, first, second)
+    sums = Sums(d_weights, first, second, np.empty((0, n_components)))
     total = add_rows(covariance, component, columns, v, complete, log_scale, mu, prec, sums)
     for k in range(n_components):
         covariance.matrix_gradient(prec[k], d_weights[k], first[k], second[k], d_means[k], d_covariances[k])
@@ -212,7 +212,7 @@ class FamilyOp(CompiledOp):
     @property
     def kernel(self) -> tuple[Any, Any]:
         """What chooses the compiled code."""
-        return self.family.parametrisation, GAUSSIAN
+        return self.family.parametrisation, component_of("gaussian")
 
     def compiled(self, function: Any) -> Any:
         """A compiled function, ready to be called with the kernel of this family."""

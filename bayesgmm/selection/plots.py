@@ -33,7 +33,7 @@ class Column:
     """A criterion to draw: which model is best by it, and the standard errors of the others' distances from that."""
 
     criterion: Criterion
-    winner: tuple[str, int]
+    winner: tuple[Any, ...]
     errors: Mapping[Any, float]
 
 
@@ -76,21 +76,23 @@ def _draw(table: pd.DataFrame, columns: Sequence[Column], ax: Axes | None) -> Fi
 
 def _draw_column(panel: Axes, table: pd.DataFrame, column: Column) -> None:
     criterion, values = column.criterion, table[column.criterion.name].to_dict()
-    families = list(table.index.get_level_values("covariance_type").unique())
+    families = list(table.reset_index("n_components").index.unique())  # names, or pairs with that of the component
     dodge = _DODGE if criterion.bayesian else 0.0  # so that bars do not hide each other
     for number, name in enumerate(families):
         rows = table.xs(name)
-        errors = [STANDARD_ERRORS * column.errors.get((name, k), nan) for k in rows.index]
+        parts = (name,) if isinstance(name, str) else name
+        errors = [STANDARD_ERRORS * column.errors.get((*parts, k), nan) for k in rows.index]
         line = _Line(
             rows.index.to_numpy() + dodge * number,
             rows[criterion.name].to_numpy(dtype=np.float64),
             np.array(errors),
             rows["degenerate"].to_numpy(dtype=bool),
         )
-        _draw_line(panel, line, str(name), number)
+        _draw_line(panel, line, ", ".join(parts), number)
     best = values[column.winner]
     ring: dict[str, Any] = {"marker": "o", "markersize": 15, "markerfacecolor": "none", "markeredgecolor": INK}
-    x = column.winner[1] + dodge * families.index(column.winner[0])
+    *family, k = column.winner
+    x = k + dodge * families.index(family[0] if len(family) == 1 else tuple(family))
     panel.plot([x], [best], linestyle="none", label="best", gid="best", zorder=5, clip_on=False, **ring)
     if not criterion.bayesian:
         _show_the_best(panel, np.array(list(values.values()), dtype=np.float64), best, criterion)

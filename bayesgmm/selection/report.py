@@ -14,7 +14,7 @@ from rich.text import Text
 from bayesgmm._common import shown, with_error
 from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion
 from bayesgmm.selection.select import select_components
-from bayesgmm.selection.selection import Candidate, Comparand, Selection
+from bayesgmm.selection.selection import AnyCandidate, Comparand, Selection
 
 _MOST_ROWS = 15
 
@@ -91,9 +91,10 @@ def _place(model: Comparand, criterion: Criterion) -> tuple[bool, float]:
     return (model.degenerate or isnan(loss), loss)
 
 
-def _cells(candidate: Candidate, model: Comparand, criteria: Sequence[Criterion]) -> list[str]:
+def _cells(candidate: AnyCandidate, model: Comparand, criteria: Sequence[Criterion]) -> list[str]:
     scores = [model.scores[criterion.name] for criterion in criteria]
     values = [shown(model.log_likelihood, "criterion"), shown(model.n_parameters)]
     values += [with_error(score.value, score.se, "criterion") for score in scores]
     reached = "collapsed" if model.degenerate else f"{model.n_best_reached} of {model.n_starts}"
-    return [candidate.covariance_type, f"{candidate.n_components}", *values, reached]
+    family = ", ".join([candidate.covariance_type, *candidate.settings.values()])
+    return [family, f"{candidate.n_components}", *values, reached]

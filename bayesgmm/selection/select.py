@@ -24,7 +24,7 @@ from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, once
 from bayesgmm.priors import Prior
 from bayesgmm.selection.criteria import Score
 from bayesgmm.selection.messages import BROKEN, NOTES, Finding, Fragment
-from bayesgmm.selection.selection import Candidate, Comparand, Selection, findings_of, least_bad, table_of, winner_of
+from bayesgmm.selection.selection import AnyCandidate, Comparand, Selection, findings_of, least_bad, table_of, winner_of
 from bayesgmm.selection.task import Task, criteria_asked, seed_of
 from bayesgmm.validation import check_flag, check_type
 
@@ -36,6 +36,7 @@ def select_components(
     n_components: int | Iterable[int] = range(1, 8),
     covariance_types: str | Sequence[str] | None = None,
     *,
+    component: str | Sequence[str] | None = None,
     criterion: str | Sequence[str] = "bic",
     prior: Prior | str | None = None,
     sample_weight: ArrayLike | None = None,
@@ -73,6 +74,9 @@ def select_components(
     covariance_types : str or sequence of str, optional
         Names as in `GaussianMixture`. By default all families (two if there is one feature) if all criteria are by
         EM, and ``"full"`` otherwise.
+    component : str or sequence of str, optional
+        Distributions of components to compare, as in `GaussianMixture`: ``["gaussian", "student_t"]``. Degrees of
+        freedom are those of ``em={"dof": ...}``. By default Gaussian ones, for criteria by NUTS too.
     criterion : str or sequence of str
         The first decides; the others are reported, those by EM always.
     prior : Prior or str, optional
@@ -140,6 +144,7 @@ def select_components(
     task = Task(
         X,
         covariance_types=covariance_types,
+        component=component,
         asked=n_components,
         criteria=criteria_asked(criterion),
         prior=prior,
@@ -166,11 +171,11 @@ class _Checkpoint:
     path: CheckpointPath
     kept: Pieces | None
 
-    def folder(self, candidate: Candidate, method: str) -> Path | None:
+    def folder(self, candidate: AnyCandidate, method: str) -> Path | None:
         """Where a fit is kept."""
         if self.path is None:
             return None
-        return Path(self.path) / f"{candidate.covariance_type}-{candidate.n_components}-{method}"
+        return Path(self.path) / "-".join([*map(str, candidate), method])
 
 
 @dataclass(frozen=True)
@@ -184,10 +189,10 @@ class _Result:
 
 def _run(
     task: Task, checkpoint: _Checkpoint, callback: Callable[[int, int], None] | None
-) -> tuple[dict[Candidate, _Result], bool]:
+) -> tuple[dict[AnyCandidate, _Result], bool]:
     """Fit all models; Ctrl-C keeps those that are finished."""
     work = np.cumsum([candidate.n_components for candidate in task.candidates])
-    results: dict[Candidate, _Result] = {}
+    results: dict[AnyCandidate, _Result] = {}
     try:
         for candidate, done in zip(task.candidates, work, strict=True):
             results[candidate] = _result(task, candidate, checkpoint)
@@ -200,7 +205,7 @@ def _run(
     return results, False
 
 
-def _result(task: Task, candidate: Candidate, checkpoint: _Checkpoint) -> _Result:
+def _result(task: Task, candidate: AnyCandidate, checkpoint: _Checkpoint) -> _Result:
     """Fit one model and score it; what goes wrong with it becomes a note."""
     weights = task.checked.row_weights
     with warnings.catch_warnings(record=True) as warned:
@@ -264,7 +269,7 @@ def _comparand(fitted: GaussianMixture, fit: Any, scores: Mapping[str, Score], n
     )
 
 
-def _broken(task: Task, candidate: Candidate) -> Comparand:
+def _broken(task: Task, candidate: AnyCandidate) -> Comparand:
     """A model that EM could not fit at all."""
     return Comparand(
         log_likelihood=nan,
@@ -279,7 +284,7 @@ def _broken(task: Task, candidate: Candidate) -> Comparand:
     )
 
 
-def _selection(task: Task, results: Mapping[Candidate, _Result]) -> Selection:
+def _selection(task: Task, results: Mapping[AnyCandidate, _Result]) -> Selection:
     models, deciding = {c: result.model for c, result in results.items()}, task.criteria[0]
     winner = winner_of(models, deciding) or least_bad(models, deciding)
     if winner is None:
@@ -290,7 +295,7 @@ def _selection(task: Task, results: Mapping[Candidate, _Result]) -> Selection:
     return Selection(table_of(models), deciding.name, winner, fits, findings, models)
 
 
-def _warn(selection: Selection, results: Mapping[Candidate, _Result], *, interrupted: bool) -> None:
+def _warn(selection: Selection, results: Mapping[AnyCandidate, _Result], *, interrupted: bool) -> None:
     """The winner's warnings, and those of any model that are not about a single fit."""
     seen = set()
     for candidate, result in results.items():

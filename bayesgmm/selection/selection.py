@@ -30,7 +30,29 @@ class Candidate(NamedTuple):
     def __str__(self) -> str:
         return f"{self.covariance_type} with K = {self.n_components}"
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Parameters of the estimator beside these."""
+        return {}
 
+
+class ComponentCandidate(NamedTuple):
+    """A covariance family, the distribution of components, and their number."""
+
+    covariance_type: str
+    component: str
+    n_components: int
+
+    def __str__(self) -> str:
+        return f"{self.covariance_type} ({self.component}) with K = {self.n_components}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Parameters of the estimator beside family and number."""
+        return {"component": self.component}
+
+
+ComponentCandidate.__module__ = "bayesgmm.selection"
 Candidate.__module__ = "bayesgmm.selection"  # in the body, type checkers take it for a field
 
 
@@ -73,7 +95,8 @@ class Comparand:
         return columns | {name: getattr(self, name) for name in rest}
 
 
-type Comparands = Mapping[Candidate, Comparand]
+type AnyCandidate = Candidate | ComponentCandidate
+type Comparands = Mapping[AnyCandidate, Comparand]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -83,31 +106,31 @@ class Selection:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row for each covariance family and K, by both of which it is indexed: ``log_likelihood``,
-        ``n_parameters``, ``bic``, ``aic``, ``icl`` of the best fit by EM, and for Bayesian criteria ``evidence`` or
-        ``loo`` with ``_se``, and ``evidence_per_doubling`` of the prior's pseudo-rows (see
+        One row for each covariance family, component if some were asked for, and K, by which it is indexed:
+        ``log_likelihood``, ``n_parameters``, ``bic``, ``aic``, ``icl`` of the best fit by EM, and for Bayesian criteria
+        ``evidence`` or ``loo`` with ``_se``, and ``evidence_per_doubling`` of the prior's pseudo-rows (see
         `bayesgmm.evidence.Evidence`); ``n_best_reached`` of ``n_starts`` that reached EM's best optimum,
         ``n_degenerate`` that ended in a collapsed or emptied component; ``degenerate``, whether all did, so that the
         row cannot win; ``converged``, whether EM and any chains did; ``note``, as text.
     criterion : str
         The one that decides.
-    winner : Candidate
-        The best model's ``covariance_type`` and ``n_components``.
+    winner : Candidate or ComponentCandidate
+        The best model's ``covariance_type``, ``component`` if some were asked for, and ``n_components``.
     fits : mapping
-        From ``(covariance_type, n_components)`` to the fitted estimator: `BayesianGaussianMixture` if a criterion
+        From what indexes the table to the fitted estimator: `BayesianGaussianMixture` if a criterion
         is Bayesian, `GaussianMixture` otherwise.
     findings : tuple of str
         Models indistinguishable from the best one, degenerate fits left out, and other findings.
     models : mapping
-        From ``(covariance_type, n_components)`` to the data of the table, with pointwise scores.
+        From what indexes the table to the data of the table, with pointwise scores.
     """
 
     __module__ = "bayesgmm.selection"
 
     table: pd.DataFrame
     criterion: str
-    winner: Candidate
-    fits: Mapping[Candidate, Any]
+    winner: AnyCandidate
+    fits: Mapping[AnyCandidate, Any]
     findings: tuple[str, ...]
     models: Comparands
 
@@ -116,7 +139,7 @@ class Selection:
         """The winner's fit."""
         return self.fits[self.winner]
 
-    def winner_by(self, criterion: str) -> Candidate:
+    def winner_by(self, criterion: str) -> AnyCandidate:
         """The best model by any criterion of the table."""
         return winner_of(self.models, self._present(criterion)) or self.winner
 
@@ -186,22 +209,22 @@ class Selection:
 
 def table_of(models: Comparands) -> pd.DataFrame:
     """One row a model, indexed by covariance family and K."""
-    index = pd.MultiIndex.from_tuples(list(models), names=["covariance_type", "n_components"])
+    index = pd.MultiIndex.from_tuples(list(models), names=next(iter(models))._fields)
     return pd.DataFrame([model.in_table() for model in models.values()], index=index)
 
 
-def winner_of(models: Comparands, criterion: Criterion) -> Candidate | None:
+def winner_of(models: Comparands, criterion: Criterion) -> AnyCandidate | None:
     """The best model that is not degenerate; None if all are."""
     sound = {c: model for c, model in models.items() if not model.degenerate}
     return next(iter(_gaps(sound, criterion)), None)
 
 
-def least_bad(models: Comparands, criterion: Criterion) -> Candidate | None:
+def least_bad(models: Comparands, criterion: Criterion) -> AnyCandidate | None:
     """The best model, degenerate or not; None if none could be fitted."""
     return next(iter(_gaps(models, criterion)), None)
 
 
-def findings_of(models: Comparands, criterion: Criterion, *, winner: Candidate) -> tuple[str, ...]:
+def findings_of(models: Comparands, criterion: Criterion, *, winner: AnyCandidate) -> tuple[str, ...]:
     """Findings beside the best model."""
     found = [
         *_contenders(models, criterion, winner),
@@ -214,8 +237,8 @@ def findings_of(models: Comparands, criterion: Criterion, *, winner: Candidate) 
 
 
 def _gaps(
-    models: Comparands, criterion: Criterion, best: Candidate | None = None
-) -> dict[Candidate, tuple[float, float]]:
+    models: Comparands, criterion: Criterion, best: AnyCandidate | None = None
+) -> dict[AnyCandidate, tuple[float, float]]:
     """How far models are behind one of them, or behind the best, with standard errors; best first."""
     scores = {c: model.scores[criterion.name] for c, model in models.items()}
     losses = {c: criterion.loss(score.value) for c, score in scores.items()}
@@ -223,7 +246,7 @@ def _gaps(
     return {c: criterion.behind(scores[c], scores[best or ranked[0]]) for c in ranked}
 
 
-def _contenders(models: Comparands, criterion: Criterion, winner: Candidate) -> list[str]:
+def _contenders(models: Comparands, criterion: Criterion, winner: AnyCandidate) -> list[str]:
     """Models indistinguishable from the winner; otherwise the difference from the next one."""
     sound = {c: model for c, model in models.items() if c == winner or not model.degenerate}
     gaps = {c: gap for c, gap in _gaps(sound, criterion, winner).items() if not _same_model(models, c, winner)}
@@ -244,14 +267,14 @@ def _why_close(criterion: Criterion) -> str:
     return f"{by_error} or {by_convention}" if criterion.close else by_error
 
 
-def _same_model(models: Comparands, a: Candidate, b: Candidate) -> bool:
+def _same_model(models: Comparands, a: AnyCandidate, b: AnyCandidate) -> bool:
     """Whether two names stand for one model, as full and tied do with a single component."""
     first, second = models[a], models[b]
     equal = isclose(first.log_likelihood, second.log_likelihood, rel_tol=_ROUNDING)
     return a == b or (a.n_components == b.n_components and first.n_parameters == second.n_parameters and equal)
 
 
-def _left_out(models: Comparands, criterion: Criterion, winner: Candidate) -> list[str]:
+def _left_out(models: Comparands, criterion: Criterion, winner: AnyCandidate) -> list[str]:
     """Degenerate models, and whether one of them had the best value."""
     spikes = [c for c, model in models.items() if model.degenerate and c != winner]
     if not spikes:
@@ -261,14 +284,14 @@ def _left_out(models: Comparands, criterion: Criterion, winner: Candidate) -> li
     return [*found, sentence(Finding.DEGENERATE_FIRST, model=str(first))] if first in spikes else found
 
 
-def _at_the_edge(models: Comparands, winner: Candidate) -> list[str]:
+def _at_the_edge(models: Comparands, winner: AnyCandidate) -> list[str]:
     tried = {c.n_components for c in models}
     if len(tried) == 1 or winner.n_components < max(tried):
         return []
     return [sentence(Finding.MOST_COMPONENTS)]
 
 
-def _other_opinions(models: Comparands, criterion: Criterion, winner: Candidate) -> list[str]:
+def _other_opinions(models: Comparands, criterion: Criterion, winner: AnyCandidate) -> list[str]:
     """What the other criteria of the table would choose, where it is another model."""
     others = [CRITERIA[name] for name in CRITERIA if name in models[winner].scores and name != criterion.name]
     found = {other.label: winner_of(models, other) for other in others}

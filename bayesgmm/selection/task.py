@@ -12,10 +12,10 @@ from bayesgmm.data import Data, SourceData
 from bayesgmm.estimators import PRIORS, GaussianMixture
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import fingerprint_of_arrays, open_source
-from bayesgmm.mixture import FAMILIES, covariance_family
+from bayesgmm.mixture import FAMILIES, component_of, covariance_family
 from bayesgmm.priors import Model, Prior
 from bayesgmm.selection.criteria import BY_EM, CRITERIA, Criterion, criterion_named
-from bayesgmm.selection.selection import Candidate
+from bayesgmm.selection.selection import AnyCandidate, Candidate, ComponentCandidate
 from bayesgmm.validation import as_rows, as_sample_weight, check_components, check_whole, is_elsewhere, texts
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Task:
 
     data: ArrayLike
     covariance_types: str | Sequence[str] | None
+    component: str | Sequence[str] | None
     asked: int | Iterable[int]
     criteria: tuple[Criterion, ...]
     prior: Prior | str | None
@@ -87,11 +88,17 @@ class Task:
         return tuple(sorted({int(k) for k in given}))
 
     @cached_property
-    def candidates(self) -> tuple[Candidate, ...]:
+    def candidates(self) -> tuple[AnyCandidate, ...]:
         """The models, in the order of the table."""
-        return tuple(Candidate(family, k) for family in self.families for k in self.sizes)
+        if self.component is None:
+            return tuple(Candidate(family, k) for family in self.families for k in self.sizes)
+        names = dict.fromkeys(texts(self.component, "component"))
+        if not names:
+            raise InputError(expected="at least one component", got="none")
+        families = self.families
+        return tuple(ComponentCandidate(family, name, k) for family in families for name in names for k in self.sizes)
 
-    def prior_of(self, candidate: Candidate) -> Prior | None:
+    def prior_of(self, candidate: AnyCandidate) -> Prior | None:
         """The prior in numbers."""
         if self.prior is None or isinstance(self.prior, Prior):
             return self.prior
@@ -100,22 +107,24 @@ class Task:
         some = self.checked.sample
         return PRIORS[self.prior](some.rows, candidate.n_components, candidate.covariance_type, some.row_weights)
 
-    def model_of(self, candidate: Candidate) -> Model:
+    def model_of(self, candidate: AnyCandidate) -> Model:
         """What a candidate stands for, checked."""
         d, prior = self.checked.shape[1], self.prior_of(candidate)
-        return Model.of(candidate.covariance_type, candidate.n_components, d, prior=prior)
+        named = {name: self.em[name] for name in ("component", "dof") if name in self.em} | candidate.settings
+        component = component_of(**{"component": "gaussian", **named})
+        return Model.of(candidate.covariance_type, candidate.n_components, d, prior=prior, component=component)
 
-    def by_em(self, candidate: Candidate) -> GaussianMixture:
+    def by_em(self, candidate: AnyCandidate) -> GaussianMixture:
         """The estimator that fits a model by EM."""
         return GaussianMixture(
             candidate.n_components,
             covariance_type=candidate.covariance_type,
             prior=self.prior_of(candidate),
             random_state=self.seed,
-            **self.em,
+            **{**self.em, **candidate.settings},
         )
 
-    def by_nuts(self, candidate: Candidate) -> "BayesianGaussianMixture":
+    def by_nuts(self, candidate: AnyCandidate) -> "BayesianGaussianMixture":
         """The estimator that samples the posterior of a model."""
         from bayesgmm.estimators import BayesianGaussianMixture
 
@@ -141,6 +150,7 @@ class Task:
             model = self.model_of(candidate)
             if self.bayesian:
                 model.family.for_posterior()
+                model.component.check_gaussian("criteria by NUTS", hint="Compare by 'bic', 'aic' or 'icl'.")
         self.by_em(self.candidates[0])._validate_params()
         if self.bayesian:
             from bayesgmm.estimators import BayesianGaussianMixture

@@ -18,7 +18,7 @@ from reference import (
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 
-from bayesgmm.mixture.component import Gaussian
+from bayesgmm.mixture.components.component import Gaussian
 from bayesgmm.mixture.covariance.full import Full
 from bayesgmm.mixture.kernel import add_statistics, pointwise
 from bayesgmm.mixture.mixture import Mixture, expected_statistics

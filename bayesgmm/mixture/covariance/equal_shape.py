@@ -274,7 +274,7 @@ class Proportional(Full):
             now.precision_factors,
             new.factors,
             new.precision_factors,
-            new.log_scale,
+            new.log_scale[: scatter.shape[0]],
         )
 
     @staticmethod

@@ -1,0 +1,1 @@
+"""The distributions of a component given whitened residuals: Gaussian and Student-t."""
