@@ -551,6 +551,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "methods": _NAMES,
     "variables": [5, True, "nothing", ["nothing"], {"nothing": 0}, [1.0], {"weights": 9}],
     "prior": _OBJECTS,
+    "class_prior": [1.0, [0.5], [0.5, float("nan")], [0.9, 0.9], [0.0, 1.0], ["a", "b"], [True, False], {}],
     "reg_covar": _REALS[:-1],
     "rows": [True, 0, -1, 2.5, "2", 10**30, [True], [99], [-1], [0.5]],
     "verbose": [-1, "yes", None],

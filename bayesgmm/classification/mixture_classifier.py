@@ -12,13 +12,17 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from bayesgmm._common import Array, IntArray, Responsibilities
-from bayesgmm.data import Allowed
+from bayesgmm.data import Allowed, Data
 from bayesgmm.estimators import SEEDS, BayesianGaussianMixture, GaussianMixture, ValidatedMixin, validated, whole
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import Draws
+from bayesgmm.posterior import draws_of
+from bayesgmm.prediction import mean_memberships
 from bayesgmm.priors import Prior
-from bayesgmm.validation import as_sample_weight
+from bayesgmm.validation import as_finite, as_sample_weight
 
 _DROP = "Drop such rows, or fit GaussianMixture with labels=, -1 for unknown."
+_ROUNDING = 1e-6  # by which probabilities may miss a sum of one
 type Fit = GaussianMixture | BayesianGaussianMixture
 
 
@@ -37,7 +41,7 @@ class MixtureClassifier(ValidatedMixin, ClassifierMixin, BaseEstimator):
     mixture discriminant analysis (Hastie & Tibshirani 1996), mclust's MclustDA with one family for all classes: what
     the family shares, as volumes or shapes, all components share. It is one fit of `GaussianMixture` or
     `BayesianGaussianMixture` with labels: a row may come from the components of its class only. Class weights are
-    estimated from the shares of the rows.
+    estimated from the shares of the rows, unless ``class_prior`` replaces them.
 
     Parameters
     ----------
@@ -48,6 +52,10 @@ class MixtureClassifier(ValidatedMixin, ClassifierMixin, BaseEstimator):
     inference : {"em", "nuts", "gibbs"}
         ``"em"`` is a point estimate. With the others class probabilities are means over draws of the posterior, so
         that they are less extreme where classes have few rows.
+    class_prior : array-like (n_classes,), optional
+        Probabilities of the classes among rows to classify, in the order of ``classes_``; by default the shares of the
+        training rows. For training rows that were sampled by class, as in case-control studies: what is known of each
+        class does not depend on their shares.
     prior : Prior, optional
         Without it ``"em"`` is maximum likelihood, and the others take ``Prior.weakly_informative(X)``.
     reg_covar : float, optional
@@ -104,6 +112,7 @@ class MixtureClassifier(ValidatedMixin, ClassifierMixin, BaseEstimator):
         "n_components": [whole(), "array-like", Mapping],
         "covariance_type": [str],
         "inference": [StrOptions({"em", "nuts", "gibbs"})],
+        "class_prior": ["array-like", None],
         "prior": [Prior, None],
         "reg_covar": GaussianMixture._parameter_constraints["reg_covar"],
         "n_init": [whole()],
@@ -120,6 +129,7 @@ class MixtureClassifier(ValidatedMixin, ClassifierMixin, BaseEstimator):
         *,
         covariance_type: str = "full",
         inference: str = "em",
+        class_prior: ArrayLike | None = None,
         prior: Prior | None = None,
         reg_covar: float | None = None,
         n_init: int = 10,
@@ -132,6 +142,7 @@ class MixtureClassifier(ValidatedMixin, ClassifierMixin, BaseEstimator):
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.inference = inference
+        self.class_prior = class_prior
         self.prior = prior
         self.reg_covar = reg_covar
         self.n_init = n_init
@@ -169,6 +180,7 @@ class MixtureClassifier(ValidatedMixin, ClassifierMixin, BaseEstimator):
         if len(of_row) != n_rows:
             raise InputError(expected=f"a class for each of {n_rows} rows", got=f"y of {len(of_row)}")
         of_component = np.repeat(np.arange(len(classes)), self._sizes(classes))
+        _class_prior(self.class_prior, len(classes))
         fit = self._mixture(len(of_component))
         fit.fit(X, sample_weight=sample_weight, labels=_allowed(of_row, of_component))
         self.classes_, self.class_of_component_, self.estimator_ = classes, of_component, fit
@@ -177,9 +189,16 @@ class MixtureClassifier(ValidatedMixin, ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: ArrayLike) -> Responsibilities:
         """Probability of each class for each row, (obs, class); of a posterior the mean over its draws."""
         check_is_fitted(self)
-        of_class = np.equal.outer(self.class_of_component_, np.arange(len(self.classes_)))
-        found: Array = self.estimator_.predict_proba(X) @ of_class.astype(np.float64)
-        return found
+        of_class = np.equal.outer(self.class_of_component_, np.arange(len(self.classes_))).astype(np.float64)
+        prior, fit = _class_prior(self.class_prior, len(self.classes_)), self.estimator_
+        if prior is None:
+            found: Array = fit.predict_proba(X) @ of_class
+            return found
+        rows = Data.of(validated(self, X))
+        draws = draws_of(fit.posterior_) if hasattr(fit, "posterior_") else Draws.of_mixture(fit.mixture_)
+        weights = draws.weights * (prior / (draws.weights @ of_class))[:, self.class_of_component_]
+        reweighted = Draws(weights, draws.means, draws.compact, family=draws.family)
+        return np.asarray(mean_memberships(reweighted, rows) @ of_class)
 
     def predict(self, X: ArrayLike) -> Any:
         """The most probable class of each row, (obs,)."""
@@ -244,6 +263,17 @@ def _targets(y: ArrayLike) -> Any:
         raise
     except ValueError as error:
         raise InputError(expected="classes", got="others", sentence=str(error)) from error
+    return values
+
+
+def _class_prior(given: ArrayLike | None, n_classes: int) -> Array | None:
+    """Probabilities of the classes, checked; none if they are not given."""
+    if given is None:
+        return None
+    values = as_finite(given, name="class_prior")
+    if values.shape != (n_classes,) or (values <= 0.0).any() or abs(values.sum() - 1.0) > _ROUNDING:
+        expected = f"class_prior with a positive probability for each of {n_classes} classes, sum one"
+        raise InputError(expected=expected, got=f"{given!r:.80}")
     return values
 
 

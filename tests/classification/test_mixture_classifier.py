@@ -18,6 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from bayesgmm import BayesianGaussianMixture, GaussianMixture, MixtureClassifier, Prior
 from bayesgmm.exceptions import InputError
+from bayesgmm.posterior import draws_of
 
 X, SPECIES = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[SPECIES]
@@ -74,6 +75,29 @@ def test_several_components_of_a_class_are_a_mixture_of_each() -> None:
     assert by_class._sizes(np.array(["a", "b"])).tolist() == [2, 3]
     one = MixtureClassifier(1, covariance_type="tied").fit(rows, y)
     assert one.score(rows, y) < 0.8
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize("inference", ["em", "gibbs"])
+def test_other_shares_of_classes(inference) -> None:
+    """By Bayes' rule in each draw: densities of classes as they are, with other probabilities."""
+    prior = np.array([0.2, 0.7, 0.1])
+    fit = MixtureClassifier({0: 1, 1: 2, 2: 1}, inference=inference, class_prior=prior, **SAMPLED).fit(X, SPECIES)
+    if inference == "em":
+        draws = [fit.estimator_.mixture_]
+    else:
+        each = draws_of(fit.estimator_.posterior_)
+        draws = [each.mixture(s) for s in range(len(each))]
+    expected = np.zeros((3, 150))
+    for own in draws:
+        parts = zip(own.weights, own.means, own.full_covariances, strict=True)
+        joint = np.exp([np.log(w) + multivariate_normal(m, c).logpdf(X) for w, m, c in parts])
+        shares = np.array([own.weights[0], own.weights[1:3].sum(), own.weights[3]])
+        by_class = np.stack([joint[0], joint[1:3].sum(axis=0), joint[3]]) * (prior / shares)[:, None]
+        expected += by_class / by_class.sum(axis=0) / len(draws)
+    np.testing.assert_allclose(fit.predict_proba(X), expected.T, atol=1e-7)
+    same = MixtureClassifier(class_prior=[1 / 3, 1 / 3, 1 / 3]).fit(X, SPECIES).predict_proba(X)
+    np.testing.assert_allclose(same, MixtureClassifier().fit(X, SPECIES).predict_proba(X), atol=1e-12)
 
 
 def test_weights_count_rows() -> None:
@@ -142,6 +166,7 @@ def test_scikit_learns_tools() -> None:
         ({"n_components": True}, SPECIES, "n_components"),
         ({"covariance_type": "VEV", "inference": "nuts"}, SPECIES, "VEV"),
         ({"inference": "laplace"}, SPECIES, "inference"),
+        ({"class_prior": [0.5, 0.5]}, SPECIES, "a positive probability for each of 3 classes"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(settings, y, message) -> None:
