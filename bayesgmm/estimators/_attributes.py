@@ -141,6 +141,7 @@ def _inverse(upper: Array, family: CovarianceFamily) -> Covariances:
 def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
     """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
     factors, shape = mixture.precision_factors, mixture.covariances.shape
+    factors = mixture.family.parametrisation.precision_roots(factors)
     if mixture.family.diagonal and not mixture.family.in_scikit_learn:
         diagonal = factors[..., 0, :, None] * np.eye(mixture.n_features)
         matrices = np.broadcast_to(diagonal, shape).copy()

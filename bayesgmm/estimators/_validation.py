@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from bayesgmm._common import Array, quoted
 from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import FAMILIES, covariance_family
 from bayesgmm.validation import (
     LARGEST_COUNT,
     are_moderate,
@@ -39,6 +40,21 @@ class Number(_param_validation.Interval):
     def is_satisfied_by(self, val: Any) -> bool:
         """Whether a value is in the interval."""
         return not isinstance(val, bool | np.bool_) and bool(super().is_satisfied_by(val))
+
+
+class FamilyName(_param_validation.StrOptions):
+    """Names of covariance families; those of mixtures of factor analysers are many."""
+
+    def __init__(self) -> None:
+        super().__init__({*FAMILIES, "factor1", "factor2"})
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value names a family."""
+        try:
+            covariance_family(val)
+        except InputError:
+            return False
+        return True
 
 
 def whole(least: int = 1) -> Number:

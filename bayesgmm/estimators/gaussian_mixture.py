@@ -46,6 +46,7 @@ from bayesgmm.estimators._validation import (
     MISSING,
     N_JOBS,
     SEEDS,
+    FamilyName,
     Number,
     ValidatedMixin,
     as_data,
@@ -55,7 +56,7 @@ from bayesgmm.estimators._validation import (
 )
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, once
-from bayesgmm.mixture import FAMILIES, Mixture, measure, row_densities, row_memberships
+from bayesgmm.mixture import Mixture, measure, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_sample_weight, check_components, default_names, is_elsewhere
 
@@ -236,7 +237,7 @@ class GaussianMixture(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
-        "covariance_type": [StrOptions(set(FAMILIES))],
+        "covariance_type": [FamilyName()],
         "tol": [Number(Real, 0.0, None, closed="left"), None],
         "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],

@@ -13,7 +13,8 @@ class Layout(NamedTuple):
 
     Room for weighted residuals of two features, rows, their weights and log densities, (cluster, row) squared lengths
     and then responsibilities, residuals of a tile, whitened rows: from one component's to the next's it is `z_step`,
-    zero where each overwrites the last. What belongs to features or components is `stride` apart.
+    zero where each overwrites the last. What belongs to features or components is `stride` apart. `n_columns` are those
+    of the components' factors.
     """
 
     stride: int
@@ -25,6 +26,7 @@ class Layout(NamedTuple):
     columns: int
     z: int
     z_step: int
+    n_columns: int
 
 
 @allocation_free

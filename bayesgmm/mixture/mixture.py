@@ -176,8 +176,9 @@ class Mixture:
         labels = rng.choice(self.n_components, size=n, p=self.weights / self.weights.sum())
         noise = rng.standard_normal((n, self.n_features))
         blocks = np.minimum(labels, len(self.factors) - 1)
-        if self.family.block_shape(self.n_features)[0] == self.n_features:
-            offsets = np.einsum("nij,nj->ni", self.factors[blocks], noise)
+        if self.family.parametrisation.correlated:
+            roots = self.family.parametrisation.square(self.factors, self.n_features)
+            offsets = np.einsum("nij,nj->ni", roots[blocks], noise)
         else:
             offsets = self.factors[blocks, 0] * noise
         return self.means[labels] + offsets, labels
