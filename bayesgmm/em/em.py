@@ -38,7 +38,6 @@ from bayesgmm.mixture import (
     COMPONENT,
     COVARIANCE,
     SUMS,
-    CovarianceFamily,
     Mixture,
     Statistics,
     Sums,
@@ -302,7 +301,8 @@ def _of_block(mixture: Mixture, block: Block) -> Statistics:
 
 def _steps_alone(start: Mixture, block: Block) -> int:
     """How many steps compiled code takes before it comes back to Python."""
-    seconds = start.family.parametrisation.pass_seconds(*start.means.shape, block.columns.shape[1])
+    (k, d), n_rows = start.means.shape, block.columns.shape[1]
+    seconds = start.family.parametrisation.pass_seconds(k, d, n_rows)
     return max(1, min(int(_SECONDS_PER_CALL / seconds), _STEPS_PER_CALL))
 
 

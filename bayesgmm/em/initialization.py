@@ -478,7 +478,7 @@ def _checked_precisions(
         return None
     matrices = family.as_matrices
     try:
-        family.factors(precisions, shape[1])
+        family.factors(precisions if family.parametrisation.closed else np.linalg.inv(precisions), shape[1])
         symmetric = not matrices or _symmetric(precisions)
         trouble = "" if symmetric else "not symmetric"
     except np.linalg.LinAlgError as error:

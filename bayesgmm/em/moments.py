@@ -141,7 +141,8 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
         variances = np.full(len(variances), variances.mean())
     squares = np.where(variances == 0, moments.mean, 0.0) ** 2
     of_constant = np.where(squares > 0, OF_CONSTANT * squares, 1.0)
-    return np.maximum(np.where(variances > 0, family.parametrisation.smallest_share * variances, of_constant), _SMALLEST)
+    shares = family.parametrisation.smallest_share * variances
+    return np.maximum(np.where(variances > 0, shares, of_constant), _SMALLEST)
 
 
 def inverse_scales(moments: Moments) -> Array:

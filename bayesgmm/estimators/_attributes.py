@@ -152,6 +152,26 @@ def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
     return (upper @ factors).reshape(shape), upper.reshape(shape)
 
 
+class PartsMixin:
+    """What covariances are made of, where they are sums of something."""
+
+    @property
+    def loadings_(self) -> Array:
+        """Loadings (cluster, feature, factor) of mixtures of factor analysers."""
+        return self._part("loadings")
+
+    @property
+    def noise_variances_(self) -> Array:
+        """Noise variances (cluster, feature) of mixtures of factor analysers."""
+        return self._part("noise_variances")
+
+    def _part(self, name: str) -> Array:
+        mixture: Mixture = self.mixture_  # type: ignore[attr-defined]
+        if name not in mixture.parts:
+            raise AttributeError(f"Covariances of {mixture.covariance_type!r} have no {name}: those of 'factor' have.")
+        return mixture.parts[name]
+
+
 # ---- elsewhere, and later
 
 

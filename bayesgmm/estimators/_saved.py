@@ -15,9 +15,10 @@ from bayesgmm.data import Data, Source
 from bayesgmm.em import Starts
 from bayesgmm.estimators._attributes import Attributes
 from bayesgmm.estimators._sources import FittedSource
+from bayesgmm.estimators._validation import family_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, fingerprint_of_arrays
-from bayesgmm.mixture import CovarianceFamily, Equivariance, Measured, Mixture, covariance_family
+from bayesgmm.mixture import CovarianceFamily, Equivariance, Measured, Mixture
 from bayesgmm.priors import Prior
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     from bayesgmm.posterior import check_prior
 
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
-    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type)
+    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), family_of(estimator))
     for name, variable in tree["parameters"].data_vars.items():
         setattr(estimator, str(name), variable.to_numpy())
     for name in _OTHERS:
@@ -246,7 +247,7 @@ def generator_of(random_state: Any) -> Any:
 
 def _check_parameters(estimator: Any, family: CovarianceFamily, shape: tuple[int, int]) -> None:
     """Raise unless parameters and attributes are those of one fit."""
-    asked = (estimator.n_components, covariance_family(estimator.covariance_type))
+    asked = (estimator.n_components, family_of(estimator))
     if asked != (shape[0], family):
         raise InputError(
             expected=f"n_components={shape[0]} and covariance_type={family.name!r}, as fitted",
@@ -286,11 +287,10 @@ def _mixtures_dataset(mixtures: Sequence[Mixture]) -> "xr.Dataset":
     return xr.Dataset({part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()})
 
 
-def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:
+def _mixtures_in(dataset: "xr.Dataset", family: CovarianceFamily) -> list[Mixture]:
     """The inverse of `_mixtures_dataset`, factors included, which covariances would give back but for rounding."""
     stacked = {part: dataset[part].to_numpy() for part in _PARTS}
     n, k, d = stacked["means"].shape
-    family = covariance_family(covariance_type, d)
     blocks = (family.n_blocks(k), *family.block_shape(d))
     shapes = ((k,), (k, d), family.covariances_shape(k, d), blocks, blocks, (k,))
     for part, shape in zip(_PARTS, shapes, strict=True):

@@ -22,9 +22,9 @@ from bayesgmm._common import (
     quoted,
 )
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
-from bayesgmm.estimators._validation import MARGINALIZE
+from bayesgmm.estimators._validation import MARGINALIZE, family_of
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture, covariance_family, row_memberships
+from bayesgmm.mixture import Mixture, row_memberships
 from bayesgmm.validation import check_flag
 
 type RowsLike = ArrayLike | os.PathLike[str] | Sequence[os.PathLike[str]] | Source
@@ -84,7 +84,7 @@ def not_in_memory(data: Data) -> InputError:
 
 def read_source(estimator: Any, source: Source, *, rng: np.random.Generator, n_jobs: int | None) -> Data:
     """The first pass over the rows of a source, which checks and samples them; with a bar if it takes long."""
-    correlated = covariance_family(estimator.covariance_type, source.n_features).parametrisation.correlated
+    correlated = family_of(estimator, source.n_features).parametrisation.correlated
     with progress_bar("Reading rows", show=True, percent=True, patience=PATIENCE) as progress:
         return SourceData.read_once(
             source,

@@ -26,7 +26,7 @@ from bayesgmm.data import (
     warn_of_labels,
 )
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
-from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
+from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, PartsMixin, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts, warn_of_fit
 from bayesgmm.estimators._prior_parameters import PRIORS, floor_refused, in_units_of_rows
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
@@ -51,6 +51,7 @@ from bayesgmm.estimators._validation import (
     ValidatedMixin,
     as_data,
     check_n_samples,
+    family_of,
     validated,
     whole,
 )
@@ -71,6 +72,7 @@ class GaussianMixture(
     CriteriaMixin,
     EMInHtmlMixin,
     MatchingMixin,
+    PartsMixin,
     FeaturesMixin,
     ValidatedMixin,
     DensityMixin,
@@ -96,7 +98,10 @@ class GaussianMixture(
         ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also V and E.
         Ellipsoids are the same but for their orientation in ``"EEV"``, and their volume in ``"VEV"``; they have one
         orientation in ``"VVE"``, and one volume in ``"EVE"``. For these four, fits of raw and of standardized features
-        are different models.
+        are different models. ``"factor"`` has matrices of low rank plus a diagonal (mixtures of factor analysers), for
+        more features than a full matrix has rows for; ``"factor3"`` is short for three factors.
+    n_factors : int, optional
+        Number of factors of ``covariance_type="factor"``; `select_components` chooses it by BIC.
     tol : float, optional
         EM stops when the remaining increase of the objective, extrapolated from its last three values (Aitken), is at
         most ``tol`` per row; by default 1e-7 per row, and at most 1e-3 in all. scikit-learn uses the last increase
@@ -173,6 +178,8 @@ class GaussianMixture(
         Of the best start.
     lower_bound_, lower_bounds_ : float, list of float
         Objective per row, at the end and after each step: the mean log-likelihood, without a prior.
+    loadings_, noise_variances_ : (cluster, feature, factor), (cluster, feature)
+        Of ``covariance_type="factor"``, see `bayesgmm.Mixture.parts`.
     mixture_ : Mixture
         All parameters in one record, in double precision.
     log_likelihood_ : float
@@ -238,6 +245,7 @@ class GaussianMixture(
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
         "covariance_type": [FamilyName()],
+        "n_factors": [whole(), None],
         "tol": [Number(Real, 0.0, None, closed="left"), None],
         "reg_covar": [Number(Real, 0.0, None, closed="left"), None],
         "max_iter": [whole(0)],
@@ -264,6 +272,7 @@ class GaussianMixture(
         n_components: int = 1,
         *,
         covariance_type: str = "full",
+        n_factors: int | None = None,
         tol: float | None = None,
         reg_covar: float | None = None,
         max_iter: int = 1000,
@@ -286,6 +295,7 @@ class GaussianMixture(
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.n_factors = n_factors
         self.tol = tol
         self.reg_covar = reg_covar
         self.max_iter = max_iter
@@ -374,10 +384,11 @@ class GaussianMixture(
             self.__dict__.pop("source_", None)
             kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
+        family = family_of(self).name
         self.prior_ = in_units_of_rows(
-            self._prior_of, data.sample, standardize=self.standardize, covariance_type=self.covariance_type
+            self._prior_of, data.sample, standardize=self.standardize, covariance_type=family
         )
-        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=self.prior_)
+        model = Model.of(family, self.n_components, self.n_features_in_, prior=self.prior_)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort
@@ -455,7 +466,7 @@ class GaussianMixture(
         shown = Attributes.of(self)
         source, record = getattr(self, "_record", (None, None))
         if record is None or not shown.same_as(source):
-            record = shown.mixture(self.covariance_type)
+            record = shown.mixture(family_of(self).name)
             self._record = shown, record
             self.__dict__.pop("_training", None)  # of other parameters
             if record.n_features != getattr(self, "n_features_in_", None):
@@ -542,7 +553,7 @@ class GaussianMixture(
 
     def _prior_of(self, data: Data) -> Prior | None:
         if isinstance(self.prior, str):
-            return PRIORS[self.prior](data, self.n_components, self.covariance_type, data.row_weights)
+            return PRIORS[self.prior](data, self.n_components, family_of(self).name, data.row_weights)
         return self.prior
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:

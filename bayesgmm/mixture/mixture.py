@@ -51,7 +51,7 @@ class Mixture:
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
         ``"EVI"``, ``"VEE"``, ``"EVV"``, ``"EEV"``, ``"VEV"``, ``"EVE"``, ``"VVE"``, or mclust's code (VVV, EEE, VVI,
-        VII, EEI, EII; V and E for one feature).
+        VII, EEI, EII; V and E for one feature); or ``"factor3"``, for loadings of three factors and noise variances.
 
     Raises
     ------
@@ -157,6 +157,15 @@ class Mixture:
         """Covariances as full matrices (cluster, feature, feature_bis), for every family."""
         return self.family.expand(self.factors, self.n_components, self.n_features)
 
+    @property
+    def parts(self) -> dict[str, Array]:
+        """What covariances are made of: loadings (cluster, feature, factor) and noise variances (cluster, feature).
+
+        Of mixtures of factor analysers; others have none. Columns of loadings are the factors in order of what they
+        explain, in units of the noise, with largest entries positive: rotations of them give the same covariances.
+        """
+        return self.family.parametrisation.parts(self.factors)
+
     def log_prob(self, X: ArrayLike) -> PerRow:
         """Log density of each row, (obs,)."""
         return column_densities(as_rows(X, n_features=self.n_features).T, self, memberships=False)[0]
@@ -177,8 +186,7 @@ class Mixture:
         noise = rng.standard_normal((n, self.n_features))
         blocks = np.minimum(labels, len(self.factors) - 1)
         if self.family.parametrisation.correlated:
-            roots = self.family.parametrisation.square(self.factors, self.n_features)
-            offsets = np.einsum("nij,nj->ni", roots[blocks], noise)
+            offsets = np.einsum("nij,nj->ni", self.family.parametrisation.roots(self.factors)[blocks], noise)
         else:
             offsets = self.factors[blocks, 0] * noise
         return self.means[labels] + offsets, labels
@@ -338,6 +346,7 @@ def column_statistics(
     sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     if len(patterns.members):
+        mixture.family.having("missing values")
         return Statistics(add_incomplete(*mixture.kernel, x, row_weights, patterns, *arrays, sums), *sums)
     return Statistics(add_statistics(*mixture.kernel, x, row_weights, *arrays, sums), *sums)
 
@@ -357,6 +366,8 @@ def column_densities(
         resp = np.zeros((mixture.n_components if memberships else 0, n_rows))
         resp[allowed if memberships else slice(0)] = of_part
         return log_density, resp
+    if len(patterns.members):
+        mixture.family.having("missing values")
     log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     densities(*mixture.kernel, x, *arrays, log_density, resp, patterns=patterns)

@@ -30,8 +30,7 @@ from bayesgmm.mixture.covariance.low_rank.factor_analytic import FactorAnalytic
 from bayesgmm.mixture.covariance.own_orientation import EqualEigenvalues, OwnVolumes
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.covariance.spherical import Spherical
-from bayesgmm.validation import told
-
+from bayesgmm.validation import check_whole, told
 
 _MANY = 1_000  # features: there the sizes of covariances tell which are included in which
 
@@ -125,12 +124,27 @@ class CovarianceFamily:
         if self.parametrisation.explorable:
             return self
         known = ", ".join(repr(name) for name in NAMES if FAMILIES[name].parametrisation.explorable)
+        mode = "" if "a prior" in self.parametrisation.lacks else ", with prior= to the mode of the posterior"
         raise InputError(
             expected=f"covariance_type one of {known} for a posterior",
             got=f"{self.name!r}",
             hint=f"{self.parametrisation.unexplorable} "
-            f"GaussianMixture(covariance_type={self.name!r}) fits by EM, with prior= to the mode of the posterior, and "
+            f"GaussianMixture(covariance_type={self.name!r}) fits by EM{mode}, and "
             "its bootstrap() tells uncertainties; 'full' includes these covariances.",
+        )
+
+    def having(self, what: str) -> Self:
+        """The family itself, if its fits have that.
+
+        Raises
+        ------
+        InputError
+            If they do not.
+        """
+        if what not in self.parametrisation.lacks:
+            return self
+        raise InputError(
+            expected=f"another covariance_type for {what}", got=f"{self.name!r}", hint=self.parametrisation.lacks[what]
         )
 
     @property
@@ -354,17 +368,25 @@ _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
 NAMES = tuple(family.name for family in _FAMILIES)
 FAMILIES |= {code: FAMILIES[name] for code, name in _UNIVARIATE.items()}
-_FACTORS = re.compile(r"factor([1-9]\d{0,3})")
+_FACTORS = re.compile(r"factor([1-9]\d{0,3})?")
 
 
-def covariance_family(covariance_type: str, n_features: int | None = None) -> CovarianceFamily:
-    """Look a family up by scikit-learn's name or mclust's code; ``"factor3"`` has three factors.
+def covariance_family(
+    covariance_type: str, n_features: int | None = None, n_factors: int | None = None
+) -> CovarianceFamily:
+    """Look a family up by scikit-learn's name or mclust's code; ``"factor3"`` is ``"factor"`` with three factors.
 
     mclust's E and V are for one feature: they are refused where ``n_features`` is known to be another. So are more
     factors than that many features determine.
     """
     if isinstance(covariance_type, str) and (found := _FACTORS.fullmatch(covariance_type)):
-        return _of_factors(int(found[1]), n_features)
+        return _of_factors(covariance_type, found[1] or n_factors, n_features)
+    if n_factors is not None:
+        raise InputError(
+            expected="covariance_type='factor' with n_factors",
+            got=f"{told(covariance_type)} with n_factors={n_factors}",
+            hint="Leave n_factors out.",
+        )
     try:
         family = FAMILIES[covariance_type]
     except (KeyError, TypeError):
@@ -401,8 +423,16 @@ def _factor_family(n_factors: int) -> CovarianceFamily:
     )
 
 
-def _of_factors(n_factors: int, n_features: int | None) -> CovarianceFamily:
-    family = _factor_family(n_factors)
+def _of_factors(covariance_type: str, n_factors: str | int | None, n_features: int | None) -> CovarianceFamily:
+    if n_factors is None:
+        raise InputError(
+            expected="a number of factors with covariance_type 'factor'",
+            got="none",
+            hint="GaussianMixture(covariance_type='factor', n_factors=3), or 'factor3' for short, has three; "
+            "select_components(X, ..., covariance_types=['factor1', 'factor2', 'factor3']) chooses by BIC.",
+        )
+    check_whole(n_factors=int(n_factors) if isinstance(n_factors, str) else n_factors)
+    family = _factor_family(int(n_factors))
     if n_features is not None and family.block_size(n_features) > family.unrestricted.block_size(n_features):
         most = max((q for q in range(1, n_features) if (n_features - q) ** 2 >= n_features + q), default=0)
         raise InputError(

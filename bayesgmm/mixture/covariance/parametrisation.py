@@ -6,7 +6,8 @@ shape: a matrix, its diagonal, one variance. Leading axes are free.
 """
 
 from abc import ABC, abstractmethod
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,10 @@ class Parametrisation(Behaviour, ABC):
     prior_once = False  # whether a prior counts once for all components together, not for each
     explorable = True  # whether there are coordinates in which a posterior can be sampled
     unexplorable = ""  # why there are none
+    lacks: Mapping[str, str] = MappingProxyType({})  # what fits of it do not have, and what to take instead
     follows_rank = False  # whether linearly dependent columns make covariances singular
+    closed = True  # whether inverses of members are members
     multiplies = True  # whether products of factors are factors
-    takes_gaps = True  # whether rows may have missing values
     starts_dense = False  # whether starts are those of full matrices, then decomposed
     smallest_share = 1e-11  # of a feature's variance: where rounding of unit-variance rows still leaves five digits
 
@@ -168,8 +170,12 @@ class Parametrisation(Behaviour, ABC):
     def times(self, factors: Factors, vectors: Array) -> Array:
         """L x for vectors (..., D)."""
 
+    def roots(self, factors: Factors) -> Array:
+        """Lower triangular factors of covariances, in the shape of blocks."""
+        return factors
+
     def precision_roots(self, precision_factors: Factors) -> Array:
-        """Lower triangular factors of precisions, in the shape of blocks."""
+        """Their inverses."""
         return precision_factors
 
     def precision_diagonals(self, precision_factors: Factors) -> Array:
@@ -180,12 +186,16 @@ class Parametrisation(Behaviour, ABC):
         """Factors of matrices (..., D, D) near which EM starts."""
         return self.factors(self.blocks(matrices))
 
+    def parts(self, factors: Factors) -> dict[str, Array]:
+        """What covariances are made of, by the name that users know it by."""
+        return {}
+
     def fewest_rows(self, d: int) -> float:
         """Rows' worth of weight below which a covariance is not determined."""
         return d + 1.0
 
     def pass_seconds(self, k: int, d: int, n_rows: int) -> float:
-        """Seconds of one core, roughly, for a pass over rows in memory with its M-step: a model of cost, not a clock."""
+        """Seconds of one core, roughly, of a pass over rows in memory and an M-step: a model of cost, not a clock."""
         return 5e-6 + k * (n_rows * (4e-9 + 4e-10 * d + 5e-11 * d * d) + 2.5e-10 * d**3)
 
     # ---- members of a family that ties covariances together

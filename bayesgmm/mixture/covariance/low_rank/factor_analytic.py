@@ -1,14 +1,16 @@
-r"""Covariances of factor analysis, :math:`\Sigma_k = \Lambda_k \Lambda_k^\top + \Psi_k` with q columns and diagonal noise.
+r"""Covariances of factor analysis, :math:`\Sigma_k = \Lambda_k \Lambda_k^\top + \Psi_k`, q columns and diagonal noise.
 
-A row's distance takes O(D q). With residuals :math:`u = \Psi^{-1/2} (x - \mu)`, loadings :math:`A = \Psi^{-1/2} \Lambda`
-and :math:`M = I + A^\top A`, the factors' expectations are :math:`y = M^{-1} A^\top u` (Woodbury), and
+A row's distance takes O(D q). With residuals :math:`u = \Psi^{-1/2} (x - \mu)`, loadings
+:math:`A = \Psi^{-1/2} \Lambda` and :math:`M = I + A^\top A`, expectations of the factors are
+:math:`y = M^{-1} A^\top u` (Woodbury), and
 
 .. math:: (x - \mu)^\top \Sigma^{-1} (x - \mu) = |u - A y|^2 + |y|^2, \qquad |\Sigma| = |\Psi| |M|,
 
 without the difference of large numbers in :math:`|u|^2 - |M^{1/2} y|^2`.
 
-A *factor* (D, q + 1) is :math:`[\Lambda, \psi^{1/2}]`, a precision factor :math:`[\Psi^{-1} \Lambda, \psi^{-1/2}]`: each is
-the same function of the other, and both scale as others do. Second moments are :math:`[\sum r u y^\top, \sum r u^2]`.
+A *factor* (D, q + 1) is :math:`[\Lambda, \psi^{1/2}]`, a precision factor
+:math:`[\Psi^{-1} \Lambda, \psi^{-1/2}]`: each is the same function of the other, and both scale as others do. Second
+moments are :math:`[\sum r u y^\top, \sum r u^2]`.
 
 The M-step is one of EM for factor analysis with an expanded parameter, the covariance :math:`\Theta` of the factors
 (Rubin & Thayer 1982; Liu, Rubin & Wu 1998): with the scatter W of u, :math:`\beta = M^{-1} A^\top` and
@@ -17,15 +19,17 @@ The M-step is one of EM for factor analysis with an expanded parameter, the cova
 .. math:: \Theta = M^{-1} + \beta C = T T^\top, \qquad A' = C T^{-\top}, \qquad
           \psi' = \psi\, diag(W - C \Theta^{-1} C^\top).
 
-The mixture's log-likelihood does not fall, because that of complete rows given their components does not.
+The mixture's log-likelihood does not fall, because that of complete rows given their components does not. Where it
+gains more, a step is instead one of a single noise variance (`_exchange`; Zhao, Yu & Jiang 2008).
 """
 
 import math
+from types import MappingProxyType
 
 import numpy as np
 from numba import types
 
-from bayesgmm._common import Array, Covariances, Factors, IntArray
+from bayesgmm._common import Array, Covariances, Factors
 from bayesgmm._compiled import (
     IN_1,
     LANES,
@@ -43,9 +47,12 @@ from bayesgmm._compiled import (
 )
 from bayesgmm.mixture.covariance.diagonal import Diagonal
 from bayesgmm.mixture.covariance.full import Full
-from bayesgmm.mixture.covariance.low_rank.decomposition import decomposed
+from bayesgmm.mixture.covariance.low_rank.decomposition import decomposition, near_decomposition
 from bayesgmm.mixture.covariance.parametrisation import NEGLIGIBLE
 from bayesgmm.mixture.kernel_layout import add_single, add_to, lane_sum
+
+_AT_FLOOR = 1.0 + 1e-9  # times the floor
+_ROUNDING = 1e-7  # of a squared residual: what is left of it beyond is known
 
 
 class FactorAnalytic(Full):
@@ -53,13 +60,18 @@ class FactorAnalytic(Full):
 
     follows_rank = False
     explorable = False
-    unexplorable = (
-        "Loadings are known up to rotations of the factors, for which neither NUTS nor Gibbs sampling has coordinates "
-        "here."
+    unexplorable = "Loadings are known up to rotations of the factors, in whose directions NUTS has no end."
+    lacks = MappingProxyType(
+        {
+            "a prior": "Leave prior= out: noise variances keep a millionth of each feature's, so that the likelihood "
+            "is bounded. 'full' and 'diag' take priors.",
+            "missing values": "Take 'full' or 'diag', whose impute() completes rows.",
+            "standard errors": "Loadings are known up to rotations: take bootstrap(), for those of covariances.",
+        }
     )
+    closed = False
     multiplies = False
     starts_dense = True
-    takes_gaps = False
     smallest_share = 1e-6  # Heywood cases: a noise variance of zero has a finite likelihood, but none of its digits
 
     def __init__(self, n_factors: int) -> None:
@@ -73,19 +85,16 @@ class FactorAnalytic(Full):
         q = self.n_factors
         return d * q - q * (q - 1) // 2 + d
 
-    def entries(self, d: int) -> tuple[IntArray, IntArray]:
-        raise NotImplementedError
-
     def factors(self, blocks: Array) -> Factors:
         """Of matrices, which are decomposed to the last digits if they are members, and nearly the best if not."""
         lead, d = blocks.shape[:-2], blocks.shape[-1]
         np.linalg.cholesky(blocks)  # raises unless they are positive definite
-        found = [decomposed(each, self.n_factors) for each in blocks.reshape(-1, d, d)]
+        found = [decomposition(each, self.n_factors) for each in blocks.reshape(-1, d, d)]
         return np.reshape(found, (*lead, *self.block_shape(d)))
 
     def starting_factors(self, matrices: Covariances) -> Factors:
         """Of matrices to start from, roughly."""
-        return np.ascontiguousarray([decomposed(each, self.n_factors, most_steps=0) for each in matrices])
+        return np.ascontiguousarray([near_decomposition(each, self.n_factors) for each in matrices])
 
     def natural(self, factors: Factors) -> Covariances:
         return self.matrices(factors, factors.shape[-2])
@@ -105,8 +114,11 @@ class FactorAnalytic(Full):
         of_inner = np.linalg.slogdet(_inner(factors))[1]
         return np.asarray(np.log(factors[..., -1]).sum(axis=-1) - 0.5 * of_inner)
 
+    def roots(self, factors: Factors) -> Array:
+        return self.square(factors, factors.shape[-2])
+
     def precision_roots(self, precision_factors: Factors) -> Array:
-        return np.linalg.inv(self.square(self.inverse(precision_factors), precision_factors.shape[-2]))
+        return np.linalg.inv(self.roots(self.inverse(precision_factors)))
 
     def precision_diagonals(self, precision_factors: Factors) -> Array:
         root = np.linalg.inv(np.linalg.cholesky(_inner(precision_factors)))
@@ -122,6 +134,14 @@ class FactorAnalytic(Full):
         explained = np.linalg.solve(_inner(factors), np.swapaxes(precision, -1, -2) @ vectors[..., None])
         left = vectors * inverse_sds - (precision @ explained)[..., 0] / inverse_sds
         return np.concatenate([left, explained[..., 0]], axis=-1)
+
+    def parts(self, factors: Factors) -> dict[str, Array]:
+        """Loadings in the directions of the largest shares of the noise, largest entries positive; noise variances."""
+        loadings, sds = factors[..., :-1], factors[..., -1]
+        turns = np.linalg.svd(loadings / sds[..., None], full_matrices=False)[2]
+        turned = loadings @ np.swapaxes(turns, -1, -2)
+        largest = np.take_along_axis(turned, np.abs(turned).argmax(axis=-2)[..., None, :], axis=-2)
+        return {"loadings": turned * np.where(largest < 0.0, -1.0, 1.0), "noise_variances": np.square(sds)}
 
     def fewest_rows(self, d: int) -> float:
         """One more than factors and their mean explain."""
@@ -361,29 +381,36 @@ def _write_members(  # type: ignore[no-untyped-def]
 ):
     """The next loadings and noise variances from second moments; returns how many covariances are at the floor."""
     n_floored, (n, q) = 0, (scatter.shape[1], scatter.shape[2] - 1)
-    shift = np.empty(n)
+    shift, inverse, theta, lower = np.empty(n), np.empty(q * q), np.empty((q, q)), np.empty((q, q))
     for g in range(scatter.shape[0]):
-        for d in range(n):
-            for j in range(q + 1):
-                new_factors[g, d, j] = factors[g, d, j]
-        if totals[g] > NEGLIGIBLE:
+        known = totals[g] > NEGLIGIBLE
+        if known:
             for d in range(n):
                 shift[d] = (new_means[g, d] - means[g, d]) * prec[g, d, q]
                 for j in range(q + 1):
                     scatter[g, d, j] /= totals[g]
-            theta, lower = np.empty((q, q)), np.empty((q, q))
-            _write_theta(prec[g], shift, scatter[g], theta)
-            if cholesky_lower(theta, lower):
-                n_floored += _write_step(floors, factors[g], scatter[g], lower, new_factors[g])
+            _write_theta(prec[g], shift, scatter[g], inverse, theta)
+            known = cholesky_lower(theta, lower)
+        if known:
+            _write_step(floors, factors[g], scatter[g], lower, new_factors[g])
+            gain = _gain(factors[g], scatter[g], theta, lower, new_factors[g])
+            one, variance = _exchange(floors, factors[g], scatter[g], inverse, theta, 2.0 * gain)
+        if not known or one >= 0:
+            for d in range(n):
+                for j in range(q + 1):
+                    new_factors[g, d, j] = factors[g, d, j]
+        if known and one >= 0:
+            new_factors[g, one, q] = math.sqrt(variance)
+        n_floored += _at_floor(floors, new_factors[g])
         _write_precision(new_factors[g], new_prec[g])
     return n_floored
 
 
 @compiled
-def _write_theta(prec, shift, moment, theta):  # type: ignore[no-untyped-def]
-    """Write the covariance of the factors, and C in the place of the products in the moments about the old means."""
+def _write_theta(prec, shift, moment, inverse, theta):  # type: ignore[no-untyped-def]
+    """Write M^-1 and the covariance of the factors, and C in the place of the products with the moments."""
     n, q = prec.shape[0], prec.shape[1] - 1
-    inverse, middle, products = np.empty(q * q), np.zeros(q), np.zeros((q, q))
+    middle, products = np.zeros(q), np.zeros((q, q))
     _write_inverse(prec, inverse, 0)
     for i in range(q):
         for d in range(n):
@@ -403,8 +430,8 @@ def _write_theta(prec, shift, moment, theta):  # type: ignore[no-untyped-def]
 
 @compiled
 def _write_step(floors, factor, moment, lower, new_factor):  # type: ignore[no-untyped-def]
-    """Write loadings C T^-T and noise variances, in units of the old noise; returns 1 if there are no others."""
-    q, n_floored = factor.shape[1] - 1, 0
+    """Write loadings C T^-T and noise variances, in units of the old noise."""
+    q = factor.shape[1] - 1
     for d in range(factor.shape[0]):
         sd, left = factor[d, q], moment[d, q]
         for j in range(q):
@@ -413,9 +440,59 @@ def _write_step(floors, factor, moment, lower, new_factor):  # type: ignore[no-u
                 total -= lower[j, h] * new_factor[d, h]
             new_factor[d, j] = total / lower[j, j]
             left -= new_factor[d, j] ** 2
-        variance = sd * sd * left
-        n_floored += 0 if variance > floors[d] else 1
-        new_factor[d, q] = math.sqrt(max(variance, floors[d]))
+        new_factor[d, q] = math.sqrt(max(sd * sd * left, floors[d]))
         for j in range(q):
             new_factor[d, j] *= sd
+
+
+@compiled
+def _gain(factor, moment, theta, lower, new_factor):  # type: ignore[no-untyped-def]
+    """What a step raises the log-likelihood of complete data by, a row."""
+    q, total = factor.shape[1] - 1, 0.0
+    for j in range(q):
+        total += theta[j, j] - 1.0 - 2.0 * math.log(lower[j, j])
+    for d in range(factor.shape[0]):
+        sd = factor[d, q]
+        before = after = moment[d, q]
+        for i in range(q):
+            after -= (new_factor[d, i] / sd) ** 2
+            before -= 2.0 * factor[d, i] / sd * moment[d, i]
+            for j in range(q):
+                before += factor[d, i] / sd * theta[i, j] * factor[d, j] / sd
+        variance = (new_factor[d, q] / sd) ** 2
+        total += before - after / variance - math.log(variance)
+    return 0.5 * total
+
+
+@compiled
+def _exchange(floors, factor, moment, inverse, theta, enough):  # type: ignore[no-untyped-def]
+    """A feature whose noise variance alone gains more than enough, the one that gains most, and that variance.
+
+    EM takes steps in proportion to a variance, and so never comes to an end at zero. The best one of a feature, others
+    given, is known: with P the inverse of the covariance it changes by (P W P - P) / P^2, diagonal entries.
+    """
+    q, one, best = factor.shape[1] - 1, -1, 0.0
+    for d in range(factor.shape[0]):
+        sd, share, second = factor[d, q], 1.0, moment[d, q]
+        for i in range(q):
+            second -= 2.0 * factor[d, i] / sd * moment[d, i]
+            for j in range(q):
+                product, known = factor[d, i] / sd * (factor[d, j] / sd), inverse[i * q + j]
+                share -= product * known
+                second += product * (theta[i, j] - known)
+        old = sd * sd
+        new = max(old * (1.0 + (second - share) / share**2), floors[d])
+        ratio = 1.0 + (new / old - 1.0) * share
+        gain = 0.5 * ((new / old - 1.0) * second / ratio - math.log(ratio))
+        if gain > enough and share > _ROUNDING * moment[d, q]:
+            one, best, enough = d, new, gain
+    return one, best
+
+
+@compiled
+def _at_floor(floors, factor):  # type: ignore[no-untyped-def]
+    """One if more noise variances are at the floor than there are factors: the covariance is singular but for it."""
+    q, n_floored = factor.shape[1] - 1, 0
+    for d in range(factor.shape[0]):
+        n_floored += 1 if factor[d, q] ** 2 <= floors[d] * _AT_FLOOR else 0
     return 1 if n_floored > q else 0
