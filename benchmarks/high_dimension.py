@@ -74,7 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     n_features, n_rows = (12, 200) if options.quick else (options.features, options.rows)
     drawn = [secrets.randbelow(2**31) for _ in range(1 if options.quick else 3)]
-    for _ in lines(0, 12, 60):  # compiles
+    for _ in lines(0, n_features, n_rows):  # compiles
         pass
     print(f"| seed | D = {n_features}, N = {n_rows} | log density a row | ARI | s | starts |")
     print("|---|---|---|---|---|---|")

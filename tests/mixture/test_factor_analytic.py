@@ -178,7 +178,7 @@ def test_groups_with_fewer_rows_than_features_are_found() -> None:
     together = np.array([[np.sum((labels == i) & (fit.predict(X) == j)) for j in range(3)] for i in range(3)])
     assert together.max(axis=1).sum() >= 118
     with pytest.warns(FewRowsWarning):
-        diagonal = GaussianMixture(3, covariance_type="diag", random_state=0).fit(X)
+        diagonal = GaussianMixture(3, covariance_type="tied_diag", random_state=0).fit(X)
     assert fit.score(new) > diagonal.score(new)
 
 
