@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bayesgmm import style as style
     from bayesgmm._common import __version__ as __version__
     from bayesgmm.calibration import calibrate as calibrate
+    from bayesgmm.classification import MixtureClassifier as MixtureClassifier
     from bayesgmm.comparison import compare as compare
     from bayesgmm.cross_validation import compute_log_likelihood as compute_log_likelihood
     from bayesgmm.cross_validation import loo as loo

@@ -23,11 +23,17 @@ def updated(prior: Prior, counts, sums, squares) -> tuple[Array, Array, Array, A
     return kappa, mean, dof, scale
 
 
-def exact_draws(X: Array, prior: Prior, n_components: int, *, size: int, seed: int = 0) -> dict[str, Array]:
-    """Draws (size, cluster, ...) of weights, means and covariances; the prior's alpha is the same for all."""
+def exact_draws(
+    X: Array, prior: Prior, n_components: int, *, size: int, seed: int = 0, allowed=None
+) -> dict[str, Array]:
+    """Draws (size, cluster, ...) of weights, means and covariances; the prior's alpha is the same for all.
+
+    Rows come from the components that are ``allowed`` (obs, cluster), by default from any.
+    """
     rng = np.random.default_rng(seed)
     n, d = X.shape
-    labels = np.array(list(product(range(n_components), repeat=n)))
+    mask = np.ones((n, n_components), dtype=bool) if allowed is None else allowed
+    labels = np.array(list(product(*map(np.flatnonzero, mask))))
     counts, *moments = _totals(X, labels, n_components)
     kappa, _, dof, scale = updated(prior, counts, *moments)
     log_marginal = (

@@ -16,7 +16,7 @@ PACKAGES = (
     "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "conditionals", "mixture", "priors",
     "em", "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
     "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "style", "plots", "comparison",
-    "model_checks", "overview", "report", "estimators", "selection", "calibration", "cli",
+    "model_checks", "overview", "report", "estimators", "selection", "classification", "calibration", "cli",
 )  # fmt: skip
 MOST_MODULES, MOST_LINES, MOST_NAMES = 12, 600, 30
 
@@ -36,6 +36,7 @@ THIRD_PARTIES: dict[str, set[str]] = {
     "inference": {*DRAWS, "nutpie", "pyarrow", "pymc", "pytensor"},
     "estimators": {*FIGURES, "sklearn"},
     "selection": {*FIGURES, "sklearn"},
+    "classification": {*NUMERICAL, "sklearn"},
     "calibration": FIGURES,
     "cli": {"pandas", "rich", "typer"},
 }

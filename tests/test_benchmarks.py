@@ -13,6 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COMPILE_LONG = {
     *(
         "as_written",
+        "classifier",
         "dask_cluster",
         "install",
         "laplace",

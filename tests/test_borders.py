@@ -25,7 +25,7 @@ from pretend_posterior import pretend_posterior
 from sklearn.utils import _param_validation
 
 import bayesgmm
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, Prior, build_model
+from bayesgmm import BayesianGaussianMixture, GaussianMixture, Mixture, MixtureClassifier, Prior, build_model
 from bayesgmm._compiled.shapes import ShapeError
 from bayesgmm.estimators._validation import InvalidParameterError
 from bayesgmm.exceptions import DegenerateComponentError, InformationError, InputError, NotIdentifiedError
@@ -50,7 +50,8 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         tree = bayesgmm.relabel(bayes, progress=False)
     em = GaussianMixture(2, n_init=2, random_state=0).fit(ROWS)
     named = GaussianMixture(2, n_init=2).fit(FRAME)
-    return SimpleNamespace(em=em, named=named, bayes=bayes, tree=tree, path=path)
+    classifier = MixtureClassifier().fit(ROWS, LABELS[0])
+    return SimpleNamespace(em=em, named=named, bayes=bayes, tree=tree, classifier=classifier, path=path)
 
 
 # ---- every entry that takes rows: what feeds it
@@ -77,6 +78,10 @@ OF_ROWS: dict[str, Entry] = {
     "GaussianMixture.standard_errors": lambda f, X: f.em.standard_errors(X),
     "GaussianMixture.bootstrap": lambda f, X: f.em.bootstrap(X, **_QUIET),
     "GaussianMixture.report": lambda f, X: f.em.report("unwritten.html", X),
+    "MixtureClassifier.fit": lambda f, X: MixtureClassifier().fit(X, LABELS[0]),
+    "MixtureClassifier.predict": lambda f, X: f.classifier.predict(X),
+    "MixtureClassifier.predict_proba": lambda f, X: f.classifier.predict_proba(X),
+    "MixtureClassifier.score": lambda f, X: f.classifier.score(X, LABELS[0]),
     "BayesianGaussianMixture.fit": lambda f, X: BayesianGaussianMixture(2, **SHORT).fit(X),
     "BayesianGaussianMixture.predict_to": lambda f, X: f.bayes.predict_to("unwritten.parquet", X),
     "BayesianGaussianMixture.score_samples_to": lambda f, X: f.bayes.score_samples_to("unwritten.parquet", X),
@@ -276,7 +281,7 @@ def test_every_public_name_is_in_a_table() -> None:
     assert not of_rows & WITHOUT_ROWS
 
 
-@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture])
+@pytest.mark.parametrize("estimator", [GaussianMixture, BayesianGaussianMixture, MixtureClassifier])
 def test_every_method_that_takes_rows_is_in_the_table(estimator: type) -> None:
     methods = {
         f"{estimator.__name__}.{name}"
@@ -411,6 +416,8 @@ OF_WEIGHTS: dict[str, Entry] = {
     "GaussianMixture.standard_errors": lambda f, v: f.em.standard_errors(ROWS, v),
     "GaussianMixture.bootstrap": lambda f, v: f.em.bootstrap(ROWS, v, **_QUIET),
     "GaussianMixture.report": lambda f, v: f.em.report("unwritten.html", ROWS, v),
+    "MixtureClassifier.fit": lambda f, v: MixtureClassifier().fit(ROWS, LABELS[0], sample_weight=v),
+    "MixtureClassifier.score": lambda f, v: f.classifier.score(ROWS, LABELS[0], sample_weight=v),
     "BayesianGaussianMixture.fit": lambda f, v: BayesianGaussianMixture(2, **SHORT).fit(ROWS, sample_weight=v),
     "BayesianGaussianMixture.fit_predict": lambda f, v: BayesianGaussianMixture(2, **SHORT).fit_predict(
         ROWS, sample_weight=v
@@ -426,7 +433,8 @@ OF_WEIGHTS: dict[str, Entry] = {
     "outlier_scores": lambda f, v: bayesgmm.outlier_scores(f.em, ROWS, sample_weight=v, **_QUIET),
     "select_components": lambda f, v: bayesgmm.select_components(ROWS, 2, sample_weight=v, **_QUIET),
 }
-RELATIVE = {"GaussianMixture.score", "BayesianGaussianMixture.score"}  # weighted means: totals do not matter
+# Weighted means: totals do not matter.
+RELATIVE = {"GaussianMixture.score", "BayesianGaussianMixture.score", "MixtureClassifier.score"}
 ONES = np.ones(30)
 BAD_WEIGHTS: dict[str, tuple[Any, str]] = {
     "normalised": (ONES / 30, r"30 rows that sum to 1, as one observation.*sample_weight \* len\(X\)"),
@@ -455,7 +463,7 @@ def test_bad_weights_are_refused(entry: str, fits: SimpleNamespace) -> None:
 
 def test_every_entry_that_takes_weights_is_in_the_table() -> None:
     functions = [(name, getattr(bayesgmm, name)) for name in bayesgmm.__all__]
-    for owner in (GaussianMixture, BayesianGaussianMixture, Prior):
+    for owner in (GaussianMixture, BayesianGaussianMixture, MixtureClassifier, Prior):
         functions += [(f"{owner.__name__}.{name}", method) for name, method in inspect.getmembers(owner, callable)]
     takers = {
         name
@@ -645,9 +653,11 @@ RIGHT = {
     ("log_evidence", "covariance_type", "None"),
     ("plot_similarity", "partition", "None"),
     ("BayesianGaussianMixture", "draws", "None"),
+    ("MixtureClassifier", "draws", "None"),
     ("to_arviz", "draws", "None"),
 }
 METHODS: dict[str, Callable[..., Any]] = {
+    "MixtureClassifier": lambda f, **given: MixtureClassifier(**{"progress": False} | given).fit(ROWS, LABELS[0]),
     "GaussianMixture": lambda f, **given: GaussianMixture(**{"n_components": 2, "n_init": 2} | given).fit(ROWS),
     "BayesianGaussianMixture": lambda f, **given: BayesianGaussianMixture(**{"n_components": 2, **SHORT} | given).fit(
         ROWS

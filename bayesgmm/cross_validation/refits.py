@@ -11,7 +11,7 @@ from arviz_stats.base import array_stats
 from joblib import effective_n_jobs
 
 from bayesgmm._common import Array, IntArray, Progress, in_threads
-from bayesgmm.data import Data
+from bayesgmm.data import Data, refuse_labelled
 from bayesgmm.evidence import MIXED, bridge, combine_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference import Problem, SamplerSettings, Trace, sample_native
@@ -37,8 +37,9 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
     Raises
     ------
     InputError
-        If the prior is neither given nor stored with the posterior.
+        If the prior is neither given nor stored with the posterior, or rows of the fit have labels.
     """
+    refuse_labelled(tree, "refits and moment matching")
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bayesgmm.data.blocks import IncompleteData as IncompleteData
     from bayesgmm.data.blocks import Patterns as Patterns
     from bayesgmm.data.buffers import ReusedBuffer as ReusedBuffer
+    from bayesgmm.data.labels import N_LABELLED as N_LABELLED
+    from bayesgmm.data.labels import alike_components as alike_components
     from bayesgmm.data.labels import allowed_components as allowed_components
     from bayesgmm.data.labels import refuse_labelled as refuse_labelled
     from bayesgmm.data.labels import warn_of_labels as warn_of_labels

@@ -160,9 +160,18 @@ class Data:
 
     def labelled(self, allowed: Allowed) -> "Data":
         """The rows with the components (obs, cluster) that they may come from, those with the same ones together."""
-        order = np.lexsort(allowed.T)
-        rows = np.asfortranarray(self.rows[order])
-        return Data(rows, None if self.row_weights is None else self.row_weights[order], allowed[order])
+        return Data(self.rows, self.row_weights, allowed).together[0]
+
+    @cached_property
+    def together(self) -> tuple["Data", IntArray]:
+        """The rows, those that may come from the same components together, so that blocks are few; and their order.
+
+        Without labels the rows as they are, and no order.
+        """
+        if self.allowed is None:
+            return self, np.empty(0, dtype=np.int64)
+        order = np.lexsort(self.allowed.T)
+        return self.take(order), order
 
     @property
     def labels(self) -> IntArray:
@@ -241,6 +250,8 @@ class Data:
 
     def pieces(self, size: int) -> Iterator["Data"]:
         """The rows in order, at most ``size`` at a time."""
+        if self.allowed is not None:  # blocks may be many
+            return (self.take(slice(at, at + size)) for at in range(0, len(self.allowed), size))
         return chain.from_iterable(block.pieces(size) for block in self)
 
     def take(self, which: IntArray | slice) -> "Data":
@@ -259,6 +270,10 @@ class Data:
         blocks = (block._replace(row_weights=piece) for block, piece in zip(self, pieces, strict=True))
         other.__dict__["blocks"] = tuple(blocks)
         return other
+
+    def unweighted(self) -> "Data":
+        """The same rows, each once."""
+        return self._of(self.entries, None)
 
     def distinct(self) -> "Data":
         """The different rows, each with the sum of its weights, see `distinct_rows`; labelled rows as they are."""

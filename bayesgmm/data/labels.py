@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayesgmm._common import IntArray
 from bayesgmm.data.blocks import Allowed
 from bayesgmm.exceptions import InputError, LabelWarning, warn_user
 
 UNKNOWN = -1  # the label of a row without one, as in sklearn.semi_supervised
+N_LABELLED = "n_labelled"  # attribute of a posterior
 _SHOWN = 5
 
 
@@ -40,6 +42,21 @@ def allowed_components(labels: ArrayLike, n_rows: int, n_components: int) -> All
     return given
 
 
+def alike_components(allowed: Allowed) -> IntArray:
+    """A number for each component, (cluster,), the same for those that labels do not tell apart.
+
+    Permutations of such components are the stabilizer of the mask (obs, cluster): the likelihood is the same for all.
+
+    Examples
+    --------
+    >>> from bayesgmm.data import allowed_components
+    >>> from bayesgmm.data.labels import alike_components
+    >>> alike_components(allowed_components([0, -1, 0, -1], 4, 3))
+    array([1, 0, 0])
+    """
+    return np.asarray(np.unique(allowed, axis=1, return_inverse=True)[1]).ravel()
+
+
 def warn_of_labels(y: object, n_components: int) -> None:
     """Say that ``y`` is not read, where it can only be labels of some rows: -1 and components, and nothing else."""
     values = np.asarray(y) if isinstance(y, np.ndarray | list) else np.empty(0)
@@ -54,6 +71,7 @@ def warn_of_labels(y: object, n_components: int) -> None:
 
 
 def refuse_labelled(fit: Any, what: str) -> None:
-    """Refuse what a fit with labels does not offer."""
-    if getattr(fit, "n_labelled_", 0):
-        raise InputError(expected=f"a fit without labels for {what}", got=f"one with {fit.n_labelled_} labelled rows")
+    """Refuse what a fit with labels, or its posterior, does not offer."""
+    n_labelled = getattr(fit, "n_labelled_", 0) or getattr(fit, "attrs", {}).get(N_LABELLED, 0)
+    if n_labelled:
+        raise InputError(expected=f"a fit without labels for {what}", got=f"one with {n_labelled} labelled rows")

@@ -213,7 +213,7 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
     """Whether the other sampler mixes better, by the information at the EM solution that unknown labels take away."""
     if "inference" not in tree.attrs or "sampler" in tree.attrs:  # whose draws these are, or what a fit chose itself
         return ()
-    if isinstance(data, IncompleteData):  # which Gibbs sampling does not take
+    if isinstance(data, IncompleteData) or data.allowed is not None:  # of which there is no such information
         return ()
     model, prior = model_of(tree), prior_from_json(str(tree.attrs["prior"]))
     sampled = (prior.scale_prior, prior.concentration_prior, prior.variances)
@@ -377,7 +377,7 @@ class _Labels:
 def _label_figures(tree: xr.DataTree, data: Data) -> _Labels:
     """Labels judged on some draws; all are relabelled only where that changes any of these and means something."""
     labelled = mixing(parameters(tree))
-    if tree["posterior"].sizes[CLUSTER] == 1 or not _is_exchangeable(tree):
+    if model_of(tree).is_identified:
         return _Labels(labelled, labelled)
     screened = relabelled_sample(tree, data)
     record, permutation = relabelling(screened), screened["sample_stats"]["permutation"]
@@ -386,10 +386,6 @@ def _label_figures(tree: xr.DataTree, data: Data) -> _Labels:
         return _Labels(labelled, None, share, False, tuple(record.findings))
     relabelled = labelled if share == 0.0 else mixing(parameters(relabel(bare_draws(tree), data, progress=False)))
     return _Labels(labelled, relabelled, share)
-
-
-def _is_exchangeable(tree: xr.DataTree) -> bool:
-    return "prior" not in tree.attrs or prior_from_json(str(tree.attrs["prior"])).exchangeable
 
 
 def parameters(tree: xr.DataTree) -> xr.Dataset:

@@ -9,7 +9,11 @@ if TYPE_CHECKING:
     from bayesgmm.estimators._posterior_display import in_labels_of as in_labels_of
     from bayesgmm.estimators._prior_parameters import PRIORS as PRIORS
     from bayesgmm.estimators._sources import FittedSource as FittedSource
+    from bayesgmm.estimators._validation import SEEDS as SEEDS
     from bayesgmm.estimators._validation import InvalidParameterError as InvalidParameterError
+    from bayesgmm.estimators._validation import ValidatedMixin as ValidatedMixin
+    from bayesgmm.estimators._validation import validated as validated
+    from bayesgmm.estimators._validation import whole as whole
     from bayesgmm.estimators.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture
     from bayesgmm.estimators.gaussian_mixture import GaussianMixture as GaussianMixture
     from bayesgmm.estimators.persistence import load as load

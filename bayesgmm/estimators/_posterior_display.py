@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import listing, paragraph, table
+from bayesgmm.data import refuse_labelled
 from bayesgmm.diagnostics import diagnose
 from bayesgmm.estimators._display import NotebookMixin
 from bayesgmm.estimators.gaussian_mixture import GaussianMixture
@@ -81,6 +82,7 @@ class PosteriorInHtmlMixin(NotebookMixin):
         from bayesgmm.report import ReportSettings, write_report
 
         check_is_fitted(self)
+        refuse_labelled(self, "a report")
         check_target(path, overwrite=overwrite)
         fit: Any = self
         found, notes = maximum_likelihood(fit) if em is None else (_checked(em, fit), ())

@@ -1,7 +1,8 @@
-"""Prediction, summary, model and saving of a fitted `BayesianGaussianMixture`."""
+"""Rows of a `BayesianGaussianMixture`; prediction, summary, model and saving of a fitted one."""
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,36 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from bayesgmm._common import IntArray, PerRow, Responsibilities, Rows
-from bayesgmm.data import Block, Data, SourceData, by_handle, threads_for
+from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm.data import (
+    Block,
+    Data,
+    IncompleteData,
+    Source,
+    SourceData,
+    allowed_components,
+    by_handle,
+    refuse_labelled,
+    threads_for,
+)
 from bayesgmm.diagnostics import Diagnosis, diagnose
 from bayesgmm.estimators._attributes import FeaturesMixin, MatchingMixin
-from bayesgmm.estimators._sources import ByBlock, RowsLike, SourcesMixin, opened, without_weights
-from bayesgmm.estimators._validation import as_data, check_n_samples, validated
-from bayesgmm.exceptions import NotIdentifiedError
+from bayesgmm.estimators._saved import KeptOf, work_of
+from bayesgmm.estimators._sources import (
+    ByBlock,
+    FittedSource,
+    RowsLike,
+    SourcesMixin,
+    not_in_memory,
+    opened,
+    opened_for_fit,
+    read_source,
+    without_weights,
+)
+from bayesgmm.estimators._validation import as_data, check_labels, check_n_samples, validated
+from bayesgmm.exceptions import InputError, NotIdentifiedError
 from bayesgmm.inference import weights_refused
-from bayesgmm.io import save_tree
+from bayesgmm.io import Pieces, once, save_tree
 from bayesgmm.label_switching import INSTEAD, component_record
 from bayesgmm.mixture import Draws, Mixture
 from bayesgmm.posterior import data_of, draws_of, mean_mixture
@@ -74,7 +96,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         Parameters
         ----------
         X : (obs, feature), optional
-            By default the rows of the fit.
+            By default the rows of the fit, with their labels; of other rows none are known.
         ci_prob, ci_kind : optional
             ArviZ's rcParams by default: 89 %, equal-tailed.
 
@@ -134,7 +156,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
 
     @property
     def labels_(self) -> IntArray:
-        """Label with the highest mean membership of each row of the fit, (obs,)."""
+        """Label with the highest mean membership of each row of the fit, (obs,); a known label is what it is."""
         check_is_fitted(self)
         return np.asarray(mean_memberships(self._draws(), data_of(self.posterior_)).argmax(axis=1))
 
@@ -167,8 +189,9 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
 
     @property
     def model(self) -> "pm.Model":
-        """The PyMC model of this fit and its rows; not available with row weights."""
+        """The PyMC model of this fit and its rows; not available with row weights or labels."""
         check_is_fitted(self)
+        refuse_labelled(self, "the PyMC model")
         if data_of(self.posterior_, all_for="the PyMC model").row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
@@ -238,6 +261,71 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
 
     def _n_threads(self) -> int | None:
         return self.cores
+
+
+class PosteriorRowsMixin:
+    """Rows of a fit, with their weights and labels."""
+
+    n_components: int
+    engine: str
+    inference: str
+    cores: int | None
+    source_: FittedSource
+    _names: Callable[[], list[str]]
+    _seed: Callable[[], int]
+
+    def _read(
+        self, X: RowsLike, sample_weight: ArrayLike | None, labels: ArrayLike | None, *, kept_of: KeptOf
+    ) -> tuple[Data, Pieces | None, int]:
+        """The rows, checked, what a checkpoint has of this fit, and the seed."""
+        if labels is not None:
+            check_labels(self.inference, self.engine, in_memory=not is_elsewhere(X))
+        if is_elsewhere(X):
+            source = opened_for_fit(self, X, sample_weight)
+            pieces = kept_of(lambda: work_of(self, "fit", source))
+            seed = once(pieces, "seed", self._seed)
+            data = self._first_pass(source, seed)
+        else:
+            data = self._weighted(validated(self, X, reset=True, min_samples=2), sample_weight, labels)
+            self.__dict__.pop("source_", None)
+            pieces = kept_of(lambda: work_of(self, "fit", data))
+            seed = once(pieces, "seed", self._seed)
+        return data, pieces, seed
+
+    def _first_pass(self, source: Source, seed: int) -> Data:
+        """Rows not in memory, read once."""
+        data = read_source(self, source, rng=np.random.default_rng(seed), n_jobs=self.cores)
+        if data.shape[0] < 2:
+            raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
+        if self.engine == "pymc" and isinstance(data, SourceData):
+            raise not_in_memory(data)
+        self.source_ = FittedSource.of(source, data)
+        return data
+
+    def _weighted(self, checked: Array, sample_weight: ArrayLike | None, labels: ArrayLike | None) -> Data:
+        """The rows that count, and their weights; none if all are one."""
+        data = as_data(checked, sample_weight, names=self._names())
+        data = data if labels is None else self._labelled(data, labels)
+        if data.row_weights is None:
+            return data
+        data = data.take(np.flatnonzero(data.weights))
+        if (data.weights == 1.0).all():
+            return data.unweighted()
+        if self.engine == "pymc":
+            raise weights_refused()
+        return data
+
+    def _labelled(self, data: Data, labels: ArrayLike) -> Data:
+        """The rows in their order with their labels, if any is known."""
+        if isinstance(data, IncompleteData):
+            raise InputError(expected="complete rows with labels", got="rows with missing values", hint="Impute them.")
+        allowed = allowed_components(labels, data.shape[0], self.n_components)
+        return data if allowed.all() else replace(data, allowed=allowed)
+
+
+def known_labels(data: Data) -> IntArray | None:
+    """Labels that EM starts at, (obs,); none without labels."""
+    return None if data.allowed is None else data.labels
 
 
 # Tasks that also run in the workers of a cluster.

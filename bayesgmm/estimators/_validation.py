@@ -139,6 +139,18 @@ def check_incomplete(inference: str, engine: str) -> None:
         )
 
 
+def check_labels(inference: str, engine: str, *, in_memory: bool) -> None:
+    """Refuse labels of some rows where they are not known of."""
+    if engine != "native" or inference == "laplace":
+        raise InputError(
+            expected='inference="nuts" or "gibbs" and engine="native" with labels', got=f"{inference!r} and {engine!r}"
+        )
+    if not in_memory:
+        raise InputError(
+            expected="labels with rows in memory", got="others", hint="Read some: open_source(...).sample(10_000)."
+        )
+
+
 def _expected(estimator: Any, X: Array, *, reset: bool) -> bool:
     """Whether the columns are those of the fit, without names, or there was none that would have to be forgotten."""
     if hasattr(estimator, "feature_names_in_"):

@@ -14,14 +14,14 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import PATIENCE, Array, IntArray, progress_bar
-from bayesgmm.data import Data, IncompleteData, Source, SourceData, threads_for
+from bayesgmm._common import PATIENCE, IntArray, progress_bar
+from bayesgmm.data import N_LABELLED, Data, IncompleteData, SourceData, threads_for, warn_of_labels
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
 from bayesgmm.estimators._attributes import precisions_of
 from bayesgmm.estimators._display import progress_of_starts
 from bayesgmm.estimators._posterior_display import PosteriorInHtmlMixin
-from bayesgmm.estimators._posterior_methods import PosteriorMixin
+from bayesgmm.estimators._posterior_methods import PosteriorMixin, PosteriorRowsMixin, known_labels
 from bayesgmm.estimators._prior_parameters import (
     PRIOR_TYPES,
     PriorParameters,
@@ -31,16 +31,14 @@ from bayesgmm.estimators._prior_parameters import (
     in_units_of_rows,
     prior_given,
 )
-from bayesgmm.estimators._saved import KeptOf, fit_record, keeping, work_of
-from bayesgmm.estimators._sources import FittedSource, RowsLike, not_in_memory, opened_for_fit, read_source
+from bayesgmm.estimators._saved import KeptOf, fit_record, keeping
+from bayesgmm.estimators._sources import RowsLike
 from bayesgmm.estimators._validation import (
     MISSING,
     SEEDS,
     Number,
     ValidatedMixin,
-    as_data,
     check_incomplete,
-    validated,
     whole,
 )
 from bayesgmm.evidence import combine_modes
@@ -60,13 +58,12 @@ from bayesgmm.inference import (
     sample_enough,
     sample_native,
     sampler_of,
-    weights_refused,
 )
-from bayesgmm.io import CheckpointPath, Pieces, once
+from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import Mixture, covariance_family
 from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
 from bayesgmm.priors import Model, Prior
-from bayesgmm.validation import check_components, is_elsewhere
+from bayesgmm.validation import check_components
 
 DEFAULT_DRAWS, MOST_DRAWS = 1_000, 4_000
 DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT, CAREFUL_ACCEPT = 400, 0.8, 0.95, 0.95
@@ -75,7 +72,9 @@ DEFAULT_TUNE, DEFAULT_ACCEPT, SPARSE_ACCEPT, CAREFUL_ACCEPT = 400, 0.8, 0.95, 0.
 MANY_ROWS, MANY_TUNE, MANY_ACCEPT, MANY_DEPTH = 250_000, 200, 0.65, 2
 
 
-class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator):
+class BayesianGaussianMixture(
+    PosteriorMixin, PosteriorRowsMixin, PosteriorInHtmlMixin, ValidatedMixin, DensityMixin, BaseEstimator
+):
     r"""Posterior of a Gaussian mixture, by NUTS, Gibbs sampling or Laplace approximation around EM's solution.
 
     .. math::
@@ -196,6 +195,8 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         modes, weighed"``. Of a Laplace approximation k-hat and the effective number decide.
     n_iter_ : int
         EM steps to the optimum that defines the coordinates of the sampler.
+    n_labelled_ : int
+        Rows of which more is known than that they come from some component, see ``labels`` of `fit`.
     n_features_in_, feature_names_in_
         As in scikit-learn.
     source_ : FittedSource
@@ -342,9 +343,10 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     def fit(
         self,
         X: RowsLike,
-        y: None = None,
+        y: object = None,
         sample_weight: ArrayLike | None = None,
         *,
+        labels: ArrayLike | None = None,
         checkpoint: CheckpointPath = None,
     ) -> Self:
         """Find the EM solution, then sample the posterior.
@@ -360,11 +362,18 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
             for and convergence is diagnosed by a random sample of 100,000, which ``posterior_`` keeps in place of the
             rows, with the weights with which they stand for all.
         y : ignored
+            A warning says so if it looks like labels with -1 for unknown ones.
         sample_weight : (obs,), optional
             Frequency weights: a weight of two counts the row twice. Rows of weight zero are left out, also from
             ``posterior_``, whose ``constant_data`` stores the weights of the others as ``row_weights``. Weights
             enter the likelihood and all sums over rows; a partition has each row once. Not supported with
             ``engine="pymc"``.
+        labels : array-like, optional
+            What is known of the component of each row, as in `GaussianMixture.fit`: (obs,) numbers from 0 to K - 1, and
+            -1 for unknown; or (obs, cluster) true where a row may come from a component. They are facts in EM, in
+            every draw and in all that is said of the rows of the fit; ``posterior_`` keeps them. Components keep their
+            numbers, but for those that labels do not tell apart. Chains start at EM's optima: there are no random
+            starts and no jumps. For complete rows in memory, ``inference`` "nuts" or "gibbs" and ``engine="native"``.
         checkpoint : path, optional
             A folder that is made if there is none. What was found before sampling, and draws as they come, are written
             to it; after an end of the process at any moment the same call goes on from there and ends with the same
@@ -386,17 +395,18 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         if checkpoint is not None and self.engine == "pymc":
             raise InputError(expected='engine="native" with a checkpoint', got="'pymc'")
         with keeping(checkpoint) as kept_of, ExitStack() as until_the_end:
-            return self._fit(X, sample_weight, kept_of, until_the_end)
+            warn_of_labels(y, self.n_components)
+            return self._fit(X, (sample_weight, labels), kept_of, until_the_end)
 
-    def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf, until_the_end: ExitStack) -> Self:
+    def _fit(self, X: RowsLike, of_rows: tuple[Any, Any], kept_of: KeptOf, until_the_end: ExitStack) -> Self:
         self._most_draws()  # before any work
         covariance_family(self.covariance_type).for_posterior()
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
-        data, pieces, seed = self._read(X, sample_weight, kept_of)
+        data, pieces, seed = self._read(X, *of_rows, kept_of=kept_of)
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
         # The PyMC model counts every row once; for the other engine equal rows are put together, so that weighted and
         # repeated rows give the same draws.
-        different = data if self.engine == "pymc" else data.distinct()
+        different = data if self.engine == "pymc" else data.distinct().together[0]
         prior, sampler = self._prior(different), sampler_of(self.inference, self.engine)
         if pieces is not None:
             pieces.rows = different
@@ -417,7 +427,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
                 settings=EMSettings(self.tol, self.max_iter, idle_floor(prior, data.total, self.reg_covar)),
                 n_init=n_init,
                 effort=effort,
-                initialisation=Initialisation(self.init_params),
+                initialisation=Initialisation(self.init_params, labels=known_labels(different)),
                 start=self._last_solution(model),
                 max_seconds=self.max_seconds,
                 callback=callback,
@@ -428,6 +438,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         if starts.interrupted:
             raise KeyboardInterrupt("interrupted before the first draw")
         settings = replace(self._settings(rng, different, model), until=until, kept=pieces)
+        model = model.labelled(different.allowed)
         optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
         is_source = isinstance(different, SourceData)
         pool = until_the_end.enter_context(threads_for(different, self.cores)) if is_source else None
@@ -464,20 +475,6 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         self._set_posterior(tree)
         return self
 
-    def _read(self, X: RowsLike, sample_weight: ArrayLike | None, kept_of: KeptOf) -> tuple[Data, Pieces | None, int]:
-        """The rows, checked, what a checkpoint has of this fit, and the seed."""
-        if is_elsewhere(X):
-            source = opened_for_fit(self, X, sample_weight)
-            pieces = kept_of(lambda: work_of(self, "fit", source))
-            seed = once(pieces, "seed", self._seed)
-            data = self._first_pass(source, seed)
-        else:
-            data = self._weighted(validated(self, X, reset=True, min_samples=2), sample_weight)
-            self.__dict__.pop("source_", None)
-            pieces = kept_of(lambda: work_of(self, "fit", data))
-            seed = once(pieces, "seed", self._seed)
-        return data, pieces, seed
-
     def _explored(
         self, problem: Problem, optima: tuple[Mixture, ...], settings: SamplerSettings, rng: np.random.Generator
     ) -> Exploration:
@@ -503,7 +500,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
         """A bar on work that takes long, which does not say how far it is."""
         return progress_bar(description, show=self.progress, patience=PATIENCE)
 
-    def fit_predict(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> IntArray:
+    def fit_predict(self, X: ArrayLike, y: object = None, sample_weight: ArrayLike | None = None) -> IntArray:
         """Fit, and return the most probable label of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
@@ -517,28 +514,6 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     def _prior_of(self, data: Data) -> Prior:
         names = self._names() if hasattr(self, "feature_names_in_") else None
         return prior_given(data, self.get_params(deep=False), names=names)
-
-    def _first_pass(self, source: Source, seed: int) -> Data:
-        """Rows not in memory, read once."""
-        data = read_source(self, source, rng=np.random.default_rng(seed), n_jobs=self.cores)
-        if data.shape[0] < 2:
-            raise InputError(expected="at least two rows to fit", got=f"{data.shape[0]}")
-        if self.engine == "pymc" and isinstance(data, SourceData):
-            raise not_in_memory(data)
-        self.source_ = FittedSource.of(source, data)
-        return data
-
-    def _weighted(self, checked: Array, sample_weight: ArrayLike | None) -> Data:
-        """The rows that count, and their weights; none if all are one."""
-        data = as_data(checked, sample_weight, names=self._names())
-        if data.row_weights is None:
-            return data
-        data = data.take(np.flatnonzero(data.weights))
-        if (data.weights == 1.0).all():
-            return type(data)(data.entries)
-        if self.engine == "pymc":
-            raise weights_refused()
-        return data
 
     def _last_solution(self, model: Model) -> Mixture | None:
         last: Mixture | None = getattr(self, "em_", None) if self.warm_start else None
@@ -587,6 +562,7 @@ class BayesianGaussianMixture(PosteriorMixin, PosteriorInHtmlMixin, ValidatedMix
     def _set_posterior(self, tree: xr.DataTree) -> None:
         self.posterior_ = tree
         self.prior_ = prior_from_json(str(tree.attrs["prior"]))
+        self.n_labelled_ = int(tree.attrs.get(N_LABELLED, 0))
         self.em_ = start_mixture(tree)
         mean = mean_mixture(tree)
         self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import lgamma
 
 import arviz_stats as azs
 import numpy as np
@@ -27,6 +26,7 @@ from bayesgmm.evidence.modes import (
     spread,
 )
 from bayesgmm.evidence.proposal import Proposal, best_mixture, in_labels_of
+from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture, row_memberships
 from bayesgmm.partitions import Labels, drawn_labels, monte_carlo_errors
 from bayesgmm.priors import Model, ResolvedPrior
@@ -52,6 +52,12 @@ class Target:
 
     data: Data
     model: Model
+
+    def __post_init__(self) -> None:
+        """Rows of a fit with labels have them."""
+        if self.model.alike is not None and self.data.allowed is None:
+            hint = "Leave X out: the posterior keeps rows and labels."
+            raise InputError(expected="the rows of the fit with their labels", got="rows without labels", hint=hint)
 
     @property
     def prior(self) -> ResolvedPrior:
@@ -215,14 +221,15 @@ def mode_evidence(
 ) -> tuple[Bridge, Sample]:
     """Bridge sampling of one mode: half of the draws define the proposal, the others give the estimate.
 
-    If labels carry no meaning, the integral is that over one labelling, times their number.
+    Where components may change places, the integral is that over one labelling, times their number.
     """
     mine, joint = points[inside.own], log_joint[inside.own]
-    labels = best_mixture(mine, joint) if target.model.exchangeable else None
-    mine = mine if labels is None else in_labels_of(labels, mine)
+    alike = target.model.interchangeable
+    labels = None if target.model.is_identified else best_mixture(mine, joint)
+    mine = mine if labels is None else in_labels_of(labels, mine, alike)
     built, kept = halves(mine.chain)
     conditionals = target.conditionals(mine[built], rng=rng) if target.conjugate else None
-    proposal = Proposal.of(conditionals, mine[built], labels, symmetric=target.symmetric, rng=rng)
+    proposal = Proposal.of(conditionals, mine[built], labels, symmetric=target.symmetric, alike=alike, rng=rng)
     proposed = proposal.sample(n_evaluations(target, _PROPOSALS), rng=rng)
     log_likelihood, counted = inside.evaluate(proposed, target.data)
     ratio = log_likelihood + target.log_prior(proposed) - proposal.log_density(proposed)
@@ -233,8 +240,7 @@ def mode_evidence(
         of_draws, ratio, effective_size=lambda series: min(at_most, effective_size(series, mine.chain[kept]))
     )
     sample = _sample(estimate, (mine[kept], of_draws), (proposed, ratio), inside.own[kept])
-    copies = 0.0 if labels is None else lgamma(target.model.n_components + 1.0)
-    estimate = replace(estimate, log_z=estimate.log_z + copies)
+    estimate = replace(estimate, log_z=estimate.log_z + target.model.log_labellings)
     return estimate, replace(sample, effective_size=min(at_most, sample.effective_size))
 
 

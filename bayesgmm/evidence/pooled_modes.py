@@ -28,7 +28,6 @@ from bayesgmm.posterior import (
     draws_of,
     mixture_posterior,
     model_of,
-    prior_from_json,
     start_mixture,
     with_hyperparameters,
 )
@@ -162,8 +161,7 @@ def _pooled_tree(tree: xr.DataTree, modes: Modes, *, rng: np.random.Generator, w
     chosen = pool(modes, shape[0] * shape[1], rng=rng)
     points, stats, dims = chosen.points, {"mode": chosen.mode, "source": chosen.source}, [*SAMPLE_DIMS]
     if "constant_data" in tree.children:  # in the labels of the EM solution: those of proposals are arbitrary
-        exchangeable = prior_from_json(str(tree.attrs["prior"])).exchangeable
-        points, order = aligned(start_mixture(tree), points, exchangeable=exchangeable)
+        points, order = aligned(start_mixture(tree), points, alike=model_of(tree).interchangeable)
         stats["permutation"], dims = order, [*dims, CLUSTER]
     arrays = {name: getattr(points, name).reshape(draws[name].shape) for name in PARAMETERS if name in draws}
     pooled = _without_derived(tree)

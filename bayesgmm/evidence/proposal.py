@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from scipy.special import gammaln
 
-from bayesgmm._common import Array
+from bayesgmm._common import Array, IntArray
 from bayesgmm.evidence.conditional_densities import Conditionals
 from bayesgmm.evidence.normal_proposal import NormalProposal
 from bayesgmm.mixture import Draws, Mixture
@@ -35,12 +35,15 @@ class Proposal:
     symmetric : bool
         Whether conditional densities are averaged over all labellings: their draws are then relabelled to resemble
         ``labels``.
+    alike : (cluster,) integers, optional
+        Components with the same number may change places; all may by default.
     """
 
     conditionals: Conditionals | None
     normal: NormalProposal | None
     labels: Mixture | None
     symmetric: bool
+    alike: IntArray | None = None
 
     @classmethod
     def of(
@@ -50,10 +53,12 @@ class Proposal:
         labels: Mixture | None,
         *,
         symmetric: bool,
+        alike: IntArray | None = None,
         rng: np.random.Generator,
     ) -> Self:
         """These conditional densities, and a normal one if the draws are enough for it and it is in the labelling."""
-        alone, n_dim = cls(conditionals, None, labels, symmetric), draws.family.n_parameters(*draws.means.shape[1:])
+        alone = cls(conditionals, None, labels, symmetric, alike)
+        n_dim = draws.family.n_parameters(*draws.means.shape[1:])
         unknown = n_dim > _MOST_DIMENSIONS or len(draws) <= _DRAWS_PER_DIMENSION * n_dim
         if conditionals is not None and unknown:
             return alone
@@ -66,14 +71,14 @@ class Proposal:
         each = n if self.conditionals is None or self.normal is None else n // 2
         drawn = [part.sample(each, rng=rng) for part in (self.conditionals, self.normal) if part is not None]
         if self.symmetric and self.labels is not None:
-            drawn[0] = in_labels_of(self.labels, drawn[0])
+            drawn[0] = in_labels_of(self.labels, drawn[0], self.alike)
         return Draws.joined(drawn)
 
     def counts(self, points: Draws) -> Array:
         """Whether points are in the labelling, (point,)."""
         if self.labels is None:
             return np.ones(len(points), dtype=np.bool_)
-        return has_labels_of(self.labels, points)
+        return has_labels_of(self.labels, points, self.alike)
 
     def log_density(self, points: Draws) -> Array:
         """Log density of points in the labelling, (point,)."""
@@ -93,13 +98,13 @@ def best_mixture(points: Draws, log_joint: Array) -> Mixture:
     return points.mixture(int(np.argmax(log_joint)))
 
 
-def in_labels_of(reference: Mixture, points: Draws) -> Draws:
+def in_labels_of(reference: Mixture, points: Draws, alike: IntArray | None = None) -> Draws:
     """Draws relabelled to resemble a mixture."""
-    return points.reordered(points.order_like(reference))
+    return points.reordered(points.order_like(reference, alike=alike))
 
 
-def has_labels_of(reference: Mixture, points: Draws) -> Array:
+def has_labels_of(reference: Mixture, points: Draws, alike: IntArray | None = None) -> Array:
     """Whether no relabelling of a point resembles a mixture more, (point,)."""
-    order = points.order_like(reference)
+    order = points.order_like(reference, alike=alike)
     same: Array = (order == np.arange(order.shape[1])).all(axis=1)
     return same

@@ -2,7 +2,8 @@ r"""One sweep of blocked Gibbs sampling: labels given the parameters, then each 
 
 A sweep draws, with :math:`n_k` rows in component k,
 
-- the label of every row from its memberships (of a row with weight w the multinomial counts of w rows);
+- the label of every row from its memberships (of a row with weight w the multinomial counts of w rows), those of a
+  labelled row among the components it may come from;
 - weights from :math:`Dirichlet(\alpha + n)`;
 - covariances from inverse Wisharts, or variances from inverse gammas: given the means where these are independent of
   them, with the means integrated out where they are conjugate;
@@ -55,12 +56,48 @@ class ConjugatePrior(NamedTuple):
     scale_count: Array
 
 
+class Labelled(NamedTuple):
+    """Rows that may come from some components only, in groups that may come from the same ones.
+
+    Attributes
+    ----------
+    rows : (labelled,)
+        Their numbers, group by group.
+    ends : (group,)
+        Where each group ends among them.
+    columns : (feature * labelled,)
+        Their values by features, group by group.
+    allowed : (group, cluster)
+    """
+
+    rows: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    columns: Array
+    allowed: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, data: Data) -> "Labelled":
+        """The labelled rows of some rows."""
+        if data.allowed is None:
+            return NONE_LABELLED
+        masks, group = np.unique(data.allowed, axis=0, return_inverse=True)
+        own = [np.flatnonzero(group.ravel() == g) for g, mask in enumerate(masks) if not mask.all()]
+        parts = [data.rows[each].T.ravel() for each in own]
+        rows, columns = (np.concatenate([empty, *each]) for empty, each in ((_NO_ROWS, own), (np.empty(0), parts)))
+        return cls(rows, np.cumsum([len(each) for each in own], dtype=np.int64), columns, masks[~masks.all(axis=1)])
+
+
+_NO_ROWS = np.empty(0, dtype=np.int64)
+NONE_LABELLED = Labelled(_NO_ROWS, _NO_ROWS, np.empty(0), np.empty((0, 0), dtype=np.bool_))
+
+
 class Rows(NamedTuple):
-    """Rows by features, as the kernel reads them, and one by one; and how many rows each is, or nothing."""
+    """Rows by features, as the kernel reads them, and one by one; how many rows each is, or nothing; those labelled."""
 
     columns: Array
     rows: Array
     counts: NDArray[np.int64]
+    labelled: Labelled = NONE_LABELLED
 
 
 class Point(NamedTuple):
@@ -111,7 +148,8 @@ class Kept(NamedTuple):
 
 OUT_4 = types.Array(types.float64, 4, "C")
 PRIOR = record_type(ConjugatePrior, OUT_1, OUT_1, OUT_2, OUT_1, OUT_3, OUT_1, OUT_3, OUT_3, OUT_1)
-ROWS = record_type(Rows, OUT_2, OUT_2, types.int64[::1])
+_LABELLED = record_type(Labelled, types.int64[::1], types.int64[::1], OUT_1, types.boolean[:, ::1])
+ROWS = record_type(Rows, OUT_2, OUT_2, types.int64[::1], _LABELLED)
 POINT = record_type(Point, OUT_1, OUT_2, OUT_3, OUT_3, OUT_1, OUT_3)
 CHAIN = record_type(Chain, POINT, OUT_3, OUT_1, OUT_1, OUT_2, OUT_1, OUT_2, OUT_3)
 _KEPT = record_type(Kept, OUT_2, OUT_3, OUT_4, OUT_1)
@@ -122,7 +160,8 @@ class Sweeps:
 
     def __init__(self, data: Data, model: Model) -> None:
         counts = np.empty(0) if data.row_weights is None else data.row_weights
-        self.rows = Rows(np.array(data.rows.T, order="C"), np.array(data.rows, order="C"), counts.astype(np.int64))
+        by_feature, by_row = (np.array(rows, order="C") for rows in (data.rows.T, data.rows))
+        self.rows = Rows(by_feature, by_row, counts.astype(np.int64), Labelled.of(data))
         self.model, self.prior = model, compiled_prior(model.required_prior)
         self.kernel = model.family.parametrisation, model.component
 
@@ -266,6 +305,29 @@ def evaluate(covariance, component, rows, chain, power):  # type: ignore[no-unty
     write_multiple(math.sqrt(power), at.precision_factors, chain.tempered)
     arguments = (rows.columns, chain.log_scale, at.means, chain.tempered, chain.log_density, chain.memberships)
     pointwise(covariance, component, *arguments)
+    if rows.labelled.rows.shape[0] > 0:
+        _evaluate_labelled(covariance, component, rows.labelled, chain)
+
+
+@linked(types.void(COVARIANCE, COMPONENT, _LABELLED, CHAIN))
+def _evaluate_labelled(covariance, component, labelled, chain):  # type: ignore[no-untyped-def]
+    """The same for rows that may come from some components only: others have no share of them."""
+    (k, d), n, begin = chain.at.means.shape, labelled.rows.shape[0], 0
+    log_scale, log_density, memberships = np.empty(k), np.empty(n), np.empty(k * n)
+    for g in range(labelled.ends.shape[0]):
+        end = labelled.ends[g]
+        size = end - begin
+        for c in range(k):
+            log_scale[c] = chain.log_scale[c] if labelled.allowed[g, c] else -np.inf
+        x, shares = labelled.columns[d * begin : d * end].reshape(d, size), memberships[: k * size].reshape(k, size)
+        arguments = (x, log_scale, chain.at.means, chain.tempered, log_density[:size], shares)
+        pointwise(covariance, component, *arguments)
+        for i in range(size):
+            row = labelled.rows[begin + i]
+            chain.log_density[row] = log_density[i]
+            for c in range(k):
+                chain.memberships[c, row] = shares[c, i]
+        begin = end
 
 
 @compiled

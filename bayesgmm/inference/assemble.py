@@ -1,7 +1,6 @@
 """Assemble the DataTree of a fit: draws in the labels of the EM solution, and the record of the run."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,9 +74,14 @@ def _record_approximations(tree: xr.DataTree, sampled: Sampled, problem: Problem
     """How good Laplace approximations are, and the modes if there are several."""
     draws, run = sampled
     model, found = problem.model, run.approximations
-    copies = math.lgamma(model.n_components + 1.0) if model.exchangeable else 0.0
     evidences = [
-        Bridge(each.log_evidence + copies, each.log_evidence_se, 0, len(each.points), each.smoothed.effective_size)
+        Bridge(
+            each.log_evidence + model.log_labellings,
+            each.log_evidence_se,
+            0,
+            len(each.points),
+            each.smoothed.effective_size,
+        )
         for each in found
     ]
     record = [
@@ -148,7 +152,7 @@ def _starting_record(explored: Exploration, run: Trace) -> dict[str, str]:
 def _tree(sampled: Sampled, problem: Problem, names: Sequence[str], record: Mapping[str, Any]) -> xr.DataTree:
     """Draws in the labels of the start, with all data and attributes that describe them."""
     start, prior, sample, (draws, run) = problem.start, problem.prior, problem.data.sample, sampled
-    draws, order = aligned(start, draws, exchangeable=prior.exchangeable)
+    draws, order = aligned(start, draws, alike=problem.model.interchangeable)
     attributes = {
         **record,
         "covariance_type": start.covariance_type,
@@ -166,4 +170,5 @@ def _tree(sampled: Sampled, problem: Problem, names: Sequence[str], record: Mapp
         attributes=attributes,
         hyperparameters=hyperparameters(prior, *start.means.shape, covariance_type=start.covariance_type),
         row_weights=sample.row_weights,
+        allowed=sample.allowed,
     )

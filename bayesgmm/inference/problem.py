@@ -61,8 +61,8 @@ class Problem:
 
     @cached_property
     def model(self) -> Model:
-        """The model of the start, with the prior."""
-        return Model.of_mixture(self.start, self.prior)
+        """The model of the start, with the prior, and what labels of rows tell apart."""
+        return Model.of_mixture(self.start, self.prior).labelled(self.data.allowed)
 
     @cached_property
     def log_posterior(self) -> LogPosterior | BlockLogPosterior:

@@ -10,7 +10,7 @@ from sklearn.cluster import KMeans
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.label_switching.methods import Options, component_features, log_scores, permutations, stephens_costs
-from bayesgmm.label_switching.search import Memberships, share_agreeing
+from bayesgmm.label_switching.search import Memberships, among_alike, share_agreeing
 from bayesgmm.mixture import Mixture
 
 CLEAR_MARGIN = log(20.0)  # nats: the second best permutation is 20 times less plausible
@@ -142,7 +142,8 @@ def clarity(memberships: Memberships, permutation: IntArray) -> Clarity:
     for s, (_, resp) in enumerate(memberships):
         costs = stephens_costs(resp, log_q)
         loss[s] = costs[permutation[s], np.arange(len(costs))].sum()
-        margin[s], smallest[s] = margin_of(costs, permutation[s]), resp.sum(axis=1).min()
+        margin[s] = margin_of(among_alike(costs, memberships.alike), permutation[s])
+        smallest[s] = resp.sum(axis=1).min()
     return Clarity(loss, margin, smallest, float(stability))
 
 
@@ -161,15 +162,13 @@ def mean_memberships(memberships: Memberships, permutation: IntArray) -> tuple[A
 
 
 def margin_of(costs: Array, used: IntArray) -> float:
-    """Additional cost of the second best permutation; infinite with one component.
+    """Additional cost of the second best permutation; infinite if there is none, as with one component.
 
     Any other permutation lacks at least one of the pairs used: each pair is forbidden in turn.
     """
     labels = np.arange(len(costs))
-    if len(labels) == 1:
-        return np.inf
-    others = []
-    for k in labels:
+    others = [np.inf]
+    for k in labels[np.isfinite(costs).sum(axis=0) > 1]:
         table = costs.copy()
         table[used[k], k] = np.inf
         component, label = linear_sum_assignment(table)

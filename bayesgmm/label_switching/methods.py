@@ -93,7 +93,7 @@ def membership_sweep(memberships: Memberships, score: Callable[[Array], Array], 
     proposed, cost, total = np.empty_like(kept), 0.0, np.zeros_like(scores)
     for s, (_, resp) in enumerate(memberships):
         table = -(resp @ scores.T)
-        proposed[s] = assign(table, kept[s])
+        proposed[s] = assign(table, kept[s], memberships.alike)
         cost += table[kept[s], labels].sum()
         for k in labels:
             total[k] += resp[proposed[s, k]]
@@ -147,7 +147,7 @@ def _pivotal_units(memberships: Memberships, options: Options) -> Found:
     costs = np.array([-resp for _, resp in memberships.of_rows(units)])
     homes, kept = np.sort(costs.argmin(axis=1), axis=1), identity(memberships.draws)
     clash = (homes != kept).any(axis=1)
-    permutation = assign_all(costs, kept)
+    permutation = assign_all(costs, kept, memberships.alike)
     return Found(permutation, total_cost(costs, permutation), clash_share=float(clash.mean()))
 
 
@@ -200,7 +200,7 @@ def _standardised(features: Array) -> Array:
 def _pra(memberships: Memberships, options: Options) -> Found:
     features = _all_features(memberships.draws)
     costs = pra_costs(features, features[memberships.pivots[0]])
-    permutation = assign_all(costs, identity(memberships.draws))
+    permutation = assign_all(costs, identity(memberships.draws), memberships.alike)
     return Found(permutation, total_cost(costs, permutation))
 
 
@@ -212,7 +212,12 @@ def pra_costs(features: Array, pivot: Array) -> Array:
 def _ordering(memberships: Memberships, options: Options) -> Found:
     draws = memberships.draws
     key = draws.weights if options.by == "weight" else draws.means[..., int(options.by)]
-    return Found(key.argsort(axis=1, kind="stable"), 0.0)
+    if memberships.alike is None:
+        return Found(key.argsort(axis=1, kind="stable"), 0.0)
+    order = identity(draws)
+    for own in (np.flatnonzero(memberships.alike == number) for number in np.unique(memberships.alike)):
+        order[:, own] = own[key[:, own].argsort(axis=1, kind="stable")]
+    return Found(order, 0.0)
 
 
 def _optimal_assignment(memberships: Memberships, options: Options) -> Found:
@@ -221,7 +226,7 @@ def _optimal_assignment(memberships: Memberships, options: Options) -> Found:
 
     def sweep(reference: Mixture, kept: IntArray) -> Sweep:
         costs = _in_parts(between, reference, draws)
-        proposed = assign_all(costs, kept)
+        proposed = assign_all(costs, kept, memberships.alike)
         return Sweep(total_cost(costs, kept), proposed, mean_mixture(draws, proposed))
 
     pivots = [mixture_of(*draws[s : s + 1].average) for s in memberships.pivots]
@@ -298,12 +303,14 @@ def permutations(memberships: Memberships, method: str, options: Options, refere
     found = relabelling_method(method).find(memberships, options)
     if method == "ordering":
         return found
-    order = _global_order(mean_mixture(memberships.draws, found.permutation), reference)
+    order = _global_order(mean_mixture(memberships.draws, found.permutation), reference, memberships.alike)
     return replace(found, permutation=found.permutation[:, order])
 
 
-def _global_order(mean: Mixture, reference: Mixture | None) -> IntArray:
+def _global_order(mean: Mixture, reference: Mixture | None, alike: IntArray | None) -> IntArray:
     if reference is None:
-        return np.lexsort(mean.means.T[::-1])
+        own = np.zeros(mean.n_components) if alike is None else alike
+        places, order = (np.lexsort((*keys, own)) for keys in ((np.arange(len(own)),), mean.means.T[::-1]))
+        return order[places.argsort()]
     cost = divergences(reference, mean.weights, mean.means, mean.full_covariances)
-    return assign(cost, np.arange(mean.n_components))
+    return assign(cost, np.arange(mean.n_components), alike)

@@ -11,7 +11,7 @@ import xarray as xr
 from arviz_stats import summary
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import PATIENCE, progress_bar
+from bayesgmm._common import PATIENCE, Move, progress_bar
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError, NotIdentifiedError
 from bayesgmm.label_switching.identifiability import Relabelling, relabelled
@@ -28,7 +28,6 @@ from bayesgmm.label_switching.tree_labels import (
 )
 from bayesgmm.mixture import Mixture
 from bayesgmm.posterior import (
-    CLUSTER,
     FEATURE,
     NO_NAMES,
     PARAMETERS,
@@ -37,6 +36,7 @@ from bayesgmm.posterior import (
     data_of,
     draws_of,
     mixture_posterior,
+    model_of,
     prior_from_json,
     root_of,
 )
@@ -152,7 +152,7 @@ def relabel(
     before = _labelled(tree) if RECORD in tree.attrs else None
     labelled = labelled_variables(tree["posterior"].to_dataset(), own_names, variables, before=before)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
-        memberships, reference = Memberships(draws_of(canonical), data, move), _reference(posterior)
+        memberships, reference = _memberships(canonical, data, move), _reference(posterior)
         permutation, margin, record = relabelled(memberships, method, options=options, reference=reference)
     shape = canonical["posterior"]["weights"].shape
     result = relabelled_tree(tree, permutation.reshape(shape), labelled, margin.reshape(shape[:2]))
@@ -176,12 +176,12 @@ def relabelling(tree: xr.DataTree) -> Relabelling:
 def component_record(tree: xr.DataTree, data: Data | None = None) -> Relabelling | None:
     """Whether the components of a fit are identified; None where there is nothing to relabel.
 
-    That is with a single component, or under a prior that is not exchangeable. A posterior that was not relabelled is
-    judged on at most 400 draws, evenly spaced within chains: shares of draws are compared with a tenth, and have then
-    standard errors below 0.015 where they matter; and on at most 4,000 rows, evenly spaced, as in `diagnose`.
+    That is with a single component, or where prior or labels of rows tell all components apart. A posterior that was
+    not relabelled is judged on at most 400 draws, evenly spaced within chains: shares of draws are compared with a
+    tenth, and have then standard errors below 0.015 where they matter; and on at most 4,000 rows, evenly spaced, as in
+    `diagnose`.
     """
-    prior = prior_from_json(str(tree.attrs["prior"]))
-    if tree["posterior"].sizes[CLUSTER] == 1 or not prior.exchangeable:
+    if model_of(tree).is_identified:
         return None
     if RECORD in tree.attrs:
         return relabelling(tree)
@@ -283,7 +283,7 @@ def compare_relabellings(
         relabelling_method(method)
     canonical, data = _checked(posterior, X, names)
     with progress_bar("Relabelling, a sweep", show=progress, patience=PATIENCE) as move:
-        memberships = Memberships(draws_of(canonical), data, move)
+        memberships = _memberships(canonical, data, move)
         found = [permutations(memberships, method, Options(), None).permutation for method in methods]
     shares = [[share_agreeing(one, other) for other in found] for one in found]
     return pd.DataFrame(shares, index=list(methods), columns=list(methods))
@@ -346,7 +346,7 @@ def component_summary(
 
 
 def _checked(posterior: Posterior, X: ArrayLike | Data | None, names: Names) -> tuple[xr.DataTree, Data]:
-    """Draws in the canonical layout, and rows; raises an error for priors that are not exchangeable."""
+    """Draws in the canonical layout, and rows; raises an error where prior or labels tell all components apart."""
     tree = mixture_posterior(posterior, X, names=names)
     data = data_of(tree, X)
     check_constants(posterior, names)
@@ -357,7 +357,20 @@ def _checked(posterior: Posterior, X: ArrayLike | Data | None, names: Names) -> 
             got="one whose hyperparameters differ between clusters",
             hint="Such a prior identifies the labels: there is nothing to relabel.",
         )
+    model = model_of(tree)
+    if model.alike is not None and model.is_identified:
+        raise InputError(
+            expected="components that labels of rows do not tell apart",
+            got="labels that tell all of them apart",
+            hint="They keep their numbers in all draws: there is nothing to relabel.",
+        )
     return tree, data
+
+
+def _memberships(tree: xr.DataTree, data: Data, move: Move | None) -> Memberships:
+    """Memberships of a posterior, and which of its components may change places."""
+    model = model_of(tree)
+    return Memberships(draws_of(tree), data, move, None if model.alike is None else model.interchangeable)
 
 
 def _options(by: int | str, divergence: str, features: list[str]) -> Options:

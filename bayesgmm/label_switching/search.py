@@ -32,11 +32,14 @@ class Memberships:
     data : Data
     move : callable, optional
         Moves a progress bar.
+    alike : (cluster,) integers, optional
+        Components with the same number may change places; all may by default.
     """
 
     draws: Draws
     data: Data
     move: Move | None = None
+    alike: IntArray | None = None
 
     def __iter__(self) -> Iterator[tuple[PerRow, Array]]:
         for done, one in enumerate(each_draw(self.draws, self.data, with_memberships=True), start=1):
@@ -106,17 +109,22 @@ class Found:
 # ---- assignment
 
 
-def assign(cost: Array, kept: IntArray) -> IntArray:
+def among_alike(costs: Array, alike: IntArray | None) -> Array:
+    """Costs (..., component, label), infinite where a component may not take a label; all may by default."""
+    return costs if alike is None else np.where(alike[:, None] == alike, costs, np.inf)
+
+
+def assign(cost: Array, kept: IntArray, alike: IntArray | None = None) -> IntArray:
     """The component of each label at the lowest total cost (component, label); ``kept`` unless another is better."""
     labels = np.arange(len(cost))
-    best = linear_sum_assignment(cost.T)[1]
+    best = linear_sum_assignment(among_alike(cost, alike).T)[1]
     gain = cost[kept, labels].sum() - cost[best, labels].sum()
     return best if gain > _TIE * np.abs(cost).max() else kept
 
 
-def assign_all(costs: Array, kept: IntArray) -> IntArray:
+def assign_all(costs: Array, kept: IntArray, alike: IntArray | None = None) -> IntArray:
     """`assign` for every draw, (sample, cluster)."""
-    return np.array([assign(cost, own) for cost, own in zip(costs, kept, strict=True)])
+    return np.array([assign(cost, own, alike) for cost, own in zip(costs, kept, strict=True)])
 
 
 def total_cost(costs: Array, permutation: IntArray) -> float:

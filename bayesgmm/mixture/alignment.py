@@ -7,7 +7,9 @@ from bayesgmm._common import Array, Covariances, IntArray, Means, Weights
 from bayesgmm.mixture.mixture import Mixture
 
 
-def align_to(reference: Mixture, weights: Weights, means: Means, covariances: Covariances) -> IntArray:
+def align_to(
+    reference: Mixture, weights: Weights, means: Means, covariances: Covariances, *, alike: IntArray | None = None
+) -> IntArray:
     r"""Permutations that match mixtures to a reference by optimal assignment.
 
     The cost of calling component j by the reference's label k is the symmetrised Kullback-Leibler divergence
@@ -22,6 +24,8 @@ def align_to(reference: Mixture, weights: Weights, means: Means, covariances: Co
     means : (..., cluster, feature)
     covariances : (..., cluster, feature, feature_bis)
         Full matrices.
+    alike : (cluster,) integers, optional
+        Only components with the same number take each other's labels; all do by default.
 
     Returns
     -------
@@ -38,6 +42,8 @@ def align_to(reference: Mixture, weights: Weights, means: Means, covariances: Co
     array([1, 0])
     """
     cost = divergences(reference, weights, means, covariances)
+    if alike is not None:
+        cost = np.where(alike[:, None] == alike, cost, np.inf)
     flat = cost.reshape(-1, *cost.shape[-2:])
     order = np.stack([linear_sum_assignment(table.T)[1] for table in flat])
     return order.reshape(cost.shape[:-1])

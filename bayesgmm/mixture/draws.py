@@ -119,9 +119,9 @@ class Draws:
 
         return self._each(in_order, chain=self.chain, fixed=_BY_BLOCK if one_block else ())
 
-    def order_like(self, reference: Mixture) -> IntArray:
+    def order_like(self, reference: Mixture, *, alike: IntArray | None = None) -> IntArray:
         """Permutations (sample, cluster) that match the draws to a mixture, see `align_to`."""
-        return np.concatenate([align_to(reference, *part.arrays) for part in self.parts()])
+        return np.concatenate([align_to(reference, *part.arrays, alike=alike) for part in self.parts()])
 
     def marginal(self, features: Sequence[int]) -> Self:
         """Draws of the mixture of some features."""

@@ -363,8 +363,10 @@ def column_densities(
     n_rows = x.shape[1]
     if len(allowed):
         log_density, of_part = column_densities(x, mixture._picked(allowed), patterns, memberships=memberships)
-        resp = np.zeros((mixture.n_components if memberships else 0, n_rows))
-        resp[allowed if memberships else slice(0)] = of_part
+        if not memberships:
+            return log_density, of_part
+        resp = np.zeros((mixture.n_components, n_rows))
+        resp[allowed] = of_part
         return log_density, resp
     if len(patterns.members):
         mixture.family.having("missing values")

@@ -24,7 +24,7 @@ from bayesgmm.posterior import (
     draws_of,
     mean_mixture,
     mixture_posterior,
-    prior_from_json,
+    model_of,
     root_of,
 )
 from bayesgmm.prediction import each_draw, mean_memberships
@@ -140,7 +140,7 @@ def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
 def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: bool) -> xr.DataTree:
     """Relabelled draws (some of those of a posterior), if its components are identified.
 
-    Draws that are relabelled already, and those under a prior that is not exchangeable, keep their labels.
+    Draws that are relabelled already, and those that prior or labels of rows identify, keep their labels.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     """
     attrs = getattr(root_of(posterior), "attrs", {})
     one = tree["posterior"].sizes[CLUSTER] == 1
-    if one or ("prior" in attrs and not prior_from_json(str(attrs["prior"])).exchangeable):
+    if one or ("prior" in attrs and model_of(root_of(posterior)).is_identified):
         return tree
     if RECORD not in attrs:
         tree = relabel(tree, Data(X), progress=False)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, PerRow
-from bayesgmm.data import Data, IncompleteData
+from bayesgmm.data import Allowed, Data, IncompleteData
 from bayesgmm.exceptions import InputError
 from bayesgmm.posterior.axes import MATRICES, PACKED, SCALES, Axes, arranged, axes_of
 from bayesgmm.posterior.draw_checks import (
@@ -165,7 +166,8 @@ def data_of(tree: xr.DataTree, X: ArrayLike | Data | None = None, *, all_for: st
     rows: Array = tree["observed_data"]["y"].transpose(OBS, FEATURE).to_numpy()
     if np.isnan(rows).any():
         return IncompleteData(rows, row_weights_of(tree))
-    return Data.of(rows, row_weights_of(tree), n_features=len(names), features=names)
+    data = Data.of(rows, row_weights_of(tree), n_features=len(names), features=names)
+    return replace(data, allowed=allowed) if (allowed := allowed_of(tree)) is not None else data
 
 
 def _refuse_sample(tree: xr.DataTree, purpose: str, *, hint: str) -> None:
@@ -183,6 +185,13 @@ def row_weights_of(tree: xr.DataTree, X: ArrayLike | Data | None = None) -> PerR
     return np.ascontiguousarray(tree["constant_data"]["row_weights"].to_numpy(), dtype=np.float64)
 
 
+def allowed_of(tree: xr.DataTree) -> Allowed | None:
+    """The components (obs, cluster) that each row stored with a posterior may come from; None without labels."""
+    if "constant_data" not in tree.children or "allowed" not in tree["constant_data"]:
+        return None
+    return np.asarray(tree["constant_data"]["allowed"].transpose(OBS, CLUSTER).to_numpy(), dtype=np.bool_)
+
+
 def _dataset(draws: Mapping[str, Array]) -> xr.Dataset:
     dims = (*SAMPLE_DIMS, CLUSTER, FEATURE, FEATURE_BIS)
     sizes = draws["covariances"].shape
@@ -196,8 +205,9 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike | Data) -> xr.DataTree:
     data = xr.Dataset({"y": ((OBS, FEATURE), rows)}, {OBS: np.arange(len(rows)), FEATURE: features})
     tree["observed_data"] = xr.DataTree(data)
     tree.attrs = {name: value for name, value in tree.attrs.items() if name != "source"}
-    if row_weights_of(tree) is not None:  # they belong to the rows that were there
-        tree["constant_data"] = xr.DataTree(tree["constant_data"].to_dataset().drop_vars(["row_weights", OBS]))
+    if row_weights_of(tree) is not None or allowed_of(tree) is not None:  # they belong to the rows that were there
+        constants = tree["constant_data"].to_dataset()
+        tree["constant_data"] = xr.DataTree(constants.drop_vars(["row_weights", "allowed", OBS], errors="ignore"))
     return tree
 
 

@@ -4,14 +4,15 @@ Groups: ``posterior`` (weights, means, covariances; covariances are full matrice
 their place where matrices are diagonal and would take more than 256 MB, see `with_covariances`; hyperparameters that
 have a prior, see `with_hyperparameters`),
 ``sample_stats`` (nutpie's, and ``permutation``: the component behind each label), ``observed_data`` (y),
-``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights).
+``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights,
+``allowed`` (obs, cluster) if some have labels).
 Root attributes describe the run.
 """
 
 import json
 import platform
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 import xarray as xr
 
 from bayesgmm._common import Array, IntArray, PerRow, Rows
+from bayesgmm.data import N_LABELLED, Allowed, alike_components
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, covariance_family
 from bayesgmm.priors import FORMS, Gamma, Model, Prior, Separation, Wishart
@@ -34,6 +36,7 @@ PARAMETERS = {
     "variances": (CLUSTER, FEATURE),  # in place of diagonal covariances
 }
 _FULL, _COMPACT = ("weights", "means", "covariances"), ("weights", "means", "variances")
+ALIKE = "alike"  # attribute with `alike_components`, of a fit with labels
 LARGEST = 256 * 2**20  # bytes of full diagonal matrices above which variances are kept
 _HYPERPARAMETERS: dict[str, tuple[str, ...]] = {"prior_scale": (FEATURE, FEATURE_BIS), "prior_concentration": ()}
 _HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma, "variances": Separation}
@@ -50,14 +53,15 @@ def draws_of(tree: xr.DataTree, *, groups: Sequence[str] = ("posterior",)) -> Dr
     return Draws.joined(parts)
 
 
-def aligned(reference: Mixture, draws: Draws, *, exchangeable: bool) -> tuple[Draws, IntArray]:
+def aligned(reference: Mixture, draws: Draws, *, alike: IntArray) -> tuple[Draws, IntArray]:
     """Draws in the reference's labels, and the permutations (sample, cluster) applied to them.
 
-    A prior that is not exchangeable identifies the labels: then every permutation is the identity.
+    Components with the same number in ``alike`` (cluster,) may change places. If none may, as under a prior or labels
+    that tell all of them apart, every permutation is the identity.
     """
-    if not exchangeable:
+    if len(np.unique(alike)) == len(alike):
         return draws, np.broadcast_to(np.arange(draws.weights.shape[-1]), draws.weights.shape).copy()
-    order = draws.order_like(reference)
+    order = draws.order_like(reference, alike=alike)
     return draws.reordered(order), order
 
 
@@ -71,6 +75,7 @@ def posterior_tree(
     attributes: Mapping[str, str | int | float],
     hyperparameters: Mapping[str, tuple[tuple[str, ...], Array]] | None = None,
     row_weights: PerRow | None = None,
+    allowed: Allowed | None = None,
 ) -> xr.DataTree:
     """Lay draws out as a DataTree that every ArviZ function takes.
 
@@ -90,6 +95,8 @@ def posterior_tree(
         Dims and values by name, see `bayesgmm.priors.hyperparameter_values`.
     row_weights : (obs,), optional
         Frequency weights.
+    allowed : (obs, cluster), optional
+        The components that each row may come from.
     """
     names = list(feature_names)
     coords = {CLUSTER: np.arange(start.n_components), FEATURE: names, FEATURE_BIS: names}
@@ -97,8 +104,10 @@ def posterior_tree(
     em = {"weights": start.weights, "means": start.means, "covariances": start.full_covariances}
     constants = {f"em_{name}": (PARAMETERS[name], values) for name, values in em.items()}
     fixed = xr.Dataset({**constants, **(hyperparameters or {})}, coords)
-    if row_weights is not None:
-        fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(row_weights=(OBS, row_weights))
+    of_rows = {"row_weights": ((OBS,), row_weights), "allowed": ((OBS, CLUSTER), allowed)}
+    known = {name: (dims, values) for name, (dims, values) in of_rows.items() if values is not None}
+    if known:
+        fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(known)
     shape = next(iter(stats.values())).shape[:2]
     groups = {
         "posterior": _sample_dataset({name: getattr(draws, name) for name in held}, shape, coords),
@@ -107,8 +116,14 @@ def posterior_tree(
         "constant_data": fixed,
     }
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {**attributes, **provenance()}
+    tree.attrs = {**attributes, **({} if allowed is None else _labels_record(allowed)), **provenance()}
     return tree
+
+
+def _labels_record(allowed: Allowed) -> dict[str, str | int]:
+    """Attributes that stay where rows are replaced."""
+    n_labelled = int((~allowed.all(axis=1)).sum())
+    return {N_LABELLED: n_labelled, ALIKE: json.dumps(alike_components(allowed).tolist())}
 
 
 def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.DataTree:
@@ -225,7 +240,8 @@ def model_of(tree: xr.DataTree, prior: Prior | None = None) -> Model:
     if prior is None and "prior" in tree.attrs:
         prior = prior_from_json(str(tree.attrs["prior"]))
     k, d = (tree["posterior"]["means"].sizes[dim] for dim in (CLUSTER, FEATURE))
-    return Model.of(str(tree.attrs["covariance_type"]), k, d, prior=prior)
+    model = Model.of(str(tree.attrs["covariance_type"]), k, d, prior=prior)
+    return replace(model, alike=tuple(json.loads(str(tree.attrs[ALIKE])))) if ALIKE in tree.attrs else model
 
 
 def start_mixture(tree: xr.DataTree) -> Mixture:

@@ -244,7 +244,7 @@ class _Source:
             drawn = Draws(*draw_mixtures(prior, len(self.draws), rng=self.rng), family=self.model.family)
             if not np.isfinite(drawn.factors).all():
                 raise np.linalg.LinAlgError("overflow")
-            return aligned(reference, drawn, exchangeable=self.model.exchangeable)[0]
+            return aligned(reference, drawn, alike=self.model.interchangeable)[0]
         except np.linalg.LinAlgError as error:
             raise InputError(
                 expected="a prior whose draws have covariances of full rank in double precision",

@@ -128,20 +128,24 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
 
 def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
-    for parts in zip(*(_of_block(draws, block, with_memberships) for block in data), strict=True):
+    rows, order = data.together
+    back = order.argsort()
+    for parts in zip(*(_of_block(draws, block, with_memberships) for block in rows), strict=True):
         log_densities, resp = zip(*parts, strict=True)
-        yield parts[0] if len(parts) == 1 else (np.concatenate(log_densities), np.hstack(resp))
+        one = parts[0] if len(parts) == 1 else (np.concatenate(log_densities), np.hstack(resp))
+        yield one if rows is data else (one[0][back], one[1][:, back] if with_memberships else one[1])
 
 
 def _of_block(draws: Draws, block: Block, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     kernel, columns, n_rows = (draws.family.parametrisation, GAUSSIAN), block.columns, block.n_rows
-    arrays = draws.log_scale, draws.means, draws.precision_factors
+    log_scale = np.where(block.allowed, draws.log_scale, -np.inf) if len(block.allowed) else draws.log_scale
+    arrays = log_scale, draws.means, draws.precision_factors
     _ARGUMENTS.check(columns.T.shape, *(array.shape for array in arrays))
     log_density = np.empty(n_rows)
     resp = np.empty((draws.weights.shape[1], n_rows)) if with_memberships else _NO_RESPONSIBILITIES
     far, incomplete = n_rows > 0, len(block.patterns.members) > 0
     for s in range(len(draws)):
-        parameters = draws.log_scale[s], draws.means[s], draws.precision_factors[s]
+        parameters = log_scale[s], draws.means[s], draws.precision_factors[s]
         if far or incomplete:  # far of one draw, of all: they are of one posterior
             far = densities(*kernel, columns, *parameters, log_density, resp, patterns=block.patterns)
         else:

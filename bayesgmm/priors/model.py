@@ -1,12 +1,13 @@
 """The model that is fitted: a mixture of K components of a covariance family, with or without a prior."""
 
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import isfinite, lgamma
 from typing import Self
 
 import numpy as np
 
-from bayesgmm._common import Weights
+from bayesgmm._common import IntArray, Weights
+from bayesgmm.data import Allowed, alike_components
 from bayesgmm.mixture import GAUSSIAN, Component, CovarianceFamily, Mixture, covariance_family
 from bayesgmm.priors.conjugate_counts import PseudoData, pseudo_data
 from bayesgmm.priors.prior import Prior, resolve
@@ -26,6 +27,8 @@ class Model:
         None is maximum likelihood.
     component : Component
         The distribution of a component.
+    alike : tuple of int, optional
+        A number for each component, the same for those that labels of rows do not tell apart; None without labels.
 
     Examples
     --------
@@ -39,6 +42,7 @@ class Model:
     n_features: int
     prior: ResolvedPrior | None = None
     component: Component = GAUSSIAN
+    alike: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, covariance_type: str, n_components: int, n_features: int, *, prior: Prior | None = None) -> Self:
@@ -85,10 +89,31 @@ class Model:
             return objective
         return objective + self.prior.log_volume(mixture, counts)
 
+    def labelled(self, allowed: Allowed | None) -> Self:
+        """The same for rows that may come from some components (obs, cluster) only, or from all."""
+        return self if allowed is None else replace(self, alike=tuple(alike_components(allowed).tolist()))
+
     @property
     def exchangeable(self) -> bool:
-        """Whether labels carry no meaning: no prior, or one under which components share their hyperparameters."""
-        return self.prior is None or self.prior.exchangeable
+        """Whether components' numbers carry no meaning: no labels, and no prior or one that is the same for all."""
+        return self.alike is None and (self.prior is None or self.prior.exchangeable)
+
+    @property
+    def interchangeable(self) -> IntArray:
+        """A number for each component, (cluster,), the same for those that may change places."""
+        if self.prior is not None and not self.prior.exchangeable:
+            return np.arange(self.n_components)
+        return np.zeros(self.n_components, dtype=np.int64) if self.alike is None else np.array(self.alike)
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether prior or labels tell all components apart, or there is one only: nothing can be relabelled."""
+        return len(np.unique(self.interchangeable)) == self.n_components
+
+    @property
+    def log_labellings(self) -> float:
+        """Log of the number of labellings, K! if all components may change places."""
+        return sum(lgamma(size + 1.0) for size in np.bincount(self.interchangeable).tolist())
 
     @property
     def pseudo_data(self) -> PseudoData:

@@ -61,8 +61,15 @@ def test_rows_of_a_block_may_come_from_the_same_components() -> None:
     np.testing.assert_array_equal(data.labels, np.array(labels)[rows])
     np.testing.assert_array_equal(data.take([5, 0]).allowed, data.allowed[[5, 0]])
     assert data.distinct() is data
-    pieces = [(piece.rows.ravel().tolist(), piece.allowed) for piece in data.pieces(10)]
-    assert [rows for rows, _ in pieces] == [block.columns[0].tolist() for block in data]
+    pieces = list(data.pieces(4))
+    assert [piece.rows.ravel().tolist() for piece in pieces] == [[2, 5, 0, 3], [1, 4]]
+    np.testing.assert_array_equal(np.concatenate([piece.allowed for piece in pieces]), data.allowed)
+    own_order = Data(X, None, mask)
+    together, order = own_order.together
+    np.testing.assert_array_equal(together.rows, X[order])
+    np.testing.assert_array_equal(together.allowed, data.allowed)
+    assert own_order.unweighted().allowed is not None
+    assert Data(X).together[0].rows is X
     again = data.with_weights(np.ones(6))
     assert [tuple(block.allowed) for block in again] == [tuple(block.allowed) for block in data]
     assert Data(X).labels.tolist() == [-1] * 6

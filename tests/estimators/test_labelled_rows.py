@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayesgmm
-from bayesgmm import BayesianGaussianMixture, GaussianMixture, check_model, compare
+from bayesgmm import GaussianMixture, check_model, compare
 from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.exceptions import InputError, LabelWarning
@@ -179,8 +179,6 @@ def test_other_rows_and_parameters_are_refused(tmp_path) -> None:
         GaussianMixture(K, labels_init=labels).fit(X, labels=labels)
     with pytest.raises(InputError, match="integers from 0 to 2"):
         GaussianMixture(K).fit(X, labels=labels + 1)
-    with pytest.raises(TypeError):
-        BayesianGaussianMixture(K).fit(X, labels=labels)
 
 
 def test_a_checkpoint_knows_its_labels(tmp_path) -> None:

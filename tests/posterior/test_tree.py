@@ -144,7 +144,7 @@ def test_draws_are_put_in_the_labels_of_the_reference():
     reference = random_mixture(rng, "full", (3, 2))
     orders = np.array([[rng.permutation(3) for _ in range(4)] for _ in range(2)])
     shuffled = [a[orders] for a in (reference.weights, reference.means, reference.covariances)]
-    draws, order = aligned(reference, Draws(*shuffled, family=reference.family), exchangeable=True)
+    draws, order = aligned(reference, Draws(*shuffled, family=reference.family), alike=np.zeros(3, dtype=int))
     for got, want in zip(draws.arrays, (reference.weights, reference.means, reference.covariances), strict=True):
         np.testing.assert_array_equal(got, np.broadcast_to(want, got.shape))
     np.testing.assert_array_equal(np.take_along_axis(orders, order, axis=2), np.tile(np.arange(3), (2, 4, 1)))
@@ -154,7 +154,7 @@ def test_labels_with_a_meaning_are_left_alone():
     rng = np.random.default_rng(0)
     reference, other = (random_mixture(rng, "full", (3, 2)) for _ in range(2))
     draws = Draws(*(a[None] for a in (other.weights, other.means, other.covariances)), family=other.family)
-    same, order = aligned(reference, draws, exchangeable=False)
+    same, order = aligned(reference, draws, alike=np.arange(3))
     assert order.tolist() == [[0, 1, 2]]
     assert same is draws
 

@@ -112,7 +112,7 @@ def test_without_data_prior_and_posterior_agree():
     drawn = Draws(*draw_mixtures(PRIOR.resolve(2, 2, "full"), 2000, rng=rng), family=full)
     stats = {"lp": np.zeros((2, 1000))}
     posterior = posterior_tree(
-        aligned(start, drawn, exchangeable=True)[0],
+        aligned(start, drawn, alike=np.zeros(2, dtype=int))[0],
         stats,
         X=FRAME.to_numpy(),
         feature_names=list(FRAME),
