@@ -529,7 +529,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "n_features": [value for value in _NUMBERS_OF if value is not None],
     **dict.fromkeys(("verbose_interval",), _NUMBERS_OF),
     **dict.fromkeys(("bootstrap", "max_iter", "n_draws", "n_zealous"), _FROM_ZERO),
-    **dict.fromkeys(("cores", "folds", "max_clusters", "max_draws", "n", "tune"), _NUMBERS_OF[:-1]),
+    **dict.fromkeys(("cores", "folds", "max_clusters", "max_draws", "n", "n_factors", "tune"), _NUMBERS_OF[:-1]),
     "max_memory": [value for value in _NUMBERS_OF if value != 10**30],
     "n_jobs": [True, 0, 1.5, float("nan"), "2", 10**30, [2]],
     **dict.fromkeys(("cross_check", "force", "moment_match", "proba", "progress", "refit"), _SWITCHES),

@@ -119,8 +119,9 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
 def family_of_both(fits: FitPair) -> CovarianceFamily:
     """The smallest covariance family that includes both."""
     a, b = (fit.mixture.family for fit in fits)
-    richer = (family for family in FAMILIES.values() if family.includes(a) and family.includes(b))
-    return min(richer, key=lambda family: family.n_parameters(2, 2))
+    n_features = max(2, fits.first.mixture.n_features)
+    richer = (family for family in (*FAMILIES.values(), a, b) if family.includes(a) and family.includes(b))
+    return min(richer, key=lambda family: family.n_parameters(2, n_features))
 
 
 class Match(NamedTuple):

@@ -61,7 +61,8 @@ class Degeneracy:
         """Rows' worth of weight below which a component is emptied."""
         if self.model.n_components == 1:
             return 0.0
-        return EMPTIED if self.model.family.shared else self.model.n_features + 1.0
+        family = self.model.family
+        return EMPTIED if family.shared else family.parametrisation.fewest_rows(self.model.n_features)
 
     def collapsed(self, mixture: Mixture) -> bool:
         """Whether a covariance shrank to almost nothing beside that of the data, or to the floor.
@@ -92,7 +93,7 @@ class Degeneracy:
     @cached_property
     def rank(self) -> int:
         """In how many directions the data vary, judged where every feature has unit variance."""
-        if self.model.family.parametrisation.correlated:
+        if self.model.family.parametrisation.follows_rank:
             return len(self._principal[0])
         return int(np.count_nonzero(self.moments.variances))
 
@@ -102,7 +103,7 @@ class Degeneracy:
 
     def _possibly(self, mixture: Mixture) -> tuple[bool, bool]:
         """Whether bounds on the precisions' largest eigenvalues, their traces, leave it open: narrow, at the floor."""
-        precisions = (mixture.precision_factors**2).sum(axis=1)
+        precisions = self.model.family.parametrisation.precision_diagonals(mixture.precision_factors)
         narrow, at_floor = (~((precisions @ self._limits).max(axis=0) < 1.0)).tolist()
         return narrow, at_floor
 

@@ -38,7 +38,6 @@ from bayesgmm.mixture import (
     COMPONENT,
     COVARIANCE,
     SUMS,
-    CovarianceFamily,
     Mixture,
     Statistics,
     Sums,
@@ -50,14 +49,6 @@ from bayesgmm.priors import PSEUDO_DATA, PseudoData, ResolvedPrior, pseudo_data
 _SMALLEST_GAIN, _GAIN_PER_ROW = 1e-3, 1e-7  # nats to come at which EM stops by default
 _MANY_ROWS = 25_000  # above, a pass takes longer than what Anderson's acceleration does in Python
 _SECONDS_PER_CALL, _STEPS_PER_CALL = 0.03, 64  # of compiled code, which cannot be interrupted
-
-
-def pass_seconds(family: CovarianceFamily, n_components: int, n_features: int, n_rows: int) -> float:
-    """Seconds of one core, roughly, for a pass over rows in memory with its M-step: a model of cost, not a clock."""
-    k, d = n_components, n_features
-    if not family.parametrisation.correlated:
-        return 5e-6 + k * n_rows * (4e-9 + 1e-9 * d)
-    return 5e-6 + k * (n_rows * (4e-9 + 4e-10 * d + 5e-11 * d * d) + 2.5e-10 * d**3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +223,8 @@ class _Run:
         self.rules = Rules(_floors(settings.reg_covar, data, start), np.nan, settings.max_iter)
         self.iterates = Iterates.begin(start, accelerate=settings.accelerate, n_alone=1 + n_alone)
         is_long = isinstance(data, Data) and data.shape[0] > _MANY_ROWS and self.block is None
-        alone = is_long and prior is None and settings.accelerate and not start.component.has_others
+        plain = not start.component.has_others and start.family.parametrisation.multiplies
+        alone = is_long and prior is None and settings.accelerate and plain
         self.anderson = Anderson(start, self.pseudo, self.rules.floors) if alone else None
         self.history: list[float] = []
 
@@ -310,7 +302,8 @@ def _of_block(mixture: Mixture, block: Block) -> Statistics:
 
 def _steps_alone(start: Mixture, block: Block) -> int:
     """How many steps compiled code takes before it comes back to Python."""
-    seconds = pass_seconds(start.family, start.n_components, start.n_features, block.columns.shape[1])
+    (k, d), n_rows = start.means.shape, block.columns.shape[1]
+    seconds = start.family.parametrisation.pass_seconds(k, d, n_rows)
     return max(1, min(int(_SECONDS_PER_CALL / seconds), _STEPS_PER_CALL))
 
 

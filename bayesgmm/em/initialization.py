@@ -29,7 +29,7 @@ from bayesgmm._common import (
 from bayesgmm._compiled import IN_1, IN_2, OUT_2, linked
 from bayesgmm.data import Allowed, Data
 from bayesgmm.em.kmeans import k_means_plus_plus, lloyd, nearest_labels
-from bayesgmm.em.m_step import m_step
+from bayesgmm.em.m_step import m_step, with_scale
 from bayesgmm.em.moments import (
     Moments,
     RegCovar,
@@ -37,6 +37,7 @@ from bayesgmm.em.moments import (
     inverse_scales,
     moments_of,
     principal_directions,
+    shared_moments,
     variance_floors,
 )
 from bayesgmm.exceptions import InputError
@@ -179,7 +180,7 @@ def scaled_for_distances(
         mean_variance = moments.variances.mean()
         unit = np.full(len(unit), mean_variance**-0.5 if mean_variance > 0 else 0.0)
     scaling: Array | None = None
-    if family.parametrisation.correlated and distances == DECORRELATED:
+    if family.turns and distances == DECORRELATED:
         values, directions = principal_directions(moments)
         scaling = directions / np.sqrt(values) if len(values) else None
 
@@ -192,7 +193,7 @@ def scaled_for_distances(
 
 def distances_for(family: CovarianceFamily) -> tuple[str, ...]:
     """Those of `DISTANCES` that differ for the family."""
-    differ = (True, bool(family.equivariance & Equivariance.SCALES), family.parametrisation.correlated)
+    differ = (True, bool(family.equivariance & Equivariance.SCALES), family.turns)
     return tuple(kind for kind, differs in zip(DISTANCES, differ, strict=True) if differs)
 
 
@@ -314,7 +315,7 @@ INIT_METHODS: dict[str, InitMethod] = {
 def mild_pseudo_data(moments: Moments, model: Model) -> PseudoData:
     """What keeps a component with one row or none usable: D + 1 pseudo-rows of scatter, a pseudo-row of weight."""
     k, d, one = model.n_components, model.n_features, model.family.parametrisation
-    rows, blocks = d + 1.0, model.family.n_blocks(k)
+    rows, blocks = one.fewest_rows(d), model.family.n_blocks(k)
     cov = moments.covariance if one.correlated else one.uncorrelated(moments.variances) * one.width(d)
     scale = np.repeat((cov * (rows / k ** (2.0 / d)))[None], blocks, axis=0)
     exponent = np.full(blocks, rows * one.width(d))
@@ -348,8 +349,11 @@ def first_step(
     reg_covar : float, (feature,), optional
         As in `EMSettings`.
     """
-    d, k = X.shape[1], shares.shape[1]
-    floors = variance_floors(reg_covar, moments, family)
+    d, k, floors = X.shape[1], shares.shape[1], variance_floors(reg_covar, moments, family)
+    if family.parametrisation.starts_dense:
+        weights, means, matrices = shared_moments(X, shares, pseudo, moments)
+        factors = family.parametrisation.starting_factors(matrices + np.diag(floors))
+        return with_scale(family, weights, means, factors, family.precision_factors(factors))
     sd = np.sqrt(np.maximum(moments.variances, floors if floors.all() else np.finfo(np.float64).tiny))
     if not family.equivariance & Equivariance.SCALES:
         sd = np.full(d, np.sqrt((sd**2).mean()))
@@ -475,7 +479,7 @@ def _checked_precisions(
         return None
     matrices = family.as_matrices
     try:
-        family.factors(precisions, shape[1])
+        family.factors(precisions if family.parametrisation.closed else np.linalg.inv(precisions), shape[1])
         symmetric = not matrices or _symmetric(precisions)
         trouble = "" if symmetric else "not symmetric"
     except np.linalg.LinAlgError as error:

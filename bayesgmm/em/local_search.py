@@ -21,7 +21,7 @@ from bayesgmm._common import Array, Factors
 from bayesgmm._compiled import IN_1, IN_2, OUT_1, OUT_3, allocation_free, linked, record_type
 from bayesgmm.data import PATTERNS, Data
 from bayesgmm.em.degeneracy import Degeneracy
-from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, pass_seconds, run_em
+from bayesgmm.em.em import EMResult, EMSettings, compiled_steps, run_em
 from bayesgmm.em.m_step import MIXTURE, MixtureArrays, assembled, with_scale, write_log_scales
 from bayesgmm.em.moments import covariance_factor
 from bayesgmm.em.squarem import (
@@ -117,7 +117,7 @@ class Cost(NamedTuple):
     @classmethod
     def of(cls, model: Model, n_rows: int) -> "Cost":
         """Of rows in memory."""
-        of_pass = pass_seconds(model.family, model.n_components, model.n_features, n_rows)
+        of_pass = model.family.parametrisation.pass_seconds(model.n_components, model.n_features, n_rows)
         return cls(of_pass, 1e-5 if model.prior is None else 1e-4)
 
 
@@ -189,7 +189,7 @@ class SearchData:
         factor = covariance_factor(degeneracy.moments, family, degeneracy.floors)
         precision = family.precision_factors(factor)
         log_determinant = float(family.log_precision_determinants(precision, d)[0])
-        log_smallest = math.log(min(FEWEST * (d + 1.0) / some.total, 1.0))
+        log_smallest = math.log(min(FEWEST * family.parametrisation.fewest_rows(d) / some.total, 1.0))
         keeps = 2 if family.shared else family.parametrisation.keeps if family.tied else 0
         return cls(model, some, Places(some.weights.cumsum(), factor, precision, log_determinant, log_smallest, keeps))
 
@@ -254,7 +254,8 @@ class SearchData:
         if self.places.keeps == 2 or not np.isfinite(run.objective):
             return self.scattered(rng)
         log_det = family.log_precision_determinants(run.mixture.precision_factors, d)
-        worst = int(np.argmin(run.counts) if run.counts.min() < d + 1.0 else np.argmax(log_det))
+        fewest = family.parametrisation.fewest_rows(d)
+        worst = int(np.argmin(run.counts) if run.counts.min() < fewest else np.argmax(log_det))
         chances = rng.random(3)
         chances[0] = (worst + 0.5) / k
         return self.moved(run.mixture, chances)

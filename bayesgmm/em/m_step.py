@@ -34,6 +34,7 @@ from bayesgmm.mixture import (
     Mixture,
     Statistics,
     Sums,
+    component_of,
     sandwich,
 )
 from bayesgmm.priors import PSEUDO_DATA, PseudoData, add_mean_scale, adds_to_moments, covariance_counts
@@ -75,6 +76,7 @@ class MixtureArrays(NamedTuple):
 
 MIXTURE = record_type(MixtureArrays, OUT_1, OUT_2, OUT_3, OUT_3, OUT_3, OUT_1)
 
+_GAUSSIAN = component_of("gaussian")
 _NEGLIGIBLE = 1e-12  # a count below this carries no information on a mean
 _EMPTY = 1e-200  # the weight an empty component keeps, so that its logarithm stays finite
 
@@ -113,7 +115,7 @@ def with_scale(
     factors: Factors,
     precision_factors: Factors,
     *,
-    component: Component,
+    component: Component = _GAUSSIAN,
     others: Array | None = None,
 ) -> Mixture:
     """A mixture from factors and their inverses, without checks; ``others`` stand behind its log scales."""

@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow
+from bayesgmm._common import Array, Columns, Factors, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import Block, IncompleteData, SourceData
 from bayesgmm.mixture import FAMILIES, CovarianceFamily, Equivariance, Mixture, column_statistics
-from bayesgmm.priors import OF_CONSTANT, constant_features, observed_moments, separate_moments
+from bayesgmm.priors import OF_CONSTANT, PseudoData, constant_features, observed_moments, separate_moments
 
 type RegCovar = float | Array | None
 """A smallest eigenvalue in squared units of the data, smallest variances (feature,), or a share of the data's own."""
 
-SMALLEST_SHARE = 1e-11  # of a feature's variance: where rounding of unit-variance rows still leaves five digits
 RELATIVE_RANK = 1e-10  # directions with less than this share of the largest variance are rounding errors
 _MAYBE_CONSTANT = 1e-10  # standard deviation over mean, from which on it is worth looking
 _SMALLEST = 1e-300
@@ -65,6 +64,19 @@ def moments_of(
     second = reduce(add, (column_statistics(x, middle, weights).second[0] for x, weights in counted))
     moments = Moments(mean, second / total)
     return _without_rounding(moments, _constant(moments, counted))
+
+
+def shared_moments(X: Rows, shares: Responsibilities, pseudo: PseudoData, moments: Moments) -> tuple[Array, ...]:
+    """Weights, means and covariance matrices of rows shared out (obs, cluster), the scales of pseudo-data added."""
+    counts, centred = shares.sum(axis=0), X - moments.mean
+    means = (shares.T @ centred) / np.maximum(counts, _SMALLEST)[:, None]
+    found = pseudo.scale.copy()
+    for k, mean in enumerate(means):
+        apart = centred - mean
+        found[k] += (apart * shares[:, k, None]).T @ apart
+    found /= (counts + pseudo.exponent)[:, None, None]
+    weights = counts + pseudo.concentration - 1.0
+    return weights / weights.sum(), moments.mean + means, found
 
 
 def _observed(data: IncompleteData, family: CovarianceFamily) -> Moments:
@@ -129,7 +141,8 @@ def variance_floors(reg_covar: RegCovar, moments: Moments, family: CovarianceFam
         variances = np.full(len(variances), variances.mean())
     squares = np.where(variances == 0, moments.mean, 0.0) ** 2
     of_constant = np.where(squares > 0, OF_CONSTANT * squares, 1.0)
-    return np.maximum(np.where(variances > 0, SMALLEST_SHARE * variances, of_constant), _SMALLEST)
+    shares = family.parametrisation.smallest_share * variances
+    return np.maximum(np.where(variances > 0, shares, of_constant), _SMALLEST)
 
 
 def inverse_scales(moments: Moments) -> Array:
@@ -158,4 +171,4 @@ def covariance_factor(moments: Moments, family: CovarianceFamily, floors: Array)
     sizes = np.sqrt(variances)
     values, vectors = np.linalg.eigh(moments.covariance / np.outer(sizes, sizes))
     lifted = (vectors * np.maximum(values, RELATIVE_RANK * max(values[-1], 1.0))) @ vectors.T
-    return sizes[:, None] * np.linalg.cholesky(lifted)[None]
+    return sizes[:, None] * family.parametrisation.starting_factors(lifted[None])

@@ -132,7 +132,8 @@ def merged_pairs(
     merged = together * (np.log(together) + _log_precision(covariances, family, d)) - xlogy(both, both) @ v
     losses = alone[pairs].sum(axis=1) - merged
     if not short_em.degeneracy.is_proper(run):
-        spoilt = np.argmin(run.counts) if run.counts.min() < d + 1.0 else np.argmax(log_det)
+        few = run.counts.min() < family.parametrisation.fewest_rows(d)
+        spoilt = np.argmin(run.counts) if few else np.argmax(log_det)
         losses[(pairs == spoilt).any(axis=1)] = -math.inf
     return list(map(Pair, pairs, means, covariances, losses.tolist()))
 
@@ -140,7 +141,7 @@ def merged_pairs(
 def halved(share: PerRow, search_data: SearchData, short_em: ShortEM) -> Halves | None:
     """Two components fitted to the share of one, from its halves along its longest axis; None if one is spoilt."""
     data, family, d = search_data.data, search_data.model.family, search_data.model.n_features
-    fewest, floors, unit = FEWEST * (d + 1.0), short_em.degeneracy.floors, _units(short_em)
+    fewest, floors, unit = FEWEST * family.parametrisation.fewest_rows(d), short_em.degeneracy.floors, _units(short_em)
     rows = np.flatnonzero((share > _SMALL) & (data.weights > 0.0))
     x, v = data.filled.T.take(rows, axis=1), share[rows] * data.weights[rows]
     if len(rows) < 2.0 * fewest:

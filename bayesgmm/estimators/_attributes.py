@@ -160,6 +160,7 @@ def parameters_of(mixture: Mixture) -> dict[str, Array]:
 def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
     """Precisions and their Cholesky factors in scikit-learn's shapes; full factors are upper triangular."""
     factors, shape = mixture.precision_factors, mixture.covariances.shape
+    factors = mixture.family.parametrisation.precision_roots(factors)
     if mixture.family.diagonal and not mixture.family.in_scikit_learn:
         diagonal = factors[..., 0, :, None] * np.eye(mixture.n_features)
         matrices = np.broadcast_to(diagonal, shape).copy()
@@ -168,6 +169,26 @@ def precisions_of(mixture: Mixture) -> tuple[Covariances, Covariances]:
         return (factors**2).reshape(shape), factors.reshape(shape)
     upper: Array = np.swapaxes(factors, -1, -2).copy()
     return (upper @ factors).reshape(shape), upper.reshape(shape)
+
+
+class PartsMixin:
+    """What covariances are made of, where they are sums of something."""
+
+    @property
+    def loadings_(self) -> Array:
+        """Loadings (cluster, feature, factor) of mixtures of factor analysers."""
+        return self._part("loadings")
+
+    @property
+    def noise_variances_(self) -> Array:
+        """Noise variances (cluster, feature) of mixtures of factor analysers."""
+        return self._part("noise_variances")
+
+    def _part(self, name: str) -> Array:
+        mixture: Mixture = self.mixture_  # type: ignore[attr-defined]
+        if name not in mixture.parts:
+            raise AttributeError(f"Covariances of {mixture.covariance_type!r} have no {name}: those of 'factor' have.")
+        return mixture.parts[name]
 
 
 # ---- elsewhere, and later

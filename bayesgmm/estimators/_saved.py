@@ -15,17 +15,10 @@ from bayesgmm.data import Data, Source
 from bayesgmm.em import Starts
 from bayesgmm.estimators._attributes import BESIDE, Attributes
 from bayesgmm.estimators._sources import FittedSource
+from bayesgmm.estimators._validation import family_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, fingerprint_of_arrays
-from bayesgmm.mixture import (
-    Component,
-    CovarianceFamily,
-    Equivariance,
-    Measured,
-    Mixture,
-    component_of,
-    covariance_family,
-)
+from bayesgmm.mixture import Component, CovarianceFamily, Equivariance, Measured, Mixture, component_of
 from bayesgmm.priors import Prior
 
 if TYPE_CHECKING:
@@ -208,7 +201,7 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
     component = component_of(estimator.component, estimator.dof)
     component = component if prior is None else component.with_prior
-    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type, component)
+    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), family_of(estimator), component)
     for name, variable in tree["parameters"].data_vars.items():
         setattr(estimator, str(name), variable.to_numpy())
     for name in _OTHERS:
@@ -256,7 +249,7 @@ def generator_of(random_state: Any) -> Any:
 
 def _check_parameters(estimator: Any, family: CovarianceFamily, shape: tuple[int, int]) -> None:
     """Raise unless parameters and attributes are those of one fit."""
-    asked = (estimator.n_components, covariance_family(estimator.covariance_type))
+    asked = (estimator.n_components, family_of(estimator))
     if asked != (shape[0], family):
         raise InputError(
             expected=f"n_components={shape[0]} and covariance_type={family.name!r}, as fitted",
@@ -303,12 +296,11 @@ def _parts_of(component: Component) -> tuple[str, ...]:
     return (*_PARTS, "dof") if component.has_others else _PARTS
 
 
-def _mixtures_in(dataset: "xr.Dataset", covariance_type: str, component: Component) -> list[Mixture]:
+def _mixtures_in(dataset: "xr.Dataset", family: CovarianceFamily, component: Component) -> list[Mixture]:
     """The inverse of `_mixtures_dataset`, factors included, which covariances would give back but for rounding."""
     parts = _parts_of(component)
     stacked = {part: dataset[part].to_numpy() for part in parts}
     n, k, d = stacked["means"].shape
-    family = covariance_family(covariance_type, d)
     blocks = (family.n_blocks(k), *family.block_shape(d))
     shapes = ((k,), (k, d), family.covariances_shape(k, d), blocks, blocks, (k,), (k,))
     for part, shape in zip(parts, shapes[: len(parts)], strict=True):

@@ -22,10 +22,10 @@ from bayesgmm._common import (
     quoted,
 )
 from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
-from bayesgmm.estimators._validation import MARGINALIZE
+from bayesgmm.estimators._validation import MARGINALIZE, as_data, family_of
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture, covariance_family, row_memberships
-from bayesgmm.validation import check_flag
+from bayesgmm.mixture import Measured, Mixture, row_densities, row_memberships
+from bayesgmm.validation import as_sample_weight, check_flag, is_elsewhere
 
 type RowsLike = ArrayLike | os.PathLike[str] | Sequence[os.PathLike[str]] | Source
 """Rows in memory, or where they are."""
@@ -84,7 +84,7 @@ def not_in_memory(data: Data) -> InputError:
 
 def read_source(estimator: Any, source: Source, *, rng: np.random.Generator, n_jobs: int | None) -> Data:
     """The first pass over the rows of a source, which checks and samples them; with a bar if it takes long."""
-    correlated = covariance_family(estimator.covariance_type, source.n_features).parametrisation.correlated
+    correlated = family_of(estimator, source.n_features).parametrisation.correlated
     with progress_bar("Reading rows", show=True, percent=True, patience=PATIENCE) as progress:
         return SourceData.read_once(
             source,
@@ -229,6 +229,70 @@ class SourcesMixin:
         """Write the log density of each row to a Parquet file with a column ``log_density``; see `predict_to`."""
         of_block = partial(_log_densities, self._by_block().log_densities)
         _write(self, path, X, of_block, overwrite=overwrite)
+
+
+class EMRowsMixin(SourcesMixin):
+    """What a fit by EM says of rows, wherever these are."""
+
+    n_jobs: int | None
+    means_: Any
+    _validated: Callable[..., Array]
+    _fitted: Callable[[], Mixture]
+    _measured: Callable[..., Measured]
+
+    def predict_proba(self, X: RowsLike) -> Responsibilities:
+        """Probability of each component for each row, (obs, cluster)."""
+        return self._by_row(row_memberships, X)
+
+    def predict(self, X: RowsLike) -> IntArray:
+        """The most probable component of each row, (obs,)."""
+        if is_elsewhere(X):
+            return self._by_row(row_labels, X)
+        return self.predict_proba(X).argmax(axis=1)
+
+    def score_samples(self, X: RowsLike) -> PerRow:
+        """Log density of each row, (obs,)."""
+        return self._by_row(row_densities, X)
+
+    def score(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
+        """Mean log density per row, with ``sample_weight`` (obs,) the weighted mean."""
+        if is_elsewhere(X):
+            measured = self._measured(X, sample_weight)
+            return measured.log_likelihood / measured.n_rows
+        log_density = self.score_samples(X)
+        weights = as_sample_weight(sample_weight, len(log_density), relative=True)
+        return float(np.average(log_density, weights=weights))
+
+    def _rows(self, X: Any) -> tuple[Data, np.dtype]:
+        """Rows, wherever they are, and the type of results: that of rows and parameters, as in scikit-learn."""
+        if is_elsewhere(X):
+            return SourceData(opened(self, X)), np.result_type(np.float64, self.means_)
+        checked = self._validated(X)
+        return as_data(checked), np.result_type(checked, self.means_)
+
+    def _by_row(self, task: Callable[..., Any], X: RowsLike) -> Any:
+        """What a task gives for each row."""
+        mixture, (data, dtype) = self._fitted(), self._rows(X)
+        with threads_for(data, self.n_jobs) as pool:
+            parts = list(by_handle(partial(task, mixture=mixture), data, pool))
+        found = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        with np.errstate(over="ignore"):  # below single precision: -inf
+            return found.astype(dtype, copy=False) if found.dtype.kind == "f" else found
+
+    def _weighted(self, X: RowsLike, sample_weight: ArrayLike | None) -> Data:
+        """Rows, wherever they are, with their weights."""
+        if is_elsewhere(X):
+            without_weights(sample_weight)
+            return self._rows(X)[0]
+        return as_data(self._validated(X), sample_weight)
+
+    def _by_block(self) -> ByBlock:
+        mixture = self._fitted()
+        return ByBlock(partial(_of_block, row_memberships, mixture), partial(_of_block, row_densities, mixture))
+
+
+def _of_block(task: Callable[..., Any], mixture: Mixture, block: Block) -> Any:
+    return task([block], mixture)
 
 
 def _clusters(memberships: Callable[[Block], Responsibilities], proba: bool, block: Block) -> dict[str, Array]:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from bayesgmm._common import Array, quoted
 from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError
+from bayesgmm.mixture import FAMILIES, CovarianceFamily, covariance_family
 from bayesgmm.validation import (
     LARGEST_COUNT,
     are_moderate,
@@ -41,6 +42,28 @@ class Number(_param_validation.Interval):
         return not isinstance(val, bool | np.bool_) and bool(super().is_satisfied_by(val))
 
 
+class FamilyName(_param_validation.StrOptions):
+    """Names of covariance families; those of mixtures of factor analysers are many."""
+
+    def __init__(self) -> None:
+        super().__init__({*FAMILIES, "factor"})
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Whether a value names a family, or one for each number of factors."""
+        if super().is_satisfied_by(val):
+            return True
+        try:
+            covariance_family(val)
+        except InputError:
+            return False
+        return True
+
+
+def family_of(estimator: Any, n_features: int | None = None) -> CovarianceFamily:
+    """The covariance family that an estimator's parameters name."""
+    return covariance_family(estimator.covariance_type, n_features, getattr(estimator, "n_factors", None))
+
+
 def whole(least: int = 1) -> Number:
     """Whole numbers from a least one on, as many as anything below can count."""
     return Number(Integral, least, LARGEST_COUNT, closed="both")
@@ -65,6 +88,8 @@ class ValidatedMixin:
             super()._validate_params()  # type: ignore[misc]
         except _param_validation.InvalidParameterError as error:
             raise InvalidParameterError(str(error)) from None
+        if getattr(self, "missing", MISSING[0]) == MARGINALIZE:
+            family_of(self).having("missing values")
 
 
 def validated(

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -13,51 +12,54 @@ from sklearn.base import BaseEstimator, DensityMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
-from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
+from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.data import (
     Allowed,
-    Block,
     Data,
     Source,
-    SourceData,
     allowed_components,
-    by_handle,
     threads_for,
     warn_of_labels,
 )
 from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
-from bayesgmm.estimators._attributes import BESIDE, BY_HAND, Attributes, FeaturesMixin, MatchingMixin, parameters_of
+from bayesgmm.estimators._attributes import (
+    BESIDE,
+    BY_HAND,
+    Attributes,
+    FeaturesMixin,
+    MatchingMixin,
+    PartsMixin,
+    parameters_of,
+)
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts, warn_of_fit
 from bayesgmm.estimators._prior_parameters import PRIORS, floor_refused, in_units_of_rows
 from bayesgmm.estimators._saved import EMFileMixin, KeptOf, keeping, work_of
 from bayesgmm.estimators._sources import (
-    ByBlock,
+    EMRowsMixin,
     FittedSource,
     RowsLike,
-    SourcesMixin,
-    opened,
     opened_for_fit,
     read_source,
-    row_labels,
-    without_weights,
 )
 from bayesgmm.estimators._standard_errors import CriteriaMixin, StandardErrorsMixin
 from bayesgmm.estimators._validation import (
     MISSING,
     N_JOBS,
     SEEDS,
+    FamilyName,
     Number,
     ValidatedMixin,
     as_data,
     check_n_samples,
+    family_of,
     validated,
     whole,
 )
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, once
-from bayesgmm.mixture import FAMILIES, Mixture, component_of, measure, row_densities, row_memberships
+from bayesgmm.mixture import Mixture, component_of, measure
 from bayesgmm.priors import Model, Prior
-from bayesgmm.validation import as_sample_weight, check_components, default_names, is_elsewhere
+from bayesgmm.validation import check_components, default_names, is_elsewhere
 
 _TIGHT, _LONGER = 1e-5, 4.0  # a tolerance from which on starts search so many times as long
 _CLOSE_ENOUGH = 1e-6  # per row: EM stops no sooner, however loose a tolerance it is given
@@ -65,11 +67,12 @@ _CLOSE_ENOUGH = 1e-6  # per row: EM stops no sooner, however loose a tolerance i
 
 class GaussianMixture(
     EMFileMixin,
-    SourcesMixin,
+    EMRowsMixin,
     StandardErrorsMixin,
     CriteriaMixin,
     EMInHtmlMixin,
     MatchingMixin,
+    PartsMixin,
     FeaturesMixin,
     ValidatedMixin,
     DensityMixin,
@@ -95,7 +98,10 @@ class GaussianMixture(
         ``"VEE"`` and ``"EVV"`` (full ones, likewise), which scikit-learn does not have; for one feature also V and E.
         Ellipsoids are the same but for their orientation in ``"EEV"``, and their volume in ``"VEV"``; they have one
         orientation in ``"VVE"``, and one volume in ``"EVE"``. For these four, fits of raw and of standardized features
-        are different models.
+        are different models. ``"factor"`` has matrices of low rank plus a diagonal (mixtures of factor analysers), for
+        more features than a full matrix has rows for; ``"factor3"`` is short for three factors.
+    n_factors : int, optional
+        Number of factors of ``covariance_type="factor"``; `select_components` chooses it by BIC.
     component : {"gaussian", "student_t"}
         The distribution of a component. Student-t ones have heavier tails, by degrees of freedom.
     dof : "each", "shared" or float
@@ -179,6 +185,8 @@ class GaussianMixture(
         Of the best start.
     lower_bound_, lower_bounds_ : float, list of float
         Objective per row, at the end and after each step: the mean log-likelihood, without a prior.
+    loadings_, noise_variances_ : (cluster, feature, factor), (cluster, feature)
+        Of ``covariance_type="factor"``, see `bayesgmm.Mixture.parts`.
     mixture_ : Mixture
         All parameters in one record, in double precision.
     log_likelihood_ : float
@@ -243,7 +251,8 @@ class GaussianMixture(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [whole()],
-        "covariance_type": [StrOptions(set(FAMILIES))],
+        "covariance_type": [FamilyName()],
+        "n_factors": [whole(), None],
         "component": [str],
         "dof": [str, Number(Real, 0.0, None, closed="neither")],
         "tol": [Number(Real, 0.0, None, closed="left"), None],
@@ -272,6 +281,7 @@ class GaussianMixture(
         n_components: int = 1,
         *,
         covariance_type: str = "full",
+        n_factors: int | None = None,
         component: str = "gaussian",
         dof: str | float = "each",
         tol: float | None = None,
@@ -296,6 +306,7 @@ class GaussianMixture(
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.n_factors = n_factors
         self.component = component
         self.dof = dof
         self.tol = tol
@@ -386,11 +397,12 @@ class GaussianMixture(
             self.__dict__.pop("source_", None)
             kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
+        family = family_of(self).name
         self.prior_ = in_units_of_rows(
-            self._prior_of, data.sample, standardize=self.standardize, covariance_type=self.covariance_type
+            self._prior_of, data.sample, standardize=self.standardize, covariance_type=family
         )
         sizes, component = (self.n_components, self.n_features_in_), component_of(self.component, self.dof)
-        model = Model.of(self.covariance_type, *sizes, prior=self.prior_, component=component)
+        model = Model.of(family, *sizes, prior=self.prior_, component=component)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort
@@ -425,29 +437,6 @@ class GaussianMixture(
         """Fit, and return the most probable component of each row."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def predict_proba(self, X: RowsLike) -> Responsibilities:
-        """Probability of each component for each row, (obs, cluster)."""
-        return self._by_row(row_memberships, X)
-
-    def predict(self, X: RowsLike) -> IntArray:
-        """The most probable component of each row, (obs,)."""
-        if is_elsewhere(X):
-            return self._by_row(row_labels, X)
-        return self.predict_proba(X).argmax(axis=1)
-
-    def score_samples(self, X: RowsLike) -> PerRow:
-        """Log density of each row, (obs,)."""
-        return self._by_row(row_densities, X)
-
-    def score(self, X: RowsLike, y: object = None, sample_weight: ArrayLike | None = None) -> float:
-        """Mean log density per row, with ``sample_weight`` (obs,) the weighted mean."""
-        if is_elsewhere(X):
-            measured = self._measured(X, sample_weight)
-            return measured.log_likelihood / measured.n_rows
-        log_density = self.score_samples(X)
-        weights = as_sample_weight(sample_weight, len(log_density), relative=True)
-        return float(np.average(log_density, weights=weights))
-
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
         """Rows drawn from the mixture, (n_samples, feature), and the components they came from."""
         mixture = self._fitted()
@@ -469,7 +458,7 @@ class GaussianMixture(
         source, record = getattr(self, "_record", (None, None))
         if record is None or not shown.same_as(source):
             component_of(self.component).check_gaussian("parameters set by hand", hint=BY_HAND)
-            record = shown.mixture(self.covariance_type)
+            record = shown.mixture(family_of(self).name)
             self._record = shown, record
             self.__dict__.pop("_training", None)  # of other parameters
             if record.n_features != getattr(self, "n_features_in_", None):
@@ -503,33 +492,6 @@ class GaussianMixture(
         self.source_ = FittedSource.of(source, data)
         return data
 
-    def _rows(self, X: Any) -> tuple[Data, np.dtype]:
-        """Rows, wherever they are, and the type of results: that of rows and parameters, as in scikit-learn."""
-        if is_elsewhere(X):
-            return SourceData(opened(self, X)), np.result_type(np.float64, self.means_)
-        checked = self._validated(X)
-        return as_data(checked), np.result_type(checked, self.means_)
-
-    def _by_row(self, task: Callable[..., Any], X: RowsLike) -> Any:
-        """What a task gives for each row."""
-        mixture, (data, dtype) = self._fitted(), self._rows(X)
-        with threads_for(data, self.n_jobs) as pool:
-            parts = list(by_handle(partial(task, mixture=mixture), data, pool))
-        found = np.concatenate(parts) if len(parts) > 1 else parts[0]
-        with np.errstate(over="ignore"):  # below single precision: -inf
-            return found.astype(dtype, copy=False) if found.dtype.kind == "f" else found
-
-    def _weighted(self, X: RowsLike, sample_weight: ArrayLike | None) -> Data:
-        """Rows, wherever they are, with their weights."""
-        if is_elsewhere(X):
-            without_weights(sample_weight)
-            return self._rows(X)[0]
-        return as_data(self._validated(X), sample_weight)
-
-    def _by_block(self) -> ByBlock:
-        mixture = self._fitted()
-        return ByBlock(partial(_of_block, row_memberships, mixture), partial(_of_block, row_densities, mixture))
-
     def _n_threads(self) -> int | None:
         return self.n_jobs
 
@@ -556,7 +518,7 @@ class GaussianMixture(
 
     def _prior_of(self, data: Data) -> Prior | None:
         if isinstance(self.prior, str):
-            return PRIORS[self.prior](data, self.n_components, self.covariance_type, data.row_weights)
+            return PRIORS[self.prior](data, self.n_components, family_of(self).name, data.row_weights)
         return self.prior
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
@@ -589,7 +551,3 @@ class GaussianMixture(
     def _tolerance(self) -> float | None:
         """Of EM's steps, which cost so little that they go on where the user asks for less."""
         return None if self.tol is None else min(self.tol, _CLOSE_ENOUGH)
-
-
-def _of_block(task: Callable[..., Any], mixture: Mixture, block: Block) -> Any:
-    return task([block], mixture)

@@ -144,9 +144,13 @@ class Draws:
 
     def rows(self, which: IntArray | int, labels: IntArray, z: Rows) -> Rows:
         """mu_k + L_k z for rows z (row, feature) of components ``labels`` (row,) of draws ``which``."""
-        factors = self.factors[which, np.minimum(labels, self.factors.shape[1] - 1)]
+        factors = self._roots[which, np.minimum(labels, self.factors.shape[1] - 1)]
         full = factors.shape[1] == z.shape[1]
         return self.means[which, labels] + (np.einsum("nij,nj->ni", factors, z) if full else factors[:, 0] * z)
+
+    @cached_property
+    def _roots(self) -> Factors:
+        return self.family.parametrisation.roots(self.factors)
 
     def mixture(self, index: int) -> Mixture:
         """One draw."""

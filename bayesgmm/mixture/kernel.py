@@ -13,6 +13,7 @@ parametrisation  factor (rows, columns)   second moment                         
 full             (D, D) lower triangle    (D, D) sum of r z zᵀ                  O(D²)
 diagonal         (1, D) 1 / sd            (1, D) its diagonal                   O(D)
 spherical        (1, 1) 1 / sd            (1, 1) its trace                      O(D)
+factor analytic  (D, q + 1), see there    (D, q + 1)                            O(D q)
 ===============  =======================  ====================================  ==========
 
 A leading axis of length 1 of the factors means that all components share one. The component, Gaussian or another,
@@ -61,7 +62,7 @@ _CACHE_LINE = 8  # doubles
 
 
 @allocation_free
-def _layout(component, begin, stride, shape, z_step):  # type: ignore[no-untyped-def]
+def _layout(component, begin, stride, shape, n_columns, z_step):  # type: ignore[no-untyped-def]
     n_components, n_features = shape
     row_weights = begin + 2 * stride
     log_density, resp = row_weights + stride, row_weights + 2 * stride
@@ -69,7 +70,7 @@ def _layout(component, begin, stride, shape, z_step):  # type: ignore[no-untyped
     residuals = kept + component.n_kept() * n_components * stride
     columns = residuals + n_features * TILE
     z = columns + n_features * stride
-    return Layout(stride, begin, row_weights, log_density, resp, kept, residuals, columns, z, z_step)
+    return Layout(stride, begin, row_weights, log_density, resp, kept, residuals, columns, z, z_step, n_columns)
 
 
 @allocation_free
@@ -195,15 +196,17 @@ def add_statistics(
     """
     n_features, n_rows = x.shape
     n_components, stride = mu.shape[0], covariance.row_stride(n_rows, n_features)
-    n_of_component = 1 + sums.others.shape[0] + n_features + covariance.n_products(n_features)
-    n_sums, n_z = (1 + n_components * n_of_component) * LANES, n_features * stride
-    n_by_row = (1 + component.n_kept()) * n_components + 4
-    n_scratch = n_by_row * stride + n_features * TILE + (n_components + 1) * n_z
+    n_columns = prec.shape[2]
+    n_of_component = 1 + sums.others.shape[0] + n_features + covariance.n_products(n_features, n_columns)
+    n_sums = (1 + n_components * n_of_component) * LANES
+    n_z = covariance.n_kept(n_features, n_columns) * stride
+    n_by_row = (1 + component.n_kept()) * n_components + 4 + n_features
+    n_scratch = n_by_row * stride + n_features * TILE + n_components * n_z
     work = np.empty(_CACHE_LINE + n_sums + n_scratch)
     begin = aligned_start(work)
     for i in range(begin, begin + n_sums, LANES):
         store(work, i, zeros(LANES))
-    layout = _layout(component, begin + n_sums, stride, mu.shape, n_z)
+    layout = _layout(component, begin + n_sums, stride, mu.shape, n_columns, n_z)
     for start in range(0, n_rows, stride):
         padded = _load_block(layout, x, row_weights, start, min(stride, n_rows - start), work)
         _whiten(covariance, layout, padded, mu, prec, work)
@@ -227,10 +230,11 @@ def pointwise(
     """Write log p(row) into ``log_density`` (obs,) and, unless it has no rows, responsibilities (cluster, obs)."""
     n_features, n_rows = x.shape
     n_components, stride = mu.shape[0], covariance.row_stride(n_rows, n_features)
-    n_by_row = (1 + component.n_kept()) * n_components + 4 + 2 * n_features
+    n_kept = covariance.n_kept(n_features, prec.shape[2])
+    n_by_row = (1 + component.n_kept()) * n_components + 4 + n_features + n_kept
     work = np.empty(_CACHE_LINE + n_by_row * stride + n_features * TILE)
     begin = aligned_start(work)
-    layout = _layout(component, begin, stride, mu.shape, 0)
+    layout = _layout(component, begin, stride, mu.shape, prec.shape[2], 0)
     store(work, begin, zeros(LANES))
     for start in range(0, n_rows, stride):
         size = min(stride, n_rows - start)

@@ -14,7 +14,7 @@ class Layout(NamedTuple):
     Room for weighted residuals of two features, rows, their weights and log densities, (cluster, row) squared lengths
     and then responsibilities, what components keep of them, residuals of a tile, whitened rows: from one component's to
     the next's it is `z_step`, zero where each overwrites the last. What belongs to features or components is `stride`
-    apart.
+    apart. `n_columns` are those of the components' factors.
     """
 
     stride: int
@@ -27,6 +27,7 @@ class Layout(NamedTuple):
     columns: int
     z: int
     z_step: int
+    n_columns: int
 
 
 @allocation_free

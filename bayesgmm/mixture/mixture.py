@@ -56,7 +56,7 @@ class Mixture:
     covariance_type : str
         ``"full"``, ``"tied"``, ``"diag"``, ``"spherical"``, ``"tied_diag"``, ``"tied_spherical"``, ``"VEI"``,
         ``"EVI"``, ``"VEE"``, ``"EVV"``, ``"EEV"``, ``"VEV"``, ``"EVE"``, ``"VVE"``, or mclust's code (VVV, EEE, VVI,
-        VII, EEI, EII; V and E for one feature).
+        VII, EEI, EII; V and E for one feature); or ``"factor3"``, for loadings of three factors and noise variances.
     dof : (cluster,) or float, optional
         Degrees of freedom :math:`\nu_k` of Student-t components, positive.
 
@@ -174,6 +174,15 @@ class Mixture:
         """Covariances, or scales, as full matrices (cluster, feature, feature_bis), for every family."""
         return self.family.expand(self.factors, self.n_components, self.n_features)
 
+    @property
+    def parts(self) -> dict[str, Array]:
+        """What covariances are made of: loadings (cluster, feature, factor) and noise variances (cluster, feature).
+
+        Of mixtures of factor analysers; others have none. Columns of loadings are the factors in order of what they
+        explain, in units of the noise, with largest entries positive: rotations of them give the same covariances.
+        """
+        return self.family.parametrisation.parts(self.factors)
+
     def log_prob(self, X: ArrayLike) -> PerRow:
         """Log density of each row, (obs,)."""
         return column_densities(as_rows(X, n_features=self.n_features).T, self, memberships=False)[0]
@@ -212,8 +221,8 @@ class Mixture:
         labels = rng.choice(self.n_components, size=n, p=self.weights / self.weights.sum())
         noise = rng.standard_normal((n, self.n_features))
         blocks = np.minimum(labels, len(self.factors) - 1)
-        if self.family.block_shape(self.n_features)[0] == self.n_features:
-            offsets = np.einsum("nij,nj->ni", self.factors[blocks], noise)
+        if self.family.parametrisation.correlated:
+            offsets = np.einsum("nij,nj->ni", self.family.parametrisation.roots(self.factors)[blocks], noise)
         else:
             offsets = self.factors[blocks, 0] * noise
         return self.means[labels] + self.component.stretches(self.dof, labels, rng) * offsets, labels
@@ -376,6 +385,7 @@ def column_statistics(
     sums = empty_sums(mixture)
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     if len(patterns.members):
+        mixture.family.having("missing values")
         return Statistics(add_incomplete(*mixture.kernel, x, row_weights, patterns, *arrays, sums), *sums)
     return Statistics(add_statistics(*mixture.kernel, x, row_weights, *arrays, sums), *sums)
 
@@ -403,6 +413,8 @@ def column_densities(
         resp = np.zeros((mixture.n_components, n_rows))
         resp[allowed] = of_part
         return log_density, resp
+    if len(patterns.members):
+        mixture.family.having("missing values")
     log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
     arrays = mixture.log_scale, mixture.means, mixture.precision_factors
     densities(*mixture.kernel, x, *arrays, log_density, resp, patterns=patterns)

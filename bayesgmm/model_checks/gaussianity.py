@@ -102,7 +102,9 @@ def _whitened(X: Rows, mixture: Mixture, k: int) -> Rows:
 
     Those beyond 1e40 stand at 1e40: products of six of them are still numbers.
     """
-    precision = mixture.precision_factors[min(k, len(mixture.factors) - 1)]
+    precision = mixture.family.parametrisation.precision_roots(
+        mixture.precision_factors[min(k, len(mixture.factors) - 1)]
+    )
     deviation = X - mixture.means[k]
     whitened = deviation * precision[0] if precision.shape[0] == 1 else deviation @ precision.T
     return np.clip(whitened, -_FARTHEST, _FARTHEST)

@@ -468,7 +468,7 @@ def resolve(prior: Prior, k: int, d: int, family: CovarianceFamily) -> ResolvedP
 
 
 def _check_family(prior: Prior, family: CovarianceFamily) -> None:
-    one = family.parametrisation
+    one = family.having("a prior").parametrisation
     if prior.form == SEPARATION and not _separable(family):
         legal = tuple(dict.fromkeys(each.name for each in FAMILIES.values() if _separable(each)))
         raise InputError(

@@ -187,6 +187,8 @@ def standard_errors(
     ------
     InformationError
         If the information is not positive definite: the mixture is no maximum, or it is not unique.
+    InputError
+        For mixtures of factor analysers, whose loadings are known up to rotations.
 
     Warns
     -----
@@ -209,6 +211,7 @@ def standard_errors(
     >>> errors.means, errors.covariances
     (array([[0.395]]), array([[[0.625]]]))
     """
+    mixture.family.having("standard errors")
     data = Data.of(X, row_weights, n_features=mixture.n_features)
     at = LocalCoordinates(mixture)
     with one_blas_thread(), threads_for(data, n_jobs) as pool:

@@ -11,8 +11,10 @@ component its own covariance, or one for all. Three shapes of the same covarianc
   deviations (G, 1, D) for diagonal and (G, 1, 1) for spherical ones. A *block* is one of the G.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Flag
+from functools import cache
 from typing import Self
 
 import numpy as np
@@ -24,10 +26,13 @@ from bayesgmm.mixture.covariance.diagonal import Diagonal
 from bayesgmm.mixture.covariance.equal_shape import EqualShape, Proportional
 from bayesgmm.mixture.covariance.equal_volume import EqualVolumeDiagonal, EqualVolumeFull
 from bayesgmm.mixture.covariance.full import Full
+from bayesgmm.mixture.covariance.low_rank.factor_analytic import FactorAnalytic
 from bayesgmm.mixture.covariance.own_orientation import EqualEigenvalues, OwnVolumes
 from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.covariance.spherical import Spherical
-from bayesgmm.validation import told
+from bayesgmm.validation import check_whole, told
+
+_MANY = 1_000  # features: there the sizes of covariances tell which are included in which
 
 
 class Equivariance(Flag):
@@ -96,12 +101,17 @@ class CovarianceFamily:
     @property
     def tied(self) -> bool:
         """Whether covariances of several components are tied together, other than that all are the same."""
-        return self.restriction(2, 2) is not None or not self.parametrisation.explorable
+        return self.restriction(2, 2) is not None or self.parametrisation.ties
 
     @property
     def diagonal(self) -> bool:
         """Whether covariances are diagonal matrices, so that variances say all."""
         return not self.parametrisation.correlated
+
+    @property
+    def turns(self) -> bool:
+        """Whether rotations of the rows turn correlated covariances to others of the family."""
+        return self.parametrisation.correlated and bool(self.equivariance & Equivariance.ROTATIONS)
 
     def for_posterior(self) -> Self:
         """The family itself, if its posterior can be sampled and its prior has a density.
@@ -114,12 +124,27 @@ class CovarianceFamily:
         if self.parametrisation.explorable:
             return self
         known = ", ".join(repr(name) for name in NAMES if FAMILIES[name].parametrisation.explorable)
+        mode = "" if "a prior" in self.parametrisation.lacks else ", with prior= to the mode of the posterior"
         raise InputError(
             expected=f"covariance_type one of {known} for a posterior",
             got=f"{self.name!r}",
-            hint="NUTS hardly moves between orientations of ellipsoids that are tied together. "
-            f"GaussianMixture(covariance_type={self.name!r}) fits by EM, with prior= to the mode of the posterior, and "
+            hint=f"{self.parametrisation.unexplorable} "
+            f"GaussianMixture(covariance_type={self.name!r}) fits by EM{mode}, and "
             "its bootstrap() tells uncertainties; 'full' includes these covariances.",
+        )
+
+    def having(self, what: str) -> Self:
+        """The family itself, if its fits have that.
+
+        Raises
+        ------
+        InputError
+            If they do not.
+        """
+        if what not in self.parametrisation.lacks:
+            return self
+        raise InputError(
+            expected=f"another covariance_type for {what}", got=f"{self.name!r}", hint=self.parametrisation.lacks[what]
         )
 
     @property
@@ -233,7 +258,7 @@ class CovarianceFamily:
         """Whether the other's covariances are members of this family, as far as sizes and sharing tell."""
         if self is other or self.tied:
             return self is other
-        return self.block_size(2) >= other.block_size(2) and (other.shared or not self.shared)
+        return self.block_size(_MANY) >= other.block_size(_MANY) and (other.shared or not self.shared)
 
 
 _FULL, _DIAGONAL, _SPHERICAL = Full(), Diagonal(), Spherical()
@@ -343,19 +368,33 @@ _UNIVARIATE = {"V": "full", "E": "tied"}  # mclust's codes for one feature
 FAMILIES = {key: family for family in _FAMILIES for key in (family.name, family.code)}
 NAMES = tuple(family.name for family in _FAMILIES)
 FAMILIES |= {code: FAMILIES[name] for code, name in _UNIVARIATE.items()}
+_FACTORS = re.compile(r"factor([1-9]\d{0,3})?")
 
 
-def covariance_family(covariance_type: str, n_features: int | None = None) -> CovarianceFamily:
-    """Look a family up by scikit-learn's name or mclust's code.
+def covariance_family(
+    covariance_type: str, n_features: int | None = None, n_factors: int | None = None
+) -> CovarianceFamily:
+    """Look a family up by scikit-learn's name or mclust's code; ``"factor3"`` is ``"factor"`` with three factors.
 
-    mclust's E and V are for one feature: they are refused where ``n_features`` is known to be another.
+    mclust's E and V are for one feature: they are refused where ``n_features`` is known to be another. So are more
+    factors than that many features determine.
     """
+    if isinstance(covariance_type, str) and (found := _FACTORS.fullmatch(covariance_type)):
+        return _of_factors(covariance_type, found[1] or n_factors, n_features)
+    if n_factors is not None:
+        raise InputError(
+            expected="covariance_type='factor' with n_factors",
+            got=f"{told(covariance_type)} with n_factors={n_factors}",
+            hint="Leave n_factors out.",
+        )
     try:
         family = FAMILIES[covariance_type]
     except (KeyError, TypeError):
         known = ", ".join(f"'{f.name}' ({f.code})" if f.name != f.code else f"'{f.code}'" for f in _FAMILIES)
         raise InputError(
-            expected=f"covariance_type one of {known}, or 'E' or 'V' for one feature", got=told(covariance_type)
+            expected=f"covariance_type one of {known}, or 'E' or 'V' for one feature; or 'factor1', 'factor2', ... for "
+            "so many factors",
+            got=told(covariance_type),
         ) from None
     if covariance_type in _UNIVARIATE and n_features not in (None, 1):
         raise InputError(
@@ -367,3 +406,38 @@ def covariance_family(covariance_type: str, n_features: int | None = None) -> Co
 
 
 covariance_family.__module__ = "bayesgmm.mixture"  # pickles name it
+
+
+@cache
+def _factor_family(n_factors: int) -> CovarianceFamily:
+    """The family of mixtures of factor analysers, made once for each number of factors."""
+    return CovarianceFamily(
+        f"factor{n_factors}",
+        f"factor{n_factors}",
+        FactorAnalytic(n_factors),
+        Equivariance.SCALES,
+        shared=False,
+        in_scikit_learn=False,
+        description=f"loadings of rank {n_factors} times their transpose, and noise variances on the diagonal",
+        part="full",
+    )
+
+
+def _of_factors(covariance_type: str, n_factors: str | int | None, n_features: int | None) -> CovarianceFamily:
+    if n_factors is None:
+        raise InputError(
+            expected="a number of factors with covariance_type 'factor'",
+            got="none",
+            hint="GaussianMixture(covariance_type='factor', n_factors=3), or 'factor3' for short, has three; "
+            "select_components(X, ..., covariance_types=['factor1', 'factor2', 'factor3']) chooses by BIC.",
+        )
+    check_whole(n_factors=int(n_factors) if isinstance(n_factors, str) else n_factors)
+    family = _factor_family(int(n_factors))
+    if n_features is not None and family.block_size(n_features) > family.unrestricted.block_size(n_features):
+        most = max((q for q in range(1, n_features) if (n_features - q) ** 2 >= n_features + q), default=0)
+        raise InputError(
+            expected=f"at most {most} factors of {n_features} features" if most else "at least three features",
+            got=f"{family.name!r} with {n_features} features",
+            hint="More have as many parameters as 'full' covariances: take 'full', or fewer factors.",
+        )
+    return family

@@ -42,6 +42,7 @@ class Full(Parametrisation):
     """Any positive definite matrix."""
 
     correlated = True
+    follows_rank = True
 
     def block_shape(self, d: int) -> tuple[int, int]:
         return d, d
@@ -181,7 +182,7 @@ class Full(Parametrisation):
 
     @staticmethod
     @allocation_free
-    def n_products(d):  # type: ignore[no-untyped-def]
+    def n_products(d, n_columns):  # type: ignore[no-untyped-def]
         return d * (d + 1) // 2
 
     @staticmethod

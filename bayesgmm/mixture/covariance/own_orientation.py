@@ -28,7 +28,9 @@ class Oriented(Full, ABC):
     Free are numbers in which the logarithms of eigenvalues are linear, then angles between each two axes.
     """
 
+    ties = True
     explorable = False
+    unexplorable = "NUTS hardly moves between orientations of ellipsoids that are tied together."
     own_axes = True  # of each component, or the same for all
 
     @abstractmethod

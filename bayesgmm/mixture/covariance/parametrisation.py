@@ -6,7 +6,8 @@ shape: a matrix, its diagonal, one variance. Leading axes are free.
 """
 
 from abc import ABC, abstractmethod
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.linalg import block_diag
 from scipy.special import gammaln
 
 from bayesgmm._common import Array, Covariances, Factors, IntArray
-from bayesgmm._compiled import Behaviour, BehaviourType
+from bayesgmm._compiled import Behaviour, BehaviourType, allocation_free
 
 
 class Parametrisation(Behaviour, ABC):
@@ -24,16 +25,30 @@ class Parametrisation(Behaviour, ABC):
     """
 
     correlated = False  # whether features may be correlated
+    ties = False  # whether covariances of several components are tied together, not linearly in coordinates
     keeps = 1  # where covariances are tied together: what one that a search moves keeps: shape (1), all (2), volume (3)
     prior_once = False  # whether a prior counts once for all components together, not for each
     explorable = True  # whether there are coordinates in which a posterior can be sampled
+    unexplorable = ""  # why there are none
+    lacks: Mapping[str, str] = MappingProxyType({})  # what fits of it do not have, and what to take instead
+    follows_rank = False  # whether linearly dependent columns make covariances singular
+    closed = True  # whether inverses of members are members
+    multiplies = True  # whether products of factors are factors
+    starts_dense = False  # whether starts are those of full matrices, then decomposed
+    smallest_share = 1e-11  # of a feature's variance: where rounding of unit-variance rows still leaves five digits
 
     # ---- compiled: the kernel. Places are those of `Layout`
     row_stride: Any  # (n_rows, d): how far features are apart in a block of rows
-    n_products: Any  # (d): second moments of a component
+    n_products: Any  # (d, columns of factors): second moments of a component
     whiten: Any  # (layout, padded, mu, k, precision factors, work): residuals and their squared lengths
     add_moments: Any  # (layout, d, padded, work, weights, z, place): returns the place behind the sums
     unload: Any  # (work, place, second, d): adds up the lanes of second moments; returns the place behind
+
+    @staticmethod
+    @allocation_free
+    def n_kept(d, n_columns):  # type: ignore[no-untyped-def]
+        """Places that what the kernel keeps of a row and a component takes."""
+        return d
 
     # ---- compiled: rows with missing values, see `bayesgmm.mixture.incomplete`. Features: observed ones, then others
     marginalise: Any  # (precision factor, features, n observed, work, marginal's factor, rotations): log |ratio|
@@ -154,6 +169,34 @@ class Parametrisation(Behaviour, ABC):
     @abstractmethod
     def times(self, factors: Factors, vectors: Array) -> Array:
         """L x for vectors (..., D)."""
+
+    def roots(self, factors: Factors) -> Array:
+        """Lower triangular factors of covariances, in the shape of blocks."""
+        return factors
+
+    def precision_roots(self, precision_factors: Factors) -> Array:
+        """Their inverses."""
+        return precision_factors
+
+    def precision_diagonals(self, precision_factors: Factors) -> Array:
+        """Diagonals of precisions of full matrices, (..., D)."""
+        return np.asarray((precision_factors**2).sum(axis=-2))
+
+    def starting_factors(self, matrices: Covariances) -> Factors:
+        """Factors of matrices (..., D, D) near which EM starts."""
+        return self.factors(self.blocks(matrices))
+
+    def parts(self, factors: Factors) -> dict[str, Array]:
+        """What covariances are made of, by the name that users know it by."""
+        return {}
+
+    def fewest_rows(self, d: int) -> float:
+        """Rows' worth of weight below which a covariance is not determined."""
+        return d + 1.0
+
+    def pass_seconds(self, k: int, d: int, n_rows: int) -> float:
+        """Seconds of one core, roughly, of a pass over rows in memory and an M-step: a model of cost, not a clock."""
+        return 5e-6 + k * (n_rows * (4e-9 + 4e-10 * d + 5e-11 * d * d) + 2.5e-10 * d**3)
 
     # ---- members of a family that ties covariances together
 
