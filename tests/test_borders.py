@@ -540,6 +540,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("ci_kind", "covariance_types"), _NO_NONE),
     "methods": _NAMES,
     "variables": [5, True, "nothing", ["nothing"], {"nothing": 0}, [1.0], {"weights": 9}],
+    "noise": [0.0, 0, -1.0, float("nan"), float("inf"), "yes", None, [True]],
     "prior": _OBJECTS,
     "reg_covar": _REALS[:-1],
     "rows": [True, 0, -1, 2.5, "2", 10**30, [True], [99], [-1], [0.5]],

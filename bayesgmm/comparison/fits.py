@@ -14,6 +14,7 @@ from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
 from bayesgmm.mixture import Draws, Mixture, measure, row_densities, row_memberships
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
@@ -218,6 +219,7 @@ def _check_features(fits: list[Any], trees: list[xr.DataTree | None], n_features
 
 def _em_fit(fit: Any, name: str, data: Data) -> Fit:
     refuse_labelled(fit, "a comparison")
+    refuse_noise(fit, "a comparison")
     mixture: Mixture = fit.mixture_
     _check_likelihood(fit, mixture, data)
     starts, names = getattr(fit, "starts_", None), getattr(fit, "feature_names_in_", None)

@@ -18,6 +18,7 @@ from bayesgmm.estimators._sources import FittedSource
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, fingerprint_of_arrays
 from bayesgmm.mixture import CovarianceFamily, Equivariance, Measured, Mixture, covariance_family
+from bayesgmm.noise import NoisyMixture, Uniform, noise_of
 from bayesgmm.priors import Prior
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ def _em_tree(estimator: Any) -> "xr.DataTree":
             {name: ("optimum" if name == "optimum_objectives" else "start", value) for name, value in arrays.items()}
         )
         groups["history"] = xr.Dataset({"objective": ("step", estimator.history_)})
+    if (noise := getattr(estimator, "noise_", None)) is not None:
+        groups["noise"] = _noise_dataset(noise, [mixture, *(() if starts is None else starts.optima)])
     if (source := getattr(estimator, "source_", None)) is not None:
         groups["sample"] = xr.Dataset({"rows": (("obs", "feature"), source.sample)})
     tree = xr.DataTree.from_dict(groups)
@@ -198,7 +201,8 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     from bayesgmm.posterior import check_prior
 
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
-    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type)
+    first, *optima = _with_noise(tree, _mixtures_in(tree["mixtures"].to_dataset(), estimator.covariance_type))
+    estimator.noise_, estimator.noise_weight_ = noise_of(first)
     for name, variable in tree["parameters"].data_vars.items():
         setattr(estimator, str(name), variable.to_numpy())
     for name in _OTHERS:
@@ -282,8 +286,28 @@ def _mixtures_dataset(mixtures: Sequence[Mixture]) -> "xr.Dataset":
     import xarray as xr
 
     family = mixtures[0].family
-    stacked = {part: np.stack([getattr(mixture, part) for mixture in mixtures]) for part in _PARTS}
+    stacked = {part: np.stack([getattr(mixture.components, part) for mixture in mixtures]) for part in _PARTS}
     return xr.Dataset({part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()})
+
+
+def _noise_dataset(noise: Uniform, mixtures: Sequence[Mixture]) -> "xr.Dataset":
+    """The box of noise and its weight in each mixture."""
+    import xarray as xr
+
+    sides = {"axes": (("side", "feature"), noise.axes), "lower": ("side", noise.lower), "upper": ("side", noise.upper)}
+    weights = np.array([noise_of(mixture)[1] for mixture in mixtures])
+    numbers = {"volume": noise.volume, "given": int(noise.given)}
+    return xr.Dataset({**sides, **numbers, "noise_weight": ("mixture", weights)})
+
+
+def _with_noise(tree: "xr.DataTree", mixtures: list[Mixture]) -> list[Mixture]:
+    """Mixtures with the noise that the file has, if it has any."""
+    if "noise" not in tree.children:
+        return mixtures
+    kept = {str(name): found.to_numpy() for name, found in tree["noise"].data_vars.items()}
+    weights = kept.pop("noise_weight").tolist()
+    noise = Uniform(kept["axes"], kept["lower"], kept["upper"], float(kept["volume"]), bool(kept["given"]))
+    return [NoisyMixture.of(mixture, noise, weight) for mixture, weight in zip(mixtures, weights, strict=True)]
 
 
 def _mixtures_in(dataset: "xr.Dataset", covariance_type: str) -> list[Mixture]:

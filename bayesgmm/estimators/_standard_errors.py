@@ -16,6 +16,7 @@ from bayesgmm.mixture import Measured, Mixture, measure
 from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
 from bayesgmm.mixture import icl as icl_of
+from bayesgmm.noise import refuse_noise
 from bayesgmm.standard_errors import Bootstrap, StandardErrors
 from bayesgmm.standard_errors import bootstrap as bootstrap_of
 from bayesgmm.standard_errors import standard_errors as standard_errors_of
@@ -91,6 +92,7 @@ class StandardErrorsMixin:
         """
         check_flag(robust=robust)
         refuse_labelled(self, "standard errors")
+        refuse_noise(self, "standard errors")
         mixture, data = self._fitted(), self._weighted(X, sample_weight)
         prior = getattr(self, "prior_", None)
         return standard_errors_of(data, mixture, prior=prior, robust=robust, n_jobs=self.n_jobs)
@@ -154,6 +156,7 @@ class StandardErrorsMixin:
         """
         check_flag(progress=progress)
         refuse_labelled(self, "the bootstrap")
+        refuse_noise(self, "the bootstrap")
         mixture, rows = self._fitted(), as_rows(self._validated(X))
         data = Data(rows, as_sample_weight(sample_weight, len(rows)))
         settings = {"kind": kind, "n_replicates": n_replicates, "n_starts": n_starts}

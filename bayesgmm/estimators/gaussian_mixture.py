@@ -25,7 +25,7 @@ from bayesgmm.data import (
     threads_for,
     warn_of_labels,
 )
-from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
+from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts
 from bayesgmm.estimators._attributes import Attributes, FeaturesMixin, MatchingMixin, precisions_of
 from bayesgmm.estimators._display import EMInHtmlMixin, progress_of_starts, warn_of_fit
 from bayesgmm.estimators._prior_parameters import PRIORS, floor_refused, in_units_of_rows
@@ -50,12 +50,14 @@ from bayesgmm.estimators._validation import (
     ValidatedMixin,
     as_data,
     check_n_samples,
+    check_noise,
     validated,
     whole,
 )
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import FAMILIES, Mixture, measure, row_densities, row_memberships
+from bayesgmm.noise import noise_of, starts_with
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import as_sample_weight, check_components, default_names, is_elsewhere
 
@@ -154,6 +156,12 @@ class GaussianMixture(
     missing : {"error", "marginalize"}
         Whether rows with missing values (NaN, pandas' NA) are refused, or count with what was observed of them,
         exactly, if values are missing at random. `impute` completes rows.
+    noise : bool or float
+        Whether rows may come from no component but uniform noise :math:`w_0 / V` (Banfield & Raftery 1993), for
+        outliers. V is the volume of the smaller of the rows' bounding box and the box along their principal axes, or
+        the number given; outside that box noise has density zero. Such fits are not equivariant: another scale of
+        features may have another box. ``predict`` gives -1 for noise, ``predict_proba`` a last column. With a prior
+        :math:`w_0` has a Beta(1, 9) distribution. A number of starts differ in the share of rows that begin as noise.
     n_jobs : int, optional
         Number of threads, as in joblib, for starts and blocks of rows. By default one, or all cores if a step takes
         long; the result is bitwise identical.
@@ -168,6 +176,9 @@ class GaussianMixture(
         are computed in double precision and returned as float32 if the rows are float32 and the values fit. A known
         mixture can be set through them, as in scikit-learn; ``covariances_`` or ``precisions_cholesky_``
         suffices.
+    noise_weight_, noise_ : float, bayesgmm.noise.Uniform
+        With noise, its share :math:`w_0` of the rows and its box and volume; ``weights_`` and ``noise_weight_`` sum to
+        one. Else 0 and None.
     converged_, n_iter_ : bool, int
         Of the best start.
     lower_bound_, lower_bounds_ : float, list of float
@@ -254,6 +265,7 @@ class GaussianMixture(
         "prior": [Prior, StrOptions(set(PRIORS)), None],
         "standardize": ["boolean"],
         "missing": [StrOptions(set(MISSING))],
+        "noise": ["boolean", Number(Real, 0.0, None, closed="neither")],
         "n_jobs": N_JOBS,
         "max_seconds": [Number(Real, 0.0, None, closed="neither"), None],
     }
@@ -280,6 +292,7 @@ class GaussianMixture(
         prior: Prior | str | None = None,
         standardize: bool = False,
         missing: str = "error",
+        noise: bool | float = False,
         n_jobs: int | None = None,
         max_seconds: float | None = None,
     ) -> None:
@@ -302,6 +315,7 @@ class GaussianMixture(
         self.prior = prior
         self.standardize = standardize
         self.missing = missing
+        self.noise = noise
         self.n_jobs = n_jobs
         self.max_seconds = max_seconds
 
@@ -359,6 +373,7 @@ class GaussianMixture(
 
     def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, labels: ArrayLike | None, kept_of: KeptOf) -> Self:
         begun = time.monotonic()
+        check_noise(self, X, labels)
         if self.standardize and self.reg_covar:
             raise floor_refused(self.reg_covar)
         if is_elsewhere(X):
@@ -381,7 +396,7 @@ class GaussianMixture(
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort
         ) as callback:
-            result, starts = best_of_starts(
+            result, starts = starts_with(self.noise, data)(
                 data,
                 model,
                 rng=once(kept, "generator", self._rng),
@@ -412,14 +427,14 @@ class GaussianMixture(
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
     def predict_proba(self, X: RowsLike) -> Responsibilities:
-        """Probability of each component for each row, (obs, cluster)."""
+        """Probability of each component for each row, (obs, cluster); with noise, a last column for it."""
         return self._by_row(row_memberships, X)
 
     def predict(self, X: RowsLike) -> IntArray:
-        """The most probable component of each row, (obs,)."""
+        """The most probable component of each row, (obs,); -1 for noise."""
         if is_elsewhere(X):
             return self._by_row(row_labels, X)
-        return self.predict_proba(X).argmax(axis=1)
+        return self._fitted().most_probable(self.predict_proba(X))
 
     def score_samples(self, X: RowsLike) -> PerRow:
         """Log density of each row, (obs,)."""
@@ -435,14 +450,14 @@ class GaussianMixture(
         return float(np.average(log_density, weights=weights))
 
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
-        """Rows drawn from the mixture, (n_samples, feature), and the components they came from."""
+        """Rows drawn from the mixture, (n_samples, feature), and the components they came from, -1 for noise."""
         mixture = self._fitted()
         check_n_samples(n_samples)
         return mixture.sample(n_samples, rng=self._rng())
 
     def n_parameters(self) -> int:
         """Free parameters: weights, means and covariances."""
-        return Model.of_mixture(self._fitted()).n_parameters
+        return self._fitted().n_parameters
 
     def _n_parameters(self) -> int:
         """`n_parameters` under scikit-learn's private name, which scripts use."""
@@ -454,7 +469,7 @@ class GaussianMixture(
         shown = Attributes.of(self)
         source, record = getattr(self, "_record", (None, None))
         if record is None or not shown.same_as(source):
-            record = shown.mixture(self.covariance_type)
+            record = shown.mixture(self.covariance_type, getattr(self, "noise_", None))
             self._record = shown, record
             self.__dict__.pop("_training", None)  # of other parameters
             if record.n_features != getattr(self, "n_features_in_", None):
@@ -513,7 +528,8 @@ class GaussianMixture(
 
     def _by_block(self) -> ByBlock:
         mixture = self._fitted()
-        return ByBlock(partial(_of_block, row_memberships, mixture), partial(_of_block, row_densities, mixture))
+        memberships, densities = (partial(_of_block, task, mixture) for task in (row_memberships, row_densities))
+        return ByBlock(memberships, densities, mixture.most_probable)
 
     def _n_threads(self) -> int | None:
         return self.n_jobs
@@ -546,6 +562,7 @@ class GaussianMixture(
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
         mixture, self.starts_ = result.mixture, starts
+        self.noise_, self.noise_weight_ = noise_of(mixture)
         shown = (mixture.weights, mixture.means, mixture.covariances, *precisions_of(mixture))
         if max(np.abs(values).max() for values in shown) > np.finfo(dtype).max:  # variances are squares
             dtype = np.dtype(np.float64)
@@ -556,7 +573,7 @@ class GaussianMixture(
         self.converged_, self.n_iter_ = result.converged, result.n_iter
         self.log_likelihood_, self.objective_ = result.log_likelihood, result.objective
         self.history_ = result.history
-        per_row = result.history / result.counts.sum()
+        per_row = result.history / (result.counts.sum() + result.n_noise)
         self.lower_bound_, self.lower_bounds_ = float(per_row[-1]), per_row[1:].tolist()
 
     def _searching(self) -> Effort:

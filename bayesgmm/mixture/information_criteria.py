@@ -55,9 +55,8 @@ def measure(data: Data, mixture: Mixture, pool: Executor | None = None) -> Measu
     >>> round(bic(measure(Data.of([[-1.0], [0.0], [1.0]]), mixture)), 3)
     9.711
     """
-    n_parameters = mixture.family.n_parameters(mixture.n_components, mixture.n_features)
     log_likelihood, log_certainty = total(partial(_measured, mixture), data, pool).tolist()
-    return Measured(log_likelihood, data.total, log_certainty, n_parameters)
+    return Measured(log_likelihood, data.total, log_certainty, mixture.n_parameters)
 
 
 def _measured(mixture: Mixture, block: Block) -> Array:

@@ -153,6 +153,21 @@ class Mixture:
         return self.family.parametrisation, self.component
 
     @property
+    def components(self) -> "Mixture":
+        """The mixture without what is no component: itself."""
+        return self
+
+    @property
+    def terms(self) -> tuple[Weights, Means, Factors]:
+        """Log scales, means and precision factors of the terms of the density, as the kernel reads them."""
+        return self.log_scale, self.means, self.precision_factors
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: weights, means and covariances."""
+        return self.family.n_parameters(self.n_components, self.n_features)
+
+    @property
     def full_covariances(self) -> Covariances:
         """Covariances as full matrices (cluster, feature, feature_bis), for every family."""
         return self.family.expand(self.factors, self.n_components, self.n_features)
@@ -169,6 +184,19 @@ class Mixture:
         """`log_prob` and `responsibilities` in one pass."""
         log_density, resp = column_densities(as_rows(X, n_features=self.n_features).T, self)
         return log_density, resp.T
+
+    def _densities(
+        self, x: Columns, patterns: Patterns = COMPLETE, *, memberships: bool = True
+    ) -> tuple[PerRow, Array]:
+        """`column_densities` of rows that may come from every component."""
+        n_rows, arrays = x.shape[1], self.terms
+        log_density, resp = np.empty(n_rows), np.empty((len(arrays[0]), n_rows) if memberships else (0, 0))
+        densities(*self.kernel, x, *arrays, log_density, resp, patterns=patterns)
+        return log_density, resp
+
+    def most_probable(self, resp: Responsibilities) -> IntArray:
+        """The most probable component of each row, (obs,), given responsibilities."""
+        return resp.argmax(axis=1)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""
@@ -334,8 +362,8 @@ def column_statistics(
         for each, part in zip(sums, (of_part.counts, of_part.first, of_part.second), strict=True):
             each[allowed] = part
         return Statistics(of_part.log_likelihood, *sums)
-    sums = Sums.empty(mixture.means.shape, mixture.precision_factors.shape[1:])
-    arrays = mixture.log_scale, mixture.means, mixture.precision_factors
+    arrays = mixture.terms
+    sums = Sums.empty(arrays[1].shape, arrays[2].shape[1:])
     if len(patterns.members):
         return Statistics(add_incomplete(*mixture.kernel, x, row_weights, patterns, *arrays, sums), *sums)
     return Statistics(add_statistics(*mixture.kernel, x, row_weights, *arrays, sums), *sums)
@@ -356,7 +384,4 @@ def column_densities(
         resp = np.zeros((mixture.n_components if memberships else 0, n_rows))
         resp[allowed if memberships else slice(0)] = of_part
         return log_density, resp
-    log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
-    arrays = mixture.log_scale, mixture.means, mixture.precision_factors
-    densities(*mixture.kernel, x, *arrays, log_density, resp, patterns=patterns)
-    return log_density, resp
+    return mixture._densities(x, patterns, memberships=memberships)

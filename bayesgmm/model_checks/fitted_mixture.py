@@ -13,6 +13,7 @@ from bayesgmm.data import Data, refuse_labelled
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
@@ -116,6 +117,7 @@ def mixture_of(draws: Draws, s: int) -> Mixture:
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
     refuse_labelled(fit, "a check of the model, which refits it")
+    refuse_noise(fit, "a check of the model")
     mixture: Mixture = fit.mixture_
     if X is None:
         raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
