@@ -250,6 +250,7 @@ def _check_likelihood(fit: Any, mixture: Mixture, data: Data) -> None:
 
 
 def _bayesian_fit(tree: xr.DataTree, name: str, data: Data) -> Fit:
+    refuse_noise(tree, "a comparison")
     own = "prior" in tree.attrs
     if not own and tree["posterior"]["weights"].shape[-1] > 1:
         tree = relabel(tree, data, progress=False)

@@ -14,6 +14,7 @@ from bayesgmm.exceptions import DegenerateComponentError, InputError
 from bayesgmm.io import check_target
 from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Mixture, align_to
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import data_of
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class PosteriorInHtmlMixin(NotebookMixin):
         from bayesgmm.report import ReportSettings, write_report
 
         check_is_fitted(self)
+        refuse_noise(self, "a report")
         check_target(path, overwrite=overwrite)
         fit: Any = self
         found, notes = maximum_likelihood(fit) if em is None else (_checked(em, fit), ())

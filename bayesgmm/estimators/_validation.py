@@ -106,7 +106,7 @@ def as_data(checked: Array, sample_weight: ArrayLike | None = None, *, names: Se
     return data
 
 
-def check_noise(estimator: Any, X: Any, labels: object) -> None:
+def check_noise(estimator: Any, X: Any, labels: object = None) -> None:
     """Refuse what does not go with a noise component yet."""
     if estimator.noise is False or estimator.noise is np.False_:
         return
@@ -114,6 +114,8 @@ def check_noise(estimator: Any, X: Any, labels: object) -> None:
         "rows that are not in memory": is_elsewhere(X),
         "labels": labels is not None,
         "missing='marginalize'": estimator.missing == MARGINALIZE,
+        "engine='pymc'": getattr(estimator, "engine", "native") != "native",
+        "inference other than 'nuts'": getattr(estimator, "inference", "nuts") != "nuts",
     }
     if together := [what for what, there in given.items() if there]:
         raise InputError(

@@ -317,6 +317,17 @@ class Mixture:
         return default_names(self.n_features)
 
 
+def with_constant(
+    log_scale: Weights, means: Means, precision_factors: Factors, constant: float
+) -> tuple[Weights, Means, Factors]:
+    """Terms of a density with one more whose log density is constant: its precision is zero."""
+    (k, d), block = means.shape, precision_factors.shape[1:]
+    terms = np.full(k + 1, constant), np.zeros((k + 1, d)), np.zeros((k + 1, *block))
+    for term, own in zip(terms, (log_scale, means, precision_factors), strict=True):
+        term[:k] = own
+    return terms
+
+
 def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike | None = None) -> Statistics:
     """Expected sufficient statistics of rows under a mixture, in one pass.
 

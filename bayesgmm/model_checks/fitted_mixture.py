@@ -92,6 +92,7 @@ def fitted_mixture_of(
     if not hasattr(fit, "posterior_") and hasattr(fit, "mixture_"):
         return _of_em(fit, X, sample_weight)
     tree = mixture_posterior(fit, X, names=names)
+    refuse_noise(tree, "a check of the model")
     data = data_of(tree, all_for="a check of the model", some_do=True)
     n_rows, given = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     every = draws_of(tree)

@@ -103,14 +103,15 @@ def _penalty(mixture: NoisyMixture, prior: ResolvedPrior | None) -> float:
     """The log prior of the components, and of the weight of noise."""
     if prior is None:
         return 0.0
-    return log_penalty(mixture.components, prior) + log_noise_prior(mixture.noise_weight)
+    shares = math.log(mixture.noise_weight), math.log1p(-mixture.noise_weight)
+    return log_penalty(mixture.components, prior) + log_noise_prior(*shares)
 
 
-def log_noise_prior(noise_weight: float) -> float:
-    """Log density of the weight of noise under its Beta distribution."""
+def log_noise_prior(log_noise: float, log_rest: float) -> float:
+    """Log density of the weight of noise under its Beta distribution, given log w0 and log(1 - w0)."""
     a, b = NOISE_PRIOR
     constant = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    return constant + (a - 1.0) * math.log(noise_weight) + (b - 1.0) * math.log1p(-noise_weight)
+    return constant + (a - 1.0) * log_noise + (b - 1.0) * log_rest
 
 
 def _result(

@@ -1,20 +1,118 @@
-"""`NoisyMixture`: a Gaussian mixture and uniform noise beside it."""
+"""`NoisyMixture`: a Gaussian mixture and uniform noise beside it, on a box around the rows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Responsibilities, Weights
-from bayesgmm.data import COMPLETE, Patterns
+from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
+from bayesgmm.data import COMPLETE, Data, Patterns
+from bayesgmm.em import moments_of, principal_directions
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture
-from bayesgmm.noise.uniform import Uniform
+from bayesgmm.mixture import Mixture, with_constant
 
 NOISE_PRIOR = (1.0, 9.0)  # Beta distribution of the weight of noise where components have a prior: one tenth expected
 _NO_ROWS = 1e-300  # the least weight of noise, so that its logarithm stays finite
 UNASSIGNED = -1
+_ROUNDING = 1e-9  # of a side: rows on the border stay inside when their coordinates are computed again
+
+
+@dataclass(frozen=True, eq=False)
+class Uniform:
+    r"""A uniform density :math:`1 / V` on a box.
+
+    The box is the smaller of two that hold the rows: the bounding box, and the box along the principal axes of their
+    covariance (mclust's ``hypvol``). It is found once, before the fit, and stays as it is. Scaled or rotated rows may
+    have another box, so that fits with noise are not equivariant.
+
+    Attributes
+    ----------
+    axes : (side, feature)
+        Directions of the sides, orthonormal.
+    lower, upper : (side,)
+        Where the sides begin and end, along these.
+    volume : float
+        V, that of the box unless the user gave another, which counts within the same box.
+    given : bool
+        Whether the user gave it.
+
+    Examples
+    --------
+    >>> from bayesgmm.data import Data
+    >>> from bayesgmm.noise import Uniform
+    >>> box = Uniform.around(Data.of([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [2.0, 3.0]]))
+    >>> box.volume
+    6.0
+    """
+
+    __module__ = "bayesgmm.noise"
+
+    axes: Array
+    lower: Array
+    upper: Array
+    volume: float
+    given: bool = False
+
+    @classmethod
+    def around(cls, data: Data, volume: float | None = None) -> Self:
+        """The smaller box around rows that count, with its volume or a given one.
+
+        Raises
+        ------
+        InputError
+            If a feature is constant, features are linearly dependent, or the volume is no positive finite number of
+            double precision.
+        """
+        rows, moments = data.rows[data.weights > 0], moments_of(data)
+        n_varying = len(principal_directions(moments)[0])
+        if n_varying < rows.shape[1]:
+            raise InputError(
+                expected="rows that vary in every direction, for the volume of noise",
+                got=f"{n_varying} directions of {rows.shape[1]} features",
+                hint="Drop constant and linearly dependent columns.",
+            )
+        both = [cls._along(axes, rows) for axes in (np.eye(rows.shape[1]), np.linalg.eigh(moments.covariance)[1].T)]
+        box = min(both, key=lambda each: each.log_volume)
+        found = float(np.exp(box.log_volume)) if volume is None else float(volume)
+        if not 0.0 < found < np.inf:
+            raise InputError(
+                expected="a volume of noise within double precision",
+                got=f"{found:g}",
+                hint="Scale the features, for instance with sklearn.preprocessing.StandardScaler.",
+            )
+        return cls(box.axes, box.lower, box.upper, found, volume is not None)
+
+    @classmethod
+    def _along(cls, axes: Array, rows: Rows) -> Self:
+        along = axes @ rows.T
+        return cls(np.ascontiguousarray(axes), along.min(axis=1), along.max(axis=1), np.nan)
+
+    @cached_property
+    def log_volume(self) -> float:
+        """log V of the box itself."""
+        return float(np.log(self.upper - self.lower).sum())
+
+    @property
+    def log_density(self) -> float:
+        """-log V, within the box."""
+        return -float(np.log(self.volume))
+
+    def holds(self, x: Columns) -> NDArray[np.bool_]:
+        """Which of some columns (feature, obs) lie in the box."""
+        along, slack = self.axes @ x, _ROUNDING * (self.upper - self.lower)
+        inside = (along >= (self.lower - slack)[:, None]) & (along <= (self.upper + slack)[:, None])
+        return np.asarray(inside.all(axis=0))
+
+    def sample(self, n: int, *, rng: np.random.Generator) -> Rows:
+        """Uniform rows (n, feature) in the box."""
+        return rng.uniform(self.lower, self.upper, (n, len(self.lower))) @ self.axes
+
+    def beside(self, components: Mixture, weight: float) -> "NoisyMixture":
+        """Components and noise of a weight."""
+        return NoisyMixture.of(components, self, weight)
 
 
 class NoisyMixture(Mixture):
@@ -74,11 +172,8 @@ class NoisyMixture(Mixture):
     @property
     def terms(self) -> tuple[Weights, Means, Factors]:
         """Those of the components, and noise as one more whose precision is zero."""
-        (k, d), block = self.means.shape, self.precision_factors.shape[1:]
-        log_scale, means, precision = np.empty(k + 1), np.zeros((k + 1, d)), np.zeros((k + 1, *block))
-        log_scale[:k], means[:k], precision[:k] = self.log_scale, self.means, self.precision_factors
-        log_scale[k] = np.log(self.noise_weight) + self.noise.log_density
-        return log_scale, means, precision
+        constant = float(np.log(self.noise_weight)) + self.noise.log_density
+        return with_constant(self.log_scale, self.means, self.precision_factors, constant)
 
     @property
     def n_parameters(self) -> int:
@@ -133,7 +228,8 @@ def noise_of(mixture: Mixture) -> tuple[Uniform | None, float]:
 
 def refuse_noise(fit: Any, what: str) -> None:
     """Refuse what a fit with noise does not offer."""
-    if isinstance(fit, NoisyMixture) or getattr(fit, "noise_", None) is not None:
+    of_tree = "noise_volume" in fit["constant_data"] if "constant_data" in getattr(fit, "children", ()) else False
+    if of_tree or isinstance(fit, NoisyMixture) or getattr(fit, "noise_", None) is not None:
         raise _refused(what)
 
 

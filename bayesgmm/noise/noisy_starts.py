@@ -30,8 +30,7 @@ from bayesgmm.exceptions import DegenerateComponentError, InputError
 from bayesgmm.io import Pieces, once
 from bayesgmm.mixture import Equivariance, Mixture, row_memberships
 from bayesgmm.noise.noisy_em import run_noisy_em
-from bayesgmm.noise.noisy_mixture import NoisyMixture
-from bayesgmm.noise.uniform import Uniform
+from bayesgmm.noise.noisy_mixture import NoisyMixture, Uniform
 from bayesgmm.priors import Model
 from bayesgmm.validation import check_components
 

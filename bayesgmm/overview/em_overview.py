@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from bayesgmm._common import Weights
 from bayesgmm.mixture import Mixture
-from bayesgmm.noise import NoisyMixture, noise_of
+from bayesgmm.noise import noise_of
 from bayesgmm.overview.messages import EM_ALONE, EM_CONVERGED, EM_UNFINISHED, SET_BY_HAND, Step
 from bayesgmm.overview.posterior_overview import RowClusters
 from bayesgmm.overview.short_summary import SURE, Cluster, Overview, profiles
@@ -53,8 +53,6 @@ def overview_of_em(
 
 def _next_step(verdict: str, mixture: Mixture) -> Step:
     step = _STEPS[verdict]
-    if step == Step.SAMPLE and isinstance(mixture, NoisyMixture):
-        return Step.SELECT
     return Step.ERRORS if step == Step.SAMPLE and not mixture.family.parametrisation.explorable else step
 
 

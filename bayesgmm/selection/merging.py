@@ -302,6 +302,7 @@ def merge_components(
     if isinstance(given, np.ndarray | pd.DataFrame | xr.DataArray | list | tuple):
         return _merging(_probabilities(given), sample_weight)
     tree = mixture_posterior(given, X, names=names)
+    refuse_noise(tree, "merging components")
     data, draws = data_of(tree, X), draws_of(tree)
     weights = data.row_weights if sample_weight is None else sample_weight
     some = data.take(slice(None, None, -(-data.shape[0] // _MOST_ROWS)))

@@ -139,6 +139,6 @@ def test_what_does_not_go_with_noise_is_refused_before_any_work(settings, given,
 
 
 def test_a_prior_of_the_concentration_is_refused():
-    prior = Prior.malsiner_walli(ROWS)
+    prior = Prior.malsiner_walli(ROWS, concentration=Prior.gamma(10.0, 20.0))
     with pytest.raises(InputError, match="a concentration in numbers with a noise component"):
         GaussianMixture(2, noise=True, prior=prior).fit(ROWS)
