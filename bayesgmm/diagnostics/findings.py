@@ -16,7 +16,7 @@ from bayesgmm.diagnostics.messages import (
     Finding,
     Fragment,
 )
-from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_ESS_PER_CHAIN, Mixing
+from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_ESS_PER_CHAIN, MIN_SETTLED_ESS, Mixing
 from bayesgmm.diagnostics.verdict import (
     COLLAPSED_RATIO,
     DEGENERATE,
@@ -85,8 +85,8 @@ def _pooled(f: Figures) -> list[str]:
     if not f.is_pooled:
         return []
     modes = [sentence(Finding.MODE, number=i, figures=_mode(mode, f.n_chains)) for i, mode in enumerate(f.modes)]
-    vague = max(mode.weight_se or 0.0 for mode in f.modes) > MAX_WEIGHT_SE
-    uncertain = [sentence(Finding.UNCERTAIN_WEIGHTS, limit=MAX_WEIGHT_SE)] if vague else []
+    vague = any(mode.is_vague for mode in f.modes)
+    uncertain = [sentence(Finding.UNCERTAIN_WEIGHTS, limit=MAX_WEIGHT_SE, least=MIN_SETTLED_ESS)] if vague else []
     return [sentence(Finding.POOLED, n_modes=len(f.modes)), *modes, *uncertain]
 
 

@@ -35,7 +35,10 @@ class Finding(StrEnum):
         "Modes may be missing: up to {missing:share} of the posterior, as far as {n} random starts of the search tell."
     )
     MODE = "The mode with number {number} has {figures}."
-    UNCERTAIN_WEIGHTS = "The weights are uncertain: their standard errors are above {limit}."
+    UNCERTAIN_WEIGHTS = (
+        "The weights are uncertain: their standard errors are above {limit}, or a mode that carries weight has fewer "
+        "than {least} effective draws, too few for a standard error."
+    )
 
     NOT_STATIONARY = (
         "The chains lie apart in {n_groups} groups, whatever their labels, but are not stationary: more draws may "

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import isnan, log
 
-from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_DRAWS, Mixing
+from bayesgmm.diagnostics.rhat_ess import MAX_R_HAT, MIN_DRAWS, MIN_SETTLED_ESS, Mixing
 from bayesgmm.laplace import MAX_K_HAT, MIN_EFFECTIVE_SHARE
 from bayesgmm.partitions import Occupancy
 
@@ -89,6 +89,12 @@ class PooledMode:
     n_clusters: int | None
     chains: tuple[int, ...]
     cluster_sizes: tuple[float, ...] = ()
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether its weight is known to one digit at most, or rests on too few effective draws to tell."""
+        few = self.effective_size is not None and self.effective_size < MIN_SETTLED_ESS
+        return (self.weight_se or 0.0) > MAX_WEIGHT_SE or (few and self.weight > MAX_WEIGHT_SE)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bayesgmm.em.em import run_em as run_em
     from bayesgmm.em.em import statistics_of as statistics_of
     from bayesgmm.em.initialization import Initialisation as Initialisation
+    from bayesgmm.em.initialization import groups_of_tree as groups_of_tree
     from bayesgmm.em.initialization import starting_mixture as starting_mixture
     from bayesgmm.em.local_search import EFFORTS as EFFORTS
     from bayesgmm.em.local_search import Effort as Effort

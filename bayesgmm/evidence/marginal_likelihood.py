@@ -25,6 +25,7 @@ from bayesgmm.posterior import (
     Names,
     Posterior,
     data_of,
+    draws_of,
     mixture_posterior,
     model_of,
 )
@@ -39,6 +40,8 @@ _EMPTY_COUNT = float(np.log(2.0))  # expected rows below which a component is mo
 _EMPTY_SHARE = 0.01  # of the draws with an empty component, from which bridge sampling is not relied on
 _UNSURE = 0.1  # its standard error, below which it is
 _MOST_WORK = 40_000  # rows times components times squared features and one, above which tempering takes minutes
+
+_STEP = 1e-3  # doublings
 
 _IMPOSSIBLE = -1e12  # log density of a row a million standard deviations away
 
@@ -83,6 +86,10 @@ class Evidence:
         Reasons to doubt the estimate, and limits of the check; empty if there are none.
     tempered : Estimate or None
         Tempering, where bridge sampling is not relied on.
+    per_doubling : float
+        How much the log evidence grows per doubling of the pseudo-rows of the covariance prior, whose covariances stay
+        as large: :math:`\log 2\; E[\partial \log p_c(\theta) / \partial \log c \mid X]` at c = 1, c times as many
+        degrees of freedom and c times the scale. Models whose numbers differ are compared by the prior too.
     """
 
     __module__ = "bayesgmm.evidence"
@@ -95,20 +102,26 @@ class Evidence:
     effective_draws: float
     findings: tuple[str, ...]
     tempered: Estimate | None = None
+    per_doubling: float = np.nan
 
     def __str__(self) -> str:
         lines = [f"log evidence {Estimate(self.log_evidence, self.se)}"]
         lines += [f"  {method} {estimate}" for method, estimate in self._estimates]
-        return "\n".join([*lines, f"  effective draws {self.effective_draws:.0f}", *self.findings])
+        lines += [f"  {name} {value}" for name, value in self._numbers]
+        return "\n".join([*lines, *self.findings])
 
     @property
     def _estimates(self) -> list[tuple[str, str]]:
         each = {"bridge sampling": self.bridge, "THAMES": self.thames, "tempering": self.tempered}
         return [(method, str(estimate)) for method, estimate in each.items() if estimate is not None]
 
+    @property
+    def _numbers(self) -> list[tuple[str, str]]:
+        effective = ("effective draws", f"{self.effective_draws:,.0f}")
+        return [effective, ("per doubling of the prior's pseudo-rows", f"{self.per_doubling:+.2f}")]
+
     def _repr_html_(self) -> str:
-        rows = [*self._estimates, ("effective draws", f"{self.effective_draws:,.0f}")]
-        shown = table(("log evidence", ""), rows)
+        shown = table(("log evidence", ""), [*self._estimates, *self._numbers])
         return shown + listing(self.findings)
 
 
@@ -252,7 +265,10 @@ def log_evidence(
         findings += _disagreement(bridge, check)
     effective = float(sum(found.effective_draws for found in bridges))
     findings += _precision(own)
-    return Evidence(own.log_evidence, own.se, bridge, check, len(regions), effective, tuple(findings), tempered)
+    per_doubling = _per_doubling(draws_of(tree), target)
+    return Evidence(
+        own.log_evidence, own.se, bridge, check, len(regions), effective, tuple(findings), tempered, per_doubling
+    )
 
 
 def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
@@ -261,6 +277,12 @@ def target_of_tree(tree: xr.DataTree, prior: Prior | None = None) -> Target:
     if model.prior is None:
         raise InputError(expected="a prior", got="none", hint="Pass the prior= of the model.")
     return Target(data_of(tree, all_for="an evidence"), model)
+
+
+def _per_doubling(draws: Draws, target: Target) -> float:
+    """Change of the log evidence per doubling of the covariance prior's pseudo-rows, by a central difference."""
+    more, fewer = (target.prior.with_pseudo_rows(2.0**step).log_density_of(draws) for step in (_STEP, -_STEP))
+    return float((more - fewer).mean()) / (2.0 * _STEP)
 
 
 def _doubt(points: Draws, bridge: Estimate, target: Target) -> str:

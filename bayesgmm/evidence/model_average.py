@@ -32,8 +32,9 @@ class ModelAverage:
     Attributes
     ----------
     table : DataFrame
-        One row per fit: ``n_components``, ``covariance_type``, ``log_evidence`` and ``se``, ``prior``, ``probability``
-        and its standard error ``probability_se``.
+        One row per fit: ``n_components``, ``covariance_type``, ``log_evidence`` and ``se``, its change ``per_doubling``
+        of the prior's pseudo-rows (see `Evidence`), ``prior``, ``probability`` and its standard error
+        ``probability_se``.
     fits : tuple
         The fits, in the same order.
     findings : tuple of str
@@ -176,7 +177,9 @@ def _table(trees: Sequence[xr.DataTree], found: Sequence[Evidence], prior: Prior
     with np.errstate(divide="ignore"):
         log_joint = log_z + np.log(before)
     after = np.exp(log_joint - np.logaddexp.reduce(log_joint))
+    per_doubling = [float(getattr(own, "per_doubling", np.nan)) for own in found]
     columns = {"n_components": k, "covariance_type": families, "log_evidence": log_z, "se": se}
+    columns |= {"per_doubling": np.array(per_doubling)}
     columns |= {"prior": before, "probability": after, "probability_se": np.sqrt(_slopes(after) ** 2 @ se**2)}
     return pd.DataFrame(columns, [f"K={n}, {name}" for n, name in zip(k, families, strict=True)])
 

@@ -18,13 +18,14 @@ from itertools import combinations
 import numpy as np
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import linkage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
+from bayesgmm.em import groups_of_tree
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.mixture import Draws
 from bayesgmm.partitions import Labels, discrete_r_hat, losses
@@ -210,7 +211,7 @@ def _medoids(distances: Array) -> list[int]:
     best, groups = SEPARATED, np.zeros(len(distances), dtype=np.int64)
     tree = linkage(squareform(distances), "average") if len(distances) > 2 else np.empty((0, 4))
     for n_groups in range(2, MOST_MODES + 1 if len(tree) else 2):
-        found = _without_outliers(fcluster(tree, n_groups, "maxclust").astype(np.int64))
+        found = _without_outliers(1 + groups_of_tree(tree, n_groups))
         inside = found > 0
         if not 2 <= len(np.unique(found[inside])) < inside.sum():
             continue

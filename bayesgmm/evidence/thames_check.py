@@ -77,12 +77,12 @@ class _Space:
         return Blocks(np.empty((len(points), 0)), np.concatenate([*own, entries], axis=2))
 
     def points(self, blocks: Blocks) -> Draws:
-        """Mixtures at coordinates."""
+        """Mixtures at coordinates; by factors, as products of those of far points are singular to rounding error."""
         d, logs = self.n_features, blocks.own[..., 0]
-        logs = logs - np.logaddexp.reduce(logs, axis=1)[:, None]
+        weights = np.exp(logs - np.logaddexp.reduce(logs, axis=1)[:, None])
         entries = blocks.shared[:, None] if self.family.shared else blocks.own[..., 1 + d :]
-        covariances = np.broadcast_to(self._covariances(entries), (*logs.shape, d, d)).copy()
-        return Draws(np.exp(logs), blocks.own[..., 1 : 1 + d].copy(), covariances, family=self.family)
+        factors = self.family.parametrisation.unpack(entries, d)
+        return Draws.of_factors(weights, blocks.own[..., 1 : 1 + d].copy(), factors, family=self.family)
 
     def log_jacobian(self, blocks: Blocks) -> Array:
         """Log density of t plus log Jacobian of the transform of weights and covariances, (point,)."""
@@ -97,7 +97,3 @@ class _Space:
         """Packed factors (..., coordinate)."""
         one = self.family.parametrisation
         return one.pack(one.factors(one.blocks(covariances)))
-
-    def _covariances(self, entries: Array) -> Covariances:
-        one = self.family.parametrisation
-        return one.matrices(one.unpack(entries, self.n_features), self.n_features)

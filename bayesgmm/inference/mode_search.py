@@ -266,8 +266,9 @@ def explore(
 
     With ``"spread"``, the search from random starts comes first (`bayesgmm.inference.random_search`). If its Gibbs
     chains lie apart, or a component has few rows, so that its posterior is no normal one, the chains of the fit jump
-    between all places (`bayesgmm.inference.jumps`) if they do so often enough. If they move freely, chains start
-    together. In other cases exploratory chains follow.
+    between all places (`bayesgmm.inference.jumps`) if they do so often enough. If not and a component has no rows in
+    some draws, where trajectories of NUTS are long, the chains of the fit are made by Gibbs sampling, from different
+    places if these lie apart. If they move freely, chains start together. In other cases exploratory chains follow.
 
     Parameters
     ----------
@@ -371,4 +372,11 @@ def _with_sampler(together: Exploration, search: RandomSearch, rng: np.random.Ge
         jumps = adapted_jumps(problem, search.draws, search.places, rng=rng)
         if jumps.usable:
             return replace(together, sampler="jumps", jumps=jumps)
-    return replace(together, sampler="gibbs") if search.has_empty and not search.apart else together
+    if not search.has_empty:
+        return together
+    if not search.apart:
+        return replace(together, sampler="gibbs")
+    lasts, n_chains = search.lasts, len(together.starting_modes)
+    places = [c % len(lasts) for c in range(n_chains)]
+    problem = replace(problem, chain_starts=tuple(lasts[place] for place in places))
+    return replace(together, problem=problem, starting_modes=places, sampler="gibbs")

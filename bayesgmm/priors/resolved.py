@@ -82,6 +82,22 @@ class ResolvedPrior:
         """The same with hyperparameters fixed at their means, and an inverse-Wishart in the place of a separation."""
         return replace(self, scale_prior=None, separation=None, concentration_prior=None)
 
+    def with_pseudo_rows(self, factor: float) -> Self:
+        """The same with so many times the pseudo-rows of covariances, which stay as large as they were."""
+        scale_prior, separation = self.scale_prior, self.separation
+        if scale_prior is not None:
+            scale_prior = replace(scale_prior, scale=factor * scale_prior.scale)
+        if separation is not None:
+            shape, scale = factor * separation.variance_shape, factor * separation.variance_scale
+            separation = replace(separation, variance_shape=shape, variance_scale=scale)
+        return replace(
+            self,
+            dof=factor * self.dof,
+            scale=factor * self.scale,
+            scale_prior=scale_prior,
+            separation=separation,
+        )
+
     def of_components(self, which: IntArray) -> Self:
         """The prior of a mixture of some of the components, each as often as it is named."""
         blocks = which[:1] * 0 if self.family.shared else which

@@ -1,8 +1,9 @@
 """Table of model selection criteria, and differences that are not negligible."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import hypot, nan, sqrt
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +15,15 @@ STANDARD_ERRORS = 2.0  # a smaller difference of estimates is indistinguishable 
 
 
 class Score(NamedTuple):
-    """A criterion's value for one model; its standard error and its parts by row, where it has them."""
+    """A criterion's value for one model; where it has them its standard error, its parts by row, and further columns.
+
+    Further columns of the table have their names after the criterion's.
+    """
 
     value: float
     se: float = nan
     by_row: PerRow | None = None
+    further: Mapping[str, float] = MappingProxyType({})
 
 
 Score.__module__ = "bayesgmm.selection"  # in the body, type checkers take it for a field
@@ -73,7 +78,7 @@ def _log_evidence(fit: Any, seed: int) -> Score:
     from bayesgmm.evidence import log_evidence
 
     found = log_evidence(fit, random_state=seed)
-    return Score(found.log_evidence, found.se)
+    return Score(found.log_evidence, found.se, further={"per_doubling": found.per_doubling})
 
 
 def _loo(fit: Any, seed: int) -> Score:

@@ -64,9 +64,11 @@ class Comparand:
         """Columns and values."""
         columns: dict[str, Any] = {"log_likelihood": self.log_likelihood, "n_parameters": self.n_parameters}
         for name in (name for name in CRITERIA if name in self.scores):
-            columns[name] = self.scores[name].value
+            score = self.scores[name]
+            columns[name] = score.value
             if CRITERIA[name].bayesian:
-                columns[f"{name}_se"] = self.scores[name].se
+                columns[f"{name}_se"] = score.se
+            columns |= {f"{name}_{key}": value for key, value in score.further.items()}
         rest = ("n_best_reached", "n_starts", "n_degenerate", "degenerate", "converged", "note")
         return columns | {name: getattr(self, name) for name in rest}
 
@@ -82,10 +84,11 @@ class Selection:
     ----------
     table : pandas.DataFrame
         One row for each covariance family and K, by both of which it is indexed: ``log_likelihood``,
-        ``n_parameters``, ``bic``, ``aic``, ``icl`` of the best fit by EM, and for Bayesian criteria ``evidence``
-        or ``loo`` with ``_se``; ``n_best_reached`` of ``n_starts`` that reached EM's best optimum, ``n_degenerate``
-        that ended in a collapsed or emptied component; ``degenerate``, whether all did, so that the row cannot win;
-        ``converged``, whether EM and any chains did; ``note``, as text.
+        ``n_parameters``, ``bic``, ``aic``, ``icl`` of the best fit by EM, and for Bayesian criteria ``evidence`` or
+        ``loo`` with ``_se``, and ``evidence_per_doubling`` of the prior's pseudo-rows (see
+        `bayesgmm.evidence.Evidence`); ``n_best_reached`` of ``n_starts`` that reached EM's best optimum,
+        ``n_degenerate`` that ended in a collapsed or emptied component; ``degenerate``, whether all did, so that the
+        row cannot win; ``converged``, whether EM and any chains did; ``note``, as text.
     criterion : str
         The one that decides.
     winner : Candidate

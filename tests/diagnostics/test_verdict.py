@@ -174,6 +174,12 @@ def test_pooled_modes_are_quoted_with_standard_errors():
     assert "standard errors" in next_steps_of(figures, SEVERAL_MODES)[0]
     vague = changed({"resampled": True, "modes": (replace(POOLED[0], weight_se=0.2), POOLED[1])})
     assert "The weights are uncertain" in findings_of(vague)[-1]
+    few = changed({"resampled": True, "modes": (replace(POOLED[0], effective_size=12.0), POOLED[1])})
+    assert "fewer than 25 effective draws" in findings_of(few)[-1]
+    unimportant = changed(
+        {"resampled": True, "modes": (POOLED[0], replace(POOLED[1], weight=0.01, effective_size=3.0))}
+    )
+    assert not any("uncertain" in finding for finding in findings_of(unimportant))
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,66 @@ def test_one_component_in_closed_form():
     assert found.findings == ()
 
 
+def test_change_of_the_evidence_with_the_priors_weight_in_closed_form():
+    """By differences of the exact evidence, where degrees of freedom and scale grow together."""
+    X = np.random.default_rng(0).normal([1.0, -2.0], [1.0, 3.0], (60, 2))
+
+    def prior(factor):
+        scale = factor * np.array([[2.0, 0.3], [0.3, 1.0]])
+        return Prior.normal_inverse_wishart(mean=[0.0, 0.0], kappa=0.2, dof=5.0 * factor, scale=scale)
+
+    fit = BayesianGaussianMixture(1, prior=prior(1.0), random_state=1, progress=False).fit(X)
+    exact = (niw_log_evidence(X, prior(2.0**0.01)) - niw_log_evidence(X, prior(2.0**-0.01))) / 0.02
+    found = log_evidence(fit, random_state=1)
+    target, draws = target_of_tree(fit.posterior_), points_of_tree(fit.posterior_)
+    own = [target.prior.with_pseudo_rows(factor).log_density_of(draws) for factor in (2.0**0.01, 2.0**-0.01)]
+    se = np.std((own[0] - own[1]) / 0.02) / np.sqrt(len(draws) / 4)  # fewer effective draws than that are not usual
+    assert abs(found.per_doubling - exact) < bound() * se
+    assert 5.0 * se < abs(exact)
+    assert f"pseudo-rows {found.per_doubling:+.2f}" in str(found)
+
+
+def test_change_of_the_evidence_with_the_priors_weight_by_enumeration():
+    """Under a prior of covariances far smaller than those of the rows."""
+
+    def prior(doublings):
+        factor = 2.0**doublings
+        return Prior.normal_inverse_wishart(
+            concentration=1.5, mean=[1.0], kappa=0.3, dof=4.0 * factor, scale=[[0.1 * factor]]
+        )
+
+    drawn, chain = exact_draws(SEVEN, prior(0.0), 2, size=4000), np.repeat(np.arange(4), 1000)
+    draws = Draws(**drawn, family=covariance_family("full"), chain=chain)
+    found = log_evidence(as_posterior(draws), SEVEN, prior=prior(0.0), random_state=1)
+    exact = [logsumexp(exact_log_evidences(SEVEN, prior(step), 2)[1]) for step in (0.01, -0.01)]
+    change = (exact[0] - exact[1]) / 0.02
+    own = [prior(step).resolve(2, 1, "full").log_density_of(draws) for step in (0.01, -0.01)]
+    se = np.std((own[0] - own[1]) / 0.02) / np.sqrt(len(draws))  # independent draws
+    assert abs(found.per_doubling - change) < bound() * se
+    assert abs(change) > 20.0 * se
+
+
+@pytest.mark.parametrize("form", ["wishart", "separation"])
+def test_more_pseudo_rows_leave_covariances_as_large(form):
+    """Scales that are drawn, variances and correlations: the typical covariance stays, its spread falls."""
+    mean, eye = [0.0, 0.0], np.eye(2)
+    prior = {
+        "wishart": Prior.independent(mean=mean, mean_covariance=eye, dof=6.0, scale=Prior.wishart(8.0, 0.25 * eye)),
+        "separation": Prior.separation(
+            mean=mean, mean_covariance=eye, variance_shape=[3.0, 3.0], variance_scale=[2.0, 4.0], eta=2.0
+        ),
+    }[form].resolve(2, 2, "full")
+    more, x = prior.with_pseudo_rows(16.0), np.exp(np.linspace(-6.0, 6.0, 241))
+    covariances = x[:, None, None, None] * np.array([[[2.0, 0.0], [0.0, 4.0]]] * 2)
+    weights, means = np.full((len(x), 2), 0.5), np.zeros((len(x), 2, 2))
+    heights = [each.log_density(weights, means, covariances) + 3.0 * 2 * np.log(x) for each in (prior, more)]
+    densities = [np.exp(height - logsumexp(height)) for height in heights]
+    centres = [float(density @ np.log(x)) for density in densities]
+    spreads = [float(density @ (np.log(x) - centre) ** 2) for density, centre in zip(densities, centres, strict=True)]
+    assert abs(centres[1] - centres[0]) < 0.5
+    assert spreads[1] < 0.8 * spreads[0]  # a scale that is drawn keeps its own spread
+
+
 def test_weighted_rows_count_as_often_as_their_weights_say():
     rng = np.random.default_rng(1)
     X, weights = rng.normal(size=(20, 1)), rng.integers(1, 5, 20)

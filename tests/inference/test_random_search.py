@@ -19,7 +19,8 @@ from bayesgmm.datasets import load_old_faithful
 from bayesgmm.em import best_of_starts
 from bayesgmm.evidence import visited_modes
 from bayesgmm.exceptions import SamplingError, SamplingWarning
-from bayesgmm.inference import random_search
+from bayesgmm.inference import mode_search, random_search
+from bayesgmm.inference.engines import sample_native
 from bayesgmm.inference.mode_search import explore
 from bayesgmm.inference.problem import Problem
 from bayesgmm.inference.random_search import (
@@ -105,6 +106,28 @@ def test_a_place_far_better_than_the_optima_of_em_is_told_and_chains_start_there
     explored = explore("spread", replace(problem, start=joined), (joined,), settings=settings, rng=rng)
     assert explored.search.better is not None
     np.testing.assert_allclose(explored.problem.start.weights, 0.25, atol=0.01)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_nearly_empty_components_are_given_to_gibbs_where_chains_do_not_jump(monkeypatch, apart):
+    """From different places if these lie apart; NUTS only where every component has rows."""
+    found, problem = searched("five copies")
+    monkeypatch.setattr(mode_search, "_MOST_JUMPING", 0)
+    settings, rng = SamplerSettings(seed=1, draws=20, tune=5, progress=False), np.random.default_rng(0)
+    for has_empty in (True, False):
+        told = replace(found, apart=apart, has_empty=has_empty, has_small=True)
+        monkeypatch.setattr(mode_search, "search_from_random_starts", lambda *_, told=told, **__: told)
+        explored = explore("spread", problem, (problem.start,), settings=settings, rng=rng)
+        assert explored.sampler == ("gibbs" if has_empty else None)
+        if has_empty:
+            assert explored.starting_modes == ([0, 1, 2, 3] if apart else [0, 0, 0, 0])
+            starts = found.lasts[:4] if apart else []
+            assert len(explored.problem.chain_starts) == len(starts)
+            for chain, start in zip(explored.problem.chain_starts, starts, strict=True):
+                np.testing.assert_array_equal(chain.means, start.means)
+            draws, run = explored.sample(sample_native, settings, rng)
+            assert len(draws) == 80
+            assert not run.values  # no whitened coordinates: not of NUTS
 
 
 def test_more_random_starts_are_counted_by_the_same_rule():

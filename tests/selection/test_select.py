@@ -317,7 +317,8 @@ def test_bayesian_criteria_stand_beside_those_of_em() -> None:
     for name in ("evidence", "loo"):
         again = CRITERIA[name].score(found.best, 1)
         assert found.table.loc[("full", 2), name] == again.value
-    assert list(found.table.columns[2:9]) == ["bic", "aic", "icl", "evidence", "evidence_se", "loo", "loo_se"]
+    bayesian = ["evidence", "evidence_se", "evidence_per_doubling", "loo", "loo_se"]
+    assert list(found.table.columns[2:10]) == ["bic", "aic", "icl", *bayesian]
     assert "The next best is full with K = 1" in str(found)
     assert " ± " in str(found)
 
