@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.mixture import Mixture as Mixture
     from bayesgmm.mixture.mixture import column_statistics as column_statistics
     from bayesgmm.mixture.mixture import expected_statistics as expected_statistics
-    from bayesgmm.mixture.mixture import with_constant as with_constant
     from bayesgmm.mixture.statistics import Statistics as Statistics
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -162,6 +162,10 @@ class Mixture:
         """Log scales, means and precision factors of the terms of the density, as the kernel reads them."""
         return self.log_scale, self.means, self.precision_factors
 
+    def terms_with(self, log_density: float) -> tuple[Weights, Means, Factors]:
+        """`terms`, and one more of a constant log density, weight included."""
+        return with_constant(self.log_scale, self.means, self.precision_factors, log_density)
+
     @property
     def n_parameters(self) -> int:
         """Free parameters: weights, means and covariances."""

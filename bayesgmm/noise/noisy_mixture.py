@@ -12,7 +12,7 @@ from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, R
 from bayesgmm.data import COMPLETE, Data, Patterns
 from bayesgmm.em import moments_of, principal_directions
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import Mixture, with_constant
+from bayesgmm.mixture import Mixture
 
 NOISE_PRIOR = (1.0, 9.0)  # Beta distribution of the weight of noise where components have a prior: one tenth expected
 _NO_ROWS = 1e-300  # the least weight of noise, so that its logarithm stays finite
@@ -172,8 +172,7 @@ class NoisyMixture(Mixture):
     @property
     def terms(self) -> tuple[Weights, Means, Factors]:
         """Those of the components, and noise as one more whose precision is zero."""
-        constant = float(np.log(self.noise_weight)) + self.noise.log_density
-        return with_constant(self.log_scale, self.means, self.precision_factors, constant)
+        return self.terms_with(float(np.log(self.noise_weight)) + self.noise.log_density)
 
     @property
     def n_parameters(self) -> int:

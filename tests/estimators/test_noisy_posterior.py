@@ -131,7 +131,6 @@ def test_what_does_not_go_with_noise_is_refused_before_sampling(settings, what):
 
 
 def test_a_prior_of_the_concentration_is_refused():
+    prior = Prior.malsiner_walli(ROWS, concentration=Prior.gamma(10.0, 20.0))
     with pytest.raises(InputError, match="a concentration in numbers"):
-        BayesianGaussianMixture(
-            2, **SETTINGS, prior=Prior.malsiner_walli(ROWS, concentration=Prior.gamma(10.0, 20.0))
-        ).fit(ROWS)
+        BayesianGaussianMixture(2, **SETTINGS, prior=prior).fit(ROWS)
