@@ -14,9 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
     "exceptions", "_common", "_compiled", "validation", "datasets", "data", "io", "conditionals", "mixture", "priors",
-    "em", "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model", "partitions",
-    "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "style", "plots", "comparison",
-    "model_checks", "overview", "report", "estimators", "selection", "classification", "calibration", "cli",
+    "em", "noise", "standard_errors", "log_posterior", "gibbs", "laplace", "posterior", "prediction", "pymc_model",
+    "partitions", "label_switching", "evidence", "diagnostics", "inference", "cross_validation", "style", "plots",
+    "comparison", "model_checks", "overview", "report", "estimators", "selection", "classification", "calibration",
+    "cli",
 )  # fmt: skip
 MOST_MODULES, MOST_LINES, MOST_NAMES = 12, 600, 30
 
@@ -43,7 +44,10 @@ THIRD_PARTIES: dict[str, set[str]] = {
 for allowed, packages in (
     (
         NUMERICAL,
-        ("_compiled", "data", "conditionals", "mixture", "priors", "em", "standard_errors", "log_posterior", "gibbs"),
+        (
+            *("_compiled", "data", "conditionals", "mixture", "priors", "em", "noise", "standard_errors"),
+            *("log_posterior", "gibbs"),
+        ),
     ),
     (
         DRAWS,

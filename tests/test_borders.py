@@ -550,6 +550,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("ci_kind", "covariance_types"), _NO_NONE),
     "methods": _NAMES,
     "variables": [5, True, "nothing", ["nothing"], {"nothing": 0}, [1.0], {"weights": 9}],
+    "noise": [0.0, 0, -1.0, float("nan"), float("inf"), "yes", None, [True]],
     "prior": _OBJECTS,
     "class_prior": [1.0, [0.5], [0.5, float("nan")], [0.9, 0.9], [0.0, 1.0], ["a", "b"], [True, False], {}],
     "reg_covar": _REALS[:-1],

@@ -14,6 +14,7 @@ from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
 from bayesgmm.mixture import Draws, Mixture, measure, row_densities, row_memberships
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
@@ -218,6 +219,7 @@ def _check_features(fits: list[Any], trees: list[xr.DataTree | None], n_features
 
 def _em_fit(fit: Any, name: str, data: Data) -> Fit:
     refuse_labelled(fit, "a comparison")
+    refuse_noise(fit, "a comparison")
     mixture: Mixture = fit.mixture_
     mixture.component.check_gaussian("a comparison")
     _check_likelihood(fit, mixture, data)
@@ -250,6 +252,7 @@ def _check_likelihood(fit: Any, mixture: Mixture, data: Data) -> None:
 
 def _bayesian_fit(tree: xr.DataTree, name: str, data: Data) -> Fit:
     refuse_labelled(tree, "a comparison")
+    refuse_noise(tree, "a comparison")
     own = "prior" in tree.attrs
     if not own and tree["posterior"]["weights"].shape[-1] > 1:
         tree = relabel(tree, data, progress=False)

@@ -16,6 +16,7 @@ from bayesgmm.evidence import MIXED, bridge, combine_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.inference import Problem, SamplerSettings, Trace, sample_native
 from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     data_of,
     draws_of,
@@ -40,6 +41,7 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
         If the prior is neither given nor stored with the posterior, or rows of the fit have labels.
     """
     refuse_labelled(tree, "refits and moment matching")
+    refuse_noise(tree, "moment matching and refits")
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior

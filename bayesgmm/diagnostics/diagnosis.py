@@ -42,6 +42,7 @@ from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.label_switching import bare_draws, relabel, relabelled_sample, relabelling
 from bayesgmm.laplace import MAX_K_HAT
 from bayesgmm.mixture import Draws
+from bayesgmm.noise import NoisyMixture
 from bayesgmm.partitions import Labels, canonical_labels, losses, sparse_occupancy
 from bayesgmm.posterior import (
     CLUSTER,
@@ -213,7 +214,8 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
     """Whether the other sampler mixes better, by the information at the EM solution that unknown labels take away."""
     if "inference" not in tree.attrs or "sampler" in tree.attrs:  # whose draws these are, or what a fit chose itself
         return ()
-    if isinstance(data, IncompleteData) or data.allowed is not None:  # of which there is no such information
+    known = data.allowed is not None or isinstance(data, IncompleteData)
+    if known or isinstance(start_mixture(tree), NoisyMixture):  # of which there is no such information, or no Gibbs
         return ()
     model, prior = model_of(tree), prior_from_json(str(tree.attrs["prior"]))
     sampled = (prior.scale_prior, prior.concentration_prior, prior.variances)

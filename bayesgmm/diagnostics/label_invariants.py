@@ -101,6 +101,8 @@ def invariants(
         "entropy": ((), entropy / data.total),
         "co_clustering": (("pair",), together),
     }
+    if draws.noise_weight is not None:
+        values["noise_weight"] = ((), draws.noise_weight)
     shape = tree["posterior"]["weights"].shape[:2]
     found = {
         name: ((*SAMPLE_DIMS, *dims), array.reshape(*shape, *array.shape[1:]))

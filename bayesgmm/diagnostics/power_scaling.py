@@ -8,6 +8,7 @@ from bayesgmm.data import Data
 from bayesgmm.diagnostics.label_invariants import invariants
 from bayesgmm.diagnostics.verdict import EMPTY_COUNT
 from bayesgmm.exceptions import InputError
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import CLUSTER, NO_NAMES, SAMPLE_DIMS, Names, Posterior, mixture_posterior
 from bayesgmm.prediction import to_arviz
 from bayesgmm.priors import Prior
@@ -74,6 +75,7 @@ def power_scaling_sensitivity(
     import arviz_stats as azs
 
     tree = mixture_posterior(posterior, X, names=names)
+    refuse_noise(tree, "power scaling")
     if tree["posterior"].sizes[CLUSTER] < 2:
         raise InputError(expected="a mixture of two components or more", got="one")
     scaled = to_arviz(tree, groups=_SCALED, prior=prior)

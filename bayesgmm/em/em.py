@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from bayesgmm._common import Array, Columns, PerRow, Weights
 from bayesgmm._compiled import IN_1, IN_2, linked
 from bayesgmm.data import PATTERNS, Block, Data, HaltedError, total
 from bayesgmm.em.anderson import Anderson
-from bayesgmm.em.m_step import assembled
+from bayesgmm.em.m_step import assembled, m_step
 from bayesgmm.em.moments import RegCovar, moments_of, variance_floors
 from bayesgmm.em.squarem import (
     AT_NOW,
@@ -109,6 +109,8 @@ class EMResult:
         Expected rows in each component.
     n_floored : int
         Covariances that sit at the floor.
+    n_noise : float
+        Expected rows that came from no component.
     """
 
     mixture: Mixture
@@ -119,6 +121,7 @@ class EMResult:
     history: Array
     counts: Weights
     n_floored: int
+    n_noise: float = 0.0
 
     @property
     def last_gain(self) -> float:
@@ -129,6 +132,14 @@ class EMResult:
     def gain_to_come(self) -> float:
         """The gain to come, extrapolated from the last three objectives (Aitken); infinite where there are fewer."""
         return aitken_remaining(*self.history[-3:]) if len(self.history) >= 3 else math.inf
+
+    @property
+    def in_order(self) -> "EMResult":
+        """Components in ascending order of the first feature's mean, ties by the next."""
+        order = np.lexsort(self.mixture.means.T[::-1])
+        if (order[1:] > order[:-1]).all():
+            return self
+        return replace(self, mixture=self.mixture.permute(order), counts=self.counts[order])
 
 
 def run_em(
@@ -235,7 +246,7 @@ class _Run:
 
     def e_step(self, mixture: Mixture) -> Statistics:
         """Expected statistics of all rows under a mixture."""
-        task = partial(_of_block, mixture)
+        task = partial(statistics_of, mixture)
         return task(self.block) if self.block else total(task, self.data, self.pool, halted=self.halted)
 
     def m_step(self, statistics: Statistics) -> Mixture:
@@ -247,7 +258,7 @@ class _Run:
 
     def check_convergence(self, statistics: Statistics, mixture: Mixture) -> int:
         """What to make of the objective at a mixture: whether to go on, to stop, or to reject an extrapolation."""
-        objective = statistics.log_likelihood + _penalty(mixture, self.prior)
+        objective = statistics.log_likelihood + log_penalty(mixture, self.prior)
         if not self.history:
             self.rules = self.rules._replace(smallest_gain=self.settings.smallest_gain(float(statistics.counts.sum())))
         if self.anderson is not None:
@@ -296,7 +307,17 @@ class _Run:
         return EMState(n_steps, mixture, self.history[-1], statistics.log_likelihood, counts, n_floored)
 
 
-def _of_block(mixture: Mixture, block: Block) -> Statistics:
+def next_mixture(
+    statistics: Statistics, mixture: Mixture, prior: ResolvedPrior | None, *, floors: Array
+) -> tuple[Mixture, int]:
+    """The M-step after expected statistics under a mixture, and how many covariances were lifted to the floors."""
+    return m_step(
+        statistics, mixture, pseudo_data(prior, mixture.n_components, mixture.n_features, mixture.family), floor=floors
+    )
+
+
+def statistics_of(mixture: Mixture, block: Block) -> Statistics:
+    """Expected statistics of a block of rows."""
     return column_statistics(block.columns, mixture, block.row_weights, block.patterns, block.allowed)
 
 
@@ -316,7 +337,7 @@ def _floors(reg_covar: RegCovar, data: Iterable[Block | tuple[Columns, PerRow]],
     return variance_floors(None, moments_of(data, start.family), start.family)
 
 
-def _penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
+def log_penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
     """Log prior; with sparse weights in the softmax coordinates in which the mode exists."""
     if prior is None:
         return 0.0

@@ -16,7 +16,7 @@ from joblib import effective_n_jobs
 
 from bayesgmm._common import Array, IntArray, one_blas_thread
 from bayesgmm.data import Data, HaltedError, threads_for
-from bayesgmm.em.degeneracy import Degeneracy, smallest_variances
+from bayesgmm.em.degeneracy import smallest_variances
 from bayesgmm.em.em import EMResult, EMSettings, EMState, run_em
 from bayesgmm.em.initialization import Initialisation
 from bayesgmm.em.local_search import EFFORTS, Effort, SearchData, ShortEM, search_from
@@ -158,10 +158,7 @@ def best_of_starts(
     until = math.inf if max_seconds is None else time.monotonic() + max_seconds
     init = initialisation or Initialisation()
     data = data if init.labels is not None else data.distinct()
-    degeneracy = Degeneracy.of(data, settings or EMSettings(), model)
-    plan = Plan(
-        data, model, degeneracy.with_floors(settings or EMSettings()), init, start, degeneracy, effort, n_init is None
-    )
+    plan = Plan.of(data, model, settings, init, start=start, effort=effort, in_race=n_init is None)
     one = plan.given or (n_init is None and model.n_components == 1)
     with one_blas_thread():
         race = _Race(plan, rng, 1 if one else n_init, callback, until)
@@ -173,12 +170,24 @@ def best_of_starts(
             with suppress(KeyboardInterrupt, ClusterError):  # what the race has found is kept
                 further = race.run(n_jobs)
                 runs, completed = runs + further[0], completed + further[1]
-    starts = _record(plan, runs, completed, interrupted=race.stopped)
+    return conclude(plan, runs, completed, interrupted=race.stopped, feature_names=feature_names)
+
+
+def conclude(
+    plan: Plan,
+    runs: list[EMResult],
+    completed: list[bool],
+    *,
+    interrupted: bool,
+    feature_names: Sequence[str] | None = None,
+) -> tuple[EMResult, Starts]:
+    """The best of the ends of starts, and the record of all, with warnings of what it or the data cannot carry."""
+    starts = _record(plan, runs, completed, interrupted=interrupted)
     best = _well_defined(runs[starts.best], plan)
     _report(starts, best, plan)
     _report_data(plan, feature_names, degenerate=bool(starts.degenerate[starts.best]))
-    in_order = model.exchangeable and not init.labelled and start is None
-    return (_ordered(best) if in_order else best), starts
+    in_order = plan.model.exchangeable and not plan.initialisation.labelled and plan.start is None
+    return (best.in_order if in_order else best), starts
 
 
 def _may_be_mended(runs: list[EMResult], plan: Plan) -> bool:
@@ -586,11 +595,3 @@ def _joined(history: Array, end: EMResult) -> EMResult:
     """A run that went on from the end of another."""
     history = np.concatenate([history[:-1], end.history])
     return replace(end, history=history, n_iter=len(history) - 1)
-
-
-def _ordered(result: EMResult) -> EMResult:
-    """Components in ascending order of the first feature's mean, ties by the next."""
-    order = np.lexsort(result.mixture.means.T[::-1])
-    if (order[1:] > order[:-1]).all():
-        return result
-    return replace(result, mixture=result.mixture.permute(order), counts=result.counts[order])

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,23 @@ class Plan:
     degeneracy: Degeneracy
     effort: Effort = EFFORTS["standard"]
     in_race: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        data: Data,
+        model: Model,
+        settings: EMSettings | None,
+        initialisation: Initialisation,
+        *,
+        start: Mixture | None = None,
+        effort: Effort = EFFORTS["standard"],
+        in_race: bool = False,
+    ) -> Self:
+        """The plan for data, with the criteria of degeneracy that follow from these and the settings."""
+        criteria = Degeneracy.of(data, settings or EMSettings(), model)
+        floored = criteria.with_floors(settings or EMSettings())
+        return cls(data, model, floored, initialisation, start, criteria, effort, in_race)
 
     @property
     def tolerance(self) -> float:

@@ -12,6 +12,7 @@ from bayesgmm._common import Array, Covariances
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import Matching, match_components
 from bayesgmm.mixture import CovarianceFamily, Mixture, covariance_family
+from bayesgmm.noise import NoisyMixture, Uniform, refuse_noise
 from bayesgmm.validation import as_finite
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ BY_HAND = "Make a Mixture with dof."
 
 
 class Attributes(NamedTuple):
-    """What describes a mixture; one of the last two may be missing."""
+    """What describes a mixture; covariances or precisions may be missing, and so may noise."""
 
     weights_: Any
     means_: Any
@@ -35,6 +36,7 @@ class Attributes(NamedTuple):
     precisions_cholesky_: Any
     dof_: Any = None
     scales_: Any = None
+    noise_weight_: Any = None
 
     @classmethod
     def of(cls, estimator: Any) -> "Attributes":
@@ -68,8 +70,8 @@ class Attributes(NamedTuple):
         """Whether they are those of another mixture."""
         return other is not None and all(a is b or np.array_equal(a, b) for a, b in zip(self, other, strict=True))
 
-    def mixture(self, covariance_type: str) -> Mixture:
-        """The mixture they describe; precisions count where there are both.
+    def mixture(self, covariance_type: str, noise: Uniform | None = None) -> Mixture:
+        """The mixture they describe, with noise where there is some; precisions count where there are both.
 
         Raises
         ------
@@ -82,11 +84,13 @@ class Attributes(NamedTuple):
                 expected="weights_ with shape (cluster,) and means_ with shape (cluster, feature)",
                 got=f"shapes {weights.shape} and {means.shape}",
             )
-        if weights.min() < 0 or not np.isclose(weights.sum(), 1.0, atol=1e-3):
+        noise_weight = float(self.noise_weight_ or 0.0)
+        if weights.min() < 0 or not np.isclose(weights.sum() + noise_weight, 1.0, atol=1e-3):
             raise InputError(expected="weights_ that are positive and sum to one", got=f"{weights}")
         family = covariance_family(covariance_type, means.shape[1])
         covariances = self._covariances(family, family.covariances_shape(*means.shape))
-        return Mixture(weights / weights.sum(), means, covariances, family.name)
+        mixture = Mixture(weights / weights.sum(), means, covariances, family.name)
+        return mixture if noise is None else NoisyMixture.of(mixture, noise, noise_weight)
 
     def _covariances(self, family: CovarianceFamily, shape: tuple[int, ...]) -> Covariances:
         """From precisions, whose covariances they should be, or as they are."""
@@ -339,6 +343,7 @@ def as_sklearn(estimator: Any) -> "SklearnMixture":
     """scikit-learn's mixture with the parameters of a fit by EM; a family that it does not have as full or diagonal."""
     from sklearn.mixture import GaussianMixture as SklearnMixture
 
+    refuse_noise(estimator, "scikit-learn's mixture")
     mixture: Mixture = estimator.mixture_
     mixture.component.check_gaussian("scikit-learn's mixture", hint="Predict with this estimator, or save it.")
     known = mixture.family.in_scikit_learn

@@ -17,6 +17,7 @@ from bayesgmm.em import Effort, EMState, StartCallback, Starts
 from bayesgmm.estimators._attributes import as_sklearn
 from bayesgmm.exceptions import ClusterError, InterruptedWarning, SingleBestStartWarning, warn_user
 from bayesgmm.mixture import Mixture
+from bayesgmm.noise import refuse_noise
 from bayesgmm.validation import as_rows, as_sample_weight
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class EMInHtmlMixin(NotebookMixin):
 
         check_is_fitted(self)
         refuse_labelled(self, "a report")
+        refuse_noise(self, "a report")
         estimator: Any = self
         estimator.mixture_.component.check_gaussian("a report")
         rows = as_rows(estimator._validated(X))
@@ -143,7 +145,7 @@ class EMInHtmlMixin(NotebookMixin):
         write_em_report(self, sample, path, ReportSettings(title=title, overwrite=overwrite))
 
     def plot(self, X: ArrayLike, **settings: Any) -> Any:
-        """Plot rows and components: `bayesgmm.plot_components`, which takes ``settings``.
+        """Plot rows and components: `bayesgmm.plot_components`, which takes ``settings``. Noise is not drawn.
 
         Parameters
         ----------
@@ -187,7 +189,7 @@ class EMInHtmlMixin(NotebookMixin):
     def _identified_mixture(self) -> Mixture:
         check_is_fitted(self)
         estimator: Any = self
-        mixture: Mixture = estimator.mixture_
+        mixture: Mixture = estimator.mixture_.components
         return mixture
 
     def _summarized(self) -> "Overview":

@@ -15,6 +15,7 @@ from bayesgmm.exceptions import DegenerateComponentError, InputError
 from bayesgmm.io import check_target
 from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Mixture, align_to
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import data_of
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class PosteriorInHtmlMixin(NotebookMixin):
 
         check_is_fitted(self)
         refuse_labelled(self, "a report")
+        refuse_noise(self, "a report")
         check_target(path, overwrite=overwrite)
         fit: Any = self
         found, notes = maximum_likelihood(fit) if em is None else (_checked(em, fit), ())

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm.data import (
+    N_LABELLED,
     Block,
     Data,
     IncompleteData,
@@ -25,7 +26,8 @@ from bayesgmm.data import (
     threads_for,
 )
 from bayesgmm.diagnostics import Diagnosis, diagnose
-from bayesgmm.estimators._attributes import FeaturesMixin, MatchingMixin
+from bayesgmm.estimators._attributes import FeaturesMixin, MatchingMixin, precisions_of
+from bayesgmm.estimators._prior_parameters import PriorParameters, fitted_prior_parameters
 from bayesgmm.estimators._saved import KeptOf, work_of
 from bayesgmm.estimators._sources import (
     ByBlock,
@@ -44,11 +46,13 @@ from bayesgmm.inference import weights_refused
 from bayesgmm.io import Pieces, once, save_tree
 from bayesgmm.label_switching import INSTEAD, component_record
 from bayesgmm.mixture import Draws, Mixture
-from bayesgmm.posterior import data_of, draws_of, mean_mixture
+from bayesgmm.noise import noise_of, refuse_noise
+from bayesgmm.posterior import data_of, draws_of, mean_mixture, prior_from_json, start_mixture
 from bayesgmm.prediction import (
     log_predictive_density,
-    mean_memberships,
+    mean_probabilities,
     membership_intervals,
+    most_probable,
     predictive_sample,
     to_arviz,
 )
@@ -78,14 +82,14 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         raise NotImplementedError
 
     def predict_proba(self, X: RowsLike) -> Responsibilities:
-        """Posterior mean of each row's membership probabilities, (obs, cluster).
+        """Posterior mean of each row's membership probabilities, (obs, cluster); with noise, a last column for it.
 
         Of rows that are not in memory over at most 200 draws, evenly spaced, as all that is said of such rows.
         """
-        return self._by_row(mean_memberships, X)
+        return self._by_row(mean_probabilities, X)
 
     def predict(self, X: RowsLike) -> IntArray:
-        """Label with the highest mean membership, (obs,)."""
+        """Label with the highest mean membership, (obs,); -1 for noise."""
         return self._by_row(_labels, X)
 
     def membership(
@@ -103,7 +107,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         Returns
         -------
         xarray.Dataset
-            ``mean``, ``sd`` and ``ci`` over (obs, cluster).
+            ``mean``, ``sd`` and ``ci`` over (obs, cluster). With noise, means of a row sum to less than one.
         """
         check_is_fitted(self)
         data = data_of(self.posterior_) if X is None else self._data(X)
@@ -125,6 +129,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
         """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
         draws = self._draws()
+        refuse_noise(self, "posterior predictive rows")
         check_n_samples(n_samples)
         return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
 
@@ -156,9 +161,9 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
 
     @property
     def labels_(self) -> IntArray:
-        """Label with the highest mean membership of each row of the fit, (obs,); a known label is what it is."""
+        """Label with the highest mean membership of each row, (obs,), known ones as they are; -1 for noise."""
         check_is_fitted(self)
-        return np.asarray(mean_memberships(self._draws(), data_of(self.posterior_)).argmax(axis=1))
+        return np.asarray(_labels(self._draws(), data_of(self.posterior_)))
 
     @property
     def idata(self) -> xr.DataTree:
@@ -192,6 +197,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         """The PyMC model of this fit and its rows; not available with row weights or labels."""
         check_is_fitted(self)
         refuse_labelled(self, "the PyMC model")
+        refuse_noise(self, "the PyMC model")
         if data_of(self.posterior_, all_for="the PyMC model").row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
@@ -231,7 +237,26 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         found = component_record(self.posterior_)
         if not (found is None or found.identified):
             raise NotIdentifiedError(found.findings, hint=INSTEAD)
-        return mean_mixture(self.posterior_)
+        return mean_mixture(self.posterior_).components
+
+    def _names(self: Any) -> list[str]:
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{j}" for j in range(self.n_features_in_)] if names is None else [str(name) for name in names]
+
+    def _set_posterior(self: Any, tree: xr.DataTree) -> None:
+        self.posterior_ = tree
+        self.prior_ = prior_from_json(str(tree.attrs["prior"]))
+        self.n_labelled_ = int(tree.attrs.get(N_LABELLED, 0))
+        self.em_ = start_mixture(tree)
+        mean = mean_mixture(tree)
+        self.noise_, self.noise_weight_ = noise_of(mean)
+        self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
+        self.precisions_, self.precisions_cholesky_ = precisions_of(mean)
+        self.converged_, self.n_iter_ = bool(tree.attrs.get("converged", False)), int(tree.attrs.get("em_n_iter", 0))
+        self._draw_sets = []  # one, once it is asked for
+        if PriorParameters.of(self.get_params(deep=False)).given:
+            for name, value in fitted_prior_parameters(self.prior_, self.covariance_type).items():
+                setattr(self, name, value)
 
     def _draws(self) -> Draws:
         check_is_fitted(self)
@@ -257,7 +282,9 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
 
     def _by_block(self) -> ByBlock:
         few = self._draws().thinned(FEW_DRAWS)
-        return ByBlock(partial(_of_block, mean_memberships, few), partial(_of_block, log_predictive_density, few))
+        tasks = (partial(_of_block, task, few) for task in (mean_probabilities, log_predictive_density))
+        memberships, densities = tasks
+        return ByBlock(memberships, densities, partial(most_probable, few))
 
     def _n_threads(self) -> int | None:
         return self.cores
@@ -340,7 +367,7 @@ def _by_blocks(task: Callable[[Draws, Data], Any], draws: Draws, blocks: Iterabl
 
 
 def _labels(draws: Draws, data: Data) -> IntArray:
-    return mean_memberships(draws, data).argmax(axis=1)
+    return most_probable(draws, mean_probabilities(draws, data))
 
 
 def _total_log_density(draws: Draws, data: Data) -> PerRow:

@@ -19,6 +19,7 @@ from bayesgmm.estimators._validation import family_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, Pieces, checkpoint_at, fingerprint_of_arrays
 from bayesgmm.mixture import Component, CovarianceFamily, Equivariance, Measured, Mixture, component_of
+from bayesgmm.noise import NoisyMixture, Uniform, noise_of
 from bayesgmm.priors import Prior
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ def _em_tree(estimator: Any) -> "xr.DataTree":
             {name: ("optimum" if name == "optimum_objectives" else "start", value) for name, value in arrays.items()}
         )
         groups["history"] = xr.Dataset({"objective": ("step", estimator.history_)})
+    if (noise := getattr(estimator, "noise_", None)) is not None:
+        groups["noise"] = _noise_dataset(noise, [mixture, *(() if starts is None else starts.optima)])
     if (source := getattr(estimator, "source_", None)) is not None:
         groups["sample"] = xr.Dataset({"rows": (("obs", "feature"), source.sample)})
     tree = xr.DataTree.from_dict(groups)
@@ -201,7 +204,9 @@ def restore_em(estimator: Any, tree: "xr.DataTree") -> None:
     others, names, prior = (json.loads(str(tree.attrs[name])) for name in ("others", "feature_names", "prior"))
     component = component_of(estimator.component, estimator.dof)
     component = component if prior is None else component.with_prior
-    first, *optima = _mixtures_in(tree["mixtures"].to_dataset(), family_of(estimator), component)
+    mixtures = _mixtures_in(tree["mixtures"].to_dataset(), family_of(estimator), component)
+    first, *optima = _with_noise(tree, mixtures)
+    estimator.noise_, estimator.noise_weight_ = noise_of(first)
     for name, variable in tree["parameters"].data_vars.items():
         setattr(estimator, str(name), variable.to_numpy())
     for name in _OTHERS:
@@ -287,13 +292,33 @@ def _mixtures_dataset(mixtures: Sequence[Mixture]) -> "xr.Dataset":
 
     family = mixtures[0].family
     parts, k = _parts_of(mixtures[0].component), mixtures[0].n_components
-    stacked = {part: np.stack([getattr(mixture, part) for mixture in mixtures]) for part in parts}
+    stacked = {part: np.stack([getattr(mixture.components, part) for mixture in mixtures]) for part in parts}
     stacked["log_scale"] = stacked["log_scale"][:, :k]
     return xr.Dataset({part: (("mixture", *_dims(part, family, n_dims=v.ndim - 1)), v) for part, v in stacked.items()})
 
 
 def _parts_of(component: Component) -> tuple[str, ...]:
     return (*_PARTS, "dof") if component.has_others else _PARTS
+
+
+def _noise_dataset(noise: Uniform, mixtures: Sequence[Mixture]) -> "xr.Dataset":
+    """The box of noise and its weight in each mixture."""
+    import xarray as xr
+
+    sides = {"axes": (("side", "feature"), noise.axes), "lower": ("side", noise.lower), "upper": ("side", noise.upper)}
+    weights = np.array([noise_of(mixture)[1] for mixture in mixtures])
+    numbers = {"volume": noise.volume, "given": int(noise.given)}
+    return xr.Dataset({**sides, **numbers, "noise_weight": ("mixture", weights)})
+
+
+def _with_noise(tree: "xr.DataTree", mixtures: list[Mixture]) -> list[Mixture]:
+    """Mixtures with the noise that the file has, if it has any."""
+    if "noise" not in tree.children:
+        return mixtures
+    kept = {str(name): found.to_numpy() for name, found in tree["noise"].data_vars.items()}
+    weights = kept.pop("noise_weight").tolist()
+    noise = Uniform(kept["axes"], kept["lower"], kept["upper"], float(kept["volume"]), bool(kept["given"]))
+    return [NoisyMixture.of(mixture, noise, weight) for mixture, weight in zip(mixtures, weights, strict=True)]
 
 
 def _mixtures_in(dataset: "xr.Dataset", family: CovarianceFamily, component: Component) -> list[Mixture]:

@@ -156,14 +156,19 @@ class FittedSource:
 
 def row_labels(blocks: Iterable[Block], mixture: Mixture) -> IntArray:
     """The most probable component of each row of some blocks, (obs,)."""
-    return np.concatenate([row_memberships([block], mixture).argmax(axis=1) for block in blocks])
+    return np.concatenate([mixture.most_probable(row_memberships([block], mixture)) for block in blocks])
+
+
+def _largest(resp: Responsibilities) -> IntArray:
+    return resp.argmax(axis=1)
 
 
 class ByBlock(NamedTuple):
-    """What a fit says of the rows of a block: memberships (obs, cluster), and log densities (obs,)."""
+    """What a fit says of the rows of a block: memberships (obs, cluster), log densities and then clusters (obs,)."""
 
     memberships: Callable[[Block], Responsibilities]
     log_densities: Callable[[Block], PerRow]
+    most_probable: Callable[[Responsibilities], IntArray] = _largest
 
 
 class _Fitted(Protocol):
@@ -220,7 +225,7 @@ class SourcesMixin:
         [175, 97]
         """
         check_flag(proba=proba)
-        of_block = partial(_clusters, self._by_block().memberships, proba)
+        of_block = partial(_clusters, self._by_block(), proba)
         _write(self, path, X, of_block, overwrite=overwrite)
 
     def score_samples_to(
@@ -241,14 +246,14 @@ class EMRowsMixin(SourcesMixin):
     _measured: Callable[..., Measured]
 
     def predict_proba(self, X: RowsLike) -> Responsibilities:
-        """Probability of each component for each row, (obs, cluster)."""
+        """Probability of each component for each row, (obs, cluster); with noise, a last column for it."""
         return self._by_row(row_memberships, X)
 
     def predict(self, X: RowsLike) -> IntArray:
-        """The most probable component of each row, (obs,)."""
+        """The most probable component of each row, (obs,); -1 for noise."""
         if is_elsewhere(X):
             return self._by_row(row_labels, X)
-        return self.predict_proba(X).argmax(axis=1)
+        return self._fitted().most_probable(self.predict_proba(X))
 
     def score_samples(self, X: RowsLike) -> PerRow:
         """Log density of each row, (obs,)."""
@@ -288,17 +293,18 @@ class EMRowsMixin(SourcesMixin):
 
     def _by_block(self) -> ByBlock:
         mixture = self._fitted()
-        return ByBlock(partial(_of_block, row_memberships, mixture), partial(_of_block, row_densities, mixture))
+        memberships, densities = (partial(_of_block, task, mixture) for task in (row_memberships, row_densities))
+        return ByBlock(memberships, densities, mixture.most_probable)
 
 
 def _of_block(task: Callable[..., Any], mixture: Mixture, block: Block) -> Any:
     return task([block], mixture)
 
 
-def _clusters(memberships: Callable[[Block], Responsibilities], proba: bool, block: Block) -> dict[str, Array]:
-    resp = memberships(block)
+def _clusters(fit: ByBlock, proba: bool, block: Block) -> dict[str, Array]:
+    resp = fit.memberships(block)
     shares = {f"p{k}": each for k, each in enumerate(np.ascontiguousarray(resp.T))} if proba else {}
-    return {"cluster": resp.argmax(axis=1).astype(np.int32), **shares}
+    return {"cluster": fit.most_probable(resp).astype(np.int32), **shares}
 
 
 def _log_densities(log_densities: Callable[[Block], PerRow], block: Block) -> dict[str, Array]:

@@ -16,6 +16,7 @@ from bayesgmm.mixture import Measured, Mixture, measure
 from bayesgmm.mixture import aic as aic_of
 from bayesgmm.mixture import bic as bic_of
 from bayesgmm.mixture import icl as icl_of
+from bayesgmm.noise import refuse_noise
 from bayesgmm.standard_errors import Bootstrap, StandardErrors
 from bayesgmm.standard_errors import bootstrap as bootstrap_of
 from bayesgmm.standard_errors import standard_errors as standard_errors_of
@@ -91,6 +92,7 @@ class StandardErrorsMixin:
         """
         check_flag(robust=robust)
         refuse_labelled(self, "standard errors")
+        refuse_noise(self, "standard errors")
         mixture, data = self._fitted(), self._weighted(X, sample_weight)
         mixture.component.check_gaussian("standard errors")
         prior = getattr(self, "prior_", None)
@@ -155,6 +157,7 @@ class StandardErrorsMixin:
         """
         check_flag(progress=progress)
         refuse_labelled(self, "the bootstrap")
+        refuse_noise(self, "the bootstrap")
         mixture, rows = self._fitted(), as_rows(self._validated(X))
         mixture.component.check_gaussian("the bootstrap")
         data = Data(rows, as_sample_weight(sample_weight, len(rows)))

@@ -19,6 +19,7 @@ from bayesgmm.validation import (
     as_rows,
     as_sample_weight,
     check_whole,
+    is_elsewhere,
     is_plain,
     named_column,
     read_table,
@@ -128,6 +129,26 @@ def as_data(checked: Array, sample_weight: ArrayLike | None = None, *, names: Se
         which = quoted([str(name) for name, lacking in zip(names, unseen, strict=True) if lacking])
         raise InputError(expected="values in each column", got=f"none in {which}", hint="Drop such columns.")
     return data
+
+
+def check_noise(estimator: Any, X: Any, labels: object = None) -> None:
+    """Refuse what does not go with a noise component yet."""
+    if estimator.noise is False or estimator.noise is np.False_:
+        return
+    given = {
+        "rows that are not in memory": is_elsewhere(X),
+        "labels": labels is not None,
+        "missing='marginalize'": estimator.missing == MARGINALIZE,
+        "Student-t components": getattr(estimator, "component", "gaussian") != "gaussian",
+        "engine='pymc'": getattr(estimator, "engine", "native") != "native",
+        "inference other than 'nuts'": getattr(estimator, "inference", "nuts") != "nuts",
+    }
+    if together := [what for what, there in given.items() if there]:
+        raise InputError(
+            expected=f"no {together[0]} with a noise component",
+            got=f"noise={estimator.noise!r}",
+            hint="Leave out one of them; of files, bayesgmm.open_source(...).sample(100_000) is in memory.",
+        )
 
 
 def check_incomplete(inference: str, engine: str) -> None:

@@ -15,18 +15,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import PATIENCE, IntArray, progress_bar
-from bayesgmm.data import N_LABELLED, Data, IncompleteData, SourceData, threads_for, warn_of_labels
+from bayesgmm.data import Data, IncompleteData, SourceData, threads_for, warn_of_labels
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
-from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts, best_of_starts
-from bayesgmm.estimators._attributes import precisions_of
+from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts
 from bayesgmm.estimators._display import progress_of_starts
 from bayesgmm.estimators._posterior_display import PosteriorInHtmlMixin
 from bayesgmm.estimators._posterior_methods import PosteriorMixin, PosteriorRowsMixin, known_labels
 from bayesgmm.estimators._prior_parameters import (
     PRIOR_TYPES,
-    PriorParameters,
     check_prior_type,
-    fitted_prior_parameters,
     idle_floor,
     in_units_of_rows,
     prior_given,
@@ -39,6 +36,7 @@ from bayesgmm.estimators._validation import (
     Number,
     ValidatedMixin,
     check_incomplete,
+    check_noise,
     whole,
 )
 from bayesgmm.evidence import combine_modes
@@ -61,7 +59,8 @@ from bayesgmm.inference import (
 )
 from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import Mixture, covariance_family
-from bayesgmm.posterior import mean_mixture, prior_from_json, start_mixture, with_hyperparameters
+from bayesgmm.noise import NoisyMixture, starts_with
+from bayesgmm.posterior import with_hyperparameters
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import check_components
 
@@ -105,6 +104,9 @@ class BayesianGaussianMixture(
     missing : {"error", "marginalize"}
         Whether rows with missing values (NaN, pandas' NA) are refused, or count with what was observed of them,
         exactly, if values are missing at random. `impute` completes rows.
+    noise : bool or float
+        Whether rows may come from uniform noise, as in `GaussianMixture`; its weight has a Beta(1, 9) distribution. For
+        ``inference="nuts"`` and ``engine="native"``; all chains start at EM's best optimum, and modes are not weighed.
     weight_concentration_prior_type : {"dirichlet_distribution"}
         scikit-learn's other type, ``"dirichlet_process"``, is a different model and not supported.
     draws : int, optional
@@ -186,6 +188,9 @@ class BayesianGaussianMixture(
         The prior with its hyperparameter values.
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
         The same in scikit-learn's parametrization, if the prior was given by such parameters.
+    noise_weight_, noise_ : float, bayesgmm.noise.Uniform
+        With noise, the posterior mean of its weight, which is ``noise_weight`` in ``posterior_``, and its box and
+        volume; weights and that of noise sum to one. Else 0 and None.
     weights_, means_, covariances_ : ndarray
         Posterior means, in scikit-learn's shapes; (K, D, D) for the families it does not have.
     precisions_, precisions_cholesky_ : ndarray
@@ -241,6 +246,7 @@ class BayesianGaussianMixture(
         "prior": [Prior, None],
         "standardize": ["boolean"],
         "missing": [StrOptions(set(MISSING))],
+        "noise": ["boolean", Number(Real, 0.0, None, closed="neither")],
         "weight_concentration_prior_type": [StrOptions(set(PRIOR_TYPES))],
         "weight_concentration_prior": [None, Number(Real, 0.0, None, closed="neither")],
         "mean_precision_prior": [None, Number(Real, 0.0, None, closed="neither")],
@@ -278,6 +284,7 @@ class BayesianGaussianMixture(
         prior: Prior | None = None,
         standardize: bool = False,
         missing: str = "error",
+        noise: bool | float = False,
         weight_concentration_prior_type: str = PRIOR_TYPES[0],
         weight_concentration_prior: float | None = None,
         mean_precision_prior: float | None = None,
@@ -311,6 +318,7 @@ class BayesianGaussianMixture(
         self.prior = prior
         self.standardize = standardize
         self.missing = missing
+        self.noise = noise
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
         self.mean_precision_prior = mean_precision_prior
@@ -400,6 +408,7 @@ class BayesianGaussianMixture(
 
     def _fit(self, X: RowsLike, of_rows: tuple[Any, Any], kept_of: KeptOf, until_the_end: ExitStack) -> Self:
         self._most_draws()  # before any work
+        check_noise(self, X, of_rows[1])
         covariance_family(self.covariance_type).for_posterior()
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
         data, pieces, seed = self._read(X, *of_rows, kept_of=kept_of)
@@ -420,7 +429,7 @@ class BayesianGaussianMixture(
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort, show=self.progress
         ) as callback:
-            em, starts = best_of_starts(
+            em, starts = starts_with(self.noise, different)(
                 different,
                 model,
                 rng=rng,
@@ -439,7 +448,8 @@ class BayesianGaussianMixture(
             raise KeyboardInterrupt("interrupted before the first draw")
         settings = replace(self._settings(rng, different, model), until=until, kept=pieces)
         model = model.labelled(different.allowed)
-        optima = populated_first((em.mixture, *starts.optima[1:]), different, model)
+        is_noisy = isinstance(em.mixture, NoisyMixture)
+        optima = (em.mixture,) if is_noisy else populated_first((em.mixture, *starts.optima[1:]), different, model)
         is_source = isinstance(different, SourceData)
         pool = until_the_end.enter_context(threads_for(different, self.cores)) if is_source else None
         problem = Problem(different, prior, optima[0], pool=pool)
@@ -460,7 +470,7 @@ class BayesianGaussianMixture(
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
                 are_weighed = explored.jumps is not None or self.inference == "laplace"
                 # A sample cannot tell the weights of modes, and evidences are those of complete rows.
-                alone = are_weighed or is_source or isinstance(different, IncompleteData)
+                alone = are_weighed or is_source or is_noisy or isinstance(different, IncompleteData)
                 tree = tree if alone else combine_modes(tree, data, random_state=seed)
                 return tree, diagnose(tree, data.sample)
 
@@ -485,7 +495,7 @@ class BayesianGaussianMixture(
                 found = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
             else:
                 found = explore(
-                    self.init,
+                    "best" if isinstance(problem.start, NoisyMixture) else self.init,
                     problem,
                     optima,
                     settings=settings,
@@ -543,10 +553,6 @@ class BayesianGaussianMixture(
             return self.max_draws
         return MOST_DRAWS if self.draws is None else self.draws
 
-    def _names(self) -> list[str]:
-        names = getattr(self, "feature_names_in_", None)
-        return [f"x{j}" for j in range(self.n_features_in_)] if names is None else [str(name) for name in names]
-
     def _seed(self) -> int:
         if isinstance(self.random_state, Integral):
             return int(self.random_state)
@@ -558,17 +564,3 @@ class BayesianGaussianMixture(
         named = hasattr(self, "feature_names_in_")
         source = getattr(self, "source_", None)
         return fit_record(settings, named_features=named, starts=starts, source=source)
-
-    def _set_posterior(self, tree: xr.DataTree) -> None:
-        self.posterior_ = tree
-        self.prior_ = prior_from_json(str(tree.attrs["prior"]))
-        self.n_labelled_ = int(tree.attrs.get(N_LABELLED, 0))
-        self.em_ = start_mixture(tree)
-        mean = mean_mixture(tree)
-        self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
-        self.precisions_, self.precisions_cholesky_ = precisions_of(mean)
-        self.converged_, self.n_iter_ = bool(tree.attrs.get("converged", False)), int(tree.attrs.get("em_n_iter", 0))
-        self._draw_sets = []  # one, once it is asked for
-        if PriorParameters.of(self.get_params(deep=False)).given:
-            for name, value in fitted_prior_parameters(self.prior_, self.covariance_type).items():
-                setattr(self, name, value)

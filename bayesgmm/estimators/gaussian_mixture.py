@@ -21,7 +21,7 @@ from bayesgmm.data import (
     threads_for,
     warn_of_labels,
 )
-from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts, best_of_starts
+from bayesgmm.em import EFFORTS, KINDS, Effort, EMResult, EMSettings, Initialisation, Starts
 from bayesgmm.estimators._attributes import (
     BESIDE,
     BY_HAND,
@@ -51,6 +51,7 @@ from bayesgmm.estimators._validation import (
     ValidatedMixin,
     as_data,
     check_n_samples,
+    check_noise,
     family_of,
     validated,
     whole,
@@ -58,6 +59,7 @@ from bayesgmm.estimators._validation import (
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, once
 from bayesgmm.mixture import Mixture, component_of, measure
+from bayesgmm.noise import noise_of, starts_with
 from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import check_components, default_names, is_elsewhere
 
@@ -164,6 +166,12 @@ class GaussianMixture(
     missing : {"error", "marginalize"}
         Whether rows with missing values (NaN, pandas' NA) are refused, or count with what was observed of them,
         exactly, if values are missing at random. `impute` completes rows.
+    noise : bool or float
+        Whether rows may come from no component but uniform noise :math:`w_0 / V` (Banfield & Raftery 1993), for
+        outliers. V is the volume of the smaller of the rows' bounding box and the box along their principal axes, or
+        the number given; outside that box noise has density zero. Such fits are not equivariant: another scale of
+        features may have another box. ``predict`` gives -1 for noise, ``predict_proba`` a last column. With a prior
+        :math:`w_0` has a Beta(1, 9) distribution. A number of starts differ in the share of rows that begin as noise.
     n_jobs : int, optional
         Number of threads, as in joblib, for starts and blocks of rows. By default one, or all cores if a step takes
         long; the result is bitwise identical.
@@ -181,6 +189,9 @@ class GaussianMixture(
     dof_, scales_ : ndarray
         Of Student-t components: degrees of freedom (K,), of which 200 means Gaussian, and scale matrices in the
         family's shape, of which covariances are dof / (dof - 2) times.
+    noise_weight_, noise_ : float, bayesgmm.noise.Uniform
+        With noise, its share :math:`w_0` of the rows and its box and volume; ``weights_`` and ``noise_weight_`` sum to
+        one. Else 0 and None.
     converged_, n_iter_ : bool, int
         Of the best start.
     lower_bound_, lower_bounds_ : float, list of float
@@ -272,6 +283,7 @@ class GaussianMixture(
         "prior": [Prior, StrOptions(set(PRIORS)), None],
         "standardize": ["boolean"],
         "missing": [StrOptions(set(MISSING))],
+        "noise": ["boolean", Number(Real, 0.0, None, closed="neither")],
         "n_jobs": N_JOBS,
         "max_seconds": [Number(Real, 0.0, None, closed="neither"), None],
     }
@@ -301,6 +313,7 @@ class GaussianMixture(
         prior: Prior | str | None = None,
         standardize: bool = False,
         missing: str = "error",
+        noise: bool | float = False,
         n_jobs: int | None = None,
         max_seconds: float | None = None,
     ) -> None:
@@ -326,6 +339,7 @@ class GaussianMixture(
         self.prior = prior
         self.standardize = standardize
         self.missing = missing
+        self.noise = noise
         self.n_jobs = n_jobs
         self.max_seconds = max_seconds
 
@@ -383,6 +397,7 @@ class GaussianMixture(
 
     def _fit(self, X: RowsLike, sample_weight: ArrayLike | None, labels: ArrayLike | None, kept_of: KeptOf) -> Self:
         begun = time.monotonic()
+        check_noise(self, X, labels)
         if self.standardize and self.reg_covar:
             raise floor_refused(self.reg_covar)
         if is_elsewhere(X):
@@ -407,7 +422,7 @@ class GaussianMixture(
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort
         ) as callback:
-            result, starts = best_of_starts(
+            result, starts = starts_with(self.noise, data)(
                 data,
                 model,
                 rng=once(kept, "generator", self._rng),
@@ -438,14 +453,14 @@ class GaussianMixture(
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
-        """Rows drawn from the mixture, (n_samples, feature), and the components they came from."""
+        """Rows drawn from the mixture, (n_samples, feature), and the components they came from, -1 for noise."""
         mixture = self._fitted()
         check_n_samples(n_samples)
         return mixture.sample(n_samples, rng=self._rng())
 
     def n_parameters(self) -> int:
-        """Free parameters: weights, means, covariances, and degrees of freedom that are estimated."""
-        return Model.of_mixture(self._fitted()).n_parameters
+        """Free parameters: weights, means, covariances, degrees of freedom that are estimated, and those of noise."""
+        return self._fitted().n_parameters
 
     def _n_parameters(self) -> int:
         """`n_parameters` under scikit-learn's private name, which scripts use."""
@@ -458,7 +473,7 @@ class GaussianMixture(
         source, record = getattr(self, "_record", (None, None))
         if record is None or not shown.same_as(source):
             component_of(self.component).check_gaussian("parameters set by hand", hint=BY_HAND)
-            record = shown.mixture(family_of(self).name)
+            record = shown.mixture(family_of(self).name, getattr(self, "noise_", None))
             self._record = shown, record
             self.__dict__.pop("_training", None)  # of other parameters
             if record.n_features != getattr(self, "n_features_in_", None):
@@ -523,6 +538,7 @@ class GaussianMixture(
 
     def _set_fit(self, result: EMResult, starts: Starts, *, dtype: np.dtype) -> None:
         mixture, self.starts_ = result.mixture, starts
+        self.noise_, self.noise_weight_ = noise_of(mixture)
         shown = parameters_of(mixture)
         sizes = (np.abs(values[np.isfinite(values)]).max(initial=0.0) for values in shown.values())
         if max(sizes) > np.finfo(dtype).max:  # variances are squares
@@ -534,7 +550,7 @@ class GaussianMixture(
         self.converged_, self.n_iter_ = result.converged, result.n_iter
         self.log_likelihood_, self.objective_ = result.log_likelihood, result.objective
         self.history_ = result.history
-        per_row = result.history / result.counts.sum()
+        per_row = result.history / (result.counts.sum() + result.n_noise)
         self.lower_bound_, self.lower_bounds_ = float(per_row[-1]), per_row[1:].tolist()
 
     def _searching(self) -> Effort:

@@ -19,6 +19,7 @@ from bayesgmm.evidence.thames_estimator import Thames
 from bayesgmm.exceptions import EvidenceWarning, InputError, warn_user
 from bayesgmm.gibbs import refusal, tempered_evidence
 from bayesgmm.mixture import Draws, covariance_family
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     NO_NAMES,
     Names,
@@ -228,6 +229,7 @@ def log_evidence(
     check_type(Prior, optional=True, prior=prior)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
+    refuse_noise(tree, "the evidence")
     if covariance_type is not None:
         tree = tree.copy()
         tree.attrs = {**tree.attrs, "covariance_type": covariance_family(covariance_type).for_posterior().name}

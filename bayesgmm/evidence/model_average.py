@@ -14,6 +14,7 @@ from bayesgmm._common import Array, PerRow, frame_table, listing
 from bayesgmm.evidence.marginal_likelihood import Evidence, log_evidence
 from bayesgmm.evidence.mode_weights import RELEVANT
 from bayesgmm.exceptions import InputError
+from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions import MAX_MEMORY, OBS_BIS, similarity_matrix
 from bayesgmm.posterior import CLUSTER, OBS, data_of, draws_of, mixture_posterior
 from bayesgmm.prediction import log_predictive_density
@@ -155,6 +156,8 @@ def average_models(
     if not members:
         raise InputError(expected="at least one fit", got="none")
     trees = [mixture_posterior(fit) for fit in members]
+    for tree in trees:
+        refuse_noise(tree, "model averaging")
     _check_rows(trees)
     found = [log_evidence(fit, random_state=random_state) for fit in members] if evidences is None else list(evidences)
     if len(found) != len(members) or not all(hasattr(each, "log_evidence") for each in found):

@@ -14,6 +14,7 @@ from bayesgmm.evidence.mode_weights import Target, draws_as_they_are, in_proport
 from bayesgmm.evidence.modes import Modes, find_modes
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws
+from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions import Labels, monte_carlo_errors
 from bayesgmm.posterior import (
     CLUSTER,
@@ -107,6 +108,7 @@ def combine_modes(
     check_type(Prior, optional=True, prior=prior)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
+    refuse_noise(tree, "weights of modes")
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
     raw, data = unpooled(tree), data_of(tree, X, all_for="evidences" if weights == "evidence" else "")

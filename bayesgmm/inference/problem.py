@@ -20,9 +20,11 @@ from bayesgmm.log_posterior import (
     BlockLogPosterior,
     Coordinates,
     LogPosterior,
+    noisy_log_posterior,
     whitened_log_posterior,
 )
 from bayesgmm.mixture import Draws, Mixture, measure
+from bayesgmm.noise import NoisyMixture
 from bayesgmm.priors import Model, Prior
 
 _NEAR = 1e-3  # posterior standard deviations from the mode at which halving stops
@@ -67,6 +69,8 @@ class Problem:
     @cached_property
     def log_posterior(self) -> LogPosterior | BlockLogPosterior:
         """The native density in whitened coordinates."""
+        if isinstance(self.start, NoisyMixture):
+            return noisy_log_posterior(self.data, self.model.required_prior, self.start)
         return whitened_log_posterior(self.data, self.model.required_prior, self.start, self.pool)
 
     def log_likelihood(self, mixture: Mixture) -> float:
@@ -80,7 +84,7 @@ class Problem:
     def seconds_ahead(self, settings: SamplerSettings) -> float:
         """Seconds of one core that sampling takes, roughly, without exploratory chains."""
         sample = self.data.sample
-        plain = LogPosterior(sample, self.model.required_prior, Coordinates.around(self.start))
+        plain = LogPosterior(sample, self.model.required_prior, Coordinates.around(self.start.components))
         point, seconds = np.zeros(plain.n_dim), math.inf
         for _ in range(3):
             began = time.perf_counter()

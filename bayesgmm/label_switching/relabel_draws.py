@@ -392,4 +392,6 @@ def _reference(posterior: Posterior) -> Mixture | None:
     weights, means, covariances = (
         root["constant_data"][f"em_{name}"].to_numpy() for name in ("weights", "means", "covariances")
     )
+    if "noise_volume" in root["constant_data"]:  # beside which weights sum to less
+        weights = weights / weights.sum()
     return Mixture(weights, means, covariances)

@@ -16,5 +16,6 @@ if TYPE_CHECKING:
     from bayesgmm.log_posterior.transforms import Coordinates as Coordinates
     from bayesgmm.log_posterior.whitening import DENSE_LIMIT as DENSE_LIMIT
     from bayesgmm.log_posterior.whitening import whitened_log_posterior as whitened_log_posterior
+    from bayesgmm.log_posterior.with_noise import noisy_log_posterior as noisy_log_posterior
 
 __getattr__, __dir__, __all__ = lazy(__name__)

@@ -92,8 +92,12 @@ class BlockLogPosterior:
             task = SumsAt(self.coordinates.centre.kernel, *map(np.stack, zip(*placed.values(), strict=True)))
             sums = total(task, self.data, self.pool, halted=self.halted)
             for i, own in zip(placed, sums, strict=True):
-                values[i], gradients[i] = self._around_sums.given(points[i], own)
+                values[i], gradients[i] = self._given(points[i], own)
         return values, gradients
+
+    def _given(self, point: Array, sums: Array) -> tuple[float, Array]:
+        """Value and gradient at a point, given the sums over rows there."""
+        return self._around_sums.given(point, sums)
 
     def _placed(self, point: Array) -> tuple[Array, Array, Array] | None:
         """The mixture at a point, as the kernel reads it; none so far out that a factor has no inverse.
@@ -102,8 +106,7 @@ class BlockLogPosterior:
         """
         try:
             with np.errstate(all="ignore"):  # far out: not finite, as compiled code has it
-                at = self.coordinates.parameters(point)
-                return at.log_scale, at.means, at.precision_factors
+                return self.coordinates.parameters(point).terms(...)
         except np.linalg.LinAlgError:
             return None
 
@@ -115,8 +118,11 @@ class BlockLogPosterior:
     @cached_property
     def _around_sums(self) -> LogPosterior:
         """Prior and Jacobian: that of no rows."""
-        nothing = Data(np.empty((0, self.data.shape[1]), order="F"))
-        return LogPosterior(nothing, self.prior, self.coordinates)
+        return LogPosterior(self._no_rows, self.prior, self.coordinates)
+
+    @property
+    def _no_rows(self) -> Data:
+        return Data(np.empty((0, self.data.shape[1]), order="F"))
 
 
 type Evaluate = Callable[[Array], tuple[Array, Array]]  # points to values and gradients

@@ -4,20 +4,38 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from types import EllipsisType
+from typing import Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bayesgmm._common import Array, Covariances, Factors, IntArray, Means, Rows, Weights
+from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, Rows, Weights
+from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.alignment import align_to
 from bayesgmm.mixture.components.component import LOG_2PI
 from bayesgmm.mixture.covariance.family import CovarianceFamily
-from bayesgmm.mixture.mixture import Mixture
+from bayesgmm.mixture.mixture import Mixture, with_constant
 
 _BY_BLOCK = ("factors", "precision_factors")
 _BY_CLUSTER = ("weights", "means", "compact", "log_scale")
+_BY_DRAW = ("noise_weight",)
 _AT_ONCE = 2**22  # numbers in the full matrices of a part: 32 MB
 type Which = IntArray | Array | slice
+
+
+class NoiseTerm(Protocol):
+    """Uniform noise beside the components of all draws."""
+
+    @property
+    def log_density(self) -> float:
+        """In its box."""
+
+    def holds(self, x: Columns) -> NDArray[np.bool_]:
+        """Which columns (feature, obs) lie in the box."""
+
+    def beside(self, components: Mixture, weight: float) -> Mixture:
+        """A mixture with noise of a weight."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -36,6 +54,10 @@ class Draws:
     family : CovarianceFamily
     chain : (sample,)
         The chain of each; the draws of a chain are in their order. -1 for what no chain drew.
+    noise : NoiseTerm, optional
+        Uniform noise; then weights are shares of all rows.
+    noise_weight : (sample,), optional
+        With weights they sum to one.
     """
 
     __module__ = "bayesgmm.mixture"
@@ -44,6 +66,8 @@ class Draws:
     means: Means
     family: CovarianceFamily
     chain: IntArray
+    noise: NoiseTerm | None = None
+    noise_weight: Weights | None = None
 
     def __init__(
         self,
@@ -70,6 +94,30 @@ class Draws:
         """One mixture as a set of draws."""
         weights, means, factors = mixture.weights[None], mixture.means[None], mixture.factors[None]
         return cls.of_factors(weights, means, factors, family=mixture.family)
+
+    def with_noise(self, noise: NoiseTerm, noise_weight: Weights) -> Self:
+        """The draws with noise of some weights (sample,), with which those of components sum to one."""
+        left = (1.0 - noise_weight[..., None]) / self.weights.sum(axis=-1, keepdims=True)
+        held = {**self.__dict__, "weights": self.weights * left}
+        held.pop("log_scale", None)
+        return self._holding(**{**held, "noise": noise, "noise_weight": noise_weight})
+
+    @property
+    def components(self) -> Self:
+        """The draws without noise, weights as they are."""
+        return self._holding(**{name: each for name, each in self.__dict__.items() if not name.startswith("noise")})
+
+    @property
+    def n_terms(self) -> int:
+        """Components, and noise."""
+        return self.weights.shape[-1] + (self.noise is not None)
+
+    def terms(self, index: int | EllipsisType) -> tuple[Weights, Means, Factors]:
+        """Log scales, means and precision factors of one draw as the kernel reads them, see `Mixture.terms`."""
+        found = self.log_scale[index], self.means[index], self.precision_factors[index]
+        if self.noise is None or self.noise_weight is None:
+            return found
+        return with_constant(*found, float(np.log(self.noise_weight[index])) + self.noise.log_density)
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -117,14 +165,15 @@ class Draws:
             index = order.reshape(*order.shape, *(1,) * (values.ndim - order.ndim))
             return np.take_along_axis(values, index, axis=order.ndim - 1)
 
-        return self._each(in_order, chain=self.chain, fixed=_BY_BLOCK if one_block else ())
+        return self._each(in_order, chain=self.chain, fixed=(*_BY_DRAW, *(_BY_BLOCK if one_block else ())))
 
     def order_like(self, reference: Mixture, *, alike: IntArray | None = None) -> IntArray:
         """Permutations (sample, cluster) that match the draws to a mixture, see `align_to`."""
         return np.concatenate([align_to(reference, *part.arrays, alike=alike) for part in self.parts()])
 
     def marginal(self, features: Sequence[int]) -> Self:
-        """Draws of the mixture of some features."""
+        """Draws of the mixture of some features; there is none of a box of noise along other axes."""
+        self._check_no_noise("densities of some features")
         index = list(features)
         compact = self.compact[..., index] if self.family.diagonal else self.compact[..., index, :][..., index]
         held = {"means": self.means[..., index], "compact": compact}
@@ -133,14 +182,21 @@ class Draws:
 
     def _each(self, change: Callable[[Array], Array], *, chain: IntArray, fixed: Sequence[str] = ()) -> Self:
         """Draws of which every array at hand is changed, and those computed of it need not be computed again."""
-        held = {name: self.__dict__[name] for name in (*_BY_CLUSTER, *_BY_BLOCK) if name in self.__dict__}
+        names = (*_BY_CLUSTER, *_BY_BLOCK, *_BY_DRAW)
+        held = {name: self.__dict__[name] for name in names if name in self.__dict__}
         changed = {name: values if name in fixed else change(values) for name, values in held.items()}
-        return self._holding(**changed, family=self.family, chain=chain)
+        rest = {} if self.noise is None else {"noise": self.noise}
+        return self._holding(**changed, **rest, family=self.family, chain=chain)
 
     def labels(self, which: IntArray, *, rng: np.random.Generator) -> IntArray:
         """For each of some draws (row,), a component with the probability of its weight."""
+        self._check_no_noise("simulated rows")
         cumulative = self.weights[which].cumsum(axis=1)
         return (rng.random((len(which), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+
+    def _check_no_noise(self, what: str) -> None:
+        if self.noise is not None:
+            raise InputError(expected=f"a fit without noise for {what}", got="one with a uniform noise component")
 
     def rows(self, which: IntArray | int, labels: IntArray, z: Rows) -> Rows:
         """mu_k + L_k z for rows z (row, feature) of components ``labels`` (row,) of draws ``which``."""
@@ -155,7 +211,11 @@ class Draws:
     def mixture(self, index: int) -> Mixture:
         """One draw."""
         covariances = self.family.compress(self.family.matrices(self.compact[index]))
-        return Mixture(self.weights[index], self.means[index], covariances, self.family.name)
+        if self.noise is None or self.noise_weight is None:
+            return Mixture(self.weights[index], self.means[index], covariances, self.family.name)
+        weights, noise_weight = self.weights[index], float(self.noise_weight[index])
+        components = Mixture(weights / weights.sum(), self.means[index], covariances, self.family.name)
+        return self.noise.beside(components, noise_weight)
 
     @property
     def arrays(self) -> tuple[Weights, Means, Covariances]:

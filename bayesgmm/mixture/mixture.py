@@ -170,6 +170,20 @@ class Mixture:
         return self.family.parametrisation, self.component
 
     @property
+    def components(self) -> "Mixture":
+        """The mixture without what is no component: itself."""
+        return self
+
+    @property
+    def terms(self) -> tuple[Weights, Means, Factors]:
+        """Log scales, means and precision factors of the terms of the density, as the kernel reads them."""
+        return self.log_scale, self.means, self.precision_factors
+
+    def terms_with(self, log_density: float) -> tuple[Weights, Means, Factors]:
+        """`terms`, and one more of a constant log density, weight included."""
+        return with_constant(self.log_scale, self.means, self.precision_factors, log_density)
+
+    @property
     def full_covariances(self) -> Covariances:
         """Covariances, or scales, as full matrices (cluster, feature, feature_bis), for every family."""
         return self.family.expand(self.factors, self.n_components, self.n_features)
@@ -214,6 +228,19 @@ class Mixture:
         lengths = np.square(one.times(own, rows[:, None, :] - self.means)).sum(axis=2)
         weights: PerRow = (resp * self.component.weights(self.dof, lengths, self.n_features)).sum(axis=1)
         return weights
+
+    def _densities(
+        self, x: Columns, patterns: Patterns = COMPLETE, *, memberships: bool = True
+    ) -> tuple[PerRow, Array]:
+        """`column_densities` of rows that may come from every component."""
+        n_rows, arrays = x.shape[1], self.terms
+        log_density, resp = np.empty(n_rows), np.empty((len(arrays[0]), n_rows) if memberships else (0, 0))
+        densities(*self.kernel, x, *arrays, log_density, resp, patterns=patterns)
+        return log_density, resp
+
+    def most_probable(self, resp: Responsibilities) -> IntArray:
+        """The most probable component of each row, (obs,), given responsibilities."""
+        return resp.argmax(axis=1)
 
     def sample(self, n: int, *, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Draw ``n`` rows and the components they came from."""
@@ -336,6 +363,17 @@ class Mixture:
         return default_names(self.n_features)
 
 
+def with_constant(
+    log_scale: Weights, means: Means, precision_factors: Factors, constant: float
+) -> tuple[Weights, Means, Factors]:
+    """Terms of a density with one more whose log density is constant: its precision is zero."""
+    (k, d), block = means.shape, precision_factors.shape[1:]
+    terms = np.full(k + 1, constant), np.zeros((k + 1, d)), np.zeros((k + 1, *block))
+    for term, own in zip(terms, (log_scale, means, precision_factors), strict=True):
+        term[:k] = own
+    return terms
+
+
 def expected_statistics(X: ArrayLike, mixture: Mixture, row_weights: ArrayLike | None = None) -> Statistics:
     """Expected sufficient statistics of rows under a mixture, in one pass.
 
@@ -382,8 +420,7 @@ def column_statistics(
             each[allowed] = part
         sums.others[:, allowed] = of_part.others
         return Statistics(of_part.log_likelihood, *sums)
-    sums = empty_sums(mixture)
-    arrays = mixture.log_scale, mixture.means, mixture.precision_factors
+    sums, arrays = empty_sums(mixture), mixture.terms
     if len(patterns.members):
         mixture.family.having("missing values")
         return Statistics(add_incomplete(*mixture.kernel, x, row_weights, patterns, *arrays, sums), *sums)
@@ -392,8 +429,8 @@ def column_statistics(
 
 def empty_sums(mixture: Mixture) -> Sums:
     """Sums over no rows yet under a mixture."""
-    shape, n_others = mixture.precision_factors.shape[1:], mixture.component.n_sums
-    return Sums.empty(mixture.means.shape, shape, n_others=n_others)
+    _, means, precision_factors = mixture.terms
+    return Sums.empty(means.shape, precision_factors.shape[1:], n_others=mixture.component.n_sums)
 
 
 def column_densities(
@@ -413,9 +450,4 @@ def column_densities(
         resp = np.zeros((mixture.n_components, n_rows))
         resp[allowed] = of_part
         return log_density, resp
-    if len(patterns.members):
-        mixture.family.having("missing values")
-    log_density, resp = np.empty(n_rows), np.empty((mixture.n_components, n_rows) if memberships else (0, 0))
-    arrays = mixture.log_scale, mixture.means, mixture.precision_factors
-    densities(*mixture.kernel, x, *arrays, log_density, resp, patterns=patterns)
-    return log_density, resp
+    return mixture._densities(x, patterns, memberships=memberships)

@@ -13,6 +13,7 @@ from bayesgmm.data import Data, refuse_labelled
 from bayesgmm.em import EMSettings, run_em
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
@@ -93,6 +94,7 @@ def fitted_mixture_of(
         return _of_em(fit, X, sample_weight)
     tree = mixture_posterior(fit, X, names=names)
     refuse_labelled(tree, "a check of the model, which refits it")
+    refuse_noise(tree, "a check of the model")
     data = data_of(tree, all_for="a check of the model", some_do=True)
     n_rows, given = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     every = draws_of(tree)
@@ -118,6 +120,7 @@ def mixture_of(draws: Draws, s: int) -> Mixture:
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
     refuse_labelled(fit, "a check of the model, which refits it")
+    refuse_noise(fit, "a check of the model")
     mixture: Mixture = fit.mixture_
     mixture.component.check_gaussian("checks and outlier scores", hint=_OF_STUDENT_T)
     if X is None:

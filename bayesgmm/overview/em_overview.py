@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from bayesgmm._common import Weights
 from bayesgmm.mixture import Mixture
+from bayesgmm.noise import noise_of
 from bayesgmm.overview.messages import EM_ALONE, EM_CONVERGED, EM_UNFINISHED, SET_BY_HAND, Step
 from bayesgmm.overview.posterior_overview import RowClusters
 from bayesgmm.overview.short_summary import SURE, Cluster, Overview, profiles
@@ -46,6 +47,7 @@ def overview_of_em(
         n_judged=None if rows is None else len(rows.proba),
         p_value=None,
         next_step=_next_step(verdict, mixture).value,
+        noise=noise_of(mixture)[1],
     )
 
 
@@ -73,7 +75,7 @@ def _clusters(
 ) -> tuple[Cluster, ...]:
     weights, k = mixture.weights, mixture.n_components
     sds = np.sqrt(np.diagonal(mixture.full_covariances, axis1=-2, axis2=-1))
-    found = profiles(weights, mixture.means, sds, names=names, n_rows=n_rows)
+    found = profiles(mixture.components.weights, mixture.means, sds, names=names, n_rows=n_rows)
     sizes = None if rows is None else np.bincount(rows.labels, minlength=k)
     reach = norm.ppf(0.5 + interval_probability(None) / 2) * (np.full(k, np.nan) if errors is None else errors)
     known = np.isfinite(reach)

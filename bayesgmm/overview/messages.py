@@ -55,6 +55,7 @@ class Fragment(StrEnum):
 
     ROWS = " in {rows}"
     PARTITION = ", by the best single partition"
+    NOISE = "; noise is {share:share} of the rows"
     COMPONENTS = ", of {components} fitted"
     INTERVAL = " ({lower:share} … {upper:share})"
     DIFFERENCE = "{feature} {value} ({sds:.1f} sd {side})"

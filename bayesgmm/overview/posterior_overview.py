@@ -162,6 +162,7 @@ def overview_of(
         n_judged=len(rows.labels),
         p_value=p_value,
         next_step=_next_step(found, p_value, uncertain),
+        noise=float(tree["posterior"]["noise_weight"].mean()) if "noise_weight" in tree["posterior"] else 0.0,
     )
 
 

@@ -82,6 +82,8 @@ class Overview:
     p_value : float, optional
         Of the hypothesis of a Gaussian mixture, if it was tested.
     next_step : str
+    noise : float
+        The share of the rows that is noise.
     """
 
     clusters: tuple[Cluster, ...]
@@ -93,6 +95,7 @@ class Overview:
     n_judged: int | None
     p_value: float | None
     next_step: str
+    noise: float = 0.0
 
     @property
     def found(self) -> str:
@@ -103,7 +106,9 @@ class Overview:
             Line.FOUND,
             clusters=counted(n, "cluster"),
             rows=sentence(Fragment.ROWS, rows=counted(self.n_rows, "row")) if self.n_rows else "",
-            how=(fitted if n < self.n_components else "") + (Fragment.PARTITION if self.by_partition else ""),
+            how=(fitted if n < self.n_components else "")
+            + (Fragment.PARTITION if self.by_partition else "")
+            + (sentence(Fragment.NOISE, share=self.noise) if self.noise else ""),
         )
 
     @property

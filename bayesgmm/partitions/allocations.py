@@ -11,6 +11,7 @@ from bayesgmm._common import IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws
+from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions.occupancy import Occupancy, occupancy
 from bayesgmm.partitions.partition_losses import Labels, canonical_labels
 from bayesgmm.posterior import (
@@ -75,6 +76,7 @@ def sample_labels(
     array([0. , 1. , 0.5])
     """
     tree = mixture_posterior(posterior, X, names=names)
+    refuse_noise(tree, "partitions")
     data, sizes = data_of(tree, X), tree["posterior"].sizes
     shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], data.shape[0])
     labels = np.empty((shape[0] * shape[1], shape[2]), dtype=np.int32)
@@ -223,6 +225,7 @@ def _occupied(
         each, shape, largest = flat_draws(labels), labels.shape[:2], int(labels.max()) + 1
         return _large_clusters(iter(each), min_size).reshape(shape), largest
     tree = mixture_posterior(given, X, names=names)
+    refuse_noise(tree, "partitions")
     weights = tree["posterior"]["weights"]
     drawn = drawn_labels(draws_of(tree), data_of(tree, X), rng=rng)
     return _large_clusters(drawn, min_size).reshape(weights.shape[:2]), weights.shape[2]

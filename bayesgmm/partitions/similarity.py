@@ -11,6 +11,7 @@ from scipy.linalg.blas import dsyrk
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
+from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions.allocations import RandomState, are_labels, flat_draws, label_draws, row_ids
 from bayesgmm.partitions.partition_losses import Labels
 from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, draws_of, mixture_posterior
@@ -86,6 +87,7 @@ def similarity_matrix(
         n_draws, n_clusters, each = len(draws), int(draws.max()) + 1, _one_hot(draws[:, index])
     else:
         tree = mixture_posterior(labels_or_posterior, X, names=names)
+        refuse_noise(tree, "partitions")
         data = data_of(tree, X)
         ids, index = row_ids(tree), _chosen(rows, data.shape[0], max_memory, rng)
         parameters = draws_of(tree)

@@ -10,6 +10,7 @@ from scipy.special import entr, rel_entr
 from bayesgmm._common import Array, PerRow
 from bayesgmm.data import Data
 from bayesgmm.mixture import Draws
+from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions.allocations import row_ids
 from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, draws_of, mixture_posterior
 from bayesgmm.prediction import interval_over_draws, pieces_in_memory, sampled_memberships
@@ -80,6 +81,7 @@ def membership_uncertainty(
     """
     interval = interval_over_draws(ci_prob, ci_kind)
     tree = mixture_posterior(posterior, X, names=names)
+    refuse_noise(tree, "the uncertainty of memberships")
     variables = _by_row(draws_of(tree), data_of(tree, X), interval)
     return xr.Dataset(variables, {OBS: row_ids(tree), _BOUND: ["lower", "upper"]})
 

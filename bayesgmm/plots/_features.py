@@ -57,7 +57,7 @@ class View:
         if self.axes is None:
             return mixture
         covariances = self.axes.T @ mixture.full_covariances @ self.axes
-        return Mixture(mixture.weights, mixture.means @ self.axes, covariances, "full")
+        return Mixture(mixture.components.weights, mixture.means @ self.axes, covariances, "full")
 
     def title(self, *texts: str, width: int = _LINE, binned: bool = True) -> str:
         """A title that says what is not shown, each text on lines of its own; rows are binned or a part is drawn."""

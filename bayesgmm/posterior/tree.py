@@ -6,6 +6,7 @@ have a prior, see `with_hyperparameters`),
 ``sample_stats`` (nutpie's, and ``permutation``: the component behind each label), ``observed_data`` (y),
 ``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights,
 ``allowed`` (obs, cluster) if some have labels).
+Where there is noise, ``posterior`` has ``noise_weight``, with which weights sum to one, and ``constant_data`` its box.
 Root attributes describe the run.
 """
 
@@ -24,11 +25,13 @@ from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.data import N_LABELLED, Allowed, alike_components
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, covariance_family
+from bayesgmm.noise import Uniform, noise_of
 from bayesgmm.priors import FORMS, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
 SAMPLE_DIMS = ("chain", "draw")
+SIDE, NOISE_WEIGHT = "side", "noise_weight"
 PARAMETERS = {
     "weights": (CLUSTER,),
     "means": (CLUSTER, FEATURE),
@@ -48,9 +51,37 @@ def draws_of(tree: xr.DataTree, *, groups: Sequence[str] = ("posterior",)) -> Dr
     family, parts, n_chains = _family_of(tree), [], 0
     for group in groups:
         arrays = (tree[group][name].to_numpy() for name in _held(tree[group].data_vars, family))
-        parts.append(Draws(*arrays, family=family).end_to_end(first=n_chains))
+        parts.append(_with_noise(tree, group, Draws(*arrays, family=family)).end_to_end(first=n_chains))
         n_chains += tree[group].sizes["chain"]
     return Draws.joined(parts)
+
+
+def noise_of_tree(tree: xr.DataTree) -> Uniform | None:
+    """The box of noise that a posterior has, if it has noise."""
+    if "constant_data" not in tree.children or "noise_volume" not in tree["constant_data"]:
+        return None
+    kept = tree["constant_data"]
+    axes, lower, upper = (kept[f"noise_{name}"].to_numpy() for name in ("axes", "lower", "upper"))
+    return Uniform(axes, lower, upper, float(kept["noise_volume"]), bool(kept["noise_given"]))
+
+
+def _with_noise(tree: xr.DataTree, group: str, draws: Draws) -> Draws:
+    """Draws (chain, draw), with noise if the posterior has it."""
+    noise = noise_of_tree(tree)
+    if noise is None:
+        return draws
+    return draws.with_noise(noise, tree[group][NOISE_WEIGHT].transpose(*SAMPLE_DIMS).to_numpy())
+
+
+def _noise_constants(start: Mixture) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """The box of noise that a start has, and its weight there."""
+    noise, weight = noise_of(start)
+    if noise is None:
+        return {}
+    sides = {"noise_axes": ((SIDE, FEATURE), noise.axes)}
+    ends = {"noise_lower": ((SIDE,), noise.lower), "noise_upper": ((SIDE,), noise.upper)}
+    numbers = {"noise_volume": noise.volume, "noise_given": int(noise.given), f"em_{NOISE_WEIGHT}": weight}
+    return {**sides, **ends, **{name: ((), value) for name, value in numbers.items()}}
 
 
 def aligned(reference: Mixture, draws: Draws, *, alike: IntArray) -> tuple[Draws, IntArray]:
@@ -103,14 +134,15 @@ def posterior_tree(
     held = _COMPACT if start.family.diagonal and _full_size(draws) > LARGEST else _FULL
     em = {"weights": start.weights, "means": start.means, "covariances": start.full_covariances}
     constants = {f"em_{name}": (PARAMETERS[name], values) for name, values in em.items()}
-    fixed = xr.Dataset({**constants, **(hyperparameters or {})}, coords)
+    fixed = xr.Dataset({**constants, **_noise_constants(start), **(hyperparameters or {})}, coords)
     of_rows = {"row_weights": ((OBS,), row_weights), "allowed": ((OBS, CLUSTER), allowed)}
     known = {name: (dims, values) for name, (dims, values) in of_rows.items() if values is not None}
     if known:
         fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(known)
     shape = next(iter(stats.values())).shape[:2]
+    noise = () if draws.noise is None else (NOISE_WEIGHT,)
     groups = {
-        "posterior": _sample_dataset({name: getattr(draws, name) for name in held}, shape, coords),
+        "posterior": _sample_dataset({name: getattr(draws, name) for name in (*held, *noise)}, shape, coords),
         "sample_stats": _sample_dataset(stats, shape, {CLUSTER: coords[CLUSTER]}),
         "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
         "constant_data": fixed,
@@ -248,7 +280,11 @@ def start_mixture(tree: xr.DataTree) -> Mixture:
     """The EM solution stored with a posterior."""
     data = tree["constant_data"]
     weights, means, covariances = (data[f"em_{name}"].to_numpy() for name in _FULL)
-    return in_family(Mixture(weights, means, covariances), _family_of(tree))
+    noise = noise_of_tree(tree)
+    if noise is None:
+        return in_family(Mixture(weights, means, covariances), _family_of(tree))
+    components = in_family(Mixture(weights / weights.sum(), means, covariances), _family_of(tree))
+    return noise.beside(components, float(data[f"em_{NOISE_WEIGHT}"]))
 
 
 def in_family(mixture: Mixture, family: CovarianceFamily) -> Mixture:
@@ -264,7 +300,8 @@ def mean_mixture(tree: xr.DataTree) -> Mixture:
     """Posterior means of weights, means and covariances as a mixture of the fit's family."""
     draws = draws_of(tree)
     weights, means, covariances = draws.average
-    return in_family(Mixture(weights / weights.sum(), means, covariances, "full"), draws.family)
+    components = in_family(Mixture(weights / weights.sum(), means, covariances, "full"), draws.family)
+    return components if draws.noise is None else draws.noise.beside(components, 1.0 - float(weights.sum()))
 
 
 def prior_to_json(prior: Prior) -> str:

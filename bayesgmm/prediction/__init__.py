@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import log_densities as log_densities
     from bayesgmm.prediction.densities import log_predictive_density as log_predictive_density
     from bayesgmm.prediction.densities import mean_memberships as mean_memberships
+    from bayesgmm.prediction.densities import mean_probabilities as mean_probabilities
     from bayesgmm.prediction.densities import membership_intervals as membership_intervals
+    from bayesgmm.prediction.densities import most_probable as most_probable
     from bayesgmm.prediction.densities import pieces_in_memory as pieces_in_memory
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships

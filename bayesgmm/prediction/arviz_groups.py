@@ -13,6 +13,7 @@ from bayesgmm._common import Array
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -148,6 +149,7 @@ def to_arviz(
     for group in asked or ():
         check_option(_GROUPS, groups=group)
     tree = mixture_posterior(posterior, X, names=names)
+    refuse_noise(tree, "ArviZ's groups")
     wanted = _known(tree, prior) if asked is None else asked
     if not wanted:
         raise InputError(expected="one group or more", got="none")

@@ -10,6 +10,7 @@ from bayesgmm._common import Array
 from bayesgmm.conditionals import ConditionalMixtures, Regressions, given_values, positions_of
 from bayesgmm.data import Data
 from bayesgmm.mixture import Draws, Mixture, covariance_family
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -125,6 +126,7 @@ def condition(
 
 def mixture_of(fit: Any) -> Mixture | None:
     """The mixture of a fit by EM, or itself; None of a posterior."""
+    refuse_noise(fit, "marginal and conditional mixtures")
     if isinstance(fit, Mixture):
         return fit
     found = None if hasattr(fit, "posterior_") else getattr(fit, "mixture_", None)

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from arviz_base import rcParams
 from arviz_stats.base import array_stats
+from numpy.typing import NDArray
 
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
@@ -23,6 +24,20 @@ _BLOCK_DENSITIES = 4_000_000  # log densities held at once: 32 MB
 _NO_RESPONSIBILITIES = np.empty((0, 0))
 _ARGUMENTS = Signature("rows (n,d), log scales (s,k), means (s,k,d), precision factors (s,block,row,column)")
 _INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
+
+
+def mean_probabilities(draws: Draws, data: Data) -> Responsibilities:
+    """`mean_memberships`, with a last column of noise where draws have it."""
+    resp = mean_memberships(draws, data)
+    if draws.noise is None:
+        return resp
+    return np.column_stack([resp, np.maximum(1.0 - resp.sum(axis=1), 0.0)])
+
+
+def most_probable(draws: Draws, proba: Responsibilities) -> IntArray:
+    """The most probable cluster of each row, (obs,), -1 for noise, given `mean_probabilities`."""
+    found = proba.argmax(axis=1)
+    return np.where(found == draws.weights.shape[1], -1, found)
 
 
 def mean_memberships(draws: Draws, data: Data) -> Responsibilities:
@@ -127,7 +142,10 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
 
 
 def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
-    """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused."""
+    """Log density (obs,) and memberships (cluster, obs) under each draw; the buffers are reused.
+
+    With noise, memberships of a row sum to the probability that it is none.
+    """
     rows, order = data.together
     back = order.argsort()
     for parts in zip(*(_of_block(draws, block, with_memberships) for block in rows), strict=True):
@@ -137,17 +155,44 @@ def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[t
 
 
 def _of_block(draws: Draws, block: Block, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
+    inside = None if draws.noise is None else draws.noise.holds(block.columns)
+    if inside is None or inside.all():
+        return _of_rows(draws, block, with_memberships)
+    return _joined(draws, block, inside, with_memberships)
+
+
+def _joined(
+    draws: Draws, block: Block, inside: NDArray[np.bool_], with_memberships: bool
+) -> Iterator[tuple[PerRow, Array]]:
+    """The same of rows of which some lie outside the box of noise."""
+    parts = [
+        (some, _of_rows(own, block._replace(columns=np.ascontiguousarray(block.columns[:, some])), with_memberships))
+        for some, own in ((inside, draws), (~inside, draws.components))
+    ]
+    for _ in range(len(draws)):
+        log_density = np.empty(block.n_rows)
+        resp = np.empty((draws.weights.shape[1], block.n_rows)) if with_memberships else _NO_RESPONSIBILITIES
+        for some, found in parts:
+            log_density[some], shares = next(found)
+            if with_memberships:
+                resp[:, some] = shares
+        yield log_density, resp
+
+
+def _of_rows(draws: Draws, block: Block, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
     kernel, columns, n_rows = (draws.family.parametrisation, component_of("gaussian")), block.columns, block.n_rows
-    log_scale = np.where(block.allowed, draws.log_scale, -np.inf) if len(block.allowed) else draws.log_scale
-    arrays = log_scale, draws.means, draws.precision_factors
+    arrays = draws.log_scale, draws.means, draws.precision_factors
+    allowed = np.where(block.allowed, draws.log_scale, -np.inf) if len(block.allowed) else None
     _ARGUMENTS.check(columns.T.shape, *(array.shape for array in arrays))
     log_density = np.empty(n_rows)
-    resp = np.empty((draws.weights.shape[1], n_rows)) if with_memberships else _NO_RESPONSIBILITIES
+    k = draws.weights.shape[1]
+    resp = np.empty((draws.n_terms, n_rows)) if with_memberships else _NO_RESPONSIBILITIES
     far, incomplete = n_rows > 0, len(block.patterns.members) > 0
     for s in range(len(draws)):
-        parameters = log_scale[s], draws.means[s], draws.precision_factors[s]
+        parameters = draws.terms(s)
+        parameters = parameters if allowed is None else (allowed[s], *parameters[1:])
         if far or incomplete:  # far of one draw, of all: they are of one posterior
             far = densities(*kernel, columns, *parameters, log_density, resp, patterns=block.patterns)
         else:
             pointwise(*kernel, columns, *parameters, log_density, resp)
-        yield log_density, resp
+        yield log_density, resp[:k]

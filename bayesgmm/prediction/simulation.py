@@ -10,6 +10,7 @@ from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, covariance_family
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -75,6 +76,7 @@ def posterior_predictive(
     check_whole(n_samples=n_samples)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names).copy()
+    refuse_noise(tree, "posterior predictive rows")
     data = without_row_weights(data_of(tree, all_for="replicated data", some_do=True))
     sizes, draws = tree["posterior"].sizes, draws_of(tree)
     chosen = evenly_spaced(sizes["draw"], max(1, n_samples // sizes["chain"]))

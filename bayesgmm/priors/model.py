@@ -109,7 +109,7 @@ class Model:
         """What modes are compared by: the log-likelihood, with a prior the log of the posterior's mass around it."""
         if self.prior is None or not isfinite(objective):
             return objective
-        return objective + self.prior.log_volume(mixture, counts)
+        return objective + self.prior.log_volume(mixture.components, counts)
 
     def labelled(self, allowed: Allowed | None) -> Self:
         """The same for rows that may come from some components (obs, cluster) only, or from all."""

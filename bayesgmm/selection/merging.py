@@ -28,6 +28,7 @@ from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Draws
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import NO_NAMES, Names, data_of, draws_of, mixture_posterior
 from bayesgmm.prediction import each_draw, mean_memberships
 from bayesgmm.selection.entropy import Components, Merge, elbow_of, merge_tree, union_of
@@ -296,10 +297,12 @@ def merge_components(
     if not hasattr(given, "posterior_") and hasattr(given, "mixture_"):
         if X is None:
             raise InputError(expected="the rows X", got="a fit by EM, which does not keep them", hint="Pass X.")
+        refuse_noise(given, "merging components")
         return _merging(given.predict_proba(X), sample_weight)
     if isinstance(given, np.ndarray | pd.DataFrame | xr.DataArray | list | tuple):
         return _merging(_probabilities(given), sample_weight)
     tree = mixture_posterior(given, X, names=names)
+    refuse_noise(tree, "merging components")
     data, draws = data_of(tree, X), draws_of(tree)
     weights = data.row_weights if sample_weight is None else sample_weight
     some = data.take(slice(None, None, -(-data.shape[0] // _MOST_ROWS)))

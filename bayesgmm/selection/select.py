@@ -42,6 +42,7 @@ def select_components(
     sample_weight: ArrayLike | None = None,
     n_init: int | str = "auto",
     n_jobs: int | None = None,
+    noise: bool | float = False,
     em: Mapping[str, Any] = _NOTHING,
     nuts: Mapping[str, Any] = _NOTHING,
     random_state: int | None = None,
@@ -89,6 +90,8 @@ def select_components(
         Number of EM starts per model, as in `GaussianMixture`.
     n_jobs : int, optional
         Number of threads for EM starts, as in joblib; results do not depend on it.
+    noise : bool or float
+        Whether every model has a uniform noise component, as in `GaussianMixture`; for criteria by EM.
     em, nuts : mapping, optional
         Further parameters of `GaussianMixture` and `BayesianGaussianMixture`, for example ``nuts={"draws": 2000}``.
     random_state : int, optional
@@ -149,7 +152,7 @@ def select_components(
         criteria=criteria_asked(criterion),
         prior=prior,
         sample_weight=sample_weight,
-        em={"n_init": n_init, "n_jobs": n_jobs, **em},
+        em={"n_init": n_init, "n_jobs": n_jobs, "noise": noise, **em},
         nuts={**nuts, "progress": False},
         seed=seed_of(random_state),
     )

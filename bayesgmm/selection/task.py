@@ -146,6 +146,12 @@ class Task:
     def check(self) -> None:
         """Check all settings before any work."""
         check_settings(self.em, GaussianMixture)
+        if self.bayesian and self.em["noise"] is not False:
+            raise InputError(
+                expected="criteria by EM for models with noise",
+                got=", ".join(each.name for each in self.criteria if each.bayesian),
+                hint="bic, aic or icl compare them.",
+            )
         for candidate in self.candidates:
             model = self.model_of(candidate)
             if self.bayesian:
