@@ -135,6 +135,7 @@ def check_noise(estimator: Any, X: Any, labels: object = None) -> None:
     """Refuse what does not go with a noise component yet."""
     if estimator.noise is False or estimator.noise is np.False_:
         return
+    family_of(estimator).having("a noise component")
     given = {
         "rows that are not in memory": is_elsewhere(X),
         "labels": labels is not None,

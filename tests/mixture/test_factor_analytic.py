@@ -254,6 +254,7 @@ def test_bic_chooses_the_number_of_factors() -> None:
     ("what", "call"),
     [
         ("a prior", lambda X: GaussianMixture(2, covariance_type="factor1", prior="weakly_informative").fit(X)),
+        ("a noise component", lambda X: GaussianMixture(2, covariance_type="factor1", noise=True).fit(X)),
         ("missing values", lambda X: GaussianMixture(2, covariance_type="factor1", missing="marginalize").fit(X)),
         (
             "standard errors",

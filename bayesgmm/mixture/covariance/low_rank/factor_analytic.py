@@ -65,6 +65,7 @@ class FactorAnalytic(Full):
         {
             "a prior": "Leave prior= out: noise variances keep a millionth of each feature's, so that the likelihood "
             "is bounded. 'full' and 'diag' take priors.",
+            "a noise component": "Take 'diag' or 'full'.",
             "missing values": "Take 'full' or 'diag', whose impute() completes rows.",
             "standard errors": "Loadings are known up to rotations: take bootstrap(), for those of covariances.",
         }
