@@ -1,9 +1,8 @@
 """Table of model selection criteria, and differences that are not negligible."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import hypot, nan, sqrt
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ class Score(NamedTuple):
     value: float
     se: float = nan
     by_row: PerRow | None = None
-    further: Mapping[str, float] = MappingProxyType({})
+    further: tuple[tuple[str, float], ...] = ()
 
 
 Score.__module__ = "bayesgmm.selection"  # in the body, type checkers take it for a field
@@ -78,7 +77,7 @@ def _log_evidence(fit: Any, seed: int) -> Score:
     from bayesgmm.evidence import log_evidence
 
     found = log_evidence(fit, random_state=seed)
-    return Score(found.log_evidence, found.se, further={"per_doubling": found.per_doubling})
+    return Score(found.log_evidence, found.se, further=(("per_doubling", found.per_doubling),))
 
 
 def _loo(fit: Any, seed: int) -> Score:

@@ -90,7 +90,7 @@ class Comparand:
             columns[name] = score.value
             if CRITERIA[name].bayesian:
                 columns[f"{name}_se"] = score.se
-            columns |= {f"{name}_{key}": value for key, value in score.further.items()}
+            columns |= {f"{name}_{key}": value for key, value in score.further}
         rest = ("n_best_reached", "n_starts", "n_degenerate", "degenerate", "converged", "note")
         return columns | {name: getattr(self, name) for name in rest}
 
