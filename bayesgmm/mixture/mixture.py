@@ -233,8 +233,10 @@ class Mixture:
         self, x: Columns, patterns: Patterns = COMPLETE, *, memberships: bool = True
     ) -> tuple[PerRow, Array]:
         """`column_densities` of rows that may come from every component."""
+        if len(patterns.members):
+            self.family.having("missing values")
         n_rows, arrays = x.shape[1], self.terms
-        log_density, resp = np.empty(n_rows), np.empty((len(arrays[0]), n_rows) if memberships else (0, 0))
+        log_density, resp = np.empty(n_rows), np.empty((len(arrays[1]), n_rows) if memberships else (0, 0))
         densities(*self.kernel, x, *arrays, log_density, resp, patterns=patterns)
         return log_density, resp
 
