@@ -385,7 +385,7 @@ def test_a_search_that_has_ended_where_em_would_is_the_end(monkeypatch):
     assert not runs
     assert sorted(set(seen)) == [0, 1, 2]
     assert starts.converged.all()
-    assert 0.0 <= again.objective - result.objective <= 1e-6 * len(X)
+    assert -1e-9 <= again.objective - result.objective <= 1e-6 * len(X)  # but for rounding
 
 
 def three_of_iris():

@@ -20,7 +20,7 @@ from sklearn.exceptions import NotFittedError
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, Prior
 from bayesgmm.datasets import load_old_faithful
-from bayesgmm.em import multistart
+from bayesgmm.em import best_of_starts, multistart
 from bayesgmm.estimators import bayesian_gaussian_mixture as module
 from bayesgmm.exceptions import InputError, InterruptedWarning, NotIdentifiedError, SamplingError
 from bayesgmm.inference import engines
@@ -407,20 +407,18 @@ def test_ctrl_c_keeps_the_draws_made_so_far():
 
 
 def test_ctrl_c_during_em_ends_the_fit(frame, monkeypatch):
-    best_of_starts = module.best_of_starts
-
     def interrupted(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "best_of_starts", interrupted)
+        patch.setattr(module, "starts_with", lambda noise, data: interrupted)
         with pytest.raises(KeyboardInterrupt):
             short().fit(frame)
 
     def stopped(*arguments, **options):
         return best_of_starts(*arguments, **{**options, "callback": lambda start, state: True})
 
-    monkeypatch.setattr(module, "best_of_starts", stopped)
+    monkeypatch.setattr(module, "starts_with", lambda noise, data: stopped)
     with pytest.raises(KeyboardInterrupt, match="before the first draw"):
         short().fit(frame)
 
