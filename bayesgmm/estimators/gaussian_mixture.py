@@ -412,7 +412,7 @@ class GaussianMixture(
             self.__dict__.pop("source_", None)
             kept = kept_of(lambda: work_of(self, "fit", data))
         check_components(self.n_components, round(data.total), weighted=data.row_weights is not None)
-        family = family_of(self).name
+        family = family_of(self, self.n_features_in_).name
         self.prior_ = in_units_of_rows(
             self._prior_of, data.sample, standardize=self.standardize, covariance_type=family
         )
