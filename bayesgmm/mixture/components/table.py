@@ -1,22 +1,24 @@
 """The table of components by the names that users give them."""
 
+import copyreg
 from collections.abc import Callable
 from math import isfinite
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture.components.component import GAUSSIAN, Component
+from bayesgmm.mixture.components.component import GAUSSIAN, Component, Gaussian
 from bayesgmm.mixture.components.student_t import DOF_KINDS, StudentT
 from bayesgmm.validation import as_positive, told
 
-COMPONENTS: dict[str, Callable[[str | float], Component]] = {"gaussian": lambda _: GAUSSIAN, "student_t": StudentT}
+COMPONENTS: dict[str, Callable[..., Component]] = {"gaussian": lambda *_: GAUSSIAN, "student_t": StudentT}
 
 
-def component_of(component: str, dof: str | float = "each") -> Component:
+def component_of(component: str, dof: str | float = "each", prior: tuple[float, float] | None = None) -> Component:
     """The distribution of a component, checked.
 
     Parameters
@@ -25,6 +27,8 @@ def component_of(component: str, dof: str | float = "each") -> Component:
         ``"gaussian"`` or ``"student_t"``.
     dof : "each", "shared" or a number
         Degrees of freedom of Student-t components: one for each component, one for all, or as given.
+    prior : (shape, rate), optional
+        Of a Gamma prior on them.
 
     Raises
     ------
@@ -40,7 +44,19 @@ def component_of(component: str, dof: str | float = "each") -> Component:
             got=repr(dof),
             hint="Infinitely many degrees of freedom are component='gaussian'.",
         )
-    return COMPONENTS[component](float(dof) if number else dof)
+    return COMPONENTS[component](float(dof) if number else dof, prior)
+
+
+component_of.__module__ = "bayesgmm.mixture"  # pickles name it
+
+
+def _of_pickle(one: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a pickle holds of a component."""
+    return component_of, (one.name, *(getattr(one, part) for part in ("kind", "prior") if hasattr(one, part)))
+
+
+for _each in (Gaussian, StudentT):
+    copyreg.pickle(_each, _of_pickle)
 
 
 def with_dof(dof: ArrayLike | None, n_components: int) -> tuple[Component, Array]:
