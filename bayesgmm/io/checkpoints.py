@@ -37,6 +37,7 @@ _HEAD = struct.Struct("<IQI")  # bytes of the name and of the pickle, and CRC-32
 _OFTEN = 0.5  # seconds between two flushes, and at least between two parts of a series
 _COST, _LOSS = 20.0, 0.01  # a part comes after so many times what the last one took, and this share of the work
 _SHORT = 30  # characters of a value that an error shows
+_BY_NAME = ("covariance_family", "component_of")  # what families and components are pickled as
 _OTHERS = {  # what pieces may hold beside records of this package
     "builtins": ("slice", "Warning", "UserWarning", "RuntimeWarning", "FutureWarning", "DeprecationWarning"),
     "numpy": ("ndarray", "dtype"),
@@ -341,6 +342,6 @@ class _Unpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if module.partition(".")[0] == "bayesgmm" and "." not in name:
             found = super().find_class(module, name)
-            if isinstance(found, type) or name == "covariance_family":  # what families are pickled as
+            if isinstance(found, type) or name in _BY_NAME:
                 return found
         raise pickle.UnpicklingError(f"a piece of a checkpoint asks for {module}.{name}")
