@@ -154,7 +154,7 @@ def invariant(problem: Problem, draws: Draws) -> Array:
 
 def relabelled(problem: Problem, draws: Draws) -> Array:
     """Every parameter (sample, quantity) in the labels of the EM solution."""
-    ours, _ = aligned(problem.start, draws, exchangeable=True)
+    ours, _ = aligned(problem.start, draws, alike=problem.model.interchangeable)
     rows, columns = np.tril_indices(ours.means.shape[-1])
     parts = (ours.weights, ours.means, ours.covariances[..., rows, columns])
     return np.concatenate([part.reshape(len(ours), -1) for part in parts], axis=-1)

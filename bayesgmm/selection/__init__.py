@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayesgmm.selection.select import select_components as select_components
     from bayesgmm.selection.selection import Candidate as Candidate
     from bayesgmm.selection.selection import Comparand as Comparand
+    from bayesgmm.selection.selection import ComponentCandidate as ComponentCandidate
     from bayesgmm.selection.selection import Selection as Selection
 
 __getattr__, __dir__, __all__ = lazy(__name__)
