@@ -420,7 +420,7 @@ class BayesianGaussianMixture(
         if pieces is not None:
             pieces.rows = different
         rng = np.random.default_rng(seed)
-        model = Model.of(self.covariance_type, self.n_components, self.n_features_in_, prior=prior)
+        model = Model.of(self.covariance_type, int(self.n_components), self.n_features_in_, prior=prior)
         if self.inference == "gibbs":
             check_gibbs(model, different)
         if isinstance(different, IncompleteData):

@@ -416,7 +416,7 @@ class GaussianMixture(
         self.prior_ = in_units_of_rows(
             self._prior_of, data.sample, standardize=self.standardize, covariance_type=family
         )
-        sizes, component = (self.n_components, self.n_features_in_), component_of(self.component, self.dof)
+        sizes, component = (int(self.n_components), self.n_features_in_), component_of(self.component, self.dof)
         model = Model.of(family, *sizes, prior=self.prior_, component=component)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), self._searching()
         with progress_of_starts(

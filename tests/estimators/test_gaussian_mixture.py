@@ -423,3 +423,9 @@ def test_a_fit_ends_when_its_time_is_over(n_init):
 def test_wrong_settings_of_the_race_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         GaussianMixture(2, **wrong).fit(load_data("iris"))
+
+
+def test_number_of_components_may_be_of_a_small_integer_type():
+    X = load_data("iris")
+    found, expected = (GaussianMixture(k, random_state=0).fit(X) for k in (np.int8(2), 2))
+    np.testing.assert_array_equal(found.means_, expected.means_)
