@@ -46,6 +46,13 @@ class Patterns(NamedTuple):
         table = np.column_stack([counts.cumsum(), patterns.sum(axis=1), order])
         return cls(np.argsort(labels.ravel(), kind="stable"), np.ascontiguousarray(table, dtype=np.int64))
 
+    @property
+    def lacking(self) -> list[tuple[IntArray, IntArray, IntArray]]:
+        """Members, observed and missing features of each pattern that lacks some."""
+        stops = np.split(self.members, self.table[:-1, 0]) if len(self.table) else []
+        found = ((own, *np.split(row[2:], [row[1]])) for own, row in zip(stops, self.table, strict=True))
+        return [each for each in found if len(each[2])]
+
 
 COMPLETE = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
 
