@@ -87,9 +87,7 @@ class Conditionals:
         sizes = [(n, *array.shape) for array in shapes] + [(n, len(prior.dof), d, d)]
         return cls(prior.family, origin, *map(np.broadcast_to, own, sizes))
 
-    def given(
-        self, data: Data, labels: IntArray, draws: Draws, *, rng: np.random.Generator | None = None
-    ) -> Self:
+    def given(self, data: Data, labels: IntArray, draws: Draws, *, rng: np.random.Generator | None = None) -> Self:
         """Densities given the rows of each component: labels (allocation, obs), and the draws they came from.
 
         The draws are needed for means that are independent of covariances: then each block is conditioned on the

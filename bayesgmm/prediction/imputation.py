@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Rows
+from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.conditionals import Regressions, mixture_quantiles
 from bayesgmm.data import Data, Patterns
 from bayesgmm.mixture import Draws
@@ -124,7 +124,7 @@ def impute(
 class _Summary:
     """Means and quantiles of the missing values of rows of one pattern."""
 
-    def __init__(self, draws: Draws, observed: Array, missing: Array, bounds: Array) -> None:
+    def __init__(self, draws: Draws, observed: IntArray, missing: IntArray, bounds: Array) -> None:
         self.given, self.bounds = draws.marginal(observed.tolist()), bounds
         self.regressions = Regressions.of(draws.means, draws.compact, observed.tolist(), missing.tolist())
 
@@ -143,7 +143,7 @@ class _Summary:
         return np.stack([(pooled * by_target).sum(axis=-1), quantiles[..., 0], quantiles[..., 1]])
 
 
-def _drawn(draws: Draws, rows: Rows, observed: Array, missing: Array, rng: np.random.Generator) -> Array:
+def _drawn(draws: Draws, rows: Rows, observed: IntArray, missing: IntArray, rng: np.random.Generator) -> Array:
     """Missing values (draw, obs, missing) of the rows of one pattern, each draw's from its parameters."""
     own, known = Regressions.of(draws.means, draws.compact, observed.tolist(), missing.tolist()), rows[:, observed]
     _, weights = given_observed(draws.marginal(observed.tolist()), Data(np.asfortranarray(known)))
