@@ -31,7 +31,6 @@ class _FittedByEM(Protocol):
     max_iter: int
     reg_covar: float | None
     n_jobs: int | None
-    n_labelled_: int
 
     def _allowed(self, labels: ArrayLike, n_rows: int) -> Allowed: ...
     def _fitted(self) -> Mixture: ...
@@ -47,8 +46,8 @@ def with_labels_of_fit(fit: _FittedByEM, data: Data, labels: ArrayLike | None) -
         if type(data) is not Data:  # not in memory, or with missing values
             raise InputError(expected="complete rows in memory with labels", got="others")
         return data.labelled(fit._allowed(labels, data.shape[0]))
-    if fit.n_labelled_:
-        raise InputError(expected="the labels= of the fit", got=f"none, and a fit with {fit.n_labelled_} labelled rows")
+    if n_labelled := getattr(fit, "n_labelled_", 0):
+        raise InputError(expected="the labels= of the fit", got=f"none, and a fit with {n_labelled} labelled rows")
     return data
 
 

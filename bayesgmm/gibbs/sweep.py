@@ -383,9 +383,7 @@ def _draw_incomplete(covariance, rng, rows, chain):  # type: ignore[no-untyped-d
         marginal = np.empty((n_blocks, n_rows, n_columns))
         rotations = np.empty((n_blocks, n_observed * (d - n_observed), 2))
         for g in range(n_blocks):
-            covariance.marginalise(
-                at.precision_factors[g], features, n_observed, work[1], marginal[g], rotations[g]
-            )
+            covariance.marginalise(at.precision_factors[g], features, n_observed, work[1], marginal[g], rotations[g])
         residual, first, second = np.empty(n_observed), np.empty(n_observed), np.zeros((n_rows, n_columns))
         for member in range(start, stop):
             i, mass = patterns.members[member], 0.0
