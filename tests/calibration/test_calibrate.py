@@ -69,10 +69,10 @@ def use(monkeypatch, change=lambda draws: draws):
 @pytest.mark.draws
 def test_exact_posteriors_are_calibrated(monkeypatch):
     use(monkeypatch)
-    found = calibrate(PRIOR, n_simulations=120, **SMALL)
+    found = calibrate(PRIOR, n_simulations=60, **SMALL)
     assert found.calibrated
     assert found.table["p_value"].min() > found.limit
-    assert found.findings[0].startswith("Posteriors are calibrated, as far as 120 simulations can tell")
+    assert found.findings[0].startswith("Posteriors are calibrated, as far as 60 simulations can tell")
     assert set(found.table.index) >= {"log_likelihood", "mean[0, x0]", "covariance[0, x1, x0]", "log_density[3]"}
 
 
@@ -83,7 +83,7 @@ def test_exact_posteriors_are_calibrated(monkeypatch):
 )
 def test_wrong_posteriors_are_found_and_told(change, worst, told, monkeypatch):
     use(monkeypatch, change)
-    found = calibrate(PRIOR, n_simulations=120, **SMALL)
+    found = calibrate(PRIOR, n_simulations=60, **SMALL)
     assert not found.calibrated
     assert found.findings[0].startswith("Posteriors are not calibrated")
     assert any(f"of {worst}[" in line and told in line for line in found.findings)
@@ -103,7 +103,7 @@ def test_a_fit_under_another_prior_is_found(monkeypatch):
         return tree
 
     monkeypatch.setattr(module, "_posterior", wrong)
-    found = calibrate(INDEPENDENT, n_simulations=40, inference="gibbs", **SMALL)
+    found = calibrate(INDEPENDENT, n_simulations=20, inference="gibbs", **SMALL)
     assert found.table["p_value"]["covariance[0, x0]"] < found.limit
 
 
@@ -241,7 +241,10 @@ def test_the_default_prior_is_that_of_the_fits():
     np.testing.assert_allclose(prior["mean_covariance"], 4.0 * np.eye(2), atol=1e-12)
 
 
-@pytest.mark.parametrize("covariance_type", ["tied", "spherical", "VEI", "EVI", "VEE", "EVV"])
+@pytest.mark.parametrize(
+    "covariance_type",
+    ["tied", "VEI", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spherical", "EVI", "VEE", "EVV"))],
+)
 def test_every_family_is_simulated(covariance_type):
     found = calibrate(
         n_rows=15, n_components=2, n_features=2, covariance_type=covariance_type, n_simulations=1, random_state=0
