@@ -522,6 +522,7 @@ _OBJECTS = [5, "nonsense", True, {}]
 _NO_NONE = [value for value in _NAMES if value is not None]
 _FEATURES = [99, -1, "c", ["c"], [0, 0], [True], [], 1.5, {}]
 _FROM_ZERO = [value for value in _NUMBERS_OF if value is True or value != 0]
+_LABELS = [1.0, LABELS[0][:-1], LABELS[0] + 5, LABELS[0] - 0.5, ["a"] * 30]
 BAD_VALUES: dict[str, list[Any]] = {
     **dict.fromkeys(("chains", "draws", "max_n", "max_rows", "min_size", "n_components", "n_init"), _NUMBERS_OF),
     **dict.fromkeys(("n_replicates", "n_rows", "n_runs", "n_samples", "n_starts", "num_samples"), _NUMBERS_OF),
@@ -564,7 +565,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "weights_init": [1.0, [0.5], [0.5, float("nan")], [0.9, 0.9], ["a", "b"]],
     "means_init": [1.0, [[0.0, 1.0]], [[0.0, float("nan")]] * 2, [["a", "b"]] * 2],
     "precisions_init": [1.0, np.eye(2), [-np.eye(2)] * 2, [np.eye(2) * float("nan")] * 2],
-    "labels_init": [1.0, LABELS[0][:-1], LABELS[0] + 5, LABELS[0] - 0.5, ["a"] * 30],
+    **dict.fromkeys(("labels", "labels_init"), _LABELS),
     "starting_mode": [5, [0], ["a", "b"], [0.5, 1]],
     **dict.fromkeys(("features", "observed", "target"), _FEATURES),
     "given": [5, True, None, "x0", [], {}, {"c": 1.0}, {0: "1"}, {0: float("nan")}, {0: None}, {0: 1.0, 1: 2.0}],

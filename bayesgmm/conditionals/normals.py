@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from bayesgmm._common import Array, Means, Rows
+from bayesgmm._common import Array, IntArray, Means, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,16 @@ class Regressions:
             return np.broadcast_to(self.intercepts, shape)
         slopes = self.slopes.reshape(-1, X.shape[1])
         return self.intercepts + ((X - self.centre) @ slopes.T).reshape(shape)
+
+    def draw(self, X: Rows, labels: IntArray, *, rng: np.random.Generator) -> Array:
+        """Targets (obs, sample, target) given rows, of the components (obs, sample) of axes (sample, cluster)."""
+        z = rng.standard_normal((*labels.shape, self.intercepts.shape[-1]))
+        at = np.arange(labels.shape[1]), labels
+        if self.slopes is None:
+            noise = z * self.sds[at]
+        else:
+            noise = np.einsum("nsij,nsj->nsi", np.linalg.cholesky(self.compact)[at], z)
+        return np.take_along_axis(self.means(X), labels[..., None, None], axis=2)[:, :, 0] + noise
 
     @property
     def sds(self) -> Array:

@@ -46,6 +46,17 @@ class Patterns(NamedTuple):
         table = np.column_stack([counts.cumsum(), patterns.sum(axis=1), order])
         return cls(np.argsort(labels.ravel(), kind="stable"), np.ascontiguousarray(table, dtype=np.int64))
 
+    @property
+    def groups(self) -> list[tuple[IntArray, IntArray, IntArray]]:
+        """Members, observed and missing features of each pattern; none if every row is complete."""
+        stops = np.split(self.members, self.table[:-1, 0]) if len(self.table) else []
+        return [(own, *np.split(row[2:], [row[1]])) for own, row in zip(stops, self.table, strict=True)]
+
+    @property
+    def lacking(self) -> list[tuple[IntArray, IntArray, IntArray]]:
+        """Those of patterns that lack features."""
+        return [each for each in self.groups if len(each[2])]
+
 
 COMPLETE = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
 
@@ -363,6 +374,15 @@ class IncompleteData(Data):
         with np.errstate(invalid="ignore"):  # of a feature that no row has: of a part of the rows
             means = np.nan_to_num((weights * known).sum(axis=0) / weights.sum(axis=0))
         return np.asfortranarray(np.where(missing, means, self.entries))
+
+    def parts(self) -> list[tuple[IntArray, IntArray, Data]]:
+        """Of each pattern numbers of the rows, the features observed, and these rows of these features."""
+        (n, d), found = self.shape, []
+        groups = Patterns.of(~np.isnan(self.entries)).groups or [(np.arange(n), np.arange(d), np.arange(0))]
+        for own, observed, _ in groups:
+            weights = None if self.row_weights is None else self.row_weights[own]
+            found.append((own, observed, Data(np.asfortranarray(self.entries[np.ix_(own, observed)]), weights)))
+        return found
 
     @staticmethod
     def _block(columns: Columns, row_weights: PerRow) -> Block:

@@ -22,7 +22,6 @@ from bayesgmm.data import (
     SourceData,
     allowed_components,
     by_handle,
-    refuse_labelled,
     threads_for,
 )
 from bayesgmm.diagnostics import Diagnosis, diagnose
@@ -194,11 +193,11 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
 
     @property
     def model(self) -> "pm.Model":
-        """The PyMC model of this fit and its rows; not available with row weights or labels."""
+        """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
-        refuse_labelled(self, "the PyMC model")
         refuse_noise(self, "the PyMC model")
-        if data_of(self.posterior_, all_for="the PyMC model").row_weights is not None:
+        rows = data_of(self.posterior_, all_for="the PyMC model")
+        if rows.row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
 
@@ -209,6 +208,8 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
             covariance_type=self.covariance_type,
             prior=self.prior_,
             feature_names=[str(name) for name in data["feature"].to_numpy()],
+            missing="marginalize",
+            labels=rows.allowed,
         )
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -306,7 +307,7 @@ class PosteriorRowsMixin:
     ) -> tuple[Data, Pieces | None, int]:
         """The rows, checked, what a checkpoint has of this fit, and the seed."""
         if labels is not None:
-            check_labels(self.inference, self.engine, in_memory=not is_elsewhere(X))
+            check_labels(in_memory=not is_elsewhere(X))
         if is_elsewhere(X):
             source = opened_for_fit(self, X, sample_weight)
             pieces = kept_of(lambda: work_of(self, "fit", source))

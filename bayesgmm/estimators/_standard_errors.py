@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import Array, progress_bar
-from bayesgmm.data import Data, refuse_labelled, threads_for
+from bayesgmm.data import Allowed, Data, threads_for
 from bayesgmm.em import EMSettings
 from bayesgmm.estimators._saved import keeping, work_of
 from bayesgmm.estimators._sources import RowsLike
+from bayesgmm.estimators._validation import as_data
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import CheckpointPath, fingerprint_of_arrays, once
 from bayesgmm.mixture import Measured, Mixture, measure
@@ -20,7 +21,7 @@ from bayesgmm.noise import refuse_noise
 from bayesgmm.standard_errors import Bootstrap, StandardErrors
 from bayesgmm.standard_errors import bootstrap as bootstrap_of
 from bayesgmm.standard_errors import standard_errors as standard_errors_of
-from bayesgmm.validation import as_rows, as_sample_weight, check_flag
+from bayesgmm.validation import check_flag
 
 
 class _FittedByEM(Protocol):
@@ -31,6 +32,7 @@ class _FittedByEM(Protocol):
     reg_covar: float | None
     n_jobs: int | None
 
+    def _allowed(self, labels: ArrayLike, n_rows: int) -> Allowed: ...
     def _fitted(self) -> Mixture: ...
     def _validated(self, X: ArrayLike) -> Array: ...
     def _weighted(self, X: Any, sample_weight: ArrayLike | None) -> Data: ...
@@ -38,11 +40,27 @@ class _FittedByEM(Protocol):
     def _measured(self, X: Any, sample_weight: ArrayLike | None) -> Measured: ...
 
 
+def with_labels_of_fit(fit: _FittedByEM, data: Data, labels: ArrayLike | None) -> Data:
+    """Rows with the labels that they had in a fit."""
+    if labels is not None:
+        if type(data) is not Data:  # not in memory, or with missing values
+            raise InputError(expected="complete rows in memory with labels", got="others")
+        return data.labelled(fit._allowed(labels, data.shape[0]))
+    if n_labelled := getattr(fit, "n_labelled_", 0):
+        raise InputError(expected="the labels= of the fit", got=f"none, and a fit with {n_labelled} labelled rows")
+    return data
+
+
 class StandardErrorsMixin:
     """Standard errors and intervals of an estimator fitted by EM."""
 
     def standard_errors(
-        self: _FittedByEM, X: RowsLike, sample_weight: ArrayLike | None = None, *, robust: bool = False
+        self: _FittedByEM,
+        X: RowsLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        robust: bool = False,
+        labels: ArrayLike | None = None,
     ) -> StandardErrors:
         """Standard errors and intervals from the observed information (Louis 1982), in one pass.
 
@@ -58,6 +76,8 @@ class StandardErrorsMixin:
             Frequency weights of the fit.
         robust : bool
             The sandwich (White 1982), which remains valid if the components are not normal.
+        labels : array-like, optional
+            The labels of the fit, if it had some.
 
         Returns
         -------
@@ -91,9 +111,8 @@ class StandardErrorsMixin:
         (array([[0.08, 0.92]]), array([[0.1, 0.1]]))
         """
         check_flag(robust=robust)
-        refuse_labelled(self, "standard errors")
         refuse_noise(self, "standard errors")
-        mixture, data = self._fitted(), self._weighted(X, sample_weight)
+        mixture, data = self._fitted(), with_labels_of_fit(self, self._weighted(X, sample_weight), labels)
         mixture.component.check_gaussian("standard errors")
         prior = getattr(self, "prior_", None)
         return standard_errors_of(data, mixture, prior=prior, robust=robust, n_jobs=self.n_jobs)
@@ -108,6 +127,7 @@ class StandardErrorsMixin:
         n_starts: int = 1,
         checkpoint: CheckpointPath = None,
         progress: bool = True,
+        labels: ArrayLike | None = None,
     ) -> Bootstrap:
         r"""Bootstrap standard errors and intervals: EM on replicates of the rows, started from this fit.
 
@@ -132,6 +152,8 @@ class StandardErrorsMixin:
             process at any moment the same call repeats none of them, and ends with the same result.
         progress : bool
             Show a bar in a terminal or notebook.
+        labels : array-like, optional
+            The labels of the fit, if it had some; not for ``kind="parametric"``.
 
         Returns
         -------
@@ -156,11 +178,10 @@ class StandardErrorsMixin:
                [0. , 0.5]])
         """
         check_flag(progress=progress)
-        refuse_labelled(self, "the bootstrap")
         refuse_noise(self, "the bootstrap")
-        mixture, rows = self._fitted(), as_rows(self._validated(X))
+        mixture = self._fitted()
         mixture.component.check_gaussian("the bootstrap")
-        data = Data(rows, as_sample_weight(sample_weight, len(rows)))
+        data = with_labels_of_fit(self, as_data(self._validated(X), sample_weight), labels)
         settings = {"kind": kind, "n_replicates": n_replicates, "n_starts": n_starts}
         fit = fingerprint_of_arrays(mixture.weights, mixture.means, mixture.covariances)
         with keeping(checkpoint) as kept_of, progress_bar("Bootstrap", show=progress) as callback:

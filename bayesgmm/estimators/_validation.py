@@ -152,21 +152,8 @@ def check_noise(estimator: Any, X: Any, labels: object = None) -> None:
         )
 
 
-def check_incomplete(inference: str, engine: str) -> None:
-    """Refuse what samples posteriors of complete rows only."""
-    if (inference, engine) != ("nuts", "native"):
-        raise InputError(
-            expected='inference="nuts" and engine="native" for rows with missing values',
-            got=f"{inference!r} and {engine!r}",
-        )
-
-
-def check_labels(inference: str, engine: str, *, in_memory: bool) -> None:
-    """Refuse labels of some rows where they are not known of."""
-    if engine != "native" or inference == "laplace":
-        raise InputError(
-            expected='inference="nuts" or "gibbs" and engine="native" with labels', got=f"{inference!r} and {engine!r}"
-        )
+def check_labels(*, in_memory: bool) -> None:
+    """Refuse labels of rows that are not in memory."""
     if not in_memory:
         raise InputError(
             expected="labels with rows in memory", got="others", hint="Read some: open_source(...).sample(10_000)."

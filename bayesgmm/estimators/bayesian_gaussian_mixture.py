@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import PATIENCE, IntArray, progress_bar
-from bayesgmm.data import Data, IncompleteData, SourceData, threads_for, warn_of_labels
+from bayesgmm.data import Data, SourceData, threads_for, warn_of_labels
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts
 from bayesgmm.estimators._display import progress_of_starts
@@ -35,7 +35,6 @@ from bayesgmm.estimators._validation import (
     SEEDS,
     Number,
     ValidatedMixin,
-    check_incomplete,
     check_noise,
     whole,
 )
@@ -106,7 +105,8 @@ class BayesianGaussianMixture(
         exactly, if values are missing at random. `impute` completes rows.
     noise : bool or float
         Whether rows may come from uniform noise, as in `GaussianMixture`; its weight has a Beta(1, 9) distribution. For
-        ``inference="nuts"`` and ``engine="native"``; all chains start at EM's best optimum, and modes are not weighed.
+        ``inference="nuts"`` and ``engine="native"``; all chains start at EM's best optimum, and modes are
+        not weighed.
     weight_concentration_prior_type : {"dirichlet_distribution"}
         scikit-learn's other type, ``"dirichlet_process"``, is a different model and not supported.
     draws : int, optional
@@ -381,7 +381,7 @@ class BayesianGaussianMixture(
             -1 for unknown; or (obs, cluster) true where a row may come from a component. They are facts in EM, in
             every draw and in all that is said of the rows of the fit; ``posterior_`` keeps them. Components keep their
             numbers, but for those that labels do not tell apart. Chains start at EM's optima: there are no random
-            starts and no jumps. For complete rows in memory, ``inference`` "nuts" or "gibbs" and ``engine="native"``.
+            starts and no jumps. For complete rows in memory.
         checkpoint : path, optional
             A folder that is made if there is none. What was found before sampling, and draws as they come, are written
             to it; after an end of the process at any moment the same call goes on from there and ends with the same
@@ -423,8 +423,6 @@ class BayesianGaussianMixture(
         model = Model.of(self.covariance_type, int(self.n_components), self.n_features_in_, prior=prior)
         if self.inference == "gibbs":
             check_gibbs(model, different)
-        if isinstance(different, IncompleteData):
-            check_incomplete(self.inference, self.engine)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), EFFORTS[self.effort]
         with progress_of_starts(
             verbose=self.verbose, interval=self.verbose_interval, n_init=n_init, effort=effort, show=self.progress
@@ -469,8 +467,7 @@ class BayesianGaussianMixture(
             with self._stage("Weighing modes, convergence"):
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
                 are_weighed = explored.jumps is not None or self.inference == "laplace"
-                # A sample cannot tell the weights of modes, and evidences are those of complete rows.
-                alone = are_weighed or is_source or is_noisy or isinstance(different, IncompleteData)
+                alone = are_weighed or is_source or is_noisy  # a sample cannot tell the weights of modes
                 tree = tree if alone else combine_modes(tree, data, random_state=seed)
                 return tree, diagnose(tree, data.sample)
 

@@ -374,7 +374,7 @@ class GaussianMixture(
             cluster) true where a row may come from a component. They are facts, unlike ``labels_init``: a row has no
             responsibility elsewhere, and its likelihood is that of the components it may come from, weights included
             (Basu, Banerjee & Mooney 2002), so that the share of labelled rows informs weights. Components keep their
-            numbers. For rows in memory; `standard_errors`, `bootstrap` and `report` do not know of labels.
+            numbers. For complete rows in memory; `report` does not know of labels.
         checkpoint : path, optional
             A folder that is made if there is none. Finished starts, and runs on all rows, are written to it; after an
             end of the process at any moment the same call repeats none of them, and ends with the same fit.

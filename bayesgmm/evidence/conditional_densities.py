@@ -21,8 +21,10 @@ import numpy as np
 from numba import njit
 from scipy.special import gammaln
 
-from bayesgmm._common import Array, Covariances, IntArray, Means, Weights
-from bayesgmm.data import Data
+from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
+from bayesgmm.conditionals import Regressions
+from bayesgmm.data import Data, IncompleteData, Patterns
+from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Draws
 from bayesgmm.priors import ResolvedPrior
 
@@ -85,14 +87,15 @@ class Conditionals:
         sizes = [(n, *array.shape) for array in shapes] + [(n, len(prior.dof), d, d)]
         return cls(prior.family, origin, *map(np.broadcast_to, own, sizes))
 
-    def given(self, data: Data, labels: IntArray, draws: Draws) -> Self:
+    def given(self, data: Data, labels: IntArray, draws: Draws, *, rng: np.random.Generator | None = None) -> Self:
         """Densities given the rows of each component: labels (allocation, obs), and the draws they came from.
 
         The draws are needed for means that are independent of covariances: then each block is conditioned on the
-        draw's other block. A row with a weight counts as that many in the same component.
+        draw's other block. A row with a weight counts as that many in the same component. Missing values are drawn
+        from ``rng``, anew for each allocation, given its labels and draw.
         """
         means = draws.means - self.origin
-        counts, sums, squares = self._sums(data, labels)
+        counts, sums, squares = self._sums(data, labels, draws, rng)
         kappa = self.kappa + counts * (self.kappa > 0)
         if self.kappa.any():
             mean = (self.kappa[..., None] * self.mean + sums) / kappa[..., None]
@@ -114,19 +117,25 @@ class Conditionals:
             **self._covariances_given(added, counts),  # type: ignore[arg-type]
         )
 
-    def _sums(self, data: Data, labels: IntArray) -> tuple[Weights, Means, Covariances]:
+    def _sums(
+        self, data: Data, labels: IntArray, draws: Draws, rng: np.random.Generator | None
+    ) -> tuple[Weights, Means, Covariances]:
         """Counts, sums and products of the rows of each component, less the origin, (allocation, cluster, ...)."""
         n_allocations, (_, k, d) = len(labels), self.mean.shape
         totals, first = np.zeros((n_allocations * k, 1 + d + d * d)), 0
-        for piece in data.pieces(max(1, _BLOCK_VALUES // max(n_allocations * k, d * d))):
+        is_complete = not isinstance(data, IncompleteData)
+        held = max(n_allocations * k, d * d) if is_complete else n_allocations * max(k * d, d * d)
+        for piece in data.pieces(max(1, _BLOCK_VALUES // held)):
             own = labels[:, None, first : first + piece.shape[0]]
             member = (own == np.arange(k)[:, None]).astype(np.float64)
             if piece.row_weights is not None:
                 member *= piece.row_weights
-            X = piece.rows - self.origin
-            values = np.column_stack([np.ones(len(X)), X, _outer(X).reshape(len(X), -1)])
-            totals += member.reshape(len(totals), -1) @ values  # one product: threads wait for each other at many small
-            first += len(X)
+            if is_complete:  # one product: threads wait for each other at many small ones
+                totals += member.reshape(len(totals), -1) @ _moments(piece.rows - self.origin)
+            else:
+                completed = completed_rows(piece.entries, own[:, 0], draws, rng=rng)
+                totals += (member @ _moments(completed - self.origin)).reshape(totals.shape)
+            first += piece.shape[0]
         totals = totals.reshape(n_allocations, k, -1)
         return totals[..., 0], totals[..., 1 : 1 + d], totals[..., 1 + d :].reshape(n_allocations, k, d, d)
 
@@ -267,6 +276,23 @@ def _log_averages(features: Array, own: Array, shared: Array) -> Array:
     every = features.reshape(n * k, -1) @ own.reshape(n_allocations * k, -1).T
     tables = every.reshape(n, k, n_allocations, k).swapaxes(1, 2)  # components before labels: the permanent is the same
     return log_mean_densities(np.ascontiguousarray(tables), features[:, 0] @ shared.T)
+
+
+def completed_rows(rows: Rows, labels: IntArray, draws: Draws, *, rng: np.random.Generator | None) -> Array:
+    """Rows (allocation, obs, feature), missing values drawn given the labels (allocation, obs), each of its draw."""
+    if rng is None:
+        raise InputError(expected="a generator, for missing values", got="none")
+    completed = np.repeat(rows[None], len(labels), axis=0)
+    for members, observed, missing in Patterns.of(~np.isnan(rows)).lacking:
+        given = Regressions.of(draws.means, draws.compact, observed.tolist(), missing.tolist())
+        drawn = given.draw(rows[np.ix_(members, observed)], labels[:, members].T, rng=rng)
+        completed[np.ix_(np.arange(len(labels)), members, missing)] = np.swapaxes(drawn, 0, 1)
+    return completed
+
+
+def _moments(X: Array) -> Array:
+    """One, the values and their products (..., obs, number)."""
+    return np.concatenate([np.ones((*X.shape[:-1], 1)), X, _outer(X).reshape(*X.shape[:-1], -1)], axis=-1)
 
 
 def _outer(vectors: Array) -> Array:

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import PATIENCE, listing, progress_bar, table
+from bayesgmm.data import IncompleteData
 from bayesgmm.evidence.bridge_sampling import Bridge
 from bayesgmm.evidence.conditional_densities import MOST_COMPONENTS
 from bayesgmm.evidence.mode_weights import Target, inside_of, mode_evidence, near_modes
@@ -164,7 +165,9 @@ def log_evidence(
     miss them. Both come out low if they miss something (an unbiased estimate exceeds the evidence by t nats with a
     probability of at most exp(-t)). So tempering decides if it is higher by more than three standard errors, or more
     precise and not lower by more than one, or by three where bridge sampling is not known to 0.3. For priors that are
-    not conjugate given the labels, and where it would take minutes, a finding says that bridge sampling may be low.
+    not conjugate given the labels, for rows with missing values, and where it would take minutes, a finding says that
+    bridge sampling may be low. Missing values are drawn with each allocation, and the density is that of the parameters
+    given both.
 
     The check is THAMES for mixtures (Metodiev et al. 2025), see `bayesgmm.evidence.thames`, which shares only the draws
     with bridge sampling and is less precise.
@@ -301,6 +304,8 @@ def _decided(bridge: Estimate, tempered: Estimate) -> str:
 
 def _unable(target: Target) -> str:
     """Why tempering is not done, or nothing."""
+    if isinstance(target.data, IncompleteData):
+        return "needs complete rows"
     if refusal(target.model, target.data) is not None:
         return "needs a model that is conjugate given the labels, and whole weights"
     (n, d), k = target.data.shape, target.model.n_components

@@ -95,7 +95,7 @@ class Target:
         allocations = np.stack(list(drawn_labels(points, self.data, rng=rng)))
         drawn = self.prior.hyperparameters_given(points.weights, points.precision_factors, rng=rng)
         prior = Conditionals.of_prior(self.prior.inverse_wishart, **drawn)
-        return prior.given(self.data, allocations, points)
+        return prior.given(self.data, allocations, points, rng=rng)
 
 
 def weigh_modes(modes: Modes, points: Draws, target: Target, *, rng: np.random.Generator) -> Modes:

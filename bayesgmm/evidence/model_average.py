@@ -214,7 +214,8 @@ def _check_rows(trees: Sequence[xr.DataTree]) -> None:
     """Check that all fits are to the same rows, with the same weights."""
     first, *others = map(data_of, trees)
     for data in others:
-        if not np.array_equal(data.rows, first.rows) or not np.array_equal(data.weights, first.weights):
+        same = np.array_equal(data.entries, first.entries, equal_nan=True)
+        if not same or not np.array_equal(data.weights, first.weights):
             raise InputError(
                 expected="fits to the same rows with the same weights, in the same units and order",
                 got=f"shapes {first.shape} and {data.shape}",

@@ -3,7 +3,8 @@ r"""One sweep of blocked Gibbs sampling: labels given the parameters, then each 
 A sweep draws, with :math:`n_k` rows in component k,
 
 - the label of every row from its memberships (of a row with weight w the multinomial counts of w rows), those of a
-  labelled row among the components it may come from;
+  labelled row among the components it may come from; then, given it, what is missing of the row from its distribution
+  given what was observed;
 - weights from :math:`Dirichlet(\alpha + n)`;
 - covariances from inverse Wisharts, or variances from inverse gammas: given the means where these are independent of
   them, with the means integrated out where they are conjugate;
@@ -34,8 +35,8 @@ from bayesgmm._compiled import (
     record_type,
     solve_cholesky,
 )
-from bayesgmm.data import Data, IncompleteData
-from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, Draws, Mixture, pointwise
+from bayesgmm.data import COMPLETE, PATTERNS, Data, Patterns
+from bayesgmm.mixture import COMPONENT, COVARIANCE, LOG_2PI, Draws, Mixture, pointwise_rows
 from bayesgmm.priors import SMALLEST_WEIGHT, Model, ResolvedPrior
 
 SWEEPS = 4  # of a draw, which then costs about as much as one of NUTS
@@ -92,12 +93,16 @@ NONE_LABELLED = Labelled(_NO_ROWS, _NO_ROWS, np.empty(0), np.empty((0, 0), dtype
 
 
 class Rows(NamedTuple):
-    """Rows by features, as the kernel reads them, and one by one; how many rows each is, or nothing; those labelled."""
+    """Rows by features, as the kernel reads them, and one by one; how many rows each is, or nothing.
+
+    Those labelled, and patterns of missing values, which are NaN.
+    """
 
     columns: Array
     rows: Array
     counts: NDArray[np.int64]
     labelled: Labelled = NONE_LABELLED
+    patterns: Patterns = COMPLETE
 
 
 class Point(NamedTuple):
@@ -149,7 +154,7 @@ class Kept(NamedTuple):
 OUT_4 = types.Array(types.float64, 4, "C")
 PRIOR = record_type(ConjugatePrior, OUT_1, OUT_1, OUT_2, OUT_1, OUT_3, OUT_1, OUT_3, OUT_3, OUT_1)
 _LABELLED = record_type(Labelled, types.int64[::1], types.int64[::1], OUT_1, types.boolean[:, ::1])
-ROWS = record_type(Rows, OUT_2, OUT_2, types.int64[::1], _LABELLED)
+ROWS = record_type(Rows, OUT_2, OUT_2, types.int64[::1], _LABELLED, PATTERNS)
 POINT = record_type(Point, OUT_1, OUT_2, OUT_3, OUT_3, OUT_1, OUT_3)
 CHAIN = record_type(Chain, POINT, OUT_3, OUT_1, OUT_1, OUT_2, OUT_1, OUT_2, OUT_3)
 _KEPT = record_type(Kept, OUT_2, OUT_3, OUT_4, OUT_1)
@@ -160,8 +165,9 @@ class Sweeps:
 
     def __init__(self, data: Data, model: Model) -> None:
         counts = np.empty(0) if data.row_weights is None else data.row_weights
-        by_feature, by_row = (np.array(rows, order="C") for rows in (data.rows.T, data.rows))
-        self.rows = Rows(by_feature, by_row, counts.astype(np.int64), Labelled.of(data))
+        by_feature, by_row = (np.array(rows, order="C") for rows in (data.entries.T, data.entries))
+        patterns = Patterns.of(~np.isnan(by_row))
+        self.rows = Rows(by_feature, by_row, counts.astype(np.int64), Labelled.of(data), patterns)
         self.model, self.prior = model, compiled_prior(model.required_prior)
         self.kernel = model.family.parametrisation, model.component
 
@@ -207,8 +213,6 @@ def refusal(model: Model, data: Data) -> tuple[str, str] | None:
         return "a prior that is conjugate given the labels, for Gibbs sampling", "one on variances and correlations"
     if model.family.restriction(model.n_components, model.n_features) is not None:
         return "a family whose covariances are conjugate given the labels, for Gibbs sampling", model.family.name
-    if isinstance(data, IncompleteData):
-        return "complete rows for Gibbs sampling", "rows with missing values"
     weights = data.row_weights
     if weights is not None and (weights != np.floor(weights)).any():
         fraction = weights[weights != np.floor(weights)][0]
@@ -303,8 +307,8 @@ def evaluate(covariance, component, rows, chain, power):  # type: ignore[no-unty
         log_det = covariance.log_determinant(at.precision_factors[min(c, n_blocks - 1)], d)
         chain.log_scale[c] = math.log(at.weights[c]) + power * (log_det - 0.5 * d * LOG_2PI)
     write_multiple(math.sqrt(power), at.precision_factors, chain.tempered)
-    arguments = (rows.columns, chain.log_scale, at.means, chain.tempered, chain.log_density, chain.memberships)
-    pointwise(covariance, component, *arguments)
+    parameters, found = (chain.log_scale, at.means, chain.tempered), (chain.log_density, chain.memberships)
+    pointwise_rows(covariance, component, rows.columns, rows.patterns, *parameters, *found)
     if rows.labelled.rows.shape[0] > 0:
         _evaluate_labelled(covariance, component, rows.labelled, chain)
 
@@ -313,6 +317,7 @@ def evaluate(covariance, component, rows, chain, power):  # type: ignore[no-unty
 def _evaluate_labelled(covariance, component, labelled, chain):  # type: ignore[no-untyped-def]
     """The same for rows that may come from some components only: others have no share of them."""
     (k, d), n, begin = chain.at.means.shape, labelled.rows.shape[0], 0
+    complete = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
     log_scale, log_density, memberships = np.empty(k), np.empty(n), np.empty(k * n)
     for g in range(labelled.ends.shape[0]):
         end = labelled.ends[g]
@@ -320,8 +325,8 @@ def _evaluate_labelled(covariance, component, labelled, chain):  # type: ignore[
         for c in range(k):
             log_scale[c] = chain.log_scale[c] if labelled.allowed[g, c] else -np.inf
         x, shares = labelled.columns[d * begin : d * end].reshape(d, size), memberships[: k * size].reshape(k, size)
-        arguments = (x, log_scale, chain.at.means, chain.tempered, log_density[:size], shares)
-        pointwise(covariance, component, *arguments)
+        arguments = (x, complete, log_scale, chain.at.means, chain.tempered, log_density[:size], shares)
+        pointwise_rows(covariance, component, *arguments)
         for i in range(size):
             row = labelled.rows[begin + i]
             chain.log_density[row] = log_density[i]
@@ -336,18 +341,72 @@ def _draw_labels(covariance, rng, rows, chain):  # type: ignore[no-untyped-def]
     at = chain.at
     k, z = at.means.shape[0], np.empty(at.means.shape[1])
     chain.counts[:], chain.first[:], chain.second[:] = 0.0, 0.0, 0.0
+    if rows.patterns.members.shape[0] > 0:
+        _draw_incomplete(covariance, rng, rows, chain)
+        return
     for i in range(rows.rows.shape[0]):
         left, mass = rows.counts[i] if rows.counts.shape[0] else 1, 0.0
         for c in range(k):
             mass += chain.memberships[c, i]
         if left == 1:
-            c, u = 0, rng.random() * mass - chain.memberships[0, i]
-            while u >= 0.0 and c < k - 1:
-                c += 1
-                u -= chain.memberships[c, i]
+            c = _label(rng, chain.memberships, i, mass)
             _give(covariance, chain, c, 1.0, rows.rows[i], z)
         else:
             _share_out(covariance, rng, chain, i, left, mass, rows.rows[i], z)
+
+
+@compiled
+def _label(rng, memberships, i, mass):  # type: ignore[no-untyped-def]
+    """A component of row i, whose memberships sum to ``mass``."""
+    c, u = 0, rng.random() * mass - memberships[0, i]
+    while u >= 0.0 and c < memberships.shape[0] - 1:
+        c += 1
+        u -= memberships[c, i]
+    return c
+
+
+@linked(types.void(COVARIANCE, types.npy_rng, ROWS, CHAIN))
+def _draw_incomplete(covariance, rng, rows, chain):  # type: ignore[no-untyped-def]
+    """The same of rows with missing values: each is completed given its label, as often as it counts.
+
+    A row x* of the component is drawn whole; x* and the regression of the missing features on x - x* observed are then
+    together a draw given what was observed.
+    """
+    at, patterns, start = chain.at, rows.patterns, 0
+    n_blocks, (k, d) = at.precision_factors.shape[0], at.means.shape
+    work, nothing = (np.empty(d), np.empty(at.factors.shape[1:])), np.zeros(at.factors.shape[1:])
+    noise, row, regressed, whitened, z = np.empty(d), np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    for p in range(patterns.table.shape[0]):
+        stop, n_observed = patterns.table[p, 0], patterns.table[p, 1]
+        features = patterns.table[p, 2:]
+        n_rows, n_columns = covariance.factor_shape(n_observed)
+        marginal = np.empty((n_blocks, n_rows, n_columns))
+        rotations = np.empty((n_blocks, n_observed * (d - n_observed), 2))
+        for g in range(n_blocks):
+            covariance.marginalise(at.precision_factors[g], features, n_observed, work[1], marginal[g], rotations[g])
+        residual, first, second = np.empty(n_observed), np.empty(n_observed), np.zeros((n_rows, n_columns))
+        for member in range(start, stop):
+            i, mass = patterns.members[member], 0.0
+            for c in range(k):
+                mass += chain.memberships[c, i]
+            for _ in range(rows.counts[i] if rows.counts.shape[0] else 1):
+                c = _label(rng, chain.memberships, i, mass)
+                g = min(c, n_blocks - 1)
+                for j in range(d):
+                    noise[j], whitened[j] = rng.standard_normal(), 0.0
+                covariance.multiply(at.factors[g], noise, row)
+                for j in range(n_observed):
+                    residual[j] = rows.rows[i, features[j]] - at.means[c, features[j]] - row[features[j]]
+                covariance.multiply(marginal[g], residual, first)
+                sums = (0.0, first, second)
+                covariance.add_expected(features, rotations[g], sums, work, (whitened, nothing))
+                covariance.multiply(at.factors[g], whitened, regressed)
+                for j in range(d):
+                    row[j] += at.means[c, j] + regressed[j]
+                for j in range(n_observed):
+                    row[features[j]] = rows.rows[i, features[j]]
+                _give(covariance, chain, c, 1.0, row, z)
+        start = stop
 
 
 @linked(

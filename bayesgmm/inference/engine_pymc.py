@@ -26,7 +26,14 @@ def sample_pymc(problem: Problem, settings: SamplerSettings, rng: np.random.Gene
     starts = dict(zip(("weights", "means", "covariances"), points.arrays, strict=True))
     k, family = problem.model.n_components, problem.model.family
     hyper = problem.model.required_prior.model_variables_given(points.weights, points.precision_factors, rng=rng)
-    model = build_model(problem.data.rows, k, covariance_type=family.name, prior=problem.prior)
+    model = build_model(
+        problem.data.entries,
+        k,
+        covariance_type=family.name,
+        prior=problem.prior,
+        missing="marginalize",
+        labels=problem.data.allowed,
+    )
     shapes = {name: values.shape[1:] for name, values in starts.items()}
     compiled = nutpie.compile_pymc_model(model, var_names=list(shapes))
     run = sample_model(compiled, unconstrained_points(model, starts | hyper), settings, shapes)

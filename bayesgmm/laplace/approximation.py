@@ -144,8 +144,9 @@ def _distinct(normals: list[NormalApproximation], model: Model) -> list[NormalAp
 
 def _distance(mixture: Mixture, other: NormalApproximation, model: Model) -> float:
     """Posterior standard deviations between a mixture and a mode, in its labels."""
-    if model.exchangeable:
-        order = align_to(other.mixture, mixture.weights, mixture.means, mixture.full_covariances)
+    if not model.is_identified:
+        arrays = mixture.weights, mixture.means, mixture.full_covariances
+        order = align_to(other.mixture, *arrays, alike=model.interchangeable)
         mixture = mixture.permute(order)
     return float(np.linalg.norm(other.coordinates.point(mixture)))
 

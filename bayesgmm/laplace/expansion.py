@@ -62,7 +62,7 @@ def likelihood_gradient(data: Data, coordinates: Coordinates, pool: Executor | N
     local = LocalCoordinates(coordinates.centre)
 
     def of_block(block: Block) -> Statistics:
-        return column_statistics(block.columns, local.mixture, block.row_weights, block.patterns)
+        return column_statistics(block.columns, local.mixture, block.row_weights, block.patterns, block.allowed)
 
     statistics = total(of_block, data, pool)
     slope = LikelihoodExpansion(local, statistics, np.zeros((local.n_dim, local.n_dim))).gradient

@@ -195,7 +195,7 @@ class _Half:
         which = order[np.minimum(np.searchsorted(ends, np.arange(size) + rng.random(), side="right"), len(order) - 1)]
         chosen, times = np.unique(which, return_counts=True)
         weights = 2.0 * self.data.weights[chosen] * times / expected[chosen]
-        return Data(np.asfortranarray(self.data.rows[chosen]), weights)
+        return self.data.take(chosen).with_weights(weights)
 
 
 def _halves(at: NormalApproximation, data: Data, rng: np.random.Generator) -> list[_Half]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.draws import Draws as Draws
     from bayesgmm.mixture.far_rows import densities as densities
     from bayesgmm.mixture.incomplete import add_rows as add_rows
+    from bayesgmm.mixture.incomplete import pointwise_rows as pointwise_rows
     from bayesgmm.mixture.information_criteria import Measured as Measured
     from bayesgmm.mixture.information_criteria import aic as aic
     from bayesgmm.mixture.information_criteria import bic as bic
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from bayesgmm.mixture.information_criteria import measure as measure
     from bayesgmm.mixture.kernel import SUMS as SUMS
     from bayesgmm.mixture.kernel import Sums as Sums
-    from bayesgmm.mixture.kernel import pointwise as pointwise
     from bayesgmm.mixture.mixture import Mixture as Mixture
     from bayesgmm.mixture.mixture import column_statistics as column_statistics
     from bayesgmm.mixture.mixture import expected_statistics as expected_statistics

@@ -161,6 +161,20 @@ def add_rows(covariance, component, x, row_weights, patterns, log_scale, mu, pre
     return add_statistics(covariance, component, x, row_weights, log_scale, mu, prec, sums)
 
 
+@linked(
+    types.void(COVARIANCE, COMPONENT, IN_2, PATTERNS, IN_1, IN_2, IN_3, OUT_1, OUT_2),
+    allocates=False,
+)
+def pointwise_rows(  # type: ignore[no-untyped-def]
+    covariance, component, x, patterns, log_scale, mu, prec, log_density, resp
+):
+    """`pointwise` of the rows of a block, complete or not."""
+    if patterns.members.shape[0] > 0:
+        pointwise_incomplete(covariance, component, x, patterns, log_scale, mu, prec, log_density, resp)
+    else:
+        pointwise(covariance, component, x, log_scale, mu, prec, log_density, resp)
+
+
 def marginal_of(
     kernel: tuple[Parametrisation, Component], pattern: IntArray, log_scale: Weights, mu: Means, prec: Factors
 ) -> tuple[Marginal, IntArray]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
 from bayesgmm.data import Block, Data
-from bayesgmm.mixture import Draws, component_of, densities, pointwise
+from bayesgmm.mixture import Draws, component_of, densities, pointwise_rows
 from bayesgmm.posterior import CLUSTER, OBS
 from bayesgmm.validation import check_number, check_option, check_whole
 
@@ -194,5 +194,5 @@ def _of_rows(draws: Draws, block: Block, with_memberships: bool) -> Iterator[tup
         if far or incomplete:  # far of one draw, of all: they are of one posterior
             far = densities(*kernel, columns, *parameters, log_density, resp, patterns=block.patterns)
         else:
-            pointwise(*kernel, columns, *parameters, log_density, resp)
+            pointwise_rows(*kernel, columns, block.patterns, *parameters, log_density, resp)
         yield log_density, resp[:k]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Rows
+from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.conditionals import Regressions, mixture_quantiles
 from bayesgmm.data import Data, Patterns
 from bayesgmm.mixture import Draws
@@ -111,7 +111,7 @@ def impute(
     some = draws[np.linspace(0, len(draws) - 1, n_draws).round().astype(np.int64)]
     filled = np.stack([rows, rows, rows], axis=0)
     completed = np.repeat(rows[None], n_draws, axis=0)
-    for members, observed, missing in _patterns(rows):
+    for members, observed, missing in Patterns.of(~np.isnan(rows)).lacking:
         summary = _Summary(draws, observed, missing, bounds)
         for start in range(0, len(members), summary.rows_at_once):
             part = members[start : start + summary.rows_at_once]
@@ -121,18 +121,10 @@ def impute(
     return Imputation(mean, lower, upper, completed)
 
 
-def _patterns(rows: Rows) -> list[tuple[Array, Array, Array]]:
-    """Rows of each pattern that lacks values, and its observed and missing features."""
-    members, table = Patterns.of(~np.isnan(rows))
-    stops = np.split(members, table[:-1, 0]) if len(table) else []
-    found = ((own, *np.split(features, [n])) for own, (_, n, *features) in zip(stops, table.tolist(), strict=True))
-    return [each for each in found if len(each[2])]
-
-
 class _Summary:
     """Means and quantiles of the missing values of rows of one pattern."""
 
-    def __init__(self, draws: Draws, observed: Array, missing: Array, bounds: Array) -> None:
+    def __init__(self, draws: Draws, observed: IntArray, missing: IntArray, bounds: Array) -> None:
         self.given, self.bounds = draws.marginal(observed.tolist()), bounds
         self.regressions = Regressions.of(draws.means, draws.compact, observed.tolist(), missing.tolist())
 
@@ -151,17 +143,10 @@ class _Summary:
         return np.stack([(pooled * by_target).sum(axis=-1), quantiles[..., 0], quantiles[..., 1]])
 
 
-def _drawn(draws: Draws, rows: Rows, observed: Array, missing: Array, rng: np.random.Generator) -> Array:
+def _drawn(draws: Draws, rows: Rows, observed: IntArray, missing: IntArray, rng: np.random.Generator) -> Array:
     """Missing values (draw, obs, missing) of the rows of one pattern, each draw's from its parameters."""
     own, known = Regressions.of(draws.means, draws.compact, observed.tolist(), missing.tolist()), rows[:, observed]
     _, weights = given_observed(draws.marginal(observed.tolist()), Data(np.asfortranarray(known)))
-    chances, means = weights.cumsum(axis=2), own.means(known)
+    chances = weights.cumsum(axis=2)
     labels = (rng.random(chances.shape[:2])[..., None] * chances[..., -1:] > chances).sum(axis=2)  # (obs, draw)
-    z = rng.standard_normal((*labels.shape, len(missing)))
-    at = np.arange(len(draws)), labels
-    if own.slopes is None:
-        noise = z * own.sds[at]
-    else:
-        noise = np.einsum("nsij,nsj->nsi", np.linalg.cholesky(own.compact)[at], z)
-    chosen = np.take_along_axis(means, labels[..., None, None], axis=2)[:, :, 0]
-    return np.swapaxes(chosen + noise, 0, 1)
+    return np.swapaxes(own.draw(known, labels, rng=rng), 0, 1)

@@ -53,7 +53,7 @@ from bayesgmm.mixture import (
     add_rows,
     component_of,
     covariance_family,
-    pointwise,
+    pointwise_rows,
 )
 
 MIXTURE = "weights (k), means (k,d), covariances (k,d,d)"
@@ -84,12 +84,19 @@ def _prepare(covariance, X, weights, means, covariances):  # type: ignore[no-unt
 
 
 @_compiled
+def _complete():  # type: ignore[no-untyped-def]
+    """Patterns of rows without missing values."""
+    return Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
+
+
+@_compiled
 def log_density(covariance, component, X, weights, means, covariances):  # type: ignore[no-untyped-def]
     """Log density of each row (obs,); -inf everywhere if a covariance is not positive definite, or a mean NaN."""
     valid, columns, log_scale, mu, prec = _prepare(covariance, X, weights, means, covariances)
     result = np.full(X.shape[0], -np.inf)
     if valid:
-        pointwise(covariance, component, columns, log_scale, mu, prec, result, np.empty((0, 0)))
+        arrays = (log_scale, mu, prec, result, np.empty((0, 0)))
+        pointwise_rows(covariance, component, columns, _complete(), *arrays)
     return result
 
 
@@ -109,7 +116,7 @@ def value_and_gradient(covariance, component, X, row_weights, weights, means, co
     first, second = np.zeros((n_components, n_features)), np.zeros(prec.shape)
     v = np.empty(row_weights.size)
     v[:] = row_weights
-    complete = Patterns(np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.int64))
+    complete = _complete()
     sums = Sums(d_weights, first, second, np.empty((0, n_components)))
     total = add_rows(covariance, component, columns, v, complete, log_scale, mu, prec, sums)
     for k in range(n_components):
@@ -133,7 +140,7 @@ def rows_pulled_back(covariance, component, X, cotangent, weights, means, covari
     if not valid:
         return d_rows
     log_densities, resp = np.empty(n_rows), np.empty((mu.shape[0], n_rows))
-    pointwise(covariance, component, columns, log_scale, mu, prec, log_densities, resp)
+    pointwise_rows(covariance, component, columns, _complete(), log_scale, mu, prec, log_densities, resp)
     residual, whitened, slope = np.empty(n_features), np.empty(n_features), np.empty(n_features)
     for i in range(n_rows):
         for k in range(mu.shape[0]):
@@ -149,7 +156,7 @@ def rows_pulled_back(covariance, component, X, cotangent, weights, means, covari
 def code_stamp(*modules: str) -> int:
     """A number that changes with the code behind a compiled Op; PyTensor's disk cache keeps it beside the Op's name."""
     families = {part for family in FAMILIES.values() for part in type(family.parametrisation).__mro__}
-    common = {part.__module__ for part in (add_rows, pointwise, cholesky_lower, Signature, exp, linked, *families)}
+    common = {part.__module__ for part in (add_rows, Sums, cholesky_lower, Signature, exp, linked, *families)}
     sources = (inspect.getsource(sys.modules[name]) for name in (*modules, *sorted(common - {"abc", "builtins"})))
     return zlib.crc32("".join((*sources, str(LANES))).encode())
 

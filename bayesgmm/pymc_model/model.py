@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
+from numpy.typing import ArrayLike
 from pytensor.tensor.variable import TensorVariable
 
+from bayesgmm._common import IntArray, Rows
+from bayesgmm.data import Allowed, IncompleteData, allowed_components
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import covariance_family
+from bayesgmm.mixture import CovarianceFamily, covariance_family
 from bayesgmm.priors import Prior, hyperparameters
 from bayesgmm.pymc_model.covariance_ops import StackCholesky
 from bayesgmm.pymc_model.inverse_wishart import InverseWishartCovariances
@@ -17,7 +20,9 @@ from bayesgmm.pymc_model.lkj_separation import SeparationCovariances
 from bayesgmm.pymc_model.mv_normal_mixture import MvNormalMixture
 from bayesgmm.pymc_model.sparse_weights import sparse_weights
 from bayesgmm.pymc_model.wishart_scale import WishartScale
-from bayesgmm.validation import as_rows, check_components, check_type, read_table, texts
+from bayesgmm.validation import as_rows, check_components, check_option, check_type, read_table, texts
+
+MISSING = ("error", "marginalize")
 
 
 def build_model(
@@ -28,6 +33,8 @@ def build_model(
     prior: Prior | None = None,
     feature_names: Sequence[str] | None = None,
     hyperpriors: Mapping[str, Callable[[], TensorVariable]] | None = None,
+    missing: str = MISSING[0],
+    labels: ArrayLike | None = None,
 ) -> pm.Model:
     r"""Build a PyMC model of a Gaussian mixture with its prior.
 
@@ -67,6 +74,13 @@ def build_model(
         ``"dof"`` (cluster,), ``"scale"`` (cluster, feature, feature_bis), ``"kappa"`` or ``"mean_covariance"`` a
         function that is called inside the model and returns the random variable to be used. The others have the
         values in ``prior``.
+    missing : {"error", "marginalize"}
+        Whether rows with missing values are refused, or count with what was observed of them.
+    labels : array-like, optional
+        What is known of the component of each row, (obs,) or (obs, cluster), as in `GaussianMixture.fit`. With labels
+        or missing values the likelihood is in several variables, ``y_0``, ``y_1``, ... with data ``X_0``, ``X_1``, ...,
+        one for the rows that were observed in the same features and may come from the same components. Coordinates
+        ``obs_0`` and ``feature_0`` name these; nothing is imputed.
 
     Returns
     -------
@@ -92,8 +106,10 @@ def build_model(
     >>> [variable.name for variable in model.free_RVs]
     ['concentration', 'weights', 'covariances', 'means']
     """
-    X, names = read_table(X)
-    X = as_rows(X)
+    check_option(MISSING, missing=missing)
+    gaps = missing == MISSING[1]
+    X, names = read_table(X, gaps=gaps)
+    X = as_rows(X, gaps=gaps)
     check_components(n_components, len(X))
     check_type(Prior, optional=True, prior=prior)
     check_type(Mapping, optional=True, hyperpriors=hyperpriors)
@@ -101,7 +117,10 @@ def build_model(
     if len(names) != X.shape[1] or len(set(names)) != len(names):
         raise InputError(expected=f"{X.shape[1]} different feature names", got=f"{names}")
     family = covariance_family(covariance_type, X.shape[1]).for_posterior()
-    prior = Prior.weakly_informative(X) if prior is None else prior
+    if prior is None:
+        prior = Prior.weakly_informative(IncompleteData(X) if np.isnan(X).any() else X)
+    allowed = np.ones((len(X), n_components), dtype=bool)
+    allowed = allowed if labels is None else allowed_components(labels, *allowed.shape)
     shape = (n_components, X.shape[1])
     hyper = hyperparameters(prior, *shape, covariance_type=family.name)
     sampled = {f"prior_{name}": make for name, make in (hyperpriors or {}).items()}
@@ -113,7 +132,6 @@ def build_model(
             raise InputError(expected=f"hyperpriors[{name.removeprefix('prior_')!r}] a function", got=repr(make))
     coords = {"cluster": range(n_components), "feature": names, "feature_bis": names}
     with pm.Model(coords=coords) as model:
-        data = pm.Data("X", np.ascontiguousarray(X), dims=("obs", "feature"))
         given = {
             name: sampled[name]() if name in sampled else pm.Data(name, value, dims=dims)
             for name, (dims, value) in hyper.items()
@@ -125,16 +143,40 @@ def build_model(
         else:
             chol = StackCholesky()(given["prior_mean_covariance"])
         means = pm.MvNormal("means", mu=given["prior_mean"], chol=chol, dims=("cluster", "feature"))
-        MvNormalMixture(
-            "y",
-            weights=weights,
-            means=means,
-            covariances=covariances,
-            covariance_type=family.name,
-            observed=data,
-            dims=("obs", "feature"),
-        )
+        if allowed.all() and not np.isnan(X).any():
+            _likelihood("", X, family, weights, means, covariances)
+        else:
+            for name, (rows, features, components) in _groups(X, allowed).items():
+                coords = {f"obs{name}": rows.tolist(), f"feature{name}": [names[j] for j in features]}
+                model.add_coords(coords)
+                parts = weights[components], means[components][:, features]
+                full = covariances[components][:, features][:, :, features]
+                _likelihood(name, X[np.ix_(rows, features)], family.of_part, *parts, full)
     return model
+
+
+def _likelihood(name: str, X: Rows, family: CovarianceFamily, weights: Any, means: Any, covariances: Any) -> None:
+    """The variable ``y`` of some rows, and their data."""
+    dims = (f"obs{name}", f"feature{name}")
+    MvNormalMixture(
+        f"y{name}",
+        weights=weights,
+        means=means,
+        covariances=covariances,
+        covariance_type=family.name,
+        observed=pm.Data(f"X{name}", np.ascontiguousarray(X), dims=dims),
+        dims=dims,
+    )
+
+
+def _groups(X: Rows, allowed: Allowed) -> dict[str, tuple[IntArray, IntArray, IntArray]]:
+    """Rows observed in the same features that may come from the same components, and these."""
+    alike, group = np.unique(np.column_stack([~np.isnan(X), allowed]), axis=0, return_inverse=True)
+    split = [np.split(np.flatnonzero(each), [each[: X.shape[1]].sum()]) for each in alike]
+    return {
+        f"_{i}": (np.flatnonzero(group.ravel() == i), features, components - X.shape[1])
+        for i, (features, components) in enumerate(split)
+    }
 
 
 def _weights(given: Mapping[str, Any], n_components: int, *, sparse: bool) -> TensorVariable:

@@ -43,6 +43,8 @@ def select_components(
     n_init: int | str = "auto",
     n_jobs: int | None = None,
     noise: bool | float = False,
+    missing: str = "error",
+    labels: ArrayLike | None = None,
     em: Mapping[str, Any] = _NOTHING,
     nuts: Mapping[str, Any] = _NOTHING,
     random_state: int | None = None,
@@ -92,6 +94,10 @@ def select_components(
         Number of threads for EM starts, as in joblib; results do not depend on it.
     noise : bool or float
         Whether every model has a uniform noise component, as in `GaussianMixture`; for criteria by EM.
+    missing : {"error", "marginalize"}
+        Whether rows with missing values are refused, or count with what was observed of them.
+    labels : array-like, optional
+        What is known of the component of each row, as in `GaussianMixture.fit`, for every number of components.
     em, nuts : mapping, optional
         Further parameters of `GaussianMixture` and `BayesianGaussianMixture`, for example ``nuts={"draws": 2000}``.
     random_state : int, optional
@@ -152,9 +158,10 @@ def select_components(
         criteria=criteria_asked(criterion),
         prior=prior,
         sample_weight=sample_weight,
-        em={"n_init": n_init, "n_jobs": n_jobs, "noise": noise, **em},
-        nuts={**nuts, "progress": False},
+        em={"n_init": n_init, "n_jobs": n_jobs, "noise": noise, "missing": missing, **em},
+        nuts={"missing": missing, **nuts, "progress": False},
         seed=seed_of(random_state),
+        labels=labels,
     )
     task.check()
     with checkpoint_at(checkpoint, lambda: {**task.work, "random_state": random_state}) as kept:
@@ -210,12 +217,12 @@ def _run(
 
 def _result(task: Task, candidate: AnyCandidate, checkpoint: _Checkpoint) -> _Result:
     """Fit one model and score it; what goes wrong with it becomes a note."""
-    weights = task.checked.row_weights
+    weights, known = task.checked.row_weights, {} if task.labels is None else {"labels": task.labels}
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
             folder = checkpoint.folder(candidate, "em")
-            fitted = task.by_em(candidate).fit(task.rows, sample_weight=weights, checkpoint=folder)
+            fitted = task.by_em(candidate).fit(task.rows, sample_weight=weights, **known, checkpoint=folder)
         except DegenerateComponentError:
             return _Result(_broken(task, candidate), warned=warned)
         if fitted.starts_.interrupted:
@@ -223,7 +230,7 @@ def _result(task: Task, candidate: AnyCandidate, checkpoint: _Checkpoint) -> _Re
         fit: Any = fitted
         if task.bayesian:
             folder = checkpoint.folder(candidate, "nuts")
-            fit = task.by_nuts(candidate).fit(task.rows, sample_weight=weights, checkpoint=folder)
+            fit = task.by_nuts(candidate).fit(task.rows, sample_weight=weights, **known, checkpoint=folder)
             if fit.posterior_.attrs.get("interrupted"):
                 raise KeyboardInterrupt
         scores, failures, told = once(checkpoint.kept, f"scores of {candidate}", lambda: _scores(task, fitted, fit))

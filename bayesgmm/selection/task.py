@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.data import Data, SourceData
+from bayesgmm.data import Data, IncompleteData, SourceData, allowed_components
 from bayesgmm.estimators import PRIORS, GaussianMixture
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import fingerprint_of_arrays, open_source
@@ -39,6 +39,7 @@ class Task:
     em: Mapping[str, Any]
     nuts: Mapping[str, Any]
     seed: int
+    labels: ArrayLike | None = None
 
     @cached_property
     def rows(self) -> Any:
@@ -58,8 +59,14 @@ class Task:
         """Checked rows with their weights; of a source, read once, the sample is that of an estimator with the seed."""
         if is_elsewhere(self.data):
             return SourceData.read_once(self.rows, rng=np.random.default_rng(self.seed).spawn(1)[0])
-        rows = as_rows(self.data)
-        return Data(rows, as_sample_weight(self.sample_weight, len(rows)))
+        rows = as_rows(self.data, gaps=self.has_gaps)
+        weights = as_sample_weight(self.sample_weight, len(rows))
+        return IncompleteData(rows, weights) if np.isnan(rows).any() else Data(rows, weights)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether values may be missing."""
+        return self.em.get("missing") == "marginalize"
 
     @property
     def bayesian(self) -> bool:
@@ -105,7 +112,7 @@ class Task:
         if not (isinstance(self.prior, str) and self.prior in PRIORS):
             raise InputError(expected=f"prior, or one of {', '.join(PRIORS)}", got=repr(self.prior))
         some = self.checked.sample
-        return PRIORS[self.prior](some.rows, candidate.n_components, candidate.covariance_type, some.row_weights)
+        return PRIORS[self.prior](some, candidate.n_components, candidate.covariance_type, some.row_weights)
 
     def model_of(self, candidate: AnyCandidate) -> Model:
         """What a candidate stands for, checked."""
@@ -139,7 +146,8 @@ class Task:
     @property
     def work(self) -> dict[str, Any]:
         """What the comparison is about, for its checkpoint; those of its fits know their settings."""
-        X = self.rows.fingerprint if is_elsewhere(self.data) else fingerprint_of_arrays(self.checked.rows)
+        parts = () if self.labels is None else (np.asarray(self.labels),)
+        X = self.rows.fingerprint if is_elsewhere(self.data) else fingerprint_of_arrays(self.checked.entries, *parts)
         names = {"models": [str(each) for each in self.candidates], "criteria": [each.name for each in self.criteria]}
         return {"call": "select_components", "X": X, **names}
 
@@ -154,6 +162,10 @@ class Task:
             )
         for candidate in self.candidates:
             model = self.model_of(candidate)
+            if self.has_gaps:
+                model.family.having("missing values")
+            if self.labels is not None:
+                allowed_components(self.labels, self.checked.shape[0], candidate.n_components)
             if self.bayesian:
                 model.family.for_posterior()
                 model.component.check_gaussian("criteria by NUTS", hint="Compare by 'bic', 'aic' or 'icl'.")

@@ -8,10 +8,16 @@ import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike
 
-from bayesgmm._common import Array, Covariances, Means, Weights, in_threads
-from bayesgmm.data import Data
+from bayesgmm._common import Array, Covariances, IntArray, Means, Weights, in_threads
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.em import Degeneracy, EMResult, EMSettings, EMState, Initialisation, run_em, starting_mixture
-from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InterruptedWarning, warn_user
+from bayesgmm.exceptions import (
+    DegeneracyWarning,
+    DegenerateComponentError,
+    InputError,
+    InterruptedWarning,
+    warn_user,
+)
 from bayesgmm.io import Pieces, once
 from bayesgmm.mixture import Mixture, align_to, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
@@ -41,8 +47,12 @@ def _reweighted(data: Data, mixture: Mixture, rng: np.random.Generator) -> Data:
 
 
 def _simulated(data: Data, mixture: Mixture, rng: np.random.Generator) -> Data:
-    """New rows from the fitted mixture."""
-    return Data(np.asfortranarray(mixture.sample(round(data.total), rng=rng)[0]))
+    """New rows from the fitted mixture; values are missing as they are in rows drawn with replacement."""
+    rows = np.asfortranarray(mixture.sample(round(data.total), rng=rng)[0])
+    if not isinstance(data, IncompleteData):
+        return Data(rows)
+    like = rng.choice(len(data.weights), size=len(rows), p=data.weights / data.total)
+    return IncompleteData(np.where(np.isnan(data.entries[like]), np.nan, rows))
 
 
 KINDS = {"nonparametric": _resampled, "weighted": _reweighted, "parametric": _simulated}
@@ -222,6 +232,9 @@ def bootstrap(
     """
     data = Data.of(X, row_weights, n_features=mixture.n_features)
     check_option(KINDS, kind=kind)
+    if kind == "parametric" and data.allowed is not None:
+        hint = "Which rows of a new sample would be labelled is not known."
+        raise InputError(expected="kind='nonparametric' or 'weighted' with labels", got=repr(kind), hint=hint)
     check_whole(least=_FEWEST, n_replicates=n_replicates)
     check_whole(n_starts=n_starts)
     check_jobs(n_jobs)
@@ -314,7 +327,8 @@ def _collected(plan: _Plan, results: list[EMResult | None], *, interrupted: bool
             figures={"replicates": len(results), "degenerate": n_degenerate},
         )
     _report(len(kept), n_degenerate, interrupted)
-    mixtures = [_aligned(plan.mixture, result.mixture) for result in kept]
+    alike = plan.model.labelled(plan.data.allowed).interchangeable
+    mixtures = [_aligned(plan.mixture, result.mixture, alike) for result in kept]
     return Bootstrap(
         plan.kind,
         plan.mixture,
@@ -339,8 +353,8 @@ def _report(n_kept: int, n_degenerate: int, interrupted: bool) -> None:
         )
 
 
-def _aligned(reference: Mixture, mixture: Mixture) -> Mixture:
-    order = align_to(reference, mixture.weights, mixture.means, mixture.full_covariances)
+def _aligned(reference: Mixture, mixture: Mixture, alike: IntArray | None) -> Mixture:
+    order = align_to(reference, mixture.weights, mixture.means, mixture.full_covariances, alike=alike)
     return mixture.permute(order)
 
 

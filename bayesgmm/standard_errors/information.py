@@ -11,6 +11,11 @@ All of it is taken in coordinates at the mixture itself: log-ratios u of the wei
 :math:`\mu_k = \hat\mu_k + \hat L_k m_k` and :math:`\Sigma_k = \hat L_k (1 + S_k) \hat L_k^\top` with S_k
 symmetric, diagonal or a multiple of the identity. There scores are whitened residuals and their products,
 E[J] is algebra on the expected statistics, no units are left, and a prior adds its pseudo-data. One pass, exact.
+
+A row with missing values is one of the mixture of the features observed, and the coordinates of that are linear in
+these: :math:`\xi_o = A_o \xi`. So what it tells is :math:`A_o^\top I_o A_o`. A labelled row has responsibilities of the
+components that it may come from.
+
 The cost is the last two sums, and they are zero where the component of a row is certain: summed as
 :math:`\sum_k r_{ik} (1 - r_{ik}) s_{ik} s_{ik}^\top - \sum_{k \ne l} r_{ik} r_{il} s_{ik} s_{il}^\top`.
 """
@@ -31,7 +36,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bayesgmm._common import Array, Covariances, Means, Responsibilities, Weights, one_blas_thread
-from bayesgmm.data import Block, Data, threads_for, total
+from bayesgmm.data import Block, Data, IncompleteData, threads_for, total
 from bayesgmm.exceptions import InformationError, InformationWarning, warn_user
 from bayesgmm.mixture import Mixture, Statistics, column_statistics, row_densities, row_memberships
 from bayesgmm.priors import Model, Prior
@@ -78,8 +83,8 @@ class StandardErrors:
     names : tuple of str
         The free parameters, as they are indexed in the mixture: ``"means[0, 1]"``.
     missing : (parameter,)
-        Fractions of missing information, due to the unknown components, largest first. The largest is EM's rate
-        of convergence (Dempster, Laird & Rubin 1977).
+        Fractions of missing information, due to unknown components and missing values, largest first. The largest is
+        EM's rate of convergence (Dempster, Laird & Rubin 1977).
     condition : float
         Largest over smallest share of the complete information that is left.
     distance : float
@@ -169,8 +174,8 @@ def standard_errors(
 
     Parameters
     ----------
-    X : (obs, feature)
-        The rows of the fit.
+    X : (obs, feature), or Data
+        The rows of the fit; as `Data` with labels or missing values, too.
     mixture : Mixture
         The maximum of the likelihood, or of the posterior density with the prior.
     prior : Prior, optional
@@ -258,7 +263,7 @@ class LikelihoodExpansion:
         """In one pass over the rows, wherever they are."""
 
         def of_block(block: Block) -> LikelihoodExpansion:
-            statistics = column_statistics(block.columns, coordinates.mixture, block.row_weights, block.patterns)
+            statistics = _statistics(coordinates.mixture, block)
             pieces = block.pieces(_ROWS_AT_A_TIME)
             return cls(coordinates, statistics, reduce(add, (_missing_information(coordinates, p) for p in pieces)))
 
@@ -307,7 +312,7 @@ class LocalCovariance:
 
 
 def _statistics(mixture: Mixture, block: Block) -> Statistics:
-    return column_statistics(block.columns, mixture, block.row_weights, block.patterns)
+    return column_statistics(block.columns, mixture, block.row_weights, block.patterns, block.allowed)
 
 
 def _total(task: Callable[[Data], Array], data: Data, at: LocalCoordinates, pool: Executor | None) -> Array:
@@ -321,6 +326,8 @@ def _of_pieces(task: Callable[[Data], Array], size: int, block: Block) -> Array:
 
 def _missing_information(at: LocalCoordinates, piece: Data) -> Array:
     """Louis' correction, by pairs of components: only rows that two components share cost anything."""
+    if isinstance(piece, IncompleteData):
+        return _missing_of_incomplete(at, piece)
     missing = np.zeros((at.n_dim, at.n_dim))
     index = [at.own_index(k) for k in range(at.k)]
     rows, v, resp = piece.rows, piece.weights, row_memberships(piece, at.mixture)
@@ -334,6 +341,16 @@ def _missing_information(at: LocalCoordinates, piece: Data) -> Array:
         missing[np.ix_(index[j], index[k])] += table
         if j != k:
             missing[np.ix_(index[k], index[j])] += table.T
+    return missing
+
+
+def _missing_of_incomplete(at: LocalCoordinates, piece: IncompleteData) -> Array:
+    """What complete rows with known components would tell, less what is told by the features observed."""
+    statistics = reduce(add, (_statistics(at.mixture, block) for block in piece.blocks))
+    missing = LikelihoodExpansion(at, statistics, np.zeros((at.n_dim, at.n_dim))).information
+    for _, observed, rows in piece.parts():
+        part, change = at.marginal(observed)
+        missing -= change.T @ LikelihoodExpansion.of(rows, part).information @ change
     return missing
 
 

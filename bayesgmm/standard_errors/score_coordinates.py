@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import block_diag
 
 from bayesgmm._common import Array, Covariances, IntArray, Means, Rows, Weights
-from bayesgmm.data import Data
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture, Parametrisation, Statistics, row_memberships
 from bayesgmm.priors import Model, PseudoData, covariance_counts
@@ -191,8 +191,29 @@ class LocalCoordinates:
         scores[:, self.own_index(k)] = self.own_scores(rows, k)
         return scores
 
+    def marginal(self, features: IntArray) -> tuple["LocalCoordinates", Array]:
+        """Those of the mixture of some features, and how they change with these, linearly, (marginal's, n_dim)."""
+        part = LocalCoordinates(self.mixture.marginal(features.tolist()))
+        change = np.zeros((part.n_dim, self.n_dim))
+        change[: self.k - 1, : self.k - 1] = np.eye(self.k - 1)
+        roots = [np.linalg.inv(part.square_factor(g)) for g in range(len(part.mixture.factors))]
+        for k in range(self.k):
+            factor = self.square_factor(self.block(k))[features]
+            change[part.mean_index(k), self.mean_index(k)] = roots[part.block(k)] @ factor
+        rows, columns = part._one.entries(part.d)
+        for g, changes in enumerate(self._covariance_changes[:, :, features][..., features]):
+            own = roots[g] @ changes @ roots[g].T
+            change[part.covariance_index(g), self.covariance_index(g)] = own[:, rows, columns].T
+        return part, change
+
     def scores(self, data: Data) -> Array:
         """Gradients of the log density of each row, (obs, n_dim)."""
+        if isinstance(data, IncompleteData):
+            found = np.empty((data.shape[0], self.n_dim))
+            for own, observed, rows in data.parts():
+                part, change = self.marginal(observed)
+                found[own] = part.scores(rows) @ change
+            return found
         resp = row_memberships(data, self.mixture)
         scores = np.zeros((len(resp), self.n_dim))
         for k in range(self.k):

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 
 import arviz_plots
 import numpy as np
 import pytest
 import xarray as xr
+from incomplete_cases import without_some
 
-from bayesgmm import Prior, calibrate, load
+from bayesgmm import BayesianGaussianMixture, Prior, calibrate, load
 from bayesgmm.calibration import sbc
 from bayesgmm.calibration import simulate as module
 from bayesgmm.calibration.calibration import GROUP, Calibration
@@ -119,6 +121,32 @@ def test_default_fits_are_calibrated(inference, covariance_type):
         random_state=2,
         progress=False,
     )
+    assert found.calibrated, found
+
+
+@pytest.mark.slow
+@pytest.mark.draws
+@pytest.mark.parametrize("inference", ["nuts", "gibbs"])
+def test_fits_of_rows_with_missing_values_are_calibrated(inference, monkeypatch):
+    def incomplete(design, rows, *, seed):
+        return (
+            BayesianGaussianMixture(
+                design.n_components,
+                prior=PRIOR,
+                inference=inference,
+                missing="marginalize",
+                cores=1,
+                random_state=seed,
+                progress=False,
+            )
+            .fit(without_some(rows, 0.3, seed=seed))
+            .posterior_
+        )
+
+    monkeypatch.setattr(module, "_posterior", incomplete)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = calibrate(PRIOR, n_rows=60, n_components=2, n_simulations=100, random_state=2, progress=False)
     assert found.calibrated, found
 
 

@@ -190,7 +190,6 @@ def test_only_components_without_labels_change_places() -> None:
         lambda fit, X, folder: fit.report(folder / "report.html"),
         lambda fit, X, folder: compare(fit, fit, X, progress=False),
         lambda fit, X, folder: check_model(fit, n_replicates=39, progress=False),
-        lambda fit, X, folder: fit.model,
         lambda fit, X, folder: loo(fit, refit=True, progress=False),
     ],
 )
@@ -208,11 +207,22 @@ def test_what_needs_the_labels_says_so(fit) -> None:
         relabel(model, progress=False)
 
 
-@pytest.mark.parametrize("settings", [{"inference": "laplace"}, {"engine": "pymc"}])
-def test_samplers_that_know_of_no_labels(settings) -> None:
-    X, labels = made()
-    with pytest.raises(InputError, match='inference="nuts" or "gibbs" and engine="native" with labels'):
-        fitted(X, labels, **settings)
+@pytest.mark.draws
+def test_the_laplace_approximation_is_of_the_same_posterior(fit) -> None:
+    X, labels, model = fit
+    one, other = (each.posterior_["posterior"] for each in (fitted(X, labels, inference="laplace"), model))
+    scores = []
+    for name in ("weights", "means"):
+        for k in range(K):
+            a, b = (each[name][:, :, k].to_numpy().reshape(*each[name].shape[:2], -1)[..., 0] for each in (one, other))
+            scores.append((a.mean() - b.mean()) / np.hypot(az.mcse(a), az.mcse(b)))
+    assert np.abs(scores).max() < bound(len(scores))
+
+
+def test_the_pymc_model_has_a_variable_for_rows_of_the_same_components(fit) -> None:
+    _, labels, model = fit
+    names = {variable.name for variable in model.model.observed_RVs}
+    assert len(names) == len(np.unique(mask_of(labels), axis=0))
 
 
 def test_rows_that_cannot_have_labels(tmp_path) -> None:

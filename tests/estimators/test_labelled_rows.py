@@ -8,7 +8,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayesgmm
-from bayesgmm import GaussianMixture, check_model, compare
+from bayesgmm import GaussianMixture, check_model, compare, select_components
 from bayesgmm.data import Data
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.exceptions import InputError, LabelWarning
@@ -154,8 +154,6 @@ def test_order_of_rows_does_not_matter() -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        lambda fit, X, folder: fit.standard_errors(X),
-        lambda fit, X, folder: fit.bootstrap(X, n_replicates=10),
         lambda fit, X, folder: fit.report(folder / "report.html", X),
         lambda fit, X, folder: compare(fit, GaussianMixture(K, random_state=0).fit(X), X, progress=False),
         lambda fit, X, folder: check_model(fit, X, n_replicates=39, progress=False),
@@ -168,6 +166,21 @@ def test_what_knows_of_no_labels_says_so(tmp_path, use) -> None:
     for each in (fit, bayesgmm.load(tmp_path / "fit.nc")):
         with pytest.raises(InputError, match=r"a fit without labels .*labelled rows"):
             use(each, X, tmp_path)
+
+
+def test_standard_errors_take_the_labels_of_the_fit() -> None:
+    X, labels = made()
+    fit, other = GaussianMixture(K, random_state=0, tol=1e-10), GaussianMixture(K, random_state=0, tol=1e-10)
+    with pytest.raises(InputError, match="the labels= of the fit"):
+        fit.fit(X, labels=labels).standard_errors(X)
+    with pytest.raises(InputError, match="the labels= of the fit"):
+        fit.bootstrap(X, n_replicates=10)
+    known, unknown = fit.standard_errors(X, labels=labels), other.fit(X).standard_errors(X)
+    assert known.missing[0] < unknown.missing[0]
+    found = fit.bootstrap(X, n_replicates=40, labels=labels, progress=False)
+    np.testing.assert_allclose(found.standard_errors.means, known.means, rtol=0.6)
+    chosen = select_components(X, [K, K + 1], "full", labels=labels, random_state=0, progress=False)
+    assert chosen.fits[chosen.winner].n_labelled_ == fit.n_labelled_
 
 
 def test_other_rows_and_parameters_are_refused(tmp_path) -> None:

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from incomplete_cases import without_some
 from posterior_cases import PAIRS, SHAPES, Case, case, numerical_gradient
 from prior_cases import LEGAL, case_of, log_density_given
 from pymc.blocking import DictToArrayBijection, RaveledVars
 
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.inference.engine_pymc import INTERPRETED, unconstrained_points
+from bayesgmm.log_posterior.log_posterior import LogPosterior
 from bayesgmm.priors.prior import Prior
 from bayesgmm.pymc_model.model import build_model
 
@@ -75,6 +78,29 @@ def compiled_forward(model, at: Case):
         return known[key]
 
     return forward
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "EVI"])
+@pytest.mark.parametrize("known", ["missing values", "labels"])
+def test_missing_values_and_labels_count_alike(covariance_type, known):
+    at = case(covariance_type, "normal_inverse_wishart", (3, 2))
+    if known == "labels":
+        labels = np.resize([0, -1, -1, 2, -1, 1, -1], len(at.X))
+        data = Data(at.X).labelled(np.equal.outer(labels, np.arange(3)) | (labels == -1)[:, None])
+        given = {"X": at.X, "labels": labels}
+    else:
+        data = IncompleteData(without_some(at.X, 0.3))
+        given = {"X": data.entries, "missing": "marginalize"}
+    model = build_model(n_components=3, covariance_type=covariance_type, prior=at.prior, **given)
+    density = LogPosterior(data, at.prior.resolve(3, 2, covariance_type), at.coordinates())
+    log_density = model.compile_logp(jacobian=False, mode=INTERPRETED)
+    points = np.stack([at.coordinates().point(mixture) for mixture in (at.centre, at.elsewhere)])
+    for point, z in zip(points, unconstrained_points(model, constrained(at, points)), strict=True):
+        expected = density(point)[0] - float(at.coordinates().log_jacobian(point))
+        assert log_density(model_point(model, z)) == pytest.approx(expected, rel=1e-10)
+    assert (
+        sum(model[f"X_{i}"].get_value().size for i in range(len(model.observed_RVs))) == np.isfinite(given["X"]).sum()
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,20 @@
 import numpy as np
 import pytest
 from em_cases import PRIORS, one_start
+from incomplete_cases import without_some
 from monte_carlo import FALSE_ALARM, bound
 from numpy.testing import assert_allclose
 from reference import FAMILIES, load_data, log_joint, random_mixture
 from scipy.special import logit, logsumexp
-from scipy.stats import binom, norm
+from scipy.stats import binom, multivariate_normal, norm
 
-from bayesgmm.data.blocks import Data
+from bayesgmm.data.blocks import Data, IncompleteData
 from bayesgmm.em.em import EMSettings, run_em
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.mixture import covariance_family
 from bayesgmm.mixture.mixture import Mixture
 from bayesgmm.priors.prior import Prior
+from bayesgmm.standard_errors.bootstrap_replicates import KINDS, bootstrap
 from bayesgmm.standard_errors.information import standard_errors
 
 TIGHT = EMSettings(tol=1e-14, max_iter=20_000, reg_covar=1e-9)
@@ -249,3 +251,61 @@ def test_priors_whose_curvature_is_not_that_of_pseudo_data_are_refused():
     for prior in (Prior.malsiner_walli(X), Prior.weakly_informative(X, concentration=Prior.gamma(1, 2))):
         with pytest.raises(InputError, match="bootstrap"):
             standard_errors(X, mixture, prior=prior)
+
+
+# ---- missing values and labels
+
+
+def incomplete(X, labels):
+    return IncompleteData(without_some(X, 0.25), np.arange(len(X)) % 2 + 1.0)
+
+
+def labelled(X, labels):
+    allowed = np.ones((len(X), 2), dtype=bool)
+    allowed[:60] = np.equal.outer(labels[:60], [0, 1])
+    return Data(np.asfortranarray(X)).labelled(allowed)
+
+
+def log_densities(mixture, data):
+    """Of what was observed, in the components that rows may come from."""
+    X, joint = data.entries, np.empty((len(data.entries), mixture.n_components))
+    for seen in np.unique(~np.isnan(X), axis=0):
+        own = np.flatnonzero((~np.isnan(X) == seen).all(axis=1))
+        for k, (mu, sigma) in enumerate(zip(mixture.means, mixture.full_covariances, strict=True)):
+            normal = multivariate_normal(mu[seen], sigma[np.ix_(seen, seen)])
+            joint[own, k] = np.log(mixture.weights[k]) + normal.logpdf(X[np.ix_(own, seen)])
+    return logsumexp(joint if data.allowed is None else np.where(data.allowed, joint, -np.inf), axis=1)
+
+
+@pytest.mark.parametrize("case", [incomplete, labelled])
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag"])
+def test_information_and_scores_of_what_was_observed_by_differences(case, covariance_type):
+    rng = np.random.default_rng(1)
+    truth = random_mixture(rng, covariance_type, (2, 2))
+    data = case(*truth.sample(200, rng=rng))
+    mixture = run_em(data, truth, settings=TIGHT).mixture
+    found, robust = standard_errors(data, mixture), standard_errors(data, mixture, robust=True)
+    n, steps = len(found.names), 3e-3 * np.sqrt(np.diagonal(found.covariance))
+    by_row = gradient(lambda step: log_densities(moved(mixture, step), data), n, steps)
+    want = np.linalg.inv(-hessian(lambda step: data.weights @ log_densities(moved(mixture, step), data), n, steps))
+    scale = np.sqrt(np.outer(np.diagonal(want), np.diagonal(want)))
+    assert_allclose(found.covariance / scale, want / scale, atol=2e-3)
+    sandwich = want @ ((by_row * data.weights[:, None]).T @ by_row) @ want
+    scale = np.sqrt(np.outer(np.diagonal(sandwich), np.diagonal(sandwich)))
+    assert_allclose(robust.covariance / scale, sandwich / scale, atol=5e-3)
+    assert found.distance < 1e-3
+
+
+def test_a_bootstrap_keeps_to_missing_values_and_labels():
+    rng = np.random.default_rng(1)
+    truth = Mixture([0.4, 0.6], [[0.0, 0.0], [4.0, 4.0]], np.tile([[1.0, 0.5], [0.5, 1.0]], (2, 1, 1)))
+    X, labels = truth.sample(200, rng=rng)
+    for case, kinds in ((incomplete, KINDS), (labelled, ("nonparametric", "weighted"))):
+        data = case(X, labels)
+        mixture = run_em(data, truth, settings=TIGHT).mixture
+        errors = standard_errors(data, mixture)
+        for kind in kinds:
+            found = bootstrap(data, mixture, rng=np.random.default_rng(0), kind=kind, n_replicates=60)
+            assert_allclose(found.standard_errors.means, errors.means, rtol=0.5)
+    with pytest.raises(InputError, match="'nonparametric' or 'weighted' with labels"):
+        bootstrap(data, mixture, rng=rng, kind="parametric")
