@@ -26,7 +26,7 @@ from bayesgmm.data import (
     threads_for,
 )
 from bayesgmm.diagnostics import Diagnosis, diagnose
-from bayesgmm.estimators._attributes import FeaturesMixin, MatchingMixin, precisions_of
+from bayesgmm.estimators._attributes import BESIDE, FeaturesMixin, MatchingMixin, parameters_of
 from bayesgmm.estimators._prior_parameters import PriorParameters, fitted_prior_parameters
 from bayesgmm.estimators._saved import KeptOf, work_of
 from bayesgmm.estimators._sources import (
@@ -198,6 +198,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         check_is_fitted(self)
         refuse_labelled(self, "the PyMC model")
         refuse_noise(self, "the PyMC model")
+        self.em_.component.check_gaussian("the PyMC model")
         if data_of(self.posterior_, all_for="the PyMC model").row_weights is not None:
             raise weights_refused()
         from bayesgmm.pymc_model import build_model
@@ -250,8 +251,9 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         self.em_ = start_mixture(tree)
         mean = mean_mixture(tree)
         self.noise_, self.noise_weight_ = noise_of(mean)
-        self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
-        self.precisions_, self.precisions_cholesky_ = precisions_of(mean)
+        for name in BESIDE:  # of an earlier fit
+            self.__dict__.pop(name, None)
+        self.__dict__.update(parameters_of(mean))
         self.converged_, self.n_iter_ = bool(tree.attrs.get("converged", False)), int(tree.attrs.get("em_n_iter", 0))
         self._draw_sets = []  # one, once it is asked for
         if PriorParameters.of(self.get_params(deep=False)).given:

@@ -212,10 +212,11 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike | Data) -> xr.DataTree:
 
 
 def _called(names: Names, variables: Collection[str] = ()) -> dict[str, Any]:
-    """Name of each kind of variable; covariances, or variances if only they are there, unless names tell of others."""
+    """Name of each kind; covariances, or variances or scales if only they are there, unless names tell of others."""
     told = {*names} & {*MATRICES, *SCALES}
     own = "variances" if "variances" in variables and "covariances" not in variables else "covariances"
-    return {"weights": "weights", "means": "means", **({} if told else {own: own}), **names}
+    found = {"covariances": "scales"} if own not in variables and "scales" in variables else {own: own}
+    return {"weights": "weights", "means": "means", **({} if told else found), **names}
 
 
 def _as_array(value: Any, name: str) -> Any:

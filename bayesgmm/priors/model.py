@@ -71,7 +71,8 @@ class Model:
     def of_mixture(cls, mixture: Mixture, prior: Prior | None = None) -> Self:
         """The model of a fitted mixture."""
         k, d, family = mixture.n_components, mixture.n_features, mixture.family
-        return cls(family, k, d, None if prior is None else resolve(prior, k, d, family), mixture.component)
+        given = None if prior is None else resolve(prior, k, d, family)
+        return cls(family, k, d, given, mixture.component if prior is None else mixture.component.with_prior)
 
     def describes(self, mixture: Mixture) -> bool:
         """Whether a mixture has the model's family, component, K and D."""
@@ -82,11 +83,8 @@ class Model:
         """A Gaussian start with the model's component in the place of Gaussians."""
         if not self.component.has_others:
             return mixture
-        k, d, family, precision = *mixture.means.shape, mixture.family, mixture.precision_factors
-        heights = np.log(mixture.weights) + family.log_precision_determinants(precision, d)
-        log_scale = self.component.packed(heights, self.component.start(k), d)
-        arrays = mixture.weights, mixture.means, mixture.covariances, mixture.factors, precision, log_scale
-        return Mixture.from_checked(family, *arrays, self.component)
+        k = mixture.n_components
+        return mixture.with_component(self.component, self.component.dof(self.component.start(k), k))
 
     @property
     def n_parameters(self) -> int:
@@ -104,6 +102,10 @@ class Model:
         """The prior of a model that cannot do without."""
         assert self.prior is not None  # noqa: S101  whoever makes the model sees to it
         return self.prior
+
+    def log_prior(self, mixture: Mixture) -> float:
+        """Log prior density in natural coordinates, degrees of freedom included."""
+        return self.required_prior.log_prob(mixture) + float(self.component.log_prior(mixture.dof))
 
     def log_mass(self, objective: float, mixture: Mixture, counts: Weights) -> float:
         """What modes are compared by: the log-likelihood, with a prior the log of the posterior's mass around it."""

@@ -67,4 +67,4 @@ def with_dof(dof: ArrayLike | None, n_components: int) -> tuple[Component, Array
     if values.shape not in ((), (n_components,)):
         raise InputError(expected=f"dof a number, or of shape ({n_components},)", got=told(dof))
     component = StudentT("each" if values.ndim else "shared")
-    return component, np.concatenate([np.broadcast_to(values, (n_components,)), component.rules])
+    return component, component.behind(np.broadcast_to(values, (n_components,)))
