@@ -117,6 +117,20 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
         return self._by_row(log_predictive_density, X)
 
+    def robust_weights(self, X: ArrayLike | None = None) -> PerRow:
+        r"""Weights with which rows enter means and scales, averaged over draws, (obs,): small for outliers.
+
+        Of Student-t components, see `Mixture.robust_weights`; one for every row of Gaussian ones.
+
+        Parameters
+        ----------
+        X : (obs, feature), optional
+            By default the rows of the fit.
+        """
+        draws = self._draws()
+        rows = (data_of(self.posterior_) if X is None else self._data(X)).entries
+        return np.mean([draws.mixture(s).robust_weights(rows) for s in range(len(draws))], axis=0)
+
     def score(self, X: RowsLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log posterior predictive density per row, with ``sample_weight`` (obs,) the weighted mean."""
         if is_elsewhere(X):

@@ -106,8 +106,8 @@ class BayesianGaussianMixture(
         Whether rows with missing values (NaN, pandas' NA) are refused, or count with what was observed of them,
         exactly, if values are missing at random. `impute` completes rows.
     component : {"gaussian", "student_t"}
-        The distribution of a component. Student-t ones have heavier tails, by degrees of freedom :math:`\nu_k`; the prior
-        is then one of scale matrices, and :math:`\nu` has a Gamma(2, 0.1) distribution. For ``inference="nuts"`` and
+        The distribution of a component. Student-t ones have heavier tails, by degrees of freedom; the prior is then one
+        of scale matrices, and degrees of freedom have a Gamma(2, 0.1) distribution. For ``inference="nuts"`` and
         ``engine="native"``; with ``init="spread"`` all chains start at EM's best optimum, and modes are not weighed.
     dof : "each", "shared" or float
         Degrees of freedom of Student-t components: one for each, one for all, or as given.
@@ -196,10 +196,10 @@ class BayesianGaussianMixture(
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
         The same in scikit-learn's parametrization, if the prior was given by such parameters.
     dof_, scales_ : ndarray
-        Of Student-t components: posterior means of degrees of freedom (K,) and of scale matrices, in the family's shape.
-        ``covariances_`` (K, D, D) are those of a mixture with these numbers, dof / (dof - 2) times the scales: over
-        draws they have no mean, because a draw of at most two degrees of freedom has none. ``posterior_`` has ``scales``
-        and ``dof``; `bayesgmm.posterior.with_covariances` adds the covariances of each draw.
+        Of Student-t components: posterior means of degrees of freedom (K,) and of scale matrices, in the family's
+        shape. ``covariances_`` (K, D, D) are those of a mixture with these numbers, dof / (dof - 2) times the scales:
+        over draws they have no mean, because a draw of at most two degrees of freedom has none. ``posterior_`` has
+        ``scales`` and ``dof``; `bayesgmm.posterior.with_covariances` adds the covariances of each draw.
     noise_weight_, noise_ : float, bayesgmm.noise.Uniform
         With noise, the posterior mean of its weight, which is ``noise_weight`` in ``posterior_``, and its box and
         volume; weights and that of noise sum to one. Else 0 and None.

@@ -4,16 +4,15 @@ With the centre (w^, mu^, L^) the inner coordinates q are
 
 - u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K reparameterized
   logarithms of unnormalised weights instead (see `bayesgmm.log_posterior.log_weights`);
-- t, logarithms of what components have beside (degrees of freedom of Student-t ones) relative to the centre's, none for
-  Gaussians;
+- t, logarithms of degrees of freedom relative to the centre's, where components have some that are estimated;
 - m_k, D: mu_k = mu^_k + L^_k m_k;
 - c_k: L_k = L^_k C_k, where the inverse of C_k is lower triangular with diagonal exp(-c) and entries -c below it, row
   by row; diagonal and spherical families have sd = sd^ exp(c). Residuals, C^-1 L^^-1 (x - mu), are linear in these
   entries, which are normal where the covariance is inverse-Wishart (Bartlett), also if that has few degrees of
   freedom.
 
-They come as u and t, then m_k and c_k component by component; a covariance that all share comes last, as does what is free
-where a family restricts the c of all components linearly. The sampler moves in y, with q = shift + A y and A block
+They come as u and t, then m_k and c_k component by component; a covariance that all share comes last, as does what is
+free where a family restricts the c of all components linearly. The sampler moves in y, with q = shift + A y and A block
 diagonal, lower triangular in each block. Coordinates are not equivariant under permutations of labels: compare modes in
 parameters or in common coordinates.
 """

@@ -157,7 +157,9 @@ def posterior_tree(
     shape = next(iter(stats.values())).shape[:2]
     names = held if draws.noise is None else (*held, NOISE_WEIGHT)
     groups = {
-        "posterior": _sample_dataset({name: getattr(draws, _OF_DRAWS.get(name, name)) for name in names}, shape, coords),
+        "posterior": _sample_dataset(
+            {name: getattr(draws, _OF_DRAWS.get(name, name)) for name in names}, shape, coords
+        ),
         "sample_stats": _sample_dataset(stats, shape, {CLUSTER: coords[CLUSTER]}),
         "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: features}),
         "constant_data": fixed,
@@ -194,7 +196,7 @@ def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.D
 
 
 def with_covariances(tree: xr.DataTree) -> xr.DataTree:
-    """The posterior with full covariances, which `BayesianGaussianMixture` leaves out where other numbers say all.
+    r"""The posterior with full covariances, which `BayesianGaussianMixture` leaves out where other numbers say all.
 
     Parameters
     ----------
@@ -206,7 +208,7 @@ def with_covariances(tree: xr.DataTree) -> xr.DataTree:
     DataTree
         A copy whose group ``posterior`` has ``covariances`` (chain, draw, cluster, feature, feature_bis) in place of
         ``variances`` (chain, draw, cluster, feature): those on the diagonal, zeros elsewhere; or, of Student-t
-        components, beside their ``scales``: :math:`\\nu / (\\nu - 2)` times as large, infinite for :math:`\\nu \\le 2`.
+        components, beside their ``scales``: :math:`\nu / (\nu - 2)` times as large, infinite for :math:`\nu \le 2`.
         The tree itself if it has covariances.
 
     Examples

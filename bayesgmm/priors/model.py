@@ -6,12 +6,13 @@ from typing import Self
 
 import numpy as np
 
-from bayesgmm._common import IntArray, Weights
+from bayesgmm._common import Array, IntArray, Weights
 from bayesgmm.data import Allowed, alike_components
-from bayesgmm.mixture import Component, CovarianceFamily, Mixture, component_of, covariance_family
+from bayesgmm.mixture import Component, CovarianceFamily, Draws, Mixture, component_of, covariance_family
 from bayesgmm.priors.conjugate_counts import PseudoData, pseudo_data
 from bayesgmm.priors.prior import Prior, resolve
 from bayesgmm.priors.resolved import ResolvedPrior
+from bayesgmm.priors.sample import draw_mixtures
 
 _GAUSSIAN = component_of("gaussian")
 
@@ -106,6 +107,15 @@ class Model:
     def log_prior(self, mixture: Mixture) -> float:
         """Log prior density in natural coordinates, degrees of freedom included."""
         return self.required_prior.log_prob(mixture) + float(self.component.log_prior(mixture.dof))
+
+    def log_prior_of(self, draws: Draws) -> Array:
+        """The same for draws, (sample,)."""
+        return self.required_prior.log_density_of(draws) + self.component.log_prior(draws.dof)
+
+    def prior_draws(self, n: int, *, rng: np.random.Generator) -> Draws:
+        """Draws of mixtures from the prior."""
+        draws = Draws(*draw_mixtures(self.required_prior, n, rng=rng), family=self.family)
+        return draws.with_component(self.component, self.component.draw_dof(n, self.n_components, rng))
 
     def log_mass(self, objective: float, mixture: Mixture, counts: Weights) -> float:
         """What modes are compared by: the log-likelihood, with a prior the log of the posterior's mass around it."""

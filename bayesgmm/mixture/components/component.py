@@ -114,8 +114,12 @@ class Component(Behaviour, ABC):
         """Degrees of freedom (..., cluster) at `coordinates`."""
 
     @abstractmethod
+    def draw_dof(self, n: int, n_components: int, rng: np.random.Generator) -> Array | None:
+        """Degrees of freedom (draw, cluster) from the prior; None where there are none."""
+
+    @abstractmethod
     def log_prior(self, dof: Array | None) -> Array | float:
-        """Log prior density (...) of what is estimated beside the rest, given dof (..., cluster); zero without prior."""
+        """Log prior density (...) of what is estimated beside, given dof (..., cluster); zero without a prior."""
 
     def check_gaussian(self, what: str, hint: str = "Fit with component='gaussian'.") -> None:
         """Refuse what is for Gaussian components only."""
@@ -240,6 +244,9 @@ class Gaussian(Component):
         return np.empty(0)
 
     def placed(self, coordinates: Array, centre: Array | None) -> None:
+        return None
+
+    def draw_dof(self, n: int, n_components: int, rng: np.random.Generator) -> None:
         return None
 
     def log_prior(self, dof: Array | None) -> float:

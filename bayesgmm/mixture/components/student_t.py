@@ -336,6 +336,11 @@ class StudentT(Component):
         moved = centre * np.exp(coordinates) if coordinates.shape[-1] else centre
         return np.ascontiguousarray(np.broadcast_to(moved, shape))
 
+    def draw_dof(self, n: int, n_components: int, rng: np.random.Generator) -> Array:
+        shape, rate = self.prior or PRIOR
+        free = rng.gamma(shape, 1.0 / rate, (n, self.n_parameters(n_components))) if self._free else float(self.kind)
+        return np.ascontiguousarray(np.broadcast_to(free, (n, n_components)))
+
     def _free_of(self, dof: Array) -> Array:
         return dof[..., : self.n_parameters(dof.shape[-1])]
 
