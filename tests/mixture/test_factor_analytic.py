@@ -155,6 +155,7 @@ def test_the_full_family_includes_it_and_it_includes_fewer_factors() -> None:
         ("full", 2, "Expected covariance_type='factor' with n_factors"),
         ("factor", 4, "Expected at most 3 factors of 6 features"),
         ("factor9", None, "Expected at most 3 factors of 6 features"),
+        ("factor20", None, "Expected at most 3 factors of 6 features"),
     ],
 )
 def test_numbers_of_factors_that_are_refused(covariance_type: str, n_factors: int | None, message: str) -> None:

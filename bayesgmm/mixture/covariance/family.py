@@ -431,10 +431,13 @@ def _of_factors(covariance_type: str, n_factors: str | int | None, n_features: i
             hint="GaussianMixture(covariance_type='factor', n_factors=3), or 'factor3' for short, has three; "
             "select_components(X, ..., covariance_types=['factor1', 'factor2', 'factor3']) chooses by BIC.",
         )
-    check_whole(n_factors=int(n_factors) if isinstance(n_factors, str) else n_factors)
-    family = _factor_family(int(n_factors))
-    if n_features is not None and family.block_size(n_features) > family.unrestricted.block_size(n_features):
-        most = max((q for q in range(1, n_features) if (n_features - q) ** 2 >= n_features + q), default=0)
+    q = int(n_factors) if isinstance(n_factors, str) else n_factors
+    check_whole(n_factors=q)
+    family = _factor_family(q)
+    if n_features is None:
+        return family
+    most = max((f for f in range(1, n_features) if (n_features - f) ** 2 >= n_features + f), default=0)
+    if q > most:
         raise InputError(
             expected=f"at most {most} factors of {n_features} features" if most else "at least three features",
             got=f"{family.name!r} with {n_features} features",
