@@ -404,8 +404,8 @@ def parameters(tree: xr.DataTree) -> xr.Dataset:
         dims=(*SAMPLE_DIMS, block, "entry"),
         coords={block: blocks, "entry": [f"{features[i]}, {features[j]}" for i, j in zip(rows, columns, strict=True)]},
     )
-    beside = {"dof": posterior["dof"]} if draws.dof is not None else {}
-    return xr.Dataset({"weights": posterior["weights"], "means": posterior["means"], "covariances": lower, **beside})
+    matrices = {"covariances": lower} if draws.dof is None else {"scales": lower, "dof": posterior["dof"]}
+    return xr.Dataset({"weights": posterior["weights"], "means": posterior["means"], **matrices})
 
 
 # ---- groups of chains

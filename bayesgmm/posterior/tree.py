@@ -225,9 +225,9 @@ def with_covariances(tree: xr.DataTree) -> xr.DataTree:
     if "covariances" in posterior:
         return tree
     draws = draws_of(tree)
-    factors = np.broadcast_to(draws.component.covariance_factors(draws.dof), draws.weights.shape)
-    with np.errstate(invalid="ignore"):  # infinite times zero
-        matrices = factors[..., None, None] * draws.covariances
+    factors = np.broadcast_to(draws.component.covariance_factors(draws.dof), draws.weights.shape)[..., None, None]
+    exist = np.isfinite(factors)
+    matrices = np.where(exist, np.where(exist, factors, 1.0) * draws.covariances, np.inf)
     shaped = matrices.reshape(*posterior["weights"].shape[:2], *matrices.shape[1:])
     full = posterior.assign(covariances=(dims, shaped)).assign_coords({FEATURE_BIS: posterior[FEATURE].to_numpy()})
     result = tree.copy()

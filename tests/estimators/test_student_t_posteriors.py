@@ -5,9 +5,10 @@ import warnings
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from monte_carlo import bound, z_score
 from reference import load_data
-from scipy.stats import gamma, multivariate_t
+from scipy.stats import gamma, multivariate_t, t
 
 import bayesgmm
 from bayesgmm import BayesianGaussianMixture, GaussianMixture
@@ -46,10 +47,10 @@ def test_attributes_say_what_is_a_covariance(fit):
     for k, dof in enumerate(fit.dof_):
         np.testing.assert_allclose(fit.covariances_[k], dof / (dof - 2.0) * fit.scales_[k])
     assert "covariances" not in drawn
-    dof = drawn["dof"].to_numpy()
+    dof = drawn["dof"].to_numpy().copy()
     dof[0, 0, 0] = 1.5
     changed = fit.posterior_.copy()
-    changed["posterior"] = changed["posterior"].to_dataset().assign(dof=drawn["dof"].copy(data=dof))
+    changed["posterior"] = xr.DataTree(changed["posterior"].to_dataset().assign(dof=drawn["dof"].copy(data=dof)))
     full = with_covariances(changed)["posterior"]["covariances"].to_numpy()
     assert np.isinf(full[0, 0, 0]).all()
     np.testing.assert_allclose(full[1], (dof / (dof - 2.0))[1][..., None, None] * drawn["scales"].to_numpy()[1])
@@ -113,7 +114,7 @@ def test_relabelling_restores_what_was_shuffled(fit):
         )
         for name in ("weights", "means", "scales", "dof")
     }
-    tree["posterior"] = posterior.assign(shuffled)
+    tree["posterior"] = xr.DataTree(posterior.assign(shuffled))
     found = bayesgmm.relabel(tree, progress=False)["posterior"]
     for name in shuffled:
         np.testing.assert_array_equal(found[name], posterior[name])
@@ -147,7 +148,7 @@ def test_simulated_rows_have_the_tails_of_the_draws():
     rng = np.random.default_rng(0)
     rows, _ = bayesgmm.prediction.predictive_sample(heavy, n, rng=rng)
     far = (np.abs(rows[:, 0]) > 3.0).astype(float)
-    assert abs(z_score(far.reshape(4, -1), 2.0 * multivariate_t([0.0], [[1.0]], df=3).cdf([-3.0]))) < bound()
+    assert abs(z_score(far.reshape(4, -1), 2.0 * t(3).cdf(-3.0))) < bound()
 
 
 def start_family():
@@ -159,6 +160,11 @@ def test_marginals_of_draws_are_student_t(fit):
     draws, own = draws_of(fit.posterior_), draws_of(tree)
     expected = draws.mixture(7).marginal(0).log_prob(ROWS[:5, :1])
     np.testing.assert_allclose(own.mixture(7).log_prob(ROWS[:5, :1]), expected)
+
+
+def test_variables_without_what_tells_of_the_components_are_refused(fit):
+    with pytest.raises(InputError, match="a fit with Student-t components, or its DataTree"):
+        bayesgmm.diagnose(fit.posterior_["posterior"].to_dataset(), ROWS)
 
 
 def test_plots_show_it(fit):

@@ -57,7 +57,8 @@ class Component(Behaviour, ABC):
     def packed(self, log_heights: Weights, others: Array, n_features: int) -> Array:
         """What the kernel reads, from log w + log |L^-1| (..., cluster) and what stands behind the log scales."""
         log_scale = log_heights + self.log_normalisers(others, log_heights.shape[-1], n_features)
-        return np.concatenate([log_scale, others], axis=-1) if others.shape[-1] else log_scale
+        whole = np.concatenate([log_scale, others], axis=-1) if others.shape[-1] else log_scale
+        return np.ascontiguousarray(whole)
 
     @abstractmethod
     def picked(self, log_scale: Array, index: Any, n_components: int) -> Array:
