@@ -111,7 +111,7 @@ def quantities(tree: xr.DataTree) -> xr.Dataset:
     blocks = np.arange(model.family.n_blocks(model.n_components))
     entries = [f"{names[a]}, {names[b]}" if a != b else f"{names[a]}" for a, b in zip(i, j, strict=True)]
     shape = tree["posterior"]["weights"].shape[:2]
-    values = {
+    values: dict[str, tuple[tuple[str, ...], Array]] = {
         "mean": (("component", FEATURE), draws.means),
         "covariance": (("block", "entry"), draws.entries(blocks[:, None], i, j)),
     }
