@@ -18,10 +18,11 @@ from bayesgmm.calibration.calibration import GROUP, SIMULATION, Calibration
 from bayesgmm.calibration.messages import Finding
 from bayesgmm.calibration.simulate import Design, simulate
 from bayesgmm.data import Data
-from bayesgmm.estimators import PRIORS
+from bayesgmm.estimators import PRIORS, check_component
 from bayesgmm.exceptions import InputError, InterruptedWarning, warn_user
 from bayesgmm.inference import INFERENCES, check_gibbs
 from bayesgmm.io import check_same_work, check_target, load_tree, save_tree
+from bayesgmm.mixture import component_of
 from bayesgmm.posterior import prior_to_json, provenance
 from bayesgmm.priors import Prior
 from bayesgmm.validation import check_components, check_flag, check_jobs, check_option, check_whole, generator_of
@@ -37,6 +38,8 @@ def calibrate(
     n_components: int,
     n_features: int | None = None,
     covariance_type: str = "full",
+    component: str = "gaussian",
+    dof: str | float = "each",
     inference: str = "nuts",
     n_simulations: int = 300,
     random_state: int | None = None,
@@ -72,7 +75,7 @@ def calibrate(
         Number of components K.
     n_features : int, optional
         Number of features D; that of the numbers by default.
-    covariance_type : str
+    covariance_type, component, dof
         As in `BayesianGaussianMixture`.
     inference : {"nuts", "gibbs", "laplace"}
         The sampler. A Laplace approximation has to be good enough in every simulation: one that is refused is an
@@ -126,9 +129,11 @@ def calibrate(
     check_jobs(n_jobs)
     check_flag(progress=progress)
     generator = generator_of(random_state)
+    check_component(component_of(component, dof), inference, "native")
     resolved = _resolved(prior, n_rows, n_components, n_features, covariance_type)
     seed = int(generator.integers(2**53))  # exact in files
-    design = Design(prior_to_json(resolved), int(n_rows), int(n_components), covariance_type, inference, seed)
+    sizes = int(n_rows), int(n_components)
+    design = Design(prior_to_json(resolved), *sizes, covariance_type, inference, seed, component, dof)
     if inference == "gibbs":
         check_gibbs(design.model, Data(_standard_rows(n_rows, resolved.n_features)))
     file = None if path is None else check_target(path, overwrite=True)

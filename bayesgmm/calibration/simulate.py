@@ -11,9 +11,9 @@ import xarray as xr
 from bayesgmm._common import Array
 from bayesgmm.diagnostics import by_weight, invariants
 from bayesgmm.estimators import BayesianGaussianMixture
-from bayesgmm.mixture import Draws
+from bayesgmm.mixture import Draws, component_of
 from bayesgmm.posterior import FEATURE, SAMPLE_DIMS, draws_of, model_of, prior_from_json
-from bayesgmm.priors import Model, draw_mixtures
+from bayesgmm.priors import Model
 
 MOST_DRAWS = 100  # that a truth is ranked among
 _SPACING = 2.0  # draws whose effective sample size is one, between two that are kept: they are nearly independent
@@ -31,6 +31,7 @@ class Design:
     n_rows, n_components : int
     covariance_type, inference : str
     seed : int
+    component, dof : str, str or float
     """
 
     prior: str
@@ -39,12 +40,15 @@ class Design:
     covariance_type: str
     inference: str
     seed: int
+    component: str = "gaussian"
+    dof: str | float = "each"
 
     @property
     def model(self) -> Model:
         """The model, with its prior."""
         prior = prior_from_json(self.prior)
-        return Model.of(self.covariance_type, self.n_components, prior.n_features, prior=prior)
+        component = component_of(self.component, self.dof)
+        return Model.of(self.covariance_type, self.n_components, prior.n_features, prior=prior, component=component)
 
 
 def simulate(design: Design, number: int) -> xr.Dataset:
@@ -59,7 +63,7 @@ def simulate(design: Design, number: int) -> xr.Dataset:
     """
     rng = np.random.default_rng([design.seed, number])
     model = design.model
-    truth = Draws(*draw_mixtures(model.required_prior, 1, rng=rng), family=model.family)
+    truth = model.prior_draws(1, rng=rng)
     rows = truth.mixture(0).sample(design.n_rows, rng=rng)[0]
     try:
         tree = _posterior(design, rows, seed=int(rng.integers(2**31)))
@@ -85,6 +89,8 @@ def _posterior(design: Design, rows: Array, *, seed: int) -> xr.DataTree:
             design.n_components,
             covariance_type=design.covariance_type,
             prior=prior_from_json(design.prior),
+            component=design.component,
+            dof=design.dof,
             inference=design.inference,
             cores=1,
             random_state=seed,
@@ -105,10 +111,12 @@ def quantities(tree: xr.DataTree) -> xr.Dataset:
     blocks = np.arange(model.family.n_blocks(model.n_components))
     entries = [f"{names[a]}, {names[b]}" if a != b else f"{names[a]}" for a, b in zip(i, j, strict=True)]
     shape = tree["posterior"]["weights"].shape[:2]
-    values = {
+    values: dict[str, tuple[tuple[str, ...], Array]] = {
         "mean": (("component", FEATURE), draws.means),
         "covariance": (("block", "entry"), draws.entries(blocks[:, None], i, j)),
     }
+    if draws.dof is not None:
+        values["dof"] = (("component",), draws.dof)
     parameters: Any = {
         name: ((*SAMPLE_DIMS, *dims), array.reshape(*shape, *array.shape[1:])) for name, (dims, array) in values.items()
     }
@@ -118,8 +126,9 @@ def quantities(tree: xr.DataTree) -> xr.Dataset:
 def _with_draws(tree: xr.DataTree, draws: Draws) -> xr.DataTree:
     """The tree with other draws, of one chain: they are handled just like its own."""
     own = tree["posterior"].to_dataset().isel({dim: [0] for dim in SAMPLE_DIMS})
-    held = [name for name in ("weights", "means", "covariances", "variances") if name in own]
-    new = own.assign({name: own[name].copy(data=getattr(draws, name)[None]) for name in held})
+    held = {name: name for name in ("weights", "means", "covariances", "variances", "dof") if name in own}
+    held |= {"scales": "covariances"} if "scales" in own else {}
+    new = own.assign({name: own[name].copy(data=getattr(draws, of)[None]) for name, of in held.items()})
     data = {name: tree[name].to_dataset() for name in ("observed_data", "constant_data")}
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs=tree.attrs), **data, "posterior": new})
 

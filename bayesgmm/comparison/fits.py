@@ -23,6 +23,7 @@ from bayesgmm.posterior import (
     draws_of,
     mean_mixture,
     mixture_posterior,
+    model_of,
     prior_from_json,
     root_of,
     start_mixture,
@@ -253,6 +254,7 @@ def _check_likelihood(fit: Any, mixture: Mixture, data: Data) -> None:
 def _bayesian_fit(tree: xr.DataTree, name: str, data: Data) -> Fit:
     refuse_labelled(tree, "a comparison")
     refuse_noise(tree, "a comparison")
+    model_of(tree).component.check_gaussian("a comparison")
     own = "prior" in tree.attrs
     if not own and tree["posterior"]["weights"].shape[-1] > 1:
         tree = relabel(tree, data, progress=False)

@@ -54,7 +54,8 @@ def estimates_table(
         Index: the parameter, as one would index the fitted attribute, by cluster and feature name:
         ``covariances[0, eruptions, waiting]`` for full families (upper triangle only),
         ``covariances[eruptions, waiting]`` for tied, ``covariances[0, eruptions]`` for diagonal and
-        ``covariances[0]`` for spherical ones (without the number of the cluster if all share it). Columns: ``em``,
+        ``covariances[0]`` for spherical ones (without the number of the cluster if all share it); of Student-t
+        components ``scales`` in their place, and ``dof[0]``. Columns: ``em``,
         then those of `arviz.summary`, not rounded: ``mean``, ``sd``, ``eti89_lb``, ``eti89_ub``, ``ess_bulk``,
         ``ess_tail``, ``r_hat``, ``mcse_mean``, ``mcse_sd``.
 
@@ -81,9 +82,14 @@ def estimates_table(
         draws["means"].to_numpy().reshape(*sample_shape, -1),
         draws_of(posterior).entries(*where).reshape(*sample_shape, -1),
     ]
+    labels += entries
+    if em.dof is not None:  # and matrices are scales
+        labels = [label.replace("covariances", "scales", 1) for label in labels]
+        labels += [f"dof[{k}]" for k in range(em.n_components)]
+        estimates, sampled = [*estimates, em.dof], [*sampled, draws["dof"].to_numpy()]
     table = _summary(np.concatenate(sampled, axis=-1), ci_prob, ci_kind)
     table.insert(0, "em", np.concatenate(estimates))
-    return table.set_index(pd.Index([*labels, *entries], name="parameter"))
+    return table.set_index(pd.Index(labels, name="parameter"))
 
 
 def spread_table(em: Mixture, posterior: xr.DataTree) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     data_of,
     draws_of,
+    model_of,
     posterior_tree,
     prior_from_json,
     prior_to_json,
@@ -42,6 +43,7 @@ def problem_of(tree: xr.DataTree, prior: Prior | None = None, data: Data | None 
     """
     refuse_labelled(tree, "refits and moment matching")
     refuse_noise(tree, "moment matching and refits")
+    model_of(tree).component.check_gaussian("moment matching and refits")
     if prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint="Pass the prior of the model as prior=.")
     prior = prior_from_json(str(tree.attrs["prior"])) if prior is None else prior

@@ -218,6 +218,8 @@ def _other_sampler(tree: xr.DataTree, data: Data) -> tuple[str, ...]:
     if known or isinstance(start_mixture(tree), NoisyMixture):  # of which there is no such information, or no Gibbs
         return ()
     model, prior = model_of(tree), prior_from_json(str(tree.attrs["prior"]))
+    if model.component.has_others:
+        return ()
     sampled = (prior.scale_prior, prior.concentration_prior, prior.variances)
     numbers = all(each is None for each in sampled)  # for others there is no information, nor Gibbs sampling for some
     restriction = model.family.restriction(model.n_components, model.n_features)
@@ -402,7 +404,8 @@ def parameters(tree: xr.DataTree) -> xr.Dataset:
         dims=(*SAMPLE_DIMS, block, "entry"),
         coords={block: blocks, "entry": [f"{features[i]}, {features[j]}" for i, j in zip(rows, columns, strict=True)]},
     )
-    return xr.Dataset({"weights": posterior["weights"], "means": posterior["means"], "covariances": lower})
+    matrices = {"covariances": lower} if draws.dof is None else {"scales": lower, "dof": posterior["dof"]}
+    return xr.Dataset({"weights": posterior["weights"], "means": posterior["means"], **matrices})
 
 
 # ---- groups of chains

@@ -149,7 +149,9 @@ def row_pairs(n_rows: int, n_pairs: int) -> IntArray:
 
 def by_weight(draws: Draws) -> Draws:
     """The components of every draw by falling weight; ties by their means, then by the size of their covariances."""
-    keys = np.stack([draws.log_scale, *np.moveaxis(draws.means, 2, 0)[::-1], -draws.weights])
+    keys = np.stack(
+        [draws.log_scale[:, : draws.weights.shape[1]], *np.moveaxis(draws.means, 2, 0)[::-1], -draws.weights]
+    )
     return draws.reordered(np.lexsort(keys, axis=-1))
 
 

@@ -342,7 +342,7 @@ def log_penalty(mixture: Mixture, prior: ResolvedPrior | None) -> float:
     if prior is None:
         return 0.0
     softmax = float(np.log(mixture.weights).sum()) if prior.sparse else 0.0
-    return prior.log_prob(mixture) + softmax + mixture.component.log_prior(mixture.dof)
+    return prior.log_prob(mixture) + softmax + float(mixture.component.log_prior(mixture.dof))
 
 
 def _sums(statistics: Statistics) -> Sums:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bayesgmm.estimators._validation import SEEDS as SEEDS
     from bayesgmm.estimators._validation import InvalidParameterError as InvalidParameterError
     from bayesgmm.estimators._validation import ValidatedMixin as ValidatedMixin
+    from bayesgmm.estimators._validation import check_component as check_component
     from bayesgmm.estimators._validation import validated as validated
     from bayesgmm.estimators._validation import whole as whole
     from bayesgmm.estimators.bayesian_gaussian_mixture import BayesianGaussianMixture as BayesianGaussianMixture

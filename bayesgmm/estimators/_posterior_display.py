@@ -87,6 +87,7 @@ class PosteriorInHtmlMixin(NotebookMixin):
         refuse_noise(self, "a report")
         check_target(path, overwrite=overwrite)
         fit: Any = self
+        fit.em_.component.check_gaussian("a report")
         found, notes = maximum_likelihood(fit) if em is None else (_checked(em, fit), ())
         mixture = fit.em_ if found is None else in_labels_of(fit.em_, found.mixture_)
         settings = ReportSettings(title=title, overwrite=overwrite, progress=progress, checks=checks)

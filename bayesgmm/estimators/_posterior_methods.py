@@ -25,7 +25,7 @@ from bayesgmm.data import (
     threads_for,
 )
 from bayesgmm.diagnostics import Diagnosis, diagnose
-from bayesgmm.estimators._attributes import FeaturesMixin, MatchingMixin, precisions_of
+from bayesgmm.estimators._attributes import BESIDE, FeaturesMixin, MatchingMixin, parameters_of
 from bayesgmm.estimators._prior_parameters import PriorParameters, fitted_prior_parameters
 from bayesgmm.estimators._saved import KeptOf, work_of
 from bayesgmm.estimators._sources import (
@@ -116,6 +116,20 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         r"""Log posterior predictive density :math:`\log E[p(x \mid \theta) \mid X]` of each row, (obs,)."""
         return self._by_row(log_predictive_density, X)
 
+    def robust_weights(self, X: ArrayLike | None = None) -> PerRow:
+        r"""Weights with which rows enter means and scales, averaged over draws, (obs,): small for outliers.
+
+        Of Student-t components, see `Mixture.robust_weights`; one for every row of Gaussian ones.
+
+        Parameters
+        ----------
+        X : (obs, feature), optional
+            By default the rows of the fit.
+        """
+        draws = self._draws()
+        rows = (data_of(self.posterior_) if X is None else self._data(X)).entries
+        return np.mean([draws.mixture(s).robust_weights(rows) for s in range(len(draws))], axis=0)
+
     def score(self, X: RowsLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log posterior predictive density per row, with ``sample_weight`` (obs,) the weighted mean."""
         if is_elsewhere(X):
@@ -196,6 +210,7 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         """The PyMC model of this fit and its rows; not available with row weights."""
         check_is_fitted(self)
         refuse_noise(self, "the PyMC model")
+        self.em_.component.check_gaussian("the PyMC model")
         rows = data_of(self.posterior_, all_for="the PyMC model")
         if rows.row_weights is not None:
             raise weights_refused()
@@ -251,8 +266,9 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         self.em_ = start_mixture(tree)
         mean = mean_mixture(tree)
         self.noise_, self.noise_weight_ = noise_of(mean)
-        self.weights_, self.means_, self.covariances_ = mean.weights, mean.means, mean.covariances
-        self.precisions_, self.precisions_cholesky_ = precisions_of(mean)
+        for name in BESIDE:  # of an earlier fit
+            self.__dict__.pop(name, None)
+        self.__dict__.update(parameters_of(mean))
         self.converged_, self.n_iter_ = bool(tree.attrs.get("converged", False)), int(tree.attrs.get("em_n_iter", 0))
         self._draw_sets = []  # one, once it is asked for
         if PriorParameters.of(self.get_params(deep=False)).given:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 from bayesgmm._common import Array, quoted
 from bayesgmm.data import Data, IncompleteData
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import FAMILIES, CovarianceFamily, covariance_family
+from bayesgmm.mixture import FAMILIES, Component, CovarianceFamily, covariance_family
 from bayesgmm.validation import (
     LARGEST_COUNT,
     are_moderate,
@@ -150,6 +150,13 @@ def check_noise(estimator: Any, X: Any, labels: object = None) -> None:
             got=f"noise={estimator.noise!r}",
             hint="Leave out one of them; of files, bayesgmm.open_source(...).sample(100_000) is in memory.",
         )
+
+
+def check_component(component: Component, inference: str, engine: str) -> None:
+    """Refuse what samples posteriors of Gaussian components only."""
+    if (inference, engine) != ("nuts", "native"):
+        samples = "the PyMC model" if engine != "native" else f"inference={inference!r}"
+        component.check_gaussian(samples, hint='Use inference="nuts" and engine="native".')
 
 
 def check_labels(*, in_memory: bool) -> None:

@@ -35,6 +35,7 @@ from bayesgmm.estimators._validation import (
     SEEDS,
     Number,
     ValidatedMixin,
+    check_component,
     check_noise,
     whole,
 )
@@ -57,7 +58,7 @@ from bayesgmm.inference import (
     sampler_of,
 )
 from bayesgmm.io import CheckpointPath, once
-from bayesgmm.mixture import Mixture, covariance_family
+from bayesgmm.mixture import Mixture, component_of, covariance_family
 from bayesgmm.noise import NoisyMixture, starts_with
 from bayesgmm.posterior import with_hyperparameters
 from bayesgmm.priors import Model, Prior
@@ -103,6 +104,12 @@ class BayesianGaussianMixture(
     missing : {"error", "marginalize"}
         Whether rows with missing values (NaN, pandas' NA) are refused, or count with what was observed of them,
         exactly, if values are missing at random. `impute` completes rows.
+    component : {"gaussian", "student_t"}
+        The distribution of a component. Student-t ones have heavier tails, by degrees of freedom; the prior is then one
+        of scale matrices, and degrees of freedom have a Gamma(2, 0.1) distribution. For ``inference="nuts"`` and
+        ``engine="native"``; with ``init="spread"`` all chains start at EM's best optimum, and modes are not weighed.
+    dof : "each", "shared" or float
+        Degrees of freedom of Student-t components: one for each, one for all, or as given.
     noise : bool or float
         Whether rows may come from uniform noise, as in `GaussianMixture`; its weight has a Beta(1, 9) distribution. For
         ``inference="nuts"`` and ``engine="native"``; all chains start at EM's best optimum, and modes are
@@ -188,6 +195,11 @@ class BayesianGaussianMixture(
         The prior with its hyperparameter values.
     weight_concentration_prior_, mean_precision_prior_, mean_prior_, degrees_of_freedom_prior_, covariance_prior_
         The same in scikit-learn's parametrization, if the prior was given by such parameters.
+    dof_, scales_ : ndarray
+        Of Student-t components: posterior means of degrees of freedom (K,) and of scale matrices, in the family's
+        shape. ``covariances_`` (K, D, D) are those of a mixture with these numbers, dof / (dof - 2) times the scales:
+        over draws they have no mean, because a draw of at most two degrees of freedom has none. ``posterior_`` has
+        ``scales`` and ``dof``; `bayesgmm.posterior.with_covariances` adds the covariances of each draw.
     noise_weight_, noise_ : float, bayesgmm.noise.Uniform
         With noise, the posterior mean of its weight, which is ``noise_weight`` in ``posterior_``, and its box and
         volume; weights and that of noise sum to one. Else 0 and None.
@@ -246,6 +258,8 @@ class BayesianGaussianMixture(
         "prior": [Prior, None],
         "standardize": ["boolean"],
         "missing": [StrOptions(set(MISSING))],
+        "component": [str],
+        "dof": [str, Number(Real, 0.0, None, closed="neither")],
         "noise": ["boolean", Number(Real, 0.0, None, closed="neither")],
         "weight_concentration_prior_type": [StrOptions(set(PRIOR_TYPES))],
         "weight_concentration_prior": [None, Number(Real, 0.0, None, closed="neither")],
@@ -284,6 +298,8 @@ class BayesianGaussianMixture(
         prior: Prior | None = None,
         standardize: bool = False,
         missing: str = "error",
+        component: str = "gaussian",
+        dof: str | float = "each",
         noise: bool | float = False,
         weight_concentration_prior_type: str = PRIOR_TYPES[0],
         weight_concentration_prior: float | None = None,
@@ -318,6 +334,8 @@ class BayesianGaussianMixture(
         self.prior = prior
         self.standardize = standardize
         self.missing = missing
+        self.component = component
+        self.dof = dof
         self.noise = noise
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
@@ -409,6 +427,8 @@ class BayesianGaussianMixture(
     def _fit(self, X: RowsLike, of_rows: tuple[Any, Any], kept_of: KeptOf, until_the_end: ExitStack) -> Self:
         self._most_draws()  # before any work
         check_noise(self, X, of_rows[1])
+        component = component_of(self.component, self.dof)
+        check_component(component, self.inference, self.engine)
         covariance_family(self.covariance_type).for_posterior()
         until = math.inf if self.max_seconds is None else time.monotonic() + self.max_seconds
         data, pieces, seed = self._read(X, *of_rows, kept_of=kept_of)
@@ -420,7 +440,8 @@ class BayesianGaussianMixture(
         if pieces is not None:
             pieces.rows = different
         rng = np.random.default_rng(seed)
-        model = Model.of(self.covariance_type, int(self.n_components), self.n_features_in_, prior=prior)
+        sizes = int(self.n_components), self.n_features_in_
+        model = Model.of(self.covariance_type, *sizes, prior=prior, component=component)
         if self.inference == "gibbs":
             check_gibbs(model, different)
         n_init, effort = None if self.n_init == "auto" else int(self.n_init), EFFORTS[self.effort]
@@ -467,7 +488,7 @@ class BayesianGaussianMixture(
             with self._stage("Weighing modes, convergence"):
                 tree = fitted_tree(sampled, explored, kept, feature_names=self._names(), record=record)
                 are_weighed = explored.jumps is not None or self.inference == "laplace"
-                alone = are_weighed or is_source or is_noisy  # a sample cannot tell the weights of modes
+                alone = are_weighed or is_source or is_noisy or model.component.has_others
                 tree = tree if alone else combine_modes(tree, data, random_state=seed)
                 return tree, diagnose(tree, data.sample)
 
@@ -486,13 +507,14 @@ class BayesianGaussianMixture(
         self, problem: Problem, optima: tuple[Mixture, ...], settings: SamplerSettings, rng: np.random.Generator
     ) -> Exploration:
         """Where chains are to start, without what cannot be kept."""
-        thorough = self.effort == "thorough"
+        thorough, is_noisy = self.effort == "thorough", isinstance(problem.start, NoisyMixture)
+        is_lone = is_noisy or (self.init == "spread" and problem.start.component.has_others)
         with self._stage("Searching for modes"):
             if self.inference == "laplace":
                 found = explore_optima(self.init, problem, optima, settings=settings, rng=rng, thorough=thorough)
             else:
                 found = explore(
-                    "best" if isinstance(problem.start, NoisyMixture) else self.init,
+                    "best" if is_lone else self.init,
                     problem,
                     optima,
                     settings=settings,

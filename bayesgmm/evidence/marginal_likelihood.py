@@ -233,6 +233,7 @@ def log_evidence(
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
     refuse_noise(tree, "the evidence")
+    model_of(tree).component.check_gaussian("the evidence")
     if covariance_type is not None:
         tree = tree.copy()
         tree.attrs = {**tree.attrs, "covariance_type": covariance_family(covariance_type).for_posterior().name}

@@ -16,7 +16,7 @@ from bayesgmm.evidence.mode_weights import RELEVANT
 from bayesgmm.exceptions import InputError
 from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions import MAX_MEMORY, OBS_BIS, similarity_matrix
-from bayesgmm.posterior import CLUSTER, OBS, data_of, draws_of, mixture_posterior
+from bayesgmm.posterior import CLUSTER, OBS, data_of, draws_of, mixture_posterior, model_of
 from bayesgmm.prediction import log_predictive_density
 from bayesgmm.validation import check_type, generator_of
 
@@ -158,6 +158,7 @@ def average_models(
     trees = [mixture_posterior(fit) for fit in members]
     for tree in trees:
         refuse_noise(tree, "model averaging")
+        model_of(tree).component.check_gaussian("model averaging")
     _check_rows(trees)
     found = [log_evidence(fit, random_state=random_state) for fit in members] if evidences is None else list(evidences)
     if len(found) != len(members) or not all(hasattr(each, "log_evidence") for each in found):

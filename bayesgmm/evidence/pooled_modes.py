@@ -109,6 +109,7 @@ def combine_modes(
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names)
     refuse_noise(tree, "weights of modes")
+    model_of(tree).component.check_gaussian("weights of modes")
     if weights == "evidence" and prior is None and "prior" not in tree.attrs:
         raise InputError(expected="a prior", got="none", hint='Pass prior=, or weights="stacking".')
     raw, data = unpooled(tree), data_of(tree, X, all_for="evidences" if weights == "evidence" else "")

@@ -136,7 +136,7 @@ class Problem:
 
 def log_mass(mixture: Mixture, data: Data, model: Model, pool: Executor | None = None) -> float:
     """Roughly the log of the posterior's mass around an optimum (Cheeseman & Stutz 1996)."""
-    height = measure(data, mixture, pool).log_likelihood + model.required_prior.log_prob(mixture)
+    height = measure(data, mixture, pool).log_likelihood + model.log_prior(mixture)
     return model.log_mass(height, mixture, data.total * mixture.weights)
 
 

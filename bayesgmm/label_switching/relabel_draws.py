@@ -39,6 +39,7 @@ from bayesgmm.posterior import (
     model_of,
     prior_from_json,
     root_of,
+    start_mixture,
 )
 from bayesgmm.prediction import interval_function, interval_probability
 from bayesgmm.validation import check_flag, check_option, texts
@@ -389,9 +390,4 @@ def _reference(posterior: Posterior) -> Mixture | None:
     root = root_of(posterior)
     if not isinstance(root, xr.DataTree) or "constant_data" not in root or "em_weights" not in root["constant_data"]:
         return None
-    weights, means, covariances = (
-        root["constant_data"][f"em_{name}"].to_numpy() for name in ("weights", "means", "covariances")
-    )
-    if "noise_volume" in root["constant_data"]:  # beside which weights sum to less
-        weights = weights / weights.sum()
-    return Mixture(weights, means, covariances)
+    return start_mixture(root).components

@@ -26,7 +26,7 @@ _PATIENCE, _SHARE = 5e-3, 0.1  # seconds, and share of a pass, that points wait 
 
 @dataclass(frozen=True)
 class SumsAt:
-    """A task: log-likelihood, counts, first and second moments of a block, end to end, under several mixtures.
+    """A task: log-likelihood, counts, moments and others of a block, end to end, under several mixtures.
 
     Attributes
     ----------
@@ -41,13 +41,17 @@ class SumsAt:
 
     def __call__(self, block: Block) -> Array:
         """Those of one block, (mixture, number)."""
-        (n, k, d), shape = self.means.shape, self.precision_factors.shape[2:]
+        (n, k, d), shape, n_sums = self.means.shape, self.precision_factors.shape[2:], self.kernel[1].n_sums
         of_means, of_blocks = 1 + k, 1 + k + k * d  # where they begin
-        found = np.zeros((n, of_blocks + k * math.prod(shape)))
+        others = of_blocks + k * math.prod(shape)
+        found = np.zeros((n, others + k * n_sums))
         for own, *at in zip(found, self.log_scale, self.means, self.precision_factors, strict=True):
-            moments = own[of_means:of_blocks].reshape(k, d), own[of_blocks:].reshape(k, *shape)
-            sums = Sums(own[1:of_means], *moments, np.empty((0, k)))
-            log_scale = np.where(block.allowed, at[0], -np.inf) if len(block.allowed) else at[0]
+            moments = own[of_means:of_blocks].reshape(k, d), own[of_blocks:others].reshape(k, *shape)
+            sums = Sums(own[1:of_means], *moments, own[others:].reshape(n_sums, k))
+            log_scale = at[0]
+            if len(block.allowed):
+                log_scale = log_scale.copy()
+                log_scale[:k][~block.allowed] = -np.inf
             rows = block.columns, block.row_weights, block.patterns
             own[0] = add_rows(*self.kernel, *rows, log_scale, *at[1:], sums)
         return found

@@ -40,7 +40,7 @@ from bayesgmm.mixture import (
 from bayesgmm.priors import PseudoData, ResolvedPrior, covariance_counts, mixed_concentration, pseudo_data
 
 _DATA = Signature("columns (d,n), means (k,d)")
-_HEADER_SIZE, _ELSEWHERE, _BLOCK_SIZE = 37, 35, 8
+_HEADER_SIZE, _ELSEWHERE, _BLOCK_SIZE = 41, 35, 8
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class LogPosterior:
         constants = np.array([self.prior.log_constant + at.log_constant, *log_det])
         sparse_weights = np.empty(0) if at.sparse_weights is None else at.sparse_weights.numbers
         around = (at.log_places, centre.means, centre.factors, at.shift, at.bounds, at.matrices, at.restriction)
-        arrays = (_rows(blocks), *around, *prior, constants, sparse_weights, self.prior.concentration_nodes)
+        behind = centre.component.with_prior.behind(centre.dof)
+        arrays = (_rows(blocks), *around, *prior, constants, sparse_weights, self.prior.concentration_nodes, behind)
         return tuple(np.ascontiguousarray(array) for array in arrays)
 
     @cached_property
@@ -109,15 +110,19 @@ class LogPosterior:
             int(self.prior.separation is not None),
             0 if at.sparse_weights is None else centre.n_components + 1,
             self.prior.concentration_nodes.shape[1],
-            *self._arrays,
+            *self._arrays[:-1],
             0,  # address of sums over rows that are elsewhere
             len(self._arrays[0]),
+            at.n_beside,
+            centre.component.n_sums,
+            len(self._arrays[-1]),
+            self._arrays[-1],
         )
 
     def given(self, point: Array, elsewhere: Array) -> tuple[float, Array]:
         """Value and gradient at one point, given sums over further rows there.
 
-        They are log-likelihood, counts, first and second moments of `Statistics`, end to end.
+        They are log-likelihood, counts, first and second moments of `Statistics`, and others, end to end.
         """
         header, gradient = self.header.copy(), np.empty(self.n_dim)
         header[_ELSEWHERE] = elsewhere.ctypes.data
@@ -302,7 +307,7 @@ def _place(covariance, model, layout, at):  # type: ignore[no-untyped-def]
         )
         at.log_det[g] = model.constants[1 + g] + covariance.n_alike(n_features) * log_change
     for k in range(n_components):
-        start = layout.n_logs + k * layout.mean_stride
+        start = layout.first_mean + k * layout.mean_stride
         covariance.multiply(model.factors[min(k, n_blocks - 1)], at.q[start : start + n_features], at.offset)
         for d in range(n_features):
             at.means[k, d] = model.means[k, d] + at.offset[d]
@@ -335,12 +340,15 @@ class _Model(NamedTuple):
     constants: Array
     sparse_weights: Array
     concentration_nodes: Array
+    n_beside: int
+    behind: Array
 
 
 class _Layout(NamedTuple):
-    """Where in q the first component's mean and the first block's factor begin, and how far apart the next ones are."""
+    """Where in q what components have beside, the first mean and the first block's factor begin, and the next ones."""
 
-    n_logs: int
+    beside: int
+    first_mean: int
     mean_stride: int
     first_block: int
     block_stride: int
@@ -352,8 +360,8 @@ class _Point(NamedTuple):
     q: Array
     gradient: Array
     free: Array
-    log_weights: Weights
     log_scale: Weights
+    log_weights: Weights
     counts: Weights
     log_det: Array
     totals: Array
@@ -370,26 +378,27 @@ class _Point(NamedTuple):
 
 
 @compiled
-def _carved(n_places, shape, factors_shape, scratch):  # type: ignore[no-untyped-def]
+def _carved(n_places, shape, factors_shape, n_behind, n_sums, scratch):  # type: ignore[no-untyped-def]
     """The arrays of a point in memory that begins at an address; see `_from_addresses` for their total size."""
     n_components, n_features = shape
     n_blocks, rows, columns = factors_shape
     points, scratch = _carve(scratch, (3, n_places))
-    of_components, scratch = _carve(scratch, (5, n_components))
+    log_scale, scratch = _carve(scratch, (n_components + n_behind,))
+    of_components, scratch = _carve(scratch, (4, n_components))
     of_features, scratch = _carve(scratch, (2, n_features))
     of_means, scratch = _carve(scratch, (2, n_components, n_features))
     of_blocks, scratch = _carve(scratch, (4, n_blocks, rows, columns))
     second_of_components, scratch = _carve(scratch, (n_components, rows, columns))
-    others, scratch = _carve(scratch, (0, n_components))
+    others, scratch = _carve(scratch, (n_sums, n_components))
     return _Point(
         points[0],
         points[1],
         points[2],
+        log_scale,
         of_components[0],
         of_components[1],
         of_components[2],
         of_components[3],
-        of_components[4],
         of_features[0],
         of_features[1],
         of_means[0],
@@ -407,7 +416,8 @@ def _carved(n_places, shape, factors_shape, scratch):  # type: ignore[no-untyped
 def _log_posterior(covariance, component, n_row_blocks, rows, elsewhere, model, at, point, gradient):  # type: ignore[no-untyped-def]
     """Place the parameters, sum over the rows, then prior, gradient and Jacobian."""
     sparse, restricted = model.sparse_weights.shape[0] > 0, model.restriction.shape[0] > 0
-    layout = _layout(model.block_size, sparse, restricted, model.means.shape, model.factors.shape[0])
+    shape, n_beside = model.means.shape, model.n_beside
+    layout = _layout(model.block_size, sparse, restricted, n_beside, shape, model.factors.shape[0])
     _inner(point, model.shift, model.bounds, model.matrices, at.q)
     if restricted:
         _expand(model.restriction, layout.first_block, at.q, at.free)
@@ -417,7 +427,10 @@ def _log_posterior(covariance, component, n_row_blocks, rows, elsewhere, model, 
     else:
         of_total, log_total = _sparse_log_weights(at.q, model.log_places, model.sparse_weights, at.log_weights)
     _place(covariance, model, layout, at)
-    value = _add_sums(elsewhere, at) + _add_blocks(covariance, component, n_row_blocks, rows, at)
+    value = component.place(model.behind, at.q[layout.beside :], n_beside, shape[0], at.log_scale)
+    value += _add_sums(elsewhere, at) + _add_blocks(covariance, component, n_row_blocks, rows, at)
+    sums = Sums(at.counts, at.first, at.second_of_components, at.others)
+    component.place_gradient(sums, at.log_scale, shape, n_beside, at.gradient[layout.beside :])
     value += add_mean_prior(covariance, at, model.prior)
     value += add_covariance_prior(covariance, at, model.prior)
     value += _add_coordinate_gradients(covariance, model, layout, at)
@@ -433,7 +446,7 @@ def _log_posterior(covariance, component, n_row_blocks, rows, elsewhere, model, 
 
 @allocation_free
 def _add_sums(elsewhere, at):  # type: ignore[no-untyped-def]
-    """Sums over rows that are elsewhere: log-likelihood, counts, first and second moments end to end, or none."""
+    """Sums over rows that are elsewhere: log-likelihood, counts, moments and others end to end, or none."""
     value, place = 0.0, 1
     if elsewhere.shape[0] == 0:
         return value
@@ -446,6 +459,9 @@ def _add_sums(elsewhere, at):  # type: ignore[no-untyped-def]
         place += 1
     for index in np.ndindex(at.second_of_components.shape):
         at.second_of_components[index] = elsewhere[place]
+        place += 1
+    for index in np.ndindex(at.others.shape):
+        at.others[index] = elsewhere[place]
         place += 1
     return value
 
@@ -464,7 +480,8 @@ def _add_blocks(covariance, component, n_row_blocks, rows, at):  # type: ignore[
         patterns = Patterns(rows[place : place + n_members], table.reshape(n_patterns, 2 + n_features))
         end = place + n_members + table.shape[0]
         for k in range(n_components):
-            at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)] - 0.5 * n_features * LOG_2PI
+            at.log_scale[k] = at.log_weights[k] - at.log_det[min(k, n_blocks - 1)]
+            at.log_scale[k] += component.log_normaliser(at.log_scale, at.means.shape, k)
             if n_allowed > 0 and rows[end + k] == 0:
                 at.log_scale[k] = -np.inf
         value += add_rows(
@@ -490,19 +507,20 @@ def _add_coordinate_gradients(covariance, model, layout, at):  # type: ignore[no
             at.q[start:], at.change[g], at.second[g], at.totals[g], at.gradient[start:]
         )
     for k in range(model.means.shape[0]):
-        start = layout.n_logs + k * layout.mean_stride
+        start = layout.first_mean + k * layout.mean_stride
         own = at.gradient[start : start + n_features]
         covariance.mean_gradient(at.change[min(k, n_blocks - 1)], at.first[k], own)
     return value
 
 
 @allocation_free
-def _layout(block_size, sparse, restricted, shape, n_blocks):  # type: ignore[no-untyped-def]
+def _layout(block_size, sparse, restricted, n_beside, shape, n_blocks):  # type: ignore[no-untyped-def]
     n_components, n_features = shape
     n_logs = n_components if sparse else n_components - 1
+    first = n_logs + n_beside
     if restricted or n_blocks < n_components:
-        return _Layout(n_logs, n_features, n_logs + n_components * n_features, block_size)
-    return _Layout(n_logs, n_features + block_size, n_logs + n_features, n_features + block_size)
+        return _Layout(n_logs, first, n_features, first + n_components * n_features, block_size)
+    return _Layout(n_logs, first, n_features + block_size, first + n_features, n_features + block_size)
 
 
 @linked(types.float64(COVARIANCE, COMPONENT, OUT_1, OUT_1, types.int64[::1]))
@@ -532,7 +550,9 @@ def _from_addresses(
     n_places = point.shape[0] + n_packed - n_free  # packed factors take the place of their free coordinates
     # All the room that is needed, at once, and arrays that know it by its address only: allocating them one by
     # one and counting references to them takes a third of the time when there are few rows.
-    scratch = np.zeros(3 * n_places + 2 * d + k * (5 + 2 * d + rows * columns) + 4 * g * rows * columns)
+    n_beside, n_sums, n_behind = info[37], info[38], info[39]
+    n_of_components = k * (5 + 2 * d + rows * columns + n_sums) + n_behind
+    scratch = np.zeros(3 * n_places + 2 * d + n_of_components + 4 * g * rows * columns)
     model = _Model(
         size,
         _array(info[16], (k,)),
@@ -546,10 +566,12 @@ def _from_addresses(
         _array(info[32], (1 + g,)),
         _array(info[33], (n_sparse,)),
         _array(info[34], (2, n_nodes)),
+        n_beside,
+        _array(info[40], (n_behind,)),
     )
-    at = _carved(n_places, (k, d), (g, rows, columns), scratch.ctypes.data)
+    at = _carved(n_places, (k, d), (g, rows, columns), n_behind, n_sums, scratch.ctypes.data)
     blocks = carray(address_as_pointer(info[15]), (info[36],), np.int64)
-    elsewhere = _array(info[35], (1 + k * (1 + d + rows * columns) if info[35] != 0 else 0,))
+    elsewhere = _array(info[35], (1 + k * (1 + d + rows * columns + n_sums) if info[35] != 0 else 0,))
     value = _log_posterior(covariance, component, n_row_blocks, blocks, elsewhere, model, at, point, gradient)
     scratch[0] = value  # whatever is used here is not freed before
     return scratch[0]

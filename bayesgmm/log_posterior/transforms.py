@@ -4,14 +4,15 @@ With the centre (w^, mu^, L^) the inner coordinates q are
 
 - u, K - 1 log-ratios: log w_k = log w^_k + u_k - normaliser, with u_K = 0; under a sparse prior K reparameterized
   logarithms of unnormalised weights instead (see `bayesgmm.log_posterior.log_weights`);
+- t, logarithms of degrees of freedom relative to the centre's, where components have some that are estimated;
 - m_k, D: mu_k = mu^_k + L^_k m_k;
 - c_k: L_k = L^_k C_k, where the inverse of C_k is lower triangular with diagonal exp(-c) and entries -c below it, row
   by row; diagonal and spherical families have sd = sd^ exp(c). Residuals, C^-1 L^^-1 (x - mu), are linear in these
   entries, which are normal where the covariance is inverse-Wishart (Bartlett), also if that has few degrees of
   freedom.
 
-They come as u, then m_k and c_k component by component; a covariance that all share comes last, as does what is free
-where a family restricts the c of all components linearly. The sampler moves in y, with q = shift + A y and A block
+They come as u and t, then m_k and c_k component by component; a covariance that all share comes last, as does what is
+free where a family restricts the c of all components linearly. The sampler moves in y, with q = shift + A y and A block
 diagonal, lower triangular in each block. Coordinates are not equivariant under permutations of labels: compare modes in
 parameters or in common coordinates.
 """
@@ -55,6 +56,7 @@ class Coordinates:
     def around(cls, centre: Mixture, sparse_weights: SparseWeights | None = None) -> Self:
         """Coordinates with A the identity (each number a block of its own)."""
         n = centre.family.for_posterior().n_parameters(*centre.means.shape) + (sparse_weights is not None)
+        n += centre.component.n_parameters(centre.n_components)
         return cls(centre, np.zeros(n), np.arange(n + 1), np.ones(n), sparse_weights)
 
     def whitened(self, shift: Array, blocks: list[Array]) -> Self:
@@ -72,6 +74,11 @@ class Coordinates:
         """Coordinates of the weights."""
         return self.centre.n_components - (self.sparse_weights is None)
 
+    @property
+    def n_beside(self) -> int:
+        """Coordinates of what components have beside means and covariances, behind those of the weights."""
+        return self.centre.component.n_parameters(self.centre.n_components)
+
     @cached_property
     def log_places(self) -> Array:
         """Where the centre's weights (cluster,) are, as u = 0 has them."""
@@ -86,11 +93,12 @@ class Coordinates:
         return [piece.reshape(size, size) for piece, size in zip(pieces, sizes, strict=True)]
 
     def component_bounds(self) -> IntArray:
-        """Bounds of the natural blocks: log-ratios, then one block a component; what all share last."""
+        """Bounds of the natural blocks: log-ratios and t, then one block a component; what all share last."""
         (k, d), family = self.centre.means.shape, self.centre.family
         n_shared = family.n_free(k, d) if self._shared else 0
         own = d if self._shared else d + family.block_size(d)
-        sizes = [self.n_logs] * (self.n_logs > 0) + [own] * k + [n_shared] * (n_shared > 0)
+        first = self.n_logs + self.n_beside
+        sizes = [first] * (first > 0) + [own] * k + [n_shared] * (n_shared > 0)
         return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
 
     @cached_property
@@ -114,19 +122,26 @@ class Coordinates:
     def parameters(self, points: Array) -> Draws:
         """Mixtures at points (..., n_dim), with the same leading axes and all weights normal numbers."""
         centre, one = self.centre, self.centre.family.parametrisation
-        u, m, c = self._split(self.inner(points))
+        u, t, m, c = self._split(self.inner(points))
         weights = np.maximum(np.exp(self._log_weights(u)[0]), SMALLEST_WEIGHT)
         factors = one.product(centre.factors, one.unpack(c, centre.n_features))
-        return Draws.of_factors(weights, centre.means + one.times(centre.factors, m), factors, family=centre.family)
+        draws = Draws.of_factors(weights, centre.means + one.times(centre.factors, m), factors, family=centre.family)
+        return draws.with_component(centre.component, centre.component.placed(t, centre.dof))
 
     def log_jacobian(self, points: Array) -> Array:
-        """log |d(w_1..w_K-1, mu, Sigma) / dy| at points (..., n_dim), Sigma in the free entries of the family.
+        """log |d(w_1..w_K-1, nu, mu, Sigma) / dy| at points (..., n_dim), Sigma in the free entries of the family.
 
         Under a sparse prior with the log density of the sum of unnormalised weights, which is one coordinate more.
         """
-        u, _, c = self._split(self.inner(points))
+        u, t, _, c = self._split(self.inner(points))
+        beside = t.sum(axis=-1) + self._log_beside
         powers = self.centre.family.parametrisation.volume_powers(self.centre.n_features)
-        return self._log_weights(u)[1] + self.log_constant + (c @ powers).sum(axis=-1)
+        return self._log_weights(u)[1] + self.log_constant + beside + (c @ powers).sum(axis=-1)
+
+    @property
+    def _log_beside(self) -> float:
+        """Sum of the logarithms of what is free of the centre's degrees of freedom."""
+        return 0.0 if self.centre.dof is None else float(np.log(self.centre.dof[: self.n_beside]).sum())
 
     def _log_weights(self, u: Array) -> tuple[Array, Array]:
         """Logarithms of weights (..., cluster) and their part of the log-Jacobian (...)."""
@@ -143,13 +158,13 @@ class Coordinates:
 
     def point(self, mixture: Mixture) -> Array:
         """The point (n_dim,) of a mixture of the same family and size."""
-        return self._points(mixture.weights, mixture.means, mixture.factors)
+        return self._points(mixture.weights, mixture.dof, mixture.means, mixture.factors)
 
     def points(self, draws: Draws) -> Array:
         """The points (sample, n_dim) of draws of the same family and size."""
-        return self._points(draws.weights, draws.means, draws.factors)
+        return self._points(draws.weights, draws.dof, draws.means, draws.factors)
 
-    def _points(self, weights: Weights, means: Means, factors: Factors) -> Array:
+    def _points(self, weights: Weights, dof: Weights | None, means: Means, factors: Factors) -> Array:
         centre, one = self.centre, self.centre.family.parametrisation
         log_w = np.log(weights)
         places = log_w if self.sparse_weights is None else self.sparse_weights.places(log_w)
@@ -157,7 +172,8 @@ class Coordinates:
         u = u[..., :-1] - u[..., -1:] if self.sparse_weights is None else u
         m = one.times(centre.precision_factors, means - centre.means)
         change = one.pack(one.product(centre.precision_factors, factors))
-        q = self._join(u, m, change) - self.shift
+        t = centre.component.coordinates(dof, centre.dof)
+        q = self._join(np.concatenate([u, t], axis=-1) if t.size else u, m, change) - self.shift
         pieces = zip(self.bounds[:-1], self.bounds[1:], self.blocks, strict=True)
         flat = q.reshape(-1, q.shape[-1]).T
         return np.concatenate([np.linalg.solve(a, flat[i:j]) for i, j, a in pieces]).T.reshape(q.shape)
@@ -176,21 +192,21 @@ class Coordinates:
             n_logs = self.restriction.shape[1]
         return float(log_a + log_means + n_logs * np.log(2.0) - of_factors.sum())
 
-    def _split(self, q: Array) -> tuple[Array, Array, Array]:
-        """u (..., K-1 or K), m (..., K, D) and c (..., G, size)."""
-        (k, d), u, rest = self.centre.means.shape, q[..., : self.n_logs], q[..., self.n_logs :]
+    def _split(self, q: Array) -> tuple[Array, Array, Array, Array]:
+        """u (..., K-1 or K), t (..., free), m (..., K, D) and c (..., G, size)."""
+        (k, d), (u, t, rest) = self.centre.means.shape, np.split(q, np.cumsum([self.n_logs, self.n_beside]), axis=-1)
         size, lead = self.centre.family.block_size(d), q.shape[:-1]
         if self._shared:
             free = rest[..., k * d :]
             packed = free @ self.restriction.T if len(self.restriction) else free
-            return u, rest[..., : k * d].reshape(*lead, k, d), packed.reshape(*lead, -1, size)
+            return u, t, rest[..., : k * d].reshape(*lead, k, d), packed.reshape(*lead, -1, size)
         own = rest.reshape(*lead, k, d + size)
-        return u, own[..., :d], own[..., d:]
+        return u, t, own[..., :d], own[..., d:]
 
-    def _join(self, u: Array, m: Array, c: Array) -> Array:
-        lead = u.shape[:-1]
+    def _join(self, first: Array, m: Array, c: Array) -> Array:
+        lead = first.shape[:-1]
         if len(self.restriction):
             c = c.reshape(*lead, -1) @ np.linalg.pinv(self.restriction).T
         if self._shared:
-            return np.concatenate([u, m.reshape(*lead, -1), c.reshape(*lead, -1)], axis=-1)
-        return np.concatenate([u, np.concatenate([m, c], axis=-1).reshape(*lead, -1)], axis=-1)
+            return np.concatenate([first, m.reshape(*lead, -1), c.reshape(*lead, -1)], axis=-1)
+        return np.concatenate([first, np.concatenate([m, c], axis=-1).reshape(*lead, -1)], axis=-1)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, Rows, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.alignment import align_to
-from bayesgmm.mixture.components.component import LOG_2PI
+from bayesgmm.mixture.components.component import GAUSSIAN, Component
 from bayesgmm.mixture.covariance.family import CovarianceFamily
+from bayesgmm.mixture.covariance.parametrisation import Parametrisation
 from bayesgmm.mixture.mixture import Mixture, with_constant
 
 _BY_BLOCK = ("factors", "precision_factors")
-_BY_CLUSTER = ("weights", "means", "compact", "log_scale")
+_BY_CLUSTER = ("weights", "means", "compact", "dof")
 _BY_DRAW = ("noise_weight",)
 _AT_ONCE = 2**22  # numbers in the full matrices of a part: 32 MB
 type Which = IntArray | Array | slice
@@ -58,6 +59,10 @@ class Draws:
         Uniform noise; then weights are shares of all rows.
     noise_weight : (sample,), optional
         With weights they sum to one.
+    component : Component
+        The distribution of a component.
+    dof : (sample, cluster), optional
+        Degrees of freedom of Student-t components, whose scale matrices stand in the place of covariances.
     """
 
     __module__ = "bayesgmm.mixture"
@@ -68,6 +73,8 @@ class Draws:
     chain: IntArray
     noise: NoiseTerm | None = None
     noise_weight: Weights | None = None
+    component: Component = GAUSSIAN
+    dof: Weights | None = None
 
     def __init__(
         self,
@@ -93,19 +100,33 @@ class Draws:
     def of_mixture(cls, mixture: Mixture) -> Self:
         """One mixture as a set of draws."""
         weights, means, factors = mixture.weights[None], mixture.means[None], mixture.factors[None]
-        return cls.of_factors(weights, means, factors, family=mixture.family)
+        draws = cls.of_factors(weights, means, factors, family=mixture.family)
+        return draws.with_component(mixture.component, None if mixture.dof is None else mixture.dof[None])
+
+    def with_component(self, component: Component, dof: Weights | None) -> Self:
+        """The draws with components of another distribution and their degrees of freedom, if they have some."""
+        beside = {} if dof is None else {"dof": dof}
+        return self._holding(**{**self._without_scale, "component": component, **beside})
+
+    @property
+    def _without_scale(self) -> dict[str, object]:
+        return {name: each for name, each in self.__dict__.items() if name != "log_scale"}
 
     def with_noise(self, noise: NoiseTerm, noise_weight: Weights) -> Self:
         """The draws with noise of some weights (sample,), with which those of components sum to one."""
         left = (1.0 - noise_weight[..., None]) / self.weights.sum(axis=-1, keepdims=True)
-        held = {**self.__dict__, "weights": self.weights * left}
-        held.pop("log_scale", None)
+        held = {**self._without_scale, "weights": self.weights * left}
         return self._holding(**{**held, "noise": noise, "noise_weight": noise_weight})
 
     @property
     def components(self) -> Self:
         """The draws without noise, weights as they are."""
         return self._holding(**{name: each for name, each in self.__dict__.items() if not name.startswith("noise")})
+
+    @property
+    def kernel(self) -> tuple[Parametrisation, Component]:
+        """What chooses the compiled code."""
+        return self.family.parametrisation, self.component
 
     @property
     def n_terms(self) -> int:
@@ -124,9 +145,9 @@ class Draws:
         """One set after the other."""
         if len(parts) == 1:
             return parts[0]
-        held = ("weights", "means", "compact", "chain")
+        held = ("weights", "means", "compact", "chain", *(("dof",) if parts[0].dof is not None else ()))
         values = {name: np.concatenate([getattr(part, name) for part in parts]) for name in held}
-        return cls._holding(**values, family=parts[0].family)
+        return cls._holding(**values, family=parts[0].family, component=parts[0].component)
 
     @classmethod
     def _holding(cls, **values: object) -> Self:
@@ -178,7 +199,8 @@ class Draws:
         compact = self.compact[..., index] if self.family.diagonal else self.compact[..., index, :][..., index]
         held = {"means": self.means[..., index], "compact": compact}
         arrays = {name: np.ascontiguousarray(values) for name, values in held.items()}
-        return self._holding(**arrays, weights=self.weights, family=self.family.of_part, chain=self.chain)
+        own = {name: self.__dict__[name] for name in ("weights", "chain", "component", "dof") if name in self.__dict__}
+        return self._holding(**arrays, **own, family=self.family.of_part)
 
     def _each(self, change: Callable[[Array], Array], *, chain: IntArray, fixed: Sequence[str] = ()) -> Self:
         """Draws of which every array at hand is changed, and those computed of it need not be computed again."""
@@ -186,7 +208,7 @@ class Draws:
         held = {name: self.__dict__[name] for name in names if name in self.__dict__}
         changed = {name: values if name in fixed else change(values) for name, values in held.items()}
         rest = {} if self.noise is None else {"noise": self.noise}
-        return self._holding(**changed, **rest, family=self.family, chain=chain)
+        return self._holding(**changed, **rest, component=self.component, family=self.family, chain=chain)
 
     def labels(self, which: IntArray, *, rng: np.random.Generator) -> IntArray:
         """For each of some draws (row,), a component with the probability of its weight."""
@@ -197,6 +219,11 @@ class Draws:
     def _check_no_noise(self, what: str) -> None:
         if self.noise is not None:
             raise InputError(expected=f"a fit without noise for {what}", got="one with a uniform noise component")
+
+    def stretches(self, which: IntArray | int, labels: IntArray, rng: np.random.Generator) -> Array | float:
+        """By what to multiply normal residuals (row, feature) of components ``labels`` (row,) of draws ``which``."""
+        own = None if self.dof is None else self.dof[which, labels]
+        return self.component.stretches(own, np.arange(len(labels)), rng)
 
     def rows(self, which: IntArray | int, labels: IntArray, z: Rows) -> Rows:
         """mu_k + L_k z for rows z (row, feature) of components ``labels`` (row,) of draws ``which``."""
@@ -212,7 +239,8 @@ class Draws:
         """One draw."""
         covariances = self.family.compress(self.family.matrices(self.compact[index]))
         if self.noise is None or self.noise_weight is None:
-            return Mixture(self.weights[index], self.means[index], covariances, self.family.name)
+            found = Mixture(self.weights[index], self.means[index], covariances, self.family.name)
+            return found if self.dof is None else found.with_component(self.component, self.dof[index])
         weights, noise_weight = self.weights[index], float(self.noise_weight[index])
         components = Mixture(weights / weights.sum(), self.means[index], covariances, self.family.name)
         return self.noise.beside(components, noise_weight)
@@ -259,8 +287,11 @@ class Draws:
 
     @cached_property
     def log_scale(self) -> Weights:
-        """log w_k + log |L_k^-1| - D/2 log 2 pi, as the kernel reads it, (sample, cluster)."""
+        """log w_k + log |L_k^-1| and the log normalizer of a component, as the kernel reads them, (sample, cluster).
+
+        For other components than Gaussians with what else they read behind it.
+        """
         n_features = self.means.shape[-1]
         log_det = self.family.log_precision_determinants(self.precision_factors, n_features)
         log_weights: Array = np.log(np.maximum(self.weights, np.finfo(np.float64).tiny))
-        return log_weights + log_det - 0.5 * n_features * LOG_2PI
+        return self.component.packed(log_weights + log_det, self.component.behind(self.dof), n_features)

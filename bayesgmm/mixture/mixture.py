@@ -143,6 +143,14 @@ class Mixture:
         )
         return mixture
 
+    def with_component(self, component: Component, dof: Weights | None) -> "Mixture":
+        """The mixture with components of another distribution, and their degrees of freedom if it has some."""
+        precision = self.precision_factors
+        heights = np.log(self.weights) + self.family.log_precision_determinants(precision, self.n_features)
+        log_scale = component.packed(heights, component.behind(dof), self.n_features)
+        arrays = self.weights, self.means, self.covariances, self.factors, precision, log_scale
+        return Mixture.from_checked(self.family, *arrays, component)
+
     @property
     def n_components(self) -> int:
         """K."""

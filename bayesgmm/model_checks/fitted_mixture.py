@@ -95,6 +95,7 @@ def fitted_mixture_of(
     tree = mixture_posterior(fit, X, names=names)
     refuse_labelled(tree, "a check of the model, which refits it")
     refuse_noise(tree, "a check of the model")
+    model_of(tree).component.check_gaussian("checks and outlier scores")
     data = data_of(tree, all_for="a check of the model", some_do=True)
     n_rows, given = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     every = draws_of(tree)

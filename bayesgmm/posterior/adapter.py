@@ -92,7 +92,14 @@ def mixture_posterior(
     if isinstance(posterior, xr.DataTree) and "covariance_type" in posterior.attrs and not names:
         own = in_order(posterior)  # `Data` were read from it before
         return own if X is None or isinstance(X, Data) else _with_rows(own.copy(), X)
-    described = described_mixture(variables_of(posterior, names), names)
+    variables = variables_of(posterior, names)
+    described = described_mixture(variables, names)
+    if "dof" in variables and [name for name, _ in described.values() if name == "scales"]:
+        raise InputError(
+            expected="a fit with Student-t components, or its DataTree",
+            got="its variables alone, or other names for them",
+            hint="Pass the fit or fit.posterior_, whose attributes tell of the components.",
+        )
     tree = xr.DataTree.from_dict({"posterior": _dataset(_draws(described, axes_of(described)))})
     if isinstance(posterior, xr.DataTree) and "sample_stats" in posterior.children:
         tree["sample_stats"] = xr.DataTree(posterior["sample_stats"].to_dataset())
@@ -212,10 +219,11 @@ def _with_rows(tree: xr.DataTree, X: ArrayLike | Data) -> xr.DataTree:
 
 
 def _called(names: Names, variables: Collection[str] = ()) -> dict[str, Any]:
-    """Name of each kind of variable; covariances, or variances if only they are there, unless names tell of others."""
+    """Name of each kind; covariances, or variances or scales if only they are there, unless names tell of others."""
     told = {*names} & {*MATRICES, *SCALES}
     own = "variances" if "variances" in variables and "covariances" not in variables else "covariances"
-    return {"weights": "weights", "means": "means", **({} if told else {own: own}), **names}
+    found = {"covariances": "scales"} if own not in variables and "scales" in variables else {own: own}
+    return {"weights": "weights", "means": "means", **({} if told else found), **names}
 
 
 def _as_array(value: Any, name: str) -> Any:

@@ -6,6 +6,8 @@ have a prior, see `with_hyperparameters`),
 ``sample_stats`` (nutpie's, and ``permutation``: the component behind each label), ``observed_data`` (y),
 ``constant_data`` (the EM solution that started the chains, hyperparameters, ``row_weights`` if rows have weights,
 ``allowed`` (obs, cluster) if some have labels).
+Where components are Student-t, ``posterior`` has their scale matrices as ``scales`` in place of covariances, which are
+dof / (dof - 2) times as large and infinite for dof <= 2 (see `with_covariances`), and ``dof``, one number a component.
 Where there is noise, ``posterior`` has ``noise_weight``, with which weights sum to one, and ``constant_data`` its box.
 Root attributes describe the run.
 """
@@ -24,7 +26,7 @@ import xarray as xr
 from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.data import N_LABELLED, Allowed, alike_components
 from bayesgmm.exceptions import InputError
-from bayesgmm.mixture import CovarianceFamily, Draws, Equivariance, Mixture, covariance_family
+from bayesgmm.mixture import Component, CovarianceFamily, Draws, Equivariance, Mixture, component_of, covariance_family
 from bayesgmm.noise import Uniform, noise_of
 from bayesgmm.priors import FORMS, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
@@ -37,9 +39,15 @@ PARAMETERS = {
     "means": (CLUSTER, FEATURE),
     "covariances": (CLUSTER, FEATURE, FEATURE_BIS),
     "variances": (CLUSTER, FEATURE),  # in place of diagonal covariances
+    "scales": (CLUSTER, FEATURE, FEATURE_BIS),  # in place of covariances, of components that have dof
+    "dof": (CLUSTER,),
 }
 _FULL, _COMPACT = ("weights", "means", "covariances"), ("weights", "means", "variances")
+_WITH_DOF = ("weights", "means", "scales", "dof")
+_OF_DRAWS = {"scales": "covariances"}  # names in `Draws`
+COMPONENT = "component"  # attribute with the name and the dof of components, where they are not Gaussian
 ALIKE = "alike"  # attribute with `alike_components`, of a fit with labels
+_GAUSSIAN = '{"component": "gaussian"}'
 LARGEST = 256 * 2**20  # bytes of full diagonal matrices above which variances are kept
 _HYPERPARAMETERS: dict[str, tuple[str, ...]] = {"prior_scale": (FEATURE, FEATURE_BIS), "prior_concentration": ()}
 _HYPERPRIORS: dict[str, Any] = {"scale_prior": Wishart, "concentration_prior": Gamma, "variances": Separation}
@@ -48,12 +56,18 @@ _PACKAGES = ("bayesgmm", "numpy", "numba", "nutpie", "xarray")
 
 def draws_of(tree: xr.DataTree, *, groups: Sequence[str] = ("posterior",)) -> Draws:
     """All draws of a posterior, chains end to end, and those of further groups after them."""
-    family, parts, n_chains = _family_of(tree), [], 0
+    family, component, parts, n_chains = _family_of(tree), _component_of(tree), [], 0
     for group in groups:
-        arrays = (tree[group][name].to_numpy() for name in _held(tree[group].data_vars, family))
-        parts.append(_with_noise(tree, group, Draws(*arrays, family=family)).end_to_end(first=n_chains))
+        arrays = [tree[group][name].to_numpy() for name in _held(tree[group].data_vars, tree)]
+        draws = Draws(*arrays[:3], family=family).with_component(component, *(arrays[3:] or [None]))
+        parts.append(_with_noise(tree, group, draws).end_to_end(first=n_chains))
         n_chains += tree[group].sizes["chain"]
     return Draws.joined(parts)
+
+
+def _component_of(tree: xr.DataTree) -> Component:
+    """The distribution of the components of a posterior."""
+    return component_of(**json.loads(str(tree.attrs.get(COMPONENT, _GAUSSIAN)))).with_prior
 
 
 def noise_of_tree(tree: xr.DataTree) -> Uniform | None:
@@ -129,26 +143,30 @@ def posterior_tree(
     allowed : (obs, cluster), optional
         The components that each row may come from.
     """
-    names = list(feature_names)
-    coords = {CLUSTER: np.arange(start.n_components), FEATURE: names, FEATURE_BIS: names}
-    held = _COMPACT if start.family.diagonal and _full_size(draws) > LARGEST else _FULL
-    em = {"weights": start.weights, "means": start.means, "covariances": start.full_covariances}
-    constants = {f"em_{name}": (PARAMETERS[name], values) for name, values in em.items()}
+    features = list(feature_names)
+    coords = {CLUSTER: np.arange(start.n_components), FEATURE: features, FEATURE_BIS: features}
+    own = _WITH_DOF if start.component.has_others else _FULL
+    held = _COMPACT if own is _FULL and start.family.diagonal and _full_size(draws) > LARGEST else own
+    em = start.weights, start.means, start.full_covariances, start.dof
+    constants = {f"em_{name}": (PARAMETERS[name], values) for name, values in zip(own, em, strict=False)}
     fixed = xr.Dataset({**constants, **_noise_constants(start), **(hyperparameters or {})}, coords)
     of_rows = {"row_weights": ((OBS,), row_weights), "allowed": ((OBS, CLUSTER), allowed)}
     known = {name: (dims, values) for name, (dims, values) in of_rows.items() if values is not None}
     if known:
         fixed = fixed.assign_coords({OBS: np.arange(len(X))}).assign(known)
     shape = next(iter(stats.values())).shape[:2]
-    noise = () if draws.noise is None else (NOISE_WEIGHT,)
+    names = held if draws.noise is None else (*held, NOISE_WEIGHT)
     groups = {
-        "posterior": _sample_dataset({name: getattr(draws, name) for name in (*held, *noise)}, shape, coords),
+        "posterior": _sample_dataset(
+            {name: getattr(draws, _OF_DRAWS.get(name, name)) for name in names}, shape, coords
+        ),
         "sample_stats": _sample_dataset(stats, shape, {CLUSTER: coords[CLUSTER]}),
-        "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: names}),
+        "observed_data": xr.Dataset({"y": ((OBS, FEATURE), X)}, {OBS: np.arange(len(X)), FEATURE: features}),
         "constant_data": fixed,
     }
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {**attributes, **({} if allowed is None else _labels_record(allowed)), **provenance()}
+    record = {COMPONENT: json.dumps(start.component.record)} if start.component.has_others else {}
+    tree.attrs = {**attributes, **record, **({} if allowed is None else _labels_record(allowed)), **provenance()}
     return tree
 
 
@@ -178,7 +196,7 @@ def with_hyperparameters(tree: xr.DataTree, *, rng: np.random.Generator) -> xr.D
 
 
 def with_covariances(tree: xr.DataTree) -> xr.DataTree:
-    """The posterior with full covariances, which `BayesianGaussianMixture` leaves out where variances say all.
+    r"""The posterior with full covariances, which `BayesianGaussianMixture` leaves out where other numbers say all.
 
     Parameters
     ----------
@@ -189,8 +207,9 @@ def with_covariances(tree: xr.DataTree) -> xr.DataTree:
     -------
     DataTree
         A copy whose group ``posterior`` has ``covariances`` (chain, draw, cluster, feature, feature_bis) in place of
-        ``variances`` (chain, draw, cluster, feature): those on the diagonal, zeros elsewhere. The tree itself if it has
-        covariances.
+        ``variances`` (chain, draw, cluster, feature): those on the diagonal, zeros elsewhere; or, of Student-t
+        components, beside their ``scales``: :math:`\nu / (\nu - 2)` times as large, infinite for :math:`\nu \le 2`.
+        The tree itself if it has covariances.
 
     Examples
     --------
@@ -202,20 +221,26 @@ def with_covariances(tree: xr.DataTree) -> xr.DataTree:
     >>> dict(with_covariances(tree)["posterior"]["covariances"].sizes)
     {'chain': 4, 'draw': 1000, 'cluster': 2, 'feature': 2, 'feature_bis': 2}
     """
-    posterior, family = tree["posterior"].to_dataset(), _family_of(tree)
-    if _held(posterior, family) == _FULL:
+    posterior, dims = tree["posterior"].to_dataset(), (*SAMPLE_DIMS, *PARAMETERS["covariances"])
+    if "covariances" in posterior:
         return tree
-    dims = (*SAMPLE_DIMS, *PARAMETERS["covariances"])
-    matrices = family.matrices(posterior["variances"].transpose(*dims[:-1]).to_numpy())
-    full = posterior.assign(covariances=(dims, matrices)).assign_coords({FEATURE_BIS: posterior[FEATURE].to_numpy()})
+    draws = draws_of(tree)
+    factors = np.broadcast_to(draws.component.covariance_factors(draws.dof), draws.weights.shape)[..., None, None]
+    exist = np.isfinite(factors)
+    matrices = np.where(exist, np.where(exist, factors, 1.0) * draws.covariances, np.inf)
+    shaped = matrices.reshape(*posterior["weights"].shape[:2], *matrices.shape[1:])
+    full = posterior.assign(covariances=(dims, shaped)).assign_coords({FEATURE_BIS: posterior[FEATURE].to_numpy()})
     result = tree.copy()
-    result["posterior"] = xr.DataTree(full.drop_vars("variances"))
+    result["posterior"] = xr.DataTree(full.drop_vars("variances", errors="ignore"))
     return result
 
 
-def _held(variables: Iterable[Hashable], family: CovarianceFamily) -> tuple[str, str, str]:
+def _held(variables: Iterable[Hashable], tree: xr.DataTree) -> tuple[str, ...]:
     """Names of the parameters among a posterior's variables."""
-    return _COMPACT if family.diagonal and {"variances", "covariances"} & {*variables} == {"variances"} else _FULL
+    if _component_of(tree).has_others:
+        return _WITH_DOF
+    compact = {"variances", "covariances"} & {*variables} == {"variances"}
+    return _COMPACT if _family_of(tree).diagonal and compact else _FULL
 
 
 def _full_size(draws: Draws) -> int:
@@ -250,7 +275,7 @@ def in_order(tree: xr.DataTree) -> xr.DataTree:
         Weights, means or covariances are missing, or have lost or gained a dimension.
     """
     draws = tree["posterior"].to_dataset()
-    wanted = {name: (*SAMPLE_DIMS, *PARAMETERS[name]) for name in _held(draws, _family_of(tree))}
+    wanted = {name: (*SAMPLE_DIMS, *PARAMETERS[name]) for name in _held(draws, tree)}
     found = {name: draws[name].dims if name in draws else () for name in wanted}
     if found == wanted:
         return tree
@@ -272,17 +297,19 @@ def model_of(tree: xr.DataTree, prior: Prior | None = None) -> Model:
     if prior is None and "prior" in tree.attrs:
         prior = prior_from_json(str(tree.attrs["prior"]))
     k, d = (tree["posterior"]["means"].sizes[dim] for dim in (CLUSTER, FEATURE))
-    model = Model.of(str(tree.attrs["covariance_type"]), k, d, prior=prior)
+    model = Model.of(str(tree.attrs["covariance_type"]), k, d, prior=prior, component=_component_of(tree))
     return replace(model, alike=tuple(json.loads(str(tree.attrs[ALIKE])))) if ALIKE in tree.attrs else model
 
 
 def start_mixture(tree: xr.DataTree) -> Mixture:
     """The EM solution stored with a posterior."""
     data = tree["constant_data"]
-    weights, means, covariances = (data[f"em_{name}"].to_numpy() for name in _FULL)
-    noise = noise_of_tree(tree)
+    component, noise = _component_of(tree), noise_of_tree(tree)
+    names = _WITH_DOF if component.has_others else _FULL
+    weights, means, covariances, *dof = (data[f"em_{name}"].to_numpy() for name in names)
     if noise is None:
-        return in_family(Mixture(weights, means, covariances), _family_of(tree))
+        found = in_family(Mixture(weights, means, covariances), _family_of(tree))
+        return found.with_component(component, *dof) if dof else found
     components = in_family(Mixture(weights / weights.sum(), means, covariances), _family_of(tree))
     return noise.beside(components, float(data[f"em_{NOISE_WEIGHT}"]))
 
@@ -297,10 +324,12 @@ def _family_of(tree: xr.DataTree) -> CovarianceFamily:
 
 
 def mean_mixture(tree: xr.DataTree) -> Mixture:
-    """Posterior means of weights, means and covariances as a mixture of the fit's family."""
+    """Posterior means of weights, means, covariances and degrees of freedom as a mixture of the fit's family."""
     draws = draws_of(tree)
     weights, means, covariances = draws.average
     components = in_family(Mixture(weights / weights.sum(), means, covariances, "full"), draws.family)
+    if draws.dof is not None:
+        return components.with_component(draws.component, draws.dof.mean(axis=0))
     return components if draws.noise is None else draws.noise.beside(components, 1.0 - float(weights.sum()))
 
 
@@ -331,8 +360,9 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
         raise InputError(expected="a posterior of this package", got=f"one without its groups ({', '.join(missing)})")
     d = tree["observed_data"]["y"].sizes[FEATURE]
     sizes = {CLUSTER: n_components, FEATURE: d, FEATURE_BIS: d}
-    held = _held(tree["posterior"].data_vars, _family_of(tree))
-    for group, names, prefix, leading in (("posterior", held, "", SAMPLE_DIMS), ("constant_data", _FULL, "em_", ())):
+    held = _held(tree["posterior"].data_vars, tree)
+    of_start = held if _component_of(tree).has_others else _FULL
+    for group, names, prefix, leading in (("posterior", held, "", SAMPLE_DIMS), ("constant_data", of_start, "em_", ())):
         for name in names:
             found, dims = tree[group][prefix + name], PARAMETERS[name]
             if found.dims != (*leading, *dims) or any(found.sizes[dim] != sizes[dim] for dim in dims):
@@ -341,7 +371,7 @@ def check_posterior(tree: xr.DataTree, n_components: int, covariance_type: str) 
     family = covariance_family(covariance_type, d)
     if covariance_family(str(tree.attrs["covariance_type"]), d) is not family:
         raise InputError(expected=f"{family.name} covariances", got=f"{tree.attrs['covariance_type']} ones")
-    start, shown = start_mixture(tree), tree["constant_data"]["em_covariances"].to_numpy()
+    start, shown = start_mixture(tree), tree["constant_data"][f"em_{of_start[2]}"].to_numpy()
     if not np.allclose(start.full_covariances, shown, rtol=1e-6, atol=0.0):
         raise InputError(expected=f"{family.name} covariances", got="those of another family")
     check_prior(prior_from_json(str(tree.attrs["prior"])), start)

@@ -32,7 +32,7 @@ from bayesgmm.posterior import (
 )
 from bayesgmm.prediction.densities import log_densities
 from bayesgmm.prediction.simulation import evenly_spaced, simulated_rows, without_row_weights
-from bayesgmm.priors import Model, Prior, draw_mixtures
+from bayesgmm.priors import Model, Prior
 from bayesgmm.validation import check_option, check_type, check_whole, generator_of, texts
 
 LARGEST = 2 * 2**30  # bytes
@@ -243,7 +243,7 @@ class _Source:
         prior = self.model.required_prior
         reference = start_mixture(self.tree) if "constant_data" in self.tree.children else mean_mixture(self.tree)
         try:
-            drawn = Draws(*draw_mixtures(prior, len(self.draws), rng=self.rng), family=self.model.family)
+            drawn = self.model.prior_draws(len(self.draws), rng=self.rng)
             if not np.isfinite(drawn.factors).all():
                 raise np.linalg.LinAlgError("overflow")
             return aligned(reference, drawn, alike=self.model.interchangeable)[0]
@@ -289,6 +289,8 @@ def _parameters(source: _Source, draws: Draws) -> xr.Dataset:
     sds: Array = np.sqrt(draws.variances[:, own])
     variables: dict[str, Variable] = {"weights": ((CLUSTER,), draws.weights)} if k > 1 else {}
     variables |= {"means": ((CLUSTER, FEATURE), draws.means), "sds": ((*of_cluster, FEATURE), sds)}
+    if draws.dof is not None:
+        variables["dof"] = ((CLUSTER,), draws.dof)
     coords = {CLUSTER: source.tree["posterior"][CLUSTER].to_numpy(), FEATURE: names}
     if d > 1 and not family.diagonal:
         values = draws.entries(own[:, None], i, j) / (sds[..., i] * sds[..., j])
@@ -318,7 +320,7 @@ def _log_likelihood(source: _Source) -> xr.Dataset:
 
 
 def _log_prior(source: _Source) -> xr.Dataset:
-    return source.dataset({"mixture": ((), source.model.required_prior.log_density_of(source.draws))}, {})
+    return source.dataset({"mixture": ((), source.model.log_prior_of(source.draws))}, {})
 
 
 def _replicated(source: _Source, draws: Draws) -> xr.Dataset:

@@ -115,6 +115,7 @@ def condition(
     tree = mixture_posterior(fit, names=names)
     observed, rest, rows, one = given_values(given, tree_names(tree))
     draws = draws_of(tree)
+    draws.component.check_gaussian("conditional mixtures")
     found = Regressions.of(draws.means, draws.compact, observed, rest)
     log_density, weights = given_observed(draws.marginal(observed), Data(rows))
     by_row = {"log_density": log_density, "weights": weights, "means": found.means(rows)}
@@ -183,7 +184,7 @@ def _conditional_tree(
 
 def _with_attributes(groups: Mapping[str, xr.Dataset], tree: xr.DataTree) -> xr.DataTree:
     result = xr.DataTree.from_dict(dict(groups))
-    result.attrs = {name: tree.attrs[name] for name in ("covariance_type", "source") if name in tree.attrs}
+    result.attrs = {name: tree.attrs[name] for name in ("covariance_type", "component", "source") if name in tree.attrs}
     if "covariance_type" in result.attrs:
         result.attrs["covariance_type"] = covariance_family(str(result.attrs["covariance_type"])).of_part.name
     return result

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bayesgmm._common import Array, IntArray, PerRow, Responsibilities, Rows
 from bayesgmm._compiled import Signature
 from bayesgmm.data import Block, Data
-from bayesgmm.mixture import Draws, component_of, densities, pointwise_rows
+from bayesgmm.mixture import Draws, densities, pointwise_rows
 from bayesgmm.posterior import CLUSTER, OBS
 from bayesgmm.validation import check_number, check_option, check_whole
 
@@ -138,7 +138,8 @@ def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tupl
     check_whole(n_samples=n)
     which = rng.integers(len(draws), size=n)
     labels = draws.labels(which, rng=rng)
-    return draws.rows(which, labels, rng.standard_normal((n, draws.means.shape[2]))), labels
+    z = rng.standard_normal((n, draws.means.shape[2]))
+    return draws.rows(which, labels, draws.stretches(which, labels, rng) * z), labels
 
 
 def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
@@ -180,12 +181,14 @@ def _joined(
 
 
 def _of_rows(draws: Draws, block: Block, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:
-    kernel, columns, n_rows = (draws.family.parametrisation, component_of("gaussian")), block.columns, block.n_rows
+    kernel, columns, n_rows = draws.kernel, block.columns, block.n_rows
     arrays = draws.log_scale, draws.means, draws.precision_factors
-    allowed = np.where(block.allowed, draws.log_scale, -np.inf) if len(block.allowed) else None
-    _ARGUMENTS.check(columns.T.shape, *(array.shape for array in arrays))
+    k, allowed = draws.weights.shape[1], None
+    if len(block.allowed):
+        allowed = draws.log_scale.copy()
+        allowed[:, :k][:, ~block.allowed] = -np.inf
+    _ARGUMENTS.check(columns.T.shape, arrays[0][:, :k].shape, *(array.shape for array in arrays[1:]))
     log_density = np.empty(n_rows)
-    k = draws.weights.shape[1]
     resp = np.empty((draws.n_terms, n_rows)) if with_memberships else _NO_RESPONSIBILITIES
     far, incomplete = n_rows > 0, len(block.patterns.members) > 0
     for s in range(len(draws)):

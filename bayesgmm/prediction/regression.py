@@ -132,7 +132,9 @@ def draws_of_fit(fit: Any, names: Names) -> tuple[Draws, list[str], bool]:
         mixture.component.check_gaussian("features predicted from others")
         return Draws.of_mixture(mixture), names_of(fit, mixture), False
     tree = mixture_posterior(fit, names=names)
-    return draws_of(tree), tree_names(tree), True
+    draws = draws_of(tree)
+    draws.component.check_gaussian("features predicted from others")
+    return draws, tree_names(tree), True
 
 
 def _observed_and_target(

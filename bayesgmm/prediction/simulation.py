@@ -168,7 +168,8 @@ def simulated_rows(draws: Draws, which: IntArray, n: int, *, rng: np.random.Gene
 
 def _rows_of(draws: Draws, s: int, n: int, rng: np.random.Generator) -> Array:
     labels = rng.choice(draws.weights.shape[1], n, p=draws.weights[s] / draws.weights[s].sum())
-    return draws.rows(s, labels, rng.standard_normal((n, draws.means.shape[2])))
+    z = rng.standard_normal((n, draws.means.shape[2]))
+    return draws.rows(s, labels, draws.stretches(s, labels, rng) * z)
 
 
 def without_row_weights(data: Data) -> Data:

@@ -93,4 +93,4 @@ def _rows(draws: Draws, which: IntArray, v: PerRow, rng: np.random.Generator) ->
     labels = draws.labels(which, rng=rng)
     direction = rng.standard_normal((len(which), d))
     z = direction * np.sqrt(chi2.isf(v, d) / (direction**2).sum(axis=1))[:, None]
-    return np.asfortranarray(draws.rows(which, labels, z))
+    return np.asfortranarray(draws.rows(which, labels, draws.stretches(which, labels, rng) * z))

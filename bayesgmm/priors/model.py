@@ -6,12 +6,13 @@ from typing import Self
 
 import numpy as np
 
-from bayesgmm._common import IntArray, Weights
+from bayesgmm._common import Array, IntArray, Weights
 from bayesgmm.data import Allowed, alike_components
-from bayesgmm.mixture import Component, CovarianceFamily, Mixture, component_of, covariance_family
+from bayesgmm.mixture import Component, CovarianceFamily, Draws, Mixture, component_of, covariance_family
 from bayesgmm.priors.conjugate_counts import PseudoData, pseudo_data
 from bayesgmm.priors.prior import Prior, resolve
 from bayesgmm.priors.resolved import ResolvedPrior
+from bayesgmm.priors.sample import draw_mixtures
 
 _GAUSSIAN = component_of("gaussian")
 
@@ -71,7 +72,8 @@ class Model:
     def of_mixture(cls, mixture: Mixture, prior: Prior | None = None) -> Self:
         """The model of a fitted mixture."""
         k, d, family = mixture.n_components, mixture.n_features, mixture.family
-        return cls(family, k, d, None if prior is None else resolve(prior, k, d, family), mixture.component)
+        given = None if prior is None else resolve(prior, k, d, family)
+        return cls(family, k, d, given, mixture.component if prior is None else mixture.component.with_prior)
 
     def describes(self, mixture: Mixture) -> bool:
         """Whether a mixture has the model's family, component, K and D."""
@@ -82,11 +84,8 @@ class Model:
         """A Gaussian start with the model's component in the place of Gaussians."""
         if not self.component.has_others:
             return mixture
-        k, d, family, precision = *mixture.means.shape, mixture.family, mixture.precision_factors
-        heights = np.log(mixture.weights) + family.log_precision_determinants(precision, d)
-        log_scale = self.component.packed(heights, self.component.start(k), d)
-        arrays = mixture.weights, mixture.means, mixture.covariances, mixture.factors, precision, log_scale
-        return Mixture.from_checked(family, *arrays, self.component)
+        k = mixture.n_components
+        return mixture.with_component(self.component, self.component.dof(self.component.start(k), k))
 
     @property
     def n_parameters(self) -> int:
@@ -104,6 +103,19 @@ class Model:
         """The prior of a model that cannot do without."""
         assert self.prior is not None  # noqa: S101  whoever makes the model sees to it
         return self.prior
+
+    def log_prior(self, mixture: Mixture) -> float:
+        """Log prior density in natural coordinates, degrees of freedom included."""
+        return self.required_prior.log_prob(mixture) + float(self.component.log_prior(mixture.dof))
+
+    def log_prior_of(self, draws: Draws) -> Array:
+        """The same for draws, (sample,)."""
+        return self.required_prior.log_density_of(draws) + self.component.log_prior(draws.dof)
+
+    def prior_draws(self, n: int, *, rng: np.random.Generator) -> Draws:
+        """Draws of mixtures from the prior."""
+        draws = Draws(*draw_mixtures(self.required_prior, n, rng=rng), family=self.family)
+        return draws.with_component(self.component, self.component.draw_dof(n, self.n_components, rng))
 
     def log_mass(self, objective: float, mixture: Mixture, counts: Weights) -> float:
         """What modes are compared by: the log-likelihood, with a prior the log of the posterior's mass around it."""

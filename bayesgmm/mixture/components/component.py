@@ -45,15 +45,20 @@ class Component(Behaviour, ABC):
     write_information: Any  # (weights, q): of these coordinates, a row of complete data
     move: Any  # (base, q, k, after): the inverse
 
+    # ---- compiled: the log posterior, whose coordinates are logarithms relative to a centre, ``n_free`` of them
+    place: Any  # (others, q, n_free, k, log_scale): what stands behind; log prior density, Jacobian included
+    place_gradient: Any  # (sums, log_scale, shape, n_free, gradient): by these coordinates, likelihood and prior
+
     @property
     def has_others(self) -> bool:
         """Whether anything is read or summed beside what a Gaussian needs."""
         return self.n_sums > 0
 
     def packed(self, log_heights: Weights, others: Array, n_features: int) -> Array:
-        """What the kernel reads, from log w + log |L^-1| (cluster,) and what stands behind the log scales."""
-        log_scale = log_heights + self.log_normalisers(others, len(log_heights), n_features)
-        return np.concatenate([log_scale, others]) if len(others) else log_scale
+        """What the kernel reads, from log w + log |L^-1| (..., cluster) and what stands behind the log scales."""
+        log_scale = log_heights + self.log_normalisers(others, log_heights.shape[-1], n_features)
+        whole = np.concatenate([log_scale, others], axis=-1) if others.shape[-1] else log_scale
+        return np.ascontiguousarray(whole)
 
     @abstractmethod
     def picked(self, log_scale: Array, index: Any, n_components: int) -> Array:
@@ -64,6 +69,11 @@ class Component(Behaviour, ABC):
         """The same with a prior on what is estimated beside the rest."""
         return self
 
+    @property
+    def record(self) -> dict[str, str | float]:
+        """The arguments of `component_of`."""
+        return {"component": self.name}
+
     @abstractmethod
     def n_parameters(self, n_components: int) -> int:
         """How many numbers are estimated beside weights, means and covariances."""
@@ -71,6 +81,10 @@ class Component(Behaviour, ABC):
     @abstractmethod
     def start(self, n_components: int) -> Array:
         """What stands behind the log scales where a run begins."""
+
+    @abstractmethod
+    def behind(self, dof: Array | None) -> Array:
+        """What stands behind the log scales, given degrees of freedom (..., cluster)."""
 
     @abstractmethod
     def log_normalisers(self, others: Array, n_components: int, n_features: int) -> Weights | float:
@@ -89,8 +103,24 @@ class Component(Behaviour, ABC):
         """By what to multiply normal residuals (obs, feature) of rows of these components."""
 
     @abstractmethod
-    def log_prior(self, dof: Array | None) -> float:
-        """Log prior density of what is estimated beside the rest; zero without a prior."""
+    def covariance_factors(self, dof: Array | None) -> Array | float:
+        """By what scale matrices are multiplied to be covariances (..., cluster); infinite where there are none."""
+
+    @abstractmethod
+    def coordinates(self, dof: Array | None, centre: Array | None) -> Array:
+        """Those of `place`, (..., free), of degrees of freedom (..., cluster)."""
+
+    @abstractmethod
+    def placed(self, coordinates: Array, centre: Array | None) -> Array | None:
+        """Degrees of freedom (..., cluster) at `coordinates`."""
+
+    @abstractmethod
+    def draw_dof(self, n: int, n_components: int, rng: np.random.Generator) -> Array | None:
+        """Degrees of freedom (draw, cluster) from the prior; None where there are none."""
+
+    @abstractmethod
+    def log_prior(self, dof: Array | None) -> Array | float:
+        """Log prior density (...) of what is estimated beside, given dof (..., cluster); zero without a prior."""
 
     def check_gaussian(self, what: str, hint: str = "Fit with component='gaussian'.") -> None:
         """Refuse what is for Gaussian components only."""
@@ -173,6 +203,16 @@ class Gaussian(Component):
     def move(base, q, k, after):  # type: ignore[no-untyped-def]
         pass
 
+    @staticmethod
+    @allocation_free
+    def place(others, q, n_free, k, log_scale):  # type: ignore[no-untyped-def]
+        return 0.0
+
+    @staticmethod
+    @allocation_free
+    def place_gradient(sums, log_scale, shape, n_free, gradient):  # type: ignore[no-untyped-def]
+        pass
+
     def picked(self, log_scale: Array, index: Any, n_components: int) -> Array:
         picked: Array = log_scale[index]
         return picked
@@ -181,6 +221,9 @@ class Gaussian(Component):
         return 0
 
     def start(self, n_components: int) -> Array:
+        return np.empty(0)
+
+    def behind(self, dof: Array | None) -> Array:
         return np.empty(0)
 
     def log_normalisers(self, others: Array, n_components: int, n_features: int) -> float:
@@ -194,6 +237,18 @@ class Gaussian(Component):
 
     def stretches(self, dof: Array | None, labels: IntArray, rng: np.random.Generator) -> float:
         return 1.0
+
+    def covariance_factors(self, dof: Array | None) -> float:
+        return 1.0
+
+    def coordinates(self, dof: Array | None, centre: Array | None) -> Array:
+        return np.empty(0)
+
+    def placed(self, coordinates: Array, centre: Array | None) -> None:
+        return None
+
+    def draw_dof(self, n: int, n_components: int, rng: np.random.Generator) -> None:
+        return None
 
     def log_prior(self, dof: Array | None) -> float:
         return 0.0

@@ -243,6 +243,36 @@ class StudentT(Component):
             fixed = rules[_KIND] == _FIXED
             after[k + i] = base[k + i] if fixed else min(max(moved, rules[_LOWEST]), rules[_HIGHEST])
 
+    # ---- compiled: the log posterior
+
+    @staticmethod
+    @allocation_free
+    def place(others, q, n_free, k, log_scale):  # type: ignore[no-untyped-def]
+        """Degrees of freedom are those of the centre times exp(q); the Jacobian of one is itself."""
+        value, rules = 0.0, others[k:]
+        shape, rate = rules[_POWER] + 1.0, rules[_RATE]
+        for i in range(others.shape[0]):
+            log_scale[k + i] = others[i]
+        for i in range(k if n_free > 0 else 0):
+            log_scale[k + i] = others[i] * math.exp(q[min(i, n_free - 1)])
+        for i in range(n_free):
+            dof = log_scale[k + i]
+            value += shape * math.log(rate * dof) - math.lgamma(shape) - rate * dof
+        return value
+
+    @staticmethod
+    @allocation_free
+    def place_gradient(sums, log_scale, shape, n_free, gradient):  # type: ignore[no-untyped-def]
+        """By Fisher's identity that of the complete data, whose weights are not expanded."""
+        n_components, d = shape
+        rules = log_scale[2 * n_components :]
+        for i in range(n_free):
+            dof, count, constant = log_scale[n_components + i], 0.0, 0.0
+            for k in range(i, i + 1 if n_free > 1 else n_components):
+                count += sums.counts[k]
+                constant += _constant(sums, k, 1.0, d, dof)
+            gradient[i] = dof * _slope(dof, count, constant, rules[_POWER], rules[_RATE]) + 1.0
+
     # ---- in Python
 
     @property
@@ -262,6 +292,10 @@ class StudentT(Component):
         return replace(self, prior=PRIOR)
 
     @property
+    def record(self) -> dict[str, str | float]:
+        return {"component": self.name, "dof": self.kind}
+
+    @property
     def rules(self) -> Array:
         """What stands behind the degrees of freedom."""
         shape, rate = self.prior or (1.0, 0.0)
@@ -270,10 +304,15 @@ class StudentT(Component):
 
     def start(self, n_components: int) -> Array:
         first = _FIRST if self._free else float(self.kind)
-        return np.concatenate([np.full(n_components, first), self.rules])
+        return self.behind(np.full(n_components, first))
+
+    def behind(self, dof: Any) -> Array:
+        rules = self.rules
+        return np.concatenate([dof, np.broadcast_to(rules, (*dof.shape[:-1], len(rules)))], axis=-1)
 
     def log_normalisers(self, others: Array, n_components: int, n_features: int) -> Weights:
-        return np.array([_log_normaliser(dof, n_features) for dof in others[:n_components]])
+        dof = others[..., :n_components]
+        return np.array([_log_normaliser(each, n_features) for each in dof.ravel()]).reshape(dof.shape)
 
     def dof(self, others: Array, n_components: int) -> Array:
         return others[:n_components]
@@ -286,14 +325,33 @@ class StudentT(Component):
         own = dof[labels]
         return np.sqrt(own / rng.chisquare(own))[:, None]
 
-    def log_prior(self, dof: Array | None) -> float:
+    def covariance_factors(self, dof: Any) -> Array:
+        return np.divide(dof, dof - 2.0, out=np.full(np.shape(dof), np.inf), where=dof > 2.0)
+
+    def coordinates(self, dof: Any, centre: Any) -> Array:
+        return np.asarray(np.log(self._free_of(dof) / self._free_of(centre)))
+
+    def placed(self, coordinates: Array, centre: Any) -> Array:
+        shape = *coordinates.shape[:-1], len(centre)
+        moved = centre * np.exp(coordinates) if coordinates.shape[-1] else centre
+        return np.ascontiguousarray(np.broadcast_to(moved, shape))
+
+    def draw_dof(self, n: int, n_components: int, rng: np.random.Generator) -> Array:
+        shape, rate = self.prior or PRIOR
+        free = rng.gamma(shape, 1.0 / rate, (n, self.n_parameters(n_components))) if self._free else float(self.kind)
+        return np.ascontiguousarray(np.broadcast_to(free, (n, n_components)))
+
+    def _free_of(self, dof: Array) -> Array:
+        return dof[..., : self.n_parameters(dof.shape[-1])]
+
+    def log_prior(self, dof: Array | None) -> Array | float:
         """Gamma densities of what is free."""
         if self.prior is None or dof is None:
             return 0.0
         shape, rate = self.prior
-        free = dof[: self.n_parameters(len(dof))]
+        free = self._free_of(dof)
         each = shape * np.log(rate) - gammaln(shape) + (shape - 1.0) * np.log(free) - rate * free
-        return float(each.sum())
+        return np.asarray(each.sum(axis=-1))
 
     def check_gaussian(self, what: str, hint: str = "Fit with component='gaussian'.") -> NoReturn:
         raise refused(self, what, hint)

@@ -35,7 +35,7 @@ def component_of(component: str, dof: str | float = "each", prior: tuple[float, 
     InputError
         If the name is not known, or degrees of freedom are none.
     """
-    if component not in COMPONENTS:
+    if not isinstance(component, str) or component not in COMPONENTS:
         raise InputError(expected=f"component one of {', '.join(map(repr, COMPONENTS))}", got=repr(component))
     number = isinstance(dof, Real) and not isinstance(dof, bool) and dof > 0.0 and isfinite(dof)
     if not number and not (isinstance(dof, str) and dof in DOF_KINDS):
@@ -67,4 +67,4 @@ def with_dof(dof: ArrayLike | None, n_components: int) -> tuple[Component, Array
     if values.shape not in ((), (n_components,)):
         raise InputError(expected=f"dof a number, or of shape ({n_components},)", got=told(dof))
     component = StudentT("each" if values.ndim else "shared")
-    return component, np.concatenate([np.broadcast_to(values, (n_components,)), component.rules])
+    return component, component.behind(np.broadcast_to(values, (n_components,)))
