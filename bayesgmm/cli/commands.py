@@ -22,8 +22,10 @@ from bayesgmm.cli.options import (
     Chains,
     Checkpoint,
     Columns,
+    Component,
     Cores,
     Criteria,
+    Dof,
     Draws,
     Effort,
     EMOnly,
@@ -37,6 +39,9 @@ from bayesgmm.cli.options import (
     Init,
     Jobs,
     MaxSeconds,
+    Missing,
+    Noise,
+    NoiseVolume,
     Output,
     Overwrite,
     PriorIfAny,
@@ -147,6 +152,11 @@ def fit(
     ],
     columns: Columns = None,
     covariance: Family = "full",
+    component: Component = "gaussian",
+    dof: Dof = "each",
+    noise: Noise = False,
+    noise_volume: NoiseVolume = None,
+    missing: Missing = "error",
     prior: PriorName = "weakly_informative",
     header: Header = None,
     draws: Draws = None,
@@ -171,7 +181,7 @@ def fit(
 ) -> None:
     """Fit a Gaussian mixture to the columns of a file, by EM and by NUTS or Gibbs sampling.
 
-    All columns used must be numeric, without missing values.
+    All columns used must be numeric, and without missing values unless there is --missing marginalize.
     Writes posterior.nc, estimates.csv, memberships.csv and clusters.png.
     More than 1,000,000 rows in several files or a large one stay on disk; their memberships.parquet is written row by
     row. With --em-only there is no posterior: fit.nc, estimates.csv, memberships.parquet.
@@ -185,12 +195,18 @@ def fit(
         bayesgmm fit customers.parquet -k 4 --output run2 --seed 1 --draws 2000
 
         bayesgmm fit 'part-*.parquet' -k 5 --columns a,b --em-only
+
+        bayesgmm fit customers.csv -k 4 --noise --missing marginalize
     """
-    rows = _read(file, columns, header)
+    rows = _read(file, columns, header, gaps=missing != "error")
     _check_components(components, rows)
     settings = {
         "n_components": components,
         "covariance_type": covariance,
+        "component": component,
+        "dof": _dof_in(dof),
+        "noise": noise if noise_volume is None else noise_volume,
+        "missing": missing,
         "prior": prior,
         "draws": draws,
         "tune": tune,
@@ -281,18 +297,29 @@ def select(
 type Rows = "pd.DataFrame | OpenSource"
 
 
-def _read(file: Path, columns: list[str] | None, header: bool | None) -> Rows:
+def _read(file: Path, columns: list[str] | None, header: bool | None, *, gaps: bool = False) -> Rows:
     """Read or open the rows; errors about columns that are not numeric name the option that chooses others."""
     from bayesgmm.io import read_or_open
 
     try:
         with _plain_warnings(quiet=False):
-            return read_or_open(file, columns=columns, header=header)
+            return read_or_open(file, columns=columns, header=header, gaps=gaps)
     except InputError as error:
+        if "missing='marginalize'" in error.hint:
+            hint = "Drop these rows, fill them in, or choose --missing marginalize."
+            raise InputError(expected=error.expected, got=error.got, hint=hint) from error
         if not error.alternatives:
             raise
         hint = f"Choose numeric ones: --columns {','.join(error.alternatives[:5])}"
         raise InputError(expected=error.expected, got=error.got, hint=hint) from error
+
+
+def _dof_in(text: str) -> str | float:
+    """A number, or the name of a rule as it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _seed(seed: int | None, checkpoint: Path | None) -> int:
@@ -387,7 +414,10 @@ def _columns(rows: Rows) -> str:
 
 def _introduce(title: str, rows: Rows, settings: dict[str, Any]) -> None:
     family = settings.get("covariance_type", "full")
-    _say(*wrap(f"{title}: {_columns(rows)}; K = {settings['n_components']}, {family} covariances", _WIDTH))
+    parts = [f"K = {settings['n_components']}", f"{family} covariances"]
+    parts += ["Student-t components"] if settings.get("component") == "student_t" else []
+    parts += ["noise"] if settings.get("noise", False) is not False else []
+    _say(*wrap(f"{title}: {_columns(rows)}; {', '.join(parts)}", _WIDTH))
 
 
 def _report(outcome: "Outcome", *, force: bool) -> None:

@@ -6,23 +6,26 @@ Rows that are too many for memory stay on disk.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bayesgmm._common import Array
 from bayesgmm.comparison import estimates_table
-from bayesgmm.data import Data
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.estimators import PRIORS, BayesianGaussianMixture, GaussianMixture, in_labels_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import OpenSource
 from bayesgmm.label_switching import Relabelling, component_record
 from bayesgmm.mixture import Mixture, covariance_family
+from bayesgmm.noise import NOISE_WEIGHT
 from bayesgmm.plots import plot_clusters
-from bayesgmm.posterior import draws_of
-from bayesgmm.prediction import mean_memberships
+from bayesgmm.posterior import data_of, draws_of
+from bayesgmm.prediction import mean_probabilities, most_probable
 from bayesgmm.priors import Prior
 from bayesgmm.report import ReportSettings, Source, write_report
-from bayesgmm.validation import as_rows, check_components
+from bayesgmm.validation import check_components, read_table
 
 _MOST_EVALUATIONS, _FEWEST_DRAWS = 20_000_000, 100
 
@@ -42,6 +45,10 @@ class JobSettings:
     n_components: int
     seed: int
     covariance_type: str = "full"
+    component: str = "gaussian"
+    dof: str | float = "each"
+    noise: bool | float = False
+    missing: str = "error"
     prior: str = "weakly_informative"
     draws: int | None = None
     tune: int = 400
@@ -55,6 +62,12 @@ class JobSettings:
     max_seconds: float | None = None
     progress: bool = True
     checkpoint: Path | None = None
+
+    @property
+    def of_both(self) -> dict[str, Any]:
+        """Parameters that both estimators have."""
+        names = ("n_components", "covariance_type", "component", "dof", "noise", "missing")
+        return {name: getattr(self, name) for name in names}
 
     def folder(self, fit: str) -> Path | None:
         """Where a fit is kept."""
@@ -109,12 +122,14 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
     check_components(settings.n_components, rows.shape[0])
     covariance_family(settings.covariance_type, rows.shape[1]).for_posterior()
     parameters = asdict(settings)
-    seed, prior, _ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint"))
+    seed, prior, *_ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint", "component", "dof"))
+    if settings.component != "gaussian":
+        raise InputError(expected="--em-only with other than Gaussian components", got=f"{settings.component}")
 
-    def scaled_by(sample: Array) -> Prior:
+    def scaled_by(sample: Array | Data) -> Prior:
         return PRIORS[prior](sample, settings.n_components, settings.covariance_type, None)
 
-    scaled = None if isinstance(rows, OpenSource) else scaled_by(as_rows(rows))  # refused before any work
+    scaled = None if isinstance(rows, OpenSource) else scaled_by(data_in(rows, settings))  # refused before any work
     em = fit_by_em(rows, settings)
     bayes = BayesianGaussianMixture(**parameters, prior=scaled or scaled_by(em.source_.sample), random_state=seed)
     bayes.fit(rows, checkpoint=settings.folder("posterior"))
@@ -123,9 +138,15 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
     return Outcome(em, mixture, bayes, table, component_record(bayes.posterior_))
 
 
+def data_in(rows: pd.DataFrame, settings: JobSettings) -> Data:
+    """Rows in memory, some of which may have missing values if the settings say so."""
+    entries = read_table(rows, gaps=settings.missing != "error").rows
+    return IncompleteData(entries) if np.isnan(entries).any() else Data(entries)
+
+
 def fit_by_em(rows: Rows, settings: JobSettings) -> GaussianMixture:
     """Fit by EM (maximum likelihood)."""
-    em = GaussianMixture(settings.n_components, covariance_type=settings.covariance_type, random_state=settings.seed)
+    em = GaussianMixture(**settings.of_both, random_state=settings.seed)
     em.fit(rows, checkpoint=settings.folder("em"))
     if em.starts_.interrupted:
         raise KeyboardInterrupt
@@ -136,6 +157,8 @@ def em_table(em: GaussianMixture, names: Sequence[str]) -> pd.DataFrame:
     """Every parameter of a fit by EM."""
     mixture, d = em.mixture_, len(names)
     found = {f"weights[{k}]": weight for k, weight in enumerate(mixture.weights)}
+    found |= {} if em.noise_ is None else {NOISE_WEIGHT: em.noise_weight_}
+    found |= {} if mixture.dof is None else {f"dof[{k}]": value for k, value in enumerate(mixture.dof)}
     found |= {f"means[{k}, {names[j]}]": mean for k, row in enumerate(mixture.means) for j, mean in enumerate(row)}
     for k, matrix in enumerate(mixture.full_covariances):
         found |= {f"covariances[{k}, {names[i]}, {names[j]}]": matrix[i, j] for i in range(d) for j in range(i + 1)}
@@ -150,14 +173,16 @@ def write_em_outputs(em: GaussianMixture, rows: Rows, folder: Path) -> None:
 
 
 def memberships(bayes: BayesianGaussianMixture, frame: pd.DataFrame) -> pd.DataFrame:
-    """Each row's most probable cluster, the uncertainty of it, and the probability of every cluster.
+    """Each row's most probable cluster (-1 for noise), its uncertainty, and the probability of every cluster.
 
     Averaged over all draws, or over fewer (at least 100, evenly spaced) if there are many rows.
     """
-    n_draws = max(_FEWEST_DRAWS, _MOST_EVALUATIONS // len(frame))
-    proba = mean_memberships(draws_of(bayes.posterior_).thinned(n_draws), Data.of(frame))
-    columns = {f"p{k}": proba[:, k] for k in range(proba.shape[1])}
-    return pd.DataFrame({"cluster": proba.argmax(axis=1), "uncertainty": 1.0 - proba.max(axis=1), **columns})
+    draws = draws_of(bayes.posterior_).thinned(max(_FEWEST_DRAWS, _MOST_EVALUATIONS // len(frame)))
+    proba = mean_probabilities(draws, data_of(bayes.posterior_))
+    named = [f"p{k}" for k in range(bayes.n_components)] + ["p_noise"] * (draws.noise is not None)
+    columns = dict(zip(named, proba.T, strict=True))
+    found = {"cluster": most_probable(draws, proba), "uncertainty": 1.0 - proba.max(axis=1)}
+    return pd.DataFrame({**found, **columns})
 
 
 def write_outputs(

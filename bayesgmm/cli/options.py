@@ -112,6 +112,40 @@ Criteria = Annotated[
         "--criterion",
     ),
 ]
+Component = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        callback=_one_of("gaussian", "student_t"),
+        help="Distribution of a component: gaussian or student_t, whose tails are heavier.",
+        rich_help_panel=FIT,
+    ),
+]
+Dof = Annotated[
+    str,
+    typer.Option(
+        metavar="NU",
+        help="Degrees of freedom of student_t: each (estimated for each component), shared, or a number.",
+        rich_help_panel=FIT,
+    ),
+]
+Noise = Annotated[
+    bool,
+    typer.Option("--noise", help="Rows may come from uniform noise on a box around them.", rich_help_panel=FIT),
+]
+NoiseVolume = Annotated[
+    float | None,
+    typer.Option("--noise-volume", metavar="V", help="Noise of this volume instead of the box's.", rich_help_panel=FIT),
+]
+Missing = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        callback=_one_of("error", "marginalize"),
+        help="Missing values: error, or marginalize, which counts rows with what was observed of them.",
+        rich_help_panel=FIT,
+    ),
+]
 PriorName = Annotated[str, _named("PRIORS", "estimators", "weakly_informative or fraley_raftery, scaled by the data.")]
 PriorIfAny = Annotated[
     str | None,
@@ -273,6 +307,7 @@ def source_of_file(
     """Provenance of the rows of a file."""
     names = [str(name) for name in columns]
     arguments = f"{file!r}, columns={names!r}" + ("" if header is None else f", header={header}")
+    arguments += ", gaps=True" if settings.get("missing", "error") != "error" else ""
     code = f"from bayesgmm.io import read_or_open\n\nX = read_or_open({arguments})"
     chosen = [word for name in names for word in ("--columns", name)]
     heading = [] if header is None else ["--header" if header else "--no-header"]
@@ -290,7 +325,8 @@ def command_line(words: Sequence[str], settings: Mapping[str, Any]) -> str:
     from bayesgmm.cli.job import JobSettings
 
     defaults = {field.name: field.default for field in fields(JobSettings)}
-    given = {name: value for name, value in settings.items() if defaults[name] != value}
-    pairs = [(_flag(name), str(value)) for name, value in given.items()]
-    options = [part for pair in pairs if pair[0].lstrip("-") not in _SILENT for part in pair]
-    return shlex.join(["bayesgmm", *words, *options])
+    given = {name: value for name, value in settings.items() if defaults[name] != value and name not in _SILENT}
+    noise = given.pop("noise", False)
+    of_noise = [] if noise is False else ["--noise"] if noise is True else ["--noise-volume", str(noise)]
+    options = [part for name, value in given.items() for part in (_flag(name), str(value))]
+    return shlex.join(["bayesgmm", *words, *options, *of_noise])

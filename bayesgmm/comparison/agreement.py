@@ -13,11 +13,12 @@ from bayesgmm.comparison.estimates import Match
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
+from bayesgmm.noise import noise_of
 from bayesgmm.partitions import (
     contingency_table,
     estimate_partition,
     flat_draws,
-    label_draws,
+    sample_labels,
     similarity_matrix,
     table_loss,
 )
@@ -37,7 +38,7 @@ class Partitions:
     Attributes
     ----------
     labels : DataFrame
-        The component of each row by either fit.
+        The component of each row by either fit, -1 for noise.
     cross_table : DataFrame
         Total weight of the rows in each component of the first fit and each of the second.
     ari : float
@@ -67,16 +68,21 @@ def partitions_of(
     a, b = (_labels(fit, fits.data, own, seed) for fit, own in zip(fits, resp, strict=True))
     counts = contingency_table(a, b, weights=fits.data.weights, shape=[own.shape[1] for own in resp])
     names = [fit.name for fit in fits]
-    index, columns = (pd.RangeIndex(n, name=name) for n, name in zip(counts.shape, names, strict=True))
+    index, columns = (_groups(fit, n) for n, fit in zip(counts.shape, fits, strict=True))
     partner = np.full(counts.shape[0], -1)
     if comparable(fits):
         partner[[pair.first for pair in pairs]] = [pair.second for pair in pairs]
+        if all(-1 in each for each in (index, columns)):
+            partner[index.get_loc(-1)] = columns.get_loc(-1)
     else:
         rows, own = linear_sum_assignment(-counts)
         partner[rows] = own
     changed = np.flatnonzero(partner[a] != b)
     return Partitions(
-        labels=pd.DataFrame(dict(zip(names, (a, b), strict=True)), index=pd.RangeIndex(len(a), name="obs")),
+        labels=pd.DataFrame(
+            {name: of[own] for name, of, own in zip(names, (index, columns), (a, b), strict=True)},
+            index=pd.RangeIndex(len(a), name="obs"),
+        ),
         cross_table=pd.DataFrame(counts, index, columns),
         ari=1.0 - table_loss(counts, loss="omari"),
         vi=table_loss(counts),
@@ -85,15 +91,26 @@ def partitions_of(
     )
 
 
+def _groups(fit: Fit, n: int) -> pd.Index:
+    """Labels of n groups: components, and -1 for noise, which comes last."""
+    labels = np.arange(n)
+    k = fit.mixture.n_components
+    return pd.Index(np.where((labels == n - 1) & (k < n) & _is_noisy(fit), -1, labels), name=fit.name)
+
+
+def _is_noisy(fit: Fit) -> bool:
+    return noise_of(fit.mixture)[0] is not None
+
+
 def _labels(fit: Fit, data: Data, resp: Responsibilities, seed: int) -> IntArray:
     """The most probable component of each row, or where components are not identified the best partition."""
     if fit.tree is None or fit.identified or len(resp) > MOST_ROWS:
         labels: IntArray = resp.argmax(axis=1)
         return labels
-    draws = flat_draws(label_draws(fit.tree, data, random_state=seed))
-    return estimate_partition(
-        draws[:: max(1, len(draws) // MOST_DRAWS)], random_state=seed, progress=False
-    ).labels.astype(np.int64)
+    draws = flat_draws(sample_labels(fit.tree, data, random_state=seed))
+    some = draws[:: max(1, len(draws) // MOST_DRAWS)]
+    found = estimate_partition(some, random_state=seed, progress=False).labels.astype(np.int64)
+    return np.where(found < 0, fit.mixture.n_components, found)
 
 
 def comparable(fits: FitPair) -> bool:

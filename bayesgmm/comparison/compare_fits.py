@@ -14,7 +14,7 @@ from bayesgmm.comparison.agreement import calibration_table, checked_classes, pa
 from bayesgmm.comparison.comparison import Comparison
 from bayesgmm.comparison.comparison_table import parameter_table
 from bayesgmm.comparison.disagreement import are_other_optima, conditions_of, diagnosis_of, reasons_of_posterior
-from bayesgmm.comparison.estimates import Estimates, Match, estimates_of, matched
+from bayesgmm.comparison.estimates import Estimates, Match, estimates_of, matched, refuse_labels
 from bayesgmm.comparison.findings import (
     component_findings,
     membership_findings,
@@ -27,6 +27,7 @@ from bayesgmm.comparison.fits import Fit, FitPair, fit_pair
 from bayesgmm.comparison.held_out import HeldOut, held_out, standard_error_of_sum
 from bayesgmm.comparison.messages import Finding, Note
 from bayesgmm.exceptions import DegeneracyWarning, DegenerateComponentError, InputError
+from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import NO_NAMES, Names
 from bayesgmm.prediction import interval_probability
 from bayesgmm.standard_errors import Bootstrap
@@ -225,6 +226,8 @@ def _bootstrap(
     if fit.bayesian or not n:
         return None, ""
     try:
+        refuse_noise(fit.mixture, "the bootstrap")
+        refuse_labels(fits.data, "the bootstrap")
         with progress_bar(f"Bootstrap of {fit.label}", show=show) as callback, _notes(DegeneracyWarning) as notes:
             found = bootstrap_of(
                 fits.data,
@@ -235,7 +238,7 @@ def _bootstrap(
                 settings=fit.settings,
                 callback=callback,
             )
-    except DegenerateComponentError as error:
+    except (DegenerateComponentError, InputError) as error:
         return None, sentence(Note.NO_BOOTSTRAP, fit=fit.label, reason=str(error))
     return found, " ".join(sentence(Note.BOOTSTRAP, fit=fit.label, warning=note) for note in notes)
 

@@ -9,10 +9,11 @@ import pandas as pd
 
 from bayesgmm._common import Array
 from bayesgmm.comparison.disagreement import SKEWED, Condition
-from bayesgmm.comparison.estimates import Estimates, Full, Match, family_of_both, full_of
+from bayesgmm.comparison.estimates import Estimates, Full, Match, family_of_both, full_of, with_noise
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import REASONS
 from bayesgmm.comparison.parameter_table import covariance_entries
+from bayesgmm.noise import NOISE_WEIGHT, noise_of
 from bayesgmm.standard_errors import PerParameter
 
 FLAGGED = 0.5  # posterior sd: an 89 % interval moved by as much covers 4 % less, one shortened by it 8 %
@@ -33,6 +34,8 @@ def entries_of(fits: FitPair, pairs: Sequence[Match]) -> list[Entry]:
     """Parameters of matched components, numbered as in the first fit."""
     partner = {pair.first: (number, pair.second) for number, pair in enumerate(pairs)}
     found = [Entry(f"weights[{a}]", "weights", (a,), (b,), n) for a, (n, b) in partner.items()]
+    if all(noise_of(fit.mixture)[0] is not None for fit in fits):
+        found.append(Entry(NOISE_WEIGHT, "noise", (0,), (0,), None))
     for a, (n, b) in partner.items():
         found += [Entry(f"means[{a}, {name}]", "means", (a, j), (b, j), n) for j, name in enumerate(fits.features)]
     family = family_of_both(fits)
@@ -99,9 +102,8 @@ def _moved_by_prior(entry: Entry, fits: FitPair, estimates: tuple[Estimates, Est
     if fits.first.bayesian or fits.second.start is None or not fits.second.identified:
         return False
     start = fits.second.start
-    with_prior = getattr(full_of(PerParameter(start.weights, start.means, start.covariances), start), entry.array)[
-        entry.second
-    ]
+    figures = full_of(PerParameter(start.weights, start.means, start.covariances), start)
+    with_prior = getattr(with_noise(figures, start), entry.array)[entry.second]
     without = getattr(estimates[0].value, entry.array)[entry.first]
     mean = getattr(estimates[1].value, entry.array)[entry.second]
     sd = getattr(estimates[1].error, entry.array)[entry.second]

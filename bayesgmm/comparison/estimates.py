@@ -12,18 +12,21 @@ from scipy.stats import skew
 from bayesgmm._common import Array, sentence
 from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
+from bayesgmm.data import Data
 from bayesgmm.exceptions import InformationError, InformationWarning, InputError
 from bayesgmm.mixture import FAMILIES, CovarianceFamily, Draws, Mixture, divergences
+from bayesgmm.noise import noise_of, refuse_noise
 from bayesgmm.prediction import interval_over_draws
 from bayesgmm.standard_errors import Bootstrap, PerParameter, standard_errors
 
 
 class Full(NamedTuple):
-    """One figure for each parameter: (cluster,), (cluster, feature) and (cluster, feature, feature_bis)."""
+    """One figure for each parameter: (cluster,), (cluster, feature), (cluster, feature, feature_bis) and (1,)."""
 
     weights: Array
     means: Array
     covariances: Array
+    noise: Array = np.full(1, np.nan)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ def estimates_of(fit: Fit, fits: FitPair, *, ci_prob: float, bootstrap: Bootstra
 
 def _of_draws(fit: Fit, ci_prob: float) -> Estimates:
     draws: Draws = fit.draws  # type: ignore[assignment]
-    flat = [np.moveaxis(values, 0, -1) for values in (draws.weights, draws.means, draws.compact)]
+    noise = [] if draws.noise_weight is None else [draws.noise_weight[:, None]]
+    flat = [np.moveaxis(values, 0, -1) for values in (draws.weights, draws.means, draws.compact, *noise)]
     interval = interval_over_draws(ci_prob, None)
     bounds = [interval(values) for values in flat]
     with warnings.catch_warnings():  # the weight of a single component never varies
@@ -66,8 +70,8 @@ def _of_draws(fit: Fit, ci_prob: float) -> Estimates:
         skewness = [np.nan_to_num(skew(values, axis=-1)) for values in flat]
 
     def full(figures: Sequence[Any]) -> Full:
-        weights, means, compact = figures
-        return Full(weights, means, draws.family.matrices(compact))
+        weights, means, compact, *of_noise = figures
+        return Full(weights, means, draws.family.matrices(compact), *of_noise)
 
     return Estimates(
         full([values.mean(axis=-1) for values in flat]),
@@ -85,6 +89,8 @@ def _of_em(fit: Fit, fits: FitPair, ci_prob: float, bootstrap: Bootstrap | None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InformationWarning)
         try:
+            refuse_noise(mixture, "standard errors")
+            refuse_labels(fits.data, "standard errors")
             found = standard_errors(fits.data, mixture, prior=fit.prior)
             error = PerParameter(found.weights, found.means, found.covariances)
             lower, upper = found.intervals(ci_prob)
@@ -95,7 +101,7 @@ def _of_em(fit: Fit, fits: FitPair, ci_prob: float, bootstrap: Bootstrap | None)
     value = PerParameter(mixture.weights, mixture.means, mixture.covariances)
     drawn = None if bootstrap is None else (bootstrap.standard_errors, *bootstrap.intervals(ci_prob))
     return Estimates(
-        value=full_of(value, mixture),
+        value=with_noise(full_of(value, mixture), mixture),
         error=full_of(error, mixture),
         lower=full_of(lower, mixture),
         upper=full_of(upper, mixture),
@@ -114,6 +120,18 @@ def full_of(figures: PerParameter, mixture: Mixture) -> Full:
         per_feature = values[:, None] if values.ndim == 1 else values
         full = per_feature[..., None] * np.eye(d)
     return Full(figures.weights, figures.means, np.broadcast_to(full, (k, d, d)))
+
+
+def refuse_labels(data: Data, what: str) -> None:
+    """Refuse what rows with labels do not have."""
+    if data.allowed is not None:
+        raise InputError(expected=f"a fit without labels for {what}", got="one with labelled rows")
+
+
+def with_noise(figures: Full, mixture: Mixture) -> Full:
+    """Figures with the weight of a mixture's noise."""
+    noise, weight = noise_of(mixture)
+    return figures if noise is None else figures._replace(noise=np.array([weight]))
 
 
 def family_of_both(fits: FitPair) -> CovarianceFamily:

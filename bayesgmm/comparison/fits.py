@@ -9,12 +9,11 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import PerRow, Responsibilities
-from bayesgmm.data import Data, refuse_labelled
+from bayesgmm.data import N_LABELLED, Data, IncompleteData
 from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
 from bayesgmm.mixture import Draws, Mixture, measure, row_densities, row_memberships
-from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
@@ -28,9 +27,9 @@ from bayesgmm.posterior import (
     root_of,
     start_mixture,
 )
-from bayesgmm.prediction import log_predictive_density, mean_memberships
+from bayesgmm.prediction import log_predictive_density, mean_probabilities
 from bayesgmm.priors import Prior
-from bayesgmm.validation import as_sample_weight, default_names
+from bayesgmm.validation import as_sample_weight, default_names, read_table
 
 _SAME_ROWS = float(np.finfo(np.float32).eps)  # relative: single precision of the same rows passes
 _SAME_LIKELIHOOD = 1e-5  # relative, per row
@@ -90,8 +89,8 @@ class Fit:
         return f"{kind} {number}" if number else kind
 
     def memberships(self, data: Data) -> Responsibilities:
-        """EM's responsibilities, or posterior means of the membership probabilities, (obs, cluster)."""
-        return row_memberships(data, self.mixture) if self.draws is None else mean_memberships(self.draws, data)
+        """EM's responsibilities, or posterior means of these probabilities, (obs, cluster), noise in a last column."""
+        return row_memberships(data, self.mixture) if self.draws is None else mean_probabilities(self.draws, data)
 
     def log_density(self, data: Data) -> PerRow:
         """Log plug-in density, or log posterior predictive density, of each row."""
@@ -137,7 +136,7 @@ def fit_pair(
     fits = sorted((em, bayes), key=_is_bayesian)  # stable: EM before a posterior
     shown = _names_of([_is_bayesian(fit) for fit in fits])
     trees = [_tree_of(fit, X, names) if _is_bayesian(fit) else None for fit in fits]
-    data = _common_rows(trees, X, sample_weight)
+    data = _common_rows(trees, X, sample_weight, gaps=any(getattr(fit, "missing", "") == "marginalize" for fit in fits))
     _check_features(fits, trees, data.shape[1])
     sides = [
         _em_fit(fit, name, data) if tree is None else _bayesian_fit(tree, name, data)
@@ -169,8 +168,10 @@ def _tree_of(fit: Any, X: ArrayLike | None, names: Names) -> xr.DataTree:
     return own if "observed_data" in own.children else mixture_posterior(fit, X, names=names)
 
 
-def _common_rows(trees: list[xr.DataTree | None], X: ArrayLike | None, sample_weight: ArrayLike | None) -> Data:
-    """The rows that were given and those kept with posteriors, which must be the same."""
+def _common_rows(
+    trees: list[xr.DataTree | None], X: ArrayLike | None, sample_weight: ArrayLike | None, *, gaps: bool
+) -> Data:
+    """The rows that were given and those kept with posteriors, which must be the same; with the labels of these."""
     kept = [data_of(tree) for tree in trees if tree is not None]
     if X is None and (not kept or sample_weight is not None):
         raise InputError(
@@ -178,12 +179,18 @@ def _common_rows(trees: list[xr.DataTree | None], X: ArrayLike | None, sample_we
             got="none",
             hint="A fit by EM does not keep its rows: pass X=, those of both fits.",
         )
-    given = kept[0] if X is None else _present(Data.of(X), sample_weight)
-    if sample_weight is None and kept and given.shape == kept[0].shape:
-        given = Data(given.rows, kept[0].row_weights)
+    given = kept[0] if X is None else _present(_read(X, gaps=gaps), sample_weight)
     for data in kept:
-        _check_same(given, data)
-    return given
+        _check_same(given, data, weighted=X is None or sample_weight is not None)
+    for data in kept[1:]:
+        _check_same(kept[0], data, weighted=True)
+    return kept[0] if kept else given
+
+
+def _read(X: ArrayLike, *, gaps: bool) -> Data:
+    """Rows, some of which may have missing values if those of a fit may."""
+    rows = read_table(X, gaps=gaps).rows
+    return IncompleteData(rows) if np.isnan(rows).any() else Data.of(X)
 
 
 def _present(data: Data, sample_weight: ArrayLike | None) -> Data:
@@ -191,21 +198,21 @@ def _present(data: Data, sample_weight: ArrayLike | None) -> Data:
     weights = as_sample_weight(sample_weight, data.shape[0])
     if weights is None or (weights == 1.0).all():
         return data
-    return Data(data.rows, weights).take(np.flatnonzero(weights))
+    return data.with_weights(weights).take(np.flatnonzero(weights))
 
 
-def _check_same(given: Data, kept: Data) -> None:
-    a, b = given.rows, kept.rows
+def _check_same(given: Data, kept: Data, *, weighted: bool) -> None:
+    a, b = given.entries, kept.entries
     if a.shape[1] != b.shape[1]:
         raise InputError(expected=f"fits of the same features, {b.shape[1]}", got=f"{a.shape[1]}")
-    if a.shape != b.shape or not np.allclose(a, b, rtol=_SAME_ROWS, atol=0.0):
+    if a.shape != b.shape or not np.allclose(a, b, rtol=_SAME_ROWS, atol=0.0, equal_nan=True):
         what = f"{len(a)} and {len(b)} rows" if len(a) != len(b) else "rows with other values"
         raise InputError(
             expected="fits of the same rows in the same order",
             got=what,
             hint="Rows of weight zero do not count. Fit both to the same data.",
         )
-    if not np.allclose(given.weights, kept.weights):
+    if weighted and not np.allclose(given.weights, kept.weights):
         raise InputError(
             expected="fits with the same weights of rows", got="different ones", hint="Pass sample_weight=."
         )
@@ -219,8 +226,7 @@ def _check_features(fits: list[Any], trees: list[xr.DataTree | None], n_features
 
 
 def _em_fit(fit: Any, name: str, data: Data) -> Fit:
-    refuse_labelled(fit, "a comparison")
-    refuse_noise(fit, "a comparison")
+    _check_labels(getattr(fit, "n_labelled_", 0), data)
     mixture: Mixture = fit.mixture_
     mixture.component.check_gaussian("a comparison")
     _check_likelihood(fit, mixture, data)
@@ -235,6 +241,17 @@ def _em_fit(fit: Any, name: str, data: Data) -> Fit:
         n_starts=getattr(starts, "n_starts", 1),
         features=None if names is None else tuple(map(str, names)),
     )
+
+
+def _check_labels(n_labelled: int, data: Data) -> None:
+    """Both fits have the labels that a posterior keeps, or none has any."""
+    known = 0 if data.allowed is None else int((~data.allowed.all(axis=1)).sum())
+    if n_labelled != known:
+        raise InputError(
+            expected="two fits with the same labels",
+            got=f"one with {n_labelled} labelled rows beside {known} that are known",
+            hint="A posterior keeps its labels, EM does not: of two fits with labels, one has to be a posterior.",
+        )
 
 
 def _check_likelihood(fit: Any, mixture: Mixture, data: Data) -> None:
@@ -252,9 +269,8 @@ def _check_likelihood(fit: Any, mixture: Mixture, data: Data) -> None:
 
 
 def _bayesian_fit(tree: xr.DataTree, name: str, data: Data) -> Fit:
-    refuse_labelled(tree, "a comparison")
-    refuse_noise(tree, "a comparison")
     model_of(tree).component.check_gaussian("a comparison")
+    _check_labels(int(tree.attrs.get(N_LABELLED, 0)), data)
     own = "prior" in tree.attrs
     if not own and tree["posterior"]["weights"].shape[-1] > 1:
         tree = relabel(tree, data, progress=False)

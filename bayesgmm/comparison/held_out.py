@@ -11,14 +11,16 @@ from bayesgmm.comparison.fits import Fit, FitPair
 from bayesgmm.comparison.messages import Note
 from bayesgmm.cross_validation import FEWEST_DRAWS, loo
 from bayesgmm.data import Data
-from bayesgmm.em import Degeneracy, run_em
+from bayesgmm.em import Degeneracy
 from bayesgmm.exceptions import ParetoWarning, SamplingWarning
 from bayesgmm.mixture import row_densities
+from bayesgmm.noise import noise_of, run_em_from
 from bayesgmm.posterior import SAMPLE_DIMS
 from bayesgmm.priors import Model
 from bayesgmm.validation import copies_of_rows
 
 MOST_REFITS, FOLDS = 1_000, 10  # different rows left out one by one; folds if there are more
+_MOST_NOISY = 100  # the same of fits with noise, whose EM takes plain steps in Python
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def _of_em(fit: Fit, fits: FitPair, folds: int | None, rng: np.random.Generator,
     units = np.arange(fits.data.shape[0], dtype=np.int64) if copies is None else copies
     times = fits.data.weights if copies is None else np.ones(len(units))
     n_different = fits.data.distinct().shape[0]
-    one_by_one = n_different <= MOST_REFITS if folds is None else folds >= len(units)
+    most = MOST_REFITS if noise_of(fit.mixture)[0] is None else _MOST_NOISY
+    one_by_one = n_different <= most if folds is None else folds >= len(units)
     groups = _different_rows(fits, units) if one_by_one else _random_folds(len(units), folds or FOLDS, rng)
     elpd_i, n_collapsed = _refits(fit, fits, list(groups), units=units, times=times, callback=callback)
     method = "leave-one-out by exact refits" if one_by_one else f"{folds or FOLDS}-fold cross-validation by refits"
@@ -119,7 +122,7 @@ class _Group:
 
 def _different_rows(fits: FitPair, units: IntArray) -> Iterator[_Group]:
     """One copy of each different row, for all copies of it."""
-    same = np.unique(fits.data.rows, axis=0, return_inverse=True)[1].ravel()[units]
+    same = np.unique(fits.data.entries, axis=0, return_inverse=True)[1].ravel()[units]
     order = np.argsort(same, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(same[order])) + 1):
         yield _Group(members[:1], members)
@@ -141,7 +144,7 @@ def _refits(
         weights = data.weights.copy()
         np.subtract.at(weights, units[group.left_out], times[group.left_out])
         others = data.with_weights(np.maximum(weights, 0.0))
-        result = run_em(others, fit.mixture, prior=model.prior, settings=settings)
+        result = run_em_from(others, fit.mixture, prior=model.prior, settings=settings)
         elpd_i[group.predicted] = row_densities(data.take(units[group.predicted]), result.mixture)
         n_collapsed += degeneracy.collapsed(result.mixture)
         if callback is not None:

@@ -18,6 +18,7 @@ from bayesgmm.comparison.messages import Convergence
 from bayesgmm.diagnostics import MAX_R_HAT, MIN_ESS_PER_CHAIN, Diagnosis, approximation_lines, diagnose
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, Mixture
+from bayesgmm.noise import NOISE_WEIGHT, noise_of
 from bayesgmm.posterior import draws_of
 from bayesgmm.prediction import interval_over_draws
 
@@ -55,7 +56,7 @@ def estimates_table(
         ``covariances[0, eruptions, waiting]`` for full families (upper triangle only),
         ``covariances[eruptions, waiting]`` for tied, ``covariances[0, eruptions]`` for diagonal and
         ``covariances[0]`` for spherical ones (without the number of the cluster if all share it); of Student-t
-        components ``scales`` in their place, and ``dof[0]``. Columns: ``em``,
+        components ``scales`` in their place, and ``dof[0]``; with noise also ``noise_weight``. Columns: ``em``,
         then those of `arviz.summary`, not rounded: ``mean``, ``sd``, ``eti89_lb``, ``eti89_ub``, ``ess_bulk``,
         ``ess_tail``, ``r_hat``, ``mcse_mean``, ``mcse_sd``.
 
@@ -73,12 +74,14 @@ def estimates_table(
     names = [str(name) for name in draws["feature"].to_numpy()]
     entries = dict(covariance_entries(em.family, em.n_components, names))
     where = tuple(np.array(list(entries.values())).T)
-    labels = [f"weights[{k}]" for k in range(em.n_components)]
+    noise = [NOISE_WEIGHT] if NOISE_WEIGHT in draws else []
+    labels = [*(f"weights[{k}]" for k in range(em.n_components)), *noise]
     labels += [f"means[{k}, {name}]" for k in range(em.n_components) for name in names]
-    estimates = [em.weights, em.means.ravel(), em.full_covariances[where]]
+    estimates = [em.weights, [noise_of(em)[1]] * len(noise), em.means.ravel(), em.full_covariances[where]]
     sample_shape = draws["means"].shape[:2]
     sampled = [
         draws["weights"].to_numpy(),
+        *(draws[name].to_numpy()[..., None] for name in noise),
         draws["means"].to_numpy().reshape(*sample_shape, -1),
         draws_of(posterior).entries(*where).reshape(*sample_shape, -1),
     ]

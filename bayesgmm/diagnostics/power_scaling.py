@@ -8,12 +8,12 @@ from bayesgmm.data import Data
 from bayesgmm.diagnostics.label_invariants import invariants
 from bayesgmm.diagnostics.verdict import EMPTY_COUNT
 from bayesgmm.exceptions import InputError
-from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import CLUSTER, NO_NAMES, SAMPLE_DIMS, Names, Posterior, mixture_posterior
 from bayesgmm.prediction import to_arviz
 from bayesgmm.priors import Prior
 
 _SCALED = ("log_prior", "log_likelihood")
+_OF_DRAWS = ("weight", "noise_weight", "entropy")
 _PAIRS, _SHOWN, _SURE = 400, 8, 0.05  # pairs looked at, shown, and probability at which a pair is as good as decided
 
 
@@ -49,8 +49,9 @@ def power_scaling_sensitivity(
         Columns ``prior`` and ``likelihood``, the sensitivities (distances of cumulative distributions per doubling of
         the power), and ``diagnosis``: above 0.05 for the prior, its choice matters; below 0.05 for the likelihood,
         the data say little. Rows are the ``weight`` of each rank, the largest first; ``occupied``, the number of
-        components that have rows (log 2 expected rows or more); ``entropy`` of the memberships; and ``co_clustering``
-        of up to eight pairs of rows that are together with a probability between .05 and .95 (of 400 pairs looked at):
+        components that have rows (log 2 expected rows or more); ``entropy`` of the memberships; the ``noise_weight``,
+        where there is noise; and ``co_clustering`` of up to eight pairs of rows that are together with a probability
+        between .05 and .95 (of 400 pairs looked at):
         of pairs that are as good as decided, tiny probabilities change by large factors, which matters to nobody. See
         `bayesgmm.diagnostics.invariants`. What is the same in all draws is left out.
 
@@ -75,12 +76,13 @@ def power_scaling_sensitivity(
     import arviz_stats as azs
 
     tree = mixture_posterior(posterior, X, names=names)
-    refuse_noise(tree, "power scaling")
     if tree["posterior"].sizes[CLUSTER] < 2:
         raise InputError(expected="a mixture of two components or more", got="one")
     scaled = to_arviz(tree, groups=_SCALED, prior=prior)
     found = invariants(tree, n_pairs=_PAIRS)
-    quantities = found[["weight", "entropy"]].assign(occupied=(found["count"] >= EMPTY_COUNT).sum("rank").astype(float))
+    quantities = found[[name for name in _OF_DRAWS if name in found]].assign(
+        occupied=(found["count"] >= EMPTY_COUNT).sum("rank").astype(float)
+    )
     if "co_clustering" in found:
         together = found["co_clustering"].mean(SAMPLE_DIMS)
         open_pairs = (together > _SURE) & (together < 1.0 - _SURE)

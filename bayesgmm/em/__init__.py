@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayesgmm.em.local_search import Effort as Effort
     from bayesgmm.em.moments import moments_of as moments_of
     from bayesgmm.em.moments import principal_directions as principal_directions
+    from bayesgmm.em.moments import variance_floors as variance_floors
     from bayesgmm.em.multistart import StartCallback as StartCallback
     from bayesgmm.em.multistart import best_of_starts as best_of_starts
     from bayesgmm.em.multistart import conclude as conclude

@@ -15,10 +15,9 @@ from bayesgmm._common import PATIENCE, folded, paragraph, progress_bar, shown, t
 from bayesgmm.data import refuse_labelled
 from bayesgmm.em import Effort, EMState, StartCallback, Starts
 from bayesgmm.estimators._attributes import as_sklearn
+from bayesgmm.estimators._validation import as_data, validated
 from bayesgmm.exceptions import ClusterError, InterruptedWarning, SingleBestStartWarning, warn_user
 from bayesgmm.mixture import Mixture
-from bayesgmm.noise import refuse_noise
-from bayesgmm.validation import as_rows, as_sample_weight
 
 if TYPE_CHECKING:
     from sklearn.mixture import GaussianMixture as SklearnMixture
@@ -137,15 +136,14 @@ class EMInHtmlMixin(NotebookMixin):
 
         check_is_fitted(self)
         refuse_labelled(self, "a report")
-        refuse_noise(self, "a report")
         estimator: Any = self
         estimator.mixture_.component.check_gaussian("a report")
-        rows = as_rows(estimator._validated(X))
-        sample = Sample(rows, feature_names(self), as_sample_weight(sample_weight, len(rows)))
+        data = as_data(validated(self, X), sample_weight)
+        sample = Sample(data.entries, feature_names(self), data.row_weights)
         write_em_report(self, sample, path, ReportSettings(title=title, overwrite=overwrite))
 
     def plot(self, X: ArrayLike, **settings: Any) -> Any:
-        """Plot rows and components: `bayesgmm.plot_components`, which takes ``settings``. Noise is not drawn.
+        """Plot rows and components: `bayesgmm.plot_components`, which takes ``settings``. Rows of noise are grey.
 
         Parameters
         ----------
@@ -159,15 +157,13 @@ class EMInHtmlMixin(NotebookMixin):
         >>> X = load_old_faithful()
         >>> figure = GaussianMixture(2, random_state=0).fit(X).plot(X)
         """
-        import pandas as pd
-
-        from bayesgmm.plots import plot_components
+        from bayesgmm.plots import one_draw, plot_components
 
         self._identified_mixture().component.check_gaussian("plots of components")
-        mixture, rows = self._identified_mixture(), pd.DataFrame(as_rows(X), columns=pd.Index(feature_names(self)))
-        once = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.full_covariances}
-        posterior = {name: values[None, None] for name, values in once.items()}
-        return plot_components(posterior, rows, force=True, **settings)
+        estimator: Any = self
+        names, mixture = feature_names(self), estimator.mixture_
+        drawn = one_draw(mixture, names, as_data(validated(self, X)).entries)
+        return plot_components(drawn, force=True, **settings)
 
     def to_sklearn(self) -> "SklearnMixture":
         """scikit-learn's `GaussianMixture` with these parameters, whose predictions are the same, for deployment.

@@ -4,10 +4,10 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import listing, paragraph, table
-from bayesgmm.data import refuse_labelled
 from bayesgmm.diagnostics import diagnose
 from bayesgmm.estimators._display import NotebookMixin
 from bayesgmm.estimators.gaussian_mixture import GaussianMixture
@@ -15,7 +15,6 @@ from bayesgmm.exceptions import DegenerateComponentError, InputError
 from bayesgmm.io import check_target
 from bayesgmm.label_switching import component_record
 from bayesgmm.mixture import Mixture, align_to
-from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import data_of
 
 if TYPE_CHECKING:
@@ -83,8 +82,6 @@ class PosteriorInHtmlMixin(NotebookMixin):
         from bayesgmm.report import ReportSettings, write_report
 
         check_is_fitted(self)
-        refuse_labelled(self, "a report")
-        refuse_noise(self, "a report")
         check_target(path, overwrite=overwrite)
         fit: Any = self
         fit.em_.component.check_gaussian("a report")
@@ -117,11 +114,16 @@ class PosteriorInHtmlMixin(NotebookMixin):
 def maximum_likelihood(fit: Any) -> tuple[GaussianMixture | None, tuple[str, ...]]:
     """EM without a prior on the rows of a posterior, and what it warned of; none where it broke down."""
     tree, data = fit.posterior_, data_of(fit.posterior_)
-    em = GaussianMixture(fit.n_components, covariance_type=fit.covariance_type, random_state=int(tree.attrs["seed"]))
+    noise = False if fit.noise_ is None else fit.noise_.volume if fit.noise_.given else True
+    missing = "marginalize" if np.isnan(data.entries).any() else "error"
+    seed = int(tree.attrs["seed"])
+    em = GaussianMixture(
+        fit.n_components, covariance_type=fit.covariance_type, noise=noise, missing=missing, random_state=seed
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            em.fit(data.rows, sample_weight=data.row_weights)
+            em.fit(data.entries, sample_weight=data.row_weights, labels=data.allowed)
         except (DegenerateComponentError, InputError) as error:
             return None, (str(error),)
     return em, tuple(str(each.message) for each in caught)

@@ -140,9 +140,8 @@ class PosteriorMixin(SourcesMixin, MatchingMixin, FeaturesMixin):
         return float(np.average(log_density, weights=as_sample_weight(sample_weight, len(log_density), relative=True)))
 
     def sample(self, n_samples: int = 1) -> tuple[Rows, IntArray]:
-        """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
+        """Rows from the posterior predictive distribution, each from another draw, and their labels, -1 for noise."""
         draws = self._draws()
-        refuse_noise(self, "posterior predictive rows")
         check_n_samples(n_samples)
         return predictive_sample(draws, n_samples, rng=np.random.default_rng(self._seed()))
 

@@ -48,9 +48,13 @@ _PARQUET_ENDINGS = (".parquet", ".pq")
 
 
 def read_file(
-    path: str | os.PathLike[str], *, columns: Sequence[str] | None = None, header: bool | None = None
+    path: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    header: bool | None = None,
+    gaps: bool = False,
 ) -> pd.DataFrame:
-    """A CSV or Parquet file as float64 columns without missing values.
+    """A CSV or Parquet file as float64 columns, without missing values unless there may be ``gaps``.
 
     A file that begins as Parquet files do, or has their ending, is read as one; any other by `read_csv`, which
     describes parameters and errors. ``header`` is ignored for Parquet files, which always have names.
@@ -58,8 +62,8 @@ def read_file(
     source = _existing(path, "a CSV or Parquet file")
     if source.suffix.lower() in _PARQUET_ENDINGS or _begins_with(source, _PARQUET):
         frame = _parquet(source)
-        return _checked(frame, None if columns is None else _separate(columns, list(frame.columns)))
-    return read_csv(source, columns=columns, header=header)
+        return _checked(frame, None if columns is None else _separate(columns, list(frame.columns)), gaps=gaps)
+    return read_csv(source, columns=columns, header=header, gaps=gaps)
 
 
 def _existing(path: str | os.PathLike[str], expected: str) -> Path:
@@ -87,8 +91,8 @@ def _parquet(source: Path) -> pd.DataFrame:
     return frame.set_axis([str(name).strip() for name in frame.columns], axis="columns")
 
 
-def _checked(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
-    table = read_table(frame, columns=columns)
+def _checked(frame: pd.DataFrame, columns: Sequence[str] | None, *, gaps: bool = False) -> pd.DataFrame:
+    table = read_table(frame, columns=columns, gaps=gaps)
     return pd.DataFrame(table.rows, columns=pd.Index(table.feature_names))
 
 
@@ -96,9 +100,13 @@ def _checked(frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame
 
 
 def read_csv(
-    path: str | os.PathLike[str], *, columns: Sequence[str] | None = None, header: bool | None = None
+    path: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    header: bool | None = None,
+    gaps: bool = False,
 ) -> pd.DataFrame:
-    """A CSV file as float64 columns without missing values.
+    """A CSV file as float64 columns, without missing values unless there may be gaps.
 
     Every row must have a field for each column. Numbers have decimal points and no other separators. Columns without
     a name are left out, with a warning, if they are empty or hold row names, as pandas and R write them.
@@ -112,6 +120,8 @@ def read_csv(
     header : bool, optional
         Whether the first line holds column names. By default it does, and a first line of numbers is an
         error. Without names the columns are ``x0``, ``x1``, ...
+    gaps : bool
+        Whether values may be missing, if each row has one.
 
     Raises
     ------
@@ -136,7 +146,7 @@ def read_csv(
     used = _named(frame, names, source) if wanted is None else _named_or_wanted(names, wanted)
     frame = frame.set_axis(names, axis="columns").loc[:, used]
     try:
-        return _checked(frame, wanted)
+        return _checked(frame, wanted, gaps=gaps)
     except InputError:
         _refuse_separators(frame if wanted is None else frame[[name for name in frame if name in wanted]])
         raise

@@ -184,15 +184,20 @@ def _opened_here(X: Any, columns: Sequence[str] | None, client: Any) -> OpenSour
 
 
 def read_or_open(
-    path: str | os.PathLike[str], *, columns: Sequence[str] | None = None, header: bool | None = None
+    path: str | os.PathLike[str],
+    *,
+    columns: Sequence[str] | None = None,
+    header: bool | None = None,
+    gaps: bool = False,
 ) -> pd.DataFrame | OpenSource:
     """Columns in memory where there are few rows, else a source; for the command line.
 
     A CSV or Parquet file below 256 MB, or compressed, is read by `read_file`, anything else is opened; at most
-    1,000,000 rows of that are read too. Entries of ``columns`` may be several names with commas between them.
+    1,000,000 rows of that are read too. With ``gaps`` values may be missing in what `read_file` reads. Entries of
+    ``columns`` may be several names with commas between them.
     """
     if _is_for_pandas(path):
-        return read_file(path, columns=columns, header=header)
+        return read_file(path, columns=columns, header=header, gaps=gaps)
     if header is False:
         raise InputError(expected="names in the first line of large or several files", got="--no-header")
     names = None if columns is None else [part.strip() for entry in columns for part in entry.split(",")]

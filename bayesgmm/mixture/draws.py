@@ -10,7 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, Rows, Weights
+from bayesgmm._common import Array, Columns, Covariances, Factors, IntArray, Means, PerRow, Rows, Weights
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture.alignment import align_to
 from bayesgmm.mixture.components.component import GAUSSIAN, Component
@@ -37,6 +37,15 @@ class NoiseTerm(Protocol):
 
     def beside(self, components: Mixture, weight: float) -> Mixture:
         """A mixture with noise of a weight."""
+
+    def sample(self, n: int, *, rng: np.random.Generator) -> Rows:
+        """Uniform rows in the box."""
+
+    def cdf(self, rows: Rows) -> Array:
+        """Distribution function of each feature at rows, (obs, feature)."""
+
+    def density_of(self, features: Sequence[int], at: Rows) -> PerRow:
+        """Density of one or two features (obs,) at points (obs, feature)."""
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -129,6 +138,12 @@ class Draws:
         return self.family.parametrisation, self.component
 
     @property
+    def alone(self) -> Self:
+        """The draws without noise, whose weights sum to one."""
+        weights = self.weights / self.weights.sum(axis=-1, keepdims=True)
+        return self._holding(**{**self.components._without_scale, "weights": weights})
+
+    @property
     def n_terms(self) -> int:
         """Components, and noise."""
         return self.weights.shape[-1] + (self.noise is not None)
@@ -211,10 +226,11 @@ class Draws:
         return self._holding(**changed, **rest, component=self.component, family=self.family, chain=chain)
 
     def labels(self, which: IntArray, *, rng: np.random.Generator) -> IntArray:
-        """For each of some draws (row,), a component with the probability of its weight."""
-        self._check_no_noise("simulated rows")
+        """For each of some draws (row,), a component with the probability of its weight, -1 for noise."""
         cumulative = self.weights[which].cumsum(axis=1)
-        return (rng.random((len(which), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
+        total = cumulative[:, -1:] if self.noise is None else 1.0
+        found = (rng.random((len(which), 1)) * total > cumulative).sum(axis=1)
+        return np.where(found == cumulative.shape[1], -1, found)
 
     def _check_no_noise(self, what: str) -> None:
         if self.noise is not None:

@@ -32,6 +32,7 @@ from bayesgmm.model_checks.goodness import GoodnessOfFit, goodness_of_fit
 from bayesgmm.model_checks.messages import DEPARTURES, SMALL_DEPARTURES, Finding, Fragment
 from bayesgmm.model_checks.predictive_cdf import PredictiveCDF, predictive_cdf
 from bayesgmm.model_checks.quantities import Quantity, quantities, quantity_table, quantity_values
+from bayesgmm.noise import noise_of
 from bayesgmm.posterior import NO_NAMES, Names
 from bayesgmm.prediction import interval_probability, reference, simulated_rows
 from bayesgmm.validation import check_flag, check_jobs, check_type, check_whole, generator_of
@@ -342,7 +343,8 @@ def _findings(
 
 
 def _verdict(fitted: FittedMixture, gof: GoodnessOfFit) -> str:
-    figures = {"components": counted(fitted.best.n_components, "component"), "p": gof.p_value}
+    beside = " and noise" if noise_of(fitted.best)[0] is not None else ""
+    figures = {"components": counted(fitted.best.n_components, "component") + beside, "p": gof.p_value}
     if gof.p_value > LEVEL:
         return sentence(Finding.GAUSSIAN, **figures)
     chosen = [i for i in np.argsort(gof.p_values, kind="stable") if gof.p_values[i] <= LEVEL]

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 from bayesgmm._common import IntArray, Rows
 from bayesgmm.cross_validation import relative_efficiency
 from bayesgmm.data import Data, refuse_labelled
-from bayesgmm.em import EMSettings, run_em
+from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture
-from bayesgmm.noise import refuse_noise
+from bayesgmm.noise import noise_of, run_em_from
 from bayesgmm.posterior import (
     FEATURE,
     NO_NAMES,
@@ -71,9 +71,9 @@ class FittedMixture:
         return self.data.take(self.copies).rows
 
     def refit(self, X: Rows, start: Mixture) -> Mixture:
-        """The optimum that EM reaches for other rows, started at a mixture."""
+        """The optimum that EM reaches for other rows, started at a mixture; the box of noise stays."""
         settings = EMSettings(1e-8, 500, reg_covar=None if self.model.prior is None else 0.0)
-        return run_em(Data(X), start, prior=self.model.prior, settings=settings).mixture
+        return run_em_from(Data(X), start, prior=self.model.prior, settings=settings).mixture
 
     def mixture(self, s: int) -> Mixture:
         """One of the draws."""
@@ -94,7 +94,6 @@ def fitted_mixture_of(
         return _of_em(fit, X, sample_weight)
     tree = mixture_posterior(fit, X, names=names)
     refuse_labelled(tree, "a check of the model, which refits it")
-    refuse_noise(tree, "a check of the model")
     model_of(tree).component.check_gaussian("checks and outlier scores")
     data = data_of(tree, all_for="a check of the model", some_do=True)
     n_rows, given = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
@@ -115,13 +114,15 @@ def fitted_mixture_of(
 
 def mixture_of(draws: Draws, s: int) -> Mixture:
     """A draw as a mixture; weights that vanished are kept just above zero."""
-    weights = np.maximum(draws.weights[s], _SMALLEST_WEIGHT)
-    return Draws(weights[None] / weights.sum(), draws.means[[s]], draws.compact[[s]], family=draws.family).mixture(0)
+    weights = np.maximum(draws.weights[[s]], _SMALLEST_WEIGHT)
+    own = Draws(weights / weights.sum(), draws.means[[s]], draws.compact[[s]], family=draws.family)
+    if draws.noise is not None and draws.noise_weight is not None:
+        own = own.with_noise(draws.noise, draws.noise_weight[[s]])
+    return own.mixture(0)
 
 
 def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> FittedMixture:
     refuse_labelled(fit, "a check of the model, which refits it")
-    refuse_noise(fit, "a check of the model")
     mixture: Mixture = fit.mixture_
     mixture.component.check_gaussian("checks and outlier scores", hint=_OF_STUDENT_T)
     if X is None:
@@ -130,7 +131,7 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
     data = Data.of(X, n_features=mixture.n_features, features=features)
     n_rows, weights = data.shape[0], as_sample_weight(sample_weight, data.shape[0])
     return FittedMixture(
-        draws=Draws.of_mixture(mixture),
+        draws=_one_draw(mixture),
         data=data,
         copies=copies_of_rows(n_rows, weights, why=_SIMULATED),
         features=features,
@@ -139,6 +140,12 @@ def _of_em(fit: Any, X: ArrayLike | None, sample_weight: ArrayLike | None) -> Fi
         r_eff=1.0,
         bayesian=False,
     )
+
+
+def _one_draw(mixture: Mixture) -> Draws:
+    """A mixture, with its noise, as a set of draws."""
+    (noise, weight), draws = noise_of(mixture), Draws.of_mixture(mixture.components)
+    return draws if noise is None else draws.with_noise(noise, np.array([weight]))
 
 
 def _start(tree: xr.DataTree, draws: Draws, data: Data) -> Mixture:

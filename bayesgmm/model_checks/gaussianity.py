@@ -10,6 +10,7 @@ from scipy.special import chdtr, ndtr
 from bayesgmm._common import Array, PerRow, Responsibilities, Rows
 from bayesgmm.data import Data
 from bayesgmm.mixture import Mixture, row_memberships
+from bayesgmm.noise import noise_of
 
 _MOST_ROWS = 400  # whose distances from one another are taken
 _REFERENCE = 600  # rows of the mixture that they are compared with
@@ -22,6 +23,7 @@ class _Residuals(NamedTuple):
     Attributes
     ----------
     resp : (obs, cluster)
+        Without noise.
     whitened : list of (obs, feature)
         Residuals of each component.
     squares : list of (obs,)
@@ -43,7 +45,8 @@ def departures(
 ) -> dict[str, float]:
     r"""Statistics of rows under a mixture that was fitted to them.
 
-    With residuals :math:`z_{ik}` whitened by component k, responsibilities :math:`r_{ik}` and their sums :math:`n_k`:
+    With residuals :math:`z_{ik}` whitened by component k, responsibilities :math:`r_{ik}`, their sums :math:`n_k` and
+    the sum n of these (less than the number of rows where there is noise):
 
     kurtosis
         :math:`\frac{1}{n d (d+2)} \sum_{ik} r_{ik} |z_{ik}|^4` (Mardia 1970): above one for heavy tails, below it
@@ -64,13 +67,16 @@ def departures(
     whitened = [_whitened(X, mixture, k) for k in range(mixture.n_components)]
     squares = [np.einsum("ij,ij->i", z, z) for z in whitened]
     u = feature_transforms(X, mixture) if transforms is None else transforms
-    residuals = _Residuals(X, mixture, row_memberships(Data(X), mixture), whitened, squares, u)
+    resp = row_memberships(Data(X), mixture)[:, : mixture.n_components]
+    residuals = _Residuals(X, mixture, resp, whitened, squares, u)
     return {name: measure(residuals, rng) for name, measure in DEPARTURES.items()}
 
 
 def feature_transforms(X: Rows, mixture: Mixture) -> Array:
     """Each feature's probability integral transform, (obs, feature)."""
-    return feature_cdf(X, mixture.weights, mixture.means, _sds(mixture))
+    found = feature_cdf(X, mixture.weights, mixture.means, _sds(mixture))
+    noise, weight = noise_of(mixture)
+    return found if noise is None else found + weight * noise.cdf(X)
 
 
 def uniform_distances(u: Array) -> Array:
@@ -111,9 +117,9 @@ def _whitened(X: Rows, mixture: Mixture, k: int) -> Rows:
 
 
 def _kurtosis(rows: _Residuals, _: np.random.Generator) -> float:
-    n, d = rows.X.shape
+    d = rows.X.shape[1]
     fourth = sum(float((own * squares * squares).sum()) for own, squares in zip(rows.resp.T, rows.squares, strict=True))
-    return fourth / (n * d * (d + 2))
+    return fourth / (float(rows.resp.sum()) * d * (d + 2))
 
 
 def _skewness(rows: _Residuals, _: np.random.Generator) -> float:
@@ -121,12 +127,12 @@ def _skewness(rows: _Residuals, _: np.random.Generator) -> float:
     for own, z, squares in zip(rows.resp.T, rows.whitened, rows.squares, strict=True):
         third = np.einsum("i,ij->j", own * squares, z)  # BLAS would start threads within each replicate's thread
         total += float(third @ third) / max(float(own.sum()), 1.0)
-    return total / len(rows.X)
+    return total / float(rows.resp.sum())
 
 
 def _distances(rows: _Residuals, _: np.random.Generator) -> float:
-    n, d = rows.X.shape
-    u = chdtr(d, np.concatenate(rows.squares))
+    n = float(rows.resp.sum())
+    u = chdtr(rows.X.shape[1], np.concatenate(rows.squares))
     return _cramer_von_mises(u, rows.resp.T.ravel() / n) * n
 
 

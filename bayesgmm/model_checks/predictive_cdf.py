@@ -76,6 +76,8 @@ def _block(
     weights = np.exp(log_weights)
     log_density = logsumexp(log_weights + values, axis=1)
     features = np.zeros(data.shape)
+    if draws.noise is not None and draws.noise_weight is not None:
+        features += (weights @ draws.noise_weight)[:, None] * draws.noise.cdf(data.rows)
     for s in range(len(draws)):
         features += weights[:, s, None] * feature_cdf(data.rows, draws.weights[s], draws.means[s], sds[s])
     return log_density, simulated.tail(log_density, weights), features, k

@@ -6,8 +6,10 @@ from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
     from bayesgmm.noise.noisy_em import log_noise_prior as log_noise_prior
+    from bayesgmm.noise.noisy_em import run_em_from as run_em_from
     from bayesgmm.noise.noisy_em import run_noisy_em as run_noisy_em
     from bayesgmm.noise.noisy_mixture import NOISE_PRIOR as NOISE_PRIOR
+    from bayesgmm.noise.noisy_mixture import NOISE_WEIGHT as NOISE_WEIGHT
     from bayesgmm.noise.noisy_mixture import NoisyMixture as NoisyMixture
     from bayesgmm.noise.noisy_mixture import Uniform as Uniform
     from bayesgmm.noise.noisy_mixture import noise_of as noise_of

@@ -15,11 +15,14 @@ from bayesgmm.em import (
     EMState,
     aitken_remaining,
     log_penalty,
+    moments_of,
     next_mixture,
+    run_em,
     statistics_of,
+    variance_floors,
 )
 from bayesgmm.exceptions import ClusterError
-from bayesgmm.mixture import Statistics
+from bayesgmm.mixture import Mixture, Statistics
 from bayesgmm.noise.noisy_mixture import NOISE_PRIOR, NoisyMixture
 from bayesgmm.priors import ResolvedPrior
 
@@ -84,6 +87,14 @@ def run_noisy_em(
         mixture, n_floored = _m_step(mixture, statistics, prior, floors)
 
 
+def run_em_from(data: Data, start: Mixture, *, settings: EMSettings, prior: ResolvedPrior | None = None) -> EMResult:
+    """EM from a mixture with noise or without, with the floors of the settings."""
+    if not isinstance(start, NoisyMixture):
+        return run_em(data, start, prior=prior, settings=settings)
+    floors = variance_floors(settings.reg_covar, moments_of(data), start.family)
+    return run_noisy_em(data, start, settings=settings, floors=floors, prior=prior)
+
+
 def _m_step(
     mixture: NoisyMixture, statistics: Statistics, prior: ResolvedPrior | None, floors: Array
 ) -> tuple[NoisyMixture, int]:
@@ -107,7 +118,7 @@ def _penalty(mixture: NoisyMixture, prior: ResolvedPrior | None) -> float:
     return log_penalty(mixture.components, prior) + log_noise_prior(*shares)
 
 
-def log_noise_prior(log_noise: float, log_rest: float) -> float:
+def log_noise_prior[Number: (float, Array)](log_noise: Number, log_rest: Number) -> Number:
     """Log density of the weight of noise under its Beta distribution, given log w0 and log(1 - w0)."""
     a, b = NOISE_PRIOR
     constant = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import qmc
 
 from bayesgmm._common import Array, Columns, Factors, IntArray, Means, PerRow, Responsibilities, Rows, Weights
 from bayesgmm.data import COMPLETE, Data, Patterns
@@ -15,8 +17,13 @@ from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Mixture
 
 NOISE_PRIOR = (1.0, 9.0)  # Beta distribution of the weight of noise where components have a prior: one tenth expected
+NOISE_WEIGHT = "noise_weight"  # variable of posteriors, and row of tables
 _NO_ROWS = 1e-300  # the least weight of noise, so that its logarithm stays finite
 UNASSIGNED = -1
+_TABLED, _AVERAGED = (
+    1025,
+    2**8,
+)  # places at which distribution functions are tabled, points that sides are averaged over
 _ROUNDING = 1e-9  # of a side: rows on the border stay inside when their coordinates are computed again
 
 
@@ -90,6 +97,13 @@ class Uniform:
         along = axes @ rows.T
         return cls(np.ascontiguousarray(axes), along.min(axis=1), along.max(axis=1), np.nan)
 
+    @property
+    def constants(self) -> dict[str, tuple[tuple[str, ...], Any]]:
+        """What a posterior keeps of it, with its dimensions."""
+        ends = {"noise_lower": (("side",), self.lower), "noise_upper": (("side",), self.upper)}
+        numbers = {"noise_volume": ((), self.volume), "noise_given": ((), int(self.given))}
+        return {"noise_axes": (("side", "feature"), self.axes), **ends, **numbers}
+
     @cached_property
     def log_volume(self) -> float:
         """log V of the box itself."""
@@ -109,6 +123,51 @@ class Uniform:
     def sample(self, n: int, *, rng: np.random.Generator) -> Rows:
         """Uniform rows (n, feature) in the box."""
         return rng.uniform(self.lower, self.upper, (n, len(self.lower))) @ self.axes
+
+    def cdf(self, rows: Rows) -> Array:
+        """Distribution function of each feature at rows, (obs, feature), interpolated in a table."""
+        found = [np.interp(x, at, below, 0.0, 1.0) for x, (at, below) in zip(rows.T, self._tables, strict=True)]
+        return np.column_stack(found)
+
+    @cached_property
+    def _tables(self) -> list[tuple[Array, Array]]:
+        """Places and distribution function at them, of each feature."""
+        tables = []
+        for j in range(len(self.lower)):
+            (widest,), starts, reach = self._apart([j])
+            width = reach[widest, 0]
+            starts = starts[:, 0] + min(width, 0.0)
+            low, high = starts.min(), starts.max() + abs(width)
+            at = np.linspace(low, high, _TABLED)
+            tables.append((at, np.clip((at[:, None] - starts) / abs(width), 0.0, 1.0).mean(axis=1)))
+        return tables
+
+    def density_of(self, features: Sequence[int], at: Rows) -> PerRow:
+        """Density of one or two features (obs,) at points (obs, feature)."""
+        chosen, starts, reach = self._apart(list(features))
+        inverse = np.linalg.inv(reach[list(chosen)])
+        inside = np.zeros(len(at))
+        for start in starts:
+            shares = (at - start) @ inverse
+            inside += ((shares >= -_ROUNDING) & (shares <= 1.0 + _ROUNDING)).all(axis=1)
+        return np.asarray(inside * abs(np.linalg.det(inverse)) / len(starts))
+
+    def _apart(self, features: list[int]) -> tuple[tuple[int, ...], Array, Array]:
+        """The sides that span most of some features, where the others may lie, and all sides in these features.
+
+        A place in the box is ``start + sum of shares * sides``. Given the shares of all other sides, the few that span
+        most leave a uniform distribution on an interval or a parallelogram; averages over the others are averages over
+        the points of a Sobol sequence.
+        """
+        reach = (self.upper - self.lower)[:, None] * self.axes[:, features]
+        spans = {some: abs(np.linalg.det(reach[list(some)])) for some in combinations(range(len(reach)), len(features))}
+        chosen = max(spans, key=spans.__getitem__)
+        others = np.delete(reach, chosen, axis=0)
+        corner = (self.lower @ self.axes)[features]
+        if not np.abs(others).max(initial=0.0) > _ROUNDING * np.abs(reach).max():
+            return chosen, corner[None], reach
+        shares = qmc.Sobol(len(others), scramble=False).random(_AVERAGED) + 0.5 / _AVERAGED
+        return chosen, corner + shares @ others, reach
 
     def beside(self, components: Mixture, weight: float) -> "NoisyMixture":
         """Components and noise of a weight."""

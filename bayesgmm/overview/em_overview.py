@@ -76,7 +76,7 @@ def _clusters(
     weights, k = mixture.weights, mixture.n_components
     sds = np.sqrt(np.diagonal(mixture.full_covariances, axis1=-2, axis2=-1))
     found = profiles(mixture.components.weights, mixture.means, sds, names=names, n_rows=n_rows)
-    sizes = None if rows is None else np.bincount(rows.labels, minlength=k)
+    sizes = None if rows is None else np.bincount(rows.labels[rows.labels >= 0], minlength=k)
     reach = norm.ppf(0.5 + interval_probability(None) / 2) * (np.full(k, np.nan) if errors is None else errors)
     known = np.isfinite(reach)
     return tuple(

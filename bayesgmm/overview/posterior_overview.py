@@ -13,9 +13,9 @@ from bayesgmm.label_switching import Relabelling, relabel
 from bayesgmm.mixture import Mixture
 from bayesgmm.overview.messages import Step
 from bayesgmm.overview.short_summary import LEVEL, SURE, Cluster, Overview, profiles
-from bayesgmm.partitions import Labels, PartitionEstimate, estimate_partition, flat_draws, sample_labels
+from bayesgmm.partitions import UNASSIGNED, Labels, PartitionEstimate, estimate_partition, flat_draws, sample_labels
 from bayesgmm.posterior import CLUSTER, FEATURE, OBS, SAMPLE_DIMS, data_of, draws_of, mean_mixture
-from bayesgmm.prediction import interval_over_draws, mean_memberships
+from bayesgmm.prediction import interval_over_draws, mean_probabilities, most_probable
 
 _ROWS, _DRAWS = 5_000, 400  # that memberships are computed for
 _PARTITIONED = 1_000  # rows that partitions are searched with
@@ -31,7 +31,7 @@ class RowPartition:
         Numbers of these rows.
     X : (obs, feature)
     drawn : (draw, obs)
-        Labels.
+        Labels, -1 for noise.
     estimate : PartitionEstimate
     """
 
@@ -42,11 +42,10 @@ class RowPartition:
 
     @cached_property
     def matched(self) -> IntArray:
-        """The drawn cluster that most rows of each cluster are in, (draw, cluster)."""
+        """The drawn cluster that most rows of each cluster are in, (draw, cluster), and in a last column noise."""
         labels = self.estimate.labels
-        return np.array(
-            [[np.bincount(row[labels == c]).argmax() for c in range(labels.max() + 1)] for row in self.drawn]
-        )
+        of_clusters = [[_commonest(row[labels == c]) for c in range(labels.max() + 1)] for row in self.drawn]
+        return np.column_stack([np.array(of_clusters), np.full(len(self.drawn), UNASSIGNED)])
 
     def clusters(self) -> "RowClusters":
         """Each row with the share of draws in which it is where most of its cluster is."""
@@ -55,7 +54,13 @@ class RowPartition:
 
     def sizes(self) -> IntArray:
         """Rows of these drawn clusters, (draw, cluster)."""
-        return np.array([np.bincount(row)[own] for row, own in zip(self.drawn, self.matched, strict=True)])
+        own = self.matched[:, :-1]
+        return np.array([np.bincount(row + 1)[found + 1] for row, found in zip(self.drawn, own, strict=True)])
+
+
+def _commonest(labels: Labels) -> int:
+    """The commonest label, which may be -1."""
+    return int(np.bincount(labels + 1).argmax()) - 1
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class RowClusters:
         Numbers of these rows.
     X : (obs, feature)
     labels : (obs,)
-        The most probable cluster of each.
+        The most probable cluster of each, -1 for noise.
     proba : (obs,)
         Its probability, or for a partition see `RowPartition.clusters`.
     """
@@ -97,6 +102,9 @@ def row_partition(tree: xr.DataTree) -> RowPartition:
     step = -(-sizes["chain"] * sizes["draw"] // _DRAWS)
     draws, rows = (tree[name].to_dataset() for name in ("posterior", "observed_data"))
     thinned = {"posterior": draws.isel(draw=slice(None, None, step)), "observed_data": rows.isel({OBS: which})}
+    if "constant_data" in tree.children:
+        constants = tree["constant_data"].to_dataset()
+        thinned["constant_data"] = constants.isel({OBS: which}) if OBS in constants.dims else constants
     some = xr.DataTree.from_dict(thinned)
     some.attrs = dict(tree.attrs)
     drawn = flat_draws(sample_labels(some, random_state=seed))
@@ -106,15 +114,16 @@ def row_partition(tree: xr.DataTree) -> RowPartition:
 def row_clusters(tree: xr.DataTree) -> RowClusters:
     """The most probable component of at most 5,000 rows, for components that are identified."""
     which, data = _some(tree, _ROWS)
-    proba = mean_memberships(draws_of(tree).thinned(_DRAWS), data)
-    return RowClusters(which, data.entries, proba.argmax(axis=1), proba.max(axis=1))
+    draws = draws_of(tree).thinned(_DRAWS)
+    proba = mean_probabilities(draws, data)
+    return RowClusters(which, data.entries, most_probable(draws, proba), proba.max(axis=1))
 
 
 def _some(tree: xr.DataTree, most: int) -> tuple[IntArray, Data]:
     """Numbers of evenly spaced rows, and these rows."""
     data = data_of(tree)
     which = np.arange(0, data.shape[0], -(-data.shape[0] // most))
-    return which, type(data)(np.asfortranarray(data.entries[which]))
+    return which, data.take(which)
 
 
 # ---- the summary
@@ -181,25 +190,26 @@ def _components(tree: xr.DataTree, rows: RowClusters) -> tuple[Cluster, ...]:
     weights = tree["posterior"]["weights"].transpose(*SAMPLE_DIMS, ...).to_numpy()
     bounds = interval_over_draws(None, None)(weights.reshape(-1, mean.n_components).T)
     sds = np.sqrt(np.diagonal(mean.full_covariances, axis1=-2, axis2=-1))
-    sizes = np.bincount(rows.labels, minlength=mean.n_components)
-    return _listed(tree, mean.weights, bounds, mean.means, sds=sds, sizes=sizes)
+    sizes = np.bincount(rows.labels[rows.labels >= 0], minlength=mean.n_components)
+    return _listed(tree, mean.weights, bounds, mean.means, sds=sds, sizes=sizes, n_judged=len(rows.labels))
 
 
 def _partitioned(tree: xr.DataTree, partition: RowPartition) -> tuple[Cluster, ...]:
     labels, n = partition.estimate.labels, len(partition.which)
-    sizes = np.bincount(labels)
+    sizes = np.bincount(labels[labels >= 0])
     bounds = interval_over_draws(None, None)(partition.sizes().T / n)
     parts = [partition.X[labels == c] for c in range(len(sizes))]
     means, sds = (np.array([statistic(part, axis=0) for part in parts]) for statistic in (np.nanmean, np.nanstd))
-    return _listed(tree, sizes / n, bounds, means, sds=sds, sizes=sizes)
+    return _listed(tree, sizes / n, bounds, means, sds=sds, sizes=sizes, n_judged=n)
 
 
 def _listed(
-    tree: xr.DataTree, shares: Array, bounds: Array, means: Array, *, sds: Array, sizes: IntArray
+    tree: xr.DataTree, shares: Array, bounds: Array, means: Array, *, sds: Array, sizes: IntArray, n_judged: int
 ) -> tuple[Cluster, ...]:
     """Records of clusters; their numbers of rows only if all rows were looked at."""
     data, names = data_of(tree), [str(name) for name in tree["posterior"][FEATURE].to_numpy()]
-    found, whole = profiles(shares, means, sds, names=names, n_rows=data.total), sizes.sum() == data.shape[0]
+    found = profiles(shares / shares.sum(), means, sds, names=names, n_rows=data.total)
+    whole = n_judged == data.shape[0]
     return tuple(
         Cluster(
             name=str(k),

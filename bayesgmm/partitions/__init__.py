@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.partitions.allocations import UNASSIGNED as UNASSIGNED
     from bayesgmm.partitions.allocations import RandomState as RandomState
     from bayesgmm.partitions.allocations import are_labels as are_labels
     from bayesgmm.partitions.allocations import drawn_labels as drawn_labels

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,7 +12,6 @@ from bayesgmm._common import IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws
-from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions.occupancy import Occupancy, occupancy
 from bayesgmm.partitions.partition_losses import Labels, canonical_labels
 from bayesgmm.posterior import (
@@ -25,12 +25,14 @@ from bayesgmm.posterior import (
     mixture_posterior,
     model_of,
 )
-from bayesgmm.prediction import each_draw
+from bayesgmm.prediction import group_memberships
 from bayesgmm.validation import check_whole, generator_of
 
 type RandomState = int | np.random.Generator | None
 
 N_CLUSTERS = "n_clusters"
+NOISE_SHARE = "noise_share"  # coordinate of draws of labels: the share of draws in which a row is noise
+UNASSIGNED = -1
 
 
 def sample_labels(
@@ -58,7 +60,8 @@ def sample_labels(
     Returns
     -------
     DataArray of int32, dimensions (chain, draw, obs)
-        Labels in the labelling of each draw: apply `relabel` first for labels with the same meaning in all draws.
+        Labels in the labelling of each draw: apply `relabel` first for labels with the same meaning in all draws. -1 is
+        noise.
 
     Raises
     ------
@@ -76,7 +79,6 @@ def sample_labels(
     array([0. , 1. , 0.5])
     """
     tree = mixture_posterior(posterior, X, names=names)
-    refuse_noise(tree, "partitions")
     data, sizes = data_of(tree, X), tree["posterior"].sizes
     shape = (sizes[SAMPLE_DIMS[0]], sizes[SAMPLE_DIMS[1]], data.shape[0])
     labels = np.empty((shape[0] * shape[1], shape[2]), dtype=np.int32)
@@ -87,10 +89,12 @@ def sample_labels(
 
 
 def drawn_labels(draws: Draws, data: Data, *, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Labels (obs,) drawn from the memberships of each draw."""
-    for _, resp in each_draw(draws, data, with_memberships=True):
+    """Labels (obs,) drawn from the memberships of each draw, -1 for noise."""
+    k = draws.weights.shape[1]
+    for resp in group_memberships(draws, data):
         cumulative = resp.cumsum(axis=0)
-        yield (rng.random(resp.shape[1]) * cumulative[-1] >= cumulative[:-1]).sum(axis=0)
+        found = (rng.random(resp.shape[1]) * cumulative[-1] >= cumulative[:-1]).sum(axis=0)
+        yield np.where(found == k, UNASSIGNED, found)
 
 
 def row_ids(tree: xr.DataTree) -> NDArray[np.generic]:
@@ -107,7 +111,8 @@ def label_draws(
 ) -> xr.DataArray:
     """Draws of a partition (chain, draw, obs) in canonical labels: those given, or drawn from a posterior.
 
-    Arrays of labels are (draw, obs), read as one chain, or (chain, draw, obs).
+    Arrays of labels are (draw, obs), read as one chain, or (chain, draw, obs). Rows labelled -1 are noise: one cluster
+    of a draw, and a coordinate ``noise_share`` of each row.
 
     Raises
     ------
@@ -117,18 +122,31 @@ def label_draws(
     given = labels_or_posterior
     if not are_labels(given):
         drawn = sample_labels(given, X, random_state=random_state, names=names)
+        drawn = drawn.assign_coords({dim: np.arange(drawn.sizes[dim]) for dim in SAMPLE_DIMS} | _noise_share(drawn))
         for labels in flat_draws(drawn):  # one by one: all at once would take four times their memory
             labels[:] = canonical_labels(labels)
-        return drawn.assign_coords({dim: np.arange(drawn.sizes[dim]) for dim in SAMPLE_DIMS})
+        return drawn
+    values = _label_values(given)
+    ids = _coordinate(given, values.shape[-1])
+    coords = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, values.shape[:2], strict=True)}
+    coords |= {OBS: ids} | _noise_share(values)
+    return xr.DataArray(canonical_labels(values), coords, (*SAMPLE_DIMS, OBS), name="labels")
+
+
+def _noise_share(labels: Any) -> dict[str, Any]:
+    """The share of draws in which each row is labelled -1, as a coordinate of the rows; none where no row ever is."""
+    shares = (np.asarray(labels) == UNASSIGNED).mean(axis=(0, 1))
+    return {NOISE_SHARE: (OBS, shares)} if shares.any() else {}
+
+
+def _label_values(given: ArrayLike) -> NDArray[np.generic]:
+    """Labels as they are given, (chain, draw, obs)."""
     if isinstance(given, xr.DataArray) and set(SAMPLE_DIMS) <= set(given.dims):
         given = given.transpose(*SAMPLE_DIMS, ...)
     values = _whole_numbers(given)
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise InputError(expected="labels with axes (draw, obs) or (chain, draw, obs)", got=f"shape {values.shape}")
-    ids = _coordinate(given, values.shape[-1])
-    values = canonical_labels(values).reshape((-1, *values.shape[-2:]))
-    coords = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, values.shape[:2], strict=True)}
-    return xr.DataArray(values, coords | {OBS: ids}, (*SAMPLE_DIMS, OBS), name="labels")
+    return values.reshape((-1, *values.shape[-2:]))
 
 
 def are_labels(given: object) -> bool:
@@ -173,7 +191,7 @@ def occupied_clusters(
     Parameters
     ----------
     labels_or_posterior : posterior, or array of int (draw, obs) or (chain, draw, obs)
-        See `sample_labels`. Whether labels are aligned does not matter.
+        See `sample_labels`. Whether labels are aligned does not matter. Noise, labelled -1, is no cluster.
     X : (obs, feature), optional
     min_size : int
         At least one.
@@ -221,18 +239,20 @@ def _occupied(
 ) -> tuple[IntArray, int]:
     """Number of clusters that hold enough rows, (chain, draw), and the largest possible number."""
     if are_labels(given):
-        labels = label_draws(given)
-        each, shape, largest = flat_draws(labels), labels.shape[:2], int(labels.max()) + 1
-        return _large_clusters(iter(each), min_size).reshape(shape), largest
+        values = _label_values(given)
+        labels = canonical_labels(values)
+        largest = int(labels.max()) + 1
+        labels[values == UNASSIGNED] = UNASSIGNED
+        each = labels.reshape(-1, labels.shape[-1])
+        return _large_clusters(iter(each), min_size).reshape(labels.shape[:2]), largest
     tree = mixture_posterior(given, X, names=names)
-    refuse_noise(tree, "partitions")
     weights = tree["posterior"]["weights"]
     drawn = drawn_labels(draws_of(tree), data_of(tree, X), rng=rng)
     return _large_clusters(drawn, min_size).reshape(weights.shape[:2]), weights.shape[2]
 
 
 def _large_clusters(draws: Iterator[IntArray] | Iterator[Labels], min_size: int) -> IntArray:
-    return np.array([(np.bincount(labels) >= min_size).sum() for labels in draws])
+    return np.array([(np.bincount(labels[labels >= 0], minlength=1) >= min_size).sum() for labels in draws])
 
 
 def sparse_occupancy(tree: xr.DataTree, pooled: xr.DataTree, data: Data) -> Occupancy | None:

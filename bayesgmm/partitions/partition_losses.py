@@ -104,8 +104,10 @@ def checked_labels(labels: ArrayLike, *, name: str, n_axes: int = 1, n_rows: int
 
 
 def sizes_told(labels: Labels) -> str:
-    """Sizes of the clusters in words, the largest first."""
-    return listed(map(shown, np.sort(np.bincount(labels))[::-1]))
+    """Sizes of the clusters in words, the largest first, and of noise."""
+    sizes, n_noise = np.bincount(labels[labels >= 0]), int((labels < 0).sum())
+    told = listed(map(shown, np.sort(sizes)[::-1]))
+    return f"{told} rows and {shown(n_noise)} of noise" if n_noise else f"{told} rows"
 
 
 def canonical_labels(labels: ArrayLike) -> Labels:

@@ -4,16 +4,18 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import PATIENCE, Array, counted, progress_bar
 from bayesgmm.exceptions import InputError
-from bayesgmm.partitions.allocations import RandomState, flat_draws, label_draws
-from bayesgmm.partitions.partition_losses import Labels, find_loss, losses, sizes_told
+from bayesgmm.partitions.allocations import NOISE_SHARE, UNASSIGNED, RandomState, flat_draws, label_draws
+from bayesgmm.partitions.partition_losses import Labels, canonical_labels, find_loss, losses, sizes_told
 from bayesgmm.partitions.salso import N_RUNS, N_ZEALOUS, SalsoSettings, salso
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 from bayesgmm.validation import check_flag, check_number, check_whole, generator_of
 
+_MOSTLY = 0.5  # share of draws
 _ROUNDING = 1e-10  # distances closer than this are the same
 
 
@@ -24,7 +26,8 @@ class PartitionEstimate:
     Attributes
     ----------
     labels : (obs,) of int32
-        0, 1, ... by first appearance.
+        0, 1, ... by first appearance, -1 for noise: the cluster whose rows most often are noise, if they are in more
+        than half of the draws.
     expected_loss : float
         Mean loss over draws; VI in bits.
     loss : str
@@ -45,13 +48,13 @@ class PartitionEstimate:
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters."""
+        """Number of clusters; noise is none."""
         return int(self.labels.max()) + 1
 
     def __repr__(self) -> str:
         rows, clusters = counted(len(self.labels), "row"), counted(self.n_clusters, "cluster")
         return (
-            f"Partition of {rows} into {clusters}, of {sizes_told(self.labels)} rows; "
+            f"Partition of {rows} into {clusters}, of {sizes_told(self.labels)}; "
             f"expected loss {self.expected_loss:.3g} ({self.loss}), the end of {self.n_best} of {self.n_runs} runs"
         )
 
@@ -135,12 +138,28 @@ def estimate_partition(
     check_whole(least=0, n_zealous=n_zealous)
     check_whole(optional=True, max_clusters=max_clusters)
     check_flag(progress=progress)
-    draws = flat_draws(label_draws(labels_or_posterior, X, random_state=rng, names=names))
+    labels = label_draws(labels_or_posterior, X, random_state=rng, names=names)
+    draws = flat_draws(labels)
     limit = _most_clusters(draws, max_clusters)
     settings = SalsoSettings(loss=loss, a=a, n_runs=n_runs, max_clusters=limit, n_zealous=n_zealous)
     with progress_bar("Searching partitions", show=progress, patience=PATIENCE) as move:
         found = salso(draws, settings, rng=rng, callback=move)
-    return PartitionEstimate(found.labels, found.expected_loss, loss, a, n_runs, found.n_best)
+    estimate = _with_noise(found.labels, labels)
+    return PartitionEstimate(estimate, found.expected_loss, loss, a, n_runs, found.n_best)
+
+
+def _with_noise(estimate: Labels, drawn: xr.DataArray) -> Labels:
+    """The partition with -1 for the cluster that is noise in more than half of the draws, if there is one."""
+    if NOISE_SHARE not in drawn.coords:
+        return estimate
+    shares = np.bincount(estimate, drawn[NOISE_SHARE].to_numpy()) / np.bincount(estimate)
+    noise = estimate == shares.argmax()
+    if shares.max() <= _MOSTLY:
+        return estimate
+    marked = np.full_like(estimate, UNASSIGNED)
+    if not noise.all():
+        marked[~noise] = canonical_labels(estimate[~noise])
+    return marked
 
 
 def _most_clusters(draws: Labels, max_clusters: int | None) -> int:

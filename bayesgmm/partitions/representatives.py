@@ -54,7 +54,7 @@ class RepresentativePartitions:
 
     def __repr__(self) -> str:
         parts = [
-            f"{weight:.0%} of the draws near one of {sizes_told(labels)} rows"
+            f"{weight:.0%} of the draws near one of {sizes_told(labels)}"
             for weight, labels in zip(self.weights, self.labels, strict=True)
         ]
         return f"{counted(len(parts), 'partition')}: {'; '.join(parts)}"

@@ -11,11 +11,10 @@ from scipy.linalg.blas import dsyrk
 from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
-from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions.allocations import RandomState, are_labels, flat_draws, label_draws, row_ids
 from bayesgmm.partitions.partition_losses import Labels
 from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, draws_of, mixture_posterior
-from bayesgmm.prediction import each_draw
+from bayesgmm.prediction import group_memberships
 from bayesgmm.validation import check_whole, generator_of
 
 OBS_BIS = "obs_bis"
@@ -41,7 +40,7 @@ def similarity_matrix(
     .. math:: P_{ij} = \frac{1}{S} \sum_s \sum_k p^s_{ik} p^s_{jk}, \qquad P_{ii} = 1.
 
     From draws of labels, :math:`P_{ij}` is the share of draws in which the two labels are equal. Labels need not be
-    aligned.
+    aligned. Noise, where a posterior has it, is one more cluster: two rows that are both noise are together.
 
     Parameters
     ----------
@@ -87,12 +86,11 @@ def similarity_matrix(
         n_draws, n_clusters, each = len(draws), int(draws.max()) + 1, _one_hot(draws[:, index])
     else:
         tree = mixture_posterior(labels_or_posterior, X, names=names)
-        refuse_noise(tree, "partitions")
         data = data_of(tree, X)
         ids, index = row_ids(tree), _chosen(rows, data.shape[0], max_memory, rng)
         parameters = draws_of(tree)
-        n_draws, n_clusters = parameters.weights.shape
-        each = (resp for _, resp in each_draw(parameters, data.take(index), with_memberships=True))
+        n_draws, n_clusters = len(parameters), parameters.n_terms
+        each = group_memberships(parameters, data.take(index))
     matrix = _mean_products(each, (n_draws, n_clusters, len(index)), callback)
     return xr.DataArray(matrix, {OBS: ids[index], OBS_BIS: ids[index]}, (OBS, OBS_BIS), name="similarity")
 

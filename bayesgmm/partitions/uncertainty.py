@@ -10,10 +10,9 @@ from scipy.special import entr, rel_entr
 from bayesgmm._common import Array, PerRow
 from bayesgmm.data import Data
 from bayesgmm.mixture import Draws
-from bayesgmm.noise import refuse_noise
 from bayesgmm.partitions.allocations import row_ids
 from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, draws_of, mixture_posterior
-from bayesgmm.prediction import interval_over_draws, pieces_in_memory, sampled_memberships
+from bayesgmm.prediction import interval_over_draws, pieces_in_memory, sampled_groups
 
 type _Interval = Callable[[Array], Array]
 
@@ -22,7 +21,7 @@ _BOUND = "ci_bound"
 
 def membership_uncertainty(
     posterior: Posterior,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     ci_prob: float | None = None,
     ci_kind: str | None = None,
@@ -37,8 +36,8 @@ def membership_uncertainty(
         \underbrace{H(\bar p)}_\text{total} = \underbrace{\tfrac1S \sum_s H(p_s)}_\text{overlap}
         + \underbrace{\tfrac1S \sum_s \mathrm{KL}(p_s \,\|\, \bar p)}_\text{parameters} .
 
-    Overlap (expected entropy) is aleatoric and does not shrink with more data; the parameter part (mutual
-    information of label and parameters) is epistemic and does.
+    Noise, where a posterior has it, is one more cluster. Overlap (expected entropy) is aleatoric and does not
+    shrink with more data; the parameter part (mutual information of label and parameters) is epistemic and does.
 
     Parameters
     ----------
@@ -81,7 +80,6 @@ def membership_uncertainty(
     """
     interval = interval_over_draws(ci_prob, ci_kind)
     tree = mixture_posterior(posterior, X, names=names)
-    refuse_noise(tree, "the uncertainty of memberships")
     variables = _by_row(draws_of(tree), data_of(tree, X), interval)
     return xr.Dataset(variables, {OBS: row_ids(tree), _BOUND: ["lower", "upper"]})
 
@@ -90,7 +88,7 @@ def _by_row(draws: Draws, data: Data, interval: _Interval) -> dict[str, tuple[tu
     """Every variable with its dimensions; averages over rows are summed block by block."""
     parts, sums = [], np.zeros((2, len(draws)))
     for piece in pieces_in_memory(draws, data):
-        total, overlap, divergence = _split(sampled_memberships(draws, piece))
+        total, overlap, divergence = _split(sampled_groups(draws, piece))
         parts.append((total, overlap.mean(axis=-1), interval(overlap), interval(divergence)))
         sums += [overlap.sum(axis=0), divergence.sum(axis=0)]
     total, overlap, overlap_ci, parameters_ci = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))

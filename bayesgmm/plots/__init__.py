@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bayesgmm._common.lazy import lazy
 
 if TYPE_CHECKING:
+    from bayesgmm.plots._data import one_draw as one_draw
     from bayesgmm.plots._data import thinned_tree as thinned_tree
     from bayesgmm.plots._style import ClusterFigure as ClusterFigure
     from bayesgmm.plots._style import bin_edges as bin_edges

@@ -312,7 +312,7 @@ def many_lines(da: xr.DataArray, target: Any, **settings: Any) -> Any:
 def points(da: xr.DataArray, target: Any, **settings: Any) -> Any:
     """Points (plot_axis, obs), NaN for those of other panels or clusters. ``size`` may be an axis."""
     values = da.transpose("plot_axis", "obs").to_numpy()
-    values = values[:, ~np.isnan(values[0])]
+    values = values[:, ~np.isnan(values).any(axis=0)]
     axes = dict(zip(da["plot_axis"].to_numpy().tolist(), values, strict=True))
     if "size" in axes:
         settings["size"] = axes["size"]
@@ -321,6 +321,8 @@ def points(da: xr.DataArray, target: Any, **settings: Any) -> Any:
 
 def cells_of(x: Array, y: Array) -> xr.DataArray:
     """Rows counted in cells: the cells' centres and counts (plot_axis, cell_x, cell_y), as many for any rows."""
+    known = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[known], y[known]
     edges = [_cell_edges(values) for values in (x, y)]
     counts = np.histogram2d(x, y, bins=edges)[0]
     centres = np.meshgrid(*((each[1:] + each[:-1]) / 2 for each in edges), indexing="ij")

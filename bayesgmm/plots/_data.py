@@ -1,5 +1,6 @@
 """Data of a figure: thinned, relabelled draws and thinned rows with their labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,11 +13,14 @@ from bayesgmm.data import Data
 from bayesgmm.exceptions import NotIdentifiedError
 from bayesgmm.label_switching import RECORD, relabel, relabelling
 from bayesgmm.mixture import Draws, Mixture
-from bayesgmm.plots._style import evenly_spaced, thinned_rows
+from bayesgmm.noise import NOISE_WEIGHT, noise_of
+from bayesgmm.plots._style import MOST_ROWS, evenly_spaced, thinned_index
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
     FEATURE_BIS,
+    OBS,
+    PARAMETERS,
     SAMPLE_DIMS,
     Names,
     Posterior,
@@ -27,7 +31,7 @@ from bayesgmm.posterior import (
     model_of,
     root_of,
 )
-from bayesgmm.prediction import each_draw, mean_memberships
+from bayesgmm.prediction import each_draw, mean_probabilities, most_probable
 from bayesgmm.validation import check_flag, check_whole, default_names, read_table
 
 _INSTEAD = "plot_density and plot_similarity do not depend on labels. force=True draws the components anyway."
@@ -43,9 +47,11 @@ class Shown:
     tree : DataTree
         Thinned draws, in this package's layout.
     X : (obs, feature)
-        Thinned rows.
+        Thinned rows, NaN where values are missing.
     rows : (row, feature)
         All rows.
+    data : Data
+        Thinned rows with the labels that are known, of all features.
     weights : (cluster,)
         Posterior means over all draws, or over those shown if these had other labels.
     whole : Shown, optional
@@ -55,6 +61,7 @@ class Shown:
     tree: xr.DataTree
     X: Rows
     rows: Rows
+    data: Data
     weights: Array
     whole: "Shown | None" = None
 
@@ -91,13 +98,18 @@ class Shown:
 
     @cached_property
     def labels(self) -> IntArray:
-        """The most probable label of each row, (obs,)."""
-        return self.memberships.argmax(axis=1)
+        """The most probable label of each row, (obs,), -1 for noise."""
+        return most_probable(draws_of((self.whole or self).tree), self.memberships)
+
+    @property
+    def noise_weight(self) -> float:
+        """Posterior mean of the weight of noise, 0 without noise."""
+        return noise_of((self.whole or self).mean)[1]
 
     @cached_property
     def memberships(self) -> Array:
-        """Mean membership probabilities (obs, cluster), from all features."""
-        return self.whole.memberships if self.whole else mean_memberships(draws_of(self.tree), Data(self.X))
+        """Mean membership probabilities (obs, cluster), from all features; with noise, a last column for it."""
+        return self.whole.memberships if self.whole else mean_probabilities(draws_of(self.tree), self.data)
 
 
 def shown(
@@ -114,13 +126,19 @@ def shown(
     check_flag(force=force)
     own = mixture_posterior(posterior, names=names)
     canonical = own if "observed_data" in own.children else _named(mixture_posterior(posterior, X, names=names), X)
-    thinned, rows = thinned_tree(canonical, num_samples), data_of(canonical, X).rows
+    thinned, data = thinned_tree(canonical, num_samples), data_of(canonical, X)
     tree = thinned
     if labelled:  # by the rows of the fit, if they are known: new ones may be few
-        tree = in_same_labels(posterior, thinned, thinned_rows(data_of(canonical).rows), force=force)
+        tree = in_same_labels(posterior, thinned, thinned_data(data_of(canonical)), force=force)
     same = np.array_equal(tree["posterior"]["weights"].to_numpy(), thinned["posterior"]["weights"].to_numpy())
     weights = (canonical if same else tree)["posterior"]["weights"].mean(SAMPLE_DIMS)
-    return Shown(tree, thinned_rows(rows), rows, weights.to_numpy())
+    some = thinned_data(data)
+    return Shown(tree, some.entries, data.entries, some, weights.to_numpy())
+
+
+def thinned_data(data: Data) -> Data:
+    """At most 5,000 rows, see `thinned_index`."""
+    return data if data.shape[0] <= MOST_ROWS else data.take(thinned_index(data.shape[0]))
 
 
 def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
@@ -137,7 +155,7 @@ def _named(tree: xr.DataTree, X: ArrayLike | None) -> xr.DataTree:
     return result
 
 
-def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: bool) -> xr.DataTree:
+def in_same_labels(posterior: Posterior, tree: xr.DataTree, data: Data, *, force: bool) -> xr.DataTree:
     """Relabelled draws (some of those of a posterior), if its components are identified.
 
     Draws that are relabelled already, and those that prior or labels of rows identify, keep their labels.
@@ -152,10 +170,27 @@ def in_same_labels(posterior: Posterior, tree: xr.DataTree, X: Rows, *, force: b
     if one or ("prior" in attrs and model_of(root_of(posterior)).is_identified):
         return tree
     if RECORD not in attrs:
-        tree = relabel(tree, Data(X), progress=False)
+        tree = relabel(tree, data, progress=False)
     record = relabelling(root_of(posterior) if RECORD in attrs else tree)
     if not (record.identified or force):
         raise NotIdentifiedError(record.findings, hint=_INSTEAD)
+    return tree
+
+
+def one_draw(mixture: Mixture, names: Sequence[str], rows: Rows) -> xr.DataTree:
+    """A mixture, with its noise, as a posterior of one draw, and rows of features with these names."""
+    weights = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.full_covariances}
+    noise, weight = noise_of(mixture)
+    of_noise = {} if noise is None else {NOISE_WEIGHT: np.array(weight)}
+    coords = {FEATURE: list(names), FEATURE_BIS: list(names)}
+    values = {name: ((*SAMPLE_DIMS, *PARAMETERS.get(name, ())), each[None, None]) for name, each in weights.items()}
+    values |= {name: (SAMPLE_DIMS, each[None, None]) for name, each in of_noise.items()}
+    of_rows = xr.Dataset({"y": ((OBS, FEATURE), rows)}, {OBS: np.arange(len(rows)), FEATURE: list(names)})
+    groups = {"posterior": xr.Dataset(values, coords), "observed_data": of_rows}
+    if noise is not None:
+        groups["constant_data"] = xr.Dataset(noise.constants, {FEATURE: list(names)})
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {"covariance_type": "full"}
     return tree
 
 
@@ -173,7 +208,14 @@ def thinned_tree(tree: xr.DataTree, num_samples: int) -> xr.DataTree:
     return result
 
 
-def weighted_densities(draws: Draws, at: Rows) -> Array:
-    """Weight times density of every component in every draw, (sample, cluster, obs)."""
-    each = each_draw(draws, Data(at), with_memberships=True)
+def weighted_densities(draws: Draws, features: Sequence[int], at: Rows) -> Array:
+    """Weight times density of some features in every component and draw, (sample, cluster, obs)."""
+    each = each_draw(draws.components.marginal(features), Data(at), with_memberships=True)
     return np.array([np.exp(log_density) * memberships for log_density, memberships in each])
+
+
+def noise_densities(draws: Draws, features: Sequence[int], at: Rows) -> Array:
+    """Weight times density of noise in one or two features, (sample, obs); zeros without noise."""
+    if draws.noise is None or draws.noise_weight is None:
+        return np.zeros((len(draws), len(at)))
+    return np.outer(draws.noise_weight, draws.noise.density_of(features, at))

@@ -62,9 +62,16 @@ class View:
     def title(self, *texts: str, width: int = _LINE, binned: bool = True) -> str:
         """A title that says what is not shown, each text on lines of its own; rows are binned or a part is drawn."""
         all_rows, drawn = (f"{len(rows):,}" for rows in (self.sample.rows, self.sample.X))
+        texts = *texts, *self._gaps()
         rows = f"{all_rows} rows, binned" if binned else f"{drawn} of {all_rows} rows"
         paragraphs = [*texts, *self.note.split("\n"), rows if self.sample.many else ""]
         return "\n".join(line for paragraph in paragraphs for line in textwrap.wrap(paragraph, width))
+
+    def _gaps(self) -> list[str]:
+        """How many rows lack a value that is shown."""
+        rows = self.sample.rows[:, self.chosen]
+        n = int(np.isnan(rows).any(axis=1).sum())
+        return [f"{n:,} of {len(rows):,} rows lack a value shown here and are not drawn where it is"] if n else []
 
     def limits(self, j: int, mass: float) -> tuple[float, float]:
         """Limits of a feature's axis: its rows and, as far as that leaves them room, the mean ellipses."""
@@ -110,7 +117,8 @@ def separations(draws: Draws, X: Rows) -> Array:
             rows[:, j], some.means[:, :, j, None], sd[:, :, j, None]
         )
         joint = np.exp(log_joint - log_joint.max(axis=1, keepdims=True))
-        found.append(rel_entr(joint / joint.sum(axis=1, keepdims=True), weights).sum(axis=1).mean())
+        apart = rel_entr(joint / joint.sum(axis=1, keepdims=True), weights).sum(axis=1)
+        found.append(apart[:, ~np.isnan(rows[:, j])].mean())
     return np.array(found)
 
 
@@ -166,8 +174,8 @@ def _discriminant_view(sample: Shown, n: int, least: int) -> View:
     tree = xr.DataTree.from_dict({"posterior": posterior})
     tree.attrs = {"covariance_type": "full"}
     X, rows = np.asfortranarray(sample.X @ axes), np.asfortranarray(sample.rows @ axes)
-    view = Shown(tree, X, rows, sample.weights, whole=sample)
-    sd = sample.rows.std(axis=0)
+    view = Shown(tree, X, rows, sample.data, sample.weights, whole=sample)
+    sd = np.nanstd(sample.rows, axis=0)
     formulas = [_formula(name, axes[:, j] * sd, sample.names) for j, name in enumerate(names)]
     return View(view, list(range(len(names))), "\n".join(formulas), axes)
 

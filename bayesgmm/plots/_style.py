@@ -36,13 +36,23 @@ def evenly_spaced(n: int, most: int) -> IntArray:
 
 
 def thinned_rows(X: Rows, most: int = MOST_ROWS) -> Rows:
-    """At most ``most`` rows, one at random from each stretch of equal length, so that no period of theirs is missed."""
-    step = -(-len(X) // most)
+    """At most ``most`` rows, see `thinned_index`."""
+    return np.asfortranarray(X if len(X) <= most else X[thinned_index(len(X), most)])
+
+
+def thinned_index(n: int, most: int = MOST_ROWS) -> IntArray:
+    """At most ``most`` of n rows, one at random from each stretch of equal length, so that no period is missed."""
+    step = -(-n // most)
     if step == 1:
-        return np.asfortranarray(X)
-    starts = np.arange(0, len(X), step)
-    chosen = starts + np.random.default_rng(0).integers(0, step, len(starts))
-    return np.asfortranarray(X[np.minimum(chosen, len(X) - 1)])
+        return np.arange(n)
+    starts = np.arange(0, n, step)
+    return np.minimum(starts + np.random.default_rng(0).integers(0, step, len(starts)), n - 1)
+
+
+def observed(x: Array) -> Array:
+    """The values that are not missing."""
+    missing = np.isnan(x)
+    return x[~missing] if missing.any() else x
 
 
 def shrinkage(n_rows: int) -> float:
@@ -52,6 +62,7 @@ def shrinkage(n_rows: int) -> float:
 
 def limits_of(x: Array) -> tuple[float, float]:
     """Axis limits: the range of the data and a margin; ellipses may extend beyond them."""
+    x = observed(x)
     margin = 0.08 * float(np.ptp(x)) or 1.0
     return float(x.min()) - margin, float(x.max()) + margin
 
@@ -61,6 +72,7 @@ def bin_edges(x: Array) -> Array:
 
     The width is that of the Freedman-Diaconis rule, bounded: separated clusters widen its bins, ties narrow them.
     """
+    x = observed(x)
     fewest, most = min(2 * np.sqrt(len(x)), 40), 60
     width = 2.0 * float(iqr(x)) / np.cbrt(len(x))
     wanted = np.clip(np.ceil(np.ptp(x) / width) if width > 0 else fewest, fewest, most)
@@ -75,7 +87,7 @@ def bin_edges(x: Array) -> Array:
 
 def rounding_unit(x: Array) -> float:
     """The unit that values with many ties were rounded to; 0 if they were not."""
-    some = thinned_rows(x)
+    some = thinned_rows(observed(x))
     values = np.unique(some)
     if not 1 < len(values) < len(some) / 2:
         return 0.0

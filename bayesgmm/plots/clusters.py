@@ -23,11 +23,20 @@ from scipy.stats import norm
 from bayesgmm._common import Array
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, Mixture
+from bayesgmm.noise import noise_of
 from bayesgmm.plots._canvas import cells, cells_of
-from bayesgmm.plots._data import Shown, shown
+from bayesgmm.plots._data import Shown, noise_densities, shown
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._features import Features, View, view_of
-from bayesgmm.plots._style import MOST_FEATURES, ClusterFigure, bin_edges, ellipse_outlines, plain_axes, shrinkage
+from bayesgmm.plots._style import (
+    MOST_FEATURES,
+    ClusterFigure,
+    bin_edges,
+    ellipse_outlines,
+    observed,
+    plain_axes,
+    shrinkage,
+)
 from bayesgmm.posterior import NO_NAMES, Names, Posterior, draws_of, start_mixture
 from bayesgmm.style import CLUSTERS, DATA, EM, GREY, INK, MARKERS, POSTERIOR, context
 from bayesgmm.validation import check_number, check_whole
@@ -88,8 +97,8 @@ def plot_clusters(
     Two features: a scatter plot with, for each component, the ellipse of probability content ``mass`` (radius
     :math:`\sqrt{\chi^2_2(mass)}`): EM dashed, posterior mean solid, ``n_draws`` posterior draws thin. One
     feature: histogram, posterior density with its credible band, EM's density dashed. More: a pairs plot of both.
-    Colour shows the most probable component, marker size the uncertainty :math:`1 - \max_k P(z_i = k)`. If the
-    components are not identified, the title says so.
+    Colour shows the most probable component (noise is grey), marker size the uncertainty
+    :math:`1 - \max_k P(z_i = k)`. If the components are not identified, the title says so.
 
     Parameters
     ----------
@@ -273,9 +282,9 @@ def _ellipses(mixture: Mixture, pair: Sequence[int], mass: float) -> Array:
 
 
 def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool) -> None:
-    """Rows by label; the uncertain ones larger and on top."""
+    """Rows by label, those of noise below; the uncertain ones larger and on top."""
     shrink = (0.45 if compact else 1.0) * shrinkage(len(x))
-    for k in range(scene.sample.n_clusters):
+    for k in range(-1 if scene.sample.noise_weight else 0, scene.sample.n_clusters):
         mine = np.flatnonzero(scene.sample.labels == k)
         mine = mine[np.argsort(scene.uncertainty[mine])]
         panel.scatter(
@@ -285,12 +294,15 @@ def _draw_rows(panel: Axes, scene: _Scene, x: Array, y: Array, *, compact: bool)
             color=_colour(k),
             marker=_marker(k),
             alpha=0.65,
-            linewidths=0.3,
-            edgecolors="white",
+            **(_OF_NOISE if k < 0 else _OF_CLUSTERS),
             zorder=2,
             gid=f"rows {k}",
             rasterized=len(x) > 2_000,
         )
+
+
+_OF_CLUSTERS: dict[str, Any] = {"linewidths": 0.3, "edgecolors": "white"}
+_OF_NOISE: dict[str, Any] = {"linewidths": 0.8}
 
 
 def marker_area(uncertainty: Array) -> Array:
@@ -303,13 +315,13 @@ def marker_area(uncertainty: Array) -> Array:
 
 def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
     """Histogram, posterior density with band, components, EM's density; rows as a strip below."""
-    x, limits = scene.sample.rows[:, j], scene.view.limits(j, scene.mass)
+    x, limits = observed(scene.sample.rows[:, j]), scene.view.limits(j, scene.mass)
     panel.hist(x, bins=bin_edges(x).tolist(), density=True, color=GREY, edgecolor="white", linewidth=0.5, zorder=1)
     at = np.linspace(*limits, 201 if compact else 401)
     band = draws_of(scene.sample.tree).thinned(200 if compact else 1_000)
     spread = _sd(band, j)
     components = band.weights[:, :, None] * norm.pdf(at, band.means[:, :, j, None], spread[:, :, None])
-    density = components.sum(axis=1)
+    density = components.sum(axis=1) + noise_densities(band, [j], at[:, None])
     lower, upper = array_stats.eti(density.T, rcParams["stats.ci_prob"]).T
     panel.fill_between(at, lower, upper, color=POSTERIOR, alpha=0.3, linewidth=0, zorder=3, gid="band")
     panel.plot(at, density.mean(axis=0), color=POSTERIOR, linewidth=2.0, zorder=4, gid="density")
@@ -319,7 +331,7 @@ def _draw_density(panel: Axes, scene: _Scene, j: int, *, compact: bool) -> None:
         panel.plot(at, _marginal_density(scene.em, j, at), **_EM_STYLE)
     top = min(panel.get_ylim()[1], _TALLEST * float(upper.max()))  # a degenerate component of EM's may exceed the panel
     if not scene.sample.many:
-        _draw_rows(panel, scene, scene.sample.X[:, j], np.full(len(x), -0.05 * top), compact=True)
+        _draw_rows(panel, scene, scene.sample.X[:, j], np.full(len(scene.sample.X), -0.05 * top), compact=True)
     panel.axhline(0.0, color=INK, linewidth=0.6)
     panel.set_xlim(*limits)
     panel.set_ylim(0.0 if scene.sample.many else -0.1 * top, top)
@@ -338,7 +350,8 @@ def _sd(draws: Draws, j: int) -> Array:
 def _marginal_density(mixture: Mixture, j: int, at: Array) -> Array:
     sd = np.sqrt(mixture.full_covariances[:, j, j])
     density: Array = mixture.weights @ norm.pdf(at, mixture.means[:, j, None], sd[:, None])
-    return density
+    noise, weight = noise_of(mixture)
+    return density if noise is None else density + weight * noise.density_of([j], at[:, None])
 
 
 # ---- styles
@@ -352,11 +365,12 @@ def _mean_style(k: int, compact: bool) -> dict[str, Any]:
 
 
 def _colour(k: int) -> str:
-    return CLUSTERS[k % len(CLUSTERS)]
+    """Of a cluster, or -1 for noise."""
+    return DATA if k < 0 else CLUSTERS[k % len(CLUSTERS)]
 
 
 def _marker(k: int) -> str:
-    return MARKERS[k // len(CLUSTERS) % len(MARKERS)]
+    return "x" if k < 0 else MARKERS[k // len(CLUSTERS) % len(MARKERS)]
 
 
 def _wrapped(name: str, compact: bool) -> str:
@@ -369,6 +383,9 @@ def _legend_handles(scene: _Scene, *, ellipses: bool, density: bool) -> list[Any
     for k, weight in enumerate(scene.sample.weights):
         style = {"color": _colour(k), "marker": _marker(k), "linewidth": 2.0, "markersize": 5}
         handles.append(_entry(f"{k}  ({weight:.2f})", **style))
+    if scene.sample.noise_weight:
+        style = {"color": _colour(-1), "marker": _marker(-1), "linestyle": "", "markersize": 5}
+        handles.append(_entry(f"noise  ({scene.sample.noise_weight:.2f})", **style))
     handles.append(_heading(f"\n{scene.mass:.0%} ellipses" if ellipses else "\ndensity"))
     if ellipses:
         handles.append(_entry("posterior mean", color=DATA, linewidth=2.0))

@@ -144,6 +144,12 @@ def weight_labels(sample: Shown) -> list[str]:
     return [f"{k}  ({weight:.2f})" for k, weight in enumerate(sample.weights)]
 
 
+def noise_told(sample: Shown) -> list[str]:
+    """What rows of noise are drawn as, for a title; nothing without noise."""
+    drawn = "" if sample.many else "grey rows are noise, "
+    return [f"{drawn}weight of noise {sample.noise_weight:.2f}"] if sample.noise_weight else []
+
+
 def mean_ellipses(sample: Shown, pair: Sequence[int], mass: float) -> xr.DataArray:
     """Ellipses (cluster, plot_axis, point) of the posterior means."""
     outlines = ellipse_outlines(sample.mean.means, sample.mean.full_covariances, pair, mass)
@@ -177,7 +183,7 @@ def _ellipses(view: View, mass: float, canvas: Canvas, settings: dict[str, Any],
     draw_rows(pen, sample, chosen, clustered_rows(x, y, sample.labels, len(mean)))
     pen.draw("draws", many_lines, drawn_ellipses(sample, chosen, mass, n_draws), "marker")
     pen.draw("mean", line_xy, mean, "marker")
-    title = view.title(ellipse_title(mass, min(n_draws, sample.n_samples)))
+    title = view.title(ellipse_title(mass, min(n_draws, sample.n_samples)), *noise_told(sample))
     pen.label(sample.names[chosen[0]], sample.names[chosen[1]], title)
     pen.frame(*(view.limits(j, mass) for j in chosen))
     return pen
@@ -188,4 +194,5 @@ def _densities(view: View, band: Band, canvas: Canvas, settings: dict[str, Any])
     mean = line_data(found.at, found.components, "cluster")
     bounds = band_data(found.at, found.component_bounds, "cluster")
     title = f"Weighted components: posterior mean and {band.prob:.0%} credible band"
+    title = "\n".join([title, *noise_told(view.sample)])
     return draw_curves(view, canvas, settings, mean=mean, bounds=bounds, title=title)

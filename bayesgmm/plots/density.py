@@ -16,10 +16,10 @@ from bayesgmm._common import Array, IntArray, listed
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.plots._canvas import Canvas, Pen, Visuals, cells, cells_of, contours, finish, points, visual_settings
-from bayesgmm.plots._data import Shown, shown, weighted_densities
+from bayesgmm.plots._data import Shown, noise_densities, shown, weighted_densities
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._features import Features, View, view_of
-from bayesgmm.plots._style import bin_edges, limits_of
+from bayesgmm.plots._style import bin_edges, limits_of, observed
 from bayesgmm.posterior import NO_NAMES, Names, Posterior, draws_of
 from bayesgmm.prediction import interval_function, interval_probability, log_predictive_density
 from bayesgmm.style import DATA, GREY, POSTERIOR
@@ -170,8 +170,9 @@ class Curves:
 def curves(sample: Shown, j: int, band: Band, *, n_points: int = _GRID_1D) -> Curves:
     """Densities of feature j over the range of the rows with a margin."""
     at = np.linspace(*limits_of(sample.rows[:, j]), n_points)
-    components = weighted_densities(draws_of(sample.tree).marginal([j]), at[:, None])
-    density = components.sum(axis=1)
+    draws = draws_of(sample.tree)
+    components = weighted_densities(draws, [j], at[:, None])
+    density = components.sum(axis=1) + noise_densities(draws, [j], at[:, None])
     return Curves(at, density.mean(axis=0), band(density), components.mean(axis=0), band(components))
 
 
@@ -189,7 +190,7 @@ def band_data(x: Array, bounds: Array, *dims: str) -> xr.DataArray:
 
 def hist_data(x: Array) -> xr.DataArray:
     """A histogram of density for ArviZ's visuals."""
-    heights, edges = np.histogram(x, bins=bin_edges(x), density=True)
+    heights, edges = np.histogram(observed(x), bins=bin_edges(x), density=True)
     axes = ["histogram", "left_edges", "right_edges"]
     return _data(np.stack([heights, edges[:-1], edges[1:]]), "plot_axis", "bin", plot_axis=axes)
 
@@ -238,6 +239,8 @@ def draw_curves(
     pen.draw("hist", hist, histogram)
     if not sample.many:
         pen.draw("rug", points, rug)
+        if ignored:
+            draw_noise(pen, row_data(x, height), sample.labels, "rug")
     pen.draw("band", fill_between_y, bounds, *ignored)
     pen.draw("mean", line_xy, mean, *ignored)
     pen.label(sample.names[j], "density", view.title(title, "bars: histogram of the rows"))
@@ -252,12 +255,16 @@ def density_grid(sample: Shown, chosen: Sequence[int]) -> xr.DataArray:
     """Posterior mean density of two features (x, y), on a grid with a wide margin."""
     axes = [_wide_grid(sample.rows[:, j]) for j in chosen]
     at = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-    log_density = log_predictive_density(draws_of(sample.tree).marginal(chosen), Data(at))
-    values = np.exp(log_density).reshape(_GRID_2D, _GRID_2D)
+    draws = draws_of(sample.tree)
+    density = np.exp(log_predictive_density(draws.components.marginal(chosen), Data(at)))
+    if draws.noise is not None and draws.noise_weight is not None:
+        density += draws.noise_weight.mean() * draws.noise.density_of(chosen, at)
+    values = density.reshape(_GRID_2D, _GRID_2D)
     return xr.DataArray(values, dims=("x", "y"), coords=dict(zip(("x", "y"), axes, strict=True)))
 
 
 def _wide_grid(x: Array) -> Array:
+    x = observed(x)
     margin = _WIDER * float(np.ptp(x)) or 1.0
     return np.linspace(x.min() - margin, x.max() + margin, _GRID_2D)
 
@@ -271,11 +278,24 @@ def hdi_levels(density: xr.DataArray, probs: Sequence[float]) -> Array:
 
 
 def draw_rows(pen: Pen, sample: Shown, pair: Sequence[int], rows: xr.DataArray) -> None:
-    """Rows one by one or, if there are many, counted in cells."""
+    """Rows one by one, those of noise in grey where rows are clustered, or, if there are many, counted in cells."""
     if not sample.many:
         pen.draw("rows", points, rows)
+        if "cluster" in rows.dims:
+            x, y = (sample.X[:, j] for j in pair)
+            draw_noise(pen, row_data(x, y), sample.labels)
     elif pen.visuals["rows"] is not False:
         pen.draw("cells", cells, cells_of(*(sample.rows[:, j] for j in pair)))
+
+
+def draw_noise(pen: Pen, rows: xr.DataArray, labels: IntArray, name: str = "rows") -> None:
+    """Rows (..., plot_axis, obs) that are noise, in grey."""
+    noise = labels < 0
+    if not noise.any() or pen.visuals[name] is False:
+        return
+    style = {**pen.visuals[name], "color": DATA, "marker": "|" if pen.visuals[name].get("marker") == "|" else "x"}
+    style = {key: value for key, value in style.items() if key != "edgecolor"} | {"width": 1.0}
+    Pen(pen.pc, {"noise": style}).draw("noise", points, rows.where(xr.DataArray(noise, dims="obs")))
 
 
 def _two_features(view: View, probs: list[float], canvas: Canvas, settings: dict[str, Any]) -> PlotCollection:

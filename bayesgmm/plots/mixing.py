@@ -109,7 +109,7 @@ def plot_mixing(
         found = invariants(tree, data)
         arviz_kwargs = {"var_names": _SHOWN} | arviz_kwargs
     else:
-        found = component_parameters(in_same_labels(posterior, tree, data.rows, force=force))
+        found = component_parameters(in_same_labels(posterior, tree, data, force=force))
     numbers = {dim: np.arange(found.sizes[dim]) for dim in SAMPLE_DIMS if dim not in found.coords}
     found = found.assign_coords(numbers)  # ArviZ tells chains apart by their coordinate
     chosen = _chosen(found, arviz_kwargs)

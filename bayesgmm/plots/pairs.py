@@ -38,10 +38,22 @@ from bayesgmm.plots.components import (
     drawn_ellipses,
     ellipse_title,
     mean_ellipses,
+    noise_told,
     sized,
     weight_labels,
 )
-from bayesgmm.plots.density import CELLS, ONE_FEATURE, Band, band_data, clustered_rows, curves, hist_data, line_data
+from bayesgmm.plots.density import (
+    CELLS,
+    ONE_FEATURE,
+    Band,
+    band_data,
+    clustered_rows,
+    curves,
+    draw_noise,
+    hist_data,
+    line_data,
+    row_data,
+)
 from bayesgmm.posterior import NO_NAMES, Names, Posterior
 
 _DIAGONAL_POINTS = 201
@@ -126,7 +138,9 @@ def plot_pairs(
     view = view_of(sample, features, _most_panels(features, sample.names), least=2)
     settings = visual_settings(visuals, sized(_PAIRS, sample) | WITH_LEGEND)
     densities = f"densities: mean and {band.prob:.0%} credible band"
-    title = view.title(f"{ellipse_title(mass, min(n_draws, sample.n_samples))}; {densities}", width=_LETTERS)
+    title = view.title(
+        f"{ellipse_title(mass, min(n_draws, sample.n_samples))}; {densities}", *noise_told(sample), width=_LETTERS
+    )
     with canvas.style():
         pen = _open_grid(view.sample, view.chosen, canvas, settings)
         _draw_diagonal(pen, view, mass, band)
@@ -197,6 +211,8 @@ def _draw_rows(pen: Pen, sample: Shown, chosen: Sequence[int], pairs: dict[tuple
         labels, n = sample.labels, sample.n_clusters
         rows = {at: clustered_rows(sample.X[:, i], sample.X[:, j], labels, n) for at, (i, j) in pairs.items()}
         pen.draw("rows", points, _on_grid(sample, chosen, rows))
+        every = {at: row_data(sample.X[:, i], sample.X[:, j]) for at, (i, j) in pairs.items()}
+        draw_noise(pen, _on_grid(sample, chosen, every), labels)
     elif pen.visuals["rows"] is not False:
         counted = {at: cells_of(sample.rows[:, i], sample.rows[:, j]) for at, (i, j) in pairs.items()}
         pen.draw("cells", cells, _on_grid(sample, chosen, counted))

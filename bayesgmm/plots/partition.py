@@ -41,10 +41,10 @@ from bayesgmm.plots._data import Shown, shown, thinned_tree
 from bayesgmm.plots._docs import documented
 from bayesgmm.plots._features import Features, View, view_of
 from bayesgmm.plots._style import evenly_spaced, limits_of, shrinkage
-from bayesgmm.plots.components import WITH_LEGEND, weight_labels
-from bayesgmm.plots.density import LABELS, clustered_rows
-from bayesgmm.posterior import NO_NAMES, Names, Posterior, data_of, mixture_posterior
-from bayesgmm.style import INK
+from bayesgmm.plots.components import WITH_LEGEND, noise_told, weight_labels
+from bayesgmm.plots.density import LABELS, clustered_rows, draw_noise
+from bayesgmm.posterior import NO_NAMES, OBS, Names, Posterior, data_of, mixture_posterior
+from bayesgmm.style import DATA, INK
 from bayesgmm.validation import check_whole, generator_of, texts
 
 _DRAWS_OF_LABELS = 1_000
@@ -92,7 +92,7 @@ def plot_similarity(
 
     The largest cluster comes first, then repeatedly the one most similar to the one before; within a cluster, rows are
     ordered by their mean similarity to it. Squares and bars at the edges mark the clusters, which have the numbers of
-    the partition; these are not the numbers of components. Invariant under label switching.
+    the partition; these are not the numbers of components. Noise is grey. Invariant under label switching.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def plot_similarity(
     matrix, clusters = _similarity_of_rows(
         _thinned(labels_or_posterior, X, names, num_samples), clusters, max_rows=max_rows, rng=rng
     )
-    order, sizes = partition_order(matrix, clusters)
+    order, sizes = partition_order(matrix, np.where(clusters < 0, clusters.max() + 1, clusters))
     blocks = Blocks(sizes, clusters[order][np.cumsum(sizes) - 1])
     with canvas.style():
         return _draw_similarity(matrix[np.ix_(order, order)], blocks, canvas, settings)
@@ -145,24 +145,36 @@ def _thinned(given: Posterior | ArrayLike, X: ArrayLike | None, names: Names, nu
         draws = flat_draws(label_draws(given))
         return draws[evenly_spaced(len(draws), num_samples)]
     tree = mixture_posterior(given, X, names=names)
-    return mixture_posterior(thinned_tree(tree, num_samples), data_of(tree, X).rows)
+    thinned = thinned_tree(tree, num_samples)
+    return thinned if X is None else mixture_posterior(thinned, X)
 
 
 def _similarity_of_rows(
     given: Any, clusters: IntArray | None, *, max_rows: int, rng: np.random.Generator
 ) -> tuple[Array, IntArray]:
-    """Similarities (obs, obs) of the rows shown, and their clusters 0, 1, ..."""
-    rows = None if are_labels(given) else data_of(given).rows
-    n = given.shape[1] if rows is None else len(rows)
+    """Similarities (obs, obs) of the rows shown, and their clusters 0, 1, ..., -1 for noise."""
+    data = None if are_labels(given) else data_of(given)
+    n = given.shape[1] if data is None else data.shape[0]
     if clusters is not None and clusters.shape != (n,):
         raise InputError(expected=f"a partition of {n} rows, (obs,)", got=f"shape {clusters.shape}")
     index = np.arange(n) if n <= max_rows else np.sort(rng.choice(n, max_rows, replace=False))
-    some = given[:, index] if rows is None else mixture_posterior(given, rows[index])
+    some = given[:, index] if data is None else _of_rows(given, index)
     if clusters is None:
-        found = estimate_partition(some, random_state=rng, progress=False).labels
+        found = np.asarray(estimate_partition(some, random_state=rng, progress=False).labels, dtype=np.int64)
     else:
-        found = canonical_labels(clusters[None, index])[0]
-    return similarity_matrix(some).to_numpy(), np.asarray(found, dtype=np.int64)
+        found = np.asarray(clusters[index], dtype=np.int64)
+        found[found >= 0] = canonical_labels(found[None, found >= 0])[0] if (found >= 0).any() else 0
+    return similarity_matrix(some).to_numpy(), found
+
+
+def _of_rows(tree: xr.DataTree, index: IntArray) -> xr.DataTree:
+    """A posterior with some of its rows."""
+    found = tree.copy()
+    for group in tree.children:
+        dataset = tree[group].to_dataset()
+        if OBS in dataset.dims:
+            found[group] = xr.DataTree(dataset.isel({OBS: index}))
+    return found
 
 
 def partition_order(matrix: Array, clusters: IntArray) -> tuple[IntArray, IntArray]:
@@ -187,7 +199,7 @@ def _neighbours(between: Array, sizes: IntArray) -> IntArray:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Clusters in the order in which they are drawn: how many rows each has, and its number in the partition."""
+    """Clusters in the order in which they are drawn: how many rows each has, its number in the partition or -1."""
 
     sizes: IntArray
     numbers: IntArray
@@ -201,13 +213,22 @@ class Blocks:
     @property
     def names(self) -> list[str]:
         """Number and size of each."""
-        return [f"{number}  ({size:,})" for number, size in zip(self.numbers, self.sizes, strict=True)]
+        return [
+            f"{'noise' if number < 0 else number}  ({size:,})"
+            for number, size in zip(self.numbers, self.sizes, strict=True)
+        ]
+
+    @property
+    def told(self) -> str:
+        """How many there are."""
+        n = int((self.numbers >= 0).sum())
+        return f"{n} estimated clusters" + (" and noise" if n < len(self.sizes) else "")
 
     @property
     def colours(self) -> list[str]:
         """Of the clusters' numbers."""
-        every = cluster_aesthetics(int(self.numbers.max()) + 1)["color"]
-        return [every[number] for number in self.numbers]
+        every = cluster_aesthetics(max(int(self.numbers.max()), 0) + 1)["color"]
+        return [DATA if number < 0 else every[number] for number in self.numbers]
 
 
 def block_outlines(ends: Array) -> xr.DataArray:
@@ -224,9 +245,7 @@ def _draw_similarity(matrix: Array, blocks: Blocks, canvas: Canvas, settings: di
     pen.draw("image", _image, data, bar=settings["colorbar"])
     pen.draw("borders", many_lines, block_outlines(blocks.ends))
     pen.draw("bars", _bars, xr.DataArray(blocks.ends, dims="edge"), blocks=blocks)
-    pen.label(
-        "rows, by cluster", "", f"Posterior similarity of {len(matrix):,} rows, {len(blocks.sizes)} estimated clusters"
-    )
+    pen.label("rows, by cluster", "", f"Posterior similarity of {len(matrix):,} rows, {blocks.told}")
     if settings["legend"] is not False and canvas.name == "matplotlib":
         _draw_blocks(pen, canvas, blocks)
     return pen.pc
@@ -238,7 +257,10 @@ def _bars(da: xr.DataArray, target: Any, *, blocks: Blocks, width: float, zorder
     if not isinstance(target, Axes):
         centres = ((ends[:-1] + ends[1:]) / 2).tolist()
         target.update_xaxes(showticklabels=False)
-        return target.update_yaxes(tickvals=centres, ticktext=[f"cluster {name}" for name in blocks.names])
+        return target.update_yaxes(
+            tickvals=centres,
+            ticktext=[name if name.startswith("noise") else f"cluster {name}" for name in blocks.names],
+        )
     n, sizes = float(ends[-1] + 0.5), np.diff(ends)
     thick, start = width * n, -0.5 - (_GAP + width) * n
     above = [Rectangle((at, start), size, thick) for at, size in zip(ends, sizes, strict=False)]
@@ -251,7 +273,7 @@ def _bars(da: xr.DataArray, target: Any, *, blocks: Blocks, width: float, zorder
 
 def _draw_blocks(pen: Pen, canvas: Canvas, blocks: Blocks) -> None:
     """Legend of the clusters by number: below the matrix if axes are given, else beside it."""
-    order = np.argsort(blocks.numbers)[:_MOST_NAMED]
+    order = np.argsort(blocks.numbers % (len(blocks.numbers) + 1))[:_MOST_NAMED]  # noise last
     handles = [Patch(color=blocks.colours[k], label=blocks.names[k]) for k in order]
     if len(blocks.sizes) > len(order):
         handles.append(Patch(color="none", label=f"and {len(blocks.sizes) - len(order)} more"))
@@ -352,7 +374,7 @@ def plot_membership_uncertainty(
     wanted = _checked_parts(parts, ax)
     sample = shown(posterior, X, names=names, num_samples=num_samples, force=force)
     view = view_of(sample, features, 2)
-    split = membership_uncertainty(sample.tree, sample.X, ci_prob=ci_prob, ci_kind=ci_kind)
+    split = membership_uncertainty(sample.tree, sample.data, ci_prob=ci_prob, ci_kind=ci_kind)
     data = _uncertain_rows(view.sample, split, view.chosen, wanted)
     size = (min(4.6, _WIDTH / len(wanted)) * len(wanted) + 1.4, 3.6)
     with canvas.style():
@@ -362,11 +384,13 @@ def plot_membership_uncertainty(
         if len(view.chosen) == 1:
             pen.draw("interval", many_lines, _intervals(view.sample, split, view.chosen[0], wanted), "marker")
         pen.draw("rows", points, data)
+        noise = _uncertain_rows(view.sample, split, view.chosen, wanted, every=True)
+        draw_noise(pen, noise.isel(cluster=0, drop=True), sample.labels)
         _label_uncertainty(pen, view, split, wanted)
         pen.legend(canvas, weight_labels(sample))
         if len(view.chosen) == 2 and canvas.name == "matplotlib" and canvas.own_figure:
             _draw_sizes(pen, sample)
-        title = view.title(width=_LETTERS, binned=False)
+        title = view.title(*noise_told(sample), width=_LETTERS, binned=False)
         if title and canvas.own_figure and settings["title"] is not False:
             pen.pc.add_title(title if canvas.name == "matplotlib" else html_lines(title))
         finish(pen.pc)
@@ -382,9 +406,16 @@ def _checked_parts(parts: Sequence[str] | str, ax: Axes | None) -> list[str]:
     return wanted
 
 
-def _uncertain_rows(sample: Shown, split: xr.Dataset, chosen: Sequence[int], parts: Sequence[str]) -> xr.DataArray:
-    """Points (part, cluster, plot_axis, obs); of two features with an axis for the size of markers."""
+def _uncertain_rows(
+    sample: Shown, split: xr.Dataset, chosen: Sequence[int], parts: Sequence[str], *, every: bool = False
+) -> xr.DataArray:
+    """Points (part, cluster, plot_axis, obs); of two features with an axis for the size of markers.
+
+    With ``every``, all rows as one cluster.
+    """
     n_clusters, labels = sample.mean.n_components, sample.labels
+    if every:
+        n_clusters, labels = 1, np.zeros_like(labels)
     panels = []
     for part in parts:
         values = split[part].to_numpy()

@@ -27,13 +27,12 @@ from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.data import N_LABELLED, Allowed, alike_components
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Component, CovarianceFamily, Draws, Equivariance, Mixture, component_of, covariance_family
-from bayesgmm.noise import Uniform, noise_of
+from bayesgmm.noise import NOISE_WEIGHT, Uniform, noise_of
 from bayesgmm.priors import FORMS, Gamma, Model, Prior, Separation, Wishart
 from bayesgmm.validation import as_covariance
 
 CLUSTER, FEATURE, FEATURE_BIS, OBS = "cluster", "feature", "feature_bis", "obs"
 SAMPLE_DIMS = ("chain", "draw")
-SIDE, NOISE_WEIGHT = "side", "noise_weight"
 PARAMETERS = {
     "weights": (CLUSTER,),
     "means": (CLUSTER, FEATURE),
@@ -90,12 +89,7 @@ def _with_noise(tree: xr.DataTree, group: str, draws: Draws) -> Draws:
 def _noise_constants(start: Mixture) -> dict[str, tuple[tuple[str, ...], Any]]:
     """The box of noise that a start has, and its weight there."""
     noise, weight = noise_of(start)
-    if noise is None:
-        return {}
-    sides = {"noise_axes": ((SIDE, FEATURE), noise.axes)}
-    ends = {"noise_lower": ((SIDE,), noise.lower), "noise_upper": ((SIDE,), noise.upper)}
-    numbers = {"noise_volume": noise.volume, "noise_given": int(noise.given), f"em_{NOISE_WEIGHT}": weight}
-    return {**sides, **ends, **{name: ((), value) for name, value in numbers.items()}}
+    return {} if noise is None else {**noise.constants, f"em_{NOISE_WEIGHT}": ((), weight)}
 
 
 def aligned(reference: Mixture, draws: Draws, *, alike: IntArray) -> tuple[Draws, IntArray]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.conditioning import marginal as marginal
     from bayesgmm.prediction.densities import blocks_of_densities as blocks_of_densities
     from bayesgmm.prediction.densities import each_draw as each_draw
+    from bayesgmm.prediction.densities import group_memberships as group_memberships
     from bayesgmm.prediction.densities import interval_function as interval_function
     from bayesgmm.prediction.densities import interval_over_draws as interval_over_draws
     from bayesgmm.prediction.densities import interval_probability as interval_probability
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bayesgmm.prediction.densities import most_probable as most_probable
     from bayesgmm.prediction.densities import pieces_in_memory as pieces_in_memory
     from bayesgmm.prediction.densities import predictive_sample as predictive_sample
+    from bayesgmm.prediction.densities import sampled_groups as sampled_groups
     from bayesgmm.prediction.densities import sampled_memberships as sampled_memberships
     from bayesgmm.prediction.imputation import Imputation as Imputation
     from bayesgmm.prediction.imputation import impute as impute

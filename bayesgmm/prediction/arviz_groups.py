@@ -13,7 +13,7 @@ from bayesgmm._common import Array
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws
-from bayesgmm.noise import refuse_noise
+from bayesgmm.noise import NOISE_PRIOR, NOISE_WEIGHT, log_noise_prior
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -59,12 +59,13 @@ def to_arviz(
     ``posterior``             ``weights`` (cluster), ``means`` (cluster, feature), ``sds`` (cluster, feature) and
                               ``correlations`` (cluster, pair), the lower triangles. What does not vary is left out:
                               the weight of a single component, correlations of diagonal families, and the cluster
-                              dimension of covariances that all components share
+                              dimension of covariances that all components share; ``noise_weight`` where there is noise
     ``sample_stats``          one number for each draw: ``energy``, ``diverging``, ...
     ``log_likelihood``        ``y`` (obs), :math:`\log p(x_i \mid \theta^s)` of whole rows, again under the name of each
                               feature, and ``minus_repeats``, which subtracts the repetitions; see below
     ``log_prior``             ``mixture``, :math:`\log p(\theta^s)` of weights, means and covariances; hyperparameters
-                              that have a prior are integrated out
+                              that have a prior are integrated out; with noise also ``noise_weight``, and weights
+                              are those given that a row is no noise
     ``posterior_predictive``  each feature (obs) of replicated data, one data set for each draw
     ``prior``                 the variables of ``posterior``, as many draws from the prior
     ``prior_predictive``      each feature (obs) of a data set for each of these
@@ -149,7 +150,6 @@ def to_arviz(
     for group in asked or ():
         check_option(_GROUPS, groups=group)
     tree = mixture_posterior(posterior, X, names=names)
-    refuse_noise(tree, "ArviZ's groups")
     wanted = _known(tree, prior) if asked is None else asked
     if not wanted:
         raise InputError(expected="one group or more", got="none")
@@ -246,7 +246,9 @@ class _Source:
             drawn = self.model.prior_draws(len(self.draws), rng=self.rng)
             if not np.isfinite(drawn.factors).all():
                 raise np.linalg.LinAlgError("overflow")
-            return aligned(reference, drawn, alike=self.model.interchangeable)[0]
+            drawn = aligned(reference.components, drawn, alike=self.model.interchangeable)[0]
+            noise = self.draws.noise
+            return drawn if noise is None else drawn.with_noise(noise, self.rng.beta(*NOISE_PRIOR, len(drawn)))
         except np.linalg.LinAlgError as error:
             raise InputError(
                 expected="a prior whose draws have covariances of full rank in double precision",
@@ -298,6 +300,7 @@ def _parameters(source: _Source, draws: Draws) -> xr.Dataset:
         coords[PAIR] = np.array([f"{names[b]}, {names[a]}" for a, b in zip(i, j, strict=True)])
     if family.shared:
         variables |= {name: (dims, v[:, 0]) for name, (dims, v) in variables.items() if CLUSTER not in dims}
+    variables |= {} if draws.noise_weight is None else {NOISE_WEIGHT: ((), draws.noise_weight)}
     return source.dataset(variables, coords)
 
 
@@ -320,7 +323,11 @@ def _log_likelihood(source: _Source) -> xr.Dataset:
 
 
 def _log_prior(source: _Source) -> xr.Dataset:
-    return source.dataset({"mixture": ((), source.model.log_prior_of(source.draws))}, {})
+    """Of components, given that a row is no noise, and of the weight of noise."""
+    draws, noise = source.draws, source.draws.noise_weight
+    found = {"mixture": ((), source.model.log_prior_of(draws if noise is None else draws.alone))}
+    of_noise = {} if noise is None else {NOISE_WEIGHT: ((), log_noise_prior(np.log(noise), np.log1p(-noise)))}
+    return source.dataset(found | of_noise, {})
 
 
 def _replicated(source: _Source, draws: Draws) -> xr.Dataset:

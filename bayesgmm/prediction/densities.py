@@ -28,10 +28,20 @@ _INTERVALS = {"eti": array_stats.eti, "hdi": array_stats.hdi}
 
 def mean_probabilities(draws: Draws, data: Data) -> Responsibilities:
     """`mean_memberships`, with a last column of noise where draws have it."""
-    resp = mean_memberships(draws, data)
+    return _with_noise(draws, mean_memberships(draws, data), axis=1)
+
+
+def _with_noise(draws: Draws, resp: Array, *, axis: int) -> Array:
+    """Memberships with noise behind the components, on their axis, where draws have it."""
     if draws.noise is None:
         return resp
-    return np.column_stack([resp, np.maximum(1.0 - resp.sum(axis=1), 0.0)])
+    return np.concatenate([resp, np.maximum(1.0 - resp.sum(axis=axis, keepdims=True), 0.0)], axis=axis)
+
+
+def group_memberships(draws: Draws, data: Data) -> Iterator[Array]:
+    """Memberships (group, obs) under each draw: components, and noise as one more group where draws have it."""
+    for _, resp in each_draw(draws, data, with_memberships=True):
+        yield _with_noise(draws, resp, axis=0)
 
 
 def most_probable(draws: Draws, proba: Responsibilities) -> IntArray:
@@ -84,6 +94,11 @@ def pieces_in_memory(draws: Draws, data: Data) -> Iterator[Data]:
     return data.pieces(max(1, _BLOCK_VALUES // draws.weights.size))
 
 
+def sampled_groups(draws: Draws, data: Data) -> Array:
+    """`sampled_memberships`, with noise as one more group where draws have it."""
+    return _with_noise(draws, sampled_memberships(draws, data), axis=1)
+
+
 def sampled_memberships(draws: Draws, data: Data) -> Array:
     """Memberships (obs, cluster, sample) under all draws at once."""
     sampled = np.empty((data.shape[0], draws.weights.shape[1], len(draws)))
@@ -134,12 +149,19 @@ def blocks_of_densities(draws: Draws, data: Data) -> Iterator[Array]:
 
 
 def predictive_sample(draws: Draws, n: int, *, rng: np.random.Generator) -> tuple[Rows, IntArray]:
-    """Rows from the posterior predictive distribution, each from a different draw, and their labels."""
+    """Rows from the posterior predictive distribution, each from a different draw, and their labels, -1 for noise."""
     check_whole(n_samples=n)
     which = rng.integers(len(draws), size=n)
     labels = draws.labels(which, rng=rng)
-    z = rng.standard_normal((n, draws.means.shape[2]))
-    return draws.rows(which, labels, draws.stretches(which, labels, rng) * z), labels
+    return rows_of(draws, which, labels, rng.standard_normal((n, draws.means.shape[2])), rng=rng), labels
+
+
+def rows_of(draws: Draws, which: IntArray | int, labels: IntArray, z: Rows, *, rng: np.random.Generator) -> Rows:
+    """Rows of components by `Draws.rows`, and those labelled -1 uniform in the box of noise."""
+    rows, noisy = draws.rows(which, labels, draws.stretches(which, labels, rng) * z), labels < 0
+    if draws.noise is not None and noisy.any():
+        rows[noisy] = draws.noise.sample(int(noisy.sum()), rng=rng)
+    return rows
 
 
 def each_draw(draws: Draws, data: Data, *, with_memberships: bool) -> Iterator[tuple[PerRow, Array]]:

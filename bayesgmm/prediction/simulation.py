@@ -10,7 +10,6 @@ from bayesgmm._common import Array, IntArray
 from bayesgmm.data import Data
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Draws, covariance_family
-from bayesgmm.noise import refuse_noise
 from bayesgmm.posterior import (
     CLUSTER,
     FEATURE,
@@ -24,6 +23,7 @@ from bayesgmm.posterior import (
     draws_of,
     mixture_posterior,
 )
+from bayesgmm.prediction.densities import rows_of
 from bayesgmm.priors import Prior, draw_mixtures
 from bayesgmm.validation import check_type, check_whole, default_names, generator_of, read_table
 
@@ -40,8 +40,8 @@ def posterior_predictive(
 
     .. math:: y^{rep,s}_i \sim \sum_k w_k^s N(\mu_k^s, \Sigma_k^s), \quad i = 1, \dots, n,
 
-    all rows of a data set from one draw :math:`\theta^s`. Use it with ``az.plot_ppc_dist`` and ArviZ's other predictive
-    plots.
+    all rows of a data set from one draw :math:`\theta^s`, with noise as often as it weighs. Use it with
+    ``az.plot_ppc_dist`` and ArviZ's other predictive plots.
 
     Parameters
     ----------
@@ -76,7 +76,6 @@ def posterior_predictive(
     check_whole(n_samples=n_samples)
     rng = generator_of(random_state)
     tree = mixture_posterior(posterior, X, names=names).copy()
-    refuse_noise(tree, "posterior predictive rows")
     data = without_row_weights(data_of(tree, all_for="replicated data", some_do=True))
     sizes, draws = tree["posterior"].sizes, draws_of(tree)
     chosen = evenly_spaced(sizes["draw"], max(1, n_samples // sizes["chain"]))
@@ -167,9 +166,11 @@ def simulated_rows(draws: Draws, which: IntArray, n: int, *, rng: np.random.Gene
 
 
 def _rows_of(draws: Draws, s: int, n: int, rng: np.random.Generator) -> Array:
-    labels = rng.choice(draws.weights.shape[1], n, p=draws.weights[s] / draws.weights[s].sum())
+    k, shares = draws.weights.shape[1], draws.weights[s]
+    shares = shares if draws.noise_weight is None else np.append(shares, draws.noise_weight[s])
+    labels = rng.choice(len(shares), n, p=shares / shares.sum())
     z = rng.standard_normal((n, draws.means.shape[2]))
-    return draws.rows(s, labels, draws.stretches(s, labels, rng) * z)
+    return rows_of(draws, s, np.where(labels == k, -1, labels), z, rng=rng)
 
 
 def without_row_weights(data: Data) -> Data:

@@ -9,7 +9,7 @@ from scipy.stats import chi2
 from bayesgmm._common import Array, IntArray, PerRow, Rows
 from bayesgmm.data import Data
 from bayesgmm.mixture import Draws
-from bayesgmm.prediction.densities import log_densities
+from bayesgmm.prediction.densities import log_densities, rows_of
 
 _SIMULATED = 5_000  # rows, at least four from each draw
 _FEWEST_A_DRAW = 4
@@ -69,12 +69,15 @@ def reference(draws: Draws, *, rng: np.random.Generator) -> Reference:
 
     A row of component k is :math:`\mu_k + r L_k e` with a uniform direction e and
     :math:`r^2 = F^{-1}_{\chi^2_d}(1 - v)`. Half of the v are uniform, half log-uniform above 1e-12; a row counts for
-    v's uniform density over that of this mixture, which is below two, whatever the dimension.
+    v's uniform density over that of this mixture, which is below two, whatever the dimension. Rows of noise count for
+    one.
     """
     each = max(_FEWEST_A_DRAW, ceil(_SIMULATED / len(draws)))
     which = np.repeat(np.arange(len(draws)), each)
     v, weights = _radial(len(which), rng)
-    rows = _rows(draws, which, v, rng)
+    labels = draws.labels(which, rng=rng)
+    rows = _rows(draws, which, labels, v, rng)
+    weights = np.where(labels < 0, 1.0, weights)
     values = log_densities(draws, Data(rows))
     highest = values.max(axis=0)
     return Reference(which, weights, highest, np.exp(values - highest))
@@ -88,9 +91,8 @@ def _radial(n: int, rng: np.random.Generator) -> tuple[PerRow, PerRow]:
     return v, 1.0 / density
 
 
-def _rows(draws: Draws, which: IntArray, v: PerRow, rng: np.random.Generator) -> Rows:
+def _rows(draws: Draws, which: IntArray, labels: IntArray, v: PerRow, rng: np.random.Generator) -> Rows:
     d = draws.means.shape[2]
-    labels = draws.labels(which, rng=rng)
     direction = rng.standard_normal((len(which), d))
     z = direction * np.sqrt(chi2.isf(v, d) / (direction**2).sum(axis=1))[:, None]
-    return np.asfortranarray(draws.rows(which, labels, draws.stretches(which, labels, rng) * z))
+    return np.asfortranarray(rows_of(draws, which, labels, z, rng=rng))

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from bayesgmm._common import Array, PerRow, Rows, counted, decimals_of, listed, sentence, shown
 from bayesgmm.comparison import component_cells
+from bayesgmm.data import Data, IncompleteData
 from bayesgmm.em import Starts
 from bayesgmm.exceptions import InformationError
-from bayesgmm.mixture import Mixture
+from bayesgmm.mixture import Mixture, row_memberships
+from bayesgmm.noise import noise_of, refuse_noise
 from bayesgmm.overview import SURE, RowClusters
 from bayesgmm.report.figures import Picture, picture_of, svg_of
 from bayesgmm.report.messages import DataSentence, EMSentence, Fragment, SharedSentence
@@ -30,11 +33,27 @@ _MOST_PANELS = 6
 
 @dataclass(frozen=True)
 class Sample:
-    """The rows of a fit, what their columns are called, and how often each row counts."""
+    """The rows of a fit, what their columns are called, how often each row counts, and how many have labels."""
 
     X: Rows
     names: Sequence[str]
     row_weights: PerRow | None = None
+    n_labelled: int = 0
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which values are, (obs, feature)."""
+        return np.isnan(self.X)
+
+    @property
+    def data(self) -> Data:
+        """The rows with what was observed of them."""
+        kind = IncompleteData if self.missing.any() else Data
+        return kind(self.X, self.row_weights)
+
+    def observed(self, j: int) -> Array:
+        """The known values of a feature."""
+        return self.X[~self.missing[:, j], j]
 
     @property
     def columns(self) -> str:
@@ -56,36 +75,47 @@ def data_section(sample: Sample) -> Section:
     table = Table("Features", ("feature", "mean", "sd", "min", "median", "max", "different values"), _moments(sample))
     return Section(
         title="Data",
-        sentences=(first, _most_striking(sample)),
+        sentences=(first, *_gaps(sample), _most_striking(sample)),
         picture=_histograms(sample),
         tables=(table,),
     )
 
 
+def _gaps(sample: Sample) -> list[str]:
+    """How many values are missing, and labels known; nothing where none is."""
+    n = int(sample.missing.sum())
+    complete = int((~sample.missing.any(axis=1)).sum())
+    values = {"values": counted(n, "value"), "share": n / sample.X.size, "complete": counted(complete, "row")}
+    told = [sentence(DataSentence.MISSING, **values)] if n else []
+    known = [sentence(DataSentence.LABELLED, rows=counted(sample.n_labelled, "row"))] if sample.n_labelled else []
+    return [*told, *known]
+
+
 def _moments(sample: Sample) -> list[list[str]]:
-    X = sample.X
-    values = (X.mean(axis=0), X.std(axis=0, ddof=1), X.min(axis=0), np.median(X, axis=0), X.max(axis=0))
-    different = [len(np.unique(X[:, j])) for j in range(X.shape[1])]
-    return [
-        [name, *(shown(value, decimals_of(row[1] / np.sqrt(len(X)), mean=row[0])) for value in row), shown(n)]
-        for name, row, n in zip(sample.names, np.transpose(values), different, strict=True)
-    ]
+    lines = []
+    for j, name in enumerate(sample.names):
+        x = sample.observed(j)
+        mean, sd = x.mean(), x.std(ddof=1)
+        digits = decimals_of(sd / np.sqrt(len(x)), mean=mean)
+        values = (mean, sd, x.min(), np.median(x), x.max())
+        lines.append([name, *(shown(float(value), digits) for value in values), shown(len(np.unique(x)))])
+    return lines
 
 
 def _most_striking(sample: Sample) -> str:
     """The strongest correlation, or the spread of a single feature; and the coarsest feature."""
-    different = [len(np.unique(column)) for column in sample.X.T]
+    different = [len(np.unique(sample.observed(j))) for j in range(sample.X.shape[1])]
     coarsest = int(np.argmin(different))
     ties = {
         "fewest": sample.names[coarsest],
         "values": counted(different[coarsest], "different value"),
         "rows": counted(len(sample.X), "row"),
     }
-    varying = np.flatnonzero(np.ptp(sample.X, axis=0) > 0)
+    varying = np.flatnonzero(np.array(different) > 1)
     if len(varying) < 2:
-        x = sample.X[:, coarsest]
+        x = sample.observed(coarsest)
         return sentence(DataSentence.ONE_FEATURE, mean=x.mean(), sd=x.std(ddof=1), **ties)
-    r = np.triu(np.corrcoef(sample.X[:, varying], rowvar=False), 1)
+    r = np.nan_to_num(np.triu(pd.DataFrame(sample.X[:, varying]).corr().to_numpy(), 1))
     i, j = np.unravel_index(int(np.abs(r).argmax()), r.shape)
     a, b = sample.names[varying[i]], sample.names[varying[j]]
     return sentence(DataSentence.CORRELATION, r=r[i, j], a=a, b=b, **ties)
@@ -98,7 +128,7 @@ def _histograms(sample: Sample) -> Picture:
     for j in chosen:
         figure = Figure(figsize=(3.2, 2.6), layout="constrained")
         panel: Any = figure.subplots()
-        panel.hist(sample.X[:, j], bins=_bins(sample.X[:, j]), color=GREY, edgecolor="white", linewidth=0.5)
+        panel.hist(sample.observed(j), bins=_bins(sample.observed(j)), color=GREY, edgecolor="white", linewidth=0.5)
         panel.set(xlabel=_as_text(sample.names[j]), ylabel="rows")
         panel.spines[["top", "right"]].set_visible(False)
         panels.append(svg_of(figure))
@@ -183,7 +213,7 @@ def em_components_section(em: Any, sample: Sample, errors: StandardErrors | None
     mixture: Mixture = em.mixture_
     return Section(
         title="Components",
-        sentences=(_sizes(mixture), _precision(errors)),
+        sentences=(_sizes(mixture), *_noise(mixture), _precision(errors)),
         picture=_em_picture(mixture, sample),
         tables=(Table("Components", *component_cells(sample.names, *_cells(mixture, errors, len(sample.X)))).turned(),),
         notes=tuple(notes),
@@ -198,12 +228,18 @@ def _sizes(mixture: Mixture) -> str:
     return sentence(SharedSentence.SIZES, largest=largest, smallest=smallest, **numbers)
 
 
+def _noise(mixture: Mixture) -> list[str]:
+    noise, weight = noise_of(mixture)
+    return [] if noise is None else [sentence(SharedSentence.NOISE, weight=shown(weight, "probability"))]
+
+
 def em_errors(em: Any, sample: Sample) -> tuple[StandardErrors | None, list[str]]:
     """Standard errors from the observed information, if there are any, and warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            errors = standard_errors(sample.X, em.mixture_, prior=em.prior_, row_weights=sample.row_weights)
+            refuse_noise(em, "standard errors")
+            errors = standard_errors(sample.data, em.mixture_, prior=em.prior_)
         except (InformationError, ValueError) as error:
             return None, [str(error)]
     return errors, [str(each.message) for each in caught]
@@ -243,30 +279,30 @@ def _with_error(value: float, error: float) -> str:
 
 
 def _em_picture(mixture: Mixture, sample: Sample) -> Picture:
-    from bayesgmm.plots import plot_components, plot_pairs
+    from bayesgmm.plots import one_draw, plot_components, plot_pairs
 
-    once = {"weights": mixture.weights, "means": mixture.means, "covariances": mixture.full_covariances}
-    posterior = {name: values[None, None] for name, values in once.items()}
-    frame = pd.DataFrame(sample.X, columns=pd.Index([_as_text(name) for name in sample.names]))
+    names = [_as_text(name) for name in sample.names]
+    posterior = one_draw(mixture, names, sample.X)
     drawn: Any
-    if len(frame.columns) > 2:
-        chosen = range(min(MOST_PAIRED, len(frame.columns)))
-        drawn = plot_pairs(posterior, frame, features=chosen, n_draws=1, force=True, backend="matplotlib")
+    if len(names) > 2:
+        chosen = range(min(MOST_PAIRED, len(names)))
+        drawn = plot_pairs(posterior, features=chosen, n_draws=1, force=True, backend="matplotlib")
     else:
-        drawn = plot_components(posterior, frame, n_draws=1, force=True, backend="matplotlib")
+        drawn = plot_components(posterior, n_draws=1, force=True, backend="matplotlib")
     return picture_of(drawn, f"Rows and the {counted(mixture.n_components, 'component')} that EM found")
 
 
 def em_clusters(em: Any, sample: Sample) -> RowClusters:
     """The most probable component of each row."""
-    resp = em.mixture_.responsibilities(sample.X)
-    return RowClusters(np.arange(len(resp)), sample.X, resp.argmax(axis=1), resp.max(axis=1))
+    resp = row_memberships(sample.data, em.mixture_)
+    return RowClusters(np.arange(len(resp)), sample.X, em.mixture_.most_probable(resp), resp.max(axis=1))
 
 
 def em_partition_section(rows: RowClusters, n_components: int) -> Section:
     """Certainty of memberships."""
-    sizes = np.bincount(rows.labels, minlength=n_components)
-    listing = listed(f"{shown(n)} (component {k})" for k, n in enumerate(sizes))
+    sizes, n_noise = np.bincount(rows.labels[rows.labels >= 0], minlength=n_components), int((rows.labels < 0).sum())
+    of_noise = [f"{shown(n_noise)} (noise)"] if n_noise else []
+    listing = listed([*(f"{shown(n)} (component {k})" for k, n in enumerate(sizes)), *of_noise])
     return Section(
         title="Partition",
         sentences=(sentence(EMSentence.PARTITION, sizes=listing), uncertain(rows.proba)),

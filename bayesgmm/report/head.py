@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from bayesgmm._common import Array, IntArray, listed, shown
 from bayesgmm.overview import SURE, Overview, RowClusters
 from bayesgmm.report.figures import Picture, svg_of
-from bayesgmm.style import CLUSTERS, GREY, INK
+from bayesgmm.style import CLUSTERS, DATA, GREY, INK
 
 _MOST_SHOWN, _MOST_FEATURES = 1_000, 10  # rows and features
 _SIZE = (4.0, 3.4)  # inches: two stand side by side
@@ -87,11 +87,12 @@ def _rows(rows: RowClusters, names: Sequence[str], telling: IntArray) -> tuple[F
         for sure in (True, False):
             chosen = (labels == k) & ((proba >= SURE) == sure)
             if chosen.any():
-                gid = f"rows-{k}-{'sure' if sure else 'unsure'}"
+                gid = f"rows-{k if k >= 0 else 'noise'}-{'sure' if sure else 'unsure'}"
                 face = _colour(k) if sure else "none"
                 panel.scatter(x[chosen], y[chosen], s=22, facecolors=face, edgecolors=_colour(k), gid=gid)
                 each = zip(numbers[chosen], proba[chosen], strict=True)
-                titles[gid] = [f"row {n}: cluster {k}, probability {shown(float(p), '.2f')}" for n, p in each]
+                called = f"cluster {k}" if k >= 0 else "noise"
+                titles[gid] = [f"row {n}: {called}, probability {shown(float(p), '.2f')}" for n, p in each]
     panel.set_xlabel(_short(names[telling[0]]))
     panel.set_ylabel(_short(names[telling[1]]) if len(telling) > 1 else "cluster")
     if len(telling) == 1:
@@ -102,7 +103,7 @@ def _rows(rows: RowClusters, names: Sequence[str], telling: IntArray) -> tuple[F
 
 
 def _colour(k: int) -> str:
-    return CLUSTERS[int(k) % len(CLUSTERS)]
+    return DATA if k < 0 else CLUSTERS[int(k) % len(CLUSTERS)]
 
 
 def _on(colour: str) -> str:

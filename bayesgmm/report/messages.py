@@ -10,6 +10,8 @@ class DataSentence(StrEnum):
     WEIGHTED = (
         "This data set has {rows} of {features}: {names}; with their frequency weights they count as {total:,.5g} rows."
     )
+    MISSING = "Missing are {values} ({share:small share}); {complete} are complete."
+    LABELLED = "Components are known of {rows}, at least in part."
     CORRELATION = (
         "The strongest correlation is {r:.2f}, of {a} and {b}; {fewest} has {values} in {rows}, the fewest of all "
         "features."
@@ -67,7 +69,8 @@ class PosteriorSentence(StrEnum):
     WITHOUT_LABELS = "The density below and the partition do not depend on labels, and remain valid."
 
     PARTITION = (
-        "The partition with the least expected variation of information{rows} has {clusters}, of {sizes} rows; "
+        "The partition with the least expected variation of information{rows} has {clusters}, of {sizes} "
+        "rows{noise}; "
         "{coverage:share} of the drawn partitions are within {radius:.2f} bits of it."
     )
     ONE_CLUSTER = "All rows are in one cluster, since the model has one component."
@@ -87,6 +90,7 @@ class SharedSentence(StrEnum):
     SIZES = "The largest component is {large}, with weight {largest}, and the smallest is {small}, with {smallest}."
     ONE_COMPONENT = "There is one component, so that labels cannot switch."
     EVERY_ROW = "It holds every row."
+    NOISE = "Noise, a uniform distribution on a box around the rows, has the weight {weight}."
     UNCERTAIN = (
         "The most probable cluster has a probability below {sure} for {rows} of {n} ({share:small share}){split}."
     )
@@ -105,6 +109,7 @@ class Fragment(StrEnum):
     INTERRUPTED = ", interrupted before the end"
     SAMPLED_TOO = "{prior} whose {hyperparameters} are sampled too"
     INTERVAL = "{mean:probability} ({ci_prob:share} interval {lower:probability} to {upper:probability})"
+    OF_NOISE = ", and {rows} of noise"
     SOME_ROWS = " (of {rows}, evenly spaced)"
     SPLIT = "; {parameters:share} of that uncertainty is due to parameters (epistemic), the rest to overlap (aleatoric)"
 

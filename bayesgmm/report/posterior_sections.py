@@ -15,6 +15,7 @@ from bayesgmm.diagnostics import MOST_ROWS, Diagnosis
 from bayesgmm.inference import sampler_name
 from bayesgmm.label_switching import Relabelling
 from bayesgmm.mixture import Mixture
+from bayesgmm.noise import NOISE_WEIGHT
 from bayesgmm.overview import Overview, RowClusters, RowPartition, is_labelled, overview_of, row_clusters, row_partition
 from bayesgmm.partitions import (
     CredibleBall,
@@ -29,7 +30,7 @@ from bayesgmm.plots import (
     plot_similarity,
     thinned_tree,
 )
-from bayesgmm.posterior import CLUSTER, SAMPLE_DIMS, prior_from_json
+from bayesgmm.posterior import CLUSTER, SAMPLE_DIMS, data_of, prior_from_json
 from bayesgmm.prediction import interval_probability
 from bayesgmm.priors import Prior
 from bayesgmm.report.em_sections import uncertain
@@ -177,8 +178,9 @@ def verdict_section(found: Posterior) -> Section:
 def _mixing_picture(tree: xr.DataTree) -> Picture | None:
     if tree["posterior"].sizes["draw"] < 4 or "laplace" in tree.attrs:  # independent draws, which have no chains
         return None
-    rows = tree["observed_data"]["y"].to_numpy()
-    some = rows[:: -(-len(rows) // MOST_ROWS)] if len(rows) > MOST_ROWS else None
+    data = data_of(tree)
+    n = data.shape[0]
+    some = data.take(np.arange(0, n, -(-n // MOST_ROWS))) if n > MOST_ROWS else None
     collection = plot_mixing(tree, some, backend="matplotlib", col_wrap=2, figure_kwargs={"figsize": (6.4, 9.0)})
     return picture_of(collection, "Ranks of each chain's draws of label-invariant quantities: flat for chains that mix")
 
@@ -197,7 +199,7 @@ def components_section(found: Posterior) -> Section:
         )
     return Section(
         title="Components",
-        sentences=(_identified(found.components), _sizes(found)),
+        sentences=(_identified(found.components), _sizes(found), *_noise(found)),
         picture=_components_picture(found),
         tables=(_components(found),),
     )
@@ -221,6 +223,16 @@ def _sizes(found: Posterior) -> str:
         for k in (large, small)
     )
     return sentence(SharedSentence.SIZES, large=large, largest=largest, small=small, smallest=smallest)
+
+
+def _noise(found: Posterior) -> list[str]:
+    """The weight of noise with its interval, if there is noise."""
+    if NOISE_WEIGHT not in found.tree["posterior"]:
+        return []
+    drawn = found.tree["posterior"][NOISE_WEIGHT].transpose(*SAMPLE_DIMS).to_numpy()[..., None]
+    mean, lower, upper = (values[0] for values in mean_and_bounds(drawn))
+    shown_weight = sentence(Fragment.INTERVAL, mean=mean, ci_prob=interval_probability(None), lower=lower, upper=upper)
+    return [sentence(SharedSentence.NOISE, weight=shown_weight)]
 
 
 def _components(found: Posterior) -> Table:
@@ -258,13 +270,15 @@ def partition_section(found: Posterior) -> Section:
 
 
 def _partition(estimate: PartitionEstimate, ball: CredibleBall, n_rows: int) -> str:
-    sizes = np.sort(np.bincount(estimate.labels))[::-1]
+    labels = estimate.labels
+    sizes, n_noise = np.sort(np.bincount(labels[labels >= 0]))[::-1], int((labels < 0).sum())
     part = sentence(Fragment.SOME_ROWS, rows=counted(len(estimate.labels), "row"))
     return sentence(
         PosteriorSentence.PARTITION,
         rows=part if len(estimate.labels) < n_rows else "",
         clusters=counted(len(sizes), "cluster"),
         sizes=listed(map(shown, sizes)),
+        noise=sentence(Fragment.OF_NOISE, rows=counted(n_noise, "row")) if n_noise else "",
         coverage=ball.coverage,
         radius=ball.radius,
     )
@@ -276,7 +290,8 @@ def _memberships(found: Posterior) -> Iterator[str]:
         yield sentence(PosteriorSentence.WITHOUT_COMPONENTS)
         yield uncertain(found.clusters.proba)
         return
-    parts = membership_uncertainty(thinned_tree(found.tree, _MEMBERSHIP_DRAWS), found.clusters.X)
+    thinned, which = thinned_tree(found.tree, _MEMBERSHIP_DRAWS), found.clusters.which
+    parts = membership_uncertainty(thinned, data_of(found.tree).take(which))
     total, parameters = float(parts["mean_total"]), float(parts["mean_parameters"])
     known = isfinite(total) and total > 0
     yield uncertain(

@@ -11,6 +11,7 @@ from typing import Any
 
 from bayesgmm._common import counted, progress_bar, sentence
 from bayesgmm.comparison import estimates_table
+from bayesgmm.data import N_LABELLED
 from bayesgmm.diagnostics import diagnose
 from bayesgmm.exceptions import (
     DegenerateComponentError,
@@ -134,7 +135,7 @@ def write_report(
     record, diagnosis = component_record(given), diagnose(given)
     tree = in_common_labels(given, record, diagnosis)
     found = Posterior(tree, em_mixture, estimates_table(em_mixture, tree), record, diagnosis)
-    sample = Sample(data.rows, found.names, data.row_weights)
+    sample = Sample(data.entries, found.names, data.row_weights, n_labelled=int(given.attrs.get(N_LABELLED, 0)))
     fits = [("em", em), ("model", bayes)] if em is not None else [("model", bayes)]
 
     @cache
@@ -173,7 +174,8 @@ def _no_em(notes: Sequence[str]) -> Section:
 def code_section(fits: Sequence[tuple[str, Any]], sample: Sample, source: Source) -> Section:
     """The exact code and versions, and how to tell that rows are the same."""
     seeded = all(is_reproducible(fit) for _, fit in fits)
-    code = script(fits, sample.X, source=source, names=sample.names, weighted=sample.row_weights is not None)
+    weighted, labelled = sample.row_weights is not None, sample.n_labelled > 0
+    code = script(fits, sample.X, source=source, names=sample.names, weighted=weighted, labelled=labelled)
     return Section(
         title="Reproduce",
         sentences=(SharedSentence.SEEDED if seeded else SharedSentence.NOT_SEEDED, SharedSentence.FINGERPRINT),

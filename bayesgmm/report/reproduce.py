@@ -42,7 +42,13 @@ def fingerprint(X: Rows) -> str:
 
 
 def script(
-    estimators: Sequence[tuple[str, Any]], X: Rows, *, source: Source, names: Sequence[str], weighted: bool
+    estimators: Sequence[tuple[str, Any]],
+    X: Rows,
+    *,
+    source: Source,
+    names: Sequence[str],
+    weighted: bool,
+    labelled: bool = False,
 ) -> str:
     """Python that fits again: named estimators, their parameters, the seed."""
     calls = [(name, _constructor(fit)) for name, fit in estimators]
@@ -51,8 +57,9 @@ def script(
     if any(_PRIOR in call for _, call in calls):
         imports.append(f"from bayesgmm.posterior import {_PRIOR}")
     rows = source.code or f"X = ...  # the {len(X):,} rows of {', '.join(_quoted(names))}; fingerprint below"
-    fitted = f"fit(X{', sample_weight=weights' if weighted else ''})"
+    fitted = f"fit(X{', sample_weight=weights' if weighted else ''}{', labels=labels' if labelled else ''})"
     given = ["weights = ...  # frequency weights of the rows"] if weighted else []
+    given += ["labels = ...  # known components of rows"] if labelled else []
     return "\n".join([*imports, "", rows, *given, "", *(f"{name} = {call}.{fitted}" for name, call in calls)])
 
 

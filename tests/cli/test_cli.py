@@ -16,6 +16,7 @@ import pytest
 import bayesgmm
 from bayesgmm.cli import commands as cli
 from bayesgmm.cli import job
+from bayesgmm.cli.options import command_line
 from bayesgmm.datasets import load_old_faithful
 from bayesgmm.estimators import PRIORS
 from bayesgmm.exceptions import DegenerateComponentError, InterruptedWarning, SamplingError
@@ -56,6 +57,25 @@ def faithful_csv(tmp_path, monkeypatch):
     return path
 
 
+def test_noise_missing_values_and_heavy_tails_are_options(capsys, faithful_csv) -> None:
+    common = ("-k", "2", "--seed", "1", "--em-only", "--overwrite", "--output", "out")
+    status, out, _ = run(capsys, "fit", faithful_csv, "--noise", *common)
+    assert status == 0
+    assert "full covariances, noise" in out
+    assert 0.0 < pd.read_csv("out/estimates.csv", index_col=0).loc["noise_weight", "em"] < 0.5
+    assert run(capsys, "fit", faithful_csv, "--component", "student_t", "--dof", "4", *common)[0] == 0
+    assert pd.read_csv("out/estimates.csv", index_col=0).loc["dof[1]", "em"] == 4.0
+    gaps = FAITHFUL.mask(np.random.default_rng(0).random(FAITHFUL.shape) < 0.05).dropna(how="all")
+    gaps.to_csv("gaps.csv", index=False)
+    assert "--missing marginalize" in refused(capsys, "fit", "gaps.csv", *common)
+    assert run(capsys, "fit", "gaps.csv", "--missing", "marginalize", *common)[0] == 0
+
+
+def test_commands_of_reports_have_the_noise() -> None:
+    assert command_line(["fit", "a.csv"], {"n_components": 2, "noise": True}).endswith("--components 2 --noise")
+    assert command_line(["fit", "a.csv"], {"noise": 3.5}).endswith("--noise-volume 3.5")
+
+
 # ---- help
 
 
@@ -85,6 +105,7 @@ def test_answers_at_once_load_nothing_heavy(args) -> None:
 
 def test_help_names_every_option_and_shows_examples(capsys) -> None:
     _, out, err = run(capsys, "fit", "--help")
+    assert all(f"--{name}" in out for name in ("component", "dof", "noise", "noise-volume", "missing"))
     options = "components columns covariance prior no-header draws tune chains cores target-accept engine seed output"
     assert all(f"--{name}" in out for name in [*options.split(), "overwrite", "quiet", "no-progress"])
     assert "bayesgmm fit customers.csv --components 4" in out

@@ -12,7 +12,17 @@ from scipy.special import logsumexp
 from test_labelled_rows import K, log_joint, made, mask_of
 
 import bayesgmm
-from bayesgmm import BayesianGaussianMixture, Prior, check_model, compare, log_evidence, loo, relabel, sample_labels
+from bayesgmm import (
+    BayesianGaussianMixture,
+    GaussianMixture,
+    Prior,
+    check_model,
+    compare,
+    log_evidence,
+    loo,
+    relabel,
+    sample_labels,
+)
 from bayesgmm.data import Data, alike_components
 from bayesgmm.exceptions import InputError, LabelWarning
 from bayesgmm.posterior import draws_of, model_of
@@ -181,14 +191,28 @@ def test_only_components_without_labels_change_places() -> None:
     assert (found[..., 0] == 0).all()
 
 
+def test_comparisons_and_reports_use_the_labels(fit, tmp_path) -> None:
+    X, labels, model = fit
+    em = GaussianMixture(K, random_state=0).fit(X, labels=labels)
+    found = compare(em, model, X, bootstrap=0, folds=2, progress=False)
+    known = labels >= 0
+    for name in ("em", "bayes"):
+        np.testing.assert_array_equal(found.partitions.labels[name][known], labels[known])
+    with pytest.raises(InputError, match="two fits with the same labels"):
+        compare(GaussianMixture(K, random_state=0).fit(X), model, bootstrap=0, X=X, progress=False)
+    model.report(tmp_path / "report.html", checks=False, progress=False)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"Components are known of {known.sum()} rows" in text
+    assert "could not be generated" not in text
+    assert "labels = ..." in text
+
+
 # ---- refusals
 
 
 @pytest.mark.parametrize(
     "use",
     [
-        lambda fit, X, folder: fit.report(folder / "report.html"),
-        lambda fit, X, folder: compare(fit, fit, X, progress=False),
         lambda fit, X, folder: check_model(fit, n_replicates=39, progress=False),
         lambda fit, X, folder: loo(fit, refit=True, progress=False),
     ],

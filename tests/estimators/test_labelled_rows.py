@@ -151,11 +151,17 @@ def test_order_of_rows_does_not_matter() -> None:
     np.testing.assert_allclose(one.means_, other.means_, atol=1e-5)
 
 
+def test_two_fits_by_em_are_not_compared_without_their_labels() -> None:
+    X, labels = made()
+    fit = GaussianMixture(K, random_state=0).fit(X, labels=labels)
+    with pytest.raises(InputError, match=r"two fits with the same labels.*labelled rows"):
+        compare(fit, GaussianMixture(K, random_state=0).fit(X), X, progress=False)
+
+
 @pytest.mark.parametrize(
     "use",
     [
         lambda fit, X, folder: fit.report(folder / "report.html", X),
-        lambda fit, X, folder: compare(fit, GaussianMixture(K, random_state=0).fit(X), X, progress=False),
         lambda fit, X, folder: check_model(fit, X, n_replicates=39, progress=False),
     ],
 )

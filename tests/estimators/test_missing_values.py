@@ -6,6 +6,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from incomplete_cases import log_joint, without_some
+from matplotlib.collections import LineCollection
 from monte_carlo import bound
 from reference import load_data
 from scipy.special import logsumexp, softmax
@@ -15,9 +16,12 @@ from bayesgmm import (
     GaussianMixture,
     Prior,
     check_model,
+    compare,
     load,
     log_evidence,
     loo,
+    plot_components,
+    plot_similarity,
     select_components,
 )
 from bayesgmm.data import IncompleteData
@@ -123,15 +127,36 @@ def test_rows_not_in_memory_are_refused(estimator, tmp_path, X):
         estimator(2, missing="marginalize").fit(path)
 
 
-def test_what_needs_complete_rows_says_so(X, em, bayes, tmp_path):
-    for call in (
-        lambda: em.report(tmp_path / "em.html", X),
-        lambda: bayes.report(tmp_path / "bayes.html"),
-        lambda: bayes.plot(),
-        lambda: check_model(bayes),
-    ):
-        with pytest.raises(InputError, match=r"complete rows|Input contains NaN"):
-            call()
+def test_plots_leave_out_rows_that_lack_a_value_and_say_how_many(X, em, bayes):
+    n_missing = int(np.isnan(X).any(axis=1).sum())
+    for figure in (em.plot(X).viz["figure"].item(), plot_components(bayes).viz["figure"].item()):
+        (panel,) = figure.axes
+        assert f"{n_missing} of {len(X)} rows lack a value" in panel.get_title()
+        drawn = sum(len(each.get_offsets()) for each in panel.collections if not isinstance(each, LineCollection))
+        assert drawn == len(X) - n_missing
+    bayes.plot()
+    figure = plot_similarity(bayes, max_rows=40, num_samples=40).viz["figure"].item()
+    assert np.isfinite(figure.axes[0].get_images()[0].get_array()).all()
+
+
+def test_reports_count_missing_values(X, em, tmp_path):
+    em.report(tmp_path / "em.html", X)
+    text = (tmp_path / "em.html").read_text(encoding="utf-8")
+    assert f"Missing are {np.isnan(X).sum()} values" in text
+    assert "could not be generated" not in text
+
+
+def test_fits_of_incomplete_rows_are_compared(X, em, bayes):
+    found = compare(em, bayes, X, bootstrap=0, folds=2, progress=False)
+    assert found.partitions.ari > 0.9
+    assert np.isfinite(found.predictive["elpd"].to_numpy(dtype=float)).all()
+    with pytest.raises(InputError, match="rows with other values"):
+        compare(em, bayes, np.where(np.isnan(X), 0.0, X), bootstrap=0, progress=False)
+
+
+def test_what_needs_complete_rows_says_so(X, bayes):
+    with pytest.raises(InputError, match="complete rows"):
+        check_model(bayes)
     with pytest.raises(InputError, match="missing='marginalize'"):
         select_components(X, 2)
 

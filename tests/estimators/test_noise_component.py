@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from reference import load_data
 from sklearn.base import clone
 
 import bayesgmm
 from bayesgmm import GaussianMixture, Prior, select_components
 from bayesgmm.exceptions import InputError
+from bayesgmm.style import DATA
 
 TABLE = load_data("faithful_noise")
 ROWS, TRUTH = TABLE[:, :2], TABLE[:, 2] == 1.0
@@ -111,9 +113,6 @@ REFUSED = {
     "the bootstrap": lambda fit: fit.bootstrap(ROWS, progress=False),
     "marginal and conditional": lambda fit: fit.marginal(0),
     "marginal and conditional mixtures": lambda fit: fit.predict_features(ROWS[:, :1], target=1),
-    "a check of the model": lambda fit: bayesgmm.check_model(fit, ROWS),
-    "a comparison": lambda fit: bayesgmm.compare(fit, fit, ROWS),
-    "a report": lambda fit: fit.report("report.html", ROWS),
     "scikit-learn's mixture": lambda fit: fit.to_sklearn(),
     "merging components": lambda fit: bayesgmm.merge_components(fit, ROWS),
 }
@@ -123,6 +122,24 @@ REFUSED = {
 def test_what_fits_with_noise_do_not_offer_is_refused_by_name(fit, what):
     with pytest.raises(InputError, match=f"a fit without noise for {what}"):
         REFUSED[what](fit)
+
+
+def test_of_fits_with_noise_rows_are_scored_plotted_and_reported(fit, tmp_path):
+    found = bayesgmm.outlier_scores(fit, ROWS, random_state=0, progress=False)
+    expected = fit.mixture_.log_prob(ROWS)
+    np.testing.assert_allclose(found.table["score"], -expected, rtol=1e-9)
+    sampled, _ = fit.mixture_.sample(200_000, rng=np.random.default_rng(0))
+    density = np.sort(fit.mixture_.log_prob(sampled))
+    tail = np.searchsorted(density, expected, side="right") / len(density)
+    assert np.abs(found.table["tail_probability"] - tail).max() < 0.03
+    n_noise = int((fit.predict(ROWS) == -1).sum())
+    (panel,) = fit.plot(ROWS).viz["figure"].item().axes
+    grey = [each for each in panel.collections if np.allclose(each.get_edgecolors()[:, :3], to_rgb(DATA))]
+    assert sum(len(each.get_offsets()) for each in grey) == n_noise
+    fit.report(tmp_path / "report.html", ROWS)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"{n_noise} (noise) rows" in text
+    assert "has the weight" in text
 
 
 @pytest.mark.parametrize(

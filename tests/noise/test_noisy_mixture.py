@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from monte_carlo import bound
 from reference import EVERY_FAMILY, load_data, load_json, random_mixture
+from scipy.integrate import quad
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
@@ -117,6 +118,41 @@ def test_permuted_and_pickled_it_is_the_same_mixture():
     again = pickle.loads(pickle.dumps(mixture.permute([2, 0, 1])))
     np.testing.assert_allclose(again.log_prob(rows), mixture.log_prob(rows))
     np.testing.assert_allclose(again.responsibilities(rows)[:, [1, 2, 0, 3]], mixture.responsibilities(rows))
+
+
+def turned_box(angle=0.6):
+    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return Uniform(axes, np.array([-1.0, 2.0]), np.array([3.0, 5.0]), 12.0)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.6])
+def test_distribution_functions_of_features_are_those_of_sums_of_uniform_numbers(angle):
+    box = turned_box(angle)
+    (a, b), (u, v) = box.upper - box.lower, box.axes[:, 0]
+    start, at = (box.lower @ box.axes)[0], np.linspace(-8.0, 8.0, 9)
+
+    def given_second(share, x):
+        return np.clip((x - start - b * v * share) / (a * u), 0.0, 1.0)
+
+    expected = [quad(given_second, 0.0, 1.0, args=(x,), limit=200)[0] for x in at]
+    np.testing.assert_allclose(box.cdf(np.column_stack([at, at]))[:, 0], expected, atol=2e-3)
+
+
+def test_densities_of_features_integrate_to_distribution_functions_and_are_constant_in_the_box():
+    box = turned_box()
+    at = np.linspace(-8.0, 8.0, 4_001)[:, None]
+    found = np.cumsum(box.density_of([1], at)) * (at[1, 0] - at[0, 0])
+    np.testing.assert_allclose(found, box.cdf(np.hstack([at, at]))[:, 1], atol=5e-3)
+    rows = np.random.default_rng(0).uniform(-8.0, 8.0, (500, 2))
+    np.testing.assert_allclose(box.density_of([0, 1], rows), box.holds(rows.T) / 12.0)
+
+
+def test_the_density_of_two_features_of_three_integrates_to_one():
+    axes = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+    box = Uniform(axes, np.zeros(3), np.array([1.0, 2.0, 3.0]), 6.0)
+    side = np.linspace(-5.0, 5.0, 151)
+    at = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    assert box.density_of([0, 2], at).sum() * (side[1] - side[0]) ** 2 == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.parametrize("verb", ["marginal", "condition"])
