@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bayesgmm._common import Array
@@ -141,7 +140,7 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
 def data_in(rows: pd.DataFrame, settings: JobSettings) -> Data:
     """Rows in memory, some of which may have missing values if the settings say so."""
     entries = read_table(rows, gaps=settings.missing != "error").rows
-    return IncompleteData(entries) if np.isnan(entries).any() else Data(entries)
+    return IncompleteData(entries) if pd.isna(entries).any() else Data(entries)
 
 
 def fit_by_em(rows: Rows, settings: JobSettings) -> GaussianMixture:

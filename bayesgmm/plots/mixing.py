@@ -14,6 +14,7 @@ from arviz_plots import PlotCollection, plot_rank, plot_trace
 from arviz_plots.plots.utils import process_group_variables_coords
 from numpy.typing import ArrayLike
 
+from bayesgmm.data import Data
 from bayesgmm.diagnostics import invariants
 from bayesgmm.exceptions import InputError
 from bayesgmm.plots._canvas import Canvas, Visuals, panels
@@ -46,7 +47,7 @@ _TEST = "p: test of equal rank distributions in all chains; black where a chain 
 @documented
 def plot_mixing(
     posterior: Posterior,
-    X: ArrayLike | None = None,
+    X: ArrayLike | Data | None = None,
     *,
     kind: str = "rank",
     quantities: str = "invariant",

@@ -10,7 +10,7 @@ class DataSentence(StrEnum):
     WEIGHTED = (
         "This data set has {rows} of {features}: {names}; with their frequency weights they count as {total:,.5g} rows."
     )
-    MISSING = "Missing are {values} ({share:small share}); {complete} are complete."
+    MISSING = "Missing from these rows are {values} ({share:small share}); {complete} are complete."
     LABELLED = "Components are known of {rows}, at least in part."
     CORRELATION = (
         "The strongest correlation is {r:.2f}, of {a} and {b}; {fewest} has {values} in {rows}, the fewest of all "

@@ -142,7 +142,7 @@ def test_plots_leave_out_rows_that_lack_a_value_and_say_how_many(X, em, bayes):
 def test_reports_count_missing_values(X, em, tmp_path):
     em.report(tmp_path / "em.html", X)
     text = (tmp_path / "em.html").read_text(encoding="utf-8")
-    assert f"Missing are {np.isnan(X).sum()} values" in text
+    assert f"Missing from these rows are {np.isnan(X).sum()} values" in text
     assert "could not be generated" not in text
 
 
