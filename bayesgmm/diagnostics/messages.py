@@ -71,7 +71,8 @@ class Finding(StrEnum):
         "init='spread'."
     )
     SAME_START = (
-        "All chains started at the same optimum: agreement is no proof that there is no other mode; use init='spread'."
+        "All chains started at the same optimum: agreement is no proof that there is no other mode; use init='spread', "
+        "or with noise or Student-t components a fit with another random_state."
     )
 
 
