@@ -50,12 +50,12 @@ def exact_tree(design, rows, *, seed, change=lambda draws: draws, n=400):
 
 def wider(draws):
     centre = draws.means.mean(axis=0)
-    return Draws(draws.weights, centre + 2.5 * (draws.means - centre), draws.covariances, family=draws.family)
+    return Draws(draws.weights, centre + 5.0 * (draws.means - centre), draws.covariances, family=draws.family)
 
 
 def narrower(draws):
     centre = draws.means.mean(axis=0)
-    return Draws(draws.weights, centre + 0.4 * (draws.means - centre), draws.covariances, family=draws.family)
+    return Draws(draws.weights, centre + 0.2 * (draws.means - centre), draws.covariances, family=draws.family)
 
 
 def larger(draws):
