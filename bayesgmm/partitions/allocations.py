@@ -127,7 +127,7 @@ def label_draws(
             labels[:] = canonical_labels(labels)
         return drawn
     values = _label_values(given)
-    ids = _coordinate(given, values.shape[-1])
+    ids = _coordinate(_samples_first(given), values.shape[-1])
     coords = {dim: np.arange(size) for dim, size in zip(SAMPLE_DIMS, values.shape[:2], strict=True)}
     coords |= {OBS: ids} | _noise_share(values)
     return xr.DataArray(canonical_labels(values), coords, (*SAMPLE_DIMS, OBS), name="labels")
@@ -141,12 +141,16 @@ def _noise_share(labels: Any) -> dict[str, Any]:
 
 def _label_values(given: ArrayLike) -> NDArray[np.generic]:
     """Labels as they are given, (chain, draw, obs)."""
-    if isinstance(given, xr.DataArray) and set(SAMPLE_DIMS) <= set(given.dims):
-        given = given.transpose(*SAMPLE_DIMS, ...)
-    values = _whole_numbers(given)
+    values = _whole_numbers(_samples_first(given))
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise InputError(expected="labels with axes (draw, obs) or (chain, draw, obs)", got=f"shape {values.shape}")
     return values.reshape((-1, *values.shape[-2:]))
+
+
+def _samples_first(given: ArrayLike) -> ArrayLike:
+    """Labels with names of axes in the order of names, others as they are."""
+    named = isinstance(given, xr.DataArray) and set(SAMPLE_DIMS) <= set(given.dims)
+    return given.transpose(*SAMPLE_DIMS, ...) if named else given
 
 
 def are_labels(given: object) -> bool:
