@@ -15,6 +15,9 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Where it is set, each process that the tests start would compile the sources of all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+# A family compiles for a minute. Of these kinds others are tested by default: VEI and EVV, EEV and VVE.
+LIKE_OTHERS = {"EVI", "VEE", "VEV", "EVE"}
+
 # A shell that runs the tests in the background has them, and the processes they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -79,8 +82,13 @@ def _shift_seeds(offset: int) -> None:
     nutpie.sample = sample_with_other_seed
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Examples in docstrings print the numbers of one seed, and warn of nothing."""
+    """Examples print the numbers of one seed, and warn of nothing; families that are like others are for slow tests."""
+    for item in items:
+        settings = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(isinstance(value, str) and value in LIKE_OTHERS for value in settings):
+            item.add_marker(pytest.mark.slow)
     examples = [item for item in items if isinstance(item, pytest.DoctestItem)]
     for item in examples:
         item.add_marker(pytest.mark.filterwarnings("error"))

@@ -149,8 +149,9 @@ def _label_values(given: ArrayLike) -> NDArray[np.generic]:
 
 def _samples_first(given: ArrayLike) -> ArrayLike:
     """Labels with names of axes in the order of names, others as they are."""
-    named = isinstance(given, xr.DataArray) and set(SAMPLE_DIMS) <= set(given.dims)
-    return given.transpose(*SAMPLE_DIMS, ...) if named else given
+    if isinstance(given, xr.DataArray) and set(SAMPLE_DIMS) <= set(given.dims):
+        return given.transpose(*SAMPLE_DIMS, ...)
+    return given
 
 
 def are_labels(given: object) -> bool:

@@ -80,8 +80,9 @@ def membership_uncertainty(
     """
     interval = interval_over_draws(ci_prob, ci_kind)
     tree = mixture_posterior(posterior, X, names=names)
-    variables = _by_row(draws_of(tree), data_of(tree, X), interval)
-    return xr.Dataset(variables, {OBS: row_ids(tree), _BOUND: ["lower", "upper"]})
+    data, ids = data_of(tree, X), row_ids(tree)
+    ids = ids if len(ids) == data.shape[0] else np.arange(data.shape[0])  # `Data` of other rows
+    return xr.Dataset(_by_row(draws_of(tree), data, interval), {OBS: ids, _BOUND: ["lower", "upper"]})
 
 
 def _by_row(draws: Draws, data: Data, interval: _Interval) -> dict[str, tuple[tuple[str, ...], Array]]:
