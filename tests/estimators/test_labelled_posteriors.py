@@ -55,8 +55,15 @@ def fit():
 
 @pytest.mark.draws
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.SamplingWarning")
-@pytest.mark.parametrize("inference", ["nuts", "gibbs"])
-@pytest.mark.parametrize("labels", [ALL_TOLD, ONE_TOLD], ids=["all components", "one component"])
+@pytest.mark.parametrize(
+    ("labels", "inference"),
+    [
+        pytest.param(ALL_TOLD, "gibbs", id="all components by Gibbs sampling"),
+        pytest.param(ONE_TOLD, "nuts", id="one component by NUTS"),
+        pytest.param(ALL_TOLD, "nuts", id="all components by NUTS", marks=pytest.mark.slow),
+        pytest.param(ONE_TOLD, "gibbs", id="one component by Gibbs sampling", marks=pytest.mark.slow),
+    ],
+)
 def test_draws_are_those_of_all_allocations_that_labels_allow(labels, inference) -> None:
     """Three components of seven rows: every quantity that has a meaning, against exact draws."""
     model = fitted(SEVEN, labels, prior=PRIOR, inference=inference, draws=4_000, target_accept=0.99)
