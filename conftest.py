@@ -15,8 +15,8 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Where it is set, each process that the tests start would compile the sources of all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# A family compiles for a minute. Of these kinds others are tested by default: VEI and EVV, EEV and VVE.
-LIKE_OTHERS = {"EVI", "VEE", "VEV", "EVE"}
+# A family compiles for a minute. Of these kinds others are tested by default: tied_diag, VEI and EVV, EEV and VVE.
+LIKE_OTHERS = {"tied_spherical", "EVI", "VEE", "VEV", "EVE"}
 
 # A shell that runs the tests in the background has them, and the processes they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
