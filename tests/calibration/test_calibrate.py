@@ -243,7 +243,7 @@ def test_the_default_prior_is_that_of_the_fits():
 
 @pytest.mark.parametrize(
     "covariance_type",
-    ["tied", "VEI", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spherical", "EVI", "VEE", "EVV"))],
+    ["tied", *(pytest.param(name, marks=pytest.mark.slow) for name in ("spherical", "VEI", "EVI", "VEE", "EVV"))],
 )
 def test_every_family_is_simulated(covariance_type):
     found = calibrate(

@@ -154,6 +154,7 @@ def test_no_command_shows_the_help(capsys) -> None:
 # ---- the main job
 
 
+@pytest.mark.slow
 def test_the_report_says_how_to_make_it_again(capsys, faithful_csv, tmp_path) -> None:
     status, out, err = run(capsys, "fit", faithful_csv, "-k", "1", *QUICK, "--report", "-c", "waiting", "-o", "out")
     assert (status, err) == (0, "")
@@ -375,6 +376,7 @@ def test_a_single_row_is_one_line(capsys, tmp_path, monkeypatch) -> None:
 
 
 @pytest.mark.draws
+@pytest.mark.slow
 def test_components_that_are_not_there_are_not_summarised_unless_forced(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = np.random.default_rng(1).normal(size=(120, 2))

@@ -198,6 +198,7 @@ def test_only_components_without_labels_change_places() -> None:
     assert (found[..., 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_comparisons_and_reports_use_the_labels(fit, tmp_path) -> None:
     X, labels, model = fit
     em = GaussianMixture(K, random_state=0).fit(X, labels=labels)

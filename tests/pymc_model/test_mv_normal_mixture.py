@@ -163,7 +163,15 @@ def test_batched_parameters():
     np.testing.assert_allclose(got, [first.log_prob(X[:1])[0], second.log_prob(X[1:2])[0]])
 
 
-@pytest.mark.parametrize(("name", "own_means"), [("full", False), ("full", True), ("diag", True), ("spherical", False)])
+@pytest.mark.parametrize(
+    ("name", "own_means"),
+    [
+        ("full", False),
+        ("diag", True),
+        pytest.param("full", True, marks=pytest.mark.slow),
+        pytest.param("spherical", False, marks=pytest.mark.slow),
+    ],
+)
 def test_weights_and_means_of_each_row(name, own_means):
     """A pass for each component, in place of a call for each row: the same value and gradients."""
     _, X, (_, means, covariances) = mixture_values(name, 3, 2)
