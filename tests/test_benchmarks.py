@@ -13,14 +13,18 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 COMPILE_LONG = {
     *(
         "as_written",
+        "calibration",
         "classifier",
+        "curves",
         "dask_cluster",
+        "fit",
         "install",
         "laplace",
         "mode_references",
         "modes",
         "nuts",
         "source_posterior",
+        "sources",
         "startup",
     ),
 }

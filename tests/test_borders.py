@@ -93,6 +93,7 @@ OF_ROWS: dict[str, Entry] = {
     "BayesianGaussianMixture.membership": lambda f, X: f.bayes.membership(X),
     "BayesianGaussianMixture.predict_features": lambda f, X: f.bayes.predict_features(X, target=1),
     "BayesianGaussianMixture.impute": lambda f, X: f.bayes.impute(X),
+    "BayesianGaussianMixture.robust_weights": lambda f, X: f.bayes.robust_weights(X),
     "Mixture.log_prob": lambda f, X: f.em.mixture_.log_prob(X),
     "Mixture.responsibilities": lambda f, X: f.em.mixture_.responsibilities(X),
     "Prior.weakly_informative": lambda f, X: Prior.weakly_informative(X),
