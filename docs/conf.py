@@ -39,7 +39,7 @@ myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # CI executes the notebooks, and the site shows what is committed; some pages say "force"
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1200  # pages may compile every family
 
 autosummary_generate = True
 toc_object_entries_show_parents = "hide"  # the side bar is narrow
