@@ -225,13 +225,15 @@ def fit(
     folder = Path(f"bayesgmm-{_stem(file)}-output") if output is None else output
     from bayesgmm.io import OpenSource
 
-    is_open = isinstance(rows, OpenSource)
-    if report and (is_open or em_only):
-        raise InputError(
-            expected="rows in memory and their posterior for --report",
-            got="rows that stay on disk" if is_open else "--em-only",
-            hint="Fit a sample." if is_open else "",
-        )
+    hindrances = {
+        "rows that stay on disk": isinstance(rows, OpenSource),
+        "--em-only": em_only,
+        f"--component {component}": component != "gaussian",
+    }
+    if report and any(hindrances.values()):
+        got = next(name for name, is_there in hindrances.items() if is_there)
+        expected = "rows in memory and their posterior of Gaussian components for --report"
+        raise InputError(expected=expected, got=got, hint="Fit a sample." if isinstance(rows, OpenSource) else "")
     if em_only:
         _run_em(file.name, rows, settings, shown=Shown(overwrite, force, quiet), folder=folder)
         return

@@ -121,9 +121,7 @@ def fit_both(rows: Rows, settings: JobSettings) -> Outcome:
     check_components(settings.n_components, rows.shape[0])
     covariance_family(settings.covariance_type, rows.shape[1]).for_posterior()
     parameters = asdict(settings)
-    seed, prior, *_ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint", "component", "dof"))
-    if settings.component != "gaussian":
-        raise InputError(expected="--em-only with other than Gaussian components", got=f"{settings.component}")
+    seed, prior, _ = (parameters.pop(name) for name in ("seed", "prior", "checkpoint"))
 
     def scaled_by(sample: Array | Data) -> Prior:
         return PRIORS[prior](sample, settings.n_components, settings.covariance_type, None)

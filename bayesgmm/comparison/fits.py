@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm._common import PerRow, Responsibilities
-from bayesgmm.data import N_LABELLED, Data, IncompleteData
+from bayesgmm.data import MARGINALIZE, N_LABELLED, Data, IncompleteData
 from bayesgmm.em import EMSettings
 from bayesgmm.exceptions import InputError
 from bayesgmm.label_switching import component_record, relabel, relabelling
@@ -136,7 +136,7 @@ def fit_pair(
     fits = sorted((em, bayes), key=_is_bayesian)  # stable: EM before a posterior
     shown = _names_of([_is_bayesian(fit) for fit in fits])
     trees = [_tree_of(fit, X, names) if _is_bayesian(fit) else None for fit in fits]
-    data = _common_rows(trees, X, sample_weight, gaps=any(getattr(fit, "missing", "") == "marginalize" for fit in fits))
+    data = _common_rows(trees, X, sample_weight, gaps=any(getattr(fit, "missing", "") == MARGINALIZE for fit in fits))
     _check_features(fits, trees, data.shape[1])
     sides = [
         _em_fit(fit, name, data) if tree is None else _bayesian_fit(tree, name, data)

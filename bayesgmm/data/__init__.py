@@ -7,6 +7,8 @@ from bayesgmm._common.lazy import lazy
 if TYPE_CHECKING:
     from bayesgmm.data.blocks import COMPLETE as COMPLETE
     from bayesgmm.data.blocks import EVERY_COMPONENT as EVERY_COMPONENT
+    from bayesgmm.data.blocks import MARGINALIZE as MARGINALIZE
+    from bayesgmm.data.blocks import MISSING as MISSING
     from bayesgmm.data.blocks import Allowed as Allowed
     from bayesgmm.data.blocks import Block as Block
     from bayesgmm.data.blocks import Data as Data

@@ -323,6 +323,10 @@ class Data:
         return self._of(np.asfortranarray(self.entries[chosen]), times[chosen] * (total / size), chosen)
 
 
+MARGINALIZE = "marginalize"
+MISSING = ("error", MARGINALIZE)  # what to do about missing values
+
+
 class IncompleteData(Data):
     """Rows in memory with missing values: each counts with what was observed of it.
 

@@ -4,10 +4,10 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from bayesgmm._common import listing, paragraph, table
+from bayesgmm.data import MISSING, IncompleteData
 from bayesgmm.diagnostics import diagnose
 from bayesgmm.estimators._display import NotebookMixin
 from bayesgmm.estimators.gaussian_mixture import GaussianMixture
@@ -115,7 +115,7 @@ def maximum_likelihood(fit: Any) -> tuple[GaussianMixture | None, tuple[str, ...
     """EM without a prior on the rows of a posterior, and what it warned of; none where it broke down."""
     tree, data = fit.posterior_, data_of(fit.posterior_)
     noise = False if fit.noise_ is None else fit.noise_.volume if fit.noise_.given else True
-    missing = "marginalize" if np.isnan(data.entries).any() else "error"
+    missing = MISSING[isinstance(data, IncompleteData)]
     seed = int(tree.attrs["seed"])
     em = GaussianMixture(
         fit.n_components, covariance_type=fit.covariance_type, noise=noise, missing=missing, random_state=seed

@@ -21,8 +21,8 @@ from bayesgmm._common import (
     progress_bar,
     quoted,
 )
-from bayesgmm.data import Block, Data, Source, SourceData, by_handle, threads_for
-from bayesgmm.estimators._validation import MARGINALIZE, as_data, family_of
+from bayesgmm.data import MARGINALIZE, Block, Data, Source, SourceData, by_handle, threads_for
+from bayesgmm.estimators._validation import as_data, family_of
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import Measured, Mixture, row_densities, row_memberships
 from bayesgmm.validation import as_sample_weight, check_flag, is_elsewhere

@@ -10,7 +10,7 @@ from sklearn.utils import _param_validation
 from sklearn.utils.validation import validate_data
 
 from bayesgmm._common import Array, quoted
-from bayesgmm.data import Data, IncompleteData
+from bayesgmm.data import MARGINALIZE, MISSING, Data, IncompleteData
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import FAMILIES, Component, CovarianceFamily, covariance_family
 from bayesgmm.validation import (
@@ -70,8 +70,6 @@ def whole(least: int = 1) -> Number:
     return Number(Integral, least, LARGEST_COUNT, closed="both")
 
 
-MARGINALIZE = "marginalize"
-MISSING = ("error", MARGINALIZE)  # what to do about missing values
 N_JOBS: list[Any] = [whole(), Number(Integral, -LARGEST_COUNT, -1, closed="both"), None]
 SEEDS: list[Any] = [Number(Integral, 0, 2**32 - 1, closed="both"), np.random.RandomState, None]
 

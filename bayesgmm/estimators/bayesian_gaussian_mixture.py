@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import PATIENCE, IntArray, progress_bar
-from bayesgmm.data import Data, SourceData, threads_for, warn_of_labels
+from bayesgmm.data import MISSING, Data, SourceData, threads_for, warn_of_labels
 from bayesgmm.diagnostics import Diagnosis, diagnose, warn_if_unconverged
 from bayesgmm.em import EFFORTS, KINDS, MIXED, EMSettings, Initialisation, Starts
 from bayesgmm.estimators._display import progress_of_starts
@@ -31,7 +31,6 @@ from bayesgmm.estimators._prior_parameters import (
 from bayesgmm.estimators._saved import KeptOf, fit_record, keeping
 from bayesgmm.estimators._sources import RowsLike
 from bayesgmm.estimators._validation import (
-    MISSING,
     SEEDS,
     Number,
     ValidatedMixin,
@@ -112,8 +111,7 @@ class BayesianGaussianMixture(
         Degrees of freedom of Student-t components: one for each, one for all, or as given.
     noise : bool or float
         Whether rows may come from uniform noise, as in `GaussianMixture`; its weight has a Beta(1, 9) distribution. For
-        ``inference="nuts"`` and ``engine="native"``; all chains start at EM's best optimum, and modes are
-        not weighed.
+        ``inference="nuts"`` and ``engine="native"``; all chains start at EM's best optimum, and modes are not weighed.
     weight_concentration_prior_type : {"dirichlet_distribution"}
         scikit-learn's other type, ``"dirichlet_process"``, is a different model and not supported.
     draws : int, optional

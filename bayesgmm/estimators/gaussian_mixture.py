@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from bayesgmm._common import Array, IntArray, Rows
 from bayesgmm.data import (
+    MISSING,
     Allowed,
     Data,
     Source,
@@ -43,7 +44,6 @@ from bayesgmm.estimators._sources import (
 )
 from bayesgmm.estimators._standard_errors import CriteriaMixin, StandardErrorsMixin
 from bayesgmm.estimators._validation import (
-    MISSING,
     N_JOBS,
     SEEDS,
     FamilyName,

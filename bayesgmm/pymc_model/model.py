@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from pytensor.tensor.variable import TensorVariable
 
 from bayesgmm._common import IntArray, Rows
-from bayesgmm.data import Allowed, IncompleteData, allowed_components
+from bayesgmm.data import MARGINALIZE, MISSING, Allowed, IncompleteData, allowed_components
 from bayesgmm.exceptions import InputError
 from bayesgmm.mixture import CovarianceFamily, covariance_family
 from bayesgmm.priors import Prior, hyperparameters
@@ -21,8 +21,6 @@ from bayesgmm.pymc_model.mv_normal_mixture import MvNormalMixture
 from bayesgmm.pymc_model.sparse_weights import sparse_weights
 from bayesgmm.pymc_model.wishart_scale import WishartScale
 from bayesgmm.validation import as_rows, check_components, check_option, check_type, read_table, texts
-
-MISSING = ("error", "marginalize")
 
 
 def build_model(
@@ -107,7 +105,7 @@ def build_model(
     ['concentration', 'weights', 'covariances', 'means']
     """
     check_option(MISSING, missing=missing)
-    gaps = missing == MISSING[1]
+    gaps = missing == MARGINALIZE
     X, names = read_table(X, gaps=gaps)
     X = as_rows(X, gaps=gaps)
     check_components(n_components, len(X))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.data import Data, IncompleteData, SourceData, allowed_components
+from bayesgmm.data import MARGINALIZE, Data, IncompleteData, SourceData, allowed_components
 from bayesgmm.estimators import PRIORS, GaussianMixture
 from bayesgmm.exceptions import InputError
 from bayesgmm.io import fingerprint_of_arrays, open_source
@@ -66,7 +66,7 @@ class Task:
     @property
     def has_gaps(self) -> bool:
         """Whether values may be missing."""
-        return self.em.get("missing") == "marginalize"
+        return self.em.get("missing") == MARGINALIZE
 
     @property
     def bayesian(self) -> bool:

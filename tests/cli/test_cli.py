@@ -71,6 +71,15 @@ def test_noise_missing_values_and_heavy_tails_are_options(capsys, faithful_csv) 
     assert run(capsys, "fit", "gaps.csv", "--missing", "marginalize", *common)[0] == 0
 
 
+def test_posteriors_of_heavy_tails(capsys, faithful_csv) -> None:
+    options = ("-k", "2", "--component", "student_t", "--dof", "4", *QUICK, "-o", "out")
+    assert "--component student_t" in refused(capsys, "fit", faithful_csv, *options, "--report")
+    assert run(capsys, "fit", faithful_csv, *options)[0] == 0
+    table = pd.read_csv("out/estimates.csv", index_col=0)
+    assert table.loc["dof[1]", "mean"] == 4.0
+    assert bayesgmm.load("out/posterior.nc").scales_.shape == (2, 2, 2)
+
+
 def test_commands_of_reports_have_the_noise() -> None:
     assert command_line(["fit", "a.csv"], {"n_components": 2, "noise": True}).endswith("--components 2 --noise")
     assert command_line(["fit", "a.csv"], {"noise": 3.5}).endswith("--noise-volume 3.5")
